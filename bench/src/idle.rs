@@ -1,0 +1,54 @@
+//! What a cluster costs that does nothing.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use coracle_e2e::{Cluster, processes_of};
+
+use crate::report::Report;
+
+/// Memory and processor time of a cluster that was just started.
+pub fn measure(cluster: &Cluster, report: &mut Report) -> Result<()> {
+    // What starting left to do is done by then.
+    std::thread::sleep(Duration::from_secs(5));
+    report.line("memory of an idle cluster (PSS of all processes)", memory(cluster)? / 1e6, "MB", "60 MB");
+    let (start, before) = (Instant::now(), ticks(cluster));
+    std::thread::sleep(Duration::from_secs(20));
+    let used = ticks(cluster).saturating_sub(before) as f64 / clock_ticks();
+    report.line(
+        "processor use of an idle cluster, over 20 s",
+        used / start.elapsed().as_secs_f64() * 100.0,
+        "% of a core",
+        "0.3% of a core",
+    );
+    Ok(())
+}
+
+/// The proportional set size of all of a cluster's processes, in bytes.
+pub fn memory(cluster: &Cluster) -> Result<f64> {
+    Ok(processes_of(cluster).iter().map(|(pid, _)| pss(*pid)).sum())
+}
+
+/// The proportional set size of a process, in bytes; nothing when it is gone.
+pub fn pss(pid: i32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+}
+
+/// Clock ticks that all processes have used, by themselves and in the kernel.
+fn ticks(cluster: &Cluster) -> u64 {
+    let of = |pid: i32| -> Option<u64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may have spaces.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+    };
+    processes_of(cluster).iter().filter_map(|(pid, _)| of(*pid)).sum()
+}
+
+/// The kernel counts in hundredths of a second on every architecture that we build for.
+fn clock_ticks() -> f64 {
+    100.0
+}

@@ -1,0 +1,554 @@
+//! Turns a request body into an object of its kind: types are checked, unknown fields dropped or
+//! refused, and values brought into the form that upstream's codecs write.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::json::{self, Place};
+use crate::kinds::{self, Kind};
+use crate::protobuf::Envelope;
+use crate::quantity::Quantity;
+use crate::schema::{self, DefId, Ty, id};
+use crate::status::Status;
+
+/// What happens with unknown and duplicate fields: the query parameter `fieldValidation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped, and the client is warned.
+    #[default]
+    Warn,
+    /// The request is refused.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Parses the query parameter; empty is the default.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Warn" => Some(Self::Warn),
+            "Ignore" => Some(Self::Ignore),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// The format of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Protobuf, in the envelope of [`crate::protobuf`].
+    Protobuf,
+}
+
+/// At most this many unknown fields are told.
+const MAX_UNKNOWN: usize = 64;
+
+/// Decodes an object of the kind that the endpoint serves. A body without `apiVersion` or `kind` gets
+/// the endpoint's. Returns the object and the warnings for the client.
+///
+/// # Errors
+/// 400 with upstream's messages.
+pub fn decode(
+    kind: &Kind,
+    body: &[u8],
+    format: Format,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    let gvk = (kind.group, kind.version, kind.kind);
+    let (mut value, duplicates) = parse_as(gvk, kind.def, body, format)?;
+    check_type(gvk, &mut value)?;
+    let warnings = conform(kind.def, gvk, &mut value, validation, duplicates)?;
+    Ok((value, warnings))
+}
+
+/// Decodes an object of a definition by its OpenAPI name, for example
+/// `io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions`. `apiVersion` and `kind` are not checked:
+/// options are accepted in any group. An empty body is an empty object.
+///
+/// # Errors
+/// 400 with upstream's messages; 500 when there is no such definition.
+pub fn decode_options(def_name: &str, body: &[u8], format: Format) -> Result<Value, Status> {
+    let def = schema::by_name(def_name).ok_or_else(|| Status::internal(format!("no schema for {def_name}")))?;
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Object(Map::new()));
+    }
+    let gvk = ("", "v1", def.def().type_name());
+    let (mut value, duplicates) = parse_as(gvk, def, body, format)?;
+    conform(def, gvk, &mut value, FieldValidation::Ignore, duplicates)?;
+    Ok(value)
+}
+
+/// Brings a value that is already parsed, such as the outcome of a patch, into the form of its
+/// definition. Returns the warnings.
+///
+/// # Errors
+/// 400 with upstream's messages.
+pub fn decode_value(def: DefId, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
+    let gvk = def.def().gvk.unwrap_or(("", "", def.def().type_name()));
+    conform(def, gvk, value, validation, Vec::new())
+}
+
+/// Parses a body of any kind.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), String> {
+    let mut duplicates = Vec::new();
+    let value = match format {
+        Format::Json => json::parse(body, &mut duplicates).map_err(|e| e.to_string())?,
+        Format::Yaml => {
+            let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
+            serde_saphyr::from_str(text).map_err(|e| format!("error converting YAML to JSON: {e}"))?
+        }
+        Format::Protobuf => {
+            let envelope = Envelope::parse(body)?;
+            let unknown = || {
+                let (kind, version) = (crate::field::quote(envelope.kind), crate::field::quote(envelope.api_version));
+                format!("no kind {kind} is registered for version {version}")
+            };
+            envelope.object(envelope.def().ok_or_else(unknown)?)?
+        }
+    };
+    Ok((value, duplicates))
+}
+
+type Gvk<'a> = (&'a str, &'a str, &'a str);
+
+fn parse_as(gvk: Gvk<'_>, def: DefId, body: &[u8], format: Format) -> Result<(Value, Vec<String>), Status> {
+    if format == Format::Protobuf {
+        return protobuf_as(gvk, def, body).map(|value| (value, Vec::new()));
+    }
+    let unrecognized = |error: &str| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {error} ({})",
+            gvk.2,
+            json::summary(body)
+        ))
+    };
+    let (value, duplicates) =
+        parse(body, format).map_err(|e| unrecognized(&format!("couldn't get version/kind; json parse error: {e}")))?;
+    if !value.is_object() {
+        let go = go_value(&value);
+        return Err(unrecognized(&format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {go} into Go value of type struct"
+        )));
+    }
+    Ok((value, duplicates))
+}
+
+/// An object of another type than expected is not read: its type alone says what is wrong with it.
+fn protobuf_as(gvk: Gvk<'_>, def: DefId, body: &[u8]) -> Result<Value, Status> {
+    let unrecognized = |error: String| {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {error}", gvk.2))
+    };
+    let cannot = |error: String| {
+        let version = crate::field::quote(gvk.1);
+        Status::bad_request(format!("{} in version {version} cannot be handled as a {}: {error}", gvk.2, gvk.2))
+    };
+    let envelope = Envelope::parse(body).map_err(unrecognized)?;
+    if !envelope.kind.is_empty() && envelope.kind != gvk.2 {
+        return Ok(json!({"apiVersion": envelope.api_version, "kind": envelope.kind}));
+    }
+    envelope.object(def).map_err(cannot)
+}
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// Checks that the body is of the endpoint's kind, and fills in what it does not say.
+fn check_type(expected: Gvk<'_>, value: &mut Value) -> Result<(), Status> {
+    let Some(map) = value.as_object_mut() else { return Ok(()) };
+    let text = |map: &Map<String, Value>, key: &str| match map.get(key) {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(s)) => Ok(s.clone()),
+        Some(other) => Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{key} of type string",
+            go_value(other)
+        ))),
+    };
+    let (version, kind) = (text(map, "apiVersion")?, text(map, "kind")?);
+    let expected_version = api_version(expected.0, expected.1);
+    if !kind.is_empty() && kind != expected.2 {
+        let given = if version.is_empty() { expected_version.clone() } else { version.clone() };
+        let (group, version_only) = given.rsplit_once('/').unwrap_or(("", &given));
+        let known = kinds::by_kind(group, version_only, &kind).is_some()
+            || schema::by_gvk(group, version_only, &kind).is_some();
+        return Err(Status::bad_request(if known {
+            format!(
+                "{kind} in version {} cannot be handled as a {}: converting ({version_only}.{kind}) to ({}.{}): unknown conversion",
+                crate::field::quote(version_only),
+                expected.2,
+                expected.0.split('.').next().filter(|g| !g.is_empty()).unwrap_or("core"),
+                expected.2,
+            )
+        } else {
+            format!(
+                "no kind {} is registered for version {} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                crate::field::quote(&kind),
+                crate::field::quote(&given),
+            )
+        }));
+    }
+    if !version.is_empty() && version != expected_version {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected_version})"
+        )));
+    }
+    if version.is_empty() {
+        map.insert("apiVersion".into(), expected_version.into());
+    }
+    if kind.is_empty() {
+        map.insert("kind".into(), expected.2.into());
+    }
+    Ok(())
+}
+
+fn conform(
+    def: DefId,
+    gvk: Gvk<'_>,
+    value: &mut Value,
+    validation: FieldValidation,
+    duplicates: Vec<String>,
+) -> Result<Vec<String>, Status> {
+    let cannot = |why: &str| {
+        Status::bad_request(format!(
+            "{} in version {} cannot be handled as a {}: {why}",
+            gvk.2,
+            crate::field::quote(gvk.1),
+            gvk.2
+        ))
+    };
+    let mut walker = Walker { unknown: Vec::new() };
+    walker.object(def, value, &Place::Root, "").map_err(|e| cannot(&e))?;
+    if validation == FieldValidation::Ignore {
+        return Ok(Vec::new());
+    }
+    let problems: Vec<String> = duplicates
+        .iter()
+        .map(|path| format!("duplicate field \"{path}\""))
+        .chain(walker.unknown.iter().map(|path| format!("unknown field \"{path}\"")))
+        .collect();
+    if validation == FieldValidation::Strict && !problems.is_empty() {
+        return Err(cannot(&format!("strict decoding error: {}", problems.join(", "))));
+    }
+    Ok(problems)
+}
+
+/// What Go's JSON errors call a value.
+fn go_value(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "bool".into(),
+        Value::Number(n) if n.is_f64() => format!("number {n}"),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "string".into(),
+        Value::Array(_) => "array".into(),
+        Value::Object(_) => "object".into(),
+    }
+}
+
+/// What Go's JSON errors call a type.
+fn go_type(ty: Ty) -> String {
+    match ty {
+        Ty::String | Ty::Time | Ty::MicroTime => "string".into(),
+        Ty::Bool => "bool".into(),
+        Ty::Int32 => "int32".into(),
+        Ty::Int64 => "int64".into(),
+        Ty::Double => "float64".into(),
+        Ty::IntOrString => "intstr.IntOrString".into(),
+        Ty::Quantity => "resource.Quantity".into(),
+        Ty::Bytes => "[]uint8".into(),
+        Ty::Object | Ty::Any => "runtime.RawExtension".into(),
+        Ty::Ref(id) => {
+            let mut parts = id.def().name.rsplit('.');
+            let name = parts.next().unwrap_or_default();
+            format!("{}.{name}", parts.next().unwrap_or_default())
+        }
+        Ty::Array(inner) => format!("[]{}", go_type(*inner)),
+        Ty::Map(inner) => format!("map[string]{}", go_type(*inner)),
+    }
+}
+
+struct Walker {
+    unknown: Vec<String>,
+}
+
+impl Walker {
+    fn object(&mut self, def: DefId, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), String> {
+        let definition = def.def();
+        let name = definition.type_name();
+        let Value::Object(map) = value else { return Err(mismatch(value, Ty::Ref(def), place, outer)) };
+        if definition.fields.is_empty() {
+            return Ok(());
+        }
+        let mut drop = Vec::new();
+        for (key, inner) in map.iter_mut() {
+            let Some(field) = definition.field(key) else {
+                if self.unknown.len() < MAX_UNKNOWN {
+                    self.unknown.push(Place::Key(place, key).to_string());
+                }
+                drop.push(key.clone());
+                continue;
+            };
+            if inner.is_null() {
+                if field.ty != Ty::Any {
+                    drop.push(key.clone());
+                }
+                continue;
+            }
+            self.value(field.ty, inner, &Place::Key(place, key), name)?;
+            let empty = match (&field.ty, &*inner) {
+                (Ty::Array(_), Value::Array(items)) => items.is_empty(),
+                (Ty::Map(_), Value::Object(entries)) => entries.is_empty(),
+                _ => false,
+            };
+            if empty && !field.required {
+                drop.push(key.clone());
+            }
+        }
+        for key in drop {
+            map.remove(&key);
+        }
+        if def == id::META_V1_OBJECT_META {
+            for field in ["name", "generateName", "namespace", "uid", "resourceVersion", "selfLink"] {
+                if map.get(field).is_some_and(|v| v == "") {
+                    map.remove(field);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, ty: Ty, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), String> {
+        let fits = match ty {
+            Ty::String => value.is_string(),
+            Ty::Bool => value.is_boolean(),
+            Ty::Int32 => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            Ty::Int64 => value.as_i64().is_some(),
+            Ty::Double => value.is_number(),
+            Ty::IntOrString => value.is_string() || value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            Ty::Quantity => return quantity(value),
+            Ty::Time | Ty::MicroTime => return time(value, ty, place, outer),
+            Ty::Bytes => return bytes(value, place, outer),
+            Ty::Object | Ty::Any => true,
+            Ty::Ref(def) => return self.object(def, value, place, outer),
+            Ty::Array(inner) => {
+                let Value::Array(items) = value else { return Err(mismatch(value, ty, place, outer)) };
+                for (index, item) in items.iter_mut().enumerate() {
+                    zero_for_null(*inner, item);
+                    self.value(*inner, item, &Place::Item(place, index), outer)?;
+                }
+                return Ok(());
+            }
+            Ty::Map(inner) => {
+                let Value::Object(map) = value else { return Err(mismatch(value, ty, place, outer)) };
+                for (key, item) in map.iter_mut() {
+                    zero_for_null(*inner, item);
+                    self.value(*inner, item, &Place::Key(place, key), outer)?;
+                }
+                return Ok(());
+            }
+        };
+        if fits { Ok(()) } else { Err(mismatch(value, ty, place, outer)) }
+    }
+}
+
+/// Go reads a `null` item of a list or map as the zero value.
+fn zero_for_null(ty: Ty, value: &mut Value) {
+    if !value.is_null() {
+        return;
+    }
+    *value = match ty {
+        Ty::String | Ty::Bytes => "".into(),
+        Ty::Bool => false.into(),
+        Ty::Int32 | Ty::Int64 | Ty::Double | Ty::IntOrString => 0.into(),
+        Ty::Quantity => "0".into(),
+        Ty::Ref(_) | Ty::Map(_) | Ty::Object => Value::Object(Map::new()),
+        Ty::Array(_) => Value::Array(Vec::new()),
+        Ty::Time | Ty::MicroTime | Ty::Any => return,
+    };
+}
+
+fn mismatch(value: &Value, ty: Ty, place: &Place<'_>, outer: &str) -> String {
+    let mut given = go_value(value);
+    if let (Value::Number(n), Ty::Int32 | Ty::Int64) = (value, ty) {
+        given = format!("number {n}");
+    }
+    format!("json: cannot unmarshal {given} into Go struct field {outer}.{} of type {}", place.go_path(), go_type(ty))
+}
+
+fn quantity(value: &mut Value) -> Result<(), String> {
+    let canonical = match &*value {
+        Value::String(text) => {
+            let parsed: Quantity = text.parse().map_err(|e: crate::quantity::ParseError| e.to_string())?;
+            let canonical = parsed.to_string();
+            if canonical == *text {
+                return Ok(());
+            }
+            canonical
+        }
+        Value::Number(number) => {
+            let parsed: Quantity =
+                number.to_string().parse().map_err(|e: crate::quantity::ParseError| e.to_string())?;
+            parsed.to_string()
+        }
+        _ => return Err(crate::quantity::ParseError::Format.to_string()),
+    };
+    *value = Value::String(canonical);
+    Ok(())
+}
+
+fn time(value: &mut Value, ty: Ty, place: &Place<'_>, outer: &str) -> Result<(), String> {
+    let Value::String(text) = &*value else {
+        // A null time in a list or map stays null, as the zero time is written.
+        return if value.is_null() { Ok(()) } else { Err(mismatch(value, ty, place, outer)) };
+    };
+    let layout = if ty == Ty::Time { "2006-01-02T15:04:05Z07:00" } else { "2006-01-02T15:04:05.000000Z07:00" };
+    let parsed = crate::meta::parse_time(text).ok_or_else(|| {
+        format!(
+            "parsing time {0} as {1}: cannot parse {0} as \"2006\"",
+            crate::field::quote(text),
+            crate::field::quote(layout)
+        )
+    })?;
+    let canonical = match ty {
+        Ty::Time => crate::meta::format_time(parsed),
+        _ => crate::meta::format_micro_time(parsed),
+    };
+    if canonical != *text {
+        *value = Value::String(canonical);
+    }
+    Ok(())
+}
+
+fn bytes(value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), String> {
+    let Value::String(text) = &*value else { return Err(mismatch(value, Ty::Bytes, place, outer)) };
+    // Go's decoder skips line ends.
+    let stripped;
+    let compact = if text.contains(['\n', '\r']) {
+        stripped = text.replace(['\n', '\r'], "");
+        stripped.as_str()
+    } else {
+        text.as_str()
+    };
+    if let Err(error) = STANDARD.decode(compact) {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            _ => compact.len(),
+        };
+        return Err(format!("illegal base64 data at input byte {at}"));
+    }
+    if compact.len() != text.len() {
+        *value = Value::String(compact.to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn kind(group: &str, name: &str) -> &'static Kind {
+        kinds::by_kind(group, "v1", name).expect("the kind is there")
+    }
+
+    fn run(kind: &Kind, body: &str, validation: FieldValidation) -> Result<(Value, Vec<String>), String> {
+        decode(kind, body.as_bytes(), Format::Json, validation).map_err(|s| s.message)
+    }
+
+    #[test]
+    fn unknown_fields_are_dropped_warned_about_or_refused() {
+        let body = r#"{"metadata":{"name":"x"},"spec":{"foo":1,"containers":[{"bar":2}]}}"#;
+        let pod = kind("", "Pod");
+        let (value, warnings) = run(pod, body, FieldValidation::Warn).expect("it decodes");
+        assert_eq!(value["spec"].get("foo"), None);
+        assert_eq!(value["kind"], "Pod");
+        assert_eq!(warnings, [r#"unknown field "spec.containers[0].bar""#, r#"unknown field "spec.foo""#]);
+        assert_eq!(
+            run(pod, body, FieldValidation::Strict).unwrap_err(),
+            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.containers[0].bar\", unknown field \"spec.foo\""
+        );
+        assert!(run(pod, body, FieldValidation::Ignore).expect("it decodes").1.is_empty());
+        let twice = r#"{"spec":{"nodeName":"a","nodeName":"b"}}"#;
+        let (_, warnings) = run(pod, twice, FieldValidation::Warn).expect("it decodes");
+        assert_eq!(warnings, ["duplicate field \"spec.nodeName\""]);
+    }
+
+    #[test]
+    fn wrong_types_are_told_as_go_does() {
+        let error =
+            run(kind("apps", "Deployment"), r#"{"spec":{"replicas":"3"}}"#, FieldValidation::Strict).unwrap_err();
+        assert_eq!(
+            error,
+            "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
+        );
+        let error = run(kind("", "Pod"), r#"{"spec":{"containers":{}}}"#, FieldValidation::Strict).unwrap_err();
+        assert!(
+            error.ends_with(
+                "cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"
+            ),
+            "{error}"
+        );
+        let error = run(kind("", "Secret"), r#"{"data":{"a":"%"}}"#, FieldValidation::Strict).unwrap_err();
+        assert!(error.ends_with("illegal base64 data at input byte 0"), "{error}");
+    }
+
+    #[test]
+    fn the_endpoint_decides_the_kind() {
+        let error =
+            run(kind("", "Pod"), r#"{"apiVersion":"apps/v1","kind":"Pod"}"#, FieldValidation::Warn).unwrap_err();
+        assert!(error.starts_with("the API version in the data (apps/v1) does not match"), "{error}");
+        let error = run(kind("", "Pod"), r#"{"apiVersion":"v1","kind":"Service"}"#, FieldValidation::Warn).unwrap_err();
+        assert!(error.starts_with("Service in version \"v1\" cannot be handled as a Pod"), "{error}");
+        assert!(run(kind("", "Pod"), "[]", FieldValidation::Warn).is_err());
+        assert!(run(kind("", "Pod"), "{", FieldValidation::Warn).is_err());
+    }
+
+    #[test]
+    fn values_become_canonical() {
+        let body = r#"{"metadata":{"name":"x","labels":{},"creationTimestamp":null},"spec":{"containers":[{"name":"a","resources":{"limits":{"cpu":"1000m","memory":0.5}}}]}}"#;
+        let (value, _) = run(kind("", "Pod"), body, FieldValidation::Strict).expect("it decodes");
+        assert_eq!(value["spec"]["containers"][0]["resources"]["limits"]["cpu"], "1");
+        assert_eq!(value["spec"]["containers"][0]["resources"]["limits"]["memory"], "500m");
+        assert_eq!(value["metadata"], serde_json::json!({"name": "x"}));
+    }
+
+    #[test]
+    fn yaml_is_read() {
+        let body = b"kind: ConfigMap\napiVersion: v1\ndata:\n  a: b\n";
+        let (value, _) =
+            decode(kind("", "ConfigMap"), body, Format::Yaml, FieldValidation::Strict).expect("it decodes");
+        assert_eq!(value["data"]["a"], "b");
+    }
+
+    #[test]
+    fn options_may_be_empty() {
+        let name = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+        assert_eq!(decode_options(name, b" ", Format::Json).expect("it decodes"), serde_json::json!({}));
+        let options = decode_options(name, br#"{"gracePeriodSeconds":0}"#, Format::Json).expect("it decodes");
+        assert_eq!(options["gracePeriodSeconds"], 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200), yaml: bool) {
+            let format = if yaml { Format::Yaml } else { Format::Json };
+            let _ = decode(kind("", "Pod"), &body, format, FieldValidation::Strict);
+        }
+
+        #[test]
+        fn no_text_panics(body in r#"(\{|\}|\[|\]|"spec"|"metadata"|:|,|null|1|-|"[a-z]{0,3}"|&|\*|\n| ){0,40}"#) {
+            let _ = decode(kind("", "Pod"), body.as_bytes(), Format::Json, FieldValidation::Strict);
+            let _ = decode(kind("", "Pod"), body.as_bytes(), Format::Yaml, FieldValidation::Strict);
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! Validation errors of fields, and the validators of names, labels, ports and addresses, worded as
+//! apimachinery's `util/validation`.
+
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+/// What is wrong with a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It must be given.
+    Required,
+    /// Its value is not valid.
+    Invalid,
+    /// Its value is not one of a fixed set.
+    NotSupported,
+    /// Its value must be unique and is not.
+    Duplicate,
+    /// It may not be given or changed here.
+    Forbidden,
+    /// It is longer than allowed.
+    TooLong,
+    /// It has more items than allowed.
+    TooMany,
+    /// It has the wrong JSON type.
+    TypeInvalid,
+    /// What it names is not there.
+    NotFound,
+}
+
+impl ErrorKind {
+    /// The reason of the cause in a Status.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::NotFound => "FieldValueNotFound",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Required => "Required value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Duplicate => "Duplicate value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+            Self::NotFound => "Not found",
+        }
+    }
+}
+
+/// A validation error of one field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldError {
+    /// What is wrong.
+    pub kind: ErrorKind,
+    /// The field's path, for example `spec.containers[0].image`.
+    pub field: String,
+    /// The value as it is shown.
+    pub value: Value,
+    /// What would be right; may be empty.
+    pub detail: String,
+}
+
+impl FieldError {
+    fn new(kind: ErrorKind, path: &Path, value: Value, detail: impl Into<String>) -> Self {
+        Self { kind, field: path.to_string(), value, detail: detail.into() }
+    }
+
+    /// The field must be given.
+    pub fn required(path: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Required, path, Value::Null, detail)
+    }
+
+    /// The value is not valid.
+    pub fn invalid(path: &Path, value: &Value, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, path, value.clone(), detail)
+    }
+
+    /// The value, a string, is not valid.
+    pub fn invalid_str(path: &Path, value: &str, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, path, value.into(), detail)
+    }
+
+    /// The value is not one of `supported`.
+    pub fn not_supported(path: &Path, value: &str, supported: &[&str]) -> Self {
+        let mut sorted: Vec<&str> = supported.to_vec();
+        sorted.sort_unstable();
+        let list: Vec<String> = sorted.iter().map(|s| format!("\"{s}\"")).collect();
+        Self::new(ErrorKind::NotSupported, path, value.into(), format!("supported values: {}", list.join(", ")))
+    }
+
+    /// The value is there twice.
+    pub fn duplicate(path: &Path, value: &Value) -> Self {
+        Self::new(ErrorKind::Duplicate, path, value.clone(), "")
+    }
+
+    /// The field may not be given or changed.
+    pub fn forbidden(path: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Forbidden, path, Value::Null, detail)
+    }
+
+    /// The value is longer than `max` bytes.
+    pub fn too_long(path: &Path, max: usize) -> Self {
+        Self::new(ErrorKind::TooLong, path, Value::Null, format!("may not be more than {max} bytes"))
+    }
+
+    /// The list has more than `max` items.
+    pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
+        Self::new(ErrorKind::TooMany, path, actual.into(), format!("must have at most {max} items"))
+    }
+
+    /// The value has the wrong JSON type.
+    pub fn type_invalid(path: &Path, value: &Value, detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::TypeInvalid, path, value.clone(), detail)
+    }
+
+    /// What the value names is not there.
+    pub fn not_found(path: &Path, value: &Value) -> Self {
+        Self::new(ErrorKind::NotFound, path, value.clone(), "")
+    }
+
+    /// The message without the field.
+    pub fn body(&self) -> String {
+        let mut out = self.kind.text().to_owned();
+        match self.kind {
+            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong => {}
+            _ => {
+                out.push_str(": ");
+                let _ = match &self.value {
+                    Value::Null => write!(out, "null"),
+                    Value::String(s) => write!(out, "{}", quote(s)),
+                    other => write!(out, "{other}"),
+                };
+            }
+        }
+        if !self.detail.is_empty() {
+            out.push_str(": ");
+            out.push_str(&self.detail);
+        }
+        out
+    }
+}
+
+/// A string as Go's `%q` prints it.
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// A path to a field, grown while walking an object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Path(String);
+
+impl Path {
+    /// The path of a top-level field.
+    pub fn new(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// The path of a field of this one.
+    pub fn child(&self, name: &str) -> Self {
+        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+    }
+
+    /// The path of an item of this list.
+    pub fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    /// The path of a key of this map.
+    pub fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+    }
+}
+
+const LABEL_FORM: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+
+fn regex_error(message: &str, form: &str, examples: &[&str]) -> String {
+    let mut out = format!("{message} (");
+    for (i, example) in examples.iter().enumerate() {
+        out.push_str(if i == 0 { "e.g. " } else { " or " });
+        let _ = write!(out, "'{example}', ");
+    }
+    let _ = write!(out, "regex used for validation is '{form}')");
+    out
+}
+
+fn too_long(max: usize) -> String {
+    format!("must be no more than {max} bytes")
+}
+
+fn edges(value: &[u8], inner: impl Fn(u8) -> bool, edge: impl Fn(u8) -> bool) -> bool {
+    match value {
+        [] => false,
+        [one] => edge(*one),
+        [first, middle @ .., last] => edge(*first) && edge(*last) && middle.iter().all(|c| inner(*c)),
+    }
+}
+
+fn lower_digit(c: u8) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+fn is_label(value: &[u8]) -> bool {
+    edges(value, |c| lower_digit(c) || c == b'-', lower_digit)
+}
+
+/// Checks a DNS label of RFC 1123; what is returned is wrong with it.
+pub fn dns1123_label(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if value.len() > 63 {
+        out.push(too_long(63));
+    }
+    if !is_label(value.as_bytes()) {
+        out.push(if value.is_empty() || !dns1123_subdomain_form(value) {
+            regex_error(
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
+                LABEL_FORM,
+                &["my-name", "123-abc"],
+            )
+        } else {
+            "must not contain dots".to_owned()
+        });
+    }
+    out
+}
+
+fn dns1123_subdomain_form(value: &str) -> bool {
+    !value.is_empty() && value.split('.').all(|part| is_label(part.as_bytes()))
+}
+
+/// Checks a DNS subdomain of RFC 1123.
+pub fn dns1123_subdomain(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if value.len() > 253 {
+        out.push(too_long(253));
+    }
+    if !dns1123_subdomain_form(value) {
+        out.push(regex_error(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
+            "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+            &["example.com"],
+        ));
+    }
+    out
+}
+
+/// Checks a DNS label of RFC 1035.
+pub fn dns1035_label(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if value.len() > 63 {
+        out.push(too_long(63));
+    }
+    if !is_label(value.as_bytes()) || !value.starts_with(|c: char| c.is_ascii_lowercase()) {
+        out.push(regex_error(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character",
+            "[a-z]([-a-z0-9]*[a-z0-9])?",
+            &["my-name", "abc-123"],
+        ));
+    }
+    out
+}
+
+fn qualified_part(value: &str) -> bool {
+    edges(
+        value.as_bytes(),
+        |c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'),
+        |c| c.is_ascii_alphanumeric(),
+    )
+}
+
+/// Checks a qualified name: `name` or `prefix/name`, as label and annotation keys are.
+pub fn qualified_name(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let form = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+    let message = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+    let parts: Vec<&str> = value.split('/').collect();
+    let name = match parts.as_slice() {
+        [name] => *name,
+        [prefix, name] => {
+            if prefix.is_empty() {
+                out.push("prefix part must be non-empty".to_owned());
+            } else {
+                out.extend(dns1123_subdomain(prefix).into_iter().map(|m| format!("prefix part {m}")));
+            }
+            *name
+        }
+        _ => {
+            let text = regex_error(&format!("a qualified name {message}"), form, &["MyName", "my.name", "123-abc"]);
+            return vec![format!("{text} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+        }
+    };
+    if name.is_empty() {
+        out.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        out.push(format!("name part {}", too_long(63)));
+    }
+    if !qualified_part(name) {
+        out.push(regex_error(&format!("name part {message}"), form, &["MyName", "my.name", "123-abc"]));
+    }
+    out
+}
+
+/// Checks the value of a label.
+pub fn label_value(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if value.len() > 63 {
+        out.push(too_long(63));
+    }
+    if !value.is_empty() && !qualified_part(value) {
+        out.push(regex_error(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+            "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?",
+            &["MyValue", "my_value", "12345"],
+        ));
+    }
+    out
+}
+
+/// Checks the name of an environment variable: any printable ASCII but `=`.
+pub fn env_var_name(value: &str) -> Vec<String> {
+    if value.is_empty() || !value.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b'=') {
+        return vec![regex_error(
+            "a valid environment variable name must consist only of printable ASCII characters other than '='",
+            "^[ -<>-~]+$",
+            &["MY_ENV.VAR-NAME", "MY.ENV", "MY-ENV"],
+        )];
+    }
+    Vec::new()
+}
+
+/// Checks a key of a ConfigMap or Secret.
+pub fn config_map_key(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if value.len() > 253 {
+        out.push(too_long(253));
+    }
+    let valid = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if value.is_empty() || !value.bytes().all(valid) {
+        out.push(regex_error(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+            "[-._a-zA-Z0-9]+",
+            &["key.name", "KEY_NAME", "key-name"],
+        ));
+    } else {
+        match value {
+            "." => out.push("must not be '.'".into()),
+            ".." => out.push("must not be '..'".into()),
+            v if v.starts_with("..") => out.push("must not start with '..'".into()),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Checks the name of a port, an IANA service name.
+pub fn port_name(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if value.len() > 15 {
+        out.push("must be no more than 15 characters".into());
+    }
+    if value.is_empty() || !value.bytes().all(|c| lower_digit(c) || c == b'-') {
+        out.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
+    }
+    if !value.bytes().any(|c| c.is_ascii_lowercase()) {
+        out.push("must contain at least one letter (a-z)".into());
+    }
+    if value.contains("--") {
+        out.push("must not contain consecutive hyphens".into());
+    }
+    if value.starts_with('-') || value.ends_with('-') {
+        out.push("must not begin or end with a hyphen".into());
+    }
+    out
+}
+
+/// Checks the number of a port.
+pub fn port_number(value: i64) -> Vec<String> {
+    if (1..=65535).contains(&value) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".into()] }
+}
+
+/// Parses an IP address as Kubernetes does: no leading zeros, no zone.
+pub fn parse_ip(value: &str) -> Option<IpAddr> {
+    value.parse().ok()
+}
+
+/// Checks an IP address.
+pub fn ip(value: &str) -> Vec<String> {
+    match parse_ip(value) {
+        Some(_) => Vec::new(),
+        None => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".into()],
+    }
+}
+
+/// Checks a CIDR.
+pub fn cidr(value: &str) -> Vec<String> {
+    match value.parse::<ipnet::IpNet>() {
+        Ok(_) => Vec::new(),
+        Err(_) => vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".into()],
+    }
+}
+
+/// Checks a name that is one segment of a path, as names of roles are.
+pub fn path_segment_name(value: &str) -> Vec<String> {
+    if value == "." || value == ".." {
+        return vec![format!("may not be '{value}'")];
+    }
+    ["/", "%"].iter().filter(|c| value.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
+/// Adds one `Invalid` error for every message.
+pub fn push_all(errors: &mut Vec<FieldError>, path: &Path, value: &str, messages: Vec<String>) {
+    errors.extend(messages.into_iter().map(|m| FieldError::invalid_str(path, value, m)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn errors_print_as_upstream() {
+        let path = Path::new("spec").child("containers").index(0).child("image");
+        assert_eq!(FieldError::required(&path, "").to_string(), "spec.containers[0].image: Required value");
+        assert_eq!(
+            FieldError::not_supported(&path, "x", &["b", "a"]).to_string(),
+            "spec.containers[0].image: Unsupported value: \"x\": supported values: \"a\", \"b\""
+        );
+        assert_eq!(
+            FieldError::invalid(&Path::new("a"), &json!({"b": 1}), "no").to_string(),
+            "a: Invalid value: {\"b\":1}: no"
+        );
+    }
+
+    #[test]
+    fn names_are_checked() {
+        assert!(dns1123_label("a-1").is_empty());
+        assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
+        assert!(dns1123_label("A")[0].starts_with("a lowercase RFC 1123 label must consist"));
+        assert!(dns1123_subdomain("a.b-c.1").is_empty());
+        assert!(!dns1123_subdomain("a..b").is_empty());
+        assert!(!dns1035_label("1a").is_empty());
+        assert!(qualified_name("example.com/A_b").is_empty());
+        assert!(!qualified_name("/a").is_empty());
+        assert!(!qualified_name("a/b/c").is_empty());
+        assert!(label_value("").is_empty());
+        assert!(!label_value("-").is_empty());
+        assert!(port_name("http").is_empty());
+        assert!(!port_name("80").is_empty());
+        assert!(config_map_key("a..b").is_empty());
+        assert!(!config_map_key("..a").is_empty());
+    }
+}

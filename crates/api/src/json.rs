@@ -1,0 +1,177 @@
+//! Parses JSON into a value, telling which keys occurred twice.
+
+use std::fmt::{self, Write};
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Where in a document a value is. It lives on the stack while walking, and is printed only on errors.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// The document.
+    Root,
+    /// A field or key of the object at the place.
+    Key(&'a Place<'a>, &'a str),
+    /// An item of the list at the place.
+    Item(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    /// The fields without list indices, as Go's JSON errors name them.
+    pub fn go_path(&self) -> String {
+        match self {
+            Place::Root => String::new(),
+            Place::Item(outer, _) => outer.go_path(),
+            Place::Key(outer, key) => {
+                let mut path = outer.go_path();
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(key);
+                path
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Root => Ok(()),
+            Place::Key(Place::Root, key) => f.write_str(key),
+            Place::Key(outer, key) => write!(f, "{outer}.{key}"),
+            Place::Item(outer, index) => write!(f, "{outer}[{index}]"),
+        }
+    }
+}
+
+/// At most this many duplicate fields are told.
+const MAX_DUPLICATES: usize = 32;
+
+/// Parses a document. Of a key that occurs twice the last value wins, and its path is added to
+/// `duplicates`. Documents nested deeper than 128 levels are refused.
+///
+/// # Errors
+/// When the text is not one JSON document.
+pub fn parse(text: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Seed { place: &Place::Root, duplicates }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+struct Seed<'a> {
+    place: &'a Place<'a>,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
+        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        loop {
+            let place = Place::Item(self.place, out.len());
+            let seed = Seed { place: &place, duplicates: &mut *self.duplicates };
+            match items.next_element_seed(seed)? {
+                Some(item) => out.push(item),
+                None => return Ok(Value::Array(out)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let place = Place::Key(self.place, &key);
+            let value = entries.next_value_seed(Seed { place: &place, duplicates: &mut *self.duplicates })?;
+            if out.contains_key(&key) && self.duplicates.len() < MAX_DUPLICATES {
+                self.duplicates.push(place.to_string());
+            }
+            out.insert(key, value);
+        }
+        Ok(Value::Object(out))
+    }
+}
+
+/// The first bytes of a body, for messages.
+pub fn summary(body: &[u8]) -> String {
+    let mut out = String::new();
+    match std::str::from_utf8(body) {
+        Ok(text) => {
+            let short: String = text.chars().take(30).collect();
+            let _ = write!(out, "{}", crate::field::quote(&short));
+            if short.len() < text.len() {
+                out.push_str(" ...");
+            }
+        }
+        Err(_) => {
+            for byte in body.iter().take(30) {
+                let _ = write!(out, "{byte:02x}");
+            }
+            if body.len() > 30 {
+                out.push_str(" ...");
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_are_told_with_their_path() {
+        let mut duplicates = Vec::new();
+        let value = parse(br#"{"a":[{"b":1,"b":2}],"c":{"d":1},"c":null}"#, &mut duplicates).expect("it parses");
+        assert_eq!(value["a"][0]["b"], 2);
+        assert_eq!(duplicates, ["a[0].b", "c"]);
+    }
+
+    #[test]
+    fn deep_documents_are_refused() {
+        let text = "[".repeat(100_000);
+        assert!(parse(text.as_bytes(), &mut Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! Checks metadata: names, labels, annotations, owners and finalizers, the same for every kind.
+
+use serde_json::Value;
+
+use crate::field::{self, FieldError, Path, push_all};
+use crate::kinds::Kind;
+use crate::meta::{self, at, list, string_map, text};
+
+/// Upper limit of all annotations of an object together, in bytes.
+pub const MAX_ANNOTATIONS: usize = 256 * 1024;
+
+/// Checks the metadata of a new object. The name must be set by now, also when it was generated.
+pub fn validate(kind: &Kind, obj: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::new("metadata");
+    let generate = meta::generate_name(obj);
+    if !generate.is_empty() {
+        push_all(&mut errors, &path.child("generateName"), generate, kind.strategy.validate_name(generate, true));
+    }
+    let name = meta::name(obj);
+    if name.is_empty() {
+        errors.push(FieldError::required(&path.child("name"), "name or generateName is required"));
+    } else {
+        push_all(&mut errors, &path.child("name"), name, kind.strategy.validate_name(name, false));
+    }
+    let namespace = meta::namespace(obj);
+    if kind.namespaced {
+        if namespace.is_empty() {
+            errors.push(FieldError::required(&path.child("namespace"), ""));
+        } else {
+            push_all(&mut errors, &path.child("namespace"), namespace, field::dns1123_label(namespace));
+        }
+    } else if !namespace.is_empty() {
+        errors.push(FieldError::forbidden(&path.child("namespace"), "not allowed on this type"));
+    }
+    if meta::generation(obj) < 0 {
+        let value = at(obj, &["metadata", "generation"]);
+        errors.push(FieldError::invalid(&path.child("generation"), value, "must be greater than or equal to 0"));
+    }
+    common(obj, &path, &mut errors);
+    errors
+}
+
+/// Checks the metadata of a changed object.
+pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = Path::new("metadata");
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        let (now, before) = (at(new, &["metadata", field]), at(old, &["metadata", field]));
+        if now != before && (kind.namespaced || field != "namespace") {
+            errors.push(FieldError::invalid(&path.child(field), now, "field is immutable"));
+        }
+    }
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (now, before) = (at(new, &["metadata", field]), at(old, &["metadata", field]));
+        if now != before {
+            errors.push(FieldError::invalid(&path.child(field), now, "field is immutable"));
+        }
+    }
+    if meta::is_deleting(old) {
+        let before = meta::finalizers(old);
+        let added: Vec<&str> = meta::finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
+        if !added.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {}",
+                go_strings(&added)
+            );
+            errors.push(FieldError::forbidden(&path.child("finalizers"), detail));
+        }
+    }
+    common(new, &path, &mut errors);
+    errors
+}
+
+fn go_strings(items: &[&str]) -> String {
+    let quoted: Vec<String> = items.iter().map(|i| field::quote(i)).collect();
+    format!("[]string{{{}}}", quoted.join(", "))
+}
+
+fn common(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    labels(at(obj, &["metadata", "labels"]), &path.child("labels"), errors);
+    annotations(at(obj, &["metadata", "annotations"]), &path.child("annotations"), errors);
+    owners(obj, &path.child("ownerReferences"), errors);
+    let finalizers = meta::finalizers(obj);
+    for finalizer in &finalizers {
+        let messages = field::qualified_name(finalizer);
+        let plain = ["foregroundDeletion", "orphan", "kubernetes"].contains(finalizer);
+        if messages.is_empty() && !finalizer.contains('/') && !plain {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid_str(&path.child("finalizers"), finalizer, detail));
+        }
+        push_all(errors, &path.child("finalizers"), finalizer, messages);
+    }
+    if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
+        let value = at(obj, &["metadata", "finalizers"]);
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(&path.child("finalizers"), value, detail));
+    }
+}
+
+/// Checks a map of labels.
+pub fn labels(map: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    for (key, value) in string_map(map) {
+        push_all(errors, path, key, field::qualified_name(key));
+        push_all(errors, path, value, field::label_value(value));
+    }
+}
+
+/// Checks a map of annotations.
+pub fn annotations(map: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let mut total = 0;
+    for (key, value) in string_map(map) {
+        push_all(errors, path, key, field::qualified_name(&key.to_lowercase()));
+        total += key.len() + value.len();
+    }
+    if total > MAX_ANNOTATIONS {
+        errors.push(FieldError::too_long(path, MAX_ANNOTATIONS));
+    }
+}
+
+fn owners(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let mut controller: Option<String> = None;
+    for (i, owner) in list(obj, &["metadata", "ownerReferences"]).iter().enumerate() {
+        let path = path.index(i);
+        for (field, detail) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if text(owner, &[field]).is_empty() {
+                errors.push(FieldError::invalid_str(&path.child(field), "", detail));
+            }
+        }
+        if owner["apiVersion"] == "v1" && owner["kind"] == "Event" {
+            errors.push(FieldError::invalid(&path, owner, "/v1, Kind=Event is disallowed from being an owner"));
+        }
+        if owner["controller"] == true {
+            let name = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
+            if let Some(first) = &controller {
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
+                );
+                errors.push(FieldError::invalid(&Path::new("metadata").child("ownerReferences"), owner, detail));
+            }
+            controller.get_or_insert(name);
+        }
+    }
+}
+
+/// Checks the object form of a label selector.
+pub fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    labels(&selector["matchLabels"], &path.child("matchLabels"), errors);
+    for (i, expression) in list(selector, &["matchExpressions"]).iter().enumerate() {
+        let path = path.child("matchExpressions").index(i);
+        let values = list(expression, &["values"]);
+        match text(expression, &["operator"]) {
+            "In" | "NotIn" if values.is_empty() => {
+                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(FieldError::required(&path.child("values"), detail));
+            }
+            "In" | "NotIn" => {}
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(FieldError::forbidden(&path.child("values"), detail));
+            }
+            "Exists" | "DoesNotExist" => {}
+            _ => errors.push(FieldError::invalid(
+                &path.child("operator"),
+                &expression["operator"],
+                "not a valid selector operator",
+            )),
+        }
+        let key = text(expression, &["key"]);
+        push_all(errors, &path.child("key"), key, field::qualified_name(key));
+        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            push_all(errors, &path.child("values").index(j), value, field::label_value(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn metadata_is_checked() {
+        let kind = crate::kinds::by_kind("", "v1", "ConfigMap").expect("it is there");
+        let good = json!({"metadata": {"name": "a.b", "namespace": "x", "finalizers": ["a.b/c"]}});
+        assert!(validate(kind, &good).is_empty());
+        let bad = json!({"metadata": {"name": "A", "namespace": "x", "labels": {"/": "-"}, "finalizers": ["x"],
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}});
+        let text: Vec<String> = validate(kind, &bad).iter().map(ToString::to_string).collect();
+        assert!(text[0].starts_with("metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain"), "{text:?}");
+        assert!(text.iter().any(|t| t == "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty"));
+        assert!(text.iter().any(|t| t.starts_with("metadata.finalizers: Invalid value: \"x\"")));
+        let renamed = json!({"metadata": {"name": "b", "namespace": "x"}});
+        assert!(!validate_update(kind, &renamed, &good).is_empty());
+    }
+}

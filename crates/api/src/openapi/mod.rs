@@ -1,0 +1,159 @@
+//! The OpenAPI documents of the built-in kinds, version 2 and version 3, made from the schema tables
+//! when they are asked for.
+
+mod gnostic;
+mod paths;
+mod schemas;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use serde_json::{Map, Value, json};
+
+use crate::kinds;
+
+/// The Kubernetes version whose API is described.
+pub const KUBERNETES_VERSION: &str = "v1.35.0";
+
+/// Which of the two versions a document is written in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spec {
+    V2,
+    V3,
+}
+
+fn info() -> Value {
+    json!({"title": "Kubernetes", "version": KUBERNETES_VERSION})
+}
+
+/// `/openapi/v2`: one document for all groups, as JSON.
+pub fn v2() -> Vec<u8> {
+    v2_document().to_string().into_bytes()
+}
+
+/// The media type that [`v2_protobuf`] is answered as. Clients ask for it, or for the older
+/// `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`, which is not valid in an answer.
+pub const V2_PROTOBUF_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// `/openapi/v2` in protobuf.
+pub fn v2_protobuf() -> Vec<u8> {
+    gnostic::document(&v2_document())
+}
+
+fn v2_document() -> Value {
+    let mut all_paths = Map::new();
+    let mut roots = Vec::new();
+    for kind in kinds::kinds() {
+        paths::of_kind(kind, Spec::V2, &mut all_paths, &mut roots);
+    }
+    json!({
+        "swagger": "2.0",
+        "info": info(),
+        "paths": all_paths,
+        "definitions": schemas::reachable(&roots, Spec::V2),
+    })
+}
+
+fn path_of(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// `/openapi/v3`: the URLs of the documents, one for each group and version.
+pub fn v3_index() -> Vec<u8> {
+    let mut list = Map::new();
+    for group in kinds::groups() {
+        for version in group.versions {
+            let path = path_of(group.name, version);
+            let url = format!("/openapi/v3/{path}?hash={}", hash(group.name, version));
+            list.insert(path, json!({"serverRelativeURL": url}));
+        }
+    }
+    json!({ "paths": list }).to_string().into_bytes()
+}
+
+/// What changes when the document of the group and version changes, for caches: 16 hexadecimal digits.
+pub fn hash(group: &str, version: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    (group, version, KUBERNETES_VERSION, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    for def in crate::schema::defs() {
+        (def.name, def.fields.len()).hash(&mut hasher);
+    }
+    format!("{:016X}", hasher.finish())
+}
+
+/// `/openapi/v3/api/v1` or `/openapi/v3/apis/{group}/{version}`, as JSON; `None` when it is not served.
+pub fn v3(group: &str, version: &str) -> Option<Vec<u8>> {
+    let mut all_paths = Map::new();
+    let mut roots = Vec::new();
+    let mut found = false;
+    for kind in kinds::kinds().iter().filter(|k| k.group == group && k.version == version) {
+        paths::of_kind(kind, Spec::V3, &mut all_paths, &mut roots);
+        found = true;
+    }
+    found.then(|| {
+        let document = json!({
+            "openapi": "3.0.0",
+            "info": info(),
+            "paths": all_paths,
+            "components": {"schemas": schemas::reachable(&roots, Spec::V3)},
+        });
+        document.to_string().into_bytes()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_references(document: &Value, all: &Value) {
+        match document {
+            Value::Object(map) => {
+                if let Some(Value::String(reference)) = map.get("$ref") {
+                    let name = reference.rsplit('/').next().unwrap_or_default();
+                    assert!(all.get(name).is_some(), "{reference} leads nowhere");
+                }
+                map.values().for_each(|v| check_references(v, all));
+            }
+            Value::Array(items) => items.iter().for_each(|v| check_references(v, all)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let v2: Value = serde_json::from_slice(&v2()).expect("it is JSON");
+        check_references(&v2, &v2["definitions"]);
+        for group in kinds::groups() {
+            for version in group.versions {
+                let v3: Value =
+                    serde_json::from_slice(&v3(group.name, version).expect("it is served")).expect("it is JSON");
+                check_references(&v3, &v3["components"]["schemas"]);
+            }
+        }
+        assert!(v3("none", "v1").is_none());
+    }
+
+    #[test]
+    fn what_kubectl_looks_for_is_there() {
+        let apps: Value = serde_json::from_slice(&v3("apps", "v1").expect("it is served")).expect("it is JSON");
+        let deployment = &apps["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"];
+        assert_eq!(deployment["x-kubernetes-group-version-kind"][0]["kind"], "Deployment");
+        assert_eq!(
+            deployment["properties"]["spec"]["allOf"][0]["$ref"],
+            "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"
+        );
+        let patch = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+        assert_eq!(patch["x-kubernetes-action"], "patch");
+        let names: Vec<&str> =
+            patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+        assert!(names.contains(&"fieldValidation") && names.contains(&"dryRun"), "{names:?}");
+        let index: Value = serde_json::from_slice(&v3_index()).expect("it is JSON");
+        assert!(
+            index["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap().starts_with("/openapi/v3/api/v1?hash=")
+        );
+        let core: Value = serde_json::from_slice(&v3("", "v1").expect("it is served")).expect("it is JSON");
+        let containers = &core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+        assert_eq!(containers["x-kubernetes-list-type"], "map");
+    }
+}

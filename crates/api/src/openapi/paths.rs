@@ -1,0 +1,238 @@
+//! Paths and operations of a kind.
+
+use serde_json::{Map, Value, json};
+
+use super::Spec;
+use super::schemas::reference;
+use crate::kinds::Kind;
+use crate::schema::{self, DefId, id};
+
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const PATCH_TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// Query parameters of an operation: name, type and description.
+type Parameter = (&'static str, &'static str, &'static str);
+
+const PRETTY: Parameter = ("pretty", "string", "If 'true', then the output is pretty printed.");
+const WRITE: [Parameter; 3] = [
+    ("dryRun", "string", "When present, indicates that modifications should not be persisted: 'All' runs every stage."),
+    ("fieldManager", "string", "Name of the actor or entity that is making these changes."),
+    ("fieldValidation", "string", "What happens with unknown or duplicate fields: Ignore, Warn or Strict."),
+];
+const FORCE: Parameter = ("force", "boolean", "Takes fields over from other managers when applying.");
+const DELETE: [Parameter; 4] = [
+    ("dryRun", "string", "When present, indicates that modifications should not be persisted: 'All' runs every stage."),
+    ("gracePeriodSeconds", "integer", "Seconds before the object is deleted."),
+    ("orphanDependents", "boolean", "Deprecated: use propagationPolicy."),
+    ("propagationPolicy", "string", "Whether and how dependents are deleted: Orphan, Background or Foreground."),
+];
+const LIST: [Parameter; 10] = [
+    ("allowWatchBookmarks", "boolean", "Asks for events of type BOOKMARK."),
+    ("continue", "string", "Token of the next page."),
+    ("fieldSelector", "string", "Restricts the objects by their fields."),
+    ("labelSelector", "string", "Restricts the objects by their labels."),
+    ("limit", "integer", "Maximum number of objects of a page."),
+    ("resourceVersion", "string", "Constraint on the resource versions that the answer is served from."),
+    ("resourceVersionMatch", "string", "How resourceVersion is applied to lists."),
+    ("sendInitialEvents", "boolean", "Starts a watch with the objects there are."),
+    ("timeoutSeconds", "integer", "Ends the call after that time."),
+    ("watch", "boolean", "Watches for changes instead of listing."),
+];
+
+struct Writer<'a> {
+    kind: &'a Kind,
+    spec: Spec,
+}
+
+/// Adds the paths of a kind, and the definitions that they refer to.
+pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, roots: &mut Vec<DefId>) {
+    let writer = Writer { kind, spec };
+    let base = if kind.group.is_empty() {
+        format!("/api/{}", kind.version)
+    } else {
+        format!("/apis/{}/{}", kind.group, kind.version)
+    };
+    let plural = kind.plural;
+    let collection =
+        if kind.namespaced { format!("{base}/namespaces/{{namespace}}/{plural}") } else { format!("{base}/{plural}") };
+    roots.push(kind.def);
+    roots.extend([id::META_V1_STATUS, id::META_V1_DELETE_OPTIONS]);
+    let list_def = schema::by_gvk(kind.group, kind.version, &kind.list_kind());
+    roots.extend(list_def);
+    let own = kind.def.def().name;
+    let list = list_def.map_or(own, |d| d.def().name);
+    let gvk = (kind.group, kind.version, kind.kind);
+    let verb = |v: &str| kind.has_verb(v);
+
+    let mut operations = writer.item(kind.namespaced, false);
+    if verb("list") {
+        operations.insert("get".into(), writer.operation("list", "list", gvk, None, list, &LIST));
+    }
+    if verb("create") {
+        operations.insert("post".into(), writer.operation("create", "post", gvk, Some(own), own, &WRITE));
+    }
+    if verb("deletecollection") {
+        let body = id::META_V1_DELETE_OPTIONS.def().name;
+        let parameters: Vec<Parameter> = DELETE.iter().chain(&LIST).copied().filter(|p| p.0 != "watch").collect();
+        let operation = writer.operation("deletecollection", "deletecollection", gvk, Some(body), STATUS, &parameters);
+        operations.insert("delete".into(), operation);
+    }
+    paths.insert(collection.clone(), Value::Object(operations));
+    if kind.namespaced && verb("list") {
+        let mut operations = writer.item(false, false);
+        operations.insert("get".into(), writer.operation("list", "listForAllNamespaces", gvk, None, list, &LIST));
+        paths.insert(format!("{base}/{plural}"), Value::Object(operations));
+    }
+    if verb("get") {
+        let mut operations = writer.item(kind.namespaced, true);
+        operations.insert("get".into(), writer.operation("get", "get", gvk, None, own, &[]));
+        writer.writes(kind.verbs, gvk, own, "", &mut operations);
+        if verb("delete") {
+            let body = id::META_V1_DELETE_OPTIONS.def().name;
+            operations.insert("delete".into(), writer.operation("delete", "delete", gvk, Some(body), STATUS, &DELETE));
+        }
+        paths.insert(format!("{collection}/{{name}}"), Value::Object(operations));
+    }
+    for sub in kind.subresources {
+        let gvk = (sub.group, sub.version, sub.kind);
+        // Bodies of connections (exec, proxy, ...) are streams: they have no schema.
+        let Some(def) = schema::by_gvk(sub.group, sub.version, sub.kind) else { continue };
+        roots.push(def);
+        let name = def.def().name;
+        let mut operations = writer.item(kind.namespaced, true);
+        if sub.verbs.contains(&"get") {
+            operations.insert("get".into(), writer.operation("get", sub.name, gvk, None, name, &[]));
+        }
+        if sub.verbs.contains(&"create") {
+            operations.insert("post".into(), writer.operation("create", sub.name, gvk, Some(name), name, &WRITE));
+        }
+        writer.writes(sub.verbs, gvk, name, sub.name, &mut operations);
+        paths.insert(format!("{collection}/{{name}}/{}", sub.name), Value::Object(operations));
+    }
+}
+
+impl Writer<'_> {
+    /// A path with the parameters that are part of it.
+    fn item(&self, namespaced: bool, named: bool) -> Map<String, Value> {
+        let mut parameters = Vec::new();
+        let mut in_path = |name: &str, description: String| {
+            let mut parameter = json!({"name": name, "in": "path", "required": true, "description": description});
+            self.typed(&mut parameter, "string");
+            parameters.push(parameter);
+        };
+        if named {
+            in_path("name", format!("name of the {}", self.kind.kind));
+        }
+        if namespaced {
+            in_path("namespace", "object name and auth scope, such as for teams and projects".into());
+        }
+        Map::from_iter([("parameters".to_owned(), Value::Array(parameters))])
+    }
+
+    fn typed(&self, parameter: &mut Value, ty: &str) {
+        match self.spec {
+            Spec::V2 => {
+                parameter["type"] = ty.into();
+                if parameter["in"] == "query" {
+                    parameter["uniqueItems"] = true.into();
+                }
+            }
+            Spec::V3 => parameter["schema"] = json!({"type": ty, "uniqueItems": true}),
+        }
+    }
+
+    fn writes(
+        &self,
+        verbs: &[&str],
+        gvk: (&str, &str, &str),
+        own: &str,
+        sub: &str,
+        operations: &mut Map<String, Value>,
+    ) {
+        if verbs.contains(&"update") {
+            let name = format!("replace{sub}");
+            operations.insert("put".into(), self.operation("put", &name, gvk, Some(own), own, &WRITE));
+        }
+        if verbs.contains(&"patch") {
+            let parameters: Vec<Parameter> = WRITE.iter().copied().chain([FORCE]).collect();
+            let name = format!("patch{sub}");
+            operations.insert("patch".into(), self.operation("patch", &name, gvk, Some(""), own, &parameters));
+        }
+    }
+
+    /// One operation. An empty `body` is a patch of any kind.
+    fn operation(
+        &self,
+        action: &str,
+        name: &str,
+        gvk: (&str, &str, &str),
+        body: Option<&str>,
+        answer: &str,
+        query: &[Parameter],
+    ) -> Value {
+        let mut parameters: Vec<Value> = query
+            .iter()
+            .chain([&PRETTY])
+            .map(|(name, ty, description)| {
+                let mut parameter = json!({"name": name, "in": "query", "description": description});
+                self.typed(&mut parameter, ty);
+                parameter
+            })
+            .collect();
+        let group = if self.kind.group.is_empty() { "core" } else { self.kind.group };
+        let id: String = format!("{name}_{group}_{}_{}", self.kind.version, self.kind.kind)
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
+        let mut out = json!({
+            "description": format!("{action} {}", self.kind.kind),
+            "operationId": id,
+            "tags": [format!("{}_{}", group.replace(['.', '-'], "_"), self.kind.version)],
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": {"group": gvk.0, "version": gvk.1, "kind": gvk.2},
+        });
+        let schema = reference(answer, self.spec);
+        let body_schema = match body {
+            Some("") => Some(json!({"type": "object"})),
+            Some(name) => Some(reference(name, self.spec)),
+            None => None,
+        };
+        let patch = body == Some("");
+        match self.spec {
+            Spec::V2 => {
+                out["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
+                out["produces"] = json!(["application/json", "application/yaml"]);
+                if let Some(schema) = body_schema {
+                    let required = action != "delete" && action != "deletecollection";
+                    let mut parameter = json!({"name": "body", "in": "body", "schema": schema});
+                    if required {
+                        parameter["required"] = true.into();
+                    }
+                    parameters.push(parameter);
+                }
+                out["responses"] = json!({
+                    "200": {"description": "OK", "schema": schema}, "401": {"description": "Unauthorized"},
+                });
+            }
+            Spec::V3 => {
+                if let Some(schema) = body_schema {
+                    let types: &[&str] = if patch { &PATCH_TYPES } else { &["*/*"] };
+                    let content: Map<String, Value> =
+                        types.iter().map(|t| ((*t).to_owned(), json!({"schema": schema}))).collect();
+                    out["requestBody"] = json!({"content": content});
+                }
+                let content = json!({"application/json": {"schema": schema}, "application/yaml": {"schema": schema}});
+                out["responses"] = json!({
+                    "200": {"description": "OK", "content": content}, "401": {"description": "Unauthorized"},
+                });
+            }
+        }
+        out["parameters"] = parameters.into();
+        out
+    }
+}

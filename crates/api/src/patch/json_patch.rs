@@ -1,0 +1,198 @@
+//! JSON patch (RFC 6902).
+
+use serde_json::Value;
+
+use super::rejected;
+use crate::meta::text;
+use crate::status::Status;
+
+/// At most this many operations are applied, as upstream.
+const MAX_OPERATIONS: usize = 10_000;
+/// A copy may not grow the object beyond this many nodes.
+const MAX_COPIED: usize = 1_000_000;
+
+/// Applies a JSON patch: a list of operations. On an error the target is as it was.
+///
+/// # Errors
+/// 400 when the patch is not a list of operations, 413 when it has too many, 422 when it does not fit.
+pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), Status> {
+    let Some(operations) = patch.as_array() else {
+        return Err(Status::bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+        ));
+    };
+    if operations.len() > MAX_OPERATIONS {
+        return Err(Status::too_large(format!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    let mut out = target.clone();
+    let mut copied = 0;
+    for operation in operations {
+        apply(&mut out, operation, &mut copied)?;
+    }
+    *target = out;
+    Ok(())
+}
+
+fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Status> {
+    let kind = text(operation, &["op"]);
+    let Some(path) = operation["path"].as_str() else {
+        return Err(rejected(format!("{kind} operation failed to decode path: missing field: path")));
+    };
+    let value = || {
+        operation
+            .get("value")
+            .cloned()
+            .ok_or_else(|| rejected(format!("{kind} operation missing value field for path: {path}")))
+    };
+    let from = || {
+        operation["from"]
+            .as_str()
+            .ok_or_else(|| rejected(format!("{kind} operation failed to decode from: missing field: from")))
+    };
+    match kind {
+        "add" => add(target, path, value()?, "add"),
+        "remove" => remove(target, path, "remove").map(|_| ()),
+        "replace" => {
+            let value = value()?;
+            let place = target.pointer_mut(path).ok_or_else(|| missing("replace", path))?;
+            *place = value;
+            Ok(())
+        }
+        "move" => {
+            let from = from()?;
+            if path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
+                return Err(rejected(format!("move operation: {path} is inside of {from}")));
+            }
+            let value = remove(target, from, "move")?;
+            add(target, path, value, "move")
+        }
+        "copy" => {
+            let value = target.pointer(from()?).cloned().ok_or_else(|| missing("copy", path))?;
+            *copied += size(&value);
+            if *copied > MAX_COPIED {
+                return Err(Status::too_large("the patch copies more than is allowed"));
+            }
+            add(target, path, value, "copy")
+        }
+        "test" => match target.pointer(path) {
+            Some(found) if operation.get("value").is_none_or(|v| equal(found, v)) => Ok(()),
+            None if operation.get("value").is_none_or(Value::is_null) => Ok(()),
+            _ => Err(rejected(format!("testing value {path} failed: test failed"))),
+        },
+        other => Err(rejected(format!("Unexpected kind: {other}"))),
+    }
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(size).sum::<usize>(),
+        Value::String(s) => 1 + s.len() / 16,
+        _ => 1,
+    }
+}
+
+/// Numbers are equal by value: 1 is 1.0.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| equal(v, w)))
+        }
+        _ => a == b,
+    }
+}
+
+fn missing(kind: &str, path: &str) -> Status {
+    rejected(format!("{kind} operation does not apply: doc is missing path: {path}: missing value"))
+}
+
+fn split(path: &str, kind: &str) -> Result<(String, String), Status> {
+    let (outer, last) = path.rsplit_once('/').ok_or_else(|| missing(kind, path))?;
+    Ok((outer.to_owned(), last.replace("~1", "/").replace("~0", "~")))
+}
+
+fn index(key: &str, len: usize) -> Option<usize> {
+    let digits = !key.is_empty() && key.bytes().all(|c| c.is_ascii_digit());
+    let canonical = digits && (key == "0" || !key.starts_with('0'));
+    key.parse().ok().filter(|i| canonical && *i < len)
+}
+
+fn add(target: &mut Value, path: &str, value: Value, kind: &str) -> Result<(), Status> {
+    if path.is_empty() {
+        *target = value;
+        return Ok(());
+    }
+    let (outer, last) = split(path, kind)?;
+    match target.pointer_mut(&outer) {
+        Some(Value::Object(map)) => {
+            map.insert(last, value);
+            Ok(())
+        }
+        Some(Value::Array(items)) if last == "-" => {
+            items.push(value);
+            Ok(())
+        }
+        Some(Value::Array(items)) => {
+            let at = index(&last, items.len() + 1).ok_or_else(|| {
+                rejected(format!("{kind} operation does not apply: doc is missing path: {path}: invalid array index"))
+            })?;
+            items.insert(at, value);
+            Ok(())
+        }
+        _ => Err(missing(kind, path)),
+    }
+}
+
+fn remove(target: &mut Value, path: &str, kind: &str) -> Result<Value, Status> {
+    let (outer, last) = split(path, kind)?;
+    let gone = match target.pointer_mut(&outer) {
+        Some(Value::Object(map)) => map.remove(&last),
+        Some(Value::Array(items)) => index(&last, items.len()).map(|at| items.remove(at)),
+        _ => None,
+    };
+    gone.ok_or_else(|| missing(kind, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn operations_are_applied_in_order_or_not_at_all() {
+        let mut value = json!({"a": [1, 2], "b": {"c/d": 1}});
+        let patch = json!([
+            {"op": "add", "path": "/a/-", "value": 3},
+            {"op": "add", "path": "/a/0", "value": 0},
+            {"op": "remove", "path": "/b/c~1d"},
+            {"op": "copy", "from": "/a/0", "path": "/x"},
+            {"op": "move", "from": "/x", "path": "/y"},
+            {"op": "replace", "path": "/a/1", "value": 9},
+            {"op": "test", "path": "/y", "value": 0.0}
+        ]);
+        json_patch(&mut value, &patch).expect("it applies");
+        assert_eq!(value, json!({"a": [0, 9, 2, 3], "b": {}, "y": 0}));
+        let before = value.clone();
+        let patch = json!([{"op": "remove", "path": "/y"}, {"op": "test", "path": "/a/0", "value": 7}]);
+        let error = json_patch(&mut value, &patch).unwrap_err();
+        assert_eq!(error.code, 422);
+        assert!(error.message.ends_with(": testing value /a/0 failed: test failed"), "{}", error.message);
+        assert_eq!(value, before);
+    }
+
+    proptest! {
+        #[test]
+        fn no_patch_panics(ops in proptest::collection::vec(
+            ("(add|remove|replace|move|copy|test|x)", "(/[ab01~-]{0,2}){0,3}", "(/[ab01-]{0,2}){0,3}"), 0..6)) {
+            let patch: Value = ops.iter().map(|(o, p, f)| json!({"op": o, "path": p, "from": f, "value": {"a": [1]}})).collect();
+            let mut value = json!({"a": [1, {"b": 2}], "b": {"a": 1}});
+            let _ = json_patch(&mut value, &patch);
+        }
+    }
+}

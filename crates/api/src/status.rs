@@ -1,0 +1,349 @@
+//! The `Status` object: how every failure, and the success of a delete, is told to a client.
+//!
+//! Reasons, codes and messages are those of apimachinery's `api/errors`, because clients match on them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use crate::field::FieldError;
+
+/// A failed (or, from [`Status::success`], a successful) answer of the API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// HTTP status code.
+    pub code: u16,
+    /// Machine-readable reason, for example `NotFound`; empty for a success.
+    pub reason: Cow<'static, str>,
+    /// What went wrong, for people.
+    pub message: String,
+    /// What it is about.
+    pub details: Option<Box<Details>>,
+}
+
+/// What a [`Status`] is about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Details {
+    /// Name of the object.
+    pub name: String,
+    /// API group of the resource.
+    pub group: String,
+    /// Resource (plural), or the kind for invalid objects.
+    pub kind: String,
+    /// UID of the object.
+    pub uid: String,
+    /// The single causes, for example one for every invalid field.
+    pub causes: Vec<Cause>,
+    /// Seconds after which a retry makes sense; 0 for none.
+    pub retry_after_seconds: u32,
+}
+
+/// One cause of a failure.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cause {
+    /// Machine-readable reason, for example `FieldValueRequired`.
+    pub reason: String,
+    /// The message for people.
+    pub message: String,
+    /// The field, as a path.
+    pub field: String,
+}
+
+/// `deployments.apps`, or `pods` in the core group.
+pub fn qualified_resource(group: &str, plural: &str) -> String {
+    if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
+}
+
+fn named(group: &str, plural: &str, name: &str) -> Option<Box<Details>> {
+    Some(Box::new(Details { name: name.into(), group: group.into(), kind: plural.into(), ..Details::default() }))
+}
+
+impl Status {
+    /// A failure without details.
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: None }
+    }
+
+    /// 404: no object of that name.
+    pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", qualified_resource(group, plural));
+        Self { details: named(group, plural, name), ..Self::new(404, "NotFound", message) }
+    }
+
+    /// 404: no such path.
+    pub fn path_not_found() -> Self {
+        Self {
+            details: Some(Box::default()),
+            ..Self::new(404, "NotFound", "the server could not find the requested resource")
+        }
+    }
+
+    /// 409: an object of that name is there.
+    pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", qualified_resource(group, plural));
+        Self { details: named(group, plural, name), ..Self::new(409, "AlreadyExists", message) }
+    }
+
+    /// 409: the generated name was taken, the client may try again.
+    pub fn generate_name_conflict(group: &str, plural: &str, name: &str) -> Self {
+        let mut status = Self::already_exists(group, plural, name);
+        status.message = format!(
+            "{} \"{name}\" already exists, the server was not able to generate a unique name for the object",
+            qualified_resource(group, plural)
+        );
+        if let Some(details) = &mut status.details {
+            details.retry_after_seconds = 1;
+        }
+        status
+    }
+
+    /// 409: the operation lost against another one, `why` tells against what.
+    pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Self {
+        let resource = qualified_resource(group, plural);
+        let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
+        Self { details: named(group, plural, name), ..Self::new(409, "Conflict", message) }
+    }
+
+    /// 409: the object changed since the client read it.
+    pub fn modified(group: &str, plural: &str, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(group, plural, name, why)
+    }
+
+    /// 422: the object is not valid. `kind` is the kind, not the resource, as upstream has it.
+    pub fn invalid(group: &str, kind: &str, name: &str, errors: Vec<FieldError>) -> Self {
+        let mut texts: Vec<String> = Vec::new();
+        for error in &errors {
+            let text = error.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        let detail = match texts.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let message = format!("{} \"{name}\" is invalid: {detail}", qualified_resource(group, kind));
+        let causes = errors
+            .iter()
+            .map(|e| Cause { reason: e.kind.cause().into(), message: e.body(), field: e.field.clone() })
+            .collect();
+        let details = named(group, kind, name).map(|d| Box::new(Details { causes, ..*d }));
+        Self { details, ..Self::new(422, "Invalid", message) }
+    }
+
+    /// 400: the request makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// 403: the object or the request is not allowed, for `why`.
+    pub fn forbidden(group: &str, plural: &str, name: &str, why: &str) -> Self {
+        let resource = qualified_resource(group, plural);
+        let message = match (name, plural) {
+            ("", "") => format!("forbidden: {why}"),
+            ("", _) => format!("{resource} is forbidden: {why}"),
+            _ => format!("{resource} \"{name}\" is forbidden: {why}"),
+        };
+        Self { details: named(group, plural, name), ..Self::new(403, "Forbidden", message) }
+    }
+
+    /// 401: who the client is could not be told.
+    pub fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// 405: the resource does not have the verb.
+    pub fn method_not_allowed(group: &str, plural: &str, verb: &str) -> Self {
+        let resource = qualified_resource(group, plural);
+        let message = format!("{verb} is not supported on resources of kind \"{resource}\"");
+        Self { details: named(group, plural, ""), ..Self::new(405, "MethodNotAllowed", message) }
+    }
+
+    /// 405: the path does not have the HTTP method.
+    pub fn method_not_routed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self { details: Some(Box::default()), ..Self::new(405, "MethodNotAllowed", message) }
+    }
+
+    /// 410 `Gone`: the resource version is too old.
+    pub fn gone(message: impl Into<String>) -> Self {
+        Self::new(410, "Gone", message)
+    }
+
+    /// 410 `Expired`: the resource version or the continue token is too old.
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    /// 415: the body has a media type that is not read; `accepted` are those that are.
+    pub fn unsupported_media_type(accepted: &[&str]) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        );
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 406: none of the accepted media types can be written; `offered` are those that can.
+    pub fn not_acceptable(offered: &[&str]) -> Self {
+        let message = format!("only the following media types are accepted: {}", offered.join(", "));
+        Self::new(406, "NotAcceptable", message)
+    }
+
+    /// 429: the client is to come back later.
+    pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self {
+            details: Some(Box::new(Details { retry_after_seconds, ..Details::default() })),
+            ..Self::new(429, "TooManyRequests", message)
+        }
+    }
+
+    /// 500: something failed here.
+    pub fn internal(error: impl fmt::Display) -> Self {
+        let text = error.to_string();
+        let causes = vec![Cause { message: text.clone(), ..Cause::default() }];
+        Self {
+            details: Some(Box::new(Details { causes, ..Details::default() })),
+            ..Self::new(500, "InternalError", format!("Internal error occurred: {text}"))
+        }
+    }
+
+    /// 503: the server, or what it needs, is not there now.
+    pub fn service_unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
+    /// 504: the operation took too long.
+    pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self {
+            details: Some(Box::new(Details { retry_after_seconds, ..Details::default() })),
+            ..Self::new(504, "Timeout", format!("Timeout: {}", message.into()))
+        }
+    }
+
+    /// 504: the server cannot answer in time for the named resource.
+    pub fn server_timeout(group: &str, plural: &str, verb: &str, retry_after_seconds: u32) -> Self {
+        let resource = qualified_resource(group, plural);
+        let message =
+            format!("The {verb} operation against {resource} could not be completed at this time, please try again.");
+        let details = Some(Box::new(Details {
+            group: group.into(),
+            kind: plural.into(),
+            retry_after_seconds,
+            ..Details::default()
+        }));
+        Self { details, ..Self::new(500, "ServerTimeout", message) }
+    }
+
+    /// 504 for a resource version that is not reached yet.
+    pub fn too_large_resource_version(requested: u64, current: u64) -> Self {
+        let mut status = Self::timeout(format!("Too large resource version: {requested}, current: {current}"), 1);
+        if let Some(details) = &mut status.details {
+            details.causes.push(Cause {
+                reason: "ResourceVersionTooLarge".into(),
+                message: "Too large resource version".into(),
+                ..Cause::default()
+            });
+        }
+        status
+    }
+
+    /// 413: the body is larger than is read.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {}", message.into()))
+    }
+
+    /// 422 without field errors, for patches that cannot be applied.
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(422, "Invalid", message)
+    }
+
+    /// 200: the Status that answers a delete of the named object.
+    pub fn success(group: &str, plural: &str, name: &str, uid: &str) -> Self {
+        let details = named(group, plural, name).map(|d| Box::new(Details { uid: uid.into(), ..*d }));
+        Self { details, ..Self::new(200, "", "") }
+    }
+
+    /// Whether this is a success.
+    pub fn is_success(&self) -> bool {
+        self.code < 400
+    }
+
+    /// The object as a value.
+    pub fn to_value(&self) -> Value {
+        let mut out = Map::new();
+        out.insert("kind".into(), "Status".into());
+        out.insert("apiVersion".into(), "v1".into());
+        out.insert("metadata".into(), json!({}));
+        let status = if self.is_success() { "Success" } else { "Failure" };
+        out.insert("status".into(), status.into());
+        let text = |out: &mut Map<String, Value>, key: &str, value: &str| {
+            if !value.is_empty() {
+                out.insert(key.into(), value.into());
+            }
+        };
+        text(&mut out, "message", &self.message);
+        text(&mut out, "reason", &self.reason);
+        if let Some(details) = &self.details {
+            let mut map = Map::new();
+            text(&mut map, "name", &details.name);
+            text(&mut map, "group", &details.group);
+            text(&mut map, "kind", &details.kind);
+            text(&mut map, "uid", &details.uid);
+            if !details.causes.is_empty() {
+                let causes = details.causes.iter().map(|cause| {
+                    let mut map = Map::new();
+                    text(&mut map, "reason", &cause.reason);
+                    text(&mut map, "message", &cause.message);
+                    text(&mut map, "field", &cause.field);
+                    Value::Object(map)
+                });
+                map.insert("causes".into(), causes.collect());
+            }
+            if details.retry_after_seconds > 0 {
+                map.insert("retryAfterSeconds".into(), details.retry_after_seconds.into());
+            }
+            out.insert("details".into(), Value::Object(map));
+        }
+        if self.is_success() {
+            out.remove("message");
+        } else {
+            out.insert("code".into(), self.code.into());
+        }
+        Value::Object(out)
+    }
+
+    /// The object as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        self.to_value().to_string().into_bytes()
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Status {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::Path;
+
+    #[test]
+    fn messages_are_worded_as_upstream() {
+        assert_eq!(Status::not_found("", "pods", "x").message, "pods \"x\" not found");
+        assert_eq!(Status::not_found("apps", "deployments", "x").message, "deployments.apps \"x\" not found");
+        let one = vec![FieldError::required(&Path::new("spec").child("a"), "")];
+        let status = Status::invalid("apps", "Deployment", "x", one.clone());
+        assert_eq!(status.message, "Deployment.apps \"x\" is invalid: spec.a: Required value");
+        let two = vec![one[0].clone(), FieldError::invalid(&Path::new("b"), &json!("v"), "bad")];
+        let status = Status::invalid("", "Pod", "x", two);
+        assert_eq!(status.message, "Pod \"x\" is invalid: [spec.a: Required value, b: Invalid value: \"v\": bad]");
+        assert_eq!(status.to_value()["details"]["causes"][1]["reason"], "FieldValueInvalid");
+    }
+}

@@ -1,0 +1,66 @@
+//! APIService.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::common::{self, age};
+use super::{AGE, Column, NAME, Strategy, column};
+use crate::field::{self, FieldError, Path};
+use crate::meta::{self, at, int, text};
+
+/// An APIService.
+pub struct ApiService;
+
+impl Strategy for ApiService {
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = Path::new("spec");
+        let expected = format!("{}.{}", text(obj, &["spec", "version"]), text(obj, &["spec", "group"]));
+        if meta::name(obj) != expected {
+            let path = Path::new("metadata").child("name");
+            let detail = format!("must be `spec.version+\".\"+spec.group`: \"{expected}\"");
+            errors.push(FieldError::invalid_str(&path, meta::name(obj), detail));
+        }
+        for key in ["groupPriorityMinimum", "versionPriority"] {
+            let max = if key == "versionPriority" { 1000 } else { 20_000 };
+            if !(1..=max).contains(&int(obj, &["spec", key]).unwrap_or(0)) {
+                let detail = format!("must be positive and less than or equal to {max}");
+                errors.push(FieldError::invalid(&path.child(key), at(obj, &["spec", key]), detail));
+            }
+        }
+        errors
+    }
+
+    fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
+        field::path_segment_name(name)
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const { &[NAME, column("Service"), column("Available"), AGE] }
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        vec![
+            meta::name(obj).into(),
+            match at(obj, &["spec", "service"]) {
+                Value::Null => "Local".into(),
+                s => format!("{}/{}", text(s, &["namespace"]), text(s, &["name"])).into(),
+            },
+            available(obj).into(),
+            age(obj, now),
+        ]
+    }
+}
+
+fn available(obj: &Value) -> String {
+    let condition = common::condition(obj, "Available");
+    match (text(condition, &["status"]), text(condition, &["reason"])) {
+        ("", _) => "Unknown".into(),
+        ("True", _) | (_, "") => text(condition, &["status"]).into(),
+        (status, reason) => format!("{status} ({reason})"),
+    }
+}

@@ -1,0 +1,94 @@
+//! The kinds of `flowcontrol.apiserver.k8s.io`.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::common::{self, age, default_to, number, or, spec_mut, text_or_none};
+use super::{AGE, Column, NAME, Strategy, column, int_column};
+use crate::meta::{self, int, text};
+
+/// A FlowSchema.
+pub struct FlowSchema;
+
+impl Strategy for FlowSchema {
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn default(&self, obj: &mut Value) {
+        if let Some(spec) = spec_mut(obj) {
+            default_to(spec, "matchingPrecedence", 1000);
+        }
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                NAME,
+                column("PriorityLevel"),
+                int_column("MatchingPrecedence"),
+                column("DistinguisherMethod"),
+                AGE,
+                column("MissingPL"),
+            ]
+        }
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        vec![
+            meta::name(obj).into(),
+            text(obj, &["spec", "priorityLevelConfiguration", "name"]).into(),
+            number(obj, &["spec", "matchingPrecedence"]),
+            text_or_none(obj, &["spec", "distinguisherMethod", "type"]),
+            age(obj, now),
+            or(text(common::condition(obj, "Dangling"), &["status"]), "?"),
+        ]
+    }
+}
+
+/// A PriorityLevelConfiguration.
+pub struct PriorityLevelConfiguration;
+
+impl Strategy for PriorityLevelConfiguration {
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                NAME,
+                column("Type"),
+                column("NominalConcurrencyShares"),
+                column("Queues"),
+                column("HandSize"),
+                column("QueueLengthLimit"),
+                AGE,
+            ]
+        }
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        vec![
+            meta::name(obj).into(),
+            text(obj, &["spec", "type"]).into(),
+            count(obj, &["spec", "limited", "nominalConcurrencyShares"]),
+            count(obj, &["spec", "limited", "limitResponse", "queuing", "queues"]),
+            count(obj, &["spec", "limited", "limitResponse", "queuing", "handSize"]),
+            count(obj, &["spec", "limited", "limitResponse", "queuing", "queueLengthLimit"]),
+            age(obj, now),
+        ]
+    }
+}
+
+fn count(obj: &Value, path: &[&str]) -> Value {
+    int(obj, path).map_or("<none>".into(), |n| n.to_string().into())
+}

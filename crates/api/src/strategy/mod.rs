@@ -1,0 +1,261 @@
+//! What is special about each kind: defaults, validation, what updates may change, selectable fields,
+//! and the columns of its table.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::field::{self, FieldError, Path};
+use crate::meta;
+
+pub mod api_service;
+pub mod common;
+pub mod config_map;
+pub mod controller_revision;
+pub mod crd;
+pub mod cron_job;
+pub mod csr;
+pub mod daemon_set;
+pub mod deployment;
+pub mod endpoint_slice;
+pub mod endpoints;
+pub mod event;
+pub mod flowcontrol;
+pub mod hpa;
+pub mod ingress;
+pub mod job;
+pub mod lease;
+pub mod limit_range;
+pub mod namespace;
+pub mod network_policy;
+pub mod node;
+pub mod pdb;
+pub mod persistent_volume;
+pub mod persistent_volume_claim;
+pub mod pod;
+pub mod pod_template;
+pub mod priority_class;
+pub mod rbac;
+pub mod replica_set;
+pub mod resource;
+pub mod resource_quota;
+pub mod runtime_class;
+pub mod secret;
+pub mod service;
+pub mod service_account;
+pub mod service_cidr;
+pub mod stateful_set;
+pub mod storage;
+pub mod webhook;
+pub mod workload;
+
+/// A column of a table, as kubectl prints it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// OpenAPI type: `string`, `integer` or `date`.
+    pub ty: &'static str,
+    /// OpenAPI format; `name` marks the name.
+    pub format: &'static str,
+    /// 0 for always, 1 for wide output only.
+    pub priority: u8,
+}
+
+/// A column that is always shown.
+pub const fn column(name: &'static str) -> Column {
+    Column { name, ty: "string", format: "", priority: 0 }
+}
+
+/// A column of numbers that is always shown.
+pub const fn int_column(name: &'static str) -> Column {
+    Column { name, ty: "integer", format: "", priority: 0 }
+}
+
+/// A column that is shown in wide output only.
+pub const fn wide(name: &'static str) -> Column {
+    Column { name, ty: "string", format: "", priority: 1 }
+}
+
+/// The column of the name.
+pub const NAME: Column = Column { name: "Name", ty: "string", format: "name", priority: 0 };
+/// The column of the age.
+pub const AGE: Column = column("Age");
+
+/// What is special about a kind. Every method has the answer that is right for most kinds.
+///
+/// The order on a create: `default`, then name and UID are set, `prepare_create`, `validate`; on an update: `default` of the new
+/// object, `prepare_update`, `validate`, `validate_update`. Metadata is checked separately, by
+/// [`crate::meta_validate`].
+pub trait Strategy: Sync {
+    /// Fills in what the client left out. Runs on everything that is decoded; must be idempotent.
+    fn default(&self, _obj: &mut Value) {}
+
+    /// Whether the kind has a status that only its subresource writes.
+    fn has_status(&self) -> bool {
+        false
+    }
+
+    /// Whether `metadata.generation` counts the changes of what the user wants.
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    /// Clears what a client cannot set on create.
+    fn prepare_create(&self, obj: &mut Value) {
+        prepare_create(self, obj);
+    }
+
+    /// Keeps what a client cannot change through the main resource.
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        prepare_update(self, new, old);
+    }
+
+    /// Keeps what a client cannot change through the subresource `status`.
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        prepare_status_update(new, old);
+    }
+
+    /// Checks a new object, and what must hold on every update.
+    fn validate(&self, _obj: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Checks that a change is allowed; [`Strategy::validate`] is called as well.
+    fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Checks a change through the subresource `status`.
+    fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Values of the fields that field selectors may name. `metadata.name` and `metadata.namespace`
+    /// are not among them: every kind has those.
+    fn selectable_fields(&self, _obj: &Value) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Names of the fields that [`Strategy::selectable_fields`] gives.
+    fn supported_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Seconds that a deleted object is given to end gracefully; `None` for kinds that go at once.
+    fn default_grace_seconds(&self, _obj: &Value) -> Option<i64> {
+        None
+    }
+
+    /// Whether a PUT to a name that is not there creates the object.
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update may leave out the resource version.
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// Checks the name; `prefix` says that it is a `generateName`. Returns what is wrong with it.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        field::dns1123_subdomain(&masked(name, prefix))
+    }
+
+    /// Columns of the table.
+    fn columns(&self) -> &'static [Column] {
+        const { &[NAME, Column { name: "Created At", ty: "date", format: "", priority: 0 }] }
+    }
+
+    /// Cells of the table, one for every column.
+    fn row(&self, obj: &Value, _now: Timestamp) -> Vec<Value> {
+        vec![meta::name(obj).into(), obj["metadata"]["creationTimestamp"].clone()]
+    }
+}
+
+/// A kind without anything special.
+pub struct Plain;
+
+impl Strategy for Plain {}
+
+/// The strategy of kinds without anything special.
+pub static PLAIN: Plain = Plain;
+
+/// A `generateName` may end where a name may not.
+pub fn masked(name: &str, prefix: bool) -> String {
+    match name.strip_suffix('-') {
+        Some(rest) if prefix && !rest.is_empty() => format!("{rest}a"),
+        _ => name.to_owned(),
+    }
+}
+
+/// The usual [`Strategy::prepare_create`]: no status, generation 1.
+pub fn prepare_create<S: Strategy + ?Sized>(strategy: &S, obj: &mut Value) {
+    if strategy.has_status()
+        && let Some(map) = obj.as_object_mut()
+    {
+        map.remove("status");
+    }
+    if strategy.has_generation() {
+        meta::set_generation(obj, 1);
+    }
+}
+
+/// The usual [`Strategy::prepare_update`]: the status stays, the generation counts changes of
+/// everything but metadata and status.
+pub fn prepare_update<S: Strategy + ?Sized>(strategy: &S, new: &mut Value, old: &Value) {
+    if strategy.has_status() {
+        keep(new, old, "status");
+    }
+    let generation = meta::generation(old);
+    if strategy.has_generation() {
+        let changed = differs_outside_metadata(new, old);
+        meta::set_generation(new, if changed { generation + 1 } else { generation });
+    } else if generation > 0 {
+        meta::set_generation(new, generation);
+    }
+}
+
+/// The usual [`Strategy::prepare_status_update`]: everything but the status stays.
+pub fn prepare_status_update(new: &mut Value, old: &Value) {
+    let (Some(map), Some(old_map)) = (new.as_object_mut(), old.as_object()) else { return };
+    map.retain(|key, _| old_map.contains_key(key) || key == "status");
+    for (key, value) in old_map {
+        if !matches!(key.as_str(), "status" | "metadata") {
+            map.insert(key.clone(), value.clone());
+        }
+    }
+    let fields = map.get("metadata").and_then(|m| m.get("managedFields")).cloned();
+    let version = map.get("metadata").and_then(|m| m.get("resourceVersion")).cloned();
+    let mut metadata = old_map.get("metadata").cloned().unwrap_or_default();
+    if let Some(target) = metadata.as_object_mut() {
+        for (key, value) in [("managedFields", fields), ("resourceVersion", version)] {
+            match value {
+                Some(value) => target.insert(key.into(), value),
+                None => target.remove(key),
+            };
+        }
+    }
+    map.insert("metadata".into(), metadata);
+}
+
+/// Puts the old value of a top-level field into the new object.
+pub fn keep(new: &mut Value, old: &Value, field: &str) {
+    let Some(map) = new.as_object_mut() else { return };
+    match old.get(field) {
+        Some(value) => map.insert(field.into(), value.clone()),
+        None => map.remove(field),
+    };
+}
+
+fn differs_outside_metadata(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new != old };
+    let relevant = |key: &&String| !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind");
+    new.keys().chain(old.keys()).filter(relevant).any(|key| new.get(key) != old.get(key))
+}
+
+/// An error when a field differs: `field is immutable`.
+pub fn immutable(errors: &mut Vec<FieldError>, path: &Path, new: &Value, old: &Value) {
+    if new != old {
+        errors.push(FieldError::invalid(path, new, "field is immutable"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Node.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::common::{self, age, or, spec_mut};
+use super::{AGE, Column, NAME, Strategy, column, wide};
+use crate::field::{self, FieldError, Path, push_all};
+use crate::meta::{self, at, list, text};
+
+/// A Node.
+pub struct Node;
+
+impl Strategy for Node {
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn default(&self, obj: &mut Value) {
+        // The deprecated field `podCIDR` mirrors the first of `podCIDRs`.
+        let Some(spec) = spec_mut(obj) else { return };
+        let first = spec.get("podCIDRs").and_then(|c| c.get(0)).cloned();
+        match (spec.get("podCIDR").cloned(), first) {
+            (Some(one), None) => {
+                spec.insert("podCIDRs".into(), json!([one]));
+            }
+            (None, Some(first)) => {
+                spec.insert("podCIDR".into(), first);
+            }
+            _ => {}
+        }
+    }
+
+    fn prepare_create(&self, obj: &mut Value) {
+        // The kubelet registers with the node's status, unlike other kinds.
+        meta::object_at(obj, "spec");
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut seen: Vec<(&str, &str)> = Vec::new();
+        for (i, taint) in list(obj, &["spec", "taints"]).iter().enumerate() {
+            let path = Path::new("spec").child("taints").index(i);
+            let (key, effect) = (text(taint, &["key"]), text(taint, &["effect"]));
+            push_all(&mut errors, &path.child("key"), key, field::qualified_name(key));
+            let value = text(taint, &["value"]);
+            push_all(&mut errors, &path.child("value"), value, field::label_value(value));
+            let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+            common::one_of(&mut errors, &path.child("effect"), &taint["effect"], &effects, true);
+            if seen.contains(&(key, effect)) {
+                errors.push(FieldError::duplicate(&path, taint));
+            }
+            seen.push((key, effect));
+        }
+        for (i, cidr) in list(obj, &["spec", "podCIDRs"]).iter().filter_map(Value::as_str).enumerate() {
+            push_all(&mut errors, &Path::new("spec").child("podCIDRs").index(i), cidr, field::cidr(cidr));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        for key in ["podCIDRs", "providerID"] {
+            let (now, before) = (at(new, &["spec", key]), at(old, &["spec", key]));
+            let set = !before.is_null() && before != "";
+            if set && now != before {
+                let detail = if key == "podCIDRs" {
+                    "node updates may not change podCIDR except from \"\" to valid"
+                } else {
+                    "node updates may not change providerID except from \"\" to valid"
+                };
+                errors.push(FieldError::forbidden(&Path::new("spec").child(key), detail));
+            }
+        }
+        errors
+    }
+
+    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
+        vec![("spec.unschedulable", at(obj, &["spec", "unschedulable"]).as_bool().unwrap_or(false).to_string())]
+    }
+
+    fn supported_fields(&self) -> &'static [&'static str] {
+        &["spec.unschedulable"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                NAME,
+                column("Status"),
+                column("Roles"),
+                AGE,
+                column("Version"),
+                wide("Internal-IP"),
+                wide("External-IP"),
+                wide("OS-Image"),
+                wide("Kernel-Version"),
+                wide("Container-Runtime"),
+            ]
+        }
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        let ready = common::condition(obj, "Ready");
+        let mut status = match text(ready, &["status"]) {
+            "" => "Unknown".to_owned(),
+            "True" => "Ready".to_owned(),
+            _ => "NotReady".to_owned(),
+        };
+        if at(obj, &["spec", "unschedulable"]) == true {
+            status.push_str(",SchedulingDisabled");
+        }
+        let mut roles: Vec<&str> = meta::labels(obj)
+            .filter_map(|(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
+                Some(role) if !role.is_empty() => Some(role),
+                _ if key == "kubernetes.io/role" && !value.is_empty() => Some(value),
+                _ => None,
+            })
+            .collect();
+        roles.sort_unstable();
+        roles.dedup();
+        let address = |kind: &str| {
+            let found = list(obj, &["status", "addresses"]).iter().find(|a| a["type"] == kind);
+            or(found.map(|a| text(a, &["address"])).unwrap_or_default(), "<none>")
+        };
+        let info = |key: &str| or(text(obj, &["status", "nodeInfo", key]), "<unknown>");
+        vec![
+            meta::name(obj).into(),
+            status.into(),
+            or(&roles.join(","), "<none>"),
+            age(obj, now),
+            text(obj, &["status", "nodeInfo", "kubeletVersion"]).into(),
+            address("InternalIP"),
+            address("ExternalIP"),
+            info("osImage"),
+            info("kernelVersion"),
+            info("containerRuntimeVersion"),
+        ]
+    }
+}

@@ -1,0 +1,191 @@
+//! What a pod gets when the client leaves it out: `SetDefaults_Pod` and its kin upstream.
+
+use serde_json::{Map, Value, json};
+
+use crate::strategy::common::{default_text, default_to, items_mut, object_mut};
+
+type Object = Map<String, Value>;
+
+/// Fills in the spec of a pod.
+pub fn pod(spec: &mut Object) {
+    for group in ["containers", "initContainers"] {
+        for container in items_mut(spec, group) {
+            requests_from_limits(container);
+        }
+    }
+    if let Some(resources) = object_mut(spec, "resources") {
+        copy_limits(resources);
+    }
+    default_to(spec, "enableServiceLinks", true);
+    pod_spec(spec);
+}
+
+/// Fills in the spec of a pod or of a pod template.
+pub fn pod_spec(spec: &mut Object) {
+    default_text(spec, "dnsPolicy", "ClusterFirst");
+    default_text(spec, "restartPolicy", "Always");
+    default_text(spec, "schedulerName", "default-scheduler");
+    default_to(spec, "securityContext", json!({}));
+    default_to(spec, "terminationGracePeriodSeconds", 30);
+    mirror_service_account(spec);
+    let host_network = spec.get("hostNetwork").is_some_and(|v| v == true);
+    for group in ["containers", "initContainers", "ephemeralContainers"] {
+        for entry in items_mut(spec, group) {
+            container(entry);
+            if host_network {
+                for port in items_mut(entry, "ports") {
+                    if let Some(number) = port.get("containerPort").cloned() {
+                        default_to(port, "hostPort", number);
+                    }
+                }
+            }
+        }
+    }
+    for entry in items_mut(spec, "volumes") {
+        volume(entry);
+    }
+}
+
+/// The deprecated field `serviceAccount` mirrors `serviceAccountName`.
+fn mirror_service_account(spec: &mut Object) {
+    let get = |spec: &Object, key: &str| spec.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (name, deprecated) = (get(spec, "serviceAccountName"), get(spec, "serviceAccount"));
+    let both = if name.is_empty() { deprecated } else { name };
+    if !both.is_empty() {
+        spec.insert("serviceAccountName".into(), both.clone().into());
+        spec.insert("serviceAccount".into(), both.into());
+    }
+}
+
+/// A resource that is limited but not requested is requested to its limit.
+fn requests_from_limits(container: &mut Object) {
+    if let Some(resources) = object_mut(container, "resources") {
+        copy_limits(resources);
+    }
+}
+
+fn copy_limits(resources: &mut Object) {
+    let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { return };
+    let requests = crate::meta::as_object(resources.entry("requests").or_insert_with(|| json!({})));
+    for (key, value) in limits {
+        requests.entry(key).or_insert(value);
+    }
+}
+
+/// The pull policy for an image: `Always` for the tag `latest` or none, unless a digest is given.
+fn pull_policy(image: &str) -> &'static str {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let digest = image.contains('@');
+    match last.split('@').next().and_then(|n| n.split_once(':')) {
+        Some((_, "latest")) => "Always",
+        None if !digest => "Always",
+        _ => "IfNotPresent",
+    }
+}
+
+fn container(container: &mut Object) {
+    let image = container.get("image").and_then(Value::as_str).unwrap_or("");
+    let policy = pull_policy(image);
+    default_text(container, "imagePullPolicy", policy);
+    default_text(container, "terminationMessagePath", "/dev/termination-log");
+    default_text(container, "terminationMessagePolicy", "File");
+    default_to(container, "resources", json!({}));
+    for port in items_mut(container, "ports") {
+        default_text(port, "protocol", "TCP");
+    }
+    for env in items_mut(container, "env") {
+        if let Some(source) = object_mut(env, "valueFrom") {
+            field_ref(source);
+        }
+    }
+    for key in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = object_mut(container, key) {
+            default_to(probe, "timeoutSeconds", 1);
+            default_to(probe, "periodSeconds", 10);
+            default_to(probe, "successThreshold", 1);
+            default_to(probe, "failureThreshold", 3);
+            http_get(probe);
+            if let Some(grpc) = object_mut(probe, "grpc") {
+                default_to(grpc, "service", "");
+            }
+        }
+    }
+    if let Some(lifecycle) = object_mut(container, "lifecycle") {
+        for key in ["postStart", "preStop"] {
+            if let Some(handler) = object_mut(lifecycle, key) {
+                http_get(handler);
+            }
+        }
+    }
+}
+
+fn http_get(handler: &mut Object) {
+    if let Some(get) = object_mut(handler, "httpGet") {
+        default_text(get, "path", "/");
+        default_text(get, "scheme", "HTTP");
+    }
+}
+
+fn field_ref(source: &mut Object) {
+    if let Some(field) = object_mut(source, "fieldRef") {
+        default_text(field, "apiVersion", "v1");
+    }
+}
+
+const MODE: i32 = 0o644;
+
+fn volume(volume: &mut Object) {
+    if volume.len() <= 1 && volume.keys().all(|k| k == "name") {
+        volume.insert("emptyDir".into(), json!({}));
+    }
+    for key in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = object_mut(volume, key) {
+            default_to(source, "defaultMode", MODE);
+        }
+    }
+    if let Some(source) = object_mut(volume, "downwardAPI") {
+        items_mut(source, "items").for_each(field_ref);
+    }
+    if let Some(projected) = object_mut(volume, "projected") {
+        for source in items_mut(projected, "sources") {
+            if let Some(token) = object_mut(source, "serviceAccountToken") {
+                default_to(token, "expirationSeconds", 3600);
+            }
+            if let Some(downward) = object_mut(source, "downwardAPI") {
+                items_mut(downward, "items").for_each(field_ref);
+            }
+        }
+    }
+    if let Some(host) = object_mut(volume, "hostPath") {
+        default_to(host, "type", "");
+    }
+    if let Some(iscsi) = object_mut(volume, "iscsi") {
+        default_text(iscsi, "iscsiInterface", "default");
+    }
+    if let Some(image) = object_mut(volume, "image") {
+        let policy = pull_policy(image.get("reference").and_then(Value::as_str).unwrap_or(""));
+        default_text(image, "pullPolicy", policy);
+    }
+    if let Some(claim) = object_mut(volume, "ephemeral").and_then(|e| object_mut(e, "volumeClaimTemplate"))
+        && let Some(spec) = object_mut(claim, "spec")
+    {
+        default_text(spec, "volumeMode", "Filesystem");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tag_decides_the_pull_policy() {
+        for (image, policy) in [
+            ("a", "Always"),
+            ("a:latest", "Always"),
+            ("a:1", "IfNotPresent"),
+            ("h:5000/a", "Always"),
+            ("h:5000/a:1", "IfNotPresent"),
+            ("a@sha256:0", "IfNotPresent"),
+        ] {
+            assert_eq!(super::pull_policy(image), policy, "{image}");
+        }
+    }
+}

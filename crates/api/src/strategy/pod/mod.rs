@@ -1,0 +1,242 @@
+//! Pod.
+
+pub mod defaults;
+mod row;
+pub mod validate;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{AGE, Column, NAME, Strategy, column, common, wide};
+use crate::field::{FieldError, Path};
+use crate::meta::{self, at, list, text};
+use crate::quantity::Quantity;
+
+/// A Pod.
+pub struct Pod;
+
+static COLUMNS: &[Column] = &[
+    NAME,
+    column("Ready"),
+    column("Status"),
+    column("Restarts"),
+    AGE,
+    wide("IP"),
+    wide("Node"),
+    wide("Nominated Node"),
+    wide("Readiness Gates"),
+];
+
+impl Strategy for Pod {
+    fn default(&self, obj: &mut Value) {
+        if let Some(spec) = common::spec_mut(obj) {
+            defaults::pod(spec);
+        }
+    }
+
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, obj: &mut Value) {
+        let qos = qos_class(obj);
+        meta::set_generation(obj, 1);
+        let status = Map::from_iter([("phase".to_owned(), "Pending".into()), ("qosClass".to_owned(), qos.into())]);
+        meta::as_object(obj).insert("status".into(), Value::Object(status));
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        super::prepare_status_update(new, old);
+        if let Some(qos) = old["status"].get("qosClass").cloned() {
+            meta::object_at(new, "status").insert("qosClass".into(), qos);
+        }
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate::pod_spec(&obj["spec"], &Path::new("spec"), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validate::update(new, old)
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let (now, before) = (text(new, &["status", "nominatedNodeName"]), text(old, &["status", "nominatedNodeName"]));
+        if now != before && !now.is_empty() {
+            let path = Path::new("status").child("nominatedNodeName");
+            crate::field::push_all(&mut errors, &path, now, crate::field::dns1123_subdomain(now));
+        }
+        errors
+    }
+
+    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
+        let get = |path: &[&str]| text(obj, path).to_owned();
+        let host = list(obj, &["status", "podIPs"]).first().map(|ip| text(ip, &["ip"])).unwrap_or_default();
+        let ip = if host.is_empty() { get(&["status", "podIP"]) } else { host.to_owned() };
+        let host_network = at(obj, &["spec", "hostNetwork"]).as_bool().unwrap_or(false);
+        vec![
+            ("spec.nodeName", get(&["spec", "nodeName"])),
+            ("spec.restartPolicy", get(&["spec", "restartPolicy"])),
+            ("spec.schedulerName", get(&["spec", "schedulerName"])),
+            ("spec.serviceAccountName", get(&["spec", "serviceAccountName"])),
+            ("spec.hostNetwork", host_network.to_string()),
+            ("status.phase", get(&["status", "phase"])),
+            ("status.podIP", ip),
+            ("status.nominatedNodeName", get(&["status", "nominatedNodeName"])),
+        ]
+    }
+
+    fn supported_fields(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ]
+    }
+
+    fn default_grace_seconds(&self, obj: &Value) -> Option<i64> {
+        // A pod that never ran, or has ended, has nothing to end gracefully.
+        let ended = matches!(text(obj, &["status", "phase"]), "Failed" | "Succeeded");
+        if text(obj, &["spec", "nodeName"]).is_empty() || ended {
+            return Some(0);
+        }
+        let seconds = meta::int(obj, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(30);
+        Some(if seconds < 0 { 1 } else { seconds })
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
+        row::row(obj, now)
+    }
+}
+
+/// The quality of service class: `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn qos_class(obj: &Value) -> &'static str {
+    let mut any = false;
+    let mut guaranteed = true;
+    for group in ["containers", "initContainers"] {
+        for container in list(obj, &["spec", group]) {
+            for resource in ["cpu", "memory"] {
+                let amount = |key: &str| -> Option<Quantity> {
+                    text(container, &["resources", key, resource]).parse().ok().filter(|q: &Quantity| !q.is_zero())
+                };
+                let (limit, request) = (amount("limits"), amount("requests"));
+                any |= limit.is_some() || request.is_some();
+                guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+            }
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod() -> Value {
+        let mut pod = json!({"metadata": {"name": "x", "namespace": "d"}, "spec": {
+            "containers": [{"name": "a", "image": "web:1", "resources": {"limits": {"cpu": "1"}},
+                "ports": [{"containerPort": 80}], "livenessProbe": {"httpGet": {"port": 80}}}],
+            "volumes": [{"name": "v", "configMap": {"name": "c"}}, {"name": "w"}]}});
+        Pod.default(&mut pod);
+        pod
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let pod = pod();
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+        assert_eq!(container["resources"]["requests"]["cpu"], "1");
+        assert_eq!(container["ports"][0]["protocol"], "TCP");
+        assert_eq!(
+            container["livenessProbe"],
+            json!({"failureThreshold": 3, "periodSeconds": 10, "successThreshold": 1,
+            "timeoutSeconds": 1, "httpGet": {"path": "/", "port": 80, "scheme": "HTTP"}})
+        );
+        assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 30);
+        assert_eq!(pod["spec"]["volumes"][0]["configMap"]["defaultMode"], 420);
+        assert_eq!(pod["spec"]["volumes"][1]["emptyDir"], json!({}));
+        assert!(Pod.validate(&pod).is_empty(), "{:?}", Pod.validate(&pod));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_as_upstream() {
+        let mut pod = json!({"metadata": {"name": "x"}, "spec": {"restartPolicy": "Sometimes", "containers": [
+            {"name": "a", "volumeMounts": [{"name": "no", "mountPath": "/x"}]}, {"name": "a", "image": "i",
+             "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}}]}});
+        Pod.default(&mut pod);
+        let texts: Vec<String> = Pod.validate(&pod).iter().map(ToString::to_string).collect();
+        for expected in [
+            "spec.containers[0].image: Required value",
+            "spec.containers[0].volumeMounts[0].name: Not found: \"no\"",
+            "spec.containers[1].name: Duplicate value: \"a\"",
+            "spec.containers[1].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ] {
+            assert!(texts.iter().any(|t| t == expected), "{expected} is not in {texts:#?}");
+        }
+    }
+
+    #[test]
+    fn only_a_few_fields_may_change() {
+        let old = pod();
+        let mut new = old.clone();
+        new["spec"]["containers"][0]["image"] = "web:2".into();
+        assert!(Pod.validate_update(&new, &old).is_empty());
+        new["spec"]["containers"][0]["command"] = json!(["x"]);
+        let error = Pod.validate_update(&new, &old)[0].to_string();
+        assert!(
+            error.starts_with(
+                "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn classes_of_service() {
+        let mut pod = pod();
+        assert_eq!(qos_class(&pod), "Burstable");
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        assert_eq!(qos_class(&pod), "Guaranteed");
+        pod["spec"]["containers"][0]["resources"] = json!({});
+        assert_eq!(qos_class(&pod), "BestEffort");
+    }
+
+    #[test]
+    fn rows_show_the_state_of_containers() {
+        let now = meta::parse_time("2024-01-01T01:00:00Z").expect("it parses");
+        let pod = json!({"metadata": {"name": "x", "creationTimestamp": "2024-01-01T00:00:00Z"},
+            "spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "i"}]},
+            "status": {"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]}});
+        assert_eq!(Pod.row(&pod, now)[..5], [json!("x"), json!("0/1"), json!("Init:0/1"), json!("0"), json!("60m")]);
+        let mut pod = pod;
+        pod["status"] = json!({"phase": "Running", "initContainerStatuses": [{"name": "i", "state": {"terminated": {"exitCode": 0}}}],
+            "containerStatuses": [{"name": "a", "restartCount": 3, "ready": false, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"finishedAt": "2024-01-01T00:55:00Z"}}}]});
+        assert_eq!(Pod.row(&pod, now)[1..4], [json!("0/1"), json!("CrashLoopBackOff"), json!("3 (5m ago)")]);
+        pod["metadata"]["deletionTimestamp"] = "2024-01-01T00:59:00Z".into();
+        assert_eq!(Pod.row(&pod, now)[2], json!("Terminating"));
+    }
+}

@@ -1,0 +1,74 @@
+//! What Deployment, ReplicaSet, StatefulSet, DaemonSet and ReplicationController share.
+
+use serde_json::{Map, Value};
+
+use super::common::{non_negative, object_mut};
+use super::pod::{defaults, validate};
+use crate::field::{FieldError, Path};
+use crate::meta::{at, text};
+use crate::meta_validate;
+use crate::selector::LabelSelector;
+
+/// Fills in the pod template of a spec.
+pub fn default_template(spec: &mut Map<String, Value>) {
+    if let Some(pod) = object_mut(spec, "template").and_then(|t| object_mut(t, "spec")) {
+        defaults::pod_spec(pod);
+    }
+}
+
+/// Checks the selector, that the template matches it, and the template, whose pods are restarted always.
+pub fn selector_and_template(obj: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::new("spec");
+    let (selector, template) = (at(obj, &["spec", "selector"]), at(obj, &["spec", "template"]));
+    if selector.is_null() {
+        errors.push(FieldError::required(&path.child("selector"), ""));
+    } else {
+        meta_validate::label_selector(selector, &path.child("selector"), errors);
+        match LabelSelector::from_object(selector) {
+            Ok(parsed) if parsed.is_everything() => {
+                let detail = format!("empty selector is invalid for {}", crate::meta::kind(obj).to_lowercase());
+                errors.push(FieldError::invalid(&path.child("selector"), selector, detail));
+            }
+            Ok(parsed) if !parsed.matches(at(template, &["metadata", "labels"])) => {
+                let labels = at(template, &["metadata", "labels"]);
+                let detail = "`selector` does not match template `labels`";
+                errors.push(FieldError::invalid(
+                    &path.child("template").child("metadata").child("labels"),
+                    labels,
+                    detail,
+                ));
+            }
+            Ok(_) => {}
+            Err(_) => errors.push(FieldError::invalid(&path.child("selector"), selector, "invalid label selector")),
+        }
+    }
+    restarting_template(obj, errors);
+}
+
+/// Checks the template, whose pods are restarted always.
+pub fn restarting_template(obj: &Value, errors: &mut Vec<FieldError>) {
+    let path = Path::new("spec").child("template");
+    let template = at(obj, &["spec", "template"]);
+    validate::template(template, &path, errors);
+    let policy = text(template, &["spec", "restartPolicy"]);
+    if !matches!(policy, "Always" | "") {
+        errors.push(FieldError::not_supported(&path.child("spec").child("restartPolicy"), policy, &["Always"]));
+    }
+    if !at(template, &["spec", "activeDeadlineSeconds"]).is_null() {
+        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        errors.push(FieldError::forbidden(&path.child("spec").child("activeDeadlineSeconds"), detail));
+    }
+}
+
+/// Checks numbers of a spec that are not negative.
+pub fn numbers(obj: &Value, keys: &[&str], errors: &mut Vec<FieldError>) {
+    for key in keys {
+        non_negative(errors, &Path::new("spec").child(key), at(obj, &["spec", key]));
+    }
+}
+
+/// An error when the selector changes.
+pub fn selector_is_immutable(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let (now, before) = (at(new, &["spec", "selector"]), at(old, &["spec", "selector"]));
+    super::immutable(errors, &Path::new("spec").child("selector"), now, before);
+}

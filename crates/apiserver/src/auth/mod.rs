@@ -1,0 +1,97 @@
+//! Who a request comes from and whether they may.
+
+pub mod authorize;
+mod certificate;
+mod impersonate;
+pub mod service_account;
+mod static_tokens;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use coracle_api::status::Status;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+pub use certificate::user_of_certificate;
+pub use impersonate::impersonated;
+pub use static_tokens::StaticTokens;
+
+/// Those who gave no credentials.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The group of those who gave no credentials.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// Everyone who proved who they are.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// Those who may do everything.
+pub const MASTERS: &str = "system:masters";
+
+/// Who makes a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// The name, for example `system:serviceaccount:default:builder`.
+    pub name: String,
+    /// The unique ID, when the source gives one.
+    pub uid: String,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// Further facts, such as the pod that a token is bound to.
+    pub extra: Vec<(String, Vec<String>)>,
+}
+
+impl User {
+    /// An authenticated user in the given groups.
+    pub fn new(name: impl Into<String>, groups: &[&str]) -> User {
+        let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+        groups.push(AUTHENTICATED.into());
+        User { name: name.into(), groups, ..User::default() }
+    }
+
+    /// Someone without credentials.
+    pub fn anonymous() -> User {
+        User { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..User::default() }
+    }
+
+    /// Whether the user is in a group.
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+}
+
+/// Finds the user of a request: its bearer token first, then the certificate of its connection.
+pub struct Authenticator {
+    tokens: StaticTokens,
+    service_accounts: Arc<service_account::Issuer>,
+}
+
+impl Authenticator {
+    /// # Errors
+    /// The token file cannot be read or has a bad line.
+    pub fn new(
+        token_file: Option<&Path>,
+        service_accounts: Arc<service_account::Issuer>,
+    ) -> anyhow::Result<Authenticator> {
+        let tokens = token_file.map(StaticTokens::read).transpose()?.unwrap_or_default();
+        Ok(Authenticator { tokens, service_accounts })
+    }
+
+    /// Who a request comes from. A token that is not valid is an error even beside a valid certificate.
+    pub fn user(&self, headers: &HeaderMap, certificate: Option<&Arc<User>>) -> Result<Arc<User>, Status> {
+        let bearer = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim());
+        match (bearer, certificate) {
+            (Some(token), _) => self.token(token, &[]).ok_or_else(Status::unauthorized),
+            (None, Some(user)) => Ok(user.clone()),
+            (None, None) => Ok(Arc::new(User::anonymous())),
+        }
+    }
+
+    /// Who a token belongs to; with audiences, one of them must be the token's.
+    pub fn token(&self, token: &str, audiences: &[String]) -> Option<Arc<User>> {
+        self.tokens.user(token).or_else(|| self.service_accounts.verify(token, audiences).map(Arc::new))
+    }
+}

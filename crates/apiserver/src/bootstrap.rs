@@ -1,0 +1,152 @@
+//! Objects that every cluster has from its first second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use coracle_api::status::Status;
+use coracle_api::{kinds, meta};
+use serde_json::{Value, json};
+
+use crate::admission::SYSTEM_NAMESPACES;
+use crate::rest::{self, Change};
+use crate::server::Server;
+
+/// The address of the cluster's DNS within the service range: the tenth, as kubeadm has it.
+pub const DNS_ADDRESS: u32 = 10;
+
+/// How often what was deleted is made again, as upstream does with the `kubernetes` service.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Goes on making what someone deletes, until the server is dropped. Where nothing is missing this only reads memory.
+pub fn keep(server: &Server) {
+    let inner = Arc::downgrade(server.inner());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let Some(inner) = inner.upgrade() else { break };
+            if let Err(error) = run(&Server(inner)).await {
+                tracing::warn!("{error:#}");
+            }
+        }
+    });
+}
+
+/// Makes what is missing and brings up to date what names this server.
+pub async fn run(server: &Server) -> Result<()> {
+    for name in SYSTEM_NAMESPACES {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        ensure(server, "", "v1", "namespaces", namespace).await?;
+    }
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ] {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "globalDefault": false, "description": description,
+        });
+        ensure(server, "scheduling.k8s.io", "v1", "priorityclasses", class).await?;
+    }
+    kubernetes_service(server).await?;
+    dns_service(server).await
+}
+
+async fn kubernetes_service(server: &Server) -> Result<()> {
+    let inner = server.inner();
+    let (address, port) = (inner.config.advertise_address, inner.config.port);
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": inner.services.first().to_string(), "sessionAffinity": "None",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
+        },
+    });
+    ensure(server, "", "v1", "services", service).await?;
+    let endpoints = json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    });
+    replace(server, "", "v1", "endpoints", endpoints, &["subsets"]).await?;
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4", "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    });
+    replace(server, "discovery.k8s.io", "v1", "endpointslices", slice, &["endpoints", "ports"]).await
+}
+
+/// The DNS server is part of every node; the service gives it its usual name and address. Each node
+/// answers at that address itself, so the service has no endpoints.
+async fn dns_service(server: &Server) -> Result<()> {
+    let inner = server.inner();
+    let first = u32::from(inner.services.first());
+    let address = std::net::Ipv4Addr::from(first - 1 + DNS_ADDRESS);
+    let labels =
+        json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"});
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": labels},
+        "spec": {"type": "ClusterIP", "clusterIP": address.to_string(), "ports": [
+            {"name": "dns", "protocol": "UDP", "port": 53, "targetPort": 53},
+            {"name": "dns-tcp", "protocol": "TCP", "port": 53, "targetPort": 53},
+        ]},
+    });
+    ensure(server, "", "v1", "services", service).await
+}
+
+async fn ensure(server: &Server, group: &str, version: &str, plural: &str, object: Value) -> Result<()> {
+    let kind =
+        kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
+    let key = crate::request::key(object["metadata"]["namespace"].as_str(), meta::name(&object));
+    if rest::cache(server.inner(), kind).is_ok_and(|cache| cache.get(&key).is_some()) {
+        return Ok(());
+    }
+    match rest::create_object(server.inner(), kind, object, false).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code == 409 => Ok(()),
+        Err(status) => Err(failed(plural, &status)),
+    }
+}
+
+async fn replace(
+    server: &Server,
+    group: &str,
+    version: &str,
+    plural: &str,
+    object: Value,
+    fields: &[&str],
+) -> Result<()> {
+    let kind =
+        kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
+    ensure(server, group, version, plural, object.clone()).await?;
+    let key = crate::request::key(
+        object["metadata"]["namespace"].as_str(),
+        object["metadata"]["name"].as_str().unwrap_or_default(),
+    );
+    let mut make = |current: &Value| {
+        let mut new = current.clone();
+        for field in fields {
+            new[*field] = object[*field].clone();
+        }
+        Ok(new)
+    };
+    rest::update_object(server.inner(), kind, &key, Change::Main, false, &mut make)
+        .await
+        .map(|_| ())
+        .map_err(|status| failed(plural, &status))
+}
+
+fn failed(plural: &str, status: &Status) -> anyhow::Error {
+    anyhow!("failed to make {plural} that every cluster has: {}", status.message)
+}

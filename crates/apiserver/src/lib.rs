@@ -1,0 +1,31 @@
+//! The API server: HTTPS, authentication, authorization, admission, REST storage, the watch cache,
+//! discovery and OpenAPI.
+//!
+//! Owns: everything between a request and the store. [`Server`] answers requests whether they come from
+//! a socket ([`Server::serve`]) or from a component in the same process ([`Server::service`]).
+//! Never: reconciles anything, or talks to a node except to tunnel exec, attach, logs and port-forward.
+#![forbid(unsafe_code)]
+
+mod admission;
+pub mod auth;
+mod body;
+pub mod bootstrap;
+mod cache;
+mod discovery;
+mod encode;
+mod health;
+mod kubelet;
+mod listener;
+mod negotiate;
+mod object;
+pub mod pki;
+mod request;
+mod rest;
+mod server;
+mod services;
+
+pub use body::Body;
+pub use server::{Config, InProcess, Server};
+
+/// The Kubernetes version whose API is served.
+pub const KUBERNETES_VERSION: &str = "v1.35.0";

@@ -1,0 +1,195 @@
+//! Which representation a client asked for, and responses made of it.
+
+use bytes::Bytes;
+use coracle_api::decode::Format;
+use coracle_api::protobuf;
+use coracle_api::status::Status;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::Value;
+
+use crate::body::Body;
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+/// What of an object is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// All of it.
+    Object,
+    /// Its metadata only, as PartialObjectMetadata.
+    Partial,
+    /// A row of a Table.
+    Table,
+}
+
+/// What a client asked for in its Accept header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub encoding: Encoding,
+    pub shape: Shape,
+}
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const PROTOBUF: &str = protobuf::MEDIA_TYPE;
+/// What is read and written.
+const SERVED: [&str; 3] = [JSON, YAML, PROTOBUF];
+
+impl Output {
+    pub const JSON: Output = Output { encoding: Encoding::Json, shape: Shape::Object };
+
+    /// The first representation in the header that is served.
+    pub fn of(headers: &HeaderMap) -> Result<Output, Status> {
+        let Some(accept) =
+            headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|text| !text.trim().is_empty())
+        else {
+            return Ok(Output::JSON);
+        };
+        accept.split(',').find_map(parse_range).ok_or_else(|| Status::not_acceptable(&SERVED))
+    }
+}
+
+fn parse_range(range: &str) -> Option<Output> {
+    let mut parts = range.split(';').map(str::trim);
+    let encoding = match parts.next()? {
+        JSON | "*/*" | "application/*" => Encoding::Json,
+        YAML => Encoding::Yaml,
+        PROTOBUF => Encoding::Protobuf,
+        _ => return None,
+    };
+    let mut output = Output { encoding, shape: Shape::Object };
+    for parameter in parts {
+        match parameter.split_once('=')? {
+            ("as", "Table") => output.shape = Shape::Table,
+            ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => output.shape = Shape::Partial,
+            ("as", _) => return None,
+            ("v", version) if version != "v1" && output.shape != Shape::Object => return None,
+            _ => {}
+        }
+    }
+    // Tables have no protobuf form, and metadata alone is sent in the client's next choice.
+    (output.encoding != Encoding::Protobuf || output.shape == Shape::Object).then_some(output)
+}
+
+/// The format of a request's body.
+pub fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
+    let media_type = media_type(headers);
+    match media_type {
+        "" | JSON => Ok(Format::Json),
+        YAML => Ok(Format::Yaml),
+        PROTOBUF => Ok(Format::Protobuf),
+        // What curl says of itself when nobody tells it better; the body decides then.
+        "application/x-www-form-urlencoded" => Ok(Format::Json),
+        _ => Err(Status::unsupported_media_type(&SERVED)),
+    }
+}
+
+/// The media type of a body without its parameters.
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// A JSON response.
+pub fn json(code: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    respond(code, JSON, body)
+}
+
+/// A response with a content type.
+pub fn respond(code: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A document, made of its JSON.
+pub fn document(code: StatusCode, encoding: Encoding, json_bytes: Bytes) -> Response<Body> {
+    match encoding {
+        Encoding::Json => json(code, json_bytes),
+        Encoding::Yaml => {
+            let value: Value = serde_json::from_slice(&json_bytes).unwrap_or_default();
+            match serde_saphyr::to_string(&value) {
+                Ok(text) => respond(code, YAML, text),
+                Err(error) => status(&Status::internal(error)),
+            }
+        }
+        Encoding::Protobuf => {
+            let value: Value = serde_json::from_slice(&json_bytes).unwrap_or_default();
+            match protobuf::encode_object(&value) {
+                Some(body) => respond(code, PROTOBUF, body),
+                None => json(code, json_bytes),
+            }
+        }
+    }
+}
+
+/// A Status as a response with its code, in JSON.
+pub fn status(status: &Status) -> Response<Body> {
+    status_as(status, Encoding::Json)
+}
+
+/// A Status as a response with its code.
+pub fn status_as(status: &Status, encoding: Encoding) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = document(code, encoding, status.to_json().into());
+    let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    if retry > 0 {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry));
+    }
+    response
+}
+
+/// Adds warnings for the user (RFC 7234, code 299).
+pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(HeaderName::from_static("warning"), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(text: &str) -> Result<Output, u16> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_str(text).expect("a header value"));
+        Output::of(&headers).map_err(|status| status.code)
+    }
+
+    #[test]
+    fn the_first_representation_that_is_served_wins() {
+        let protobuf = Output { encoding: Encoding::Protobuf, shape: Shape::Object };
+        assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json"), Ok(protobuf));
+        assert_eq!(accept("application/vnd.kubernetes.protobuf;stream=watch"), Ok(protobuf));
+        assert_eq!(accept("application/json, application/vnd.kubernetes.protobuf"), Ok(Output::JSON));
+        assert_eq!(accept("application/cbor"), Err(406));
+    }
+
+    #[test]
+    fn metadata_alone_and_tables_are_json() {
+        let both = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        assert_eq!(accept(both), Ok(Output { encoding: Encoding::Json, shape: Shape::Partial }));
+        assert_eq!(accept("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1"), Err(406));
+    }
+
+    #[test]
+    fn a_document_without_protobuf_form_stays_json() {
+        let content_type = |document: &'static str| {
+            let response = super::document(StatusCode::OK, Encoding::Protobuf, Bytes::from_static(document.as_bytes()));
+            response.headers()[CONTENT_TYPE].clone()
+        };
+        assert_eq!(content_type(r#"{"kind":"Pod","apiVersion":"v1"}"#), PROTOBUF);
+        assert_eq!(content_type(r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1"}"#), JSON);
+    }
+}

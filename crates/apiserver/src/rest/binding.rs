@@ -1,0 +1,75 @@
+//! `pods/binding` and `bindings`: the scheduler's decision.
+
+use coracle_api::decode::{self, FieldValidation};
+use coracle_api::kinds;
+use coracle_api::meta;
+use coracle_api::status::Status;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::update::{Change, update_object};
+use super::{Answer, Context, core};
+use crate::negotiate;
+use crate::request::key;
+
+pub(super) async fn create(cx: &Context<'_>) -> Answer {
+    let kind = kinds::by_kind("", "v1", "Binding").ok_or_else(Status::path_not_found)?;
+    let (binding, _) =
+        decode::decode(kind, &cx.body, negotiate::body_format(&cx.parts.headers)?, FieldValidation::Ignore)?;
+    let name = match cx.target.name.as_deref() {
+        Some(name) => name,
+        None => meta::name(&binding),
+    };
+    let target = &binding["target"];
+    let node = target["name"].as_str().unwrap_or_default();
+    if !matches!(target["kind"].as_str(), None | Some("" | "Node")) || node.is_empty() {
+        return Err(Status::bad_request(
+            "target must name a Node: target.kind must be empty or \"Node\" and target.name must be set",
+        ));
+    }
+    let pods = core("pods");
+    let key = key(cx.target.namespace.as_deref(), name);
+    update_object(cx.inner, pods, &key, Change::Whole, cx.dry_run, &mut |pod| bind(pod, &binding, node)).await?;
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(negotiate::document(StatusCode::CREATED, cx.output.encoding, status.to_string().into()))
+}
+
+fn bind(pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
+    let name = meta::name(pod);
+    let conflict = |why: String| Err(Status::conflict("", "pods/binding", name, &why));
+    let uid = meta::uid(binding);
+    if !uid.is_empty() && uid != meta::uid(pod) {
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta::uid(pod)
+        ));
+    }
+    if meta::is_deleting(pod) {
+        return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    match pod["spec"]["nodeName"].as_str() {
+        Some(assigned) if !assigned.is_empty() => {
+            return conflict(format!("pod {name} is already assigned to node \"{assigned}\""));
+        }
+        _ => {}
+    }
+    let mut bound = pod.clone();
+    bound["spec"]["nodeName"] = node.into();
+    for part in ["annotations", "labels"] {
+        if let Some(added) = binding["metadata"][part].as_object() {
+            for (key, value) in added {
+                bound["metadata"][part][key] = value.clone();
+            }
+        }
+    }
+    let scheduled = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::format_time(Timestamp::now()),
+        "observedGeneration": meta::generation(pod),
+    });
+    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|condition| condition["type"] != "PodScheduled");
+    conditions.push(scheduled);
+    bound["status"]["conditions"] = conditions.into();
+    Ok(bound)
+}

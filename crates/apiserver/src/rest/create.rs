@@ -1,0 +1,147 @@
+//! POST of a new object.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use coracle_api::decode;
+use coracle_api::kinds::Kind;
+use coracle_api::status::Status;
+use coracle_api::{convert, meta, meta_validate};
+use coracle_store::{Compare, Op, Outcome, Txn};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Answer, Context, store_error, store_key};
+use crate::server::Inner;
+use crate::{admission, encode, negotiate};
+
+/// How long events are kept, as upstream's default.
+const EVENT_LIFE: Duration = Duration::from_secs(3600);
+/// Letters of generated names: none that make words or look alike.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX: usize = 5;
+/// Attempts at a generated name that is not taken.
+const ATTEMPTS: usize = 8;
+
+pub(super) async fn create(cx: &Context<'_>) -> Answer {
+    let kind = cx.target.kind;
+    let format = negotiate::body_format(&cx.parts.headers)?;
+    let (mut object, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
+    if let Some(namespace) = &cx.target.namespace {
+        match meta::namespace(&object) {
+            "" => meta::set_namespace(&mut object, namespace),
+            own if own == namespace => {}
+            own => {
+                return Err(Status::bad_request(format!(
+                    "the namespace of the provided object does not match the namespace sent on the request: \"{own}\" is not \"{namespace}\""
+                )));
+            }
+        }
+    } else if kind.namespaced {
+        return Err(Status::bad_request("an empty namespace may not be set during creation"));
+    }
+    let bytes = create_object(cx.inner, kind, object, cx.dry_run).await?;
+    cx.object(StatusCode::CREATED, bytes, &warnings)
+}
+
+/// Makes an object of a version of its kind; answers with what was stored.
+pub(crate) async fn create_object(
+    inner: &Inner,
+    kind: &'static Kind,
+    mut object: Value,
+    dry_run: bool,
+) -> Result<Bytes, Status> {
+    if !meta::resource_version(&object).is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let stored = kind.storage();
+    if !std::ptr::eq(stored, kind) {
+        convert::convert(kind, stored, &mut object);
+    }
+    let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
+    for attempt in 1.. {
+        let mut candidate = object.clone();
+        if generated {
+            let name = generate_name(meta::generate_name(&object));
+            meta::set_name(&mut candidate, &name);
+        }
+        match try_create(inner, stored, candidate, dry_run).await {
+            Err(status) if generated && status.code == 409 && attempt < ATTEMPTS => {}
+            done => return done,
+        }
+    }
+    Err(Status::internal("no name was generated"))
+}
+
+async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_run: bool) -> Result<Bytes, Status> {
+    let metadata = meta::metadata_mut(&mut object);
+    for ours in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "managedFields",
+        "generation",
+    ] {
+        metadata.remove(ours);
+    }
+    if !kind.namespaced {
+        metadata.remove("namespace");
+    }
+    meta::set_uid(&mut object, &uuid::Uuid::new_v4().to_string());
+    meta::set_creation_timestamp(&mut object, Timestamp::now());
+    kind.strategy.default(&mut object);
+    kind.strategy.prepare_create(&mut object);
+    admission::create(inner, kind, &mut object)?;
+    let allocation = inner.services.on_create(inner, kind, &mut object).await?;
+    let mut errors = meta_validate::validate(kind, &object);
+    errors.extend(kind.strategy.validate(&object));
+    if !errors.is_empty() {
+        return Err(Status::invalid(kind.group, kind.kind, meta::name(&object), errors));
+    }
+    let value = encode::for_store(&object);
+    if dry_run {
+        let exists =
+            super::cache(inner, kind)?.get(&crate::request::key(namespace(&object), meta::name(&object))).is_some();
+        return if exists {
+            Err(taken(kind, &object))
+        } else {
+            serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal)
+        };
+    }
+    let key = store_key(kind, namespace(&object), meta::name(&object));
+    let expires = (kind.plural == "events").then(|| SystemTime::now() + EVENT_LIFE);
+    let txn = Txn { compares: vec![Compare::ModRevision(key.clone(), 0)], ops: vec![Op::Put { key, value, expires }] };
+    let outcome = inner.store.txn(txn).await;
+    drop(allocation);
+    match outcome.map_err(|error| store_error(&error))? {
+        Outcome::Committed { written, .. } => written
+            .into_iter()
+            .next()
+            .flatten()
+            .map(|kv| kv.value.clone())
+            .ok_or_else(|| Status::internal("nothing was written")),
+        Outcome::Conflict { .. } => Err(taken(kind, &object)),
+    }
+}
+
+pub(super) fn namespace(object: &Value) -> Option<&str> {
+    Some(meta::namespace(object)).filter(|namespace| !namespace.is_empty())
+}
+
+fn taken(kind: &Kind, object: &Value) -> Status {
+    Status::already_exists(kind.group, kind.plural, meta::name(object))
+}
+
+fn generate_name(prefix: &str) -> String {
+    const MAX: usize = 63 - SUFFIX;
+    let mut prefix = prefix;
+    while prefix.len() > MAX {
+        let end = prefix.char_indices().next_back().map_or(0, |(at, _)| at);
+        prefix = &prefix[..end];
+    }
+    let random = uuid::Uuid::new_v4();
+    let suffix = random.as_bytes()[..SUFFIX].iter().map(|byte| ALPHABET[usize::from(*byte) % ALPHABET.len()] as char);
+    prefix.chars().chain(suffix).collect()
+}

@@ -1,0 +1,239 @@
+//! DELETE of one object or a collection: preconditions, grace, finalizers, propagation.
+
+use bytes::Bytes;
+use coracle_api::kinds::Kind;
+use coracle_api::status::Status;
+use coracle_api::{decode, meta};
+use coracle_store::{Compare, Op, Outcome, Txn};
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::list::Selection;
+use super::{Answer, Context, cache, in_version, store_error, store_key};
+use crate::admission;
+use crate::encode;
+use crate::negotiate;
+use crate::object::Object;
+use crate::server::Inner;
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+const ATTEMPTS: usize = 16;
+
+/// What a deletion asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub grace_seconds: Option<i64>,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+    /// `Orphan`, `Background` or `Foreground`.
+    pub propagation: Option<String>,
+    pub dry_run: bool,
+}
+
+impl Options {
+    fn of(cx: &Context<'_>) -> Result<Options, Status> {
+        let body = match cx.body.is_empty() {
+            true => Value::Null,
+            false => decode::decode_options(
+                "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+                &cx.body,
+                negotiate::body_format(&cx.parts.headers)?,
+            )?,
+        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let query = |name: &str| cx.query.get(name).map(str::to_owned);
+        let orphan =
+            body["orphanDependents"].as_bool().or_else(|| cx.query.get("orphanDependents").map(|text| text == "true"));
+        let legacy = orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned());
+        let propagation = text(&body["propagationPolicy"]).or_else(|| query("propagationPolicy"));
+        if propagation.is_some() && legacy.is_some() {
+            return Err(invalid_options("Invalid value: DeletionPropagation and OrphanDependents cannot both be set"));
+        }
+        if let Some(policy) =
+            propagation.as_deref().filter(|policy| !matches!(*policy, "Orphan" | "Background" | "Foreground"))
+        {
+            return Err(invalid_options(&format!(
+                "Unsupported value: \"{policy}\": supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
+            )));
+        }
+        let dry_run = body["dryRun"].as_array().is_some_and(|values| !values.is_empty());
+        Ok(Options {
+            grace_seconds: body["gracePeriodSeconds"].as_i64().or(cx.query.number("gracePeriodSeconds")?),
+            uid: text(&body["preconditions"]["uid"]),
+            resource_version: text(&body["preconditions"]["resourceVersion"]),
+            propagation: propagation.or(legacy),
+            dry_run: dry_run || cx.dry_run,
+        })
+    }
+}
+
+fn invalid_options(why: &str) -> Status {
+    let mut status =
+        Status::new(422, "Invalid", format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {why}"));
+    status.details = Some(Box::new(coracle_api::status::Details {
+        group: "meta.k8s.io".into(),
+        kind: "DeleteOptions".into(),
+        ..Default::default()
+    }));
+    status
+}
+
+/// What became of an object.
+pub(super) enum Deleted {
+    /// It is gone; its last state.
+    Gone(Bytes),
+    /// It goes once its grace period is over or its finalizers are done.
+    Pending(Bytes),
+}
+
+pub(super) async fn delete(cx: &Context<'_>) -> Answer {
+    let options = Options::of(cx)?;
+    let kind = cx.target.kind;
+    admission::delete(kind, cx.name())?;
+    let current = cx.current()?;
+    match delete_object(cx.inner, kind, &cx.target.key(), &options).await? {
+        Deleted::Pending(bytes) => cx.object(StatusCode::OK, bytes, &[]),
+        // Pods are answered with themselves, as upstream does.
+        Deleted::Gone(bytes) if kind.plural == "pods" => cx.object(StatusCode::OK, bytes, &[]),
+        Deleted::Gone(_) => {
+            let status = Status::success(kind.group, kind.plural, &current.name, &current.uid);
+            Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))
+        }
+    }
+}
+
+pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
+    let options = Options::of(cx)?;
+    let selection = Selection::of(cx)?;
+    let kind = cx.target.kind;
+    let snapshot = cx.cache()?.snapshot();
+    let mut items = Vec::new();
+    for (key, _) in snapshot.range(&selection.prefix, None).filter(|(_, object)| selection.matches(object)) {
+        match delete_object(cx.inner, kind, key, &options).await {
+            Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(in_version(kind, bytes)),
+            Err(status) if status.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let items: Vec<&str> = items.iter().filter_map(|bytes| std::str::from_utf8(bytes).ok()).collect();
+    let meta = json!({"resourceVersion": cx.cache()?.revision().to_string()});
+    let text = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[{}]}}\n",
+        kind.list_kind(),
+        kind.api_version(),
+        items.join(",")
+    );
+    Ok(negotiate::document(StatusCode::OK, cx.output.encoding, text.into()))
+}
+
+/// Deletes an object or marks it as deleted.
+pub(super) async fn delete_object(
+    inner: &Inner,
+    kind: &'static Kind,
+    key: &str,
+    options: &Options,
+) -> Result<Deleted, Status> {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    let cache = cache(inner, kind)?;
+    let kind = kind.storage();
+    for _ in 0..ATTEMPTS {
+        let current = cache.get(key).ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        check_preconditions(kind, &current, options)?;
+        let old = current.value();
+        let mut new = old.clone();
+        mark(kind, &mut new, options);
+        let finished = is_finished(kind, &new);
+        if options.dry_run || (!finished && new == old) {
+            let bytes = current.bytes.clone();
+            return Ok(if finished { Deleted::Gone(bytes) } else { Deleted::Pending(bytes) });
+        }
+        let store_key = store_key(kind, current.namespace.as_deref(), &current.name);
+        let op = match finished {
+            true => Op::Delete { key: store_key.clone() },
+            false => Op::Put { key: store_key.clone(), value: encode::for_store(&new), expires: None },
+        };
+        let txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops: vec![op] };
+        if let Outcome::Committed { written, .. } = inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+            return Ok(match written.into_iter().next().flatten() {
+                Some(kv) => Deleted::Pending(kv.value.clone()),
+                None => Deleted::Gone(current.bytes.clone()),
+            });
+        }
+    }
+    Err(Status::modified(kind.group, kind.plural, name))
+}
+
+fn check_preconditions(kind: &Kind, current: &Object, options: &Options) -> Result<(), Status> {
+    let revision = current.revision.to_string();
+    let failed = |what: &str, wanted: &str, is: &str| {
+        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
+        Err(Status::conflict(kind.group, kind.plural, &current.name, &why))
+    };
+    match (&options.uid, &options.resource_version) {
+        (Some(uid), _) if **uid != *current.uid => failed("UID", uid, &current.uid),
+        (_, Some(version)) if *version != revision => failed("ResourceVersion", version, &revision),
+        _ => Ok(()),
+    }
+}
+
+/// Sets what a deletion leaves on an object: finalizers of the propagation policy, deletion time and grace.
+fn mark(kind: &Kind, object: &mut Value, options: &Options) {
+    let mut finalizers: Vec<String> = meta::finalizers(object).into_iter().map(Into::into).collect();
+    if let Some(policy) = options.propagation.as_deref() {
+        finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
+        match policy {
+            "Orphan" => finalizers.push(ORPHAN.into()),
+            "Foreground" => finalizers.push(FOREGROUND.into()),
+            _ => {}
+        }
+        meta::set_finalizers(object, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let grace = grace_seconds(kind, object, options);
+    match (meta::is_deleting(object), meta::deletion_grace_period_seconds(object)) {
+        (false, _) => {
+            let at = Timestamp::now() + SignedDuration::from_secs(grace);
+            meta::set_deletion(object, at, grace);
+            bump_generation(object);
+        }
+        // A second deletion can only shorten the grace period.
+        (true, Some(current)) if options.grace_seconds.is_some() && grace < current => {
+            let at = Timestamp::now() + SignedDuration::from_secs(grace);
+            meta::set_deletion(object, at, grace);
+        }
+        _ => {}
+    }
+    if kind.plural == "namespaces" && kind.group.is_empty() {
+        object["status"]["phase"] = "Terminating".into();
+    }
+}
+
+fn bump_generation(object: &mut Value) {
+    let generation = meta::generation(object);
+    if generation > 0 {
+        meta::set_generation(object, generation + 1);
+    }
+}
+
+fn grace_seconds(kind: &Kind, object: &Value, options: &Options) -> i64 {
+    let Some(default) = kind.strategy.default_grace_seconds(object) else { return 0 };
+    let settled = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let unassigned = object["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    match options.grace_seconds {
+        _ if settled || unassigned => 0,
+        Some(seconds) if seconds < 0 => 1,
+        Some(seconds) => seconds,
+        None => default,
+    }
+}
+
+/// Whether a deleted object has nothing left to wait for.
+pub(super) fn is_finished(kind: &Kind, object: &Value) -> bool {
+    let waits =
+        object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty() && kind.plural == "namespaces");
+    meta::is_deleting(object)
+        && !waits
+        && meta::finalizers(object).is_empty()
+        && meta::deletion_grace_period_seconds(object).unwrap_or(0) == 0
+}

@@ -1,0 +1,103 @@
+//! `pods/eviction`: a deletion that respects disruption budgets.
+//! <https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>
+
+use coracle_api::decode;
+use coracle_api::kinds;
+use coracle_api::meta;
+use coracle_api::selector::LabelSelector;
+use coracle_api::status::{Cause, Status};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::delete::{Options, delete_object};
+use super::update::{Change, update_object};
+use super::{Answer, Context, cache};
+use crate::negotiate;
+
+pub(super) async fn create(cx: &Context<'_>) -> Answer {
+    let eviction: Value = match cx.body.is_empty() {
+        true => Value::Null,
+        false => decode::parse(&cx.body, negotiate::body_format(&cx.parts.headers)?).map_err(Status::bad_request)?.0,
+    };
+    let named = meta::name(&eviction);
+    if !named.is_empty() && named != cx.name() {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let pod = cx.current()?.value();
+    let settled =
+        matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending")) || meta::is_deleting(&pod);
+    if !settled {
+        spend_budget(cx, &pod).await?;
+    }
+    let options = &eviction["deleteOptions"];
+    let options = Options {
+        grace_seconds: options["gracePeriodSeconds"].as_i64(),
+        uid: options["preconditions"]["uid"].as_str().map(str::to_owned),
+        resource_version: options["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
+        propagation: options["propagationPolicy"].as_str().map(str::to_owned),
+        dry_run: cx.dry_run || options["dryRun"].as_array().is_some_and(|values| !values.is_empty()),
+    };
+    delete_object(cx.inner, cx.target.kind, &cx.target.key(), &options).await?;
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    Ok(negotiate::document(StatusCode::CREATED, cx.output.encoding, status.to_string().into()))
+}
+
+/// Takes one disruption from the budget of the pod, or says why there is none.
+async fn spend_budget(cx: &Context<'_>, pod: &Value) -> Result<(), Status> {
+    let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets").ok_or_else(Status::path_not_found)?;
+    let snapshot = cache(cx.inner, kind)?.snapshot();
+    let prefix = format!("{}/", meta::namespace(pod));
+    let labels = &pod["metadata"]["labels"];
+    let covers = |budget: &Value| {
+        LabelSelector::from_object(&budget["spec"]["selector"]).is_ok_and(|selector| selector.matches(labels))
+    };
+    let budgets: Vec<_> = snapshot
+        .range(&prefix, None)
+        .map(|(key, object)| (key.clone(), object.value()))
+        .filter(|(_, budget)| covers(budget))
+        .collect();
+    let (key, name) = match budgets.as_slice() {
+        [] => return Ok(()),
+        [(key, budget)] => (key, meta::name(budget).to_owned()),
+        _ => {
+            return Err(Status::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
+        }
+    };
+    let pod_name = meta::name(pod);
+    update_object(cx.inner, kind, key, Change::Whole, cx.dry_run, &mut |budget| {
+        let status = &budget["status"];
+        let observed = status["observedGeneration"].as_i64().unwrap_or(0);
+        if observed < meta::generation(budget) {
+            return Err(Status::too_many_requests(
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+                10,
+            ));
+        }
+        let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
+        if allowed <= 0 {
+            return Err(violated(&name, status));
+        }
+        let mut spent = budget.clone();
+        spent["status"]["disruptionsAllowed"] = (allowed - 1).into();
+        spent["status"]["disruptedPods"][pod_name] = meta::format_time(Timestamp::now()).into();
+        Ok(spent)
+    })
+    .await?;
+    Ok(())
+}
+
+fn violated(name: &str, status: &Value) -> Status {
+    let mut refusal = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
+    let (desired, healthy) =
+        (status["desiredHealthy"].as_i64().unwrap_or(0), status["currentHealthy"].as_i64().unwrap_or(0));
+    let cause = Cause {
+        reason: "DisruptionBudget".into(),
+        message: format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"),
+        field: String::new(),
+    };
+    refusal.details.get_or_insert_default().causes.push(cause);
+    refusal
+}

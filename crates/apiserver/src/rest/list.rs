@@ -1,0 +1,271 @@
+//! LIST: selection, pages, and the pieces of the answer.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use bytes::{Bytes, BytesMut};
+use coracle_api::kinds::Kind;
+use coracle_api::protobuf;
+use coracle_api::selector::{FieldSelector, LabelSelector};
+use coracle_api::status::Status;
+use coracle_api::table::{self, Include, ListMeta};
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Answer, Context, in_version, message};
+use crate::body::Body;
+use crate::cache::Snapshot;
+use crate::negotiate::{self, Encoding, Shape};
+use crate::object::{Object, Shared};
+use crate::request::Query;
+
+/// Bytes after which a piece of a list is handed to the connection.
+const PIECE: usize = 128 << 10;
+
+/// Which objects a list, watch or deletion of a collection is about.
+pub(super) struct Selection {
+    labels: Option<LabelSelector>,
+    fields: Option<FieldSelector>,
+    /// The start of their keys: a namespace, one name, or nothing.
+    pub prefix: String,
+    name: Option<String>,
+}
+
+impl Selection {
+    pub fn of(cx: &Context<'_>) -> Result<Selection, Status> {
+        let labels =
+            cx.query.get("labelSelector").map(LabelSelector::parse).transpose().map_err(Status::bad_request)?;
+        let fields = match cx.query.get("fieldSelector") {
+            Some(text) => {
+                let selector = FieldSelector::parse(text).map_err(Status::bad_request)?;
+                selector.check(cx.target.kind.strategy.supported_fields()).map_err(Status::bad_request)?;
+                Some(selector)
+            }
+            None => None,
+        };
+        let prefix = cx.target.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        Ok(Selection { labels, fields, prefix, name: cx.target.name.clone() })
+    }
+
+    /// Whether a key lies in the namespace.
+    pub fn covers(&self, key: &str) -> bool {
+        key.starts_with(&self.prefix)
+    }
+
+    pub fn matches(&self, object: &Object) -> bool {
+        self.name.as_deref().is_none_or(|name| *object.name == *name)
+            && self
+                .labels
+                .as_ref()
+                .is_none_or(|selector| selector.matches_with(|key| object.labels.get(key).map(String::as_str)))
+            && self.fields.as_ref().is_none_or(|selector| selector.matches_with(|field| object.field(field)))
+    }
+
+    fn is_everything(&self) -> bool {
+        self.labels.is_none() && self.fields.is_none() && self.name.is_none()
+    }
+}
+
+/// Where a list goes on: the revision it is exact at, and the last key given.
+struct Continue {
+    revision: u64,
+    after: String,
+}
+
+impl Continue {
+    fn parse(token: &str) -> Result<Continue, Status> {
+        let bytes = BASE64.decode(token).ok();
+        let value: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let parsed = value.and_then(|value| {
+            Some(Continue { revision: value["rv"].as_u64()?, after: value["start"].as_str()?.to_owned() })
+        });
+        parsed.ok_or_else(|| Status::bad_request("continue key is not valid: it was not made by this server"))
+    }
+
+    fn token(&self) -> String {
+        BASE64.encode(json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.after}).to_string())
+    }
+}
+
+/// A page of a list.
+struct Page {
+    revision: u64,
+    objects: Vec<Shared>,
+    next: Option<Continue>,
+    remaining: Option<u64>,
+}
+
+/// Answers a list.
+pub(super) fn list(cx: &Context<'_>) -> Answer {
+    let selection = Selection::of(cx)?;
+    let page = page(cx, &selection)?;
+    let meta = ListMeta {
+        resource_version: page.revision.to_string(),
+        continue_token: page.next.as_ref().map(Continue::token).unwrap_or_default(),
+        remaining_item_count: page.remaining.filter(|_| page.next.is_some()).map(|remaining| remaining as i64),
+    };
+    let kind = cx.target.kind;
+    if cx.output.shape == Shape::Table {
+        let rows: Vec<Bytes> = page.objects.iter().map(|object| in_version(kind, object.bytes.clone())).collect();
+        let bytes = table(kind, &cx.query, rows.iter().map(AsRef::as_ref), &meta)?;
+        return Ok(negotiate::document(StatusCode::OK, cx.output.encoding, bytes));
+    }
+    let (list_kind, api_version) = match cx.output.shape {
+        Shape::Partial => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+        _ => (kind.list_kind(), kind.api_version()),
+    };
+    if cx.output.encoding == Encoding::Protobuf {
+        let messages = page.objects.iter().map(|object| message(kind, object));
+        let body = protobuf::encode_list(&api_version, &list_kind, &meta.to_value(), messages);
+        return Ok(negotiate::respond(StatusCode::OK, protobuf::MEDIA_TYPE, body));
+    }
+    let head = format!(
+        "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{},\"items\":[",
+        meta.to_value()
+    );
+    let items: Vec<Bytes> = match cx.output.shape {
+        Shape::Partial => page
+            .objects
+            .iter()
+            .map(|object| partial(&object.bytes, "PartialObjectMetadata"))
+            .collect::<Result<_, _>>()?,
+        _ => page.objects.iter().map(|object| in_version(kind, object.bytes.clone())).collect(),
+    };
+    if cx.output.encoding == Encoding::Yaml {
+        let whole: BytesMut = Pieces::new(head.into_bytes(), items).flatten().collect();
+        return Ok(negotiate::document(StatusCode::OK, Encoding::Yaml, whole.freeze()));
+    }
+    let mut response = Response::new(Pieces::new(head.into_bytes(), items).body());
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
+    let limit = match cx.query.number("limit")? {
+        Some(limit) if limit > 0 => limit as usize,
+        _ => usize::MAX,
+    };
+    let wanted = cx.query.number("resourceVersion")?.unwrap_or(0).max(0) as u64;
+    let matching = cx.query.get("resourceVersionMatch");
+    let cache = cx.cache()?;
+    let (snapshot, after) = match cx.query.get("continue") {
+        Some(token) => {
+            if wanted > 0 {
+                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            }
+            let position = Continue::parse(token)?;
+            (continued(cache.snapshot_at(position.revision))?, Some(position.after))
+        }
+        None => (at_revision(cache, wanted, matching)?, None),
+    };
+    let mut objects = Vec::new();
+    let mut found = snapshot.range(&selection.prefix, after.as_deref()).filter(|(_, object)| selection.matches(object));
+    let mut last: Option<Arc<str>> = None;
+    for (key, object) in found.by_ref().take(limit) {
+        objects.push(object.clone());
+        last = Some(key.clone());
+    }
+    let left = if objects.len() < limit { 0 } else { found.count() as u64 };
+    let next =
+        last.filter(|_| left > 0).map(|after| Continue { revision: snapshot.revision, after: after.to_string() });
+    let remaining = selection.is_everything().then_some(left);
+    Ok(Page { revision: snapshot.revision, objects, next, remaining })
+}
+
+fn continued(snapshot: Result<Snapshot, Status>) -> Result<Snapshot, Status> {
+    snapshot.map_err(|status| match status.code {
+        410 => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+        ),
+        _ => status,
+    })
+}
+
+fn at_revision(cache: &crate::cache::Cache, wanted: u64, matching: Option<&str>) -> Result<Snapshot, Status> {
+    match matching {
+        Some("Exact") if wanted == 0 => {
+            Err(Status::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
+        }
+        Some("Exact") => cache.snapshot_at(wanted),
+        None | Some("NotOlderThan") => {
+            let snapshot = cache.snapshot();
+            if wanted > snapshot.revision {
+                return Err(crate::cache::too_large(wanted, snapshot.revision));
+            }
+            Ok(snapshot)
+        }
+        Some(other) => Err(Status::bad_request(format!(
+            "resourceVersionMatch: Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\""
+        ))),
+    }
+}
+
+/// A list's bytes, made in pieces of about [`PIECE`] bytes as the connection takes them.
+struct Pieces {
+    head: Option<Vec<u8>>,
+    items: std::iter::Enumerate<std::vec::IntoIter<Bytes>>,
+    done: bool,
+    length: u64,
+}
+
+const TAIL: &[u8] = b"]}\n";
+
+impl Pieces {
+    fn new(head: Vec<u8>, items: Vec<Bytes>) -> Pieces {
+        let commas = items.len().saturating_sub(1);
+        let length = head.len() + items.iter().map(Bytes::len).sum::<usize>() + commas + TAIL.len();
+        Pieces { head: Some(head), items: items.into_iter().enumerate(), done: false, length: length as u64 }
+    }
+
+    fn body(self) -> Body {
+        let length = self.length;
+        Body::Pieces(Box::new(self), length)
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut piece = BytesMut::with_capacity(PIECE.min(self.length as usize + 1));
+        if let Some(head) = self.head.take() {
+            piece.extend_from_slice(&head);
+        }
+        while piece.len() < PIECE {
+            let Some((n, item)) = self.items.next() else {
+                piece.extend_from_slice(TAIL);
+                self.done = true;
+                break;
+            };
+            if n > 0 {
+                piece.extend_from_slice(b",");
+            }
+            piece.extend_from_slice(&item);
+        }
+        Some(piece.freeze())
+    }
+}
+
+/// The metadata of an object as PartialObjectMetadata.
+pub(super) fn partial(bytes: &[u8], kind: &str) -> Result<Bytes, Status> {
+    let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
+    Ok(json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}).to_string().into())
+}
+
+/// Objects as a Table.
+pub(super) fn table<'a>(
+    kind: &'static Kind,
+    query: &Query,
+    objects: impl Iterator<Item = &'a [u8]>,
+    meta: &ListMeta,
+) -> Result<Bytes, Status> {
+    let wanted = query.get("includeObject").unwrap_or_default();
+    let include = Include::parse(wanted)
+        .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: \"{wanted}\"")))?;
+    Ok(table::render(kind, objects, include, meta, Timestamp::now()).into())
+}

@@ -1,0 +1,225 @@
+//! REST storage: what each verb does to an object, the same for every kind.
+
+mod binding;
+mod create;
+mod delete;
+mod eviction;
+mod list;
+mod patch;
+mod read;
+mod review;
+mod scale;
+mod token;
+mod update;
+mod watch;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::convert;
+use coracle_api::decode::FieldValidation;
+use coracle_api::kinds::Kind;
+use coracle_api::protobuf;
+use coracle_api::status::Status;
+use coracle_api::table::ListMeta;
+use coracle_store as store;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use serde_json::Value;
+
+use crate::auth::User;
+use crate::auth::service_account::Exists;
+use crate::body::Body;
+use crate::cache::{Cache, Caches, ROOT};
+use crate::negotiate;
+use crate::negotiate::{Output, Shape};
+use crate::object::Object;
+use crate::request::{Query, Target, key};
+use crate::server::Inner;
+
+pub(crate) use create::create_object;
+pub(crate) use update::{Change, update_object};
+
+/// One request to an object or a collection.
+pub(crate) struct Context<'a> {
+    pub inner: &'a Arc<Inner>,
+    pub user: Arc<User>,
+    pub parts: Parts,
+    pub body: Bytes,
+    pub target: Target,
+    pub query: Query,
+    pub output: Output,
+    pub dry_run: bool,
+}
+
+type Answer = Result<Response<Body>, Status>;
+
+/// Answers a request whose sender may make it.
+pub(crate) async fn answer(mut cx: Context<'_>, verb: &'static str) -> Answer {
+    let kind = cx.target.kind;
+    let refused = || Status::method_not_allowed(kind.group, kind.plural, verb);
+    if !is_routed(&cx) {
+        return Err(Status::method_not_routed());
+    }
+    if let Some(subresource) = cx.target.subresource {
+        if cx.target.name.is_none() || !subresource.verbs.contains(&verb) && !is_connect(subresource.name) {
+            return Err(refused());
+        }
+        return match subresource.name {
+            "binding" => binding::create(&cx).await,
+            "eviction" => eviction::create(&cx).await,
+            "token" => token::create(&cx).await,
+            "scale" => scale::answer(&cx, verb).await,
+            "log" | "exec" | "attach" | "portforward" => crate::kubelet::answer(&mut cx).await,
+            "proxy" => crate::kubelet::proxy(&mut cx).await,
+            _ => match verb {
+                "get" => read::get(&cx),
+                "update" => update::put(&cx).await,
+                "patch" => patch::patch(&cx).await,
+                _ => Err(refused()),
+            },
+        };
+    }
+    if kind.review {
+        return match (verb, kind.kind) {
+            ("create", "Binding") => binding::create(&cx).await,
+            ("create", _) => review::create(&cx),
+            _ => Err(refused()),
+        };
+    }
+    if !kind.has_verb(verb) {
+        return Err(refused());
+    }
+    match verb {
+        "get" => read::get(&cx),
+        "list" => list::list(&cx),
+        "watch" => watch::watch(&cx),
+        "create" => create::create(&cx).await,
+        "update" => update::put(&cx).await,
+        "patch" => patch::patch(&cx).await,
+        "delete" => delete::delete(&cx).await,
+        "deletecollection" => delete::delete_collection(&cx).await,
+        _ => Err(refused()),
+    }
+}
+
+/// Whether the path has the HTTP method at all.
+fn is_routed(cx: &Context<'_>) -> bool {
+    let (named, subresource) = (cx.target.name.is_some(), cx.target.subresource.map(|subresource| subresource.name));
+    match cx.parts.method {
+        Method::GET | Method::HEAD | Method::DELETE => true,
+        Method::POST => !named || subresource.is_some(),
+        Method::PUT | Method::PATCH => named,
+        _ => subresource == Some("proxy"),
+    }
+}
+
+fn is_connect(subresource: &str) -> bool {
+    matches!(subresource, "exec" | "attach" | "portforward" | "proxy")
+}
+
+impl Context<'_> {
+    pub fn cache(&self) -> Result<&Arc<Cache>, Status> {
+        cache(self.inner, self.target.kind)
+    }
+
+    pub fn name(&self) -> &str {
+        self.target.name.as_deref().unwrap_or_default()
+    }
+
+    /// The object that the path names.
+    pub fn current(&self) -> Result<Arc<Object>, Status> {
+        self.cache()?.get(&self.target.key()).ok_or_else(|| self.not_found())
+    }
+
+    pub fn not_found(&self) -> Status {
+        Status::not_found(self.target.kind.group, self.target.kind.plural, self.name())
+    }
+
+    /// How to treat fields that the kind does not have.
+    pub fn field_validation(&self) -> Result<FieldValidation, Status> {
+        match self.query.get("fieldValidation") {
+            None | Some("Warn") => Ok(FieldValidation::Warn),
+            Some("Ignore") => Ok(FieldValidation::Ignore),
+            Some("Strict") => Ok(FieldValidation::Strict),
+            Some(other) => Err(Status::bad_request(format!(
+                "invalid fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+
+    /// An object as the client asked for it.
+    pub fn object(&self, code: StatusCode, bytes: Bytes, warnings: &[String]) -> Answer {
+        let shown = present(self.target.kind, self.output, &self.query, bytes)?;
+        let mut response = negotiate::document(code, self.output.encoding, shown);
+        negotiate::warn(&mut response, warnings);
+        Ok(response)
+    }
+}
+
+/// An object's stored bytes in the version and shape that a client asked for.
+pub(crate) fn present(kind: &'static Kind, output: Output, query: &Query, bytes: Bytes) -> Result<Bytes, Status> {
+    let bytes = in_version(kind, bytes);
+    Ok(match output.shape {
+        Shape::Object => bytes,
+        Shape::Partial => list::partial(&bytes, "PartialObjectMetadata")?,
+        Shape::Table => list::table(kind, query, std::iter::once(bytes.as_ref()), &ListMeta::default())?,
+    })
+}
+
+/// An object's stored bytes in another version of its kind; nothing is done where there is but one.
+pub(crate) fn in_version(kind: &'static Kind, bytes: Bytes) -> Bytes {
+    let stored = kind.storage();
+    if std::ptr::eq(stored, kind) {
+        return bytes;
+    }
+    let mut value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    convert::convert(stored, kind, &mut value);
+    serde_json::to_vec(&value).map(Bytes::from).unwrap_or(bytes)
+}
+
+/// An object as a protobuf message in a version of its kind.
+fn message(kind: &'static Kind, object: &Object) -> Bytes {
+    if std::ptr::eq(kind.storage(), kind) {
+        return object.message(kind.def);
+    }
+    let value: Value = serde_json::from_slice(&in_version(kind, object.bytes.clone())).unwrap_or_default();
+    protobuf::encode(kind.def, &value).into()
+}
+
+pub(crate) fn cache<'a>(inner: &'a Inner, kind: &Kind) -> Result<&'a Arc<Cache>, Status> {
+    inner.caches.of(kind).ok_or_else(|| Status::method_not_allowed(kind.group, kind.plural, "get"))
+}
+
+/// A core kind by its plural; these are always there.
+pub(crate) fn core(plural: &str) -> &'static Kind {
+    coracle_api::kinds::by_resource("", "v1", plural).expect("a core kind is in the table")
+}
+
+/// The key of an object in the store.
+pub(crate) fn store_key(kind: &Kind, namespace: Option<&str>, name: &str) -> Arc<str> {
+    format!("{ROOT}{}/{}", kind.storage_prefix, key(namespace, name)).into()
+}
+
+pub(crate) fn store_error(error: &store::Error) -> Status {
+    match error {
+        store::Error::DiskFull { .. } => Status::new(507, "InsufficientStorage", error.to_string()),
+        store::Error::TooLarge { .. } => Status::too_large(error.to_string()),
+        store::Error::Compacted { .. } => Status::expired(error.to_string()),
+        _ => Status::internal(error),
+    }
+}
+
+/// Tells the token verifier which objects exist.
+pub(crate) fn exists_check(caches: Arc<Caches>) -> Exists {
+    Box::new(move |kind, namespace, name, uid| {
+        let (plural, namespace) = match kind {
+            "serviceaccount" => ("serviceaccounts", Some(namespace)),
+            "pod" => ("pods", Some(namespace)),
+            "secret" => ("secrets", Some(namespace)),
+            _ => ("nodes", None),
+        };
+        let object = caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)));
+        object.is_some_and(|object| *object.uid == *uid)
+    })
+}

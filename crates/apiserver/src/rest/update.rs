@@ -1,0 +1,202 @@
+//! PUT, and the one path by which every change of an existing object goes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_api::kinds::Kind;
+use coracle_api::status::Status;
+use coracle_api::{convert, decode, meta, meta_validate};
+use coracle_store::{Compare, Op, Outcome, Txn};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{Answer, Context, cache, delete, in_version, store_error, store_key};
+use crate::object::Object;
+use crate::server::Inner;
+use crate::{encode, negotiate};
+
+/// Attempts at a change that does not name a resource version.
+const ATTEMPTS: usize = 16;
+
+/// Which part of an object a change may touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Everything but the status.
+    Main,
+    /// Only the status.
+    Status,
+    /// Everything: the server's own changes, and subresources whose strategy is the whole object.
+    Whole,
+}
+
+impl Change {
+    pub fn of_subresource(name: Option<&str>) -> Change {
+        match name {
+            None => Change::Main,
+            Some("status" | "approval") => Change::Status,
+            Some(_) => Change::Whole,
+        }
+    }
+}
+
+pub(super) async fn put(cx: &Context<'_>) -> Answer {
+    let kind = cx.target.kind;
+    let format = negotiate::body_format(&cx.parts.headers)?;
+    let (object, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
+    let (name, namespace) = (meta::name(&object), meta::namespace(&object));
+    if name != cx.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            cx.name()
+        )));
+    }
+    if !namespace.is_empty() && cx.target.namespace.as_deref().is_some_and(|own| own != namespace) {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let change = Change::of_subresource(cx.target.subresource.map(|subresource| subresource.name));
+    let exists = cx.cache()?.get(&cx.target.key()).is_some();
+    if !exists && change == Change::Main && kind.strategy.allow_create_on_update() {
+        let mut object = object;
+        if let Some(namespace) = &cx.target.namespace {
+            meta::set_namespace(&mut object, namespace);
+        }
+        meta::set_resource_version(&mut object, "");
+        let bytes = super::create_object(cx.inner, kind, object, cx.dry_run).await?;
+        return cx.object(StatusCode::CREATED, bytes, &warnings);
+    }
+    if meta::resource_version(&object).is_empty() && !kind.strategy.allow_unconditional_update() {
+        let error = coracle_api::field::FieldError::required(
+            &coracle_api::field::Path::new("metadata").child("resourceVersion"),
+            "must be specified for an update",
+        );
+        return Err(Status::invalid(kind.group, kind.kind, name, vec![error]));
+    }
+    let bytes =
+        update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |_| Ok(object.clone())).await?;
+    cx.object(StatusCode::OK, bytes, &warnings)
+}
+
+/// Changes an existing object: `make` gives the new object (in the version of `kind`) from the current one.
+/// A resource version in it must be the current one; without one, the change is made anew when another
+/// writer was faster.
+pub(crate) async fn update_object(
+    inner: &Inner,
+    kind: &'static Kind,
+    key: &str,
+    change: Change,
+    dry_run: bool,
+    make: &mut (dyn FnMut(&Value) -> Result<Value, Status> + Send),
+) -> Result<Bytes, Status> {
+    let cache = cache(inner, kind)?;
+    let stored = kind.storage();
+    let name = key.rsplit('/').next().unwrap_or_default();
+    for _ in 0..ATTEMPTS {
+        let current = cache.get(key).ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        let shown: Value =
+            serde_json::from_slice(&in_version(kind, current.bytes.clone())).map_err(Status::internal)?;
+        let mut new = make(&shown)?;
+        if !std::ptr::eq(stored, kind) {
+            convert::convert(kind, stored, &mut new);
+        }
+        let version = meta::resource_version(&new).to_owned();
+        if !version.is_empty() && version != "0" && version != current.revision.to_string() {
+            return Err(Status::modified(kind.group, kind.plural, name));
+        }
+        if !meta::uid(&new).is_empty() && *meta::uid(&new) != *current.uid {
+            let why = format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                meta::uid(&new),
+                current.uid
+            );
+            return Err(Status::conflict(kind.group, kind.plural, name, &why));
+        }
+        match attempt(inner, stored, &current, new, change, dry_run).await? {
+            Some(bytes) => return Ok(bytes),
+            None => continue,
+        }
+    }
+    Err(Status::modified(kind.group, kind.plural, name))
+}
+
+/// One attempt; `None` when another writer was faster.
+async fn attempt(
+    inner: &Inner,
+    kind: &'static Kind,
+    current: &Arc<Object>,
+    mut new: Value,
+    change: Change,
+    dry_run: bool,
+) -> Result<Option<Bytes>, Status> {
+    let old = current.value();
+    keep_system_fields(&mut new, &old);
+    kind.strategy.default(&mut new);
+    match change {
+        Change::Main => kind.strategy.prepare_update(&mut new, &old),
+        Change::Status => kind.strategy.prepare_status_update(&mut new, &old),
+        Change::Whole => {}
+    }
+    let allocation = match change {
+        Change::Main => inner.services.on_update(inner, kind, &mut new, &old).await?,
+        _ => None,
+    };
+    let mut errors = meta_validate::validate_update(kind, &new, &old);
+    match change {
+        Change::Main => {
+            errors.extend(kind.strategy.validate(&new));
+            errors.extend(kind.strategy.validate_update(&new, &old));
+        }
+        Change::Status => errors.extend(kind.strategy.validate_status_update(&new, &old)),
+        Change::Whole => errors.extend(kind.strategy.validate(&new)),
+    }
+    if !errors.is_empty() {
+        return Err(Status::invalid(kind.group, kind.kind, &current.name, errors));
+    }
+    if new == old {
+        return Ok(Some(current.bytes.clone()));
+    }
+    if dry_run {
+        return serde_json::to_vec(&new).map(|bytes| Some(bytes.into())).map_err(Status::internal);
+    }
+    let value = encode::for_store(&new);
+    let key = store_key(kind, current.namespace.as_deref(), &current.name);
+    let compares = vec![Compare::ModRevision(key.clone(), current.revision)];
+    if delete::is_finished(kind, &new) {
+        let txn = Txn { compares, ops: vec![Op::Delete { key }] };
+        return Ok(match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+            Outcome::Committed { .. } => Some(serde_json::to_vec(&new).map_err(Status::internal)?.into()),
+            Outcome::Conflict { .. } => None,
+        });
+    }
+    let txn = Txn { compares, ops: vec![Op::Put { key, value, expires: None }] };
+    let outcome = inner.store.txn(txn).await.map_err(|error| store_error(&error))?;
+    drop(allocation);
+    Ok(match outcome {
+        Outcome::Committed { written, .. } => written.into_iter().next().flatten().map(|kv| kv.value.clone()),
+        Outcome::Conflict { .. } => None,
+    })
+}
+
+/// What no client can change.
+fn keep_system_fields(new: &mut Value, old: &Value) {
+    let kept = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+        "namespace",
+        "selfLink",
+        "generateName",
+    ];
+    let metadata = meta::metadata_mut(new);
+    for field in kept {
+        match old["metadata"].get(field) {
+            Some(value) => metadata.insert(field.into(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
+    metadata.remove("managedFields");
+}

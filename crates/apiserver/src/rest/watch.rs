@@ -1,0 +1,245 @@
+//! WATCH: a stream that pulls changes from the ring.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::kinds::Kind;
+use coracle_api::protobuf;
+use coracle_api::status::Status;
+use futures::stream;
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::list::Selection;
+use super::{Answer, Context, message, present};
+use crate::body::Body;
+use crate::cache::{Cache, Change};
+use crate::negotiate::{Encoding, Output, Shape};
+use crate::object::Shared;
+use crate::request::Query;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+/// Changes pulled from the ring at a time.
+const BATCH: usize = 256;
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// Answers a watch.
+pub(super) fn watch(cx: &Context<'_>) -> Answer {
+    let selection = Selection::of(cx)?;
+    if cx.output.encoding == Encoding::Yaml {
+        return Err(Status::not_acceptable(&[JSON, "application/json;stream=watch", PROTOBUF]));
+    }
+    let cache = cx.cache()?.clone();
+    let wanted = cx.query.number("resourceVersion")?.unwrap_or(0).max(0) as u64;
+    let initial = cx.query.get("sendInitialEvents").is_some().then(|| cx.query.flag("sendInitialEvents"));
+    let bookmarks = cx.query.flag("allowWatchBookmarks");
+    if initial == Some(true) && cx.query.get("resourceVersionMatch") != Some("NotOlderThan") {
+        return Err(Status::bad_request(
+            "sendInitialEvents is forbidden unless resourceVersionMatch is \"NotOlderThan\"",
+        ));
+    }
+    let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
+    // Unsynchronised ends: not all clients of a restarted server come back in the same second.
+    let lifetime = seconds.map_or_else(
+        || Duration::from_secs(1800 + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 7),
+        |seconds| Duration::from_secs(seconds as u64),
+    );
+    let changed = cache.subscribe();
+    let mut queue = VecDeque::new();
+    let view = View { kind: cx.target.kind, output: cx.output, query: Query::parse(cx.parts.uri.query()) };
+    let from = if initial.unwrap_or(wanted == 0) {
+        let snapshot = cache.snapshot();
+        if wanted > snapshot.revision {
+            return Err(crate::cache::too_large(wanted, snapshot.revision));
+        }
+        for (_, object) in snapshot.range(&selection.prefix, None).filter(|(_, object)| selection.matches(object)) {
+            queue.push_back(view.frame("ADDED", object));
+        }
+        if initial == Some(true) && bookmarks {
+            queue.push_back(view.bookmark(snapshot.revision, true));
+        }
+        snapshot.revision
+    } else {
+        let newest = cache.revision();
+        if wanted > newest {
+            return Err(crate::cache::too_large(wanted, newest));
+        }
+        if wanted == 0 { newest } else { wanted }
+    };
+    // A revision that is gone is told as the first event, as upstream does.
+    let state = Watcher {
+        cache,
+        selection,
+        view,
+        changed,
+        queue,
+        position: from,
+        bookmarks,
+        ends: Instant::now() + lifetime,
+        bookmark_due: Instant::now() + BOOKMARK_EVERY,
+        over: false,
+    };
+    let content_type = if state.view.output.encoding == Encoding::Protobuf { PROTOBUF } else { JSON };
+    let frames = stream::unfold(state, |mut watcher| async move { watcher.next().await.map(|frame| (frame, watcher)) });
+    let mut response = Response::new(Body::stream(frames));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(response)
+}
+
+struct Watcher {
+    cache: Arc<Cache>,
+    selection: Selection,
+    view: View,
+    changed: tokio::sync::watch::Receiver<()>,
+    queue: VecDeque<Bytes>,
+    /// The revision up to which the client knows everything.
+    position: u64,
+    bookmarks: bool,
+    ends: Instant,
+    bookmark_due: Instant,
+    over: bool,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.queue.pop_front() {
+                return Some(self.gather(frame));
+            }
+            if self.over {
+                return None;
+            }
+            self.changed.borrow_and_update();
+            let global = self.cache.revision();
+            match self.cache.changes(self.position, BATCH) {
+                Ok(changes) => {
+                    for change in &changes {
+                        let frame = self.frame(change);
+                        self.queue.extend(frame);
+                    }
+                    match changes.last() {
+                        Some(last) => self.position = last.revision,
+                        None => self.position = self.position.max(global),
+                    }
+                    if !changes.is_empty() {
+                        continue;
+                    }
+                }
+                Err(status) => {
+                    self.over = true;
+                    return Some(self.view.error(&status));
+                }
+            }
+            tokio::select! {
+                changed = self.changed.changed() => if changed.is_err() { return None },
+                () = sleep_until(self.ends) => {
+                    self.over = true;
+                    if self.bookmarks {
+                        return Some(self.view.bookmark(self.position, false));
+                    }
+                    return None;
+                }
+                () = sleep_until(self.bookmark_due), if self.bookmarks => {
+                    self.bookmark_due = Instant::now() + BOOKMARK_EVERY;
+                    // Everything up to the position has been sent: the ring was empty behind it.
+                    return Some(self.view.bookmark(self.position, false));
+                }
+            }
+        }
+    }
+
+    /// Joins small frames that wait, so that a burst takes few writes.
+    fn gather(&mut self, first: Bytes) -> Bytes {
+        const SMALL: usize = 16 << 10;
+        if self.queue.is_empty() || first.len() >= SMALL {
+            return first;
+        }
+        let mut joined = BytesMut::from(first.as_ref());
+        while joined.len() < SMALL
+            && let Some(frame) = self.queue.pop_front()
+        {
+            joined.extend_from_slice(&frame);
+        }
+        joined.freeze()
+    }
+
+    /// What the client sees of a change: an object that no longer matches is gone for it.
+    fn frame(&self, change: &Change) -> Option<Bytes> {
+        if !self.selection.covers(&change.key) {
+            return None;
+        }
+        let now = change.now.as_ref().filter(|object| self.selection.matches(object));
+        let before = change.before.as_ref().filter(|object| self.selection.matches(object));
+        match (now, before) {
+            (Some(now), None) => Some(self.view.frame("ADDED", now)),
+            (Some(now), Some(_)) => Some(self.view.frame("MODIFIED", now)),
+            (None, Some(before)) => {
+                let last = match (&change.gone, &change.now) {
+                    (Some(gone), _) => gone.clone(),
+                    // It lives on but left the selection: its last matching state, at the new revision.
+                    (None, _) => Arc::new(before.at_revision(change.revision)),
+                };
+                Some(self.view.frame("DELETED", &last))
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// How a client wants to see events.
+struct View {
+    kind: &'static Kind,
+    output: Output,
+    query: Query,
+}
+
+impl View {
+    fn frame(&self, event: &str, object: &Shared) -> Bytes {
+        if self.output.encoding == Encoding::Protobuf {
+            let body = protobuf::wrap(&self.kind.api_version(), self.kind.kind, &message(self.kind, object));
+            return protobuf::watch_frame(event, &body).into();
+        }
+        let shown =
+            present(self.kind, self.output, &self.query, object.bytes.clone()).unwrap_or_else(|_| object.bytes.clone());
+        let mut frame = BytesMut::with_capacity(shown.len() + 40);
+        frame.put_slice(b"{\"type\":\"");
+        frame.put_slice(event.as_bytes());
+        frame.put_slice(b"\",\"object\":");
+        frame.put_slice(&shown);
+        frame.put_slice(b"}\n");
+        frame.freeze()
+    }
+
+    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let (kind, api_version) = match self.output.shape {
+            Shape::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            Shape::Table => ("Table", "meta.k8s.io/v1".to_owned()),
+            Shape::Object => (self.kind.kind, self.kind.api_version()),
+        };
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        self.whole("BOOKMARK", &object)
+    }
+
+    fn error(&self, status: &Status) -> Bytes {
+        self.whole("ERROR", &status.to_value())
+    }
+
+    /// An event whose object is not a stored one.
+    fn whole(&self, event: &str, object: &Value) -> Bytes {
+        match self.output.encoding {
+            Encoding::Protobuf => {
+                protobuf::watch_frame(event, &protobuf::encode_object(object).unwrap_or_default()).into()
+            }
+            _ => format!("{}\n", json!({"type": event, "object": object})).into(),
+        }
+    }
+}

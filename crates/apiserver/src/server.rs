@@ -1,0 +1,247 @@
+//! One request from its first byte to its response: who, may they, and which part answers.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use anyhow::Result;
+use bytes::Bytes;
+use coracle_api::status::Status;
+use coracle_store::Store;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use ipnet::Ipv4Net;
+use tokio::sync::Semaphore;
+
+use crate::auth::authorize::{Attributes, Authorizer, SystemOnly};
+use crate::auth::service_account::Issuer;
+use crate::auth::{self, Authenticator, User};
+use crate::body::{self, Body};
+use crate::cache::Caches;
+use crate::health::Metrics;
+use crate::negotiate::{Encoding, Output};
+use crate::pki::{Authority, Pair};
+use crate::request::{self, Query};
+use crate::rest::Context;
+use crate::{discovery, health, kubelet, negotiate, rest, services};
+
+/// The largest request body in bytes, as upstream's.
+const MAX_BODY: usize = 3 << 20;
+/// Requests answered at once, watches and streams not counted.
+const IN_FLIGHT: usize = 600;
+
+/// How an API server is set up.
+pub struct Config {
+    /// Where objects are kept.
+    pub store: Arc<dyn Store>,
+    /// Signs what the server needs.
+    pub authority: Authority,
+    /// Upstream's CSV of static tokens.
+    pub token_file: Option<PathBuf>,
+    /// Addresses of services.
+    pub service_cidr: Ipv4Net,
+    /// The address under which nodes and pods reach this server.
+    pub advertise_address: IpAddr,
+    /// The port of this server.
+    pub port: u16,
+    /// The client certificate shown to kubelets.
+    pub kubelet_client: Pair,
+}
+
+/// An API server. Clones share it.
+#[derive(Clone)]
+pub struct Server(pub(crate) Arc<Inner>);
+
+/// What all requests share.
+pub(crate) struct Inner {
+    pub store: Arc<dyn Store>,
+    pub caches: Arc<Caches>,
+    pub authenticator: Authenticator,
+    pub authorizer: Box<dyn Authorizer>,
+    pub issuer: Arc<Issuer>,
+    pub services: services::Allocator,
+    pub kubelet: kubelet::Client,
+    pub metrics: Metrics,
+    pub config: Config,
+    in_flight: Semaphore,
+}
+
+impl Server {
+    /// Opens the server on its store and makes the objects that every cluster has.
+    ///
+    /// # Errors
+    /// The token file or a key cannot be read, or the store refuses.
+    pub async fn new(config: Config) -> Result<Server> {
+        let issuer = Arc::new(Issuer::new(&config.authority.service_account_key()?)?);
+        let caches = Caches::follow(&*config.store);
+        let inner = Inner {
+            store: config.store.clone(),
+            authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
+            authorizer: Box::new(SystemOnly),
+            services: services::Allocator::new(config.service_cidr),
+            kubelet: kubelet::Client::new(&config.authority.certificate, &config.kubelet_client)?,
+            metrics: Metrics::default(),
+            in_flight: Semaphore::new(IN_FLIGHT),
+            caches: caches.clone(),
+            issuer: issuer.clone(),
+            config,
+        };
+        issuer.check_objects(rest::exists_check(caches));
+        let server = Server(Arc::new(inner));
+        crate::bootstrap::run(&server).await?;
+        crate::bootstrap::keep(&server);
+        Ok(server)
+    }
+
+    /// A service for a component in the same process, acting as a user.
+    pub fn service(&self, user: User) -> InProcess {
+        InProcess { server: self.clone(), user: Arc::new(user) }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    /// Answers one request; `user` is who the connection proved to be.
+    pub async fn handle<B>(&self, request: Request<B>, user: Option<Arc<User>>) -> Response<Body>
+    where
+        B: http_body::Body + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let is_head = parts.method == Method::HEAD;
+        let bytes = match body::read(body, MAX_BODY).await {
+            Ok(bytes) => bytes,
+            Err(status) => return negotiate::status(&status),
+        };
+        let response = self.0.clone().answer(parts, bytes, user).await;
+        if is_head { body::headers_only(response) } else { response }
+    }
+}
+
+impl Inner {
+    async fn answer(self: Arc<Inner>, mut parts: Parts, body: Bytes, user: Option<Arc<User>>) -> Response<Body> {
+        let start = Instant::now();
+        let query = Query::parse(parts.uri.query());
+        let path = parts.uri.path().to_owned();
+        let target =
+            request::split(&path).and_then(|(group, version, segments)| request::target(group, version, &segments));
+        let (verb, resource, subresource) = match &target {
+            Some(target) => {
+                (target.verb(&parts.method, &query), target.kind.plural, target.subresource.map_or("", |sub| sub.name))
+            }
+            None => (lower(&parts.method), "", ""),
+        };
+        let long_running =
+            verb == "watch" || matches!(subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
+        let _place = match self.in_flight.try_acquire() {
+            _ if long_running => None,
+            Ok(place) => Some(place),
+            Err(_) => {
+                return negotiate::status(&Status::too_many_requests("Too many requests, please try again later.", 1));
+            }
+        };
+        let attributes = Attributes {
+            verb,
+            group: target.as_ref().map_or("", |target| target.kind.group),
+            resource,
+            subresource,
+            namespace: target.as_ref().and_then(|target| target.namespace.as_deref()).unwrap_or_default(),
+            name: target.as_ref().and_then(|target| target.name.as_deref()).unwrap_or_default(),
+            path: &path,
+        };
+        // Refusals are told as objects are; a client whose choice is not served is told so in JSON.
+        let encoding = match &target {
+            Some(_) => Output::of(&parts.headers).map_or(Encoding::Json, |output| output.encoding),
+            None => Encoding::Json,
+        };
+        let answer = async {
+            let user = self.authenticator.user(&parts.headers, user.as_ref())?;
+            let user = auth::impersonated(user, &mut parts.headers, self.authorizer.as_ref())?;
+            if !self.authorizer.allows(&user, &attributes) {
+                let mut status =
+                    Status::forbidden(attributes.group, resource, attributes.name, &attributes.refusal(&user));
+                if resource.is_empty() {
+                    status.message = format!("forbidden: {}", attributes.refusal(&user));
+                }
+                return Err(status);
+            }
+            match &target {
+                Some(target) => {
+                    let target = target.clone();
+                    let output = Output::of(&parts.headers)?;
+                    let dry_run = query.dry_run(verb)?;
+                    let context = Context { inner: &self, user, parts, body, target, query, output, dry_run };
+                    rest::answer(context, verb).await
+                }
+                None => self.outside(parts, &path).await,
+            }
+        };
+        let response = answer.await.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
+        self.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
+        response
+    }
+
+    /// Paths that are no object's.
+    async fn outside(&self, parts: Parts, path: &str) -> Result<Response<Body>, Status> {
+        if parts.method != Method::GET && parts.method != Method::HEAD {
+            return Err(Status::path_not_found());
+        }
+        let document = |value: serde_json::Value| Ok(negotiate::json(StatusCode::OK, value.to_string()));
+        match path.trim_end_matches('/') {
+            "/healthz" | "/livez" | "/readyz" => health::probe(self, path, &Query::parse(parts.uri.query())),
+            path if path.starts_with("/livez/") || path.starts_with("/readyz/") || path.starts_with("/healthz/") => {
+                health::probe_one(self, path)
+            }
+            "/metrics" => Ok(self.metrics.text(self)),
+            "/version" => document(health::version()),
+            "/.well-known/openid-configuration" => {
+                let server = format!("https://{}:{}", self.config.advertise_address, self.config.port);
+                document(self.issuer.openid_configuration(&server))
+            }
+            "/openid/v1/jwks" => document(self.issuer.key_set()),
+            path => discovery::answer(self, path, &parts),
+        }
+    }
+}
+
+fn lower(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "get",
+    }
+}
+
+/// The server as a tower service for one user, without a socket between.
+#[derive(Clone)]
+pub struct InProcess {
+    server: Server,
+    user: Arc<User>,
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (server, user) = (self.server.clone(), self.user.clone());
+        Box::pin(async move { Ok(server.handle(request, Some(user)).await) })
+    }
+}

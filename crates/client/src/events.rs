@@ -1,0 +1,331 @@
+//! Events, recorded as client-go's recorder does: repeated ones are counted, similar ones are combined, and an
+//! object that floods is held back.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Resource};
+use tokio::sync::mpsc;
+
+use crate::Backoff;
+use crate::patch::is_not_found;
+
+/// Events that wait to be written; beyond it new ones are dropped.
+const QUEUE_LENGTH: usize = 1000;
+/// Objects and events the correlator remembers.
+const CACHE_SIZE: usize = 4096;
+/// This many similar events within the interval are combined into one.
+const COMBINE_AFTER: usize = 10;
+const COMBINE_INTERVAL: Duration = Duration::from_secs(600);
+/// An object may send this many at once, then one every five minutes.
+const BURST: f64 = 25.0;
+const REFILL_PER_SECOND: f64 = 1.0 / 300.0;
+
+/// `type` of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// Information.
+    Normal,
+    /// Something went wrong.
+    Warning,
+}
+
+impl EventType {
+    fn as_str(self) -> &'static str {
+        match self {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        }
+    }
+}
+
+/// A reference to an object, as an event's `involvedObject`.
+pub fn object_reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    let meta = object.meta();
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: None,
+    }
+}
+
+/// One occurrence, before it is correlated with others.
+struct Occurrence {
+    object: ObjectReference,
+    kind: EventType,
+    reason: String,
+    message: String,
+    at: Timestamp,
+}
+
+/// Records events without waiting for the API server. Cheap to clone.
+#[derive(Clone)]
+pub struct EventRecorder {
+    queue: mpsc::Sender<Occurrence>,
+}
+
+impl EventRecorder {
+    /// A recorder for a component (`kubelet`) on a host; empty for components that belong to no node. Needs a
+    /// tokio runtime.
+    pub fn new(client: Client, component: &str, host: &str) -> EventRecorder {
+        let (queue, receiver) = mpsc::channel(QUEUE_LENGTH);
+        let source = EventSource {
+            component: Some(component.to_owned()),
+            host: Some(host.to_owned()).filter(|host| !host.is_empty()),
+        };
+        tokio::spawn(write_all(client, source, receiver));
+        EventRecorder { queue }
+    }
+
+    /// Records an event about an object.
+    pub fn event<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        kind: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        self.record(object_reference(object), kind, reason, message);
+    }
+
+    /// Records an event about what a reference names; `fieldPath` in it names a part of the object.
+    pub fn record(&self, object: ObjectReference, kind: EventType, reason: &str, message: impl Into<String>) {
+        let mut message: String = message.into();
+        // The API refuses longer messages.
+        if message.len() > 1024 {
+            let end = (0..=1020).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+            message.truncate(end);
+            message.push_str("...");
+        }
+        let occurrence = Occurrence { object, kind, reason: reason.to_owned(), message, at: Timestamp::now() };
+        if let Err(error) = self.queue.try_send(occurrence) {
+            tracing::warn!(reason, "an event is dropped: {error}");
+        }
+    }
+}
+
+async fn write_all(client: Client, source: EventSource, mut receiver: mpsc::Receiver<Occurrence>) {
+    let mut correlator = Correlator::default();
+    while let Some(occurrence) = receiver.recv().await {
+        let Some(correlated) = correlator.correlate(&occurrence, Instant::now()) else { continue };
+        write(&client, &source, &mut correlator, occurrence, correlated).await;
+    }
+}
+
+async fn write(
+    client: &Client,
+    source: &EventSource,
+    correlator: &mut Correlator,
+    occurrence: Occurrence,
+    correlated: Correlated,
+) {
+    let namespace = occurrence.object.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into());
+    let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    let mut known = correlated.known.clone();
+    for _ in 0..12 {
+        let written = match &known {
+            Some(record) => {
+                let patch = serde_json::json!({
+                    "count": record.count + 1,
+                    "lastTimestamp": Time(occurrence.at),
+                    "message": correlated.message,
+                });
+                api.patch(&record.name, &PatchParams::default(), &Patch::Strategic(patch))
+                    .await
+                    .map(|_| Record { name: record.name.clone(), count: record.count + 1 })
+            }
+            None => {
+                let event = event(&namespace, source, &occurrence, &correlated.message);
+                let name = event.metadata.name.clone().unwrap_or_default();
+                api.create(&PostParams::default(), &event).await.map(|_| Record { name, count: 1 })
+            }
+        };
+        match written {
+            Ok(record) => {
+                correlator.written(correlated.key, record);
+                return;
+            }
+            // It expired; it begins again.
+            Err(error) if known.is_some() && is_not_found(&error) => known = None,
+            Err(kube::Error::Api(status)) => {
+                tracing::debug!(reason = occurrence.reason, "the server refused an event: {}", status.message);
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(reason = occurrence.reason, %error, "failed to write an event, trying again");
+                backoff.sleep().await;
+            }
+        }
+    }
+}
+
+fn event(namespace: &str, source: &EventSource, occurrence: &Occurrence, message: &str) -> Event {
+    let name = occurrence.object.name.clone().unwrap_or_default();
+    let now = Time(occurrence.at);
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{name}.{:x}", occurrence.at.as_nanosecond())),
+            namespace: Some(namespace.to_owned()),
+            ..Default::default()
+        },
+        involved_object: occurrence.object.clone(),
+        reason: Some(occurrence.reason.clone()),
+        message: Some(message.to_owned()),
+        type_: Some(occurrence.kind.as_str().to_owned()),
+        count: Some(1),
+        first_timestamp: Some(now.clone()),
+        last_timestamp: Some(now),
+        source: Some(source.clone()),
+        reporting_component: source.component.clone(),
+        reporting_instance: source.host.clone().or(Some(String::new())),
+        ..Default::default()
+    }
+}
+
+/// The event in the API to which further occurrences are counted.
+#[derive(Clone, Debug, PartialEq)]
+struct Record {
+    name: String,
+    count: i32,
+}
+
+struct Correlated {
+    key: String,
+    message: String,
+    known: Option<Record>,
+}
+
+struct Similar {
+    messages: HashSet<String>,
+    since: Instant,
+}
+
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+/// Decides which occurrences are written, and as what.
+#[derive(Default)]
+struct Correlator {
+    records: Bounded<Record>,
+    similar: Bounded<Similar>,
+    buckets: Bounded<Bucket>,
+}
+
+impl Correlator {
+    /// `None` when the object sends too much.
+    fn correlate(&mut self, occurrence: &Occurrence, now: Instant) -> Option<Correlated> {
+        let object = &occurrence.object;
+        let about = format!(
+            "{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
+            object.kind, object.namespace, object.name, object.uid, object.api_version, object.field_path
+        );
+        let similar_key = format!("{about}|{:?}|{}", occurrence.kind, occurrence.reason);
+        let similar = self.similar.entry(&similar_key, || Similar { messages: HashSet::new(), since: now });
+        if now.duration_since(similar.since) > COMBINE_INTERVAL {
+            similar.messages.clear();
+        }
+        similar.since = now;
+        if similar.messages.len() < COMBINE_AFTER {
+            similar.messages.insert(occurrence.message.clone());
+        }
+        let combined = similar.messages.len() >= COMBINE_AFTER;
+        let (key, message) = if combined {
+            (similar_key, format!("(combined from similar events): {}", occurrence.message))
+        } else {
+            (format!("{similar_key}|{}", occurrence.message), occurrence.message.clone())
+        };
+        let bucket = self.buckets.entry(&about, || Bucket { tokens: BURST, at: now });
+        bucket.tokens = (bucket.tokens + now.duration_since(bucket.at).as_secs_f64() * REFILL_PER_SECOND).min(BURST);
+        bucket.at = now;
+        if bucket.tokens < 1.0 {
+            return None;
+        }
+        bucket.tokens -= 1.0;
+        let known = self.records.get(&key).cloned();
+        Some(Correlated { key, message, known })
+    }
+
+    fn written(&mut self, key: String, record: Record) {
+        self.records.entry(&key, || record.clone()).clone_from(&record);
+    }
+}
+
+/// A map that forgets its oldest entries.
+struct Bounded<V> {
+    entries: HashMap<String, V>,
+    order: VecDeque<String>,
+}
+
+impl<V> Default for Bounded<V> {
+    fn default() -> Self {
+        Bounded { entries: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<V> Bounded<V> {
+    fn get(&self, key: &str) -> Option<&V> {
+        self.entries.get(key)
+    }
+
+    fn entry(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
+        if !self.entries.contains_key(key) {
+            if self.entries.len() >= CACHE_SIZE
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.entries.remove(&oldest);
+            }
+            self.order.push_back(key.to_owned());
+        }
+        self.entries.entry(key.to_owned()).or_insert_with(make)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn occurrence(message: &str) -> Occurrence {
+        let object = ObjectReference { name: Some("web".into()), ..Default::default() };
+        Occurrence {
+            object,
+            kind: EventType::Warning,
+            reason: "BackOff".into(),
+            message: message.into(),
+            at: Timestamp::now(),
+        }
+    }
+
+    #[test]
+    fn a_repeated_event_is_counted() {
+        let mut correlator = Correlator::default();
+        let now = Instant::now();
+        let first = correlator.correlate(&occurrence("x"), now).unwrap();
+        assert!(first.known.is_none());
+        let record = Record { name: "web.1".into(), count: 1 };
+        correlator.written(first.key, record.clone());
+        assert_eq!(correlator.correlate(&occurrence("x"), now).unwrap().known, Some(record));
+    }
+
+    #[test]
+    fn many_similar_events_are_combined_and_a_flood_is_cut() {
+        let mut correlator = Correlator::default();
+        let now = Instant::now();
+        let written: Vec<_> = (0..40).filter_map(|n| correlator.correlate(&occurrence(&n.to_string()), now)).collect();
+        assert_eq!(written.len(), 25);
+        assert!(!written[8].message.starts_with("(combined"));
+        assert!(written[9].message.starts_with("(combined from similar events): "));
+        assert!(correlator.correlate(&occurrence("later"), now + Duration::from_secs(301)).is_some());
+    }
+}

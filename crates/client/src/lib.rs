@@ -1,0 +1,24 @@
+//! How Coracle's components talk to a Kubernetes API server.
+//!
+//! Owns: the two transports of a [`kube::Client`] (a direct call in the server's process, or HTTPS), shared
+//! [`Informer`]s, the [`WorkQueue`] of controllers, the [`EventRecorder`], leader election and node leases,
+//! and patch helpers. All of it works against any Kubernetes API server; nothing here knows how ours is made.
+mod backoff;
+mod events;
+mod informer;
+mod leader;
+mod lease;
+mod patch;
+mod queue;
+mod store;
+mod transport;
+
+pub use backoff::Backoff;
+pub use events::{EventRecorder, EventType, object_reference};
+pub use informer::{Event, Informer, Informers};
+pub use leader::{LeaderElection, LeadershipLost};
+pub use lease::NodeLease;
+pub use patch::{is_conflict, is_gone, is_not_found, merge_diff, patch_status, patch_status_strategic};
+pub use queue::{WorkQueue, run};
+pub use store::{Indexer, ObjectKey, Store};
+pub use transport::{Remote, in_process, remote, user_agent};

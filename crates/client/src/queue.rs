@@ -1,0 +1,304 @@
+//! The controllers' work queue.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::fmt::Debug;
+use std::future::Future;
+use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::backoff::exponential;
+
+/// First delay after a failure, as in client-go.
+const BASE_DELAY: Duration = Duration::from_millis(5);
+/// Longest delay after a failure.
+const MAX_DELAY: Duration = Duration::from_secs(1000);
+
+struct State<K> {
+    ready: VecDeque<K>,
+    /// Waits to be worked on, in `ready` or again after the current run.
+    dirty: HashSet<K>,
+    processing: HashSet<K>,
+    /// When a delayed key is due; the heap may hold later duplicates, which are then ignored.
+    due: HashMap<K, Instant>,
+    delayed: BinaryHeap<Reverse<(Instant, u64)>>,
+    delayed_keys: HashMap<u64, K>,
+    sequence: u64,
+    failures: HashMap<K, u32>,
+    closed: bool,
+}
+
+/// A queue of keys: a key waits at most once, and at most one worker has it at a time. A key added while it is
+/// worked on is worked on again afterwards. Its size is bounded by the number of distinct keys. Cheap to clone.
+pub struct WorkQueue<K>(Arc<(Mutex<State<K>>, Notify)>);
+
+impl<K> Clone for WorkQueue<K> {
+    fn clone(&self) -> Self {
+        WorkQueue(self.0.clone())
+    }
+}
+
+impl<K: Hash + Eq + Clone> Default for WorkQueue<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Hash + Eq + Clone> WorkQueue<K> {
+    /// An empty queue.
+    pub fn new() -> WorkQueue<K> {
+        let state = State {
+            ready: VecDeque::new(),
+            dirty: HashSet::new(),
+            processing: HashSet::new(),
+            due: HashMap::new(),
+            delayed: BinaryHeap::new(),
+            delayed_keys: HashMap::new(),
+            sequence: 0,
+            failures: HashMap::new(),
+            closed: false,
+        };
+        WorkQueue(Arc::new((Mutex::new(state), Notify::new())))
+    }
+
+    /// Adds a key to be worked on as soon as possible.
+    pub fn add(&self, key: K) {
+        self.0.0.lock().add(key);
+        self.0.1.notify_one();
+    }
+
+    /// Adds a key once `delay` has passed; of several delays the earliest counts.
+    pub fn add_after(&self, key: K, delay: Duration) {
+        if delay.is_zero() {
+            return self.add(key);
+        }
+        self.0.0.lock().add_at(key, Instant::now() + delay);
+        self.0.1.notify_one();
+    }
+
+    /// Adds a key after a delay that doubles with every call since [`WorkQueue::forget`]: 5 ms to 1000 s.
+    pub fn add_rate_limited(&self, key: K) {
+        let delay = {
+            let mut state = self.0.0.lock();
+            let failures = state.failures.entry(key.clone()).or_insert(0);
+            let delay = exponential(BASE_DELAY, MAX_DELAY, *failures);
+            *failures = failures.saturating_add(1);
+            delay
+        };
+        self.add_after(key, delay);
+    }
+
+    /// Ends the backoff of a key.
+    pub fn forget(&self, key: &K) {
+        self.0.0.lock().failures.remove(key);
+    }
+
+    /// How often [`WorkQueue::add_rate_limited`] was called for a key since it was forgotten.
+    pub fn failures(&self, key: &K) -> u32 {
+        self.0.0.lock().failures.get(key).copied().unwrap_or(0)
+    }
+
+    /// How many keys wait to be worked on now.
+    pub fn len(&self) -> usize {
+        self.0.0.lock().ready.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits for a key; `None` once the queue is closed and empty. Every key is given back with
+    /// [`WorkQueue::done`].
+    pub async fn get(&self) -> Option<K> {
+        loop {
+            let mut notified = std::pin::pin!(self.0.1.notified());
+            notified.as_mut().enable();
+            let next = {
+                let mut state = self.0.0.lock();
+                state.promote(Instant::now());
+                if let Some(key) = state.ready.pop_front() {
+                    state.dirty.remove(&key);
+                    state.processing.insert(key.clone());
+                    let more = !state.ready.is_empty();
+                    drop(state);
+                    // Several adds may have left one wake-up only.
+                    if more {
+                        self.0.1.notify_one();
+                    }
+                    return Some(key);
+                }
+                if state.closed {
+                    self.0.1.notify_one();
+                    return None;
+                }
+                state.delayed.peek().map(|Reverse((at, _))| *at)
+            };
+            match next {
+                Some(at) => tokio::select! {
+                    () = notified => {}
+                    () = tokio::time::sleep_until(at) => {}
+                },
+                None => notified.await,
+            }
+        }
+    }
+
+    /// Gives a key back after it was worked on.
+    pub fn done(&self, key: &K) {
+        let mut state = self.0.0.lock();
+        state.processing.remove(key);
+        if state.dirty.contains(key) {
+            state.ready.push_back(key.clone());
+            drop(state);
+            self.0.1.notify_one();
+        }
+    }
+
+    /// Ends all workers once the keys that wait now are done.
+    pub fn close(&self) {
+        self.0.0.lock().closed = true;
+        self.0.1.notify_one();
+    }
+}
+
+impl<K: Hash + Eq + Clone> State<K> {
+    fn add(&mut self, key: K) {
+        if self.closed || !self.dirty.insert(key.clone()) {
+            return;
+        }
+        if !self.processing.contains(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn add_at(&mut self, key: K, at: Instant) {
+        if self.closed || self.due.get(&key).is_some_and(|due| *due <= at) {
+            return;
+        }
+        self.due.insert(key.clone(), at);
+        self.sequence += 1;
+        self.delayed.push(Reverse((at, self.sequence)));
+        self.delayed_keys.insert(self.sequence, key);
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while let Some(Reverse((at, sequence))) = self.delayed.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.delayed.pop();
+            let Some(key) = self.delayed_keys.remove(&sequence) else { continue };
+            if self.due.get(&key) == Some(&at) {
+                self.due.remove(&key);
+                self.add(key);
+            }
+        }
+    }
+}
+
+/// Works on a queue with `workers` tasks until it is closed. A `reconcile` that fails (or panics) is tried again
+/// with backoff; one that returns `Some(delay)` is called again after it.
+pub async fn run<K, F, Fut, E>(queue: WorkQueue<K>, workers: usize, reconcile: F)
+where
+    K: Hash + Eq + Clone + Debug + Send + Sync + 'static,
+    F: Fn(K) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Option<Duration>, E>> + Send + 'static,
+    E: std::fmt::Display,
+{
+    let reconcile = Arc::new(reconcile);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..workers.max(1) {
+        let (queue, reconcile) = (queue.clone(), reconcile.clone());
+        tasks.spawn(async move {
+            while let Some(key) = queue.get().await {
+                let outcome = AssertUnwindSafe(async { reconcile(key.clone()).await }).catch_unwind().await;
+                match outcome {
+                    Ok(Ok(again)) => {
+                        queue.forget(&key);
+                        if let Some(delay) = again {
+                            queue.add_after(key.clone(), delay);
+                        }
+                    }
+                    Ok(Err(error)) => {
+                        tracing::warn!(?key, %error, "reconciling failed, trying again");
+                        queue.add_rate_limited(key.clone());
+                    }
+                    Err(_) => {
+                        tracing::error!(?key, "reconciling panicked, trying again");
+                        queue.add_rate_limited(key.clone());
+                    }
+                }
+                queue.done(&key);
+            }
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_key_waits_once_and_is_worked_on_by_one_worker() {
+        let queue = WorkQueue::new();
+        queue.add("a");
+        queue.add("a");
+        queue.add("b");
+        assert_eq!(queue.len(), 2);
+        assert_eq!(queue.get().await, Some("a"));
+        queue.add("a");
+        assert_eq!(queue.get().await, Some("b"));
+        assert!(queue.is_empty(), "a is being worked on and must wait");
+        queue.done(&"a");
+        assert_eq!(queue.get().await, Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delayed_key_comes_at_its_earliest_time() {
+        let queue = WorkQueue::new();
+        let start = Instant::now();
+        queue.add_after("a", Duration::from_secs(10));
+        queue.add_after("a", Duration::from_secs(2));
+        queue.add_after("a", Duration::from_secs(5));
+        assert_eq!(queue.get().await, Some("a"));
+        assert_eq!(start.elapsed().as_secs(), 2);
+        queue.done(&"a");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert!(futures::poll!(std::pin::pin!(queue.get())).is_pending());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_and_panics_are_tried_again_with_backoff() {
+        let queue = WorkQueue::new();
+        let calls = Arc::new(AtomicUsize::new(0));
+        queue.add(1);
+        let (counted, closing) = (calls.clone(), queue.clone());
+        run(queue, 3, move |_key| {
+            let n = counted.fetch_add(1, Ordering::SeqCst);
+            let closing = closing.clone();
+            async move {
+                match n {
+                    0 => Err("failed"),
+                    1 => panic!("a bug"),
+                    2 => Ok(Some(Duration::from_secs(1))),
+                    _ => {
+                        closing.close();
+                        Ok(None)
+                    }
+                }
+            }
+        })
+        .await;
+        assert_eq!(calls.load(Ordering::SeqCst), 4);
+    }
+}

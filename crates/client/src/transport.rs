@@ -1,0 +1,199 @@
+//! The two ways to reach an API server.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use http::{Request, Response, Uri};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kube::client::Body;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower::{BoxError, Service, ServiceExt};
+
+/// A client whose requests are direct calls into `service`, the apiserver's own tower service. Needs a tokio
+/// runtime.
+pub fn in_process<S, B>(service: S) -> kube::Client
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    kube::Client::new(service, "default")
+}
+
+/// The same client under a component's name: requests carry `User-Agent: coracle/COMPONENT`.
+pub fn user_agent(client: kube::Client, component: &str) -> kube::Client {
+    let agent = HeaderValue::from_str(&format!("coracle/{component}")).unwrap_or(HeaderValue::from_static("coracle"));
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |mut request: Request<Body>| {
+        request.headers_mut().insert(USER_AGENT, agent.clone());
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    kube::Client::new(service, namespace)
+}
+
+/// What one needs to know of a server, as a kubeconfig says it.
+#[derive(Clone, Debug, Default)]
+pub struct Remote {
+    /// `https://HOST:PORT`.
+    pub server: String,
+    /// The certificate authority of the server, in PEM.
+    pub ca_pem: Vec<u8>,
+    /// The client's certificate chain, in PEM; with `client_key_pem`.
+    pub client_cert_pem: Option<Vec<u8>>,
+    /// The client's private key, in PEM.
+    pub client_key_pem: Option<Vec<u8>>,
+    /// A bearer token.
+    pub token: Option<String>,
+}
+
+/// A client over HTTPS: HTTP/2 where the server speaks it, else HTTP/1.1 with kept connections. Needs a tokio
+/// runtime.
+///
+/// # Errors
+/// When a URL, certificate or key is malformed; the server is not contacted.
+pub fn remote(remote: &Remote) -> Result<kube::Client> {
+    let base: Uri =
+        remote.server.parse().with_context(|| format!("the server URL {:?} is malformed", remote.server))?;
+    if base.scheme_str() != Some("https") || base.host().is_none() {
+        bail!("the server URL {:?} must be https://HOST:PORT", remote.server);
+    }
+    let tls = TlsConnector::from(Arc::new(tls_config(remote)?));
+    let bearer = remote
+        .token
+        .as_ref()
+        .map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))?;
+            value.set_sensitive(true);
+            anyhow::Ok(value)
+        })
+        .transpose()
+        .context("the bearer token holds characters that no HTTP header may")?;
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(90))
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .http2_adaptive_window(true)
+        // A watch on a dead connection would otherwise wait for ever.
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_timeout(Duration::from_secs(15))
+        .build::<_, Body>(Https { tls });
+    let prefix = base.path().trim_end_matches('/').to_owned();
+    let service = http.map_request(move |mut request: Request<Body>| {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let authority = base.authority().map_or("", |authority| authority.as_str());
+        if let Ok(uri) = format!("https://{authority}{prefix}{path}").parse() {
+            *request.uri_mut() = uri;
+        }
+        if let Some(bearer) = &bearer {
+            request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        }
+        request
+    });
+    Ok(kube::Client::new(service, "default"))
+}
+
+fn tls_config(remote: &Remote) -> Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&remote.ca_pem) {
+        roots
+            .add(certificate.context("the certificate authority is not PEM")?)
+            .context("the certificate authority is refused")?;
+    }
+    if roots.is_empty() {
+        bail!("the certificate authority holds no certificate");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let mut config = match (&remote.client_cert_pem, &remote.client_key_pem) {
+        (Some(cert), Some(key)) => {
+            let chain = CertificateDer::pem_slice_iter(cert)
+                .collect::<Result<Vec<_>, _>>()
+                .context("the client certificate is not PEM")?;
+            let key = PrivateKeyDer::from_pem_slice(key).context("the client key is not PEM")?;
+            builder.with_client_auth_cert(chain, key).context("the client certificate and key do not fit")?
+        }
+        (None, None) => builder.with_no_client_auth(),
+        _ => bail!("a client certificate needs its key, and a key its certificate"),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[derive(Clone)]
+struct Https {
+    tls: TlsConnector,
+}
+
+impl Service<Uri> for Https {
+    type Response = HttpsStream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpsStream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+            let port = uri.port_u16().unwrap_or(443);
+            let tcp = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect((host.as_str(), port)))
+                .await
+                .map_err(|_| format!("connecting to {host}:{port} took longer than 10 s"))?
+                .map_err(|error| format!("failed to connect to {host}:{port}: {error}"))?;
+            tcp.set_nodelay(true)?;
+            let name = ServerName::try_from(host)?;
+            Ok(HttpsStream(TokioIo::new(tls.connect(name, tcp).await?)))
+        })
+    }
+}
+
+struct HttpsStream(TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for HttpsStream {
+    fn connected(&self) -> Connected {
+        let h2 = self.0.inner().get_ref().1.alpn_protocol() == Some(b"h2");
+        if h2 { Connected::new().negotiated_h2() } else { Connected::new() }
+    }
+}
+
+impl hyper::rt::Read for HttpsStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for HttpsStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

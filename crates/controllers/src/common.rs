@@ -1,0 +1,195 @@
+//! What all controllers ask of objects: who owns them, whether a pod is ready, what a selector says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::{Informer, Informers};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
+use kube::core::Selector;
+use kube::{Client, Resource, ResourceExt};
+
+/// Index of objects by the UID of their managing controller.
+pub(crate) const BY_CONTROLLER: &str = "controller";
+/// Index of objects that no controller manages, by namespace.
+pub(crate) const ORPHANS: &str = "orphans";
+/// Index of pods by node name; the empty value finds pods without a node.
+pub(crate) const BY_NODE: &str = "node";
+
+/// What every controller is given.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub client: Client,
+    pub informers: Informers,
+    pub config: Arc<crate::Config>,
+}
+
+impl Context {
+    pub fn pods(&self) -> Informer<Pod> {
+        self.informers.indexed(vec![
+            (BY_CONTROLLER, Box::new(controller_uid::<Pod>)),
+            (ORPHANS, Box::new(orphan_namespace::<Pod>)),
+            (BY_NODE, Box::new(|pod: &Pod| vec![node_name(pod).to_owned()])),
+        ])
+    }
+
+    pub fn replica_sets(&self) -> Informer<ReplicaSet> {
+        self.informers.indexed(vec![
+            (BY_CONTROLLER, Box::new(controller_uid::<ReplicaSet>)),
+            (ORPHANS, Box::new(orphan_namespace::<ReplicaSet>)),
+        ])
+    }
+
+    pub fn deployments(&self) -> Informer<Deployment> {
+        self.informers.all()
+    }
+
+    pub fn services(&self) -> Informer<Service> {
+        self.informers.all()
+    }
+
+    pub fn nodes(&self) -> Informer<Node> {
+        self.informers.all()
+    }
+
+    pub fn namespaces(&self) -> Informer<Namespace> {
+        self.informers.all()
+    }
+}
+
+pub(crate) fn controller_uid<K: Resource>(object: &K) -> Vec<String> {
+    controller_of(object.meta()).map(|owner| owner.uid.clone()).into_iter().collect()
+}
+
+pub(crate) fn orphan_namespace<K: Resource>(object: &K) -> Vec<String> {
+    match controller_of(object.meta()) {
+        Some(_) => Vec::new(),
+        None => vec![object.meta().namespace.clone().unwrap_or_default()],
+    }
+}
+
+/// The owner that manages an object.
+pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.as_deref().unwrap_or_default().iter().find(|owner| owner.controller == Some(true))
+}
+
+/// The reference that makes `owner` the managing controller of another object.
+pub(crate) fn controller_reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: owner.name_any(),
+        uid: owner.meta().uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// The object that a controller reference of a kind names, if it is still the one meant.
+pub(crate) fn resolve<K: Resource<DynamicType = ()>>(
+    store: &coracle_client::Store<K>,
+    namespace: &str,
+    owner: &OwnerReference,
+) -> Option<Arc<K>> {
+    if owner.kind != K::kind(&()) || owner.api_version.split('/').next() != K::api_version(&()).split('/').next() {
+        return None;
+    }
+    store.get(namespace, &owner.name).filter(|found| found.meta().uid.as_deref() == Some(owner.uid.as_str()))
+}
+
+pub(crate) fn uid<K: Resource>(object: &K) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
+}
+
+pub(crate) fn namespace_of<K: Resource>(object: &K) -> &str {
+    object.meta().namespace.as_deref().unwrap_or_default()
+}
+
+pub(crate) fn is_deleting<K: Resource>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
+/// A label selector of the API; one that is not valid selects nothing.
+pub(crate) fn selector_of(selector: &LabelSelector) -> Option<Selector> {
+    selector.clone().try_into().ok()
+}
+
+pub(crate) fn selector_is_empty(selector: &LabelSelector) -> bool {
+    selector.match_labels.as_ref().is_none_or(|labels| labels.is_empty())
+        && selector.match_expressions.as_ref().is_none_or(|expressions| expressions.is_empty())
+}
+
+pub(crate) fn node_name(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
+}
+
+pub(crate) fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+pub(crate) fn is_terminal(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Whether a pod counts as a replica: neither finished nor being deleted.
+pub(crate) fn is_active(pod: &Pod) -> bool {
+    !is_terminal(pod) && !is_deleting(pod)
+}
+
+pub(crate) fn pod_condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    pod_condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
+}
+
+/// Since when the pod is ready.
+pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    pod_condition(pod, "Ready")
+        .filter(|condition| condition.status == "True")
+        .and_then(|condition| condition.last_transition_time.as_ref())
+        .map(|time| time.0)
+}
+
+/// Whether the pod has been ready for `min_ready_seconds`.
+pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
+    is_ready(pod)
+        && (min_ready_seconds <= 0
+            || ready_since(pod).is_some_and(|since| seconds_between(since, now) >= i64::from(min_ready_seconds)))
+}
+
+/// Whole seconds from one time to another; negative when `later` is before `earlier`.
+pub(crate) fn seconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
+    later.as_second().saturating_sub(earlier.as_second())
+}
+
+pub(crate) fn now() -> Time {
+    // The API keeps whole seconds; a finer time would differ from what comes back.
+    Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default())
+}
+
+pub(crate) fn secs(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// Whether the server refuses to create because the namespace is being deleted.
+pub(crate) fn is_namespace_terminating(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status
+            .details
+            .as_ref()
+            .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")),
+        _ => false,
+    }
+}
+
+/// The message of an API error as kubectl shows it.
+pub(crate) fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,265 @@
+//! The garbage collector: deletes what all owners of are gone, and carries out foreground deletion and orphaning.
+//!
+//! A graph of all objects is fed by the informers that other controllers have anyway, and by metadata-only watches
+//! of every other deletable resource, custom ones included. The graph says where to look; whether an owner is
+//! really gone is asked of the API before anything is deleted.
+
+mod graph;
+mod monitor;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::{WorkQueue, is_conflict, is_not_found};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::core::DynamicObject;
+use parking_lot::{Mutex, RwLock};
+use serde_json::json;
+
+use crate::common::Context;
+use crate::discovery::Deletable;
+use graph::{Action, FOREGROUND, Graph, Identity, ORPHAN};
+
+const WORKERS: usize = 10;
+
+/// What the collector knows; shared by monitors and workers.
+#[derive(Clone)]
+struct Collector {
+    client: Client,
+    graph: Arc<Mutex<Graph>>,
+    queue: WorkQueue<Action>,
+    /// Resources by `apiVersion` and kind.
+    kinds: Arc<RwLock<HashMap<(String, String), Deletable>>>,
+}
+
+/// How an owner stands.
+enum Owner {
+    Absent,
+    /// It is being deleted and waits for its dependents.
+    Waiting,
+    Present,
+}
+
+/// Runs the collector until its queue is closed.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let collector = Collector {
+        client: context.client.clone(),
+        graph: Arc::default(),
+        queue: WorkQueue::new(),
+        kinds: Arc::default(),
+    };
+    let monitors = monitor::start(&context, &collector).await;
+    let workers = coracle_client::run(collector.queue.clone(), WORKERS, move |action| {
+        let collector = collector.clone();
+        async move {
+            let outcome = match &action {
+                Action::Check(uid) => collector.check(uid).await,
+                Action::Orphan(uid) => collector.orphan(uid).await,
+            };
+            match outcome {
+                Err(error) if is_conflict(&error) => Ok(Some(Duration::from_millis(50))),
+                Err(error) if is_not_found(&error) => Ok(None),
+                other => other,
+            }
+        }
+    });
+    tokio::select! {
+        () = workers => Ok(()),
+        ended = monitors => ended,
+    }
+}
+
+impl Collector {
+    fn observe(&self, id: Identity, meta: &ObjectMeta) {
+        self.act(self.graph.lock().observe(id, meta));
+    }
+
+    fn forget(&self, uid: &str) {
+        self.act(self.graph.lock().forget(uid));
+    }
+
+    fn act(&self, actions: Vec<Action>) {
+        actions.into_iter().for_each(|action| self.queue.add(action));
+    }
+
+    /// The API of an object; `None` when its kind is not known (yet).
+    fn api(&self, id: &Identity) -> Option<Api<DynamicObject>> {
+        let kinds = self.kinds.read();
+        let group = |api_version: &str| api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
+        let found = kinds.get(&(id.api_version.clone(), id.kind.clone())).or_else(|| {
+            // A reference may name another version of the kind.
+            let wanted = group(&id.api_version);
+            kinds.iter().find(|((version, kind), _)| *kind == id.kind && group(version) == wanted).map(|(_, d)| d)
+        })?;
+        Some(if found.namespaced {
+            Api::namespaced_with(self.client.clone(), &id.namespace, &found.resource)
+        } else {
+            Api::all_with(self.client.clone(), &found.resource)
+        })
+    }
+
+    /// Looks at one object: deletes it when none of its owners is there any more.
+    async fn check(&self, uid: &str) -> kube::Result<Option<Duration>> {
+        let Some(vertex) = self.graph.lock().get(uid).cloned() else { return Ok(None) };
+        if vertex.deleting && !vertex.foreground {
+            return Ok(None);
+        }
+        // Until the kind is discovered nothing can be said about its objects.
+        let Some(api) = self.api(&vertex.id) else { return Ok(None) };
+        let live = api.get_metadata_opt(&vertex.id.name).await?.map(|found| found.metadata);
+        let Some(live) = live.filter(|meta| meta.uid.as_deref() == Some(uid)) else {
+            self.forget(uid);
+            return Ok(None);
+        };
+        if vertex.is_virtual {
+            // It exists; its own watch will bring it.
+            return Ok(None);
+        }
+        if vertex.foreground {
+            return self.finish_foreground(uid, &api, &live).await;
+        }
+        let owners = live.owner_references.clone().unwrap_or_default();
+        if owners.is_empty() || live.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let (mut present, mut waiting, mut stale) = (0, 0, Vec::new());
+        for owner in &owners {
+            match self.owner(owner, &vertex.id.namespace).await? {
+                Some(Owner::Present) => present += 1,
+                Some(Owner::Waiting) => {
+                    waiting += 1;
+                    stale.push(owner.uid.as_str());
+                }
+                Some(Owner::Absent) => stale.push(owner.uid.as_str()),
+                // An owner of an unknown kind may well exist.
+                None => present += 1,
+            }
+        }
+        if present > 0 {
+            if !stale.is_empty() {
+                self.drop_owners(&api, &live, &stale).await?;
+            }
+            return Ok(None);
+        }
+        let finalizer = |name: &str| live.finalizers.iter().flatten().any(|finalizer| finalizer == name);
+        let policy = if waiting > 0 && !vertex.dependents.is_empty() || finalizer(FOREGROUND) {
+            PropagationPolicy::Foreground
+        } else if finalizer(ORPHAN) {
+            PropagationPolicy::Orphan
+        } else {
+            PropagationPolicy::Background
+        };
+        let params = DeleteParams {
+            propagation_policy: Some(policy),
+            // The version too: an owner that was just added must not be overlooked.
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: live.resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        api.delete(&vertex.id.name, &params).await?;
+        Ok(None)
+    }
+
+    /// Lets a foreground deletion go on once nothing blocks it.
+    async fn finish_foreground(
+        &self,
+        uid: &str,
+        api: &Api<DynamicObject>,
+        live: &ObjectMeta,
+    ) -> kube::Result<Option<Duration>> {
+        let blockers = self.graph.lock().blockers(uid);
+        if blockers.is_empty() {
+            self.drop_finalizer(api, live, FOREGROUND).await?;
+            return Ok(None);
+        }
+        let graph = self.graph.lock();
+        let idle = blockers.into_iter().filter(|uid| graph.get(uid).is_some_and(|blocker| !blocker.deleting));
+        let actions: Vec<Action> = idle.map(Action::Check).collect();
+        drop(graph);
+        self.act(actions);
+        Ok(None)
+    }
+
+    async fn owner(&self, owner: &OwnerReference, namespace: &str) -> kube::Result<Option<Owner>> {
+        let known = self.graph.lock().get(&owner.uid).filter(|vertex| !vertex.is_virtual).cloned();
+        if let Some(known) = known {
+            return Ok(Some(if known.foreground { Owner::Waiting } else { Owner::Present }));
+        }
+        let id = Identity {
+            api_version: owner.api_version.clone(),
+            kind: owner.kind.clone(),
+            namespace: namespace.to_owned(),
+            name: owner.name.clone(),
+        };
+        let Some(api) = self.api(&id) else { return Ok(None) };
+        let live = api.get_metadata_opt(&owner.name).await?;
+        let live = live.map(|found| found.metadata).filter(|meta| meta.uid.as_deref() == Some(owner.uid.as_str()));
+        Ok(Some(match live {
+            None => Owner::Absent,
+            Some(meta)
+                if meta.deletion_timestamp.is_some() && meta.finalizers.iter().flatten().any(|f| f == FOREGROUND) =>
+            {
+                Owner::Waiting
+            }
+            Some(_) => Owner::Present,
+        }))
+    }
+
+    /// Removes the references to an owner from all its dependents, then lets the owner go.
+    async fn orphan(&self, uid: &str) -> kube::Result<Option<Duration>> {
+        let Some(vertex) = self.graph.lock().get(uid).cloned() else { return Ok(None) };
+        let Some(api) = self.api(&vertex.id) else { return Ok(None) };
+        for dependent in &vertex.dependents {
+            let Some(dependent) = self.graph.lock().get(dependent).cloned() else { continue };
+            let Some(api) = self.api(&dependent.id) else { continue };
+            if let Some(live) = api.get_metadata_opt(&dependent.id.name).await? {
+                match self.drop_owners(&api, &live.metadata, &[uid]).await {
+                    Err(error) if is_not_found(&error) => {}
+                    other => other?,
+                }
+            }
+        }
+        let live = api.get_metadata_opt(&vertex.id.name).await?.map(|found| found.metadata);
+        if let Some(live) = live.filter(|meta| meta.uid.as_deref() == Some(uid)) {
+            self.drop_finalizer(&api, &live, ORPHAN).await?;
+        }
+        Ok(None)
+    }
+
+    async fn drop_owners(&self, api: &Api<DynamicObject>, live: &ObjectMeta, uids: &[&str]) -> kube::Result<()> {
+        let owners = live.owner_references.clone().unwrap_or_default();
+        let kept: Vec<&OwnerReference> = owners.iter().filter(|owner| !uids.contains(&owner.uid.as_str())).collect();
+        if kept.len() == owners.len() {
+            return Ok(());
+        }
+        self.patch_meta(api, live, json!({"ownerReferences": kept})).await
+    }
+
+    async fn drop_finalizer(&self, api: &Api<DynamicObject>, live: &ObjectMeta, name: &str) -> kube::Result<()> {
+        let finalizers = live.finalizers.clone().unwrap_or_default();
+        let kept: Vec<&String> = finalizers.iter().filter(|finalizer| *finalizer != name).collect();
+        if kept.len() == finalizers.len() {
+            return Ok(());
+        }
+        self.patch_meta(api, live, json!({"finalizers": kept})).await
+    }
+
+    /// Merge-patches metadata of exactly the state that was read: lists are replaced whole.
+    async fn patch_meta(
+        &self,
+        api: &Api<DynamicObject>,
+        live: &ObjectMeta,
+        mut change: serde_json::Value,
+    ) -> kube::Result<()> {
+        change["resourceVersion"] = json!(live.resource_version);
+        change["uid"] = json!(live.uid);
+        let name = live.name.clone().unwrap_or_default();
+        let patch = json!({ "metadata": change });
+        api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ())
+    }
+}

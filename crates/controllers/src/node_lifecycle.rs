@@ -1,0 +1,387 @@
+//! Node lifecycle: nodes that stop reporting become unknown, are tainted, and lose their pods.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coracle_client::{
+    Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found, patch_status_strategic,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Client, ResourceExt};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::common::*;
+
+/// How long a node may be silent, as upstream's `--node-monitor-grace-period`.
+const GRACE: Duration = Duration::from_secs(40);
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Conditions and the taints that show them, by the condition's status.
+const CONDITION_TAINTS: [(&str, &str, &str); 6] = [
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
+    ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+];
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// The last sign of life of a node, by our own clock: other machines' clocks are not compared with ours.
+struct Sign {
+    lease: Option<MicroTime>,
+    heartbeat: Option<Time>,
+    at: Instant,
+}
+
+struct Controller {
+    client: Client,
+    nodes: Informer<Node>,
+    pods: Informer<Pod>,
+    leases: Informer<Lease>,
+    signs: Mutex<HashMap<String, Sign>>,
+    recorder: EventRecorder,
+    queue: WorkQueue<String>,
+    evictions: WorkQueue<ObjectKey>,
+}
+
+/// Runs the controller until its queues are closed.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let leases: Informer<Lease> = Informer::new(Api::namespaced(context.client.clone(), "kube-node-lease"));
+    leases.start();
+    let controller = Arc::new(Controller {
+        client: context.client.clone(),
+        nodes: context.nodes(),
+        pods: context.pods(),
+        leases,
+        signs: Mutex::default(),
+        recorder: EventRecorder::new(context.client.clone(), "node-controller", ""),
+        queue: WorkQueue::new(),
+        evictions: WorkQueue::new(),
+    });
+    let c = controller.clone();
+    controller.nodes.subscribe(move |event| match event {
+        Event::Added(node) => c.node_changed(None, node),
+        Event::Updated { old, new } => c.node_changed(Some(old), new),
+        Event::Deleted(node) => {
+            c.signs.lock().remove(&node.name_any());
+            let text = format!("Node {} event: Removing Node {} from Controller", node.name_any(), node.name_any());
+            c.recorder.event(&**node, EventType::Normal, "RemovingNode", text);
+        }
+    });
+    let c = controller.clone();
+    // A renewal only moves the time of the last sign; the timer of the node finds that out when it fires.
+    controller.leases.subscribe(move |event| {
+        if let Event::Added(lease) | Event::Updated { new: lease, .. } = event {
+            let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+            let name = lease.name_any();
+            let mut signs = c.signs.lock();
+            if let Some(sign) = signs.get_mut(&name)
+                && sign.lease != renewed
+            {
+                sign.lease = renewed;
+                sign.at = Instant::now();
+            }
+        }
+    });
+    let c = controller.clone();
+    controller.pods.subscribe(move |event| {
+        let (Event::Added(pod) | Event::Updated { new: pod, .. }) = event else { return };
+        let moved = !matches!(event, Event::Updated { old, .. } if node_name(old) == node_name(pod)
+            && old.spec.as_ref().map(|s| &s.tolerations) == pod.spec.as_ref().map(|s| &s.tolerations));
+        if moved && !node_name(pod).is_empty() {
+            c.evictions.add(ObjectKey::of(&**pod));
+        }
+    });
+    controller.nodes.synced().await;
+    controller.leases.synced().await;
+    controller.pods.synced().await;
+    let (c, e) = (controller.clone(), controller.clone());
+    let nodes = coracle_client::run(controller.queue.clone(), 4, move |name| {
+        let controller = c.clone();
+        async move {
+            match controller.reconcile(&name).await {
+                Err(error) if is_conflict(&error) => Ok(Some(Duration::from_millis(50))),
+                Err(error) if is_not_found(&error) => Ok(None),
+                other => other,
+            }
+        }
+    });
+    let pods = coracle_client::run(controller.evictions.clone(), 8, move |key| {
+        let controller = e.clone();
+        async move { controller.evict(&key).await }
+    });
+    tokio::join!(nodes, pods);
+    Ok(())
+}
+
+fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
+    node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+fn condition_status<'a>(node: &'a Node, kind: &str) -> &'a str {
+    condition(node, kind).map_or("", |condition| condition.status.as_str())
+}
+
+fn taints(node: &Node) -> Vec<Taint> {
+    node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default()
+}
+
+impl Controller {
+    fn node_changed(&self, old: Option<&Node>, node: &Node) {
+        let name = node.name_any();
+        let heartbeat = condition(node, "Ready").and_then(|ready| ready.last_heartbeat_time.clone());
+        {
+            let mut signs = self.signs.lock();
+            let sign = signs.entry(name.clone()).or_insert_with(|| Sign {
+                lease: None,
+                heartbeat: heartbeat.clone(),
+                at: Instant::now(),
+            });
+            if sign.heartbeat != heartbeat {
+                sign.heartbeat = heartbeat;
+                sign.at = Instant::now();
+            }
+        }
+        if old.is_none() {
+            let text = format!("Node {name} event: Registered Node {name} in Controller");
+            self.recorder.event(node, EventType::Normal, "RegisteredNode", text);
+        }
+        let changed = old.is_none_or(|old| {
+            old.spec != node.spec
+                || CONDITION_TAINTS.iter().any(|(kind, ..)| condition_status(old, kind) != condition_status(node, kind))
+        });
+        if changed {
+            self.queue.add(name.clone());
+        }
+        if old.is_none_or(|old| taints(old) != taints(node)) {
+            for pod in self.pods.store().by_index(BY_NODE, &name) {
+                self.evictions.add(ObjectKey::of(&*pod));
+            }
+        }
+    }
+
+    async fn reconcile(&self, name: &str) -> kube::Result<Option<Duration>> {
+        let Some(node) = self.nodes.store().get("", name) else { return Ok(None) };
+        let silent = self.signs.lock().get(name).map_or(Duration::ZERO, |sign| sign.at.elapsed());
+        let node = if silent >= GRACE && condition_status(&node, "Ready") != "Unknown" {
+            self.mark_unknown(&node).await?
+        } else {
+            (*node).clone()
+        };
+        let wanted = desired_taints(&node, now());
+        if wanted != taints(&node) {
+            let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
+                "spec": {"taints": wanted}});
+            let api: Api<Node> = Api::all(self.client.clone());
+            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        }
+        if condition_status(&node, "Ready") != "True" && condition(&node, "Ready").is_some() {
+            self.mark_pods_not_ready(&node).await?;
+        }
+        Ok(Some(if silent < GRACE { GRACE - silent + Duration::from_millis(10) } else { GRACE }))
+    }
+
+    /// Says in the node's status that nothing is known of it any more.
+    async fn mark_unknown(&self, node: &Node) -> kube::Result<Node> {
+        let reported = condition(node, "Ready").is_some();
+        let (reason, text) = if reported {
+            ("NodeStatusUnknown", "Kubelet stopped posting node status.")
+        } else {
+            ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
+        };
+        let time = now();
+        let conditions: Vec<Value> = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"]
+            .into_iter()
+            .filter(|kind| condition_status(node, kind) != "Unknown")
+            .map(|kind| {
+                let heartbeat = condition(node, kind).and_then(|old| old.last_heartbeat_time.clone());
+                json!({"type": kind, "status": "Unknown", "reason": reason, "message": text,
+                    "lastTransitionTime": time,
+                    "lastHeartbeatTime": heartbeat.or_else(|| node.metadata.creation_timestamp.clone())})
+            })
+            .collect();
+        let name = node.name_any();
+        let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
+            "status": {"conditions": conditions}});
+        let node = patch_status_strategic(&Api::<Node>::all(self.client.clone()), &name, &patch).await?;
+        let text = format!("Node {name} status is now: NodeNotReady");
+        self.recorder.event(&node, EventType::Normal, "NodeNotReady", text);
+        Ok(node)
+    }
+
+    async fn mark_pods_not_ready(&self, node: &Node) -> kube::Result<()> {
+        for pod in self.pods.store().by_index(BY_NODE, &node.name_any()) {
+            if !is_ready(&pod) {
+                continue;
+            }
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace_of(&*pod));
+            let patch = json!({"metadata": {"uid": uid(&*pod)}, "status": {"conditions": [{"type": "Ready",
+                "status": "False", "reason": "NodeNotReady", "message": "Node is not ready",
+                "lastTransitionTime": now()}]}});
+            match patch_status_strategic(&api, &pod.name_any(), &patch).await {
+                Ok(_) => self.recorder.event(&*pod, EventType::Warning, "NodeNotReady", "Node is not ready"),
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a pod that does not tolerate a NoExecute taint of its node, or not for longer.
+    async fn evict(&self, key: &ObjectKey) -> kube::Result<Option<Duration>> {
+        let Some(pod) = self.pods.store().get_key(key).filter(|pod| !is_deleting(&**pod) && !is_terminal(pod)) else {
+            return Ok(None);
+        };
+        let Some(node) = self.nodes.store().get("", node_name(&pod)) else { return Ok(None) };
+        let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+        let Some(left) = time_left(&taints(&node), tolerations, Timestamp::now()) else { return Ok(None) };
+        if !left.is_zero() {
+            return Ok(Some(left));
+        }
+        self.recorder.event(
+            &*pod,
+            EventType::Normal,
+            "TaintManagerEviction",
+            format!("Marking for deletion Pod {}/{}", key.namespace, key.name),
+        );
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let patch = json!({"metadata": {"uid": uid(&*pod)}, "status": {"conditions": [{"type": "DisruptionTarget",
+            "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": now()}]}});
+        match patch_status_strategic(&api, &key.name, &patch).await {
+            Err(error) if !is_not_found(&error) => return Err(error),
+            _ => {}
+        }
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match api.delete(&key.name, &params).await {
+            Err(error) if !is_not_found(&error) && !is_conflict(&error) => Err(error),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The node's taints with those that show its conditions brought up to date.
+fn desired_taints(node: &Node, time: Time) -> Vec<Taint> {
+    let mut wanted: Vec<(&str, &str)> = CONDITION_TAINTS
+        .iter()
+        .filter(|(kind, status, _)| condition_status(node, kind) == *status)
+        .map(|(_, _, key)| (*key, "NoSchedule"))
+        .collect();
+    if node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false) {
+        wanted.push((UNSCHEDULABLE, "NoSchedule"));
+    }
+    match condition_status(node, "Ready") {
+        "False" => wanted.push((NOT_READY, "NoExecute")),
+        "Unknown" => wanted.push((UNREACHABLE, "NoExecute")),
+        _ => {}
+    }
+    // A node that was never heard of keeps what it was registered with.
+    if condition(node, "Ready").is_none() {
+        for taint in taints(node) {
+            if taint.key == NOT_READY && taint.effect == "NoSchedule" {
+                wanted.push((NOT_READY, "NoSchedule"));
+            }
+        }
+    }
+    let managed = |taint: &Taint| {
+        let shown = CONDITION_TAINTS.iter().any(|(_, _, key)| taint.key == *key) || taint.key == UNSCHEDULABLE;
+        shown
+            && (taint.effect == "NoSchedule"
+                || (taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str())))
+    };
+    let is_wanted = |taint: &Taint| wanted.iter().any(|(key, effect)| taint.key == *key && taint.effect == *effect);
+    let mut all: Vec<Taint> = taints(node).into_iter().filter(|taint| !managed(taint) || is_wanted(taint)).collect();
+    for (key, effect) in wanted {
+        if !all.iter().any(|taint| taint.key == key && taint.effect == effect) {
+            all.push(Taint { key: key.into(), effect: effect.into(), time_added: Some(time.clone()), value: None });
+        }
+    }
+    all
+}
+
+/// How long the pod may stay: `None` for ever, zero when it has to go now.
+fn time_left(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Option<Duration> {
+    let mut least: Option<Duration> = None;
+    for taint in taints.iter().filter(|taint| taint.effect == "NoExecute") {
+        let covering: Vec<&Toleration> = tolerations.iter().filter(|toleration| covers(toleration, taint)).collect();
+        if covering.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let Some(seconds) = covering.iter().filter_map(|toleration| toleration.toleration_seconds).min() else {
+            continue;
+        };
+        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+        let left = secs(seconds.max(0).saturating_sub(seconds_between(since, now)));
+        least = Some(least.map_or(left, |least| least.min(left)));
+    }
+    least
+}
+
+fn covers(toleration: &Toleration, taint: &Taint) -> bool {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (effect, key) = (text(&toleration.effect), text(&toleration.key));
+    (effect.is_empty() || effect == taint.effect)
+        && (key.is_empty() || key == taint.key)
+        && match toleration.operator.as_deref() {
+            Some("Exists") => true,
+            None | Some("" | "Equal") => {
+                !key.is_empty() && text(&toleration.value) == taint.value.as_deref().unwrap_or_default()
+            }
+            Some(_) => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(ready: &str) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": "a"},
+            "spec": {"taints": [{"key": "mine", "effect": "NoSchedule"}, {"key": NOT_READY, "effect": "NoSchedule"}]},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn taints_follow_conditions() {
+        let keys = |ready| -> Vec<String> {
+            desired_taints(&node(ready), now())
+                .into_iter()
+                .map(|taint| format!("{}:{}", taint.key, taint.effect))
+                .collect()
+        };
+        assert_eq!(keys("True"), ["mine:NoSchedule"]);
+        assert_eq!(
+            keys("Unknown"),
+            ["mine:NoSchedule".to_owned(), format!("{UNREACHABLE}:NoSchedule"), format!("{UNREACHABLE}:NoExecute")]
+        );
+    }
+
+    #[test]
+    fn a_toleration_bounds_the_stay() {
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
+        let taint: Taint = serde_json::from_value(
+            json!({"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}),
+        )
+        .unwrap();
+        let left = |tolerations: Value| {
+            let tolerations: Vec<Toleration> = serde_json::from_value(tolerations).unwrap();
+            time_left(std::slice::from_ref(&taint), &tolerations, now)
+        };
+        assert_eq!(left(json!([])), Some(Duration::ZERO));
+        assert_eq!(left(json!([{"operator": "Exists"}])), None);
+        let limited =
+            json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
+        assert_eq!(left(limited), Some(Duration::from_secs(240)));
+    }
+}

@@ -1,0 +1,113 @@
+//! Deletes pods that nobody else will: those of nodes that are gone, and the oldest of too many finished ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::{Event, WorkQueue, is_not_found, patch_status_strategic};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Preconditions};
+use serde_json::json;
+
+use crate::common::*;
+
+/// How long a node has to be gone before its pods are deleted.
+const QUARANTINE: Duration = Duration::from_secs(40);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Task {
+    /// Look at the pods of a node.
+    Node(String),
+    /// Look at the finished pods.
+    Finished,
+}
+
+/// Runs the controller until its queue is closed.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let queue: WorkQueue<Task> = WorkQueue::new();
+    let (pods, nodes) = (context.pods(), context.nodes());
+    let threshold = context.config.terminated_pod_threshold;
+    let (q, known) = (queue.clone(), nodes.store());
+    pods.subscribe(move |event| {
+        let (Event::Added(pod) | Event::Updated { new: pod, .. } | Event::Deleted(pod)) = event;
+        let node = node_name(pod);
+        if !node.is_empty() && !matches!(event, Event::Deleted(_)) && known.get("", node).is_none() {
+            q.add_after(Task::Node(node.to_owned()), QUARANTINE);
+        }
+        if node.is_empty() && is_deleting(&**pod) {
+            q.add(Task::Node(String::new()));
+        }
+        let finished_before = matches!(event, Event::Updated { old, .. } if is_terminal(old));
+        if threshold > 0 && is_terminal(pod) && !finished_before {
+            q.add_after(Task::Finished, Duration::from_secs(1));
+        }
+    });
+    let q = queue.clone();
+    nodes.subscribe(move |event| {
+        if let Event::Deleted(node) = event {
+            q.add_after(Task::Node(node.name_any()), QUARANTINE);
+        }
+    });
+    pods.synced().await;
+    nodes.synced().await;
+    let (pods, nodes) = (pods.store(), nodes.store());
+    let client = context.client;
+    coracle_client::run(queue, 2, move |task| {
+        let (client, pods, nodes) = (client.clone(), pods.clone(), nodes.clone());
+        async move {
+            let (doomed, orphaned): (Vec<Arc<Pod>>, bool) = match &task {
+                Task::Node(name) if name.is_empty() => {
+                    (pods.by_index(BY_NODE, "").into_iter().filter(|pod| is_deleting(&**pod)).collect(), false)
+                }
+                Task::Node(name) => {
+                    let gone = nodes.get("", name).is_none()
+                        && Api::<Node>::all(client.clone()).get_opt(name).await?.is_none();
+                    (if gone { pods.by_index(BY_NODE, name) } else { Vec::new() }, gone)
+                }
+                Task::Finished => (beyond_threshold(&pods.list(), threshold), false),
+            };
+            for pod in doomed {
+                delete(&client, &pod, orphaned).await?;
+            }
+            Ok::<_, kube::Error>(None)
+        }
+    })
+    .await;
+    Ok(())
+}
+
+/// The oldest finished pods beyond the threshold.
+fn beyond_threshold(pods: &[Arc<Pod>], threshold: usize) -> Vec<Arc<Pod>> {
+    let mut finished: Vec<Arc<Pod>> =
+        pods.iter().filter(|pod| is_terminal(pod) && !is_deleting(&***pod)).cloned().collect();
+    if threshold == 0 || finished.len() <= threshold {
+        return Vec::new();
+    }
+    finished.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.metadata.name.clone()));
+    finished.truncate(finished.len() - threshold);
+    finished
+}
+
+async fn delete(client: &kube::Client, pod: &Pod, orphaned: bool) -> kube::Result<()> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace_of(pod));
+    let name = pod.name_any();
+    if orphaned && !is_terminal(pod) {
+        // Whoever counts failed pods must learn that this one did not succeed.
+        let patch = json!({"metadata": {"uid": uid(pod)}, "status": {"phase": "Failed", "conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
+            "message": "PodGC: node no longer exists", "lastTransitionTime": now()}]}});
+        match patch_status_strategic(&api, &name, &patch).await {
+            Err(error) if !is_not_found(&error) => return Err(error),
+            _ => {}
+        }
+    }
+    let params = DeleteParams {
+        grace_period_seconds: Some(0),
+        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match api.delete(&name, &params).await {
+        Err(error) if !is_not_found(&error) => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,91 @@
+//! Publishes the cluster's root certificate in every namespace, as ConfigMap `kube-root-ca.crt`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_client::{Event, Informer, WorkQueue, is_conflict, is_not_found};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::common::{Context, is_deleting, is_namespace_terminating, namespace_of};
+
+const NAME: &str = "kube-root-ca.crt";
+const DESCRIPTION: &str = "kubernetes.io/description";
+const DESCRIPTION_TEXT: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
+
+/// Runs the controller until its queue is closed.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let queue: WorkQueue<String> = WorkQueue::new();
+    let namespaces = context.namespaces();
+    let fields = Some(format!("metadata.name={NAME}"));
+    let maps: Informer<ConfigMap> =
+        Informer::with_selectors(Api::all(context.client.clone()), None, fields, Vec::new());
+    maps.start();
+    let q = queue.clone();
+    namespaces.subscribe(move |event| {
+        if let Event::Added(namespace) | Event::Updated { new: namespace, .. } = event {
+            q.add(namespace.name_any());
+        }
+    });
+    let q = queue.clone();
+    maps.subscribe(move |event| {
+        if let Event::Updated { new: map, .. } | Event::Deleted(map) = event {
+            q.add(namespace_of(&**map).to_owned());
+        }
+    });
+    namespaces.synced().await;
+    maps.synced().await;
+    let namespaces = namespaces.store();
+    let (client, config) = (context.client.clone(), context.config.clone());
+    let maps = Arc::new(maps);
+    coracle_client::run(queue, 2, move |name| {
+        let live = namespaces.get("", &name).is_some_and(|namespace| !is_deleting(&*namespace));
+        let current = maps.store().get(&name, NAME);
+        let (client, config) = (client.clone(), config.clone());
+        async move {
+            if !live || current.as_ref().is_some_and(|map| is_published(map, &config.root_ca)) {
+                return Ok(None);
+            }
+            match publish(client, &name, current.as_deref(), &config.root_ca).await {
+                Ok(()) => Ok(None),
+                Err(error) if is_conflict(&error) || is_not_found(&error) || is_namespace_terminating(&error) => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        }
+    })
+    .await;
+    Ok(())
+}
+
+fn is_published(map: &ConfigMap, root_ca: &str) -> bool {
+    map.data.as_ref().is_some_and(|data| data.len() == 1 && data.get("ca.crt").is_some_and(|ca| ca == root_ca))
+        && map.annotations().get(DESCRIPTION).is_some_and(|text| text == DESCRIPTION_TEXT)
+}
+
+async fn publish(client: Client, namespace: &str, current: Option<&ConfigMap>, root_ca: &str) -> kube::Result<()> {
+    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+    if let Some(current) = current {
+        // In a merge patch null removes what others put beside the certificate.
+        let mut data: serde_json::Map<String, Value> =
+            current.data.iter().flatten().map(|(key, _)| (key.clone(), Value::Null)).collect();
+        data.insert("ca.crt".into(), root_ca.into());
+        let patch = json!({"metadata": {"annotations": {DESCRIPTION: DESCRIPTION_TEXT}}, "data": data});
+        return api.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ());
+    }
+    let map = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(NAME.into()),
+            namespace: Some(namespace.into()),
+            annotations: Some(BTreeMap::from([(DESCRIPTION.into(), DESCRIPTION_TEXT.into())])),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([("ca.crt".into(), root_ca.into())])),
+        ..ConfigMap::default()
+    };
+    api.create(&PostParams::default(), &map).await.map(|_| ())
+}

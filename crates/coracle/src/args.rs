@@ -1,0 +1,256 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Kubernetes in one small binary.
+#[derive(Parser)]
+#[command(name = "coracle", version, about, disable_help_subcommand = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Create a local cluster, or start a stopped one, and wait until it is ready
+    Up(Up),
+    /// Start a stopped cluster
+    Start(Start),
+    /// Stop a cluster; its objects, volumes and images stay
+    Stop(Which),
+    /// End a cluster and remove everything of it
+    Down(Which),
+    /// Show nodes, versions, uptime and memory of a cluster
+    Status(Status),
+    /// Run a server and its node on this host, in the foreground
+    Server(Server),
+    /// Load, pull, list and remove images of a cluster
+    Image(Image),
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The first process of a local node
+    #[command(hide = true)]
+    NodeInit(NodeInit),
+}
+
+/// Which cluster.
+#[derive(ClapArgs, Clone)]
+pub struct Which {
+    /// The cluster's name
+    #[arg(long, global = true, default_value = "coracle", value_parser = cluster_name)]
+    pub name: String,
+    /// The directory that holds all data of the cluster [default: /var/lib/coracle/NAME]
+    #[arg(long, global = true)]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Which {
+    /// The data directory, as an absolute path.
+    pub fn dir(&self) -> PathBuf {
+        let dir = self.data_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/coracle").join(&self.name));
+        std::path::absolute(&dir).unwrap_or(dir)
+    }
+}
+
+/// Options of `up`.
+#[derive(ClapArgs)]
+pub struct Up {
+    #[command(flatten)]
+    pub which: Which,
+    /// How long to wait until the cluster is ready; 0s does not wait
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub wait: Duration,
+    /// A file of static bearer tokens: token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
+    #[arg(long, value_name = "REGISTRY")]
+    pub insecure_registry: Vec<String>,
+}
+
+/// Options of `start`.
+#[derive(ClapArgs)]
+pub struct Start {
+    #[command(flatten)]
+    pub which: Which,
+    /// How long to wait until the cluster is ready; 0s does not wait
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub wait: Duration,
+}
+
+/// Options of `status`.
+#[derive(ClapArgs)]
+pub struct Status {
+    #[command(flatten)]
+    pub which: Which,
+    /// The format
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Options of `server`.
+#[derive(ClapArgs, Clone)]
+pub struct Server {
+    /// The directory that holds all data
+    #[arg(long, default_value = "/var/lib/coracle/server")]
+    pub data_dir: PathBuf,
+    /// The node's name [default: the host name]
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// The node's address [default: the one of the default route]
+    #[arg(long)]
+    pub node_ip: Option<IpAddr>,
+    /// The port of the API server
+    #[arg(long, default_value_t = 6443)]
+    pub port: u16,
+    /// A file of static bearer tokens: token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// The cgroup below which pods run
+    #[arg(long, default_value = "coracle/server")]
+    pub cgroup_root: String,
+    /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
+    #[arg(long, value_name = "REGISTRY")]
+    pub insecure_registry: Vec<String>,
+}
+
+/// Options of the hidden `node-init`.
+#[derive(ClapArgs)]
+pub struct NodeInit {
+    /// The cluster's data directory
+    #[arg(long)]
+    pub data_dir: PathBuf,
+    /// Set in the process that is PID 1 of the node
+    #[arg(long)]
+    pub inside: bool,
+}
+
+/// Options of `image`.
+#[derive(ClapArgs)]
+pub struct Image {
+    #[command(flatten)]
+    pub which: Which,
+    /// What to do
+    #[command(subcommand)]
+    pub command: ImageCommand,
+}
+
+/// What to do with images.
+#[derive(Subcommand)]
+pub enum ImageCommand {
+    /// Load a docker-archive or OCI-layout tar, gzipped or not; - reads standard input
+    Load {
+        /// The file
+        file: PathBuf,
+    },
+    /// Pull an image from its registry
+    Pull {
+        /// The image's name
+        image: String,
+    },
+    /// List images
+    Ls {
+        /// The format
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Remove images
+    Rm {
+        /// Names or IDs
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+}
+
+/// Names become part of link, cgroup and table names.
+fn cluster_name(text: &str) -> Result<String, String> {
+    let good = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    let edges = text.starts_with(|letter: char| letter.is_ascii_lowercase()) && !text.ends_with('-');
+    if !edges || text.len() > 30 || !text.chars().all(good) {
+        return Err(
+            "a name is 1 to 30 lower-case letters, digits and '-', starts with a letter and does not end with '-'"
+                .into(),
+        );
+    }
+    Ok(text.into())
+}
+
+/// Durations as Go prints them: `500ms`, `60s`, `2m`, `1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is not a duration such as 500ms, 60s or 2m");
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
+        let unit_end = rest[digits..].find(|letter: char| letter.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
+        let milliseconds = match &rest[digits..unit_end] {
+            "ms" => number,
+            "s" | "" => number.saturating_mul(1000),
+            "m" => number.saturating_mul(60_000),
+            "h" => number.saturating_mul(3_600_000),
+            _ => return Err(bad()),
+        };
+        total = total.saturating_add(Duration::from_millis(milliseconds));
+        rest = &rest[unit_end..];
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_cluster_may_be_named_before_and_after_what_to_do_with_images() {
+        for line in ["coracle image --name a ls", "coracle image ls --name a", "coracle image rm x --name a"] {
+            let args = Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let Command::Image(image) = args.command else { panic!("{line}") };
+            assert_eq!(image.which.name, "a", "{line}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(duration("1m30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
+        assert!(duration("5 apples").is_err());
+    }
+
+    #[test]
+    fn names_that_would_break_links_or_cgroups_are_refused() {
+        assert!(cluster_name("dev-2").is_ok());
+        for bad in ["", "-a", "a-", "A", "a/b", "a.b", &"a".repeat(31)] {
+            assert!(cluster_name(bad).is_err(), "{bad}");
+        }
+    }
+}

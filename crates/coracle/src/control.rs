@@ -1,0 +1,189 @@
+//! The daemon's own socket: what the command line needs that is not Kubernetes. HTTP/1.1 on a UNIX socket
+//! that only root can open.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use coracle_runtime::Runtime;
+use coracle_runtime::cri::ImageService;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio_util::io::{ReaderStream, SyncIoBridge};
+
+/// What is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The node's condition.
+    pub node: bool,
+    /// The DNS server answers.
+    pub dns: bool,
+}
+
+/// How an administrator reaches the API: base64 of PEM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Access {
+    pub server: String,
+    pub authority: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+/// What the daemon answers from.
+pub struct State {
+    pub runtime: Arc<Runtime>,
+    pub access: Access,
+    pub ready: watch::Receiver<Ready>,
+    pub started: std::time::Instant,
+}
+
+/// What `/status` says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    pub pid: u32,
+    pub uptime_seconds: u64,
+    pub ready: Ready,
+}
+
+type Body = Full<Bytes>;
+
+/// Serves the socket until the future is dropped.
+pub async fn serve(path: &Path, state: State) -> Result<()> {
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).with_context(|| format!("failed to listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let state = Arc::new(state);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let state = state.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let state = state.clone();
+                async move {
+                    let response = answer(&state, request).await.unwrap_or_else(|error| {
+                        let mut response = Response::new(Full::from(format!("{error:#}")));
+                        *response.status_mut() = StatusCode::BAD_REQUEST;
+                        response
+                    });
+                    Ok::<_, std::convert::Infallible>(response)
+                }
+            });
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
+    let path = request.uri().path().to_owned();
+    match (request.method(), path.as_str()) {
+        (&Method::GET, "/access") => json(&state.access),
+        (&Method::GET, "/status") => {
+            let ready = *state.ready.borrow();
+            json(&DaemonStatus { pid: std::process::id(), uptime_seconds: state.started.elapsed().as_secs(), ready })
+        }
+        (&Method::GET, "/ready/node") => wait(state, |ready| ready.node).await,
+        (&Method::GET, "/ready/dns") => wait(state, |ready| ready.dns).await,
+        (&Method::GET, "/images") => json(&state.runtime.list_images().await?),
+        (&Method::POST, "/images/load") => load(state, request).await,
+        (&Method::POST, "/images/pull") => {
+            let name = text(request).await?;
+            json(&state.runtime.pull_image(&name, None).await?)
+        }
+        (&Method::POST, "/images/remove") => {
+            let name = text(request).await?;
+            if state.runtime.image_status(&name).await?.is_none() {
+                bail!("there is no image {name}; `coracle image ls` lists them");
+            }
+            state.runtime.remove_image(&name).await?;
+            json(&())
+        }
+        (method, path) => bail!("{method} {path} is not known to this daemon: is it of the same version?"),
+    }
+}
+
+async fn wait(state: &State, condition: fn(&Ready) -> bool) -> Result<Response<Body>> {
+    state.ready.clone().wait_for(condition).await?;
+    json(&())
+}
+
+async fn text(request: Request<Incoming>) -> Result<String> {
+    let bytes =
+        http_body_util::Limited::new(request.into_body(), 4096).collect().await.map_err(|error| anyhow!(error))?;
+    Ok(String::from_utf8(bytes.to_bytes().to_vec())?)
+}
+
+/// The archive goes from the socket into the content store as it comes; nothing holds all of it.
+async fn load(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
+    let pieces = futures::TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
+    let reader = SyncIoBridge::new(tokio_util::io::StreamReader::new(pieces));
+    let runtime = state.runtime.clone();
+    let names = tokio::task::spawn_blocking(move || runtime.import(reader, None)).await??;
+    json(&names)
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> Result<Response<Body>> {
+    Ok(Response::new(Full::from(serde_json::to_vec(value)?)))
+}
+
+/// Asks how an administrator reaches the API.
+pub fn access(socket: &Path) -> Result<Access> {
+    call(socket, Method::GET, "/access", Outgoing::Nothing)
+}
+
+/// Waits until `node` or `dns` is ready, but not longer than a time.
+pub fn wait_until(socket: &Path, what: &str, patience: Duration) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let path = format!("/ready/{what}");
+    let answer = call_async(socket, Method::GET, &path, Outgoing::Nothing);
+    runtime.block_on(async {
+        tokio::time::timeout(patience, answer).await.with_context(|| format!("the {what} is not ready"))?
+    })
+}
+
+/// What a call sends.
+pub enum Outgoing {
+    Nothing,
+    Text(String),
+    /// A file, in pieces.
+    Reader(Pin<Box<dyn tokio::io::AsyncRead + Send>>),
+}
+
+/// Calls the daemon and reads its answer.
+pub fn call<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, body: Outgoing) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(call_async(socket, method, path, body))
+}
+
+async fn call_async<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, body: Outgoing) -> Result<T> {
+    let stream = UnixStream::connect(socket).await.with_context(|| {
+        format!("failed to reach the cluster's daemon at {}: is the cluster running?", socket.display())
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let body = match body {
+        Outgoing::Nothing => Full::default().map_err(|never| match never {}).boxed_unsync(),
+        Outgoing::Text(text) => Full::from(text).map_err(|never| match never {}).boxed_unsync(),
+        Outgoing::Reader(reader) => {
+            let frames = futures::TryStreamExt::map_ok(ReaderStream::with_capacity(reader, 256 << 10), Frame::data);
+            StreamBody::new(frames).boxed_unsync()
+        }
+    };
+    let request = Request::builder().method(method).uri(path).header("host", "coracle").body(body)?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    if !status.is_success() {
+        bail!("{}", String::from_utf8_lossy(&bytes));
+    }
+    Ok(serde_json::from_slice(&bytes)?)
+}

@@ -1,0 +1,58 @@
+//! The `coracle` binary: arguments, roles, and the life of a local cluster.
+
+mod args;
+mod checks;
+mod cluster;
+mod control;
+mod down;
+mod image;
+mod kubeconfig;
+mod node_init;
+mod progress;
+mod sandbox_network;
+mod server;
+mod status;
+mod sys;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    // A shim must stay small: nothing else may run before it.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
+        coracle_runtime::shim_main(std::env::args().skip(2).collect());
+    }
+    let args = Args::parse();
+    let result = match args.command {
+        Command::Up(options) => up::up(&options),
+        Command::Start(cluster) => up::start(&cluster),
+        Command::Stop(cluster) => down::stop(&cluster),
+        Command::Down(cluster) => down::down(&cluster),
+        Command::Status(options) => status::status(&options),
+        Command::Server(options) => server::run(&options),
+        Command::Image(options) => image::run(&options),
+        Command::NodeInit(options) => node_init::run(&options),
+        Command::Version => {
+            println!("coracle {} (Kubernetes {})", env!("CARGO_PKG_VERSION"), coracle_apiserver::KUBERNETES_VERSION);
+            Ok(())
+        }
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "coracle", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let refused = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::PermissionDenied;
+            let denied = error.chain().filter_map(|cause| cause.downcast_ref()).any(refused);
+            let advice = if denied && !rustix::process::geteuid().is_root() { "; try again with sudo" } else { "" };
+            eprintln!("error: {error:#}{advice}");
+            ExitCode::FAILURE
+        }
+    }
+}

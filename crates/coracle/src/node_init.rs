@@ -1,0 +1,161 @@
+//! PID 1 of a local node: it keeps the daemon alive and reaps what loses its parent.
+//!
+//! `coracle up` starts the outer process, which makes the namespaces, starts the inner process as their
+//! PID 1, writes down its PID, and ends. The inner one waits on its standard input until the node's link is
+//! there, prepares the mounts, and starts `coracle server` over and over.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::NodeInit;
+use crate::cluster::{Cluster, NodeProcess, start_time_in, write_atomically};
+use crate::sys;
+
+/// How long containers have to end when the node is stopped.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// Runs either half.
+pub fn run(options: &NodeInit) -> Result<()> {
+    let cluster = Cluster::read(&options.data_dir)?.context("the cluster's description is missing")?;
+    if options.inside { inner(&cluster) } else { outer(&cluster) }
+}
+
+fn outer(cluster: &Cluster) -> Result<()> {
+    // The inner process mounts another /proc over this one.
+    let proc = fs::File::open("/proc")?;
+    sys::enter_node_namespaces().context("failed to make the node's namespaces")?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("coracle").args(["node-init", "--inside", "--data-dir"]).arg(&cluster.dir);
+    let child = command.stdin(Stdio::inherit()).spawn().context("failed to start the node's first process")?;
+    let pid = child.id() as i32;
+    let started = start_time_in(&proc, pid).context("the node's first process ended at once")?;
+    let process = NodeProcess { pid, started };
+    write_atomically(&cluster.dir.join("node.json"), &serde_json::to_vec(&process)?, 0o600)
+}
+
+fn inner(cluster: &Cluster) -> Result<()> {
+    // The host must not see the node's mounts, nor the node new ones of the host.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("failed to make mounts private")?;
+    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)
+        .context("failed to share mounts within the node")?;
+    let proc_flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", "/proc", "proc", proc_flags, None).context("failed to mount /proc")?;
+    rustix::system::sethostname(cluster.node_name().as_bytes()).context("failed to set the host name")?;
+    wait_for_link()?;
+    log_to(&cluster.dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(keep_alive(cluster))
+}
+
+/// `coracle up` closes our standard input after one byte once the link is there.
+fn wait_for_link() -> Result<()> {
+    let mut byte = [0];
+    if std::io::stdin().read(&mut byte)? != 1 {
+        bail!("the node's link was not made");
+    }
+    Ok(())
+}
+
+/// From here on output goes to the log; the pipe to `coracle up` is closed.
+fn log_to(dir: &Path) -> Result<()> {
+    let path = dir.join("log/server.log");
+    fs::create_dir_all(dir.join("log"))?;
+    if fs::metadata(&path).is_ok_and(|meta| meta.len() > 16 << 20) {
+        fs::rename(&path, dir.join("log/server.log.1"))?;
+    }
+    let log = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+    let null = fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&log)?;
+    rustix::stdio::dup2_stderr(&log)?;
+    Ok(())
+}
+
+async fn keep_alive(cluster: &Cluster) -> Result<()> {
+    let mut children = signal(SignalKind::child())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut delay = Duration::ZERO;
+    loop {
+        tokio::time::sleep(delay).await;
+        let started = Instant::now();
+        let server = start_server(cluster).context("failed to start the server")?;
+        let pid = server.id() as i32;
+        let killed = loop {
+            tokio::select! {
+                _ = children.recv() => if let Some(status) = reap(pid) { break status.signaled() },
+                _ = terminate.recv() => return stop(pid).await,
+            }
+        };
+        // A server that fails again and again is not started in a tight loop; one that was killed did not fail.
+        delay = if killed || started.elapsed() > Duration::from_secs(10) {
+            Duration::from_millis(20)
+        } else {
+            (delay * 2).clamp(Duration::from_millis(20), Duration::from_secs(5))
+        };
+        eprintln!("node-init: the server ended; it is started again in {delay:?}");
+    }
+}
+
+fn start_server(cluster: &Cluster) -> Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("coracle").arg("server").arg("--data-dir").arg(&cluster.dir);
+    command.arg("--node-name").arg(cluster.node_name()).arg("--node-ip").arg(cluster.node_ip().to_string());
+    command.arg("--cgroup-root").arg(cluster.cgroup());
+    if let Some(file) = &cluster.token_auth_file {
+        command.arg("--token-auth-file").arg(file);
+    }
+    for registry in &cluster.insecure_registries {
+        command.arg("--insecure-registry").arg(registry);
+    }
+    Ok(command.process_group(0).spawn()?)
+}
+
+/// Reaps everything that ended; how the server did if it was among it.
+fn reap(server: i32) -> Option<WaitStatus> {
+    let mut ended = None;
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get() == server {
+            ended = Some(status);
+        }
+    }
+    ended
+}
+
+/// Ends the server, which would start containers anew, and asks everything else to end.
+async fn stop(server: i32) -> Result<()> {
+    if let Some(pid) = Pid::from_raw(server) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    for pid in processes() {
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+    }
+    let deadline = Instant::now() + STOP_GRACE;
+    while !processes().is_empty() && Instant::now() < deadline {
+        reap(server);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // With PID 1 the kernel ends whatever is left.
+    Ok(())
+}
+
+/// Containers' processes: all of the node but us and the shims, which end by themselves.
+fn processes() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| *pid != 1);
+    pids.filter(|pid| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| !line.is_empty() && !line.starts_with(b"coracle\0shim"))
+    })
+    .filter_map(Pid::from_raw)
+    .collect()
+}

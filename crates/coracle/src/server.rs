@@ -1,0 +1,332 @@
+//! `coracle server`: API server, controllers, scheduler, kubelet, runtime, network and DNS in one process.
+//!
+//! There is no way to shut down but to end: whatever is durable is on disk, containers live in their shims,
+//! and the next start takes over both.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use coracle_apiserver::auth::{MASTERS, User};
+use coracle_apiserver::pki::{Authority, Pair};
+use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
+use coracle_client::{Informer, Informers, in_process};
+use coracle_kubelet::KubeletConfig;
+use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
+use coracle_runtime::{Runtime, RuntimeConfig};
+use coracle_store::{Embedded, Options};
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Api, Client};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Server;
+use crate::checks;
+use crate::control::{self, Access, Ready};
+use crate::sandbox_network::BuiltIn;
+
+/// Addresses of pods and services, as kubeadm and kind have them.
+const CLUSTER_CIDR: &str = "10.244.0.0/16";
+const POD_CIDR: &str = "10.244.0.0/24";
+const SERVICE_CIDR: &str = "10.96.0.0/16";
+const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+const CLUSTER_DOMAIN: &str = "cluster.local";
+const KUBELET_PORT: u16 = 10250;
+/// The user that kubelets know the API server by.
+const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+const MTU: u32 = 1500;
+/// The file in the data directory that says why the server last failed.
+pub const FAILURE: &str = "log/failure";
+
+/// Runs until a signal or a failure ends it.
+pub fn run(options: &Server) -> Result<()> {
+    checks::host()?;
+    let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(options));
+    // Told to whoever waits for the cluster; the log has it as well.
+    let failure = options.data_dir.join(FAILURE);
+    match &result {
+        Ok(()) => drop(std::fs::remove_file(failure)),
+        Err(error) => drop(std::fs::write(failure, format!("{error:#}"))),
+    }
+    result
+}
+
+/// Parts that run side by side; when one ends, all do.
+struct Parts(JoinSet<(&'static str, Result<()>)>);
+
+impl Parts {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<()>> + Send + 'static) {
+        self.0.spawn(async move { (name, part.await) });
+    }
+
+    /// Waits for the first part to end, which none should.
+    async fn first_end(&mut self) -> anyhow::Error {
+        match self.0.join_next().await {
+            Some(Ok((name, Ok(())))) => anyhow!("the {name} ended"),
+            Some(Ok((name, Err(error)))) => error.context(format!("the {name} failed")),
+            Some(Err(error)) => anyhow!(error).context("a part of the server failed"),
+            None => anyhow!("the server has no parts"),
+        }
+    }
+}
+
+async fn serve(options: &Server) -> Result<()> {
+    let started = Instant::now();
+    let dir = std::path::absolute(&options.data_dir)?;
+    for part in ["pki", "store", "images", "run", "kubelet", "log/pods"] {
+        let path = dir.join(part);
+        std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
+    }
+    let node_ip = options.node_ip.map_or_else(default_address, Ok)?;
+    let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
+    let service_cidr: Ipv4Net = SERVICE_CIDR.parse()?;
+    let cluster_cidr: Ipv4Net = CLUSTER_CIDR.parse()?;
+
+    let authority = Authority::open(&dir.join("pki"))?;
+    let serving = serving_pair(&authority, &node_name, node_ip)?;
+    let admin = authority.client("admin", "kubernetes-admin", &[MASTERS])?;
+    let ca = authority.certificate.clone();
+    let access = access(&ca, &admin, node_ip, options.port);
+    let kubelet_serving = authority.server(
+        &format!("system:node:{node_name}"),
+        &["system:nodes"],
+        std::slice::from_ref(&node_name),
+        &[node_ip],
+    )?;
+    let kubelet_client = authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])?;
+
+    let store = Embedded::open(&dir.join("store"), Options::default())?;
+    let api = ApiServer::new(coracle_apiserver::Config {
+        store: Arc::new(store),
+        authority,
+        token_file: options.token_auth_file.clone(),
+        service_cidr,
+        advertise_address: node_ip,
+        port: options.port,
+        kubelet_client,
+    })
+    .await?;
+    let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {
+        format!("failed to listen on port {}: is another API server running? --port takes another port", options.port)
+    })?;
+    let mut parts = Parts(JoinSet::new());
+    let server = api.clone();
+    parts.spawn("API server", async move { server.serve(listener, &serving).await });
+
+    let (ready_sender, ready) = watch::channel(Ready::default());
+    let resolv_conf = resolv_conf(&dir)?;
+    let network = NodeNetwork::new(NodeNetworkConfig {
+        state: dir.join("run/addresses"),
+        pod_cidr: POD_CIDR.parse()?,
+        cluster_cidr,
+        service_addresses: vec![DNS_ADDRESS],
+        mtu: MTU,
+    })?;
+    let runtime = Runtime::new(
+        RuntimeConfig {
+            root: dir.join("images"),
+            state: dir.join("run"),
+            cgroup_root: options.cgroup_root.clone(),
+            shim_exe: "/proc/self/exe".into(),
+            insecure_registries: options.insecure_registry.clone(),
+            resolv_conf: resolv_conf.clone(),
+        },
+        Arc::new(BuiltIn(network)),
+    )
+    .await
+    .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
+
+    let as_user = |name: &str, groups: &[&str]| in_process(api.service(User::new(name, groups)));
+    let control_state = control::State { runtime: runtime.clone(), access, ready, started };
+    let socket = dir.join("control.sock");
+    parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
+
+    let kubelet = KubeletConfig {
+        node_name: node_name.clone(),
+        node_ip,
+        root_dir: dir.join("kubelet"),
+        log_dir: dir.join("log/pods"),
+        cluster_dns: vec![DNS_ADDRESS.into()],
+        cluster_domain: CLUSTER_DOMAIN.into(),
+        max_pods: 110,
+        serving_cert_pem: kubelet_serving.certificate.into_bytes(),
+        serving_key_pem: kubelet_serving.key.into_bytes(),
+        client_ca_pem: ca.clone().into_bytes(),
+        apiserver_user: KUBELET_CLIENT.into(),
+        port: KUBELET_PORT,
+        kubernetes_version: format!("{KUBERNETES_VERSION}+coracle"),
+        labels: [("node-role.kubernetes.io/control-plane".to_owned(), String::new())].into(),
+        taints: Vec::new(),
+        resolv_conf: resolv_conf.clone(),
+        provider_id: Some(format!("coracle://{node_name}")),
+    };
+    let client = as_user(&format!("system:node:{node_name}"), &["system:nodes"]);
+    let (cri, images) = (runtime.clone(), runtime.clone());
+    parts.spawn("kubelet", coracle_kubelet::run(kubelet, client, cri, images, CancellationToken::new()));
+
+    let scheduler = coracle_scheduler::Config {
+        leader_elect: false,
+        identity: node_name.clone(),
+        profile_name: "default-scheduler".into(),
+    };
+    parts.spawn("scheduler", coracle_scheduler::run(as_user("system:kube-scheduler", &[]), scheduler));
+    let controllers = coracle_controllers::Config {
+        cluster_cidr,
+        node_cidr_mask: 24,
+        root_ca: ca,
+        leader_elect: false,
+        identity: node_name.clone(),
+        terminated_pod_threshold: 12_500,
+    };
+    parts.spawn("controllers", coracle_controllers::run(as_user("system:kube-controller-manager", &[]), controllers));
+
+    let informers = Informers::new(as_user("system:kube-proxy", &[]));
+    let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
+    let proxy = proxy::ProxyConfig { node_name: node_name.clone(), cluster_cidr, own_addresses: vec![DNS_ADDRESS] };
+    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), proxy, || ()));
+    let dns = coracle_dns::Config {
+        domain: CLUSTER_DOMAIN.into(),
+        listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],
+        upstreams: upstreams(&resolv_conf),
+    };
+    let dns_ready = ready_sender.clone();
+    parts.spawn(
+        "DNS server",
+        coracle_dns::run(services, slices, informers.all(), dns, move || {
+            dns_ready.send_modify(|ready| ready.dns = true);
+        }),
+    );
+    watch_readiness(as_user("system:apiserver", &[]), node_name, ready_sender);
+    tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
+    tokio::select! {
+        error = parts.first_end() => Err(error),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = terminated() => Ok(()),
+    }
+}
+
+async fn terminated() {
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The node counts as ready once its condition says so and pods can be made: that needs the account that
+/// pods have by default.
+fn watch_readiness(client: Client, node_name: String, sender: watch::Sender<Ready>) {
+    tokio::spawn(async move {
+        let nodes = Informer::<Node>::with_selectors(
+            Api::all(client.clone()),
+            None,
+            Some(format!("metadata.name={node_name}")),
+            Vec::new(),
+        );
+        let accounts = Informer::<ServiceAccount>::with_selectors(
+            Api::namespaced(client, "default"),
+            None,
+            Some("metadata.name=default".into()),
+            Vec::new(),
+        );
+        let (node_store, account_store) = (nodes.store(), accounts.store());
+        let check = Arc::new(move || {
+            let conditions = node_store.get("", &node_name).and_then(|node| node.status.clone()?.conditions);
+            let node =
+                conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+            if node && account_store.get("default", "default").is_some() {
+                sender.send_if_modified(|ready| !std::mem::replace(&mut ready.node, true));
+            }
+        });
+        let other = check.clone();
+        nodes.subscribe(move |_| check());
+        accounts.subscribe(move |_| other());
+        nodes.start();
+        accounts.start();
+        std::future::pending::<()>().await;
+    });
+}
+
+fn serving_pair(authority: &Authority, node_name: &str, node_ip: IpAddr) -> Result<Pair> {
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        node_name,
+    ];
+    let service: Ipv4Net = SERVICE_CIDR.parse()?;
+    let first = Ipv4Addr::from(u32::from(service.network()) + 1);
+    authority.server(
+        "kube-apiserver",
+        &[],
+        &names.map(Into::into),
+        &[node_ip, first.into(), Ipv4Addr::LOCALHOST.into()],
+    )
+}
+
+fn access(ca: &str, admin: &Pair, address: IpAddr, port: u16) -> Access {
+    Access {
+        server: format!("https://{}", SocketAddr::new(address, port)),
+        authority: base64(ca.as_bytes()),
+        certificate: base64(admin.certificate.as_bytes()),
+        key: base64(admin.key.as_bytes()),
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// The address by which this host reaches the world. Nothing is sent.
+fn default_address() -> Result<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let found = socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr());
+    match found {
+        Ok(address) if !address.ip().is_unspecified() => Ok(address.ip()),
+        _ => bail!("this host has no default route to take an address from: name one with --node-ip"),
+    }
+}
+
+fn host_name() -> Result<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    if name.is_empty() {
+        bail!("this host has no name: give the node one with --node-name");
+    }
+    Ok(name)
+}
+
+/// The node's resolv.conf without name servers on loopback, which pods could not reach.
+fn resolv_conf(dir: &Path) -> Result<PathBuf> {
+    let path = dir.join("run/resolv.conf");
+    let candidates = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let read = |path: &&str| std::fs::read_to_string(path).ok().filter(|text| !servers(text).is_empty());
+    let text = candidates.iter().find_map(read).unwrap_or_default();
+    let kept = text.lines().filter(|line| !line.trim_start().starts_with("nameserver") || !servers(line).is_empty());
+    std::fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>())
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(path)
+}
+
+fn servers(text: &str) -> Vec<IpAddr> {
+    let addresses =
+        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
+    addresses.filter(|address| !address.is_loopback()).collect()
+}
+
+fn upstreams(resolv_conf: &Path) -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string(resolv_conf).unwrap_or_default();
+    servers(&text).into_iter().map(|address| SocketAddr::new(address, 53)).collect()
+}

@@ -1,0 +1,133 @@
+//! `coracle status`: what runs, since when, and how much memory each part has.
+
+use std::fs;
+
+use anyhow::Result;
+use coracle_apiserver::KUBERNETES_VERSION;
+use serde::Serialize;
+
+use crate::args::{Format, Status};
+use crate::cluster::Cluster;
+use crate::control::{self, DaemonStatus, Outgoing};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    name: String,
+    /// `Running`, `Starting` or `Stopped`.
+    state: &'static str,
+    version: &'static str,
+    kubernetes_version: &'static str,
+    url: String,
+    data_dir: String,
+    uptime_seconds: u64,
+    nodes: Vec<NodeReport>,
+    memory: Vec<Memory>,
+}
+
+#[derive(Serialize)]
+struct NodeReport {
+    name: String,
+    address: String,
+    ready: bool,
+}
+
+/// Proportional set size of the processes of one kind, in bytes.
+#[derive(Serialize)]
+struct Memory {
+    part: &'static str,
+    processes: usize,
+    bytes: u64,
+}
+
+/// Shows a cluster, running or not.
+pub fn status(options: &Status) -> Result<()> {
+    let cluster = Cluster::load(&options.which)?;
+    let report = report(&cluster);
+    if options.output == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    println!("Cluster     {} ({})", report.name, report.state);
+    println!("Version     {} (Kubernetes {})", report.version, report.kubernetes_version);
+    println!("URL         {}", report.url);
+    println!("Data        {}", report.data_dir);
+    if report.state == "Stopped" {
+        return Ok(());
+    }
+    println!("Uptime      {} s", report.uptime_seconds);
+    for node in &report.nodes {
+        println!("Node        {} at {}, {}", node.name, node.address, if node.ready { "Ready" } else { "not ready" });
+    }
+    for memory in &report.memory {
+        println!(
+            "Memory      {:<12} {:>7.1} MB in {} processes",
+            memory.part,
+            memory.bytes as f64 / 1e6,
+            memory.processes
+        );
+    }
+    Ok(())
+}
+
+fn report(cluster: &Cluster) -> Report {
+    let process = cluster.process();
+    let daemon: Option<DaemonStatus> = process
+        .and_then(|_| control::call(&cluster.control_socket(), hyper::Method::GET, "/status", Outgoing::Nothing).ok());
+    let ready = daemon.as_ref().is_some_and(|daemon| daemon.ready.node);
+    let state = match (&process, &daemon) {
+        (None, _) => "Stopped",
+        (Some(_), Some(daemon)) if daemon.ready.node && daemon.ready.dns => "Running",
+        _ => "Starting",
+    };
+    Report {
+        name: cluster.name.clone(),
+        state,
+        version: env!("CARGO_PKG_VERSION"),
+        kubernetes_version: KUBERNETES_VERSION,
+        url: format!("https://{}:6443", cluster.node_ip()),
+        data_dir: cluster.dir.display().to_string(),
+        uptime_seconds: daemon.as_ref().map_or(0, |daemon| daemon.uptime_seconds),
+        nodes: vec![NodeReport { name: cluster.node_name().to_owned(), address: cluster.node_ip().to_string(), ready }],
+        memory: process.map_or_else(Vec::new, |process| memory(process.pid)),
+    }
+}
+
+/// Every process of the node's PID namespace, by its kind.
+fn memory(init: i32) -> Vec<Memory> {
+    let mut parts = ["server", "node-init", "shims", "containers"].map(|part| Memory { part, processes: 0, bytes: 0 });
+    for pid in descendants(init) {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+        let part = match words.as_slice() {
+            [b"coracle", b"server", ..] => 0,
+            [b"coracle", b"node-init", ..] => 1,
+            [_, b"shim", ..] => 2,
+            _ => 3,
+        };
+        parts[part].processes += 1;
+        parts[part].bytes += proportional_set_size(pid);
+    }
+    parts.into()
+}
+
+/// A process and all below it; what lost its parent is a child of the node's first process.
+fn descendants(root: i32) -> Vec<i32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied() {
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+        next += 1;
+    }
+    found
+}
+
+fn proportional_set_size(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes * 1024)
+}

@@ -1,0 +1,115 @@
+//! Whether a pod may run on this node: the kubelet checks what the scheduler promised.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::pod::PodExt;
+use crate::quantity::milli_value;
+use crate::resources::pod_requests;
+
+/// Checks a pod against what is left of the node.
+///
+/// # Errors
+/// Reason and message of the pod's failure, as upstream's.
+pub(crate) fn check(
+    pod: &Pod,
+    node: Option<&Node>,
+    allocatable: &BTreeMap<String, Quantity>,
+    used: &BTreeMap<String, i64>,
+    count: usize,
+    max_pods: usize,
+) -> Result<(), (String, String)> {
+    if count + 1 > max_pods {
+        let message =
+            format!("Node didn't have enough resource: pods, requested: 1, used: {count}, capacity: {max_pods}");
+        return Err(("OutOfpods".into(), message));
+    }
+    for (name, wanted) in pod_requests(pod) {
+        let capacity = allocatable.get(&name).map(milli_value).unwrap_or(0);
+        let taken = used.get(&name).copied().unwrap_or(0);
+        if wanted > 0 && wanted > capacity.saturating_sub(taken) {
+            // CPU is told in thousandths, everything else in whole units.
+            let unit = if name == "cpu" { 1 } else { 1000 };
+            let message = format!(
+                "Node didn't have enough resource: {name}, requested: {}, used: {}, capacity: {}",
+                wanted / unit,
+                taken / unit,
+                capacity / unit
+            );
+            return Err((format!("OutOf{name}"), message));
+        }
+    }
+    if let Some(node) = node
+        && !selects(pod, node)
+    {
+        return Err((
+            "NodeAffinity".into(),
+            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn selects(pod: &Pod, node: &Node) -> bool {
+    let empty = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
+    let simple = pod.spec().node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let affinity = pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let name = node.metadata.name.clone().unwrap_or_default();
+    let fields = BTreeMap::from([("metadata.name".to_owned(), name)]);
+    simple
+        && required.is_none_or(|selector| {
+            selector.node_selector_terms.iter().any(|term| {
+                let expressions = term.match_expressions.as_deref().unwrap_or_default();
+                let on_fields = term.match_fields.as_deref().unwrap_or_default();
+                (!expressions.is_empty() || !on_fields.is_empty())
+                    && expressions.iter().all(|requirement| matches(requirement, labels))
+                    && on_fields.iter().all(|requirement| matches(requirement, &fields))
+            })
+        })
+}
+
+fn matches(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
+    let value = labels.get(&requirement.key);
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let listed = value.is_some_and(|value| values.contains(value));
+    let numbers = || Some((value?.parse::<i64>().ok()?, values.first()?.parse::<i64>().ok()?));
+    match requirement.operator.as_str() {
+        "In" => listed,
+        "NotIn" => !listed,
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => numbers().is_some_and(|(have, than)| have > than),
+        "Lt" => numbers().is_some_and(|(have, than)| have < than),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_that_does_not_fit_fails_with_upstreams_reason() {
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"nodeSelector": {"disk": "ssd"},
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}}))
+            .unwrap();
+        let node = |labels: serde_json::Value| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels}})).unwrap()
+        };
+        let allocatable = |cpu: &str| BTreeMap::from([("cpu".to_owned(), Quantity(cpu.into()))]);
+        let used = BTreeMap::from([("cpu".to_owned(), 500)]);
+        let ssd = node(json!({"disk": "ssd"}));
+        assert!(check(&pod, Some(&ssd), &allocatable("4"), &used, 0, 10).is_ok());
+        let (reason, message) = check(&pod, Some(&ssd), &allocatable("2"), &used, 0, 10).unwrap_err();
+        assert_eq!(reason, "OutOfcpu");
+        assert_eq!(message, "Node didn't have enough resource: cpu, requested: 2000, used: 500, capacity: 2000");
+        assert_eq!(check(&pod, Some(&node(json!({}))), &allocatable("4"), &used, 0, 10).unwrap_err().0, "NodeAffinity");
+        assert_eq!(check(&pod, None, &allocatable("4"), &used, 10, 10).unwrap_err().0, "OutOfpods");
+    }
+}

@@ -1,0 +1,46 @@
+//! What the kubelet is told when it starts.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Taint;
+
+/// The kubelet's configuration; names follow upstream's KubeletConfiguration where it has them.
+#[derive(Clone, Debug)]
+pub struct KubeletConfig {
+    /// The name under which the node registers.
+    pub node_name: String,
+    /// The node's address.
+    pub node_ip: IpAddr,
+    /// Where pods' volumes and files live (`/var/lib/kubelet`).
+    pub root_dir: PathBuf,
+    /// The root of pods' logs (`/var/log/pods`).
+    pub log_dir: PathBuf,
+    /// Addresses of the cluster's DNS, the primary first.
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's DNS domain (`cluster.local`).
+    pub cluster_domain: String,
+    /// Most pods on the node.
+    pub max_pods: u32,
+    /// The certificate chain of the kubelet's own server, in PEM.
+    pub serving_cert_pem: Vec<u8>,
+    /// The private key of the kubelet's own server, in PEM.
+    pub serving_key_pem: Vec<u8>,
+    /// The certificate authority of clients of the kubelet's server, in PEM.
+    pub client_ca_pem: Vec<u8>,
+    /// The certificate user that may use the kubelet's server besides `system:masters`.
+    pub apiserver_user: String,
+    /// The port of the kubelet's server; 0 lets the kernel choose (10250).
+    pub port: u16,
+    /// The version the node reports (`v1.35.0`).
+    pub kubernetes_version: String,
+    /// Labels the node registers with, besides the standard ones.
+    pub labels: BTreeMap<String, String>,
+    /// Taints the node registers with.
+    pub taints: Vec<Taint>,
+    /// The node's resolver configuration, from which pods' are made.
+    pub resolv_conf: PathBuf,
+    /// `spec.providerID` of the node.
+    pub provider_id: Option<String>,
+}

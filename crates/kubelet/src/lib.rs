@@ -1,0 +1,49 @@
+//! The node agent: makes the containers of the node's pods be as the API says, and tells the API how they are.
+//!
+//! Owns: the Node object and its lease, one worker a pod, volumes, probes, hooks, images' pull policy, pod status,
+//! and the kubelet's own HTTPS server (logs, exec, attach, port-forward, statistics). It reaches containers
+//! through the CRI traits of `coracle-runtime` alone, and never touches cgroups, namespaces or links itself.
+mod admission;
+mod backoff;
+mod config;
+mod container;
+mod dns;
+mod env;
+mod expand;
+mod gc;
+mod hosts;
+mod images;
+mod kubelet;
+mod lifecycle;
+mod logs;
+mod node;
+mod objects;
+mod pod;
+mod pods;
+mod probe;
+mod quantity;
+mod resources;
+mod run;
+mod security;
+mod server;
+mod status;
+pub mod streaming;
+mod sync;
+mod termination;
+#[cfg(test)]
+mod testing;
+mod volumes;
+mod worker;
+#[cfg(test)]
+mod worker_tests;
+
+pub use config::KubeletConfig;
+pub use run::run;
+
+/// The server's own words for an API error, without the client's wrapping.
+pub(crate) fn message_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}

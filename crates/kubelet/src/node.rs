@@ -1,0 +1,311 @@
+//! The Node object: registration, status, conditions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::{Backoff, EventType, NodeLease, is_conflict, is_not_found, merge_diff};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::config::KubeletConfig;
+use crate::kubelet::Kubelet;
+use crate::message_of;
+
+/// How often pressure is looked at, and a changed status written.
+const CHECK_PERIOD: Duration = Duration::from_secs(10);
+/// An unchanged status is written this often.
+const REPORT_PERIOD: Duration = Duration::from_secs(300);
+/// Images named in the status.
+const MAX_IMAGES: usize = 50;
+/// Memory that pods cannot have: below it the node is under pressure.
+const EVICTION_MEMORY: i64 = 100 << 20;
+/// Free disk below which the node is under pressure, unless a tenth of the disk is less.
+const EVICTION_DISK: u64 = 1 << 30;
+
+/// Bytes of memory of the node.
+pub(crate) fn memory() -> i64 {
+    meminfo("MemTotal:").unwrap_or(0)
+}
+
+fn meminfo(field: &str) -> Option<i64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with(field))?;
+    Some(line.split_whitespace().nth(1)?.parse::<i64>().ok()? << 10)
+}
+
+/// Capacity and allocatable resources.
+pub(crate) fn resources(config: &KubeletConfig) -> (BTreeMap<String, Quantity>, BTreeMap<String, Quantity>) {
+    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let memory = memory();
+    let disk = rustix::fs::statvfs(&config.root_dir).map_or(0, |stat| stat.f_blocks * stat.f_frsize);
+    let list = |memory: i64, disk: String| {
+        BTreeMap::from([
+            ("cpu".to_owned(), Quantity(cpus.to_string())),
+            ("memory".to_owned(), Quantity(format!("{}Ki", memory.max(0) >> 10))),
+            ("pods".to_owned(), Quantity(config.max_pods.to_string())),
+            ("ephemeral-storage".to_owned(), Quantity(disk)),
+            ("hugepages-1Gi".to_owned(), Quantity("0".into())),
+            ("hugepages-2Mi".to_owned(), Quantity("0".into())),
+        ])
+    };
+    (list(memory, format!("{}Ki", disk >> 10)), list(memory - EVICTION_MEMORY, (disk / 10 * 9).to_string()))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn node_info(k: &Kubelet) -> Value {
+    let release = read("/etc/os-release");
+    let pretty = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .map(|name| name.trim_matches('"').to_owned());
+    let (runtime, version) = k.runtime.version();
+    let machine = read("/etc/machine-id");
+    let uuid = read("/sys/class/dmi/id/product_uuid");
+    json!({
+        "machineID": machine,
+        "systemUUID": if uuid.is_empty() { machine.clone() } else { uuid },
+        "bootID": read("/proc/sys/kernel/random/boot_id"),
+        "kernelVersion": read("/proc/sys/kernel/osrelease"),
+        "osImage": pretty.unwrap_or_else(|| "Linux".to_owned()),
+        "containerRuntimeVersion": format!("{runtime}://{version}"),
+        "kubeletVersion": k.config.kubernetes_version,
+        "kubeProxyVersion": "",
+        "operatingSystem": "linux",
+        "architecture": architecture(),
+    })
+}
+
+fn pressures(root: &Path) -> [(&'static str, bool, &'static str, &'static str); 3] {
+    let memory = meminfo("MemAvailable:").is_some_and(|available| available < EVICTION_MEMORY);
+    let disk = rustix::fs::statvfs(root).is_ok_and(|stat| {
+        let (free, total) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+        let few_inodes = stat.f_files > 0 && stat.f_favail < stat.f_files / 20;
+        free < EVICTION_DISK.min(total / 10) || few_inodes
+    });
+    let pids = {
+        let running = read("/proc/loadavg").split(['/', ' ']).nth(4).and_then(|count| count.parse::<u64>().ok());
+        let most = read("/proc/sys/kernel/pid_max").parse::<u64>().ok();
+        running.zip(most).is_some_and(|(running, most)| running > most / 10 * 9)
+    };
+    let choose = |bad, yes: (&'static str, &'static str), no: (&'static str, &'static str)| if bad { yes } else { no };
+    let (memory_reason, memory_message) = choose(
+        memory,
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    );
+    let (disk_reason, disk_message) = choose(
+        disk,
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    );
+    let (pid_reason, pid_message) = choose(
+        pids,
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    );
+    [
+        ("MemoryPressure", memory, memory_reason, memory_message),
+        ("DiskPressure", disk, disk_reason, disk_message),
+        ("PIDPressure", pids, pid_reason, pid_message),
+    ]
+}
+
+fn conditions(root: &Path, old: &[Value], now: &str) -> Vec<Value> {
+    let ready = ("Ready", true, "KubeletReady", "kubelet is posting ready status");
+    pressures(root)
+        .into_iter()
+        .chain([ready])
+        .map(|(kind, value, reason, message)| {
+            let status = if value { "True" } else { "False" };
+            let since = old
+                .iter()
+                .find(|condition| condition["type"] == kind && condition["status"] == status)
+                .and_then(|condition| condition["lastTransitionTime"].as_str())
+                .unwrap_or(now);
+            json!({"type": kind, "status": status, "reason": reason, "message": message,
+                "lastHeartbeatTime": now, "lastTransitionTime": since})
+        })
+        .collect()
+}
+
+async fn images(k: &Kubelet) -> Vec<Value> {
+    let mut images = k.images.service().list_images().await.unwrap_or_default();
+    images.sort_by_key(|image| std::cmp::Reverse(image.size));
+    images.truncate(MAX_IMAGES);
+    images
+        .into_iter()
+        .map(|image| {
+            let names: Vec<String> = image.repo_digests.into_iter().chain(image.repo_tags).take(5).collect();
+            json!({"names": names, "sizeBytes": image.size})
+        })
+        .collect()
+}
+
+async fn status(k: &Kubelet, port: u16, old: &Value) -> Value {
+    let (capacity, allocatable) = resources(&k.config);
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let known = old["conditions"].as_array().cloned().unwrap_or_default();
+    json!({
+        "capacity": capacity,
+        "allocatable": allocatable,
+        "conditions": conditions(&k.config.root_dir, &known, &now),
+        "addresses": [
+            {"type": "InternalIP", "address": k.config.node_ip.to_string()},
+            {"type": "Hostname", "address": k.config.node_name},
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "nodeInfo": node_info(k),
+        "images": images(k).await,
+    })
+}
+
+fn labels(config: &KubeletConfig) -> BTreeMap<String, String> {
+    let mut labels = config.labels.clone();
+    labels.insert("kubernetes.io/hostname".into(), config.node_name.clone());
+    for prefix in ["", "beta."] {
+        labels.insert(format!("{prefix}kubernetes.io/os"), "linux".into());
+        labels.insert(format!("{prefix}kubernetes.io/arch"), architecture().into());
+    }
+    labels
+}
+
+/// Registers the node, or takes over the object that is there; answers with it.
+async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
+    let api: Api<Node> = Api::all(k.client.clone());
+    let config = &k.config;
+    let node: Node = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": config.node_name,
+            "labels": labels(config),
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": {"providerID": config.provider_id, "taints": config.taints},
+        "status": status(k, port, &Value::Null).await,
+    }))
+    .map_err(kube::Error::SerdeError)?;
+    let current = match api.create(&PostParams::default(), &node).await {
+        Ok(created) => created,
+        Err(error) if is_conflict(&error) => {
+            let patch = json!({"metadata": {"labels": labels(config)}});
+            api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?
+        }
+        Err(error) => return Err(error),
+    };
+    report(k, port, &current, true).await
+}
+
+/// Writes the status if it changed, or in any case with `force`; answers with the node as it then is.
+async fn report(k: &Kubelet, port: u16, node: &Node, force: bool) -> kube::Result<Node> {
+    let old = serde_json::to_value(&node.status).map_err(kube::Error::SerdeError)?;
+    let new = status(k, port, &old).await;
+    let plain = |status: &Value| {
+        let mut status = status.clone();
+        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+            if let Some(condition) = condition.as_object_mut() {
+                condition.remove("lastHeartbeatTime");
+            }
+        }
+        status
+    };
+    let merged = |status: &Value| {
+        // Conditions and fields of others are kept.
+        let mut merged = old.as_object().cloned().unwrap_or_default();
+        for (key, value) in status.as_object().into_iter().flatten() {
+            merged.insert(key.clone(), value.clone());
+        }
+        let ours: Vec<&str> =
+            status["conditions"].as_array().into_iter().flatten().filter_map(|c| c["type"].as_str()).collect();
+        let theirs = old["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|c| !ours.contains(&c["type"].as_str().unwrap_or_default()));
+        let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.extend(theirs.cloned());
+        merged.insert("conditions".into(), Value::Array(conditions));
+        Value::Object(merged)
+    };
+    let wanted = merged(&new);
+    if !force && plain(&wanted) == plain(&old) {
+        return Ok(node.clone());
+    }
+    let Some(patch) = merge_diff(&old, &wanted) else { return Ok(node.clone()) };
+    let api: Api<Node> = Api::all(k.client.clone());
+    coracle_client::patch_status(&api, &k.config.node_name, patch).await
+}
+
+/// Registers the node and keeps its status and lease, for ever. `registered` is called once it is Ready.
+pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(7));
+    let mut registered = Some(registered);
+    let mut lease: Option<tokio::task::JoinHandle<()>> = None;
+    loop {
+        let mut node = loop {
+            match register(&k, port).await {
+                Ok(node) => break node,
+                Err(error) => {
+                    tracing::debug!(node = k.config.node_name, "failed to register the node: {}", message_of(&error));
+                    backoff.sleep().await;
+                }
+            }
+        };
+        backoff.reset();
+        if let Some(lease) = lease.take() {
+            lease.abort();
+        }
+        let renewal = NodeLease::new(k.client.clone(), &k.config.node_name, node.metadata.uid.clone());
+        lease = Some(tokio::spawn(renewal.run()));
+        if let Some(registered) = registered.take() {
+            k.recorder.event(
+                &node,
+                EventType::Normal,
+                "NodeReady",
+                format!("Node {} status is now: NodeReady", k.config.node_name),
+            );
+            registered();
+        }
+        let mut reported = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(CHECK_PERIOD).await;
+            // What others changed (conditions, labels) is taken from the informer; a node deleted there registers anew.
+            if k.nodes.has_synced() {
+                match k.nodes.store().get("", &k.config.node_name) {
+                    Some(current) => node = (*current).clone(),
+                    None => break,
+                }
+            }
+            let force = reported.elapsed() >= REPORT_PERIOD;
+            match report(&k, port, &node, force).await {
+                Ok(current) => {
+                    if force || current.metadata.resource_version != node.metadata.resource_version {
+                        reported = tokio::time::Instant::now();
+                    }
+                    node = current;
+                }
+                Err(error) if is_not_found(&error) => break,
+                Err(error) => tracing::warn!(
+                    node = k.config.node_name,
+                    "failed to write the node's status: {}",
+                    message_of(&error)
+                ),
+            }
+        }
+    }
+}

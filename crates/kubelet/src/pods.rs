@@ -1,0 +1,180 @@
+//! Which pods the node has, and the worker of each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock, Weak};
+
+use coracle_client::Event;
+use coracle_runtime::cri::ContainerEvent;
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::kubelet::Kubelet;
+use crate::pod::PodExt;
+use crate::resources::pod_requests;
+use crate::sync::Observed;
+use crate::worker::{Message, Worker};
+
+/// Messages that may wait for a worker; beyond it the worker looks at everything anew.
+const INBOX: usize = 256;
+
+/// What the API wants of a pod.
+#[derive(Clone, Debug)]
+pub(crate) enum Desired {
+    /// It is to be as its object says.
+    Pod(Arc<Pod>),
+    /// Its object is gone.
+    Gone(Arc<Pod>),
+}
+
+struct Handle {
+    desired: watch::Sender<Desired>,
+    inbox: mpsc::Sender<Message>,
+    /// Set when the inbox was full.
+    overflow: watch::Sender<u64>,
+    observed: Arc<RwLock<Observed>>,
+    /// What it takes of the node once admitted, in thousandths.
+    requests: Option<BTreeMap<String, i64>>,
+}
+
+/// All pods of the node by UID.
+#[derive(Default)]
+pub(crate) struct Pods {
+    handles: Mutex<HashMap<String, Handle>>,
+    kubelet: OnceLock<Weak<Kubelet>>,
+}
+
+impl Pods {
+    /// Tells which kubelet new workers belong to.
+    pub(crate) fn attach(&self, kubelet: &Arc<Kubelet>) {
+        let _ = self.kubelet.set(Arc::downgrade(kubelet));
+    }
+
+    /// Follows an event of the pods' informer.
+    pub(crate) fn on_event(&self, event: &Event<Pod>) {
+        match event {
+            Event::Added(pod) | Event::Updated { new: pod, .. } => self.update(pod.clone()),
+            Event::Deleted(pod) => {
+                if let Some(handle) = self.handles.lock().get(pod.uid()) {
+                    handle.desired.send_replace(Desired::Gone(pod.clone()));
+                }
+            }
+        }
+        // One object may be replaced by another of the same name between two events.
+        if let Event::Updated { old, new } = event
+            && old.uid() != new.uid()
+            && let Some(handle) = self.handles.lock().get(old.uid())
+        {
+            handle.desired.send_replace(Desired::Gone(old.clone()));
+        }
+    }
+
+    fn update(&self, pod: Arc<Pod>) {
+        let mut handles = self.handles.lock();
+        if let Some(handle) = handles.get(pod.uid()) {
+            handle.desired.send_replace(Desired::Pod(pod));
+            return;
+        }
+        let Some(kubelet) = self.kubelet.get().and_then(Weak::upgrade) else { return };
+        let uid = pod.uid().to_owned();
+        let (desired, desired_receiver) = watch::channel(Desired::Pod(pod.clone()));
+        let (inbox, messages) = mpsc::channel(INBOX);
+        let (overflow, overflowed) = watch::channel(0);
+        let observed = Arc::new(RwLock::new(Observed::default()));
+        handles.insert(
+            uid.clone(),
+            Handle { desired, inbox: inbox.clone(), overflow, observed: observed.clone(), requests: None },
+        );
+        let worker = Worker::new(kubelet.clone(), pod, desired_receiver, messages, overflowed, observed);
+        tokio::spawn(async move {
+            worker.run().await;
+            kubelet.pods.handles.lock().remove(&uid);
+        });
+    }
+
+    /// Wakes a pod's worker with a message; without room it is told to look at everything.
+    pub(crate) fn send(&self, uid: &str, message: Message) {
+        if let Some(handle) = self.handles.lock().get(uid)
+            && handle.inbox.try_send(message).is_err()
+        {
+            handle.overflow.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Hands the runtime's events to the workers, for ever.
+    pub(crate) async fn follow(self: Arc<Self>, mut events: broadcast::Receiver<ContainerEvent>) {
+        loop {
+            match events.recv().await {
+                Ok(event) => {
+                    let uid = event.pod_uid.clone();
+                    self.send(&uid, Message::Runtime(event));
+                }
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "events of the runtime were missed, looking at all pods");
+                    for handle in self.handles.lock().values() {
+                        handle.overflow.send_modify(|count| *count += 1);
+                    }
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// What was observed of a pod.
+    pub(crate) fn observed(&self, uid: &str) -> Option<Observed> {
+        self.handles.lock().get(uid).map(|handle| handle.observed.read().clone())
+    }
+
+    /// All pods as the API wants them.
+    pub(crate) fn list(&self) -> Vec<Arc<Pod>> {
+        let of = |handle: &Handle| match &*handle.desired.borrow() {
+            Desired::Pod(pod) | Desired::Gone(pod) => pod.clone(),
+        };
+        self.handles.lock().values().map(of).collect()
+    }
+
+    /// A pod by namespace and name; of several the one that is not being deleted.
+    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let mut found: Vec<_> =
+            self.list().into_iter().filter(|pod| pod.namespace() == namespace && pod.name() == name).collect();
+        found.sort_by_key(|pod| pod.is_deleted());
+        found.into_iter().next()
+    }
+
+    /// Whether there is a worker for a pod.
+    pub(crate) fn has(&self, uid: &str) -> bool {
+        self.handles.lock().contains_key(uid)
+    }
+
+    /// Admits a pod if `fits`, which is given what the admitted pods take together and how many they are.
+    pub(crate) fn admit(
+        &self,
+        pod: &Pod,
+        fits: impl FnOnce(&BTreeMap<String, i64>, usize) -> Result<(), (String, String)>,
+    ) -> Result<(), (String, String)> {
+        let mut handles = self.handles.lock();
+        let mut used: BTreeMap<String, i64> = BTreeMap::new();
+        let mut count = 0;
+        for requests in
+            handles.iter().filter(|(uid, _)| *uid != pod.uid()).filter_map(|(_, handle)| handle.requests.as_ref())
+        {
+            count += 1;
+            for (name, amount) in requests {
+                let entry = used.entry(name.clone()).or_default();
+                *entry = entry.saturating_add(*amount);
+            }
+        }
+        fits(&used, count)?;
+        if let Some(handle) = handles.get_mut(pod.uid()) {
+            handle.requests = Some(pod_requests(pod));
+        }
+        Ok(())
+    }
+
+    /// Frees what a pod took of the node.
+    pub(crate) fn leave(&self, uid: &str) {
+        if let Some(handle) = self.handles.lock().get_mut(uid) {
+            handle.requests = None;
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Putting the kubelet together.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use coracle_client::{EventRecorder, Informer, user_agent};
+use coracle_runtime::cri::{ImageService, RuntimeService};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use kube::Client;
+use kube::api::Api;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::KubeletConfig;
+use crate::images::ImageManager;
+use crate::kubelet::Kubelet;
+use crate::objects::Objects;
+use crate::pods::Pods;
+use crate::volumes::VolumeManager;
+use crate::volumes::token::Tokens;
+use crate::worker::Message;
+use crate::{gc, node, server};
+
+/// Runs the node agent until `shutdown` is cancelled. Containers are left running: the next start finds them.
+///
+/// # Errors
+/// When its directories or its server's port cannot be had, or a certificate is malformed.
+pub async fn run(
+    config: KubeletConfig,
+    client: Client,
+    runtime: Arc<dyn RuntimeService>,
+    images: Arc<dyn ImageService>,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let client = user_agent(client, "kubelet");
+    for dir in [config.root_dir.join("pods"), config.log_dir.clone()] {
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("failed to make the kubelet's directory {}", dir.display()))?;
+    }
+    let (listener, acceptor) = server::listen(&config).await?;
+    let port = listener.local_addr()?.port();
+    let recorder = EventRecorder::new(client.clone(), "kubelet", &config.node_name);
+    let pods = Arc::new(Pods::default());
+    let told = pods.clone();
+    let changed: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |uid| told.send(uid, Message::VolumesChanged));
+    let (_, allocatable) = node::resources(&config);
+    let this_node = format!("metadata.name={}", config.node_name);
+    let nodes: Informer<Node> = Informer::with_selectors(Api::all(client.clone()), None, Some(this_node), Vec::new());
+    let services: Informer<Service> = Informer::new(Api::all(client.clone()));
+    let volumes = VolumeManager {
+        root_dir: config.root_dir.clone(),
+        config_maps: Objects::new(client.clone(), changed.clone()),
+        secrets: Objects::new(client.clone(), changed),
+        tokens: Tokens::new(client.clone()),
+        host_ip: config.node_ip,
+        allocatable: allocatable.clone(),
+    };
+    let on_this_node = format!("spec.nodeName={}", config.node_name);
+    let wanted: Informer<Pod> =
+        Informer::with_selectors(Api::all(client.clone()), None, Some(on_this_node), Vec::new());
+    let kubelet = Arc::new(Kubelet {
+        images: ImageManager::new(images, recorder.clone()),
+        config,
+        client,
+        volumes,
+        recorder,
+        services,
+        nodes,
+        pods: pods.clone(),
+        allocatable,
+        memory: node::memory(),
+        runtime,
+    });
+    pods.attach(&kubelet);
+    let mut tasks = JoinSet::new();
+    // Events are followed before pods are known, so that none is missed.
+    tasks.spawn(pods.clone().follow(kubelet.runtime.container_events()));
+    wanted.subscribe(move |event| pods.on_event(event));
+    kubelet.services.start();
+    kubelet.nodes.start();
+    wanted.start();
+    let name = kubelet.config.node_name.clone();
+    tasks.spawn(node::run(kubelet.clone(), port, move || tracing::info!(node = name, "the node is registered")));
+    tasks.spawn(server::serve(kubelet.clone(), listener, acceptor));
+    tasks.spawn(gc::run(kubelet.clone()));
+    let (synced, orphans) = (wanted.clone(), kubelet.clone());
+    tasks.spawn(async move {
+        synced.synced().await;
+        gc::remove_orphans(&orphans).await;
+    });
+    shutdown.cancelled().await;
+    tasks.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The kubelet's own HTTPS API, which the API server and monitoring use.
+//!
+//! Paths are upstream's: `/healthz`, `/pods`, `/containerLogs`, `/exec`, `/attach`, `/portForward`, `/run`,
+//! `/stats/summary`, `/metrics`, `/metrics/resource`, `/metrics/cadvisor`.
+
+mod auth;
+mod exec;
+mod logs;
+mod stats;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::api::core::v1::Pod;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::KubeletConfig;
+use crate::kubelet::Kubelet;
+
+/// Connections at the same time.
+const MAX_CONNECTIONS: usize = 2048;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Binds the port and reads the certificates.
+pub(crate) async fn listen(config: &KubeletConfig) -> Result<(TcpListener, TlsAcceptor)> {
+    let tls = auth::tls_config(config)?;
+    let any: std::net::IpAddr = if config.node_ip.is_ipv6() {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    };
+    let listener = TcpListener::bind((any, config.port)).await.with_context(|| {
+        format!("the kubelet cannot listen on port {}; is another one running on this node?", config.port)
+    })?;
+    Ok((listener, TlsAcceptor::from(Arc::new(tls))))
+}
+
+/// Accepts connections, for ever.
+pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsAcceptor) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: others must end first.
+                tracing::warn!(%error, "the kubelet's server failed to accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (k, acceptor) = (k.clone(), acceptor.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            let _ = stream.set_nodelay(true);
+            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
+            let caller = auth::caller(stream.get_ref().1.peer_certificates());
+            let service = service_fn(move |request| {
+                let (k, caller) = (k.clone(), caller.clone());
+                async move { Ok::<_, Infallible>(route(k, caller, request).await) }
+            });
+            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+                tracing::debug!(error, "a connection to the kubelet ended");
+            }
+        });
+    }
+}
+
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(text.into()).boxed_unsync());
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+pub(super) fn json(value: &serde_json::Value) -> Response<Body> {
+    let mut response = text(StatusCode::OK, value.to_string());
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Query parameters, decoded.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(query: Option<&str>) -> Query {
+        let decode = |text: &str| {
+            let text = text.replace('+', " ");
+            percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
+        };
+        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        Query(
+            pairs
+                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+                .map(|(name, value)| (decode(name), decode(value)))
+                .collect(),
+        )
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        matches!(self.get(name), Some("1" | "true" | "True" | "TRUE" | "t"))
+    }
+}
+
+async fn route(k: Arc<Kubelet>, caller: auth::Caller, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let query = Query::parse(request.uri().query());
+    let parts: Vec<String> = path
+        .split('/')
+        .skip(1)
+        .map(|part| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned())
+        .collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    if let Err(refusal) = auth::authorize(&caller, &k.config.apiserver_user, request.method(), &path) {
+        return refusal;
+    }
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let session = get || request.method() == Method::POST;
+    match parts.as_slice() {
+        ["healthz"] | ["healthz", _] if get => text(StatusCode::OK, "ok"),
+        ["pods" | "pods/"] if get => pods(&k),
+        ["containerLogs", namespace, pod, container] if get => logs::serve(&k, namespace, pod, container, &query).await,
+        ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] if session => {
+            exec::exec(k.clone(), namespace, pod, container, &query, request).await
+        }
+        ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container] if session => {
+            exec::attach(k.clone(), namespace, pod, container, &query, request).await
+        }
+        ["portForward", namespace, pod] | ["portForward", namespace, pod, _] if session => {
+            exec::port_forward(k.clone(), namespace, pod, &query, request).await
+        }
+        ["run", namespace, pod, container] | ["run", namespace, pod, _, container]
+            if request.method() == Method::POST =>
+        {
+            exec::run(&k, namespace, pod, container, &query).await
+        }
+        ["stats", "summary"] if get => stats::summary(&k).await,
+        ["metrics"] if get => stats::metrics(&k),
+        ["metrics", "resource"] if get => stats::resource(&k).await,
+        ["metrics", "cadvisor"] if get => stats::cadvisor(&k).await,
+        [
+            "healthz" | "pods" | "containerLogs" | "exec" | "attach" | "portForward" | "run" | "stats" | "metrics",
+            ..,
+        ] if !session => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn pods(k: &Kubelet) -> Response<Body> {
+    let items: Vec<serde_json::Value> =
+        k.pods.list().iter().filter_map(|pod| serde_json::to_value(&**pod).ok()).collect();
+    json(&serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
+}
+
+/// A pod of the node, or the answer that there is none.
+pub(super) fn find(k: &Kubelet, namespace: &str, name: &str) -> Result<Arc<Pod>, Box<Response<Body>>> {
+    k.pods
+        .find(namespace, name)
+        .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"))))
+}

@@ -1,0 +1,237 @@
+//! An in-memory runtime for unit tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coracle_runtime::cri::*;
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+/// A ready sandbox of a pod.
+pub(crate) fn sandbox(uid: &str) -> PodSandbox {
+    PodSandbox {
+        id: format!("s-{uid}"),
+        metadata: PodSandboxMetadata { uid: uid.into(), ..Default::default() },
+        state: SandboxState::Ready,
+        created_at: 1,
+        ips: vec!["127.0.0.1".parse().unwrap()],
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        namespaces: NamespaceOptions::default(),
+    }
+}
+
+/// A container of the pod's sandbox.
+pub(crate) fn container_status(
+    uid: &str,
+    name: &str,
+    attempt: u32,
+    state: ContainerState,
+    exit_code: i32,
+) -> ContainerStatus {
+    ContainerStatus {
+        id: format!("{uid}-{name}-{attempt}"),
+        pod_sandbox_id: format!("s-{uid}"),
+        metadata: ContainerMetadata { name: name.into(), attempt },
+        state,
+        created_at: 1,
+        started_at: jiff::Timestamp::now().as_nanosecond() as i64,
+        finished_at: if state == ContainerState::Exited { jiff::Timestamp::now().as_nanosecond() as i64 } else { 0 },
+        exit_code,
+        reason: String::new(),
+        message: String::new(),
+        image: "i".into(),
+        image_ref: "sha256:i".into(),
+        labels: BTreeMap::from([("io.kubernetes.pod.uid".to_owned(), uid.to_owned())]),
+        annotations: BTreeMap::new(),
+        log_path: String::new(),
+        pid: 1,
+    }
+}
+
+/// What the fake remembers.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) sandboxes: Vec<PodSandbox>,
+    pub(crate) containers: Vec<ContainerStatus>,
+    pub(crate) configs: Vec<ContainerConfig>,
+    pub(crate) removed: usize,
+}
+
+/// Containers that run until they are told to end.
+pub(crate) struct FakeRuntime {
+    pub(crate) state: Mutex<State>,
+    events: broadcast::Sender<ContainerEvent>,
+}
+
+impl FakeRuntime {
+    pub(crate) fn new() -> Arc<FakeRuntime> {
+        Arc::new(FakeRuntime { state: Mutex::default(), events: broadcast::channel(64).0 })
+    }
+
+    fn emit(&self, container_id: &str, sandbox_id: &str, event: ContainerEventType) {
+        let pod_uid = sandbox_id.strip_prefix("s-").unwrap_or_default().to_owned();
+        let _ = self.events.send(ContainerEvent {
+            container_id: container_id.into(),
+            sandbox_id: sandbox_id.into(),
+            pod_uid,
+            event,
+        });
+    }
+
+    /// Lets a container end.
+    pub(crate) fn exit(&self, id: &str, code: i32) {
+        let mut state = self.state.lock();
+        let Some(container) = state.containers.iter_mut().find(|container| container.id == id) else { return };
+        if container.state == ContainerState::Exited {
+            return;
+        }
+        container.state = ContainerState::Exited;
+        container.exit_code = code;
+        container.finished_at = jiff::Timestamp::now().as_nanosecond() as i64;
+        let sandbox = container.pod_sandbox_id.clone();
+        drop(state);
+        self.emit(id, &sandbox, ContainerEventType::Stopped);
+    }
+}
+
+fn missing<T>(id: &str) -> Result<T> {
+    Err(CriError::NotFound(format!("{id} not found")))
+}
+
+#[async_trait]
+impl RuntimeService for FakeRuntime {
+    fn version(&self) -> (String, String) {
+        ("fake".into(), "1".into())
+    }
+    async fn run_pod_sandbox(&self, config: PodSandboxConfig) -> Result<String> {
+        let mut made = sandbox(&config.metadata.uid);
+        made.metadata = config.metadata;
+        let mut state = self.state.lock();
+        state.sandboxes.retain(|known| known.id != made.id);
+        state.sandboxes.push(made.clone());
+        Ok(made.id)
+    }
+    async fn stop_pod_sandbox(&self, id: &str) -> Result<()> {
+        let ids: Vec<String> = {
+            let mut state = self.state.lock();
+            state
+                .sandboxes
+                .iter_mut()
+                .filter(|known| known.id == id)
+                .for_each(|known| known.state = SandboxState::NotReady);
+            state
+                .containers
+                .iter()
+                .filter(|container| container.pod_sandbox_id == id)
+                .map(|container| container.id.clone())
+                .collect()
+        };
+        ids.iter().for_each(|id| self.exit(id, 137));
+        Ok(())
+    }
+    async fn remove_pod_sandbox(&self, id: &str) -> Result<()> {
+        let mut state = self.state.lock();
+        state.sandboxes.retain(|known| known.id != id);
+        state.containers.retain(|known| known.pod_sandbox_id != id);
+        state.removed += 1;
+        Ok(())
+    }
+    async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandbox> {
+        self.state.lock().sandboxes.iter().find(|known| known.id == id).cloned().map_or_else(|| missing(id), Ok)
+    }
+    async fn list_pod_sandbox(&self) -> Result<Vec<PodSandbox>> {
+        Ok(self.state.lock().sandboxes.clone())
+    }
+    async fn create_container(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String> {
+        let uid = sandbox_id.strip_prefix("s-").unwrap_or_default();
+        let mut status =
+            container_status(uid, &config.metadata.name, config.metadata.attempt, ContainerState::Created, 0);
+        status.annotations = config.annotations.clone();
+        let id = status.id.clone();
+        let mut state = self.state.lock();
+        state.containers.push(status);
+        state.configs.push(config);
+        Ok(id)
+    }
+    async fn start_container(&self, id: &str) -> Result<()> {
+        let sandbox = {
+            let mut state = self.state.lock();
+            let Some(container) = state.containers.iter_mut().find(|container| container.id == id) else {
+                return missing(id);
+            };
+            container.state = ContainerState::Running;
+            container.pod_sandbox_id.clone()
+        };
+        self.emit(id, &sandbox, ContainerEventType::Started);
+        Ok(())
+    }
+    async fn stop_container(&self, id: &str, _timeout: Duration) -> Result<()> {
+        self.exit(id, 143);
+        Ok(())
+    }
+    async fn remove_container(&self, id: &str) -> Result<()> {
+        self.state.lock().containers.retain(|known| known.id != id);
+        Ok(())
+    }
+    async fn list_containers(&self) -> Result<Vec<ContainerStatus>> {
+        Ok(self.state.lock().containers.clone())
+    }
+    async fn container_status(&self, id: &str) -> Result<ContainerStatus> {
+        self.state.lock().containers.iter().find(|known| known.id == id).cloned().map_or_else(|| missing(id), Ok)
+    }
+    async fn update_container_resources(&self, _: &str, _: LinuxContainerResources) -> Result<()> {
+        Ok(())
+    }
+    async fn exec_sync(&self, _: &str, _: Vec<String>, _: Option<Duration>) -> Result<ExecSyncResponse> {
+        Ok(ExecSyncResponse::default())
+    }
+    async fn container_stats(&self, id: &str) -> Result<ContainerStats> {
+        Ok(ContainerStats { id: id.into(), ..Default::default() })
+    }
+    async fn pod_sandbox_stats(&self, id: &str) -> Result<ContainerStats> {
+        Ok(ContainerStats { id: id.into(), ..Default::default() })
+    }
+    async fn reopen_container_log(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+    fn container_events(&self) -> broadcast::Receiver<ContainerEvent> {
+        self.events.subscribe()
+    }
+    async fn exec(&self, _: &str, command: Vec<String>, _: bool, streams: Streams) -> Result<i32> {
+        if let (Some(mut stdin), Some(mut stdout)) = (streams.stdin, streams.stdout) {
+            let _ = tokio::io::copy(&mut stdin, &mut stdout).await;
+        }
+        Ok(command.first().and_then(|code| code.parse().ok()).unwrap_or(0))
+    }
+    async fn attach(&self, _: &str, _: Streams) -> Result<()> {
+        Ok(())
+    }
+    async fn port_forward(&self, _: &str, port: u16) -> Result<tokio::net::TcpStream> {
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| CriError::Internal(error.to_string()))
+    }
+}
+
+/// An image store in which everything is present but `missing`.
+pub(crate) struct FakeImages;
+
+#[async_trait]
+impl ImageService for FakeImages {
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        Ok(Vec::new())
+    }
+    async fn image_status(&self, image: &str) -> Result<Option<Image>> {
+        Ok((image != "missing:1").then(|| Image { id: "sha256:i".into(), ..Default::default() }))
+    }
+    async fn pull_image(&self, _: &str, _: Option<AuthConfig>) -> Result<String> {
+        Err(CriError::Pull { message: "no such image".into(), not_found: true })
+    }
+    async fn remove_image(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+    async fn image_fs_info(&self) -> Result<FsInfo> {
+        Ok(FsInfo::default())
+    }
+}

@@ -1,0 +1,578 @@
+//! The worker of one pod: a state machine over what the API wants, what the runtime tells, and what probes find.
+//!
+//! Slow steps (making the sandbox, volumes, starting or stopping a container, writing the status) are jobs, so the
+//! worker always listens. After every message it computes what is missing and starts it; every step is idempotent.
+
+mod end;
+mod live;
+mod write;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::{EventType, is_conflict, is_not_found, patch_status_strategic};
+use coracle_runtime::cri::{
+    ContainerEvent, ContainerEventType, ContainerState, ContainerStatus, CriError, PodSandbox, PodSandboxConfig,
+    PodSandboxMetadata, PortMapping, SandboxState,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use kube::api::{Api, DeleteParams, Preconditions};
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{Backoffs, go_duration};
+use crate::container::{Start, start};
+use crate::dns::{parse_resolv_conf, pod_dns};
+use crate::hosts::sandbox_hostname;
+use crate::images::Waiting;
+use crate::kubelet::Kubelet;
+use crate::lifecycle::{kill_container, run_hook};
+use crate::pod::{PodExt, ephemeral_as_container, is_sidecar};
+use crate::pods::Desired;
+use crate::probe::{Kind, Prober, Verdict};
+use crate::resources::{cgroup_parent, pod_resources};
+use crate::status::{Input, pod_status, status_patch};
+use crate::sync::{Actions, Observed, ProbeState, compute};
+use crate::termination::termination_message;
+use crate::volumes::{Facts, Mounted};
+use crate::{admission, message_of};
+
+pub(crate) use end::clean_up;
+
+/// A first status is held back this long, so that a quick start is one write.
+const FIRST_WRITE_DELAY: Duration = Duration::from_millis(60);
+/// The pause after a failed sandbox, volume or API call; doubled up to the maximum.
+const RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(120);
+/// The pause after a container's configuration was refused.
+const CONFIG_RETRY: Duration = Duration::from_secs(5);
+
+/// What wakes a worker.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The runtime told something of the pod.
+    Runtime(ContainerEvent),
+    /// A ConfigMap or Secret of the pod changed.
+    VolumesChanged,
+}
+
+enum Done {
+    Sandbox(Result<PodSandbox, String>),
+    Volumes(Result<Mounted, String>),
+    Started(String, Box<Result<ContainerStatus, (Waiting, Option<ContainerStatus>)>>),
+    PostStart(String, String, Result<(), String>),
+    Killed(String, Result<(), CriError>),
+    TornDown(Result<(), String>),
+    CleanedUp(Result<(), String>),
+    Written(Box<PodStatus>, kube::Result<()>),
+    Deleted(kube::Result<()>),
+}
+
+struct Probed {
+    container_id: String,
+    state: ProbeState,
+    has_readiness: bool,
+    has_startup: bool,
+    hook_done: bool,
+    startup_done: bool,
+    started: watch::Sender<bool>,
+    tasks: Vec<(Kind, AbortHandle)>,
+}
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(|(_, task)| task.abort());
+    }
+}
+
+/// How far the end of a pod has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Live,
+    /// Containers are being stopped.
+    Stopping,
+    /// The sandbox is stopped.
+    TornDown,
+    /// Nothing of the pod is left on the node.
+    Clean,
+    /// The API object was deleted (or is not ours to delete).
+    Deleted,
+}
+
+/// A pause that doubles.
+#[derive(Default)]
+struct Retry {
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Retry {
+    fn failed(&mut self) {
+        let delay = RETRY.saturating_mul(1 << self.failures.min(10)).min(MAX_RETRY);
+        self.failures += 1;
+        self.at = Some(Instant::now() + delay);
+    }
+    fn succeeded(&mut self) {
+        *self = Retry::default();
+    }
+    fn is_due(&self) -> bool {
+        self.at.is_none_or(|at| at <= Instant::now())
+    }
+}
+
+pub(crate) struct Worker {
+    k: Arc<Kubelet>,
+    pod: Arc<Pod>,
+    desired: watch::Receiver<Desired>,
+    inbox: mpsc::Receiver<Message>,
+    overflow: watch::Receiver<u64>,
+    verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
+    observed: Observed,
+    shared: Arc<RwLock<Observed>>,
+    waiting: BTreeMap<String, Waiting>,
+    probes: HashMap<String, Probed>,
+    backoffs: Backoffs,
+    /// When a container that waits is tried again.
+    not_before: HashMap<String, Instant>,
+    jobs: JoinSet<Done>,
+    cancel: CancellationToken,
+    sandbox_busy: bool,
+    sandbox_retry: Retry,
+    volumes: Option<Mounted>,
+    volumes_busy: bool,
+    volumes_stale: bool,
+    volumes_retry: Retry,
+    starting: Option<String>,
+    killing: HashSet<String>,
+    stage: Stage,
+    stage_busy: bool,
+    stage_retry: Retry,
+    /// The grace period with which containers are being stopped.
+    stopping_with: Option<Duration>,
+    gone: bool,
+    failure: Option<(String, String)>,
+    finished: bool,
+    /// It had ended before this worker began: its status says what cannot be observed any more.
+    ended_before: bool,
+    start_time: Timestamp,
+    born: Instant,
+    /// The status as last written or read.
+    last: PodStatus,
+    writing: bool,
+    write_retry: Retry,
+    wrote: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        k: Arc<Kubelet>,
+        pod: Arc<Pod>,
+        desired: watch::Receiver<Desired>,
+        inbox: mpsc::Receiver<Message>,
+        overflow: watch::Receiver<u64>,
+        shared: Arc<RwLock<Observed>>,
+    ) -> Worker {
+        let last = pod.status.clone().unwrap_or_default();
+        let start_time = last.start_time.as_ref().map_or_else(Timestamp::now, |time| time.0);
+        Worker {
+            k,
+            desired,
+            inbox,
+            overflow,
+            verdicts: mpsc::channel(16),
+            observed: Observed::default(),
+            shared,
+            waiting: BTreeMap::new(),
+            probes: HashMap::new(),
+            backoffs: Backoffs::default(),
+            not_before: HashMap::new(),
+            jobs: JoinSet::new(),
+            cancel: CancellationToken::new(),
+            sandbox_busy: false,
+            sandbox_retry: Retry::default(),
+            volumes: None,
+            volumes_busy: false,
+            volumes_stale: false,
+            volumes_retry: Retry::default(),
+            starting: None,
+            killing: HashSet::new(),
+            stage: Stage::Live,
+            stage_busy: false,
+            stage_retry: Retry::default(),
+            stopping_with: None,
+            gone: false,
+            failure: None,
+            finished: false,
+            ended_before: false,
+            start_time,
+            born: Instant::now(),
+            wrote: last.start_time.is_some(),
+            last,
+            writing: false,
+            write_retry: Retry::default(),
+            pod,
+        }
+    }
+
+    /// Works until nothing of the pod is left and its object is gone.
+    pub(crate) async fn run(mut self) {
+        self.look_at_everything().await;
+        self.admit();
+        loop {
+            let wake = self.step();
+            *self.shared.write() = self.observed.clone();
+            if self.gone && self.stage >= Stage::Clean && self.jobs.is_empty() {
+                return;
+            }
+            let timer = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.desired.changed() => match changed {
+                    Ok(()) => self.on_desired(),
+                    Err(_) => return,
+                },
+                Some(message) = self.inbox.recv() => self.on_message(message).await,
+                Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
+                    Ok(done) => self.on_done(done),
+                    Err(error) => self.on_lost_job(&error),
+                },
+                Some(verdict) = self.verdicts.1.recv() => self.on_verdict(verdict),
+                Ok(()) = self.overflow.changed() => self.look_at_everything().await,
+                () = timer => {}
+            }
+            // Everything that has come meanwhile is taken at once: fewer steps, fewer writes.
+            while let Ok(message) = self.inbox.try_recv() {
+                self.on_message(message).await;
+            }
+        }
+    }
+
+    // === what comes in ===
+
+    /// A job that panicked must not leave the pod stuck: all flags are cleared and steps are tried again.
+    fn on_lost_job(&mut self, error: &tokio::task::JoinError) {
+        tracing::error!(pod = %self.pod.describe(), %error, "a job of the pod's worker failed");
+        self.sandbox_busy = false;
+        self.volumes_busy = false;
+        self.starting = None;
+        self.killing.clear();
+        self.stage_busy = false;
+        self.writing = false;
+        self.sandbox_retry.failed();
+        self.write_retry.failed();
+    }
+
+    fn on_desired(&mut self) {
+        let pod = match self.desired.borrow_and_update().clone() {
+            Desired::Pod(pod) => pod,
+            Desired::Gone(pod) => {
+                self.gone = true;
+                pod
+            }
+        };
+        if self.pod.metadata.labels != pod.metadata.labels || self.pod.metadata.annotations != pod.metadata.annotations
+        {
+            self.volumes_stale = true;
+        }
+        // Conditions of others come from the API; everything else in the status is ours.
+        let own = |type_: &str| {
+            matches!(type_, "PodReadyToStartContainers" | "Initialized" | "Ready" | "ContainersReady" | "PodScheduled")
+        };
+        let mut conditions = self.last.conditions.take().unwrap_or_default();
+        conditions.retain(|condition| own(&condition.type_));
+        let theirs = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.extend(theirs.filter(|condition| !own(&condition.type_)).cloned());
+        self.last.conditions = Some(conditions).filter(|list| !list.is_empty());
+        self.pod = pod;
+    }
+
+    async fn on_message(&mut self, message: Message) {
+        match message {
+            Message::VolumesChanged => {
+                self.volumes_stale = true;
+                // What waited for the object is tried at once.
+                self.volumes_retry.at = None;
+                let refused = |waiting: &Waiting| waiting.reason == "CreateContainerConfigError";
+                let waiting = &self.waiting;
+                self.not_before.retain(|name, _| !waiting.get(name).is_some_and(refused));
+            }
+            Message::Runtime(event) => self.on_runtime_event(event).await,
+        }
+    }
+
+    async fn on_runtime_event(&mut self, event: ContainerEvent) {
+        if event.container_id == event.sandbox_id {
+            match self.k.runtime.pod_sandbox_status(&event.sandbox_id).await {
+                Ok(sandbox) => self.see_sandbox(sandbox),
+                Err(_) => {
+                    if let Some(known) = self.observed.sandbox.as_mut().filter(|known| known.id == event.sandbox_id) {
+                        known.state = SandboxState::NotReady;
+                    }
+                }
+            }
+            return;
+        }
+        if event.event == ContainerEventType::Deleted {
+            self.observed.forget(&event.container_id);
+            return;
+        }
+        match self.k.runtime.container_status(&event.container_id).await {
+            Ok(status) => self.see_container(status),
+            Err(CriError::NotFound(_)) => self.observed.forget(&event.container_id),
+            Err(error) => tracing::warn!(pod = %self.pod.describe(), %error, "a container's status cannot be read"),
+        }
+    }
+
+    fn see_sandbox(&mut self, sandbox: PodSandbox) {
+        let newer = self.observed.sandbox.as_ref().is_none_or(|known| match known.id == sandbox.id {
+            // A sandbox that has ended stays so, whatever arrives late.
+            true => known.state == SandboxState::Ready || sandbox.state == SandboxState::NotReady,
+            false => known.metadata.attempt < sandbox.metadata.attempt,
+        });
+        if newer {
+            self.observed.sandbox = Some(sandbox);
+        }
+    }
+
+    fn see_container(&mut self, mut status: ContainerStatus) {
+        let name = status.metadata.name.clone();
+        if status.state == ContainerState::Exited {
+            if let Some(known) = self.observed.by_id(&status.id).filter(|known| known.state == ContainerState::Exited) {
+                status.message.clone_from(&known.message);
+            } else if let Some(container) = self.container(&name) {
+                let file = self.k.termination_file(self.pod.uid(), &name, status.metadata.attempt);
+                let text = termination_message(&container, &status, &file);
+                if !text.is_empty() {
+                    status.message = text;
+                }
+            }
+        }
+        let id = status.id.clone();
+        let started_at = status.started_at;
+        self.observed.put(status);
+        let runs = |latest: &ContainerStatus| latest.id == id && latest.state == ContainerState::Running;
+        if self.observed.latest(&name).is_some_and(runs) {
+            self.waiting.remove(&name);
+            self.watch_container(&name, &id, started_at);
+        } else if self.probes.get(&name).is_some_and(|probed| probed.container_id == id) {
+            self.probes.remove(&name);
+        }
+    }
+
+    /// Lists what the runtime has of the pod: at the start, and when events were lost.
+    async fn look_at_everything(&mut self) {
+        let uid = self.pod.uid().to_owned();
+        let (sandboxes, containers) = tokio::join!(self.k.runtime.list_pod_sandbox(), self.k.runtime.list_containers());
+        let (Ok(sandboxes), Ok(containers)) = (sandboxes, containers) else {
+            tracing::warn!(pod = %self.pod.describe(), "the runtime does not list its containers");
+            return;
+        };
+        self.observed.sandbox = sandboxes
+            .into_iter()
+            .filter(|sandbox| sandbox.metadata.uid == uid)
+            .max_by_key(|sandbox| sandbox.metadata.attempt);
+        let ours: Vec<_> = containers
+            .into_iter()
+            .filter(|container| container.labels.get("io.kubernetes.pod.uid") == Some(&uid))
+            .collect();
+        let live: HashSet<&str> = ours.iter().map(|container| container.id.as_str()).collect();
+        let lost: Vec<String> = self
+            .observed
+            .containers
+            .values()
+            .flatten()
+            .filter(|known| !live.contains(known.id.as_str()))
+            .map(|known| known.id.clone())
+            .collect();
+        lost.iter().for_each(|id| self.observed.forget(id));
+        ours.into_iter().for_each(|container| self.see_container(container));
+    }
+
+    fn on_verdict(&mut self, verdict: Verdict) {
+        let Some(probed) =
+            self.probes.get_mut(&verdict.name).filter(|probed| probed.container_id == verdict.container_id)
+        else {
+            return;
+        };
+        match (verdict.kind, verdict.passed) {
+            (Kind::Readiness, passed) => probed.state.ready = passed,
+            (Kind::Startup, true) => {
+                probed.startup_done = true;
+                self.update_started(&verdict.name);
+            }
+            (Kind::Liveness, true) => {}
+            (kind, false) => {
+                let what = kind.as_str().to_lowercase();
+                let again = match self.container(&verdict.name).and_then(|container| container.restart_policy) {
+                    Some(policy) => policy != "Never",
+                    None => self.pod.restart_policy() != "Never",
+                };
+                let tail = if again { ", will be restarted" } else { "" };
+                let message = format!("Container {} failed {what} probe{tail}", verdict.name);
+                let probe_grace = self.container(&verdict.name).and_then(|container| {
+                    let probe = if kind == Kind::Startup { container.startup_probe } else { container.liveness_probe };
+                    probe?.termination_grace_period_seconds
+                });
+                let grace =
+                    probe_grace.map_or_else(|| self.grace(), |seconds| Duration::from_secs(seconds.max(0) as u64));
+                self.kill(&verdict.name.clone(), &verdict.container_id.clone(), grace, message);
+            }
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Sandbox(result) => {
+                self.sandbox_busy = false;
+                match result {
+                    Ok(sandbox) => {
+                        self.sandbox_retry.succeeded();
+                        self.see_sandbox(sandbox);
+                    }
+                    Err(error) => {
+                        self.k.recorder.event(
+                            &*self.pod,
+                            EventType::Warning,
+                            "FailedCreatePodSandBox",
+                            format!("Failed to create pod sandbox: {error}"),
+                        );
+                        self.sandbox_retry.failed();
+                    }
+                }
+            }
+            Done::Volumes(result) => {
+                self.volumes_busy = false;
+                match result {
+                    Ok(mounted) => {
+                        self.volumes = Some(mounted);
+                        self.volumes_retry.succeeded();
+                    }
+                    Err(message) => {
+                        self.k.recorder.event(&*self.pod, EventType::Warning, "FailedMount", message);
+                        self.volumes_retry.failed();
+                    }
+                }
+            }
+            Done::Started(name, result) => match *result {
+                Ok(status) => {
+                    let id = status.id.clone();
+                    self.starting = None;
+                    self.waiting.remove(&name);
+                    self.not_before.remove(&name);
+                    self.see_container(status);
+                    self.post_start(name, id);
+                }
+                Err((waiting, status)) => {
+                    self.starting = None;
+                    let ended = status.as_ref().is_some_and(|status| status.state == ContainerState::Exited);
+                    status.into_iter().for_each(|status| self.see_container(status));
+                    if ended {
+                        // It counts as a crash: the next start backs off from its end.
+                        self.waiting.insert(name, waiting);
+                    } else if waiting.reason != "ContainerCreating" {
+                        let delay = waiting.retry.unwrap_or(CONFIG_RETRY);
+                        self.not_before.insert(name.clone(), Instant::now() + delay);
+                        self.waiting.insert(name, waiting);
+                    }
+                }
+            },
+            Done::PostStart(name, id, result) => {
+                self.starting = None;
+                match result {
+                    Ok(()) => {
+                        if let Some(probed) = self.probes.get_mut(&name).filter(|probed| probed.container_id == id) {
+                            probed.hook_done = true;
+                            self.update_started(&name);
+                        }
+                    }
+                    Err(error) => {
+                        self.k.recorder.record(
+                            self.pod.container_reference(&name),
+                            EventType::Warning,
+                            "FailedPostStartHook",
+                            format!("PostStartHook failed: {error}"),
+                        );
+                        self.kill(&name, &id, self.grace(), "FailedPostStartHook".to_owned());
+                    }
+                }
+            }
+            Done::Killed(id, result) => {
+                self.killing.remove(&id);
+                match result {
+                    Ok(()) | Err(CriError::NotFound(_)) => {
+                        if let Err(CriError::NotFound(_)) = result {
+                            self.observed.forget(&id);
+                        }
+                    }
+                    Err(error) => {
+                        self.k.recorder.event(
+                            &*self.pod,
+                            EventType::Warning,
+                            "FailedKillPod",
+                            format!("error killing pod: {error}"),
+                        );
+                        self.stage_retry.failed();
+                    }
+                }
+            }
+            Done::TornDown(result) => self.stage_done(result, Stage::TornDown),
+            Done::CleanedUp(result) => self.stage_done(result, Stage::Clean),
+            Done::Written(status, result) => {
+                self.writing = false;
+                match result {
+                    Ok(()) => {
+                        self.last = *status;
+                        self.wrote = true;
+                        self.write_retry.succeeded();
+                    }
+                    // The object is gone or another one has its name: there is nothing to write to.
+                    Err(error) if is_not_found(&error) || is_conflict(&error) => {
+                        self.last = *status;
+                        self.write_retry.succeeded();
+                    }
+                    Err(error) => {
+                        tracing::warn!(pod = %self.pod.describe(), "failed to write the pod's status: {}", message_of(&error));
+                        self.write_retry.failed();
+                    }
+                }
+            }
+            Done::Deleted(result) => {
+                self.stage_busy = false;
+                match result {
+                    Ok(()) => self.stage = Stage::Deleted,
+                    Err(error) if is_not_found(&error) || is_conflict(&error) => self.stage = Stage::Deleted,
+                    Err(error) => {
+                        tracing::warn!(pod = %self.pod.describe(), "failed to delete the pod's object: {}", message_of(&error));
+                        self.stage_retry.failed();
+                    }
+                }
+            }
+        }
+    }
+
+    fn stage_done(&mut self, result: Result<(), String>, next: Stage) {
+        self.stage_busy = false;
+        match result {
+            Ok(()) => {
+                self.stage = next;
+                self.stage_retry.succeeded();
+                if let Some(sandbox) = &mut self.observed.sandbox {
+                    sandbox.state = SandboxState::NotReady;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(pod = %self.pod.describe(), error, "failed to clean up after a pod");
+                self.stage_retry.failed();
+            }
+        }
+    }
+}

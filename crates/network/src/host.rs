@@ -1,0 +1,111 @@
+//! What a local cluster needs on the host: a bridge, the node's link, and a way to the world.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+
+use anyhow::{Context, Result};
+use ipnet::Ipv4Net;
+
+use crate::netlink::{Socket, in_namespace, route};
+use crate::nft::{self, Batch, Expr, Hook};
+
+/// The size of packets on the node's link, in bytes.
+const MTU: u32 = 1500;
+const EEXIST: i32 = 17;
+
+/// Makes a bridge with an address, and lets the host forward. A bridge that is there is kept.
+pub fn create_bridge(name: &str, address: Ipv4Net) -> Result<()> {
+    let mut socket = Socket::route()?;
+    match route::add_bridge(&mut socket, name, hardware_address(address.addr())) {
+        Err(error) if error.raw_os_error() == Some(EEXIST) => {}
+        other => other.with_context(|| format!("failed to make the bridge {name}"))?,
+    }
+    let index = route::index_of(&mut socket, name)?;
+    socket
+        .batch(vec![route::address(index, address), route::up(index)])
+        .with_context(|| format!("failed to give {name} the address {address}"))?;
+    forward_packets()
+}
+
+/// Lets this namespace's kernel pass packets on.
+pub fn forward_packets() -> Result<()> {
+    set_sysctl("net/ipv4/ip_forward", "1")
+}
+
+/// Sets a kernel parameter of this namespace unless it has the value already.
+pub fn set_sysctl(name: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/{name}");
+    if fs::read_to_string(&path).is_ok_and(|current| current.trim() == value) {
+        return Ok(());
+    }
+    fs::write(&path, value).with_context(|| format!("failed to set {} to {value}", name.replace('/', ".")))
+}
+
+/// Makes the link between a bridge and a node's namespace, with address and default route in there.
+pub fn attach_node(bridge: &str, link: &str, netns: BorrowedFd<'_>, address: Ipv4Net, gateway: Ipv4Addr) -> Result<()> {
+    let mut socket = Socket::route()?;
+    let index = route::index_of(&mut socket, bridge)?;
+    route::add_veth(&mut socket, link, index, "eth0", netns, MTU)
+        .with_context(|| format!("failed to make the link {link}"))?;
+    in_namespace(netns, || {
+        let mut socket = Socket::route()?;
+        let lo = route::index_of(&mut socket, "lo")?;
+        let eth0 = route::index_of(&mut socket, "eth0")?;
+        socket
+            .batch(vec![
+                route::up(lo),
+                route::address(eth0, address),
+                route::up(eth0),
+                route::default_route(eth0, gateway),
+            ])
+            .context("failed to set up the node's link")
+    })
+}
+
+/// Removes a link; that it is not there is no error.
+pub fn delete_link(name: &str) -> Result<()> {
+    Ok(route::delete(&mut Socket::route()?, name)?)
+}
+
+/// Makes packets of a network that leave the host carry the host's address.
+pub fn masquerade(table: &str, network: Ipv4Net) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.renew_table(table);
+    batch.base_chain(table, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
+    let from = [Expr::source_in(network), Expr::destination_not_in(network), vec![Expr::Masquerade]].concat();
+    batch.rule(table, "postrouting", &from);
+    batch.base_chain(table, "forward", "filter", Hook::Forward, nft::PRIORITY_FILTER);
+    batch.commit(&mut Socket::netfilter()?).context("failed to make an nftables table")
+}
+
+/// Removes a table; that it is not there is no error.
+pub fn delete_table(table: &str) -> Result<()> {
+    const ENOENT: i32 = 2;
+    let mut batch = Batch::new();
+    batch.delete_table(table);
+    match batch.commit(&mut Socket::netfilter()?) {
+        Err(error) if error.raw_os_error() == Some(ENOENT) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Whether the kernel has nftables: an empty table of our own can be made and removed.
+pub fn nftables_works() -> bool {
+    let probe = || -> io::Result<()> {
+        let mut socket = Socket::netfilter().map_err(io::Error::other)?;
+        let table = format!("coracle-probe-{}", std::process::id());
+        let mut batch = Batch::new();
+        batch.renew_table(&table);
+        batch.delete_table(&table);
+        batch.commit(&mut socket)
+    };
+    probe().is_ok()
+}
+
+/// A locally administered address made of an IP address.
+pub(crate) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x0a, 0x58, a, b, c, d]
+}

@@ -1,0 +1,17 @@
+//! The pod network of a node, its service proxy, and the links of local clusters.
+//!
+//! Owns: bridge, veth pairs and addresses ([`NodeNetwork`]), services as nftables maps ([`proxy`]), and what
+//! `coracle up` needs on the host ([`host`]). The kernel is reached by netlink only.
+//! Never: decides which pods or endpoints there are.
+#![cfg_attr(not(test), forbid(unsafe_code))]
+
+pub mod host;
+mod ipam;
+mod netlink;
+mod nft;
+mod node;
+pub mod proxy;
+#[cfg(test)]
+mod testing;
+
+pub use node::{HostPort, NodeNetwork, NodeNetworkConfig};

@@ -1,0 +1,201 @@
+//! Expressions: the small program that a rule is.
+
+use ipnet::Ipv4Net;
+
+use crate::netlink::Message;
+
+/// The first of the sixteen 32-bit registers; a concatenation uses those behind it.
+const REG: u32 = 8;
+const REG_VERDICT: u32 = 0;
+const NETWORK: u32 = 1;
+const TRANSPORT: u32 = 2;
+
+/// What happens to a packet: it goes on in another chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict(pub String);
+
+impl Verdict {
+    pub(super) fn encode(&self, message: Message) -> Message {
+        const GOTO: i32 = -4;
+        message.nest(2, |inner| inner.big(1, GOTO as u32).text(2, &self.0))
+    }
+}
+
+/// Which addresses a packet's are replaced with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nat {
+    /// Destination address and port, from the first and the second register.
+    DestinationAndPort,
+}
+
+/// One step of a rule. `u32` numbers of registers count from the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expr {
+    /// Loads bytes of the IP header.
+    IpHeader {
+        offset: u32,
+        length: u32,
+        into: u32,
+    },
+    /// Loads the destination port of TCP, UDP or SCTP.
+    DestinationPort {
+        into: u32,
+    },
+    /// Loads the number of the transport protocol.
+    Protocol {
+        into: u32,
+    },
+    /// Loads whether the destination is an address of this machine (2 means that it is).
+    DestinationKind {
+        into: u32,
+    },
+    /// Loads the packet's mark.
+    Mark {
+        into: u32,
+    },
+    /// Sets the packet's mark to a register.
+    SetMark {
+        from: u32,
+    },
+    /// Masks a register, then flips bits of it.
+    Bits {
+        register: u32,
+        mask: [u8; 4],
+        flip: [u8; 4],
+    },
+    /// Goes on only if a register is equal (or not).
+    Compare {
+        register: u32,
+        equal: bool,
+        value: Vec<u8>,
+    },
+    /// Goes on only if the first registers are in a set.
+    InSet(String),
+    /// Does what a verdict map says of the first registers.
+    VerdictMap(String),
+    /// Replaces the first registers by the value of a named map.
+    Map(String),
+    /// Replaces the first register by the value of a map without a name.
+    AnonymousMap(u32),
+    /// Loads a random number below `modulus`.
+    Random {
+        modulus: u32,
+    },
+    /// Loads a constant.
+    Load {
+        into: u32,
+        value: [u8; 4],
+    },
+    /// Goes on in another chain.
+    Verdict(Verdict),
+    /// Replaces addresses.
+    Nat(Nat),
+    /// Gives the packet the address of the link by which it leaves.
+    Masquerade,
+    /// Refuses: a reset for TCP, port unreachable for others.
+    RejectTcp,
+    RejectUnreachable,
+}
+
+impl Expr {
+    /// Loads address, protocol and port of the destination.
+    pub fn destination_key() -> Vec<Expr> {
+        vec![
+            Expr::IpHeader { offset: 16, length: 4, into: 0 },
+            Expr::Protocol { into: 1 },
+            Expr::DestinationPort { into: 2 },
+        ]
+    }
+
+    /// Loads protocol and port of the destination.
+    pub fn protocol_port() -> Vec<Expr> {
+        vec![Expr::Protocol { into: 0 }, Expr::DestinationPort { into: 1 }]
+    }
+
+    /// Goes on if the destination is this machine.
+    pub fn to_this_machine() -> Vec<Expr> {
+        vec![
+            Expr::DestinationKind { into: 0 },
+            Expr::Compare { register: 0, equal: true, value: 2u32.to_ne_bytes().into() },
+        ]
+    }
+
+    /// Goes on if the source is in a network.
+    pub fn source_in(network: Ipv4Net) -> Vec<Expr> {
+        address_in(12, network, true)
+    }
+
+    /// Goes on if the source is outside a network.
+    pub fn source_not_in(network: Ipv4Net) -> Vec<Expr> {
+        address_in(12, network, false)
+    }
+
+    /// Goes on if the destination is outside a network.
+    pub fn destination_not_in(network: Ipv4Net) -> Vec<Expr> {
+        address_in(16, network, false)
+    }
+
+    /// Goes on if a bit of the mark is set.
+    pub fn marked(bit: u32) -> Vec<Expr> {
+        vec![
+            Expr::Mark { into: 0 },
+            Expr::Bits { register: 0, mask: bit.to_ne_bytes(), flip: [0; 4] },
+            Expr::Compare { register: 0, equal: true, value: bit.to_ne_bytes().into() },
+        ]
+    }
+
+    /// Sets a bit of the mark; the others stay.
+    pub fn mark(bit: u32) -> Vec<Expr> {
+        let keep = Expr::Bits { register: 0, mask: (!bit).to_ne_bytes(), flip: bit.to_ne_bytes() };
+        vec![Expr::Mark { into: 0 }, keep, Expr::SetMark { from: 0 }]
+    }
+
+    /// Goes on if the protocol is this one.
+    pub fn protocol_is(number: u8) -> Vec<Expr> {
+        vec![Expr::Protocol { into: 0 }, Expr::Compare { register: 0, equal: true, value: vec![number] }]
+    }
+
+    pub(super) fn encode(&self, message: Message) -> Message {
+        let data = |value: Vec<u8>| move |inner: Message| inner.bytes(1, &value);
+        let payload = |base: u32, offset: u32, length: u32, into: u32| {
+            move |m: Message| m.big(1, REG + into).big(2, base).big(3, offset).big(4, length)
+        };
+        let step = |name: &str, body: &dyn Fn(Message) -> Message| message.text(1, name).nest(2, body);
+        match self {
+            Expr::IpHeader { offset, length, into } => step("payload", &payload(NETWORK, *offset, *length, *into)),
+            Expr::DestinationPort { into } => step("payload", &payload(TRANSPORT, 2, 2, *into)),
+            Expr::Protocol { into } => step("meta", &|m| m.big(2, 16).big(1, REG + into)),
+            Expr::Mark { into } => step("meta", &|m| m.big(2, 3).big(1, REG + into)),
+            Expr::DestinationKind { into } => step("fib", &|m| m.big(3, 1 << 1).big(2, 3).big(1, REG + into)),
+            Expr::SetMark { from } => step("meta", &|m| m.big(2, 3).big(3, REG + from)),
+            Expr::Bits { register, mask, flip } => step("bitwise", &|m| {
+                let m = m.big(1, REG + register).big(2, REG + register).big(3, 4);
+                m.nest(4, data(mask.to_vec())).nest(5, data(flip.to_vec()))
+            }),
+            Expr::Compare { register, equal, value } => {
+                step("cmp", &|m| m.big(1, REG + register).big(2, u32::from(!equal)).nest(3, data(value.clone())))
+            }
+            Expr::InSet(set) => step("lookup", &|m| m.text(1, set).big(2, REG)),
+            Expr::VerdictMap(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG_VERDICT)),
+            Expr::Map(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG)),
+            Expr::AnonymousMap(id) => step("lookup", &|m| m.text(1, "__map%d").big(2, REG).big(3, REG).big(4, *id)),
+            Expr::Random { modulus } => step("numgen", &|m| m.big(1, REG).big(2, *modulus).big(3, 1).big(4, 0)),
+            Expr::Load { into, value } => step("immediate", &|m| m.big(1, REG + into).nest(2, data(value.to_vec()))),
+            Expr::Verdict(verdict) => {
+                step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| verdict.encode(inner)))
+            }
+            Expr::Nat(Nat::DestinationAndPort) => step("nat", &|m| m.big(1, 1).big(2, 2).big(3, REG).big(5, REG + 1)),
+            Expr::Masquerade => step("masq", &|m| m),
+            Expr::RejectTcp => step("reject", &|m| m.big(1, 1)),
+            Expr::RejectUnreachable => step("reject", &|m| m.big(1, 0).bytes(2, &[3])),
+        }
+    }
+}
+
+fn address_in(offset: u32, network: Ipv4Net, inside: bool) -> Vec<Expr> {
+    vec![
+        Expr::IpHeader { offset, length: 4, into: 0 },
+        Expr::Bits { register: 0, mask: network.netmask().octets(), flip: [0; 4] },
+        Expr::Compare { register: 0, equal: inside, value: network.network().octets().into() },
+    ]
+}

@@ -1,0 +1,261 @@
+//! nftables over netlink: transactions of tables, chains, rules, sets and maps, and rule expressions.
+//! <https://wiki.nftables.org/wiki-nftables/index.php/Portal:DeveloperDocs/nftables_internals>
+
+mod expr;
+
+use std::io;
+
+use crate::netlink::{CREATE, Message, Socket};
+
+pub use expr::{Expr, Nat, Verdict};
+
+const SUBSYSTEM: u16 = 10;
+const INET4: u8 = 2;
+const NEW_TABLE: u16 = 0;
+const DEL_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const DEL_CHAIN: u16 = 5;
+const NEW_RULE: u16 = 6;
+const DEL_RULE: u16 = 8;
+const NEW_SET: u16 = 9;
+const NEW_ELEMENT: u16 = 12;
+const DEL_ELEMENT: u16 = 14;
+const APPEND: u16 = 0x800;
+
+/// Priority of source NAT chains.
+pub const PRIORITY_SOURCE_NAT: i32 = 100;
+/// Priority of destination NAT chains.
+pub const PRIORITY_DESTINATION_NAT: i32 = -100;
+/// Priority of filter chains.
+pub const PRIORITY_FILTER: i32 = 0;
+
+/// Where a base chain sees packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    Prerouting = 0,
+    Input = 1,
+    Forward = 2,
+    Output = 3,
+    Postrouting = 4,
+}
+
+/// What the keys or values of a set or map are; numbers are those of the nft tool, which shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Address, protocol, port.
+    AddressProtocolPort,
+    /// Protocol, port.
+    ProtocolPort,
+    /// Two addresses.
+    AddressPair,
+    /// Address, port.
+    AddressPort,
+    /// A number.
+    Number,
+    /// What to do with the packet.
+    Verdict,
+}
+
+impl Type {
+    /// Six bits for each part of a concatenation.
+    fn code(self) -> u32 {
+        const ADDRESS: u32 = 7;
+        const PROTOCOL: u32 = 12;
+        const PORT: u32 = 13;
+        let join = |parts: &[u32]| parts.iter().fold(0, |code, part| code << 6 | part);
+        match self {
+            Type::AddressProtocolPort => join(&[ADDRESS, PROTOCOL, PORT]),
+            Type::ProtocolPort => join(&[PROTOCOL, PORT]),
+            Type::AddressPair => join(&[ADDRESS, ADDRESS]),
+            Type::AddressPort => join(&[ADDRESS, PORT]),
+            Type::Number => 4,
+            Type::Verdict => 0xffff_ff00,
+        }
+    }
+
+    /// Bytes, every part padded to four.
+    fn length(self) -> u32 {
+        match self {
+            Type::Number => 4,
+            Type::ProtocolPort | Type::AddressPair | Type::AddressPort => 8,
+            Type::AddressProtocolPort => 12,
+            Type::Verdict => 0,
+        }
+    }
+}
+
+/// The value of a map's element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    Bytes(Vec<u8>),
+    Verdict(Verdict),
+}
+
+fn header(family: u8) -> [u8; 4] {
+    [family, 0, 0, 0]
+}
+
+fn message(kind: u16, flags: u16) -> Message {
+    Message::new(SUBSYSTEM << 8 | kind, flags, &header(INET4))
+}
+
+/// Changes that the kernel makes all at once or not at all.
+#[derive(Default)]
+pub struct Batch {
+    messages: Vec<Message>,
+    set_id: u32,
+}
+
+impl Batch {
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// An empty table, whether or not there was one of that name.
+    pub fn renew_table(&mut self, table: &str) {
+        // Deleting needs a table that exists.
+        self.messages.push(message(NEW_TABLE, CREATE).text(1, table));
+        self.delete_table(table);
+        self.messages.push(message(NEW_TABLE, CREATE).text(1, table));
+    }
+
+    pub fn delete_table(&mut self, table: &str) {
+        self.messages.push(message(DEL_TABLE, 0).text(1, table));
+    }
+
+    pub fn base_chain(&mut self, table: &str, chain: &str, kind: &str, hook: Hook, priority: i32) {
+        let hook = message(NEW_CHAIN, CREATE)
+            .text(1, table)
+            .text(3, chain)
+            .nest(4, |inner| inner.big(1, hook as u32).big(2, priority as u32))
+            .text(7, kind);
+        self.messages.push(hook);
+    }
+
+    pub fn chain(&mut self, table: &str, chain: &str) {
+        self.messages.push(message(NEW_CHAIN, CREATE).text(1, table).text(3, chain));
+    }
+
+    pub fn delete_chain(&mut self, table: &str, chain: &str) {
+        self.messages.push(message(DEL_CHAIN, 0).text(1, table).text(3, chain));
+    }
+
+    /// Removes all rules of a chain.
+    pub fn flush_chain(&mut self, table: &str, chain: &str) {
+        self.messages.push(message(DEL_RULE, 0).text(1, table).text(2, chain));
+    }
+
+    pub fn rule(&mut self, table: &str, chain: &str, expressions: &[Expr]) {
+        let rule = message(NEW_RULE, CREATE | APPEND).text(1, table).text(2, chain);
+        self.messages.push(rule.nest(4, |list| {
+            expressions.iter().fold(list, |list, expression| list.nest(1, |inner| expression.encode(inner)))
+        }));
+    }
+
+    /// A named set, or a map when it has a value type.
+    pub fn set(&mut self, table: &str, name: &str, key: Type, value: Option<Type>) {
+        self.add_set(table, name, key, value, 0);
+    }
+
+    fn add_set(&mut self, table: &str, name: &str, key: Type, value: Option<Type>, flags: u32) -> u32 {
+        const MAP: u32 = 0x8;
+        self.set_id += 1;
+        let id = self.set_id;
+        let flags = flags | if value.is_some() { MAP } else { 0 };
+        let mut set =
+            message(NEW_SET, CREATE).text(1, table).text(2, name).big(3, flags).big(4, key.code()).big(5, key.length());
+        if let Some(value) = value {
+            set = set.big(6, value.code()).big(7, value.length());
+        }
+        self.messages.push(set.big(10, id));
+        id
+    }
+
+    /// A map without a name for one rule; answers with what the rule's lookup refers to it by.
+    pub fn anonymous_map(&mut self, table: &str, key: Type, value: Type, elements: &[(Vec<u8>, Data)]) -> u32 {
+        const ANONYMOUS: u32 = 0x1;
+        const CONSTANT: u32 = 0x2;
+        let id = self.add_set(table, "__map%d", key, Some(value), ANONYMOUS | CONSTANT);
+        self.add_elements(table, "__map%d", Some(id), elements.iter().map(|(key, data)| (key.as_slice(), Some(data))));
+        id
+    }
+
+    pub fn add_set_elements(&mut self, table: &str, set: &str, keys: &[Vec<u8>]) {
+        self.add_elements(table, set, None, keys.iter().map(|key| (key.as_slice(), None)));
+    }
+
+    pub fn add_map_elements(&mut self, table: &str, map: &str, elements: &[(Vec<u8>, Data)]) {
+        self.add_elements(table, map, None, elements.iter().map(|(key, data)| (key.as_slice(), Some(data))));
+    }
+
+    fn add_elements<'a>(
+        &mut self,
+        table: &str,
+        set: &str,
+        id: Option<u32>,
+        elements: impl Iterator<Item = (&'a [u8], Option<&'a Data>)>,
+    ) {
+        self.elements(NEW_ELEMENT, CREATE, table, set, id, elements);
+    }
+
+    pub fn delete_elements(&mut self, table: &str, set: &str, keys: &[Vec<u8>]) {
+        self.elements(DEL_ELEMENT, 0, table, set, None, keys.iter().map(|key| (key.as_slice(), None)));
+    }
+
+    /// An attribute's length has 16 bits: long lists take several messages.
+    fn elements<'a>(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        table: &str,
+        set: &str,
+        id: Option<u32>,
+        elements: impl Iterator<Item = (&'a [u8], Option<&'a Data>)>,
+    ) {
+        const IN_ONE_MESSAGE: usize = 100;
+        let mut elements = elements.peekable();
+        while elements.peek().is_some() {
+            let mut list = message(kind, flags).text(1, table).text(2, set);
+            if let Some(id) = id {
+                list = list.big(4, id);
+            }
+            let some = elements.by_ref().take(IN_ONE_MESSAGE);
+            let list = list.nest(3, |inner| {
+                some.fold(inner, |inner, (key, data)| {
+                    inner.nest(1, |element| {
+                        let element = element.nest(1, |data| data.bytes(1, key));
+                        match data {
+                            Some(Data::Bytes(bytes)) => element.nest(2, |inner| inner.bytes(1, bytes)),
+                            Some(Data::Verdict(verdict)) => element.nest(2, |inner| verdict.encode(inner)),
+                            None => element,
+                        }
+                    })
+                })
+            });
+            self.messages.push(list);
+        }
+    }
+
+    /// Whether a text stands in any message.
+    #[cfg(test)]
+    pub fn names(&self, text: &str) -> bool {
+        self.messages.iter().any(|message| message.contains(text))
+    }
+
+    /// Makes all changes.
+    ///
+    /// # Errors
+    /// The first one the kernel refused; nothing was changed then.
+    pub fn commit(self, socket: &mut Socket) -> io::Result<()> {
+        let edge = |kind: u16| {
+            let mut header = header(0);
+            header[2..].copy_from_slice(&SUBSYSTEM.to_be_bytes());
+            Message::new(kind, 0, &header)
+        };
+        socket.transaction(edge(0x10), self.messages, edge(0x11))
+    }
+}

@@ -1,0 +1,219 @@
+//! Control groups: one for the shims, one a pod, one a container, on cgroup v1 and v2.
+//!
+//! Groups are named relative to the runtime's one parent group. Processes enter groups from the inside
+//! (see [`CgroupJoin`]); nothing here ever moves a process.
+
+mod devices;
+mod v1;
+mod v2;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cri::LinuxContainerResources;
+use crate::shim::proto::{CgroupJoin, DeviceSpec};
+
+/// Figures read from a group's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Cumulative CPU time in nanoseconds.
+    pub cpu_nanoseconds: u64,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Memory in bytes that cannot be dropped without writing or swapping.
+    pub working_set: u64,
+    /// Anonymous memory in bytes.
+    pub rss: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// One version of the kernel's cgroup interface.
+pub trait Cgroups: Send + Sync {
+    /// Makes a group and its parents.
+    fn create(&self, group: &str) -> io::Result<()>;
+    /// Sets limits; zero leaves a limit as it is.
+    fn limit(&self, group: &str, resources: &LinuxContainerResources) -> io::Result<()>;
+    /// Allows the standard devices and these, and no others.
+    fn restrict_devices(&self, group: &str, devices: &[(DeviceSpec, String)]) -> io::Result<()>;
+    /// How a process enters the group.
+    fn join(&self, group: &str) -> CgroupJoin;
+    /// The file that counts OOM kills.
+    fn oom_file(&self, group: &str) -> PathBuf;
+    /// The file that lists processes.
+    fn procs_file(&self, group: &str) -> PathBuf;
+    /// Directories shown in the container's /sys/fs/cgroup, by name (v1 only).
+    fn visible(&self, group: &str) -> Vec<(String, PathBuf)>;
+    /// Reads figures.
+    fn usage(&self, group: &str) -> io::Result<Usage>;
+    /// Kills every process in the group and those below.
+    fn kill(&self, group: &str);
+    /// Removes the group and those below. One that is not there is fine.
+    fn remove(&self, group: &str) -> io::Result<()>;
+    /// Names of the groups directly below.
+    fn children(&self, group: &str) -> Vec<String>;
+}
+
+/// Finds the interface that this node uses for processes, and makes the runtime's parent group.
+pub fn detect(root: &str) -> io::Result<Box<dyn Cgroups>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let found = parse_mounts(&mounts);
+    let root = root.trim_matches('/');
+    if root.is_empty() || root.split('/').any(|part| part == ".." || part.is_empty()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the cgroup root {root:?} is not a path below /"),
+        ));
+    }
+    if found.v1.iter().any(|(controllers, _)| controllers.iter().any(|name| name == "memory")) {
+        return Ok(Box::new(v1::V1::new(found.v1, root)?));
+    }
+    match found.v2 {
+        Some(mount) => Ok(Box::new(v2::V2::new(mount, root)?)),
+        None => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "no cgroup file system with a memory controller is mounted; mount cgroup2 at /sys/fs/cgroup",
+        )),
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct CgroupMounts {
+    /// Controllers of a hierarchy, and where it is mounted.
+    v1: Vec<(Vec<String>, PathBuf)>,
+    v2: Option<PathBuf>,
+}
+
+fn parse_mounts(mountinfo: &str) -> CgroupMounts {
+    let mut found = CgroupMounts::default();
+    for line in mountinfo.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let (Some(point), mut right) = (left.split(' ').nth(4), right.split(' ')) else { continue };
+        let point = PathBuf::from(point.replace("\\040", " "));
+        match right.next() {
+            Some("cgroup2") if found.v2.is_none() => found.v2 = Some(point),
+            Some("cgroup") => {
+                let options = right.nth(1).unwrap_or_default();
+                let controllers: Vec<String> = options
+                    .split(',')
+                    .filter(|option| !matches!(*option, "rw" | "ro") && !option.contains('='))
+                    .map(str::to_string)
+                    .collect();
+                if !controllers.is_empty() && !found.v1.iter().any(|(known, _)| *known == controllers) {
+                    found.v1.push((controllers, point));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn write(path: &Path, value: impl std::fmt::Display) -> io::Result<()> {
+    fs::write(path, value.to_string()).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("writing {value:?} to {}: {error}", path.display(), value = value.to_string()),
+        )
+    })
+}
+
+fn read_number(path: &Path) -> u64 {
+    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The value of one line of a `name value` file.
+fn read_field(path: &Path, name: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// Removes a directory tree of groups from the leaves up; busy ones are tried again for a while, because a
+/// killed process leaves its group a moment after it was reaped.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    let mut wait = std::time::Duration::from_millis(1);
+    loop {
+        match remove_once(path) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && wait.as_millis() < 500 => {
+                std::thread::sleep(wait);
+                wait *= 2;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => return result,
+        }
+    }
+}
+
+fn remove_once(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
+    for entry in fs::read_dir(path)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_once(&entry.path())?;
+        }
+    }
+    fs::remove_dir(path)
+}
+
+fn kill_tree(path: &Path, file: &str) {
+    if let Ok(entries) = fs::read_dir(path) {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                kill_tree(&entry.path(), file);
+            }
+        }
+    }
+    for _ in 0..16 {
+        let Ok(text) = fs::read_to_string(path.join(file)) else { return };
+        let mut any = false;
+        // Processes of another PID namespace show as 0, which would be our own group.
+        for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0) {
+            any |= crate::sys::kill(pid, libc::SIGKILL).is_ok();
+        }
+        if !any {
+            return;
+        }
+    }
+}
+
+fn child_groups(path: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hybrid_mounts_are_told_apart() {
+        let text = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+            32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+            35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+            41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let found = parse_mounts(text);
+        assert_eq!(found.v1.len(), 2);
+        assert_eq!(found.v1[0].0, ["cpu", "cpuacct"]);
+        assert_eq!(found.v2, Some("/sys/fs/cgroup/unified".into()));
+    }
+
+    #[test]
+    fn a_root_that_leaves_the_tree_is_refused() {
+        for root in ["", "/", "a/../b"] {
+            assert!(detect(root).is_err(), "{root}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! cgroup v1, also as part of a hybrid set-up.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::{Cgroups, Usage, child_groups, kill_tree, read_field, read_number, remove_tree, write};
+use crate::cri::LinuxContainerResources;
+use crate::shim::proto::{CgroupJoin, DeviceSpec};
+
+/// The controllers used; a group is made in these hierarchies only, because each costs time at every start.
+const USED: &[&str] = &["cpu", "cpuacct", "cpuset", "memory", "devices", "pids"];
+
+/// The v1 hierarchies of this node.
+pub struct V1 {
+    /// Controllers and the directory of the runtime's parent group.
+    hierarchies: Vec<(Vec<String>, PathBuf)>,
+}
+
+impl V1 {
+    /// Uses the hierarchies mounted at these places.
+    pub fn new(mounts: Vec<(Vec<String>, PathBuf)>, root: &str) -> io::Result<Self> {
+        let used =
+            |(controllers, _): &(Vec<String>, PathBuf)| controllers.iter().any(|name| USED.contains(&name.as_str()));
+        let hierarchies: Vec<_> = mounts.into_iter().filter(used).map(|(names, mount)| (names, mount, root)).collect();
+        for (names, mount, root) in &hierarchies {
+            let mut dir = mount.clone();
+            for part in root.split('/') {
+                let parent = dir.clone();
+                dir.push(part);
+                super::v2::make_dir(&dir)?;
+                if names.iter().any(|name| name == "cpuset") {
+                    // A new cpuset is empty and takes no process until it has processors and memory nodes.
+                    for file in ["cpuset.cpus", "cpuset.mems"] {
+                        if fs::read_to_string(dir.join(file)).is_ok_and(|text| text.trim().is_empty()) {
+                            write(&dir.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+                        }
+                    }
+                }
+            }
+            if names.iter().any(|name| name == "cpuset") {
+                // Groups below then start with their parent's.
+                write(&dir.join("cgroup.clone_children"), 1)?;
+            }
+        }
+        Ok(Self {
+            hierarchies: hierarchies.into_iter().map(|(names, mount, root)| (names, mount.join(root))).collect(),
+        })
+    }
+
+    fn path(&self, controller: &str, group: &str) -> Option<PathBuf> {
+        let (_, dir) = self.hierarchies.iter().find(|(names, _)| names.iter().any(|name| name == controller))?;
+        Some(dir.join(group))
+    }
+
+    fn file(&self, controller: &str, group: &str, file: &str) -> PathBuf {
+        self.path(controller, group).unwrap_or_default().join(file)
+    }
+}
+
+impl Cgroups for V1 {
+    fn create(&self, group: &str) -> io::Result<()> {
+        for (_, dir) in &self.hierarchies {
+            super::v2::make_dir(&dir.join(group))?;
+        }
+        Ok(())
+    }
+
+    fn limit(&self, group: &str, resources: &LinuxContainerResources) -> io::Result<()> {
+        if let Some(cpu) = self.path("cpu", group) {
+            if resources.cpu_shares > 0 {
+                write(&cpu.join("cpu.shares"), resources.cpu_shares)?;
+            }
+            if resources.cpu_period > 0 {
+                write(&cpu.join("cpu.cfs_period_us"), resources.cpu_period)?;
+            }
+            if resources.cpu_quota != 0 {
+                write(&cpu.join("cpu.cfs_quota_us"), resources.cpu_quota)?;
+            }
+        }
+        if let (Some(memory), limit @ 1..) = (self.path("memory", group), resources.memory_limit_in_bytes) {
+            let (plain, swap) = (memory.join("memory.limit_in_bytes"), memory.join("memory.memsw.limit_in_bytes"));
+            // Memory plus swap must never be below memory, so the order depends on the direction.
+            let (first, second) = if read_number(&plain) as i64 > limit { (&plain, &swap) } else { (&swap, &plain) };
+            for file in [first, second] {
+                if *file == plain || swap.exists() {
+                    write(file, limit)?;
+                }
+            }
+        }
+        if let (Some(pids), limit @ 1..) = (self.path("pids", group), resources.pids_limit) {
+            write(&pids.join("pids.max"), limit)?;
+        }
+        if let (Some(cpuset), false) = (self.path("cpuset", group), resources.cpuset_cpus.is_empty()) {
+            write(&cpuset.join("cpuset.cpus"), &resources.cpuset_cpus)?;
+        }
+        Ok(())
+    }
+
+    fn restrict_devices(&self, group: &str, devices: &[(DeviceSpec, String)]) -> io::Result<()> {
+        let Some(dir) = self.path("devices", group) else { return Ok(()) };
+        write(&dir.join("devices.deny"), "a")?;
+        for rule in super::devices::rules(devices) {
+            write(&dir.join("devices.allow"), rule)?;
+        }
+        Ok(())
+    }
+
+    fn join(&self, group: &str) -> CgroupJoin {
+        let files = self.hierarchies.iter().map(|(_, dir)| dir.join(group).join("tasks")).collect();
+        CgroupJoin { files, directory: None }
+    }
+
+    fn oom_file(&self, group: &str) -> PathBuf {
+        self.file("memory", group, "memory.oom_control")
+    }
+
+    fn procs_file(&self, group: &str) -> PathBuf {
+        self.file("memory", group, "cgroup.procs")
+    }
+
+    fn visible(&self, group: &str) -> Vec<(String, PathBuf)> {
+        self.hierarchies.iter().map(|(names, dir)| (names.join(","), dir.join(group))).collect()
+    }
+
+    fn usage(&self, group: &str) -> io::Result<Usage> {
+        let memory = self.path("memory", group).unwrap_or_default();
+        if !memory.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("cgroup {group} does not exist")));
+        }
+        let used = read_number(&memory.join("memory.usage_in_bytes"));
+        let stat = memory.join("memory.stat");
+        Ok(Usage {
+            cpu_nanoseconds: read_number(&self.file("cpuacct", group, "cpuacct.usage")),
+            memory: used,
+            working_set: used.saturating_sub(read_field(&stat, "total_inactive_file")),
+            rss: read_field(&stat, "total_rss"),
+            pids: read_number(&self.file("pids", group, "pids.current")),
+        })
+    }
+
+    fn kill(&self, group: &str) {
+        if let Some(dir) = self.path("memory", group) {
+            kill_tree(&dir, "cgroup.procs");
+        }
+    }
+
+    fn remove(&self, group: &str) -> io::Result<()> {
+        self.hierarchies.iter().try_for_each(|(_, dir)| remove_tree(&dir.join(group)))
+    }
+
+    fn children(&self, group: &str) -> Vec<String> {
+        self.path("memory", group).map(|dir| child_groups(&dir)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,546 @@
+//! The Container Runtime Interface, v1, as Rust traits and plain data.
+//!
+//! Names, meaning and units are those of the CRI specification
+//! (<https://github.com/kubernetes/cri-api>, `runtime.v1`); fields of other platforms are left out.
+//! Streaming calls differ in one way: instead of answering with a URL they take the streams themselves,
+//! because kubelet and runtime share a process.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{broadcast, mpsc};
+
+/// Why a CRI call failed. The message is what a user sees in an event or a container status.
+#[derive(Debug, thiserror::Error)]
+pub enum CriError {
+    /// The sandbox, container or image does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// A request that can never work as given: an unknown user, a bad mount, a malformed image name.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// The image could not be pulled; `not_found` when the registry said that it does not exist.
+    #[error("{message}")]
+    Pull {
+        /// What the registry or the transport said.
+        message: String,
+        /// The registry answered that the repository or tag does not exist, or that access is denied.
+        not_found: bool,
+    },
+    /// A deadline passed.
+    #[error("{0}")]
+    DeadlineExceeded(String),
+    /// Everything else: the kernel or the disk refused.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The result of a CRI call.
+pub type Result<T> = std::result::Result<T, CriError>;
+
+/// Names a pod across restarts of its sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct PodSandboxMetadata {
+    /// The pod's name.
+    pub name: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// How often the sandbox was made before.
+    pub attempt: u32,
+}
+
+/// Which namespaces a pod shares with the node instead of having its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NamespaceOptions {
+    /// `hostNetwork`.
+    pub host_network: bool,
+    /// `hostPID`.
+    pub host_pid: bool,
+    /// `hostIPC`.
+    pub host_ipc: bool,
+    /// `shareProcessNamespace`: one PID namespace for all containers of the pod.
+    pub shared_pid: bool,
+}
+
+/// What resolv.conf of the pod's containers says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DnsConfig {
+    /// `nameserver` lines.
+    pub servers: Vec<String>,
+    /// The `search` line.
+    pub searches: Vec<String>,
+    /// The `options` line.
+    pub options: Vec<String>,
+}
+
+/// How to make a pod's sandbox.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct PodSandboxConfig {
+    /// Whose sandbox this is.
+    pub metadata: PodSandboxMetadata,
+    /// The pod's hostname; empty with `host_network`.
+    pub hostname: String,
+    /// Directory for container logs (`/var/log/pods/NAMESPACE_NAME_UID`).
+    pub log_directory: String,
+    /// What the kubelet computed for resolv.conf; `None` for the node's own.
+    pub dns_config: Option<DnsConfig>,
+    /// Ports of the node that lead into the pod.
+    pub port_mappings: Vec<PortMapping>,
+    /// Labels, given back by list and status.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, given back by list and status.
+    pub annotations: BTreeMap<String, String>,
+    /// Shared namespaces.
+    pub namespaces: NamespaceOptions,
+    /// Parent cgroup, below the runtime's own parent group (`kubepods/burstable/podUID`).
+    pub cgroup_parent: String,
+    /// Limits of the pod as a whole.
+    pub resources: LinuxContainerResources,
+    /// Namespaced sysctls set in the sandbox.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// A `hostPort`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PortMapping {
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// The container's port.
+    pub container_port: u16,
+    /// The node's port.
+    pub host_port: u16,
+    /// The node's address; empty for all.
+    pub host_ip: String,
+}
+
+/// The state of a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum SandboxState {
+    /// The shim lives and holds the pod's namespaces.
+    Ready,
+    /// Stopped, or its shim is gone.
+    NotReady,
+}
+
+/// A sandbox, as list and status give it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct PodSandbox {
+    /// The sandbox's ID.
+    pub id: String,
+    /// Whose it is.
+    pub metadata: PodSandboxMetadata,
+    /// Whether it can hold containers.
+    pub state: SandboxState,
+    /// When it was made, in nanoseconds since the epoch.
+    pub created_at: i64,
+    /// The pod's addresses, the primary first; empty with `host_network`.
+    pub ips: Vec<IpAddr>,
+    /// Labels as given.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations as given.
+    pub annotations: BTreeMap<String, String>,
+    /// Shared namespaces as given.
+    pub namespaces: NamespaceOptions,
+}
+
+/// Names a container within its sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ContainerMetadata {
+    /// The container's name in the pod.
+    pub name: String,
+    /// How often it was started before: the restart count.
+    pub attempt: u32,
+}
+
+/// A directory or file of the node mounted into the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Mount {
+    /// Where in the container.
+    pub container_path: String,
+    /// Which path of the node.
+    pub host_path: String,
+    /// Mount read-only.
+    pub readonly: bool,
+    /// `None`, `HostToContainer` or `Bidirectional`.
+    pub propagation: MountPropagation,
+}
+
+/// How mounts made later travel between node and container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum MountPropagation {
+    /// Not at all (private).
+    #[default]
+    Private,
+    /// From the node into the container (slave).
+    HostToContainer,
+    /// Both ways (shared).
+    Bidirectional,
+}
+
+/// A device node made in the container.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Device {
+    /// Where in the container.
+    pub container_path: String,
+    /// Which device of the node.
+    pub host_path: String,
+    /// Some of `rwm`.
+    pub permissions: String,
+}
+
+/// cgroup limits. Zero means no limit (or the kernel's default).
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LinuxContainerResources {
+    /// CPU shares as cgroup v1 counts them (2..262144).
+    pub cpu_shares: u64,
+    /// CPU quota in microseconds a period.
+    pub cpu_quota: i64,
+    /// The period in microseconds.
+    pub cpu_period: u64,
+    /// Memory limit in bytes.
+    pub memory_limit_in_bytes: i64,
+    /// Most processes and threads.
+    pub pids_limit: i64,
+    /// `oom_score_adj` of the container's processes.
+    pub oom_score_adj: i32,
+    /// `cpuset.cpus`.
+    pub cpuset_cpus: String,
+}
+
+/// Which seccomp profile a container gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum SecurityProfile {
+    /// The runtime's own.
+    #[default]
+    RuntimeDefault,
+    /// None.
+    Unconfined,
+    /// A file of the node.
+    Localhost(String),
+}
+
+/// What a container's processes may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LinuxContainerSecurityContext {
+    /// Capabilities added to the default set (`NET_ADMIN`, or `ALL`).
+    pub add_capabilities: Vec<String>,
+    /// Capabilities dropped from it.
+    pub drop_capabilities: Vec<String>,
+    /// All capabilities, all devices, no seccomp, nothing masked.
+    pub privileged: bool,
+    /// Numeric user; `None` for `run_as_username` or the image's.
+    pub run_as_user: Option<i64>,
+    /// Numeric group; only with a user.
+    pub run_as_group: Option<i64>,
+    /// A user name looked up in the image's /etc/passwd.
+    pub run_as_username: String,
+    /// The root filesystem is mounted read-only.
+    pub readonly_rootfs: bool,
+    /// Further groups.
+    pub supplemental_groups: Vec<i64>,
+    /// Set `no_new_privs`.
+    pub no_new_privs: bool,
+    /// The seccomp profile.
+    pub seccomp: SecurityProfile,
+    /// Leave /proc unmasked (`procMount: Unmasked`).
+    pub unmasked_proc: bool,
+}
+
+/// How to make a container.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ContainerConfig {
+    /// The container's name and attempt.
+    pub metadata: ContainerMetadata,
+    /// The image's reference or ID, as `image_status` resolves it.
+    pub image: String,
+    /// Replaces the image's entrypoint when not empty.
+    pub command: Vec<String>,
+    /// Replaces the image's cmd when not empty, or when `command` is not.
+    pub args: Vec<String>,
+    /// Working directory; empty for the image's.
+    pub working_dir: String,
+    /// Environment, added to the image's.
+    pub envs: Vec<(String, String)>,
+    /// Mounts, in the order in which they are made.
+    pub mounts: Vec<Mount>,
+    /// Device nodes.
+    pub devices: Vec<Device>,
+    /// Labels, given back by list and status.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, given back by list and status.
+    pub annotations: BTreeMap<String, String>,
+    /// Log file below the sandbox's `log_directory` (`NAME/ATTEMPT.log`).
+    pub log_path: String,
+    /// Keep standard input open for attach.
+    pub stdin: bool,
+    /// Close standard input after the first attach ends.
+    pub stdin_once: bool,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// cgroup limits.
+    pub resources: LinuxContainerResources,
+    /// What it may do.
+    pub security: LinuxContainerSecurityContext,
+    /// Signal that asks it to stop; empty for the image's, then SIGTERM.
+    pub stop_signal: String,
+}
+
+/// The state of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ContainerState {
+    /// Made, not started.
+    Created,
+    /// Its first process lives.
+    Running,
+    /// Ended.
+    Exited,
+    /// The runtime lost it: its shim died without a word.
+    Unknown,
+}
+
+/// A container, as list and status give it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ContainerStatus {
+    /// The container's ID.
+    pub id: String,
+    /// Its sandbox.
+    pub pod_sandbox_id: String,
+    /// Its name and attempt.
+    pub metadata: ContainerMetadata,
+    /// Where it is in its life.
+    pub state: ContainerState,
+    /// Nanoseconds since the epoch; 0 when it has not happened.
+    pub created_at: i64,
+    /// Likewise.
+    pub started_at: i64,
+    /// Likewise.
+    pub finished_at: i64,
+    /// Exit code; 128+N when signal N ended it.
+    pub exit_code: i32,
+    /// `Completed`, `Error`, `OOMKilled`, `ContainerCannotRun` or `StartError`; empty while it runs.
+    pub reason: String,
+    /// What went wrong, for a user.
+    pub message: String,
+    /// The image as given in the config.
+    pub image: String,
+    /// The image's reference with digest, or its ID.
+    pub image_ref: String,
+    /// Labels as given.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations as given.
+    pub annotations: BTreeMap<String, String>,
+    /// The log file's full path.
+    pub log_path: String,
+    /// Its first process, 0 when there is none.
+    pub pid: i32,
+}
+
+/// What happened to a container or sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerEventType {
+    /// Made.
+    Created,
+    /// Its first process runs.
+    Started,
+    /// It ended.
+    Stopped,
+    /// Removed.
+    Deleted,
+}
+
+/// One event of the runtime: the kubelet never polls.
+#[derive(Clone, Debug)]
+pub struct ContainerEvent {
+    /// The container, or the sandbox itself when its shim ended.
+    pub container_id: String,
+    /// The sandbox it belongs to.
+    pub sandbox_id: String,
+    /// The UID of the pod.
+    pub pod_uid: String,
+    /// What happened.
+    pub event: ContainerEventType,
+}
+
+/// What a command run by [`RuntimeService::exec_sync`] left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecSyncResponse {
+    /// At most 16 KiB of standard output.
+    pub stdout: Vec<u8>,
+    /// At most 16 KiB of standard error.
+    pub stderr: Vec<u8>,
+    /// Its exit code.
+    pub exit_code: i32,
+}
+
+/// Use of resources by a container or a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerStats {
+    /// The container's (or sandbox's) ID.
+    pub id: String,
+    /// When it was read, in nanoseconds since the epoch.
+    pub timestamp: i64,
+    /// Cumulative CPU time in nanoseconds.
+    pub cpu_usage_core_nanoseconds: u64,
+    /// Memory in use, in bytes.
+    pub memory_usage_bytes: u64,
+    /// The same without inactive file pages.
+    pub memory_working_set_bytes: u64,
+    /// Anonymous memory.
+    pub memory_rss_bytes: u64,
+    /// Processes and threads.
+    pub process_count: u64,
+    /// Bytes in the container's writable layer.
+    pub writable_layer_bytes: u64,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TerminalSize {
+    /// Columns.
+    #[serde(rename = "Width")]
+    pub width: u16,
+    /// Rows.
+    #[serde(rename = "Height")]
+    pub height: u16,
+}
+
+/// Boxed input of a stream.
+pub type BoxRead = Box<dyn AsyncRead + Send + Unpin>;
+/// Boxed output of a stream.
+pub type BoxWrite = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// The client's side of an exec or attach session.
+pub struct Streams {
+    /// What the client types; its end closes the process's standard input.
+    pub stdin: Option<BoxRead>,
+    /// Receives standard output (and standard error with a terminal).
+    pub stdout: Option<BoxWrite>,
+    /// Receives standard error.
+    pub stderr: Option<BoxWrite>,
+    /// Sizes of the client's terminal, the first one at once.
+    pub resize: mpsc::Receiver<TerminalSize>,
+}
+
+/// The runtime half of CRI.
+#[async_trait]
+pub trait RuntimeService: Send + Sync + 'static {
+    /// Name and version of the runtime, as `kubectl get nodes -o wide` shows them (`coracle`, `0.1.0`).
+    fn version(&self) -> (String, String);
+    /// Makes and starts a sandbox with its network; answers with its ID.
+    async fn run_pod_sandbox(&self, config: PodSandboxConfig) -> Result<String>;
+    /// Kills what runs in the sandbox and gives its network back. Idempotent.
+    async fn stop_pod_sandbox(&self, id: &str) -> Result<()>;
+    /// Removes a sandbox and its containers for good. Idempotent.
+    async fn remove_pod_sandbox(&self, id: &str) -> Result<()>;
+    /// One sandbox.
+    async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandbox>;
+    /// All sandboxes.
+    async fn list_pod_sandbox(&self) -> Result<Vec<PodSandbox>>;
+    /// Makes a container in a sandbox; answers with its ID.
+    async fn create_container(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String>;
+    /// Starts a container; returns once the entrypoint was executed, or with why it could not be.
+    async fn start_container(&self, id: &str) -> Result<()>;
+    /// Sends the stop signal, and SIGKILL after `timeout`; returns once the container ended. Idempotent.
+    async fn stop_container(&self, id: &str, timeout: Duration) -> Result<()>;
+    /// Removes an ended container (kills a running one) with its writable layer. Its log stays. Idempotent.
+    async fn remove_container(&self, id: &str) -> Result<()>;
+    /// All containers.
+    async fn list_containers(&self) -> Result<Vec<ContainerStatus>>;
+    /// One container.
+    async fn container_status(&self, id: &str) -> Result<ContainerStatus>;
+    /// Changes cgroup limits of a container.
+    async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()>;
+    /// Runs a command in a container and waits for it; `DeadlineExceeded` kills it. `None` is no deadline.
+    async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Option<Duration>) -> Result<ExecSyncResponse>;
+    /// Use of resources by one container.
+    async fn container_stats(&self, id: &str) -> Result<ContainerStats>;
+    /// Use of resources by a whole sandbox (its cgroup).
+    async fn pod_sandbox_stats(&self, id: &str) -> Result<ContainerStats>;
+    /// Opens the log file anew after it was rotated.
+    async fn reopen_container_log(&self, id: &str) -> Result<()>;
+    /// Subscribes to events. A subscriber that lags lists everything anew.
+    fn container_events(&self) -> broadcast::Receiver<ContainerEvent>;
+    /// Runs a command with streams; answers with its exit code.
+    async fn exec(&self, id: &str, command: Vec<String>, tty: bool, streams: Streams) -> Result<i32>;
+    /// Connects streams to a container's first process until it ends or the client leaves.
+    async fn attach(&self, id: &str, streams: Streams) -> Result<()>;
+    /// Connects to a TCP port of the sandbox's loopback address.
+    async fn port_forward(&self, sandbox_id: &str, port: u16) -> Result<tokio::net::TcpStream>;
+}
+
+/// An image, as list and status give it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Image {
+    /// Digest of its config (`sha256:...`).
+    pub id: String,
+    /// References with tags, in full (`docker.io/library/web:1`).
+    pub repo_tags: Vec<String>,
+    /// References with digests.
+    pub repo_digests: Vec<String>,
+    /// Bytes of its layers as stored.
+    pub size: u64,
+    /// Numeric user of its config, when numeric.
+    pub uid: Option<i64>,
+    /// User name of its config, when a name.
+    pub username: String,
+    /// Seconds since the epoch when it was built, 0 when unknown.
+    pub created: i64,
+}
+
+/// Credentials for one registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// User name.
+    pub username: String,
+    /// Password or token.
+    pub password: String,
+}
+
+/// How much the image store uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FsInfo {
+    /// The directory.
+    pub mountpoint: String,
+    /// Bytes.
+    pub used_bytes: u64,
+    /// Inodes.
+    pub inodes_used: u64,
+}
+
+/// The image half of CRI.
+#[async_trait]
+pub trait ImageService: Send + Sync + 'static {
+    /// All images.
+    async fn list_images(&self) -> Result<Vec<Image>>;
+    /// One image by reference or ID; `None` when it is not present.
+    async fn image_status(&self, image: &str) -> Result<Option<Image>>;
+    /// Pulls an image, unless all of it is present; answers with its ID.
+    async fn pull_image(&self, image: &str, auth: Option<AuthConfig>) -> Result<String>;
+    /// Removes a reference, and the image with its last one. Idempotent.
+    async fn remove_image(&self, image: &str) -> Result<()>;
+    /// Use of disk by images.
+    async fn image_fs_info(&self) -> Result<FsInfo>;
+}
+
+/// What gives a sandbox its network: the built-in one or a CNI plugin.
+#[async_trait]
+pub trait SandboxNetwork: Send + Sync + 'static {
+    /// Connects a network namespace; answers with its addresses, the primary first. A second call for a
+    /// sandbox gives the same addresses.
+    async fn attach(
+        &self,
+        sandbox_id: &str,
+        netns: BorrowedFd<'_>,
+        ports: &[PortMapping],
+    ) -> anyhow::Result<Vec<IpAddr>>;
+    /// Gives the addresses back and removes what the kernel did not. Idempotent; works without the namespace.
+    async fn detach(&self, sandbox_id: &str) -> anyhow::Result<()>;
+    /// Tells which sandboxes live, once at start; everything held for others is given back.
+    async fn retain(&self, live: &[String]) -> anyhow::Result<()>;
+}

@@ -1,0 +1,278 @@
+//! Import of images from archives: `docker save` (docker-archive) and OCI image layouts, plain or compressed.
+//!
+//! The archive is a stream whose index may come last, so its members are spooled to disk first.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use serde::Deserialize;
+
+use super::reference::Reference;
+use super::store::{ImageStore, LayerSource, parse_config};
+use super::unpack::{Hashing, decompress};
+use crate::cri::{CriError, Result};
+
+/// Most members of an archive.
+const MAX_MEMBERS: usize = 100_000;
+/// Longest index, manifest or config.
+const MAX_JSON: u64 = 8 << 20;
+/// Most images of one archive, and levels of indexes.
+const MAX_IMAGES: usize = 1000;
+const MAX_DEPTH: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// Members of the archive on disk, by cleaned name.
+struct Spool {
+    dir: PathBuf,
+    members: HashMap<String, PathBuf>,
+    links: HashMap<String, String>,
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn invalid(what: impl std::fmt::Display) -> CriError {
+    CriError::InvalidArgument(format!("the image archive cannot be read: {what}"))
+}
+
+fn clean(path: &Path) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+            std::path::Component::ParentDir => {
+                parts.pop();
+            }
+            _ => {}
+        }
+    }
+    parts.join("/")
+}
+
+impl Spool {
+    fn fill(reader: impl Read, dir: PathBuf) -> io::Result<Self> {
+        fs::create_dir(&dir)?;
+        let mut spool = Self { dir, members: HashMap::new(), links: HashMap::new() };
+        let plain = decompress(io::BufReader::with_capacity(1 << 17, reader))?;
+        let mut archive = tar::Archive::new(plain);
+        for (count, entry) in archive.entries()?.enumerate() {
+            if count >= MAX_MEMBERS {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it has too many members"));
+            }
+            let mut entry = entry?;
+            let path = entry.path()?.into_owned();
+            let name = clean(&path);
+            match entry.header().entry_type() {
+                tar::EntryType::Regular | tar::EntryType::Continuous => {
+                    let file = spool.dir.join(count.to_string());
+                    io::copy(&mut entry, &mut File::create(&file)?)?;
+                    spool.members.insert(name, file);
+                }
+                tar::EntryType::Symlink => {
+                    // Old versions of docker share equal layers like this.
+                    if let Some(target) = entry.link_name()? {
+                        let base = path.parent().unwrap_or(Path::new(""));
+                        spool.links.insert(name, clean(&base.join(target)));
+                    }
+                }
+                tar::EntryType::Link => {
+                    if let Some(target) = entry.link_name()? {
+                        spool.links.insert(name, clean(&target));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(spool)
+    }
+
+    fn path(&self, name: &str) -> Result<&Path> {
+        let mut name = clean(Path::new(name));
+        for _ in 0..8 {
+            if let Some(path) = self.members.get(&name) {
+                return Ok(path);
+            }
+            match self.links.get(&name) {
+                Some(target) => name = target.clone(),
+                None => break,
+            }
+        }
+        Err(invalid(format_args!("it has no member {name:?}")))
+    }
+
+    fn json(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(name)?;
+        let file = File::open(path).map_err(invalid)?;
+        if file.metadata().map_err(invalid)?.len() > MAX_JSON {
+            return Err(invalid(format_args!("{name} is too large")));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_JSON).read_to_end(&mut bytes).map_err(invalid)?;
+        Ok(bytes)
+    }
+
+    /// A blob of an OCI layout; its digest is checked.
+    fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let digest = descriptor.digest().to_string();
+        let bytes = self.json(&blob_name(&digest))?;
+        let actual = super::unpack::digest_of(&bytes);
+        if actual != digest {
+            return Err(invalid(format_args!("blob {digest} has digest {actual}")));
+        }
+        Ok(bytes)
+    }
+}
+
+fn blob_name(digest: &str) -> String {
+    format!("blobs/{}", digest.replacen(':', "/", 1))
+}
+
+impl ImageStore {
+    /// Imports every image of an archive and answers with the references it loaded. `name` names an image that
+    /// the archive gives no reference. Blocks; the reader is read to the end of the archive.
+    pub fn import(&self, reader: impl Read, name: Option<&str>) -> Result<Vec<String>> {
+        let spool = Spool::fill(reader, self.ingest_path()).map_err(invalid)?;
+        if spool.members.contains_key("manifest.json") {
+            self.import_docker(&spool, name)
+        } else if spool.members.contains_key("index.json") {
+            self.import_layout(&spool, name)
+        } else {
+            Err(invalid("it has neither manifest.json (docker save) nor index.json (OCI layout)"))
+        }
+    }
+
+    fn import_docker(&self, spool: &Spool, name: Option<&str>) -> Result<Vec<String>> {
+        let images: Vec<DockerImage> = serde_json::from_slice(&spool.json("manifest.json")?).map_err(invalid)?;
+        let mut loaded = Vec::new();
+        for image in images.into_iter().take(MAX_IMAGES) {
+            let config = spool.json(&image.config)?;
+            let parsed = parse_config(&config)?;
+            let tags = names(image.repo_tags.unwrap_or_default().iter().map(String::as_str), name)?;
+            let mut layers = Vec::new();
+            for (diff_id, member) in parsed.diff_ids.iter().zip(&image.layers) {
+                let path = spool.path(member)?.to_path_buf();
+                layers.push(LayerSource { diff_id: diff_id.clone(), open: Box::new(move || open(&path, None)) });
+            }
+            self.add(&config, None, &tags, &[], layers)?;
+            loaded.extend(tags);
+        }
+        Ok(loaded)
+    }
+
+    fn import_layout(&self, spool: &Spool, name: Option<&str>) -> Result<Vec<String>> {
+        let index: ImageIndex = serde_json::from_slice(&spool.json("index.json")?).map_err(invalid)?;
+        let mut loaded = Vec::new();
+        for descriptor in index.manifests().iter().take(MAX_IMAGES) {
+            let annotations = descriptor.annotations().clone().unwrap_or_default();
+            let given = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
+                .iter()
+                .find_map(|key| annotations.get(*key))
+                // The annotation may be a mere tag, which names no image.
+                .filter(|name| name.contains(['/', ':']) || name.contains('@'));
+            let tags = names(given.iter().map(|name| name.as_str()), name)?;
+            let manifest = spool_manifest(spool, descriptor, 0)?;
+            let digest = super::unpack::digest_of(&manifest);
+            let parsed: ImageManifest = serde_json::from_slice(&manifest).map_err(invalid)?;
+            let config = spool.blob(parsed.config())?;
+            let diff_ids = parse_config(&config)?.diff_ids;
+            if diff_ids.len() != parsed.layers().len() {
+                return Err(invalid("its config names other layers than its manifest"));
+            }
+            let mut layers = Vec::new();
+            for (diff_id, layer) in diff_ids.into_iter().zip(parsed.layers()) {
+                let digest = layer.digest().to_string();
+                let path = spool.path(&blob_name(&digest))?.to_path_buf();
+                layers.push(LayerSource { diff_id, open: Box::new(move || open(&path, Some(&digest))) });
+            }
+            let mut digests = Vec::new();
+            for tag in &tags {
+                digests.push(format!("{}@{digest}", Reference::parse(tag).map_err(invalid)?.name()));
+            }
+            self.add(&config, Some(&manifest), &tags, &digests, layers)?;
+            loaded.extend(tags);
+        }
+        Ok(loaded)
+    }
+}
+
+/// Completes the references of one image.
+fn names<'a>(given: impl Iterator<Item = &'a str>, fallback: Option<&'a str>) -> Result<Vec<String>> {
+    let mut all: Vec<&str> = given.collect();
+    if all.is_empty() {
+        all.extend(fallback);
+    }
+    if all.is_empty() {
+        return Err(invalid("it names no image; give a name"));
+    }
+    all.iter().map(|name| Ok(Reference::parse(name).map_err(invalid)?.to_string())).collect()
+}
+
+fn open(path: &Path, digest: Option<&str>) -> io::Result<Box<dyn Read>> {
+    if let Some(digest) = digest {
+        let (actual, _) = Hashing::new(File::open(path)?).finish()?;
+        if actual != digest {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("blob {digest} has digest {actual}")));
+        }
+    }
+    Ok(Box::new(File::open(path)?))
+}
+
+/// The manifest for this machine that a descriptor leads to.
+fn spool_manifest(spool: &Spool, descriptor: &Descriptor, depth: usize) -> Result<Vec<u8>> {
+    let bytes = spool.blob(descriptor)?;
+    if !is_index(&bytes) {
+        return Ok(bytes);
+    }
+    if depth >= MAX_DEPTH {
+        return Err(invalid("its indexes are nested too deeply"));
+    }
+    let index: ImageIndex = serde_json::from_slice(&bytes).map_err(invalid)?;
+    let present = |found: &&Descriptor| spool.path(&blob_name(found.digest().as_ref())).is_ok();
+    let found = index.manifests().iter().filter(present).find(|found| is_for_us(found));
+    let found = found.ok_or_else(|| invalid(format_args!("it has no image for {}", platform())))?;
+    spool_manifest(spool, found, depth + 1)
+}
+
+/// Whether the JSON is an index (or Docker's manifest list) rather than a manifest.
+pub(super) fn is_index(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Shape {
+        manifests: Option<serde::de::IgnoredAny>,
+    }
+    serde_json::from_slice::<Shape>(bytes).is_ok_and(|shape| shape.manifests.is_some())
+}
+
+/// The architecture as images name it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `linux/amd64`.
+pub(super) fn platform() -> String {
+    format!("linux/{}", architecture())
+}
+
+/// Whether a manifest in an index is for this machine; one that does not say counts as such.
+pub(super) fn is_for_us(descriptor: &Descriptor) -> bool {
+    descriptor.platform().as_ref().is_none_or(|platform| {
+        platform.os().to_string() == "linux" && platform.architecture().to_string() == architecture()
+    })
+}

@@ -1,0 +1,13 @@
+//! Images: references, content by digest, unpacked layers, import from archives and pull from registries.
+
+mod import;
+mod reference;
+mod registry;
+mod store;
+mod unpack;
+
+pub use self::reference::Reference;
+pub(crate) use self::registry::Puller;
+pub use self::store::ImageStore;
+pub(crate) use self::store::{ImageRecord, Layer};
+pub(crate) use self::unpack::digest_of;

@@ -1,0 +1,216 @@
+//! The life of a sandbox.
+
+use std::os::fd::AsFd;
+use std::sync::{Arc, Weak};
+
+use super::client::{self, Listener, ShimClient};
+use super::{Runtime, Sandbox, SandboxRecord, blocking, internal, new_id, save};
+use crate::cri::{ContainerEventType, CriError, PodSandbox, PodSandboxConfig, Result, SandboxState};
+use crate::shim::now;
+use crate::shim::proto::{Request, SandboxSpec};
+
+fn check_cgroup(parent: &str) -> Result<()> {
+    let parts = parent.trim_matches('/').split('/');
+    if parent.is_empty() || parts.clone().any(|part| part.is_empty() || part == "." || part == "..") {
+        return Err(CriError::InvalidArgument(format!("cgroup parent {parent:?} is not a relative path")));
+    }
+    Ok(())
+}
+
+impl Runtime {
+    pub(super) async fn run_sandbox(&self, mut config: PodSandboxConfig) -> Result<String> {
+        check_cgroup(&config.cgroup_parent)?;
+        config.cgroup_parent = config.cgroup_parent.trim_matches('/').to_string();
+        let id = new_id();
+        let dir = self.config.sandboxes_dir().join(&id);
+        let status = PodSandbox {
+            id: id.clone(),
+            metadata: config.metadata.clone(),
+            state: SandboxState::NotReady,
+            created_at: now(),
+            ips: Vec::new(),
+            labels: config.labels.clone(),
+            annotations: config.annotations.clone(),
+            namespaces: config.namespaces,
+        };
+        let sandbox = Arc::new(Sandbox {
+            record: parking_lot::Mutex::new(SandboxRecord { status, config }),
+            dir,
+            shim: parking_lot::Mutex::new(None),
+            changing: tokio::sync::Mutex::new(()),
+        });
+        self.sandboxes.lock().insert(id.clone(), sandbox.clone());
+        match self.make_sandbox(&id, &sandbox).await {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                // Nobody knows the ID, so what was made goes now.
+                let _ = self.stop_sandbox(&id).await;
+                let _ = self.remove_sandbox(&id).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn make_sandbox(&self, id: &str, sandbox: &Arc<Sandbox>) -> Result<()> {
+        let (runtime, at, name) = (self.strong()?, sandbox.clone(), id.to_string());
+        // All disk work in one hop.
+        let (socket, child) = blocking(move || runtime.lay_out(&name, &at)).await?;
+        // The child ends as soon as the shim has left our process tree.
+        tokio::task::spawn_blocking(move || {
+            let mut child = child;
+            let _ = child.wait();
+        });
+        let listener: Weak<dyn Listener> = self.me.clone();
+        let shim =
+            Arc::new(ShimClient::new(socket, id.to_string(), listener).map_err(internal("talking to the shim"))?);
+        *sandbox.shim.lock() = Some(shim.clone());
+        let config = sandbox.record.lock().config.clone();
+        let namespaces = config.namespaces;
+        let spec = SandboxSpec {
+            id: id.to_string(),
+            dir: sandbox.dir.clone(),
+            containers_dir: self.config.containers_dir(),
+            hostname: config.hostname.clone(),
+            host_network: namespaces.host_network,
+            host_pid: namespaces.host_pid,
+            host_ipc: namespaces.host_ipc,
+            shared_pid: namespaces.shared_pid,
+            sysctls: config.sysctls.clone(),
+            cgroup: self.cgroups.join("shims"),
+        };
+        let failed = |error| CriError::Internal(format!("failed to create pod sandbox: {error}"));
+        let (_, mut fds) = shim.call(Request::Init(Box::new(spec)), &[]).await.map_err(failed)?;
+        let mut ips = Vec::new();
+        if !namespaces.host_network {
+            let netns = fds.pop().ok_or_else(|| failed("the shim gave no network namespace".into()))?;
+            ips = self.network.attach(id, netns.as_fd(), &config.port_mappings).await.map_err(|error| {
+                CriError::Internal(format!("failed to setup network for sandbox {id:?}: {error:#}"))
+            })?;
+        }
+        {
+            let mut record = sandbox.record.lock();
+            record.status.state = SandboxState::Ready;
+            record.status.ips = ips;
+        }
+        let at = sandbox.clone();
+        blocking(move || save(&at.dir, "sandbox.json", &*at.record.lock())).await?;
+        if shim.is_closed() {
+            return Err(failed("the shim ended unexpectedly".into()));
+        }
+        self.emit(id, id, ContainerEventType::Started);
+        Ok(())
+    }
+
+    /// Directory, records, cgroup and shim process of a new sandbox.
+    fn lay_out(&self, id: &str, sandbox: &Sandbox) -> Result<(std::os::fd::OwnedFd, std::process::Child)> {
+        let at = |what: &'static str| internal(format!("failed to create pod sandbox: {what}"));
+        std::fs::create_dir(&sandbox.dir).map_err(at("making its directory"))?;
+        // The shim sets itself up while the rest is made.
+        let child = client::spawn(&self.config.shim_exe, id, &sandbox.dir).map_err(at("shim"))?;
+        let record = sandbox.record.lock().clone();
+        save(&sandbox.dir, "sandbox.json", &record)?;
+        std::fs::create_dir(sandbox.dir.join("shm")).map_err(at("making its directory"))?;
+        let resolv = match &record.config.dns_config {
+            Some(dns) => {
+                let mut text = String::new();
+                if !dns.searches.is_empty() {
+                    text += &format!("search {}\n", dns.searches.join(" "));
+                }
+                for server in &dns.servers {
+                    text += &format!("nameserver {server}\n");
+                }
+                if !dns.options.is_empty() {
+                    text += &format!("options {}\n", dns.options.join(" "));
+                }
+                text
+            }
+            None => std::fs::read_to_string(&self.config.resolv_conf).unwrap_or_default(),
+        };
+        std::fs::write(sandbox.dir.join("resolv.conf"), resolv).map_err(at("writing resolv.conf"))?;
+        let hostname = if record.config.namespaces.host_network {
+            rustix::system::uname().nodename().to_string_lossy().into_owned()
+        } else {
+            record.config.hostname.clone()
+        };
+        std::fs::write(sandbox.dir.join("hostname"), format!("{hostname}\n")).map_err(at("writing hostname"))?;
+        let parent = &record.config.cgroup_parent;
+        self.cgroups.create(parent).map_err(at("making its cgroup"))?;
+        self.cgroups.limit(parent, &record.config.resources).map_err(at("limiting its cgroup"))?;
+        let socket = client::dial(&sandbox.dir).map_err(at("connecting to the shim"))?;
+        Ok((socket, child))
+    }
+
+    pub(super) async fn stop_sandbox(&self, id: &str) -> Result<()> {
+        let Ok(sandbox) = self.sandbox(id) else { return Ok(()) };
+        let _changing = sandbox.changing.lock().await;
+        let was_ready = {
+            let mut record = sandbox.record.lock();
+            std::mem::replace(&mut record.status.state, SandboxState::NotReady) == SandboxState::Ready
+        };
+        let shim = sandbox.shim.lock().clone();
+        if let Some(shim) = shim {
+            // The answer comes after every container's exit was recorded and told.
+            if let Err(error) = shim.call(Request::Shutdown, &[]).await {
+                tracing::debug!(sandbox = %id, %error, "shim at shutdown");
+            }
+            sandbox.shim.lock().take();
+        }
+        self.network
+            .detach(id)
+            .await
+            .map_err(|error| CriError::Internal(format!("failed to destroy network for sandbox {id:?}: {error:#}")))?;
+        let (runtime, at, name) = (self.strong()?, sandbox.clone(), id.to_string());
+        blocking(move || {
+            for container in runtime.containers_of(&name) {
+                let cgroup = container.record.lock().cgroup.clone();
+                runtime.cgroups.kill(&cgroup);
+                if let Some(exit) = super::read_exit(&container.dir) {
+                    runtime.conclude(&container, exit);
+                }
+                if let Err(error) = runtime.cgroups.remove(&cgroup) {
+                    tracing::warn!(%cgroup, %error, "a cgroup cannot be removed yet");
+                }
+            }
+            let _ = std::fs::remove_file(at.dir.join("shim.sock"));
+            let record = at.record.lock().clone();
+            if at.dir.is_dir() { save(&at.dir, "sandbox.json", &record) } else { Ok(()) }
+        })
+        .await?;
+        if was_ready {
+            self.emit(id, id, ContainerEventType::Stopped);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove_sandbox(&self, id: &str) -> Result<()> {
+        let Ok(sandbox) = self.sandbox(id) else { return Ok(()) };
+        self.stop_sandbox(id).await?;
+        for container in self.containers_of(id) {
+            let container = container.record.lock().status.id.clone();
+            self.remove(&container).await?;
+        }
+        let _changing = sandbox.changing.lock().await;
+        let (runtime, at) = (self.strong()?, sandbox.clone());
+        blocking(move || {
+            let parent = at.record.lock().config.cgroup_parent.clone();
+            let shared = runtime
+                .sandboxes
+                .lock()
+                .values()
+                .any(|other| !Arc::ptr_eq(other, &at) && other.record.lock().config.cgroup_parent == parent);
+            if !shared && let Err(error) = runtime.cgroups.remove(&parent) {
+                tracing::warn!(%parent, %error, "a cgroup cannot be removed");
+            }
+            match std::fs::remove_dir_all(&at.dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(internal(format_args!("removing {}", at.dir.display()))(error))
+                }
+                _ => Ok(()),
+            }
+        })
+        .await?;
+        self.emit(id, id, ContainerEventType::Deleted);
+        self.sandboxes.lock().remove(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,319 @@
+//! From what CRI asks for to what a shim carries out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Runtime, Sandbox, internal};
+use crate::cri::{ContainerConfig, CriError, MountPropagation, Result, SecurityProfile};
+use crate::image::ImageRecord;
+use crate::shim::proto::{ContainerSpec, DeviceSpec, MountSpec, UserSpec};
+use crate::shim::rootfs;
+
+/// Paths of /proc and /sys hidden from containers, as the OCI runtimes' defaults.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Signal numbers by name.
+const SIGNALS: &[(&str, i32)] = &[
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("ABRT", libc::SIGABRT),
+    ("KILL", libc::SIGKILL),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CHLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("STOP", libc::SIGSTOP),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("XFSZ", libc::SIGXFSZ),
+    ("VTALRM", libc::SIGVTALRM),
+    ("PROF", libc::SIGPROF),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("PWR", libc::SIGPWR),
+    ("SYS", libc::SIGSYS),
+];
+
+/// A signal's number, from `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3` or `RTMIN+3`.
+pub fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('+')?.parse::<i32>().ok()? };
+        return (0..=30).contains(&offset).then_some(34 + offset);
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('-')?.parse::<i32>().ok()? };
+        return (0..=30).contains(&offset).then_some(64 - offset);
+    }
+    SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
+/// Directory that is a container's view of a path: no `..`, absolute.
+fn checked_target(path: &str) -> Result<PathBuf> {
+    let absolute = Path::new("/").join(path);
+    if path.is_empty() || absolute.components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(CriError::InvalidArgument(format!("container path {path:?} is not valid")));
+    }
+    Ok(absolute)
+}
+
+/// The device nodes that a container is given beyond the standard ones, with the access allowed.
+pub fn devices(config: &ContainerConfig) -> Result<Vec<(DeviceSpec, String)>> {
+    let mut found = Vec::new();
+    if config.security.privileged {
+        found.extend(rootfs::host_devices().into_iter().map(|device| (device, "rwm".to_string())));
+    }
+    for device in &config.devices {
+        let meta = fs::metadata(&device.host_path).map_err(|error| {
+            CriError::InvalidArgument(format!(
+                "error gathering device information while adding custom device {:?}: {error}",
+                device.host_path
+            ))
+        })?;
+        let mut spec = rootfs::device(Path::new(&device.host_path), &meta);
+        spec.path = checked_target(&device.container_path)?;
+        let access = if device.permissions.is_empty() { "rwm".to_string() } else { device.permissions.clone() };
+        found.push((spec, access));
+    }
+    Ok(found)
+}
+
+fn arguments(config: &ContainerConfig, image: &ImageRecord) -> Result<Vec<String>> {
+    let mut args = Vec::new();
+    if config.command.is_empty() {
+        args.extend(image.config.entrypoint.iter().cloned());
+        if config.args.is_empty() {
+            args.extend(image.config.cmd.iter().cloned());
+        }
+    } else {
+        args.extend(config.command.iter().cloned());
+    }
+    args.extend(config.args.iter().cloned());
+    if args.is_empty() {
+        return Err(CriError::InvalidArgument("no command specified".into()));
+    }
+    Ok(args)
+}
+
+fn user(config: &ContainerConfig, image: &ImageRecord) -> Result<UserSpec> {
+    let number = |value: i64, what: &str| {
+        u32::try_from(value).map_err(|_| CriError::InvalidArgument(format!("{what} {value} is out of range")))
+    };
+    let security = &config.security;
+    let user = match (security.run_as_user, security.run_as_username.as_str()) {
+        (Some(uid), _) => number(uid, "user")?.to_string(),
+        (None, "") => image.config.user.clone(),
+        (None, name) => name.to_string(),
+    };
+    let group = security.run_as_group.map(|gid| number(gid, "group")).transpose()?;
+    if group.is_some() && user.is_empty() {
+        return Err(CriError::InvalidArgument("user group is specified without user".into()));
+    }
+    let supplemental =
+        security.supplemental_groups.iter().map(|gid| number(*gid, "supplemental group")).collect::<Result<_>>()?;
+    Ok(UserSpec { user, group, supplemental })
+}
+
+impl Runtime {
+    /// The compiled seccomp program for a container, from a cache by content.
+    fn seccomp(&self, config: &ContainerConfig, capabilities: u64) -> Result<Option<PathBuf>> {
+        let security = &config.security;
+        if security.privileged {
+            return Ok(None);
+        }
+        let dir = self.config.state.join("seccomp");
+        let (name, program) = match &security.seccomp {
+            SecurityProfile::Unconfined => return Ok(None),
+            SecurityProfile::RuntimeDefault => {
+                let path = dir.join(format!("default-{}-{capabilities:x}", env!("CARGO_PKG_VERSION")));
+                if path.exists() {
+                    return Ok(Some(path));
+                }
+                (path, crate::seccomp::default_profile(capabilities))
+            }
+            SecurityProfile::Localhost(file) => {
+                let fail = |error: String| {
+                    CriError::InvalidArgument(format!(
+                        "failed to generate seccomp spec opts: cannot load seccomp profile {file:?}: {error}"
+                    ))
+                };
+                let text = fs::read(file).map_err(|error| fail(error.to_string()))?;
+                let program = crate::seccomp::json_profile(&text, capabilities).map_err(fail)?;
+                let digest = crate::image::digest_of(&program);
+                (dir.join(digest.trim_start_matches("sha256:")), program)
+            }
+        };
+        let temporary = dir.join(format!("{}.new", uuid::Uuid::new_v4().simple()));
+        fs::write(&temporary, program)
+            .and_then(|()| fs::rename(&temporary, &name))
+            .map_err(internal("writing the seccomp program"))?;
+        Ok(Some(name))
+    }
+
+    /// Everything a shim needs to start the container.
+    pub(super) fn container_spec(
+        &self,
+        id: &str,
+        sandbox: &Sandbox,
+        config: &ContainerConfig,
+        image: &ImageRecord,
+        cgroup: &str,
+        devices: &[(DeviceSpec, String)],
+    ) -> Result<ContainerSpec> {
+        let security = &config.security;
+        let held = crate::sys::permitted_capabilities().map_err(internal("reading capabilities"))?;
+        let wanted = if security.privileged {
+            u64::MAX
+        } else {
+            crate::caps::resolve(&security.add_capabilities, &security.drop_capabilities)
+                .map_err(CriError::InvalidArgument)?
+        };
+        let capabilities = wanted & held;
+        let (log_directory, hostname, host_network) = {
+            let record = sandbox.record.lock();
+            let config = &record.config;
+            (config.log_directory.clone(), config.hostname.clone(), config.namespaces.host_network)
+        };
+        let hostname =
+            if host_network { rustix::system::uname().nodename().to_string_lossy().into_owned() } else { hostname };
+        let mut env = image.config.env.clone();
+        let mut set = |name: &str, value: &str| {
+            let prefix = format!("{name}=");
+            env.retain(|line| !line.starts_with(&prefix));
+            env.push(format!("{prefix}{value}"));
+        };
+        set("HOSTNAME", &hostname);
+        for (name, value) in &config.envs {
+            set(name, value);
+        }
+        let hidden = |list: &[&str]| -> Vec<String> {
+            if security.privileged || security.unmasked_proc {
+                Vec::new()
+            } else {
+                list.iter().map(ToString::to_string).collect()
+            }
+        };
+        let log_path = (!log_directory.is_empty() && !config.log_path.is_empty())
+            .then(|| Path::new(&log_directory).join(&config.log_path));
+        Ok(ContainerSpec {
+            id: id.to_string(),
+            layers_dir: self.images.layers_dir(),
+            lower: image.layers.iter().rev().map(crate::image::Layer::directory).collect(),
+            dir: self.config.containers_dir().join(id),
+            readonly_rootfs: security.readonly_rootfs,
+            mounts: mounts(sandbox, config)?,
+            devices: devices.iter().map(|(device, _)| device.clone()).collect(),
+            masked_paths: hidden(MASKED),
+            readonly_paths: hidden(READONLY),
+            args: arguments(config, image)?,
+            env,
+            cwd: if config.working_dir.is_empty() {
+                image.config.working_dir.clone()
+            } else {
+                config.working_dir.clone()
+            },
+            user: user(config, image)?,
+            capabilities,
+            no_new_privileges: security.no_new_privs,
+            seccomp: self.seccomp(config, capabilities)?,
+            privileged: security.privileged,
+            tty: config.tty,
+            stdin: config.stdin,
+            stdin_once: config.stdin_once,
+            log_path,
+            cgroup: self.cgroups.join(cgroup),
+            cgroup_mounts: self.cgroups.visible(cgroup),
+            oom_file: Some(self.cgroups.oom_file(cgroup)),
+            procs_file: Some(self.cgroups.procs_file(cgroup)),
+            oom_score_adj: config.resources.oom_score_adj.clamp(-1000, 1000),
+        })
+    }
+}
+
+/// The container's mounts with the sandbox's own files, parents before children.
+fn mounts(sandbox: &Sandbox, config: &ContainerConfig) -> Result<Vec<MountSpec>> {
+    let mut mounts = Vec::with_capacity(config.mounts.len() + 2);
+    for (name, target) in [("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")] {
+        if !config.mounts.iter().any(|mount| mount.container_path == target) {
+            mounts.push(MountSpec {
+                source: sandbox.dir.join(name),
+                target: target.into(),
+                readonly: config.security.readonly_rootfs,
+                propagation: libc::MS_PRIVATE,
+            });
+        }
+    }
+    for mount in &config.mounts {
+        if !mount.host_path.starts_with('/') {
+            return Err(CriError::InvalidArgument(format!("host path {:?} is not absolute", mount.host_path)));
+        }
+        mounts.push(MountSpec {
+            source: mount.host_path.clone().into(),
+            target: checked_target(&mount.container_path)?,
+            readonly: mount.readonly,
+            propagation: match mount.propagation {
+                MountPropagation::Private => libc::MS_PRIVATE,
+                MountPropagation::HostToContainer => libc::MS_SLAVE,
+                MountPropagation::Bidirectional => libc::MS_SHARED,
+            },
+        });
+    }
+    mounts.sort_by_key(|mount| mount.target.components().count());
+    Ok(mounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_named_in_many_ways() {
+        for (text, number) in [("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for bad in ["", "SIG", "0", "65", "RTMIN+99", "NOPE"] {
+            assert_eq!(signal_number(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_command_replaces_entrypoint_and_cmd() {
+        let mut image = ImageRecord::default();
+        image.config.entrypoint = vec!["e".into()];
+        image.config.cmd = vec!["c".into()];
+        let args = |command: &[&str], args: &[&str]| {
+            let own = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+            let config = ContainerConfig { command: own(command), args: own(args), ..Default::default() };
+            arguments(&config, &image).unwrap().join(" ")
+        };
+        assert_eq!(args(&[], &[]), "e c");
+        assert_eq!(args(&[], &["a"]), "e a");
+        assert_eq!(args(&["x"], &[]), "x");
+        assert_eq!(args(&["x"], &["a"]), "x a");
+    }
+}

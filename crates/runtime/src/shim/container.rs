@@ -1,0 +1,434 @@
+//! A container and the processes run in it, as the shim keeps them.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::pipe::PipeFlags;
+
+use super::log::{LineSplitter, LogFile, now};
+use super::process::{self, Stdio};
+use super::proto::{ContainerSpec, ExitRecord};
+use super::sandbox::Sandbox;
+use super::{plain, read_file, read_some};
+use crate::sys;
+
+/// Bytes read from an output at a time.
+const READ: usize = 16 * 1024;
+/// Most attach sessions of one container.
+const MAX_ATTACHED: usize = 64;
+
+/// One output stream of a container.
+pub struct Output {
+    /// The read side; `None` after its end.
+    pub fd: Option<OwnedFd>,
+    lines: LineSplitter,
+}
+
+/// One receiver of a container's output.
+pub struct Attached {
+    /// A socket to the daemon.
+    pub fd: OwnedFd,
+    /// 0 for standard output, 1 for standard error.
+    stream: usize,
+    /// Read but not yet taken by the receiver. While there is any, the container's output is not read.
+    pub pending: Vec<u8>,
+    since: i64,
+    /// The stream ended: nothing will follow what is pending.
+    last: bool,
+    gone: bool,
+}
+
+/// A process that was forked and has not executed its program yet.
+pub struct Start {
+    /// Connection and request to answer.
+    pub origin: (u64, u64),
+    /// The container it is the first process of; `None` for an exec.
+    pub container: Option<String>,
+    /// The process.
+    pub pid: i32,
+    /// Closed by exec; says before why it failed.
+    pub socket: OwnedFd,
+    /// The terminal it made.
+    pub master: Option<OwnedFd>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// Nothing more will come.
+    pub done: bool,
+}
+
+/// A further process of a container.
+pub struct Exec {
+    /// The daemon's name for it.
+    pub exec: u64,
+    /// The process.
+    pub pid: i32,
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// It never ran, which was told already.
+    pub silent: bool,
+}
+
+/// A container.
+pub struct Container {
+    /// Its ID.
+    pub id: String,
+    /// Its first process.
+    pub pid: i32,
+    pidfd: OwnedFd,
+    dir: PathBuf,
+    own_pids: bool,
+    oom_file: Option<PathBuf>,
+    procs_file: Option<PathBuf>,
+    /// When its program was executed; 0 before.
+    pub started_at: i64,
+    /// Wait status of the first process, as an exit code.
+    pub code: Option<i32>,
+    /// How it ended, once recorded.
+    pub exit: Option<ExitRecord>,
+    /// Standard output and standard error; with a terminal only the first.
+    pub outputs: Vec<Output>,
+    input: Option<OwnedFd>,
+    terminal: bool,
+    stdin_once: bool,
+    log: LogFile,
+    /// Attach sessions.
+    pub attached: Vec<Attached>,
+}
+
+fn null(flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn start_socket() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+fn spec_of(sandbox: &Sandbox, id: &str) -> Result<ContainerSpec, String> {
+    let path = sandbox.spec.containers_dir.join(id).join("spec.json");
+    let bytes = read_file(&path).map_err(|error| format!("reading {path:?}: {}", plain(&error)))?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("reading {path:?}: {error}"))
+}
+
+fn cgroup_fd(directory: Option<&Path>) -> Result<Option<OwnedFd>, String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    directory
+        .map(|path| {
+            rustix::fs::open(path, flags, Mode::empty())
+                .map_err(|error| format!("opening cgroup {path:?}: {}", plain(&error.into())))
+        })
+        .transpose()
+}
+
+impl Container {
+    /// Forks the first process. What comes of it is read from the start's socket.
+    pub fn start(sandbox: &Sandbox, id: &str, origin: (u64, u64)) -> Result<(Self, Start), String> {
+        let spec = spec_of(sandbox, id)?;
+        let words = |error: io::Error| plain(&error);
+        let log = LogFile::open(spec.log_path.as_deref())
+            .map_err(|error| format!("opening log {:?}: {}", spec.log_path, plain(&error)))?;
+        let (socket, theirs) = start_socket().map_err(words)?;
+        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| plain(&error.into()));
+        let (mut outputs, mut input) = (Vec::new(), None);
+        let stdio = if spec.tty {
+            Stdio::Terminal
+        } else {
+            let read_side = if spec.stdin {
+                let (read_side, write_side) = pipe()?;
+                input = Some(write_side);
+                read_side
+            } else {
+                null(OFlags::RDONLY).map_err(words)?
+            };
+            let mut write_sides = Vec::with_capacity(2);
+            for stream in ["stdout", "stderr"] {
+                let (read_side, write_side) = pipe()?;
+                rustix::io::ioctl_fionbio(&read_side, true).map_err(|error| plain(&error.into()))?;
+                outputs.push(Output { fd: Some(read_side), lines: LineSplitter::new(stream) });
+                write_sides.push(write_side);
+            }
+            let [out, err] = <[OwnedFd; 2]>::try_from(write_sides).map_err(|_| "two outputs")?;
+            Stdio::Plain([read_side, out, err])
+        };
+        let own_pids = sandbox.init.is_none() && !sandbox.spec.host_pid;
+        let flags = if own_pids { libc::CLONE_NEWPID as u64 } else { 0 };
+        let cgroup = cgroup_fd(spec.cgroup.directory.as_deref())?;
+        let child = sys::clone_process(flags, cgroup.as_ref().map(AsFd::as_fd))
+            .map_err(|error| format!("starting a process: {}", plain(&error)))?;
+        let Some(child) = child else {
+            process::run_first(&spec, &sandbox.spec, sandbox.host_mounts.as_fd(), &theirs, stdio);
+        };
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| plain(&error.into()))?;
+        let container = Self {
+            id: id.to_string(),
+            pid: child.pid,
+            pidfd: child.pidfd,
+            dir: spec.dir,
+            own_pids,
+            oom_file: spec.oom_file,
+            procs_file: spec.procs_file,
+            started_at: 0,
+            code: None,
+            exit: None,
+            outputs,
+            input,
+            terminal: spec.tty,
+            stdin_once: spec.stdin_once,
+            log,
+            attached: Vec::new(),
+        };
+        let start = Start {
+            origin,
+            container: Some(id.to_string()),
+            pid: child.pid,
+            socket,
+            master: None,
+            failure: None,
+            done: false,
+        };
+        Ok((container, start))
+    }
+
+    /// Forks a further process into the container.
+    pub fn exec(
+        &self,
+        sandbox: &Sandbox,
+        origin: (u64, u64),
+        exec: u64,
+        args: &[String],
+        tty: bool,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Exec, Start), String> {
+        let spec = spec_of(sandbox, &self.id)?;
+        let (socket, theirs) = start_socket().map_err(|error| plain(&error))?;
+        let stdio = if tty {
+            Stdio::Terminal
+        } else {
+            Stdio::Plain(<[OwnedFd; 3]>::try_from(fds).map_err(|_| "an exec without terminal needs three descriptors")?)
+        };
+        let cgroup = cgroup_fd(spec.cgroup.directory.as_deref())?;
+        if self.own_pids {
+            sys::setns(self.pidfd.as_fd(), libc::CLONE_NEWPID)
+                .map_err(|error| format!("entering the container: {}", plain(&error)))?;
+        }
+        let child = sys::clone_process(0, cgroup.as_ref().map(AsFd::as_fd));
+        if let Ok(None) = child {
+            process::run_further(&spec, self.pidfd.as_fd(), args, &theirs, stdio);
+        }
+        if self.own_pids {
+            // Only children are concerned; the shim itself never leaves its PID namespace.
+            sys::setns(sandbox.own_pids.as_fd(), libc::CLONE_NEWPID)
+                .map_err(|error| format!("returning from the container: {}", plain(&error)))?;
+        }
+        let child = child.map_err(|error| format!("starting a process: {}", plain(&error)))?;
+        let pid = child.map_or(0, |child| child.pid);
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| plain(&error.into()))?;
+        let start = Start { origin, container: None, pid, socket, master: None, failure: None, done: false };
+        Ok((Exec { exec, pid, code: None, silent: false }, start))
+    }
+
+    /// Its program runs.
+    pub fn started(&mut self, at: i64, master: Option<OwnedFd>) {
+        self.started_at = at;
+        if let Some(master) = master {
+            if let Ok(copy) = master.try_clone() {
+                let _ = rustix::io::ioctl_fionbio(&copy, true);
+                self.outputs.push(Output { fd: Some(copy), lines: LineSplitter::new("stdout") });
+            }
+            self.input = Some(master);
+        }
+    }
+
+    /// Sends a signal to the first process.
+    pub fn signal(&self, signal: i32) -> Result<(), String> {
+        if self.code.is_some() {
+            return Ok(());
+        }
+        sys::kill(self.pid, signal).map_err(|error| plain(&error))
+    }
+
+    /// Moves what is there of one output into the log and to attach sessions.
+    pub fn pump(&mut self, stream: usize) {
+        let mut buffer = [0; READ];
+        self.pump_once(stream, &mut buffer);
+    }
+
+    /// False when there is nothing more for now.
+    fn pump_once(&mut self, stream: usize, buffer: &mut [u8]) -> bool {
+        let Some(output) = self.outputs.get_mut(stream) else { return false };
+        let Some(fd) = &output.fd else { return false };
+        match read_some(fd, buffer) {
+            Ok(Some(data)) => {
+                output.lines.feed(data, &mut self.log);
+                for attached in self.attached.iter_mut().filter(|attached| attached.stream == stream) {
+                    attached.give(data);
+                }
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Ok(None) | Err(_) => {
+                output.lines.finish(&mut self.log);
+                output.fd = None;
+                false
+            }
+        }
+    }
+
+    /// Adds an attach session; answers with a descriptor to write input to.
+    pub fn attach(
+        &mut self,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<OwnedFd>, String> {
+        if self.exit.is_some() {
+            return Err(format!("container {:?} is not running", self.id));
+        }
+        if self.attached.len() >= MAX_ATTACHED {
+            return Err(format!("container {:?} has too many attach sessions", self.id));
+        }
+        let mut fds = fds.into_iter();
+        for (stream, wanted) in [stdout, stderr].into_iter().enumerate() {
+            if wanted && let Some(fd) = fds.next() {
+                rustix::io::ioctl_fionbio(&fd, true).map_err(|error| plain(&error.into()))?;
+                self.attached.push(Attached {
+                    fd,
+                    stream,
+                    pending: Vec::new(),
+                    since: now(),
+                    last: false,
+                    gone: false,
+                });
+            }
+        }
+        if !stdin && !self.terminal {
+            return Ok(None);
+        }
+        let input = match &self.input {
+            Some(input) => Some(input.try_clone().map_err(|error| plain(&error))?),
+            None => None,
+        };
+        if self.stdin_once && stdin && !self.terminal {
+            // The session now has the only write side: its end is the input's end.
+            self.input = None;
+        }
+        Ok(input)
+    }
+
+    /// Gives an attach session more of what it did not take yet.
+    pub fn flush_attached(&mut self, index: usize, broken: bool) {
+        if let Some(attached) = self.attached.get_mut(index) {
+            attached.gone |= broken;
+            attached.give(&[]);
+        }
+    }
+
+    /// Forgets sessions that ended, and those that took nothing since `deadline` (nanoseconds; 0 for none).
+    pub fn drop_attached(&mut self, deadline: i64) {
+        self.attached.retain(|attached| !attached.gone && (attached.pending.is_empty() || attached.since > deadline));
+    }
+
+    /// Opens the log anew.
+    pub fn reopen_log(&mut self) -> Result<(), String> {
+        self.log.reopen().map_err(|error| plain(&error))
+    }
+
+    /// Once started and ended: kills what is left, writes the rest of the log and `exit.json`.
+    /// `None` when that is not now.
+    pub fn conclude(&mut self) -> Option<ExitRecord> {
+        let exit_code = self.code?;
+        if self.started_at == 0 || self.exit.is_some() {
+            return None;
+        }
+        if !self.own_pids {
+            kill_group(self.procs_file.as_deref());
+        }
+        let mut buffer = [0; READ];
+        for stream in 0..self.outputs.len() {
+            while self.pump_once(stream, &mut buffer) {}
+            let output = &mut self.outputs[stream];
+            output.lines.finish(&mut self.log);
+            output.fd = None;
+        }
+        let exit = ExitRecord {
+            exit_code,
+            started_at: self.started_at,
+            finished_at: now(),
+            oom_killed: exit_code != 0 && oom_kills(self.oom_file.as_deref()) > 0,
+            ..ExitRecord::default()
+        };
+        if let Err(error) = record(&self.dir, &exit) {
+            eprintln!("shim: recording the exit of {}: {error}", self.id);
+        }
+        // Sessions see their end when the last descriptor goes, after everything written was flushed.
+        for attached in &mut self.attached {
+            attached.last = true;
+            attached.give(&[]);
+        }
+        self.attached.retain(|attached| !attached.gone);
+        self.input = None;
+        self.log = LogFile::default();
+        self.exit = Some(exit.clone());
+        Some(exit)
+    }
+}
+
+impl Attached {
+    /// Writes as much as the receiver takes and keeps the rest.
+    fn give(&mut self, data: &[u8]) {
+        if self.gone {
+            return;
+        }
+        self.pending.extend_from_slice(data);
+        while !self.pending.is_empty() {
+            match rustix::net::send(&self.fd, &self.pending, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(length) => {
+                    self.pending.drain(..length);
+                    self.since = now();
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+        self.pending = Vec::new();
+        self.gone = self.last;
+    }
+}
+
+/// Kills every process of a cgroup that is not in a PID namespace of its own.
+fn kill_group(procs_file: Option<&Path>) {
+    let Some(file) = procs_file else { return };
+    // A process may fork between reading and killing; each round leaves fewer.
+    for _ in 0..16 {
+        let Ok(text) = std::fs::read_to_string(file) else { return };
+        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            let _ = sys::kill(pid, libc::SIGKILL);
+        }
+    }
+}
+
+fn oom_kills(file: Option<&Path>) -> u64 {
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+fn record(dir: &Path, exit: &ExitRecord) -> io::Result<()> {
+    let temporary = dir.join("exit.json.new");
+    std::fs::write(&temporary, serde_json::to_vec(exit)?)?;
+    std::fs::rename(temporary, dir.join("exit.json"))
+}

@@ -1,0 +1,97 @@
+//! Daemons and shims that die.
+#![allow(missing_docs, reason = "tests are no interface")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, is_root};
+use coracle_runtime::cri::*;
+
+/// The shim of a sandbox: the parent of its containers' first processes.
+fn parent(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn containers_live_on_and_exits_meanwhile_are_found() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::with_image().await;
+    let sandbox = bench.sandbox().await;
+    let long = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
+    let short = bench.start(&sandbox, Bench::container_config(&["sleep", "400"])).await;
+    let before = bench.runtime.container_status(&long).await.unwrap();
+    bench.restart().await;
+    let after = bench.runtime.container_status(&long).await.unwrap();
+    assert_eq!((after.pid, after.state, after.started_at), (before.pid, ContainerState::Running, before.started_at));
+    bench.stop_daemon().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.restart().await;
+    let ended = bench.runtime.container_status(&short).await.unwrap();
+    assert_eq!((ended.state, ended.exit_code, ended.reason.as_str()), (ContainerState::Exited, 0, "Completed"));
+    assert!(ended.finished_at > ended.started_at && ended.started_at > 0);
+    let done = bench.runtime.exec_sync(&long, vec!["/testbox".into(), "echo".into()], None).await.unwrap();
+    assert_eq!(done.exit_code, 0);
+    assert_eq!(bench.runtime.pod_sandbox_status(&sandbox).await.unwrap().state, SandboxState::Ready);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_killed_shim_is_noticed_and_takes_its_containers_along() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::with_image().await;
+    let sandbox = bench.sandbox().await;
+    let id = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
+    let pid = bench.runtime.container_status(&id).await.unwrap().pid;
+    let shim = parent(pid);
+    let pss = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap_or_default();
+    println!(
+        "shim: {}",
+        pss.lines()
+            .filter(|line| line.starts_with("Pss:") || line.starts_with("Rss:") || line.starts_with("Private_Dirty"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let mut events = bench.runtime.container_events();
+    let shim = rustix::process::Pid::from_raw(shim).unwrap();
+    rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+    let status = bench.wait(&id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
+    assert!(!std::path::Path::new(&format!("/proc/{pid}/exe")).exists());
+    let mut seen = Vec::new();
+    while let Ok(Ok(event)) = tokio::time::timeout(Duration::from_secs(1), events.recv()).await {
+        seen.push(event.container_id);
+        if seen.contains(&sandbox) {
+            break;
+        }
+    }
+    assert!(seen.contains(&id) && seen.contains(&sandbox));
+    assert_eq!(bench.runtime.pod_sandbox_status(&sandbox).await.unwrap().state, SandboxState::NotReady);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_shim_that_died_without_a_daemon_is_cleaned_up() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::with_image().await;
+    let sandbox = bench.sandbox().await;
+    let id = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
+    let half = bench.config.state.join("sandboxes").join("half-made");
+    std::fs::create_dir(&half).unwrap();
+    bench.restart().await;
+    assert!(!half.exists());
+    bench.runtime.stop_pod_sandbox(&sandbox).await.unwrap();
+    bench.runtime.stop_pod_sandbox(&sandbox).await.unwrap();
+    bench.restart().await;
+    let status = bench.runtime.container_status(&id).await.unwrap();
+    assert_eq!((status.state, status.exit_code), (ContainerState::Exited, 137));
+    assert!(bench.runtime.pod_sandbox_status("nope").await.is_err());
+    bench.end().await;
+}

@@ -1,0 +1,219 @@
+//! Snapshots: all keys at one revision in one file, and the opening of a directory from the newest
+//! snapshot and the segments behind it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::format::{self, Frame, Record};
+use crate::history::{Event, History, View};
+use crate::{Error, KeyValue, Result, Revision};
+
+/// Payload bytes after which a snapshot starts its next frame.
+const FRAME_BYTES: usize = 1 << 20;
+const TEMPORARY: &str = "snapshot.tmp";
+
+pub(crate) fn segment_name(base: Revision) -> String {
+    format!("log-{base:016x}")
+}
+
+fn snapshot_name(revision: Revision) -> String {
+    format!("snapshot-{revision:016x}")
+}
+
+fn parse(name: &str, prefix: &str) -> Option<Revision> {
+    name.strip_prefix(prefix).and_then(|hex| Revision::from_str_radix(hex, 16).ok())
+}
+
+pub(crate) fn io_error(disk: &dyn Disk, name: &str, error: &io::Error) -> Error {
+    let path = disk.path(name).display().to_string();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull { path },
+        _ => Error::Io { path, what: error.to_string() },
+    }
+}
+
+/// Writes a snapshot and removes the segments and snapshots that it replaces.
+pub(crate) fn write(disk: &dyn Disk, view: &View) -> Result<()> {
+    let fail = |error: io::Error| io_error(disk, TEMPORARY, &error);
+    let mut file = disk.open(TEMPORARY).map_err(fail)?;
+    file.truncate(0).map_err(fail)?;
+    let mut buffer = Vec::with_capacity(FRAME_BYTES + 4096);
+    let (mut offset, mut sequence) = (0, 0);
+    format::put_file_header(&mut buffer, format::SNAPSHOT_MAGIC, view.revision);
+    let mut keys = view.keys.values().peekable();
+    loop {
+        let frame = format::begin_frame(&mut buffer);
+        let empty = buffer.len();
+        while buffer.len() < FRAME_BYTES
+            && let Some(kv) = keys.next()
+        {
+            format::put_kv(&mut buffer, kv);
+        }
+        let last = buffer.len() == empty;
+        sequence += 1;
+        format::end_frame(&mut buffer, frame, sequence);
+        file.write_at(&buffer, offset).map_err(fail)?;
+        offset += buffer.len() as u64;
+        buffer.clear();
+        if last {
+            break;
+        }
+    }
+    file.sync().map_err(fail)?;
+    let name = snapshot_name(view.revision);
+    disk.rename(TEMPORARY, &name).map_err(fail)?;
+    disk.sync_dir().map_err(fail)?;
+    remove_replaced(disk, view.revision).map_err(|error| io_error(disk, &name, &error))
+}
+
+/// A segment can go once a later segment starts at or before the snapshot.
+fn remove_replaced(disk: &dyn Disk, snapshot: Revision) -> io::Result<()> {
+    let names = disk.list()?;
+    let mut bases: Vec<_> = names.iter().filter_map(|name| parse(name, "log-")).collect();
+    bases.sort_unstable();
+    for pair in bases.windows(2).filter(|pair| pair[1] <= snapshot) {
+        disk.remove(&segment_name(pair[0]))?;
+    }
+    for name in names.iter().filter(|name| parse(name, "snapshot-").is_some_and(|revision| revision < snapshot)) {
+        disk.remove(name)?;
+    }
+    Ok(())
+}
+
+/// What opening a directory found.
+pub(crate) struct Opened {
+    pub view: View,
+    pub history: History,
+    /// The sequence number of the last frame.
+    pub sequence: u64,
+    /// The last segment and where its next frame goes; `None` when there is none.
+    pub tail: Option<(String, u64)>,
+    /// Bytes of log behind the snapshot.
+    pub log_bytes: u64,
+}
+
+/// Reads the newest snapshot and replays the segments behind it.
+pub(crate) fn open(disk: &dyn Disk) -> Result<Opened> {
+    let names = disk.list().map_err(|error| io_error(disk, "", &error))?;
+    if names.iter().any(|name| name == TEMPORARY) {
+        disk.remove(TEMPORARY).map_err(|error| io_error(disk, TEMPORARY, &error))?;
+    }
+    let view = match names.iter().filter_map(|name| parse(name, "snapshot-")).max() {
+        Some(revision) => read(disk, revision)?,
+        None => View { revision: 1, ..View::default() },
+    };
+    let start = view.revision;
+    let mut opened = Opened { history: History::starting_at(start), view, sequence: 0, tail: None, log_bytes: 0 };
+    let segments: BTreeMap<Revision, String> =
+        names.iter().filter_map(|name| Some((parse(name, "log-")?, name.clone()))).collect();
+    let first = segments.range(..=start).next_back().map(|(base, _)| *base);
+    if first.is_none() && !segments.is_empty() {
+        let oldest = segments.values().next().map(String::as_str).unwrap_or_default();
+        return Err(corrupt(disk, oldest, 0, format!("the log from revision {start} to this segment is missing")));
+    }
+    let mut replayed = segments.range(first.unwrap_or(start)..).peekable();
+    let mut position = first.unwrap_or(start);
+    while let Some((base, name)) = replayed.next() {
+        if *base != position {
+            return Err(corrupt(
+                disk,
+                name,
+                8,
+                format!("the segment starts at revision {base}, but the log before it ends at {position}"),
+            ));
+        }
+        let last = replayed.peek().is_none();
+        let end = replay(disk, name, *base, last, &mut opened, &mut position)?;
+        opened.tail = Some((name.clone(), end));
+    }
+    Ok(opened)
+}
+
+fn corrupt(disk: &dyn Disk, name: &str, offset: usize, what: impl Into<String>) -> Error {
+    Error::Corrupt { path: disk.path(name).display().to_string(), offset: offset as u64, what: what.into() }
+}
+
+fn read(disk: &dyn Disk, revision: Revision) -> Result<View> {
+    let name = snapshot_name(revision);
+    let bytes = disk.read(&name).map_err(|error| io_error(disk, &name, &error))?;
+    if format::file_header(&bytes, format::SNAPSHOT_MAGIC) != Some(revision) {
+        return Err(corrupt(disk, &name, 0, "this is not the header of this snapshot"));
+    }
+    let mut view = View { revision, ..View::default() };
+    let (mut at, mut expected) = (format::FILE_HEADER, 1);
+    loop {
+        match format::frame(&bytes, at) {
+            Frame::Good { sequence, payload, end } if sequence == expected => {
+                if payload.is_empty() {
+                    return Ok(view);
+                }
+                for record in format::records(payload).map_err(|what| corrupt(disk, &name, at, what))? {
+                    if let Record::Put(kv) = record {
+                        view.keys.insert(kv.key.clone(), Arc::new(kv));
+                    }
+                }
+                (at, expected) = (end, expected + 1);
+            }
+            Frame::End => return Err(corrupt(disk, &name, at, "the snapshot ends too early")),
+            _ => return Err(corrupt(disk, &name, at, "checksum mismatch")),
+        }
+    }
+}
+
+/// Replays one segment; answers with the offset behind its last good frame.
+fn replay(
+    disk: &dyn Disk,
+    name: &str,
+    base: Revision,
+    last: bool,
+    opened: &mut Opened,
+    position: &mut Revision,
+) -> Result<u64> {
+    let bytes = disk.read(name).map_err(|error| io_error(disk, name, &error))?;
+    if format::file_header(&bytes, format::SEGMENT_MAGIC) != Some(base) {
+        return Err(corrupt(disk, name, 0, "this is not the header of this segment"));
+    }
+    let mut at = format::FILE_HEADER;
+    loop {
+        match format::frame(&bytes, at) {
+            Frame::Good { sequence, payload, end } => {
+                if opened.sequence != 0 && sequence != opened.sequence + 1 {
+                    return Err(corrupt(disk, name, at, format!("frame {} is missing", opened.sequence + 1)));
+                }
+                let records = format::records(payload).map_err(|what| corrupt(disk, name, at, what))?;
+                for record in records {
+                    *position = replay_record(record, opened);
+                }
+                opened.sequence = sequence;
+                opened.log_bytes += (end - at) as u64;
+                at = end;
+            }
+            Frame::End => return Ok(at as u64),
+            Frame::Bad if !last || format::newer_frame_follows(&bytes, at, opened.sequence + 1) => {
+                return Err(corrupt(disk, name, at, "checksum mismatch"));
+            }
+            Frame::Bad => {
+                tracing::info!(file = %disk.path(name).display(), offset = at, "cut a torn write at the end of the log");
+                let mut file = disk.open(name).map_err(|error| io_error(disk, name, &error))?;
+                file.truncate(at as u64).and_then(|()| file.sync()).map_err(|error| io_error(disk, name, &error))?;
+                return Ok(at as u64);
+            }
+        }
+    }
+}
+
+fn replay_record(record: Record, opened: &mut Opened) -> Revision {
+    let (revision, key, now) = match record {
+        Record::Put(kv) => (kv.mod_revision, kv.key.clone(), Some(Arc::<KeyValue>::new(kv))),
+        Record::Delete { key, revision } => (revision, key, None),
+    };
+    if revision > opened.history.compacted {
+        let before = opened.view.keys.get(&key).cloned();
+        let event = Arc::new(Event { revision, key, now, before });
+        opened.view.apply(&event);
+        opened.history.push(event);
+    }
+    revision
+}

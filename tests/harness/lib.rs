@@ -1,0 +1,48 @@
+//! What the end-to-end tests share: real clusters, the API, kubectl, pods, and a look at the host.
+//!
+//! Tests need root. Without it, [`cluster!`] prints why and the test ends at once.
+
+mod api;
+mod build;
+mod cluster;
+mod host;
+mod image;
+mod kubectl;
+mod pods;
+mod terminal;
+mod wait;
+
+pub use api::{Answer, Api, MERGE, PatchType, STRATEGIC, Watch};
+pub use build::{built, can_run};
+pub use cluster::{Cluster, shared};
+pub use host::{Host, cgroups_of, nftables, processes_of};
+pub use image::write_archive;
+pub use kubectl::{Kubectl, Ran, kubectls};
+pub use pods::{Namespace, Run, container, pod};
+pub use terminal::Terminal;
+pub use wait::{PATIENCE, eventually, never};
+
+/// The cluster that all tests of a binary share; ends the test when there can be none.
+#[macro_export]
+macro_rules! cluster {
+    () => {
+        match $crate::shared(env!("CARGO_CRATE_NAME")) {
+            Some(cluster) => cluster,
+            None => return,
+        }
+    };
+}
+
+/// The first kubectl on PATH, set up for a cluster; ends the test when there is none.
+#[macro_export]
+macro_rules! kubectl {
+    ($cluster:expr, $namespace:expr) => {
+        match $crate::kubectls().into_iter().next() {
+            Some(program) => $crate::Kubectl::new($cluster, &program, &$namespace.name),
+            None => {
+                eprintln!("skipped: there is no kubectl on PATH");
+                return;
+            }
+        }
+    };
+}

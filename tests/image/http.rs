@@ -1,0 +1,167 @@
+//! An HTTP server and client, and UDP.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::{Outcome, dns, process};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+struct Server {
+    body: Option<String>,
+    failing: AtomicBool,
+}
+
+/// `serve --port N [--body TEXT]`: HTTP, and a UDP echo on the same port.
+///
+/// `/` answers the body, else the host name; `/client` the client's address; `/exit?code=N` ends the process;
+/// `/healthz` is 200 until `POST /fail`, then 500 until `POST /heal`; `/env?name=N` answers a variable.
+pub fn serve(arguments: &[String]) -> Outcome {
+    process::on_terminate(process::end_as_terminated);
+    let option = |name: &str| arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
+    let port: u16 = option("--port").unwrap_or_else(|| "8080".into()).parse()?;
+    let server = Arc::new(Server { body: option("--body"), failing: AtomicBool::new(false) });
+    let listener = TcpListener::bind(("0.0.0.0", port))?;
+    let socket = UdpSocket::bind(("0.0.0.0", port))?;
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..length], client);
+        }
+    });
+    println!("serving on port {port}");
+    for stream in listener.incoming() {
+        let (stream, server) = (stream?, server.clone());
+        std::thread::spawn(move || server.connection(stream));
+    }
+    Ok(0)
+}
+
+impl Server {
+    fn connection(&self, mut stream: TcpStream) -> Option<()> {
+        stream.set_nodelay(true).ok()?;
+        let client = stream.peer_addr().ok()?;
+        let mut input = BufReader::new(stream.try_clone().ok()?);
+        loop {
+            let mut line = String::new();
+            if input.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let mut length = 0;
+            let mut close = false;
+            loop {
+                let mut header = String::new();
+                input.read_line(&mut header).ok()?;
+                let (name, value) = header.trim().split_once(':').unwrap_or_default();
+                match name.to_ascii_lowercase().as_str() {
+                    "" => break,
+                    "content-length" => length = value.trim().parse().ok()?,
+                    "connection" => close = value.trim().eq_ignore_ascii_case("close"),
+                    _ => {}
+                }
+            }
+            std::io::copy(&mut (&mut input).take(length), &mut std::io::sink()).ok()?;
+            let mut words = line.split_whitespace();
+            let (method, target) = (words.next()?, words.next()?);
+            let (status, body) = self.answer(method, target, client);
+            println!("{method} {target} {status}");
+            let head = format!(
+                "HTTP/1.1 {status} -\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+                body.len() + 1
+            );
+            stream.write_all(format!("{head}{body}\n").as_bytes()).ok()?;
+            if close {
+                return None;
+            }
+        }
+    }
+
+    fn answer(&self, method: &str, target: &str, client: SocketAddr) -> (u16, String) {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let argument = query.split_once('=').map_or("", |(_, value)| value);
+        match (method, path) {
+            ("POST", "/fail") => self.fail(true),
+            ("POST", "/heal") => self.fail(false),
+            (_, "/healthz") if self.failing.load(Ordering::SeqCst) => (500, "failing".into()),
+            (_, "/healthz") => (200, "ok".into()),
+            (_, "/client") => (200, client.ip().to_string()),
+            (_, "/env") => (200, std::env::var(argument).unwrap_or_default()),
+            (_, "/exit") => std::process::exit(argument.parse().unwrap_or(0)),
+            (_, "/") => (200, self.body.clone().unwrap_or_else(host_name)),
+            _ => (404, format!("{path} is not served")),
+        }
+    }
+
+    fn fail(&self, failing: bool) -> (u16, String) {
+        self.failing.store(failing, Ordering::SeqCst);
+        (200, "so be it".into())
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// `wget URL`: writes the body; exits with 1 on any status that is not 2xx.
+pub fn wget(arguments: &[String]) -> Outcome {
+    fetch("GET", arguments)
+}
+
+/// `post URL`: the same with an empty POST.
+pub fn post(arguments: &[String]) -> Outcome {
+    fetch("POST", arguments)
+}
+
+fn fetch(method: &str, arguments: &[String]) -> Outcome {
+    let url = arguments.last().ok_or("a URL is missing")?;
+    let rest = url.strip_prefix("http://").ok_or("wget: only http:// is spoken")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let address = resolve(authority, 80)?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(|error| format!("{address}: {error}"))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    write!(stream, "{method} /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("wget: the answer is cut")?;
+    print!("{body}");
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    if !status.starts_with('2') {
+        eprintln!("wget: {url} answered {status}");
+        return Ok(1);
+    }
+    Ok(0)
+}
+
+/// `udp HOST:PORT WORD...`: sends the words and writes what comes back.
+pub fn udp(arguments: &[String]) -> Outcome {
+    let (target, words) = arguments.split_first().ok_or("udp: HOST:PORT is missing")?;
+    let address = resolve(target, 0)?;
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.connect(address)?;
+    socket.send(words.join(" ").as_bytes())?;
+    let mut buffer = [0; 2048];
+    let length = socket.recv(&mut buffer).map_err(|error| format!("{address}: {error}"))?;
+    println!("{}", String::from_utf8_lossy(&buffer[..length]));
+    Ok(0)
+}
+
+/// The address of `HOST[:PORT]`.
+fn resolve(authority: &str, default_port: u16) -> Result<SocketAddr, Box<dyn std::error::Error>> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse()?),
+        _ => (authority, default_port),
+    };
+    // Names go to the DNS server of `resolv.conf` directly: the C library would load shared libraries.
+    let host = if host == "localhost" { "127.0.0.1" } else { host.trim_matches(['[', ']']) };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, port));
+    }
+    let found = dns::lookup(host, dns::A)?;
+    let address = found.iter().find_map(|text| text.parse().ok()).ok_or(format!("{host} has no address"))?;
+    Ok(SocketAddr::new(address, port))
+}

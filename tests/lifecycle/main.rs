@@ -1,0 +1,5 @@
+//! A cluster comes up, stops, starts, and goes without a trace.
+#![allow(missing_docs, reason = "tests are no interface")]
+
+mod broken;
+mod up_and_down;

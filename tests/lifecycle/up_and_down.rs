@@ -1,0 +1,173 @@
+//! The life of healthy clusters.
+
+use coracle_e2e::*;
+use serde_json::{Value, json};
+
+fn status(cluster: &Cluster) -> Value {
+    serde_json::from_str(&cluster.ok("status", &["-o", "json"])).expect("the status is JSON")
+}
+
+/// A cluster of its own; ends the test when there can be none.
+macro_rules! own_cluster {
+    ($name:expr) => {{
+        if !can_run() {
+            return;
+        }
+        Cluster::new($name)
+    }};
+}
+
+#[test]
+fn up_is_idempotent_and_down_leaves_nothing() {
+    let cluster = own_cluster!("down");
+    let before = Host::now();
+    cluster.up();
+    cluster.load_image(&["test:1"]);
+    let namespace = cluster.namespace("here");
+    namespace.create("pods", &pod("stays", &["sleep", "1000"]));
+    namespace
+        .create("services", &json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}}));
+    namespace.pod_ready("stays");
+    let daemon = cluster.daemon();
+    cluster.up();
+    assert_eq!(cluster.daemon(), daemon, "a second up started another daemon");
+    namespace.pod("stays");
+
+    let made = Host::now().without(&before);
+    assert!(!made.links.is_empty() && !made.tables.is_empty(), "{made:?}");
+    drop(namespace);
+    cluster.ok("down", &[]);
+    eventually("everything is as before", || {
+        let left = Host::now().and(&made);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    assert_eq!(processes_of(&cluster), []);
+    assert_eq!(cgroups_of(&cluster), Vec::<String>::new());
+    assert!(!cluster.data.exists(), "the data directory is left");
+    let config = cluster.read_kubeconfig();
+    for list in ["clusters", "contexts", "users"] {
+        assert_eq!(config[list], json!([]), "{list} are left in the kubeconfig");
+    }
+    cluster.ok("down", &[]);
+}
+
+#[test]
+fn two_clusters_live_side_by_side_in_one_kubeconfig() {
+    let (one, mut two) = (own_cluster!("one"), own_cluster!("two"));
+    two.kubeconfig = one.kubeconfig.clone();
+    let other = "apiVersion: v1\nkind: Config\ncurrent-context: prod\ncontexts:\n- name: prod\n  context: {cluster: prod, user: me, namespace: shop}\nclusters:\n- name: prod\n  cluster: {server: \"https://prod.example\"}\nusers:\n- name: me\n  user: {token: \"0123\"}\n";
+    std::fs::write(&one.kubeconfig, other).unwrap();
+    one.up();
+    two.up();
+    let config = one.read_kubeconfig();
+    let names = |list: &str| -> Vec<String> {
+        config[list].as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().into()).collect()
+    };
+    let expected = ["prod".to_owned(), format!("coracle-{}", one.name), format!("coracle-{}", two.name)];
+    assert_eq!(names("contexts"), expected);
+    assert_eq!(config["current-context"], format!("coracle-{}", two.name));
+    assert_eq!(config["contexts"][0]["context"]["namespace"], "shop");
+    assert_eq!(config["users"][0]["user"]["token"], "0123");
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&one.kubeconfig).unwrap().permissions().mode() & 0o777, 0o600);
+
+    assert_ne!(config["clusters"][1]["cluster"]["server"], config["clusters"][2]["cluster"]["server"]);
+    two.ok("down", &[]);
+    one.api().get("/readyz").status.eq(&200).then_some(()).expect("the other cluster lives on");
+    one.ok("down", &[]);
+    let after = one.read_kubeconfig();
+    assert_eq!(after["contexts"].as_array().unwrap().len(), 1);
+    assert_eq!(after["clusters"][0]["cluster"]["server"], "https://prod.example");
+}
+
+#[test]
+fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
+    let cluster = own_cluster!("stop");
+    cluster.up();
+    cluster.load_image(&["test:1"]);
+    let namespace = cluster.namespace("kept");
+    namespace.create("configmaps", &json!({"metadata": {"name": "kept"}, "data": {"a": "b"}}));
+    let mut object = pod("kept", &["serve", "--port", "8080"]);
+    object["spec"]["restartPolicy"] = json!("Always");
+    object["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch"}]);
+    object["spec"]["volumes"] = json!([{"name": "scratch", "emptyDir": {}}]);
+    object["spec"]["initContainers"] = json!([{"name": "first", "image": "test:1",
+        "command": ["write", "/scratch/file", "kept"], "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}]);
+    namespace.create("pods", &object);
+    let before = namespace.pod_ready("kept");
+    let uid = before["metadata"]["uid"].clone();
+
+    cluster.ok("stop", &[]);
+    assert_eq!(processes_of(&cluster), []);
+    assert_eq!(status(&cluster)["state"], "Stopped");
+    cluster.ok("start", &[]);
+
+    assert_eq!(namespace.found("configmaps/kept").unwrap()["data"]["a"], "b");
+    let restarts = before["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap();
+    let after = namespace.pod_until("kept", "runs again", |pod| {
+        let container = &pod["status"]["containerStatuses"][0];
+        container["ready"] == true && container["restartCount"].as_i64() > Some(restarts)
+    });
+    assert_eq!(after["metadata"]["uid"], uid);
+    let scratch = cluster
+        .data
+        .join(format!("kubelet/pods/{}/volumes/kubernetes.io~empty-dir/scratch/file", uid.as_str().unwrap()));
+    if let Ok(text) = std::fs::read_to_string(scratch) {
+        assert_eq!(text, "kept\n");
+    }
+    assert!(cluster.ok("image ls", &[]).contains("test:1"));
+}
+
+#[test]
+fn status_says_what_runs() {
+    let cluster = own_cluster!("status");
+    let failed = cluster.run("status", &[]);
+    assert!(!failed.status.success());
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("there is no cluster"));
+    cluster.up();
+    let status = status(&cluster);
+    assert_eq!(status["name"], cluster.name.as_str());
+    assert_eq!(status["state"], "Running", "{status:#}");
+    assert_eq!(status["nodes"][0]["ready"], true, "{status:#}");
+    assert!(status["memory"][0]["bytes"].as_u64() > Some(0), "{status:#}");
+    assert_eq!(status["url"], cluster.remote().server, "{status:#}");
+    let text = cluster.ok("status", &[]);
+    assert!(text.contains(&cluster.remote().server), "{text}");
+}
+
+#[test]
+fn images_are_loaded_listed_and_removed() {
+    let cluster = own_cluster!("images");
+    cluster.up();
+    cluster.load_image(&["test:1", "test:2"]);
+    let list = cluster.ok("image ls", &[]);
+    assert!(list.contains("docker.io/library/test") && list.contains('2'), "{list}");
+    cluster.ok("image rm", &["test:2"]);
+    let names = cluster.ok("image ls", &["-o", "json"]);
+    assert!(names.contains("docker.io/library/test:1") && !names.contains("docker.io/library/test:2"), "{names}");
+    let failed = cluster.run("image rm", &["nothing:1"]);
+    assert!(!failed.status.success());
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("there is no image nothing:1"));
+    let garbage = cluster.directory().join("garbage.tar");
+    std::fs::write(&garbage, vec![7; 10_000]).unwrap();
+    let failed = cluster.run("image load", &[&garbage.to_string_lossy()]);
+    assert!(!failed.status.success());
+}
+
+#[test]
+fn a_token_of_the_token_file_is_somebody_who_may_do_nothing() {
+    let cluster = own_cluster!("tokens");
+    let tokens = cluster.directory().join("tokens.csv");
+    std::fs::write(&tokens, "0123456789,alice,1,\"dev,test\"\n").unwrap();
+    cluster.ok("up", &["--token-auth-file", &tokens.to_string_lossy()]);
+    let mut remote = cluster.remote();
+    (remote.client_cert_pem, remote.client_key_pem) = (None, None);
+    remote.token = Some("0123456789".into());
+    Api::new(&remote).get("/api/v1/namespaces/default/pods").is_failure(
+        403,
+        "Forbidden",
+        "pods is forbidden: User \"alice\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"",
+    );
+    remote.token = Some("wrong".into());
+    Api::new(&remote).get("/api/v1/nodes").is_failure(401, "Unauthorized", "Unauthorized");
+}

@@ -1,0 +1,260 @@
+//! Who reaches whom, and under which names.
+#![allow(missing_docs, reason = "tests are no interface")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use coracle_e2e::*;
+use serde_json::{Value, json};
+
+/// A pod that serves on port 8080 under a label, until the namespace goes.
+fn server(namespace: &Namespace<'_>, name: &str, app: &str) -> Value {
+    let mut object = pod(name, &["serve", "--port", "8080"]);
+    object["metadata"]["labels"] = json!({"app": app});
+    object["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
+    namespace.create("pods", &object)
+}
+
+fn service(namespace: &Namespace<'_>, name: &str, spec: Value) -> Value {
+    namespace.create("services", &json!({"metadata": {"name": name}, "spec": spec}))
+}
+
+fn address(namespace: &Namespace<'_>, name: &str) -> String {
+    namespace.pod_ready(name)["status"]["podIP"].as_str().unwrap().to_owned()
+}
+
+/// The body of a page, asked for by this process.
+fn page(authority: &str, path: &str) -> Result<String, String> {
+    let fetch = || -> std::io::Result<String> {
+        let address = authority.parse().map_err(std::io::Error::other)?;
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned()).unwrap_or_default())
+    };
+    fetch().map_err(|error| error.to_string())
+}
+
+#[test]
+fn pods_reach_each_other_without_translation() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("pod-to-pod");
+    server(&namespace, "s", "s");
+    let to = address(&namespace, "s");
+    let run = namespace.run(&["sh", "-c", &format!("wget http://{to}:8080/client; hostname")]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let seen = run.log.lines().next().unwrap().to_owned();
+    assert_ne!(seen, to);
+    let subnet = |address: &str| address.rsplit_once('.').map(|(subnet, _)| subnet.to_owned());
+    assert_eq!(subnet(&seen), subnet(&to), "the client was seen as {seen}");
+    let udp = namespace.run(&["udp", &format!("{to}:8080"), "hello"]);
+    assert_eq!((udp.code, udp.log.as_str()), (0, "hello\n"));
+}
+
+#[test]
+fn a_service_is_reached_by_address_and_by_every_form_of_its_name() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("by-name");
+    server(&namespace, "s", "s");
+    let ports = json!([
+        {"name": "http", "port": 80, "targetPort": 8080},
+        {"name": "echo", "port": 53, "targetPort": 8080, "protocol": "UDP"},
+    ]);
+    let made = service(&namespace, "web", json!({"selector": {"app": "s"}, "ports": ports}));
+    let cluster_ip = made["spec"]["clusterIP"].as_str().unwrap();
+    namespace.pod_ready("s");
+    for host in [cluster_ip, "web", "web.by-name", "web.by-name.svc", "web.by-name.svc.cluster.local"] {
+        assert_eq!(namespace.run_until_ok(&["wget", &format!("http://{host}/")]), "s\n", "{host}");
+    }
+    assert_eq!(namespace.run_until_ok(&["udp", "web:53", "hello", "udp"]), "hello udp\n");
+    assert_eq!(namespace.run(&["nslookup", "web"]).log, format!("{cluster_ip}\n"));
+    let srv = namespace.run(&["nslookup", "_http._tcp.web.by-name.svc.cluster.local", "SRV"]);
+    assert_eq!(srv.log, "0 100 80 web.by-name.svc.cluster.local.\n");
+    let reversed: Vec<&str> = cluster_ip.rsplit('.').collect();
+    let ptr = namespace.run(&["nslookup", &format!("{}.in-addr.arpa", reversed.join(".")), "PTR"]);
+    assert_eq!(ptr.log, "web.by-name.svc.cluster.local.\n");
+    let missing = namespace.run(&["nslookup", "nothing.by-name.svc.cluster.local"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.log.contains("NXDOMAIN"), "{missing:?}");
+    assert_eq!(namespace.run(&["nslookup", "dns-version.cluster.local", "TXT"]).log, "1.1.0\n");
+}
+
+#[test]
+fn a_service_spreads_over_its_ready_pods_and_follows_them() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("spread");
+    for name in ["a", "b", "c"] {
+        server(&namespace, name, "s");
+    }
+    service(&namespace, "web", json!({"selector": {"app": "s"}, "ports": [{"port": 80, "targetPort": 8080}]}));
+    ["a", "b", "c"].iter().for_each(|name| drop(namespace.pod_ready(name)));
+    let names = |count: usize| -> Vec<String> {
+        let line = vec!["wget http://web/"; count].join(";");
+        let run = namespace.run(&["sh", "-c", &line]);
+        let mut seen: Vec<String> = run.log.lines().map(str::to_owned).collect();
+        seen.sort();
+        seen.dedup();
+        seen
+    };
+    eventually("all three are reached", || {
+        let seen = names(40);
+        if seen == ["a", "b", "c"] { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    namespace.api.delete(&namespace.path("pods/b"), &json!({"gracePeriodSeconds": 0})).ok();
+    eventually("the two others are reached", || {
+        let seen = names(40);
+        if seen == ["a", "c"] { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+}
+
+#[test]
+fn a_pod_reaches_itself_through_its_service() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("hairpin");
+    server(&namespace, "s", "s");
+    let made =
+        service(&namespace, "web", json!({"selector": {"app": "s"}, "ports": [{"port": 80, "targetPort": 8080}]}));
+    let cluster_ip = made["spec"]["clusterIP"].as_str().unwrap();
+    namespace.pod_ready("s");
+    let kubectl = kubectl!(cluster, namespace);
+    eventually("it reaches itself", || {
+        let ran = kubectl.run(&["exec", "s", "--", "wget", &format!("http://{cluster_ip}/")]);
+        if ran.out == "s\n" { Ok(()) } else { Err(format!("{ran:?}")) }
+    });
+}
+
+#[test]
+fn a_service_without_endpoints_refuses_at_once() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("nobody");
+    let made = service(&namespace, "web", json!({"selector": {"app": "nobody"}, "ports": [{"port": 80}]}));
+    let cluster_ip = made["spec"]["clusterIP"].as_str().unwrap();
+    eventually("the connection is refused", || {
+        let run = namespace.run(&["wget", &format!("http://{cluster_ip}/")]);
+        if run.code == 1 && run.log.contains("refused") { Ok(()) } else { Err(format!("{run:?}")) }
+    });
+}
+
+#[test]
+fn a_node_port_is_reached_from_the_host() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("node-port");
+    server(&namespace, "s", "s");
+    let ports = json!([{"port": 80, "targetPort": 8080}]);
+    let made = service(&namespace, "web", json!({"type": "NodePort", "selector": {"app": "s"}, "ports": ports}));
+    let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    assert!((30000..=32767).contains(&port));
+    namespace.pod_ready("s");
+    let authority = format!("{}:{port}", cluster.node_address());
+    let body = eventually("the page is served", || page(&authority, "/"));
+    assert_eq!(body, "s");
+    namespace.api.delete(&namespace.path("services/web"), &json!({})).ok();
+    eventually("the port is closed", || match page(&authority, "/") {
+        Ok(body) => Err(body),
+        Err(_) => Ok(()),
+    });
+}
+
+#[test]
+fn a_local_traffic_policy_keeps_the_clients_address() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("local-policy");
+    server(&namespace, "s", "s");
+    let spec = json!({"type": "NodePort", "externalTrafficPolicy": "Local", "selector": {"app": "s"},
+        "ports": [{"port": 80, "targetPort": 8080}]});
+    let made = service(&namespace, "web", spec);
+    let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+    namespace.pod_ready("s");
+    let node = cluster.node_address();
+    let seen = eventually("the page is served", || page(&format!("{node}:{port}"), "/client"));
+    assert_eq!(seen.rsplit_once('.').unwrap().0, node.rsplit_once('.').unwrap().0, "seen as {seen}");
+    assert_ne!(seen, node);
+}
+
+#[test]
+fn a_headless_service_is_its_pods() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("headless");
+    let spec = json!({"clusterIP": "None", "selector": {"app": "s"}, "ports": [{"name": "http", "port": 8080}]});
+    service(&namespace, "db", spec);
+    for name in ["db-0", "db-1"] {
+        let mut object = pod(name, &["serve", "--port", "8080"]);
+        object["metadata"]["labels"] = json!({"app": "s"});
+        object["spec"]["hostname"] = json!(name);
+        object["spec"]["subdomain"] = json!("db");
+        namespace.create("pods", &object);
+    }
+    let mut all = [address(&namespace, "db-0"), address(&namespace, "db-1")];
+    let first = format!("{}\n", all[0]);
+    all.sort();
+    eventually("both have addresses", || {
+        let run = namespace.run(&["nslookup", "db"]);
+        if run.log.lines().eq(all.iter()) { Ok(()) } else { Err(format!("{run:?}")) }
+    });
+    assert_eq!(namespace.run_until_ok(&["nslookup", "db-0.db"]), first);
+    assert_eq!(namespace.run_until_ok(&["wget", "http://db-1.db:8080/"]), "db-1\n");
+    let srv = namespace.run_until_ok(&["nslookup", "_http._tcp.db.headless.svc.cluster.local", "SRV"]);
+    let expected = "0 50 8080 db-0.db.headless.svc.cluster.local.\n0 50 8080 db-1.db.headless.svc.cluster.local.\n";
+    assert_eq!(srv, expected);
+}
+
+#[test]
+fn an_external_name_and_a_pods_name() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("other-names");
+    server(&namespace, "s", "s");
+    service(&namespace, "web", json!({"selector": {"app": "s"}, "ports": [{"port": 80, "targetPort": 8080}]}));
+    let external = "web.other-names.svc.cluster.local";
+    service(&namespace, "alias", json!({"type": "ExternalName", "externalName": external}));
+    let ip = address(&namespace, "s");
+    assert_eq!(namespace.run_until_ok(&["wget", "http://alias/"]), "s\n");
+    assert_eq!(namespace.run_until_ok(&["nslookup", "alias", "CNAME"]), format!("{external}.\n"));
+    let name = format!("{}.other-names.pod.cluster.local", ip.replace('.', "-"));
+    assert_eq!(namespace.run_until_ok(&["nslookup", &name]), format!("{ip}\n"));
+}
+
+#[test]
+fn the_api_is_the_service_kubernetes() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("api-service");
+    let address = namespace.run_until_ok(&["nslookup", "kubernetes.default"]);
+    assert_eq!(address, "10.96.0.1\n");
+    let run = namespace.run(&["sh", "-c", "env KUBERNETES_SERVICE_HOST; env KUBERNETES_SERVICE_PORT"]);
+    assert_eq!(run.log, "10.96.0.1\n443\n");
+    // It speaks TLS only, and says so to whom speaks HTTP; what counts is that it is reached.
+    let spoken = namespace.run(&["wget", "http://10.96.0.1:443/version"]);
+    assert!(!spoken.log.contains("refused") && !spoken.log.contains("timed out"), "{spoken:?}");
+}
+
+#[test]
+fn pods_in_the_nodes_network_have_its_address_and_reach_services() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("host-network");
+    server(&namespace, "s", "s");
+    let made =
+        service(&namespace, "web", json!({"selector": {"app": "s"}, "ports": [{"port": 80, "targetPort": 8080}]}));
+    let cluster_ip = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    namespace.pod_ready("s");
+    let mut object = pod("h", &["wget", &format!("http://{cluster_ip}/")]);
+    object["spec"]["hostNetwork"] = json!(true);
+    object["spec"]["restartPolicy"] = json!("OnFailure");
+    namespace.create("pods", &object);
+    let ended = namespace.pod_until("h", "succeeds", |pod| pod["status"]["phase"] == "Succeeded");
+    assert_eq!(ended["status"]["podIP"], cluster.node_address().as_str());
+    assert_eq!(namespace.log("h").lines().last(), Some("s"));
+}
+
+#[test]
+fn a_host_port_is_reached_at_the_node() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("host-port");
+    let mut object = pod("s", &["serve", "--port", "8080"]);
+    object["spec"]["containers"][0]["ports"] = json!([{"containerPort": 8080, "hostPort": 18080}]);
+    namespace.create("pods", &object);
+    namespace.pod_ready("s");
+    let body = eventually("the page is served", || page(&format!("{}:18080", cluster.node_address()), "/"));
+    assert_eq!(body, "s");
+}

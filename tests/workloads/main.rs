@@ -1,0 +1,8 @@
+//! Working with a cluster through unmodified kubectl.
+#![allow(missing_docs, reason = "tests are no interface")]
+
+mod looking;
+mod manifests;
+mod streams;
+mod volumes;
+mod walkthrough;
