@@ -130,6 +130,7 @@ async fn serve(options: &Server) -> Result<()> {
         state: dir.join("run/addresses"),
         pod_cidr: POD_CIDR.parse()?,
         cluster_cidr,
+        service_cidr,
         service_addresses: vec![DNS_ADDRESS],
         mtu: MTU,
     })?;

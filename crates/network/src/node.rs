@@ -35,6 +35,8 @@ pub struct NodeNetworkConfig {
     pub pod_cidr: Ipv4Net,
     /// Addresses of all pods.
     pub cluster_cidr: Ipv4Net,
+    /// Addresses of all services.
+    pub service_cidr: Ipv4Net,
     /// Further addresses that this node answers at: that of the cluster's DNS.
     pub service_addresses: Vec<Ipv4Addr>,
     /// The size of packets between pods, in bytes.
@@ -84,6 +86,9 @@ impl NodeNetwork {
             route::address(bridge, Ipv4Net::new(gateway, config.pod_cidr.prefix_len())?),
             route::up(bridge),
             route::up(lo),
+            // A node without a default route reaches services too: the route only has to let the packet come as
+            // far as the rule that translates it.
+            route::link_route(bridge, config.service_cidr),
         ];
         for address in &config.service_addresses {
             changes.push(route::address(lo, Ipv4Net::new(*address, 32)?));

@@ -388,6 +388,7 @@ mod tests {
                 state,
                 pod_cidr: "10.244.0.0/24".parse().unwrap(),
                 cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+                service_cidr: "10.96.0.0/16".parse().unwrap(),
                 service_addresses: vec!["10.96.0.10".parse().unwrap()],
                 mtu: 1500,
             })
