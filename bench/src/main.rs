@@ -26,8 +26,8 @@ fn main() -> Result<()> {
     let is_wanted = |subject: &str| wanted.is_empty() || wanted.iter().any(|one| one == subject);
     let mut report = Report::new();
 
-    let binary = built("coracle", "coracle");
-    built("coracle-e2e", "coracle-test-image");
+    let binary = built("coracle");
+    built("coracle-test-image");
     let cluster = Cluster::new("bench");
     up(&cluster, is_wanted("up"), &mut report)?;
     if is_wanted("idle") {

@@ -57,7 +57,7 @@ fn docker(directory: &Path, report: &mut Report) -> Result<()> {
     let docker = find("docker")?;
     let archive = directory.join("image.tar");
     let tag = "coracle-bench-image:1";
-    write_archive(&built("coracle-e2e", "coracle-test-image"), &[tag], &archive)?;
+    write_archive(&built("coracle-test-image"), &[tag], &archive)?;
     quietly(Command::new(&docker).arg("load").arg("--input").arg(&archive))?;
     let time = median(|_| {
         let mut command = Command::new(&docker);
@@ -75,7 +75,7 @@ fn oci(runtime: &str, directory: &Path, report: &mut Report) -> Result<()> {
     let bundle = directory.join(runtime);
     fs::create_dir_all(bundle.join("rootfs/bin"))?;
     fs::create_dir_all(bundle.join("rootfs/proc"))?;
-    fs::copy(built("coracle-e2e", "coracle-test-image"), bundle.join("rootfs/bin/exit"))?;
+    fs::copy(built("coracle-test-image"), bundle.join("rootfs/bin/exit"))?;
     quietly(Command::new(&program).arg("spec").current_dir(&bundle))?;
     let path = bundle.join("config.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 ///
 /// # Panics
 /// When it does not build.
-pub fn built(package: &str, binary: &str) -> PathBuf {
+pub fn built(binary: &str) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let known = built.get_or_insert_default();
@@ -27,13 +27,9 @@ pub fn built(package: &str, binary: &str) -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--bin", binary, "--profile", profile]);
-    // The tests were built with the workspace's features: with those of the package alone, dependencies would be
-    // built once more. A measured binary is the one that users build.
-    match profile {
-        "dev" => build.arg("--workspace"),
-        _ => build.args(["--package", package]),
-    };
+    // With the workspace's features, so that the tests' own dependencies are not built once more; they are those that
+    // the package `coracle` alone has.
+    build.args(["build", "--quiet", "--workspace", "--bin", binary, "--profile", profile]);
     let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
     assert!(status.success(), "{binary} does not build");
     let path = directory.join(binary);

@@ -77,7 +77,7 @@ impl Cluster {
             guard: None,
         };
         let down = cluster.command("down");
-        let mut guard = Command::new(built("coracle-e2e", "coracle-test-image"));
+        let mut guard = Command::new(built("coracle-test-image"));
         guard.arg("guard").arg(down.get_program()).args(down.get_args()).env("KUBECONFIG", &cluster.kubeconfig);
         // A signal from the terminal ends the tests but not the guard.
         std::os::unix::process::CommandExt::process_group(&mut guard, 0);
@@ -93,7 +93,7 @@ impl Cluster {
 
     /// A `coracle` command about this cluster, to which arguments can be added.
     pub fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(built("coracle", "coracle"));
+        let mut command = Command::new(built("coracle"));
         let (group, rest) = verb.split_once(' ').map_or((verb, None), |(group, rest)| (group, Some(rest)));
         command.arg(group).arg("--name").arg(&self.name).arg("--data-dir").arg(&self.data).args(rest);
         command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null());
@@ -131,7 +131,7 @@ impl Cluster {
     #[track_caller]
     pub fn load_image(&self, tags: &[&str]) {
         let archive = self.directory().join("image.tar");
-        let program = built("coracle-e2e", "coracle-test-image");
+        let program = built("coracle-test-image");
         image::write_archive(&program, tags, &archive).expect("the archive is written");
         self.ok("image load", &[&archive.to_string_lossy()]);
         fs::remove_file(archive).expect("the archive is removed");

@@ -30,6 +30,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Server;
 use crate::checks;
+use crate::cluster::write_atomically;
 use crate::control::{self, Access, Ready};
 use crate::sandbox_network::BuiltIn;
 
@@ -57,7 +58,8 @@ pub fn run(options: &Server) -> Result<()> {
     let failure = options.data_dir.join(FAILURE);
     match &result {
         Ok(()) => drop(std::fs::remove_file(failure)),
-        Err(error) => drop(std::fs::write(failure, format!("{error:#}"))),
+        // `coracle up` may read at any moment.
+        Err(error) => drop(write_atomically(&failure, format!("{error:#}").as_bytes(), 0o600)),
     }
     result
 }
