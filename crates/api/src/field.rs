@@ -355,6 +355,17 @@ pub fn label_value(value: &str) -> Vec<String> {
     out
 }
 
+/// Whether a kernel parameter's name is well-formed, with dots or slashes between its segments.
+pub fn is_sysctl_name(value: &str) -> bool {
+    let inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    let outer = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'));
+    value.len() <= 253
+        && value
+            .split(['.', '/'])
+            .map(str::as_bytes)
+            .all(|segment| outer(segment.first()) && outer(segment.last()) && segment.iter().all(|byte| inner(*byte)))
+}
+
 /// Checks the name of an environment variable: any printable ASCII but `=`.
 pub fn env_var_name(value: &str) -> Vec<String> {
     if value.is_empty() || !value.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b'=') {
@@ -487,5 +498,7 @@ mod tests {
         assert!(!port_name("80").is_empty());
         assert!(config_map_key("a..b").is_empty());
         assert!(!config_map_key("..a").is_empty());
+        assert!(is_sysctl_name("net/ipv4.tcp_rmem") && is_sysctl_name("safe-and-unsafe"));
+        assert!(!is_sysctl_name("foo-") && !is_sysctl_name("bar..") && !is_sysctl_name(""));
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use coracle_api::status::Status;
 use futures::StreamExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, BodyStream, Full, Limited};
 use hyper::body::Incoming;
@@ -25,6 +25,7 @@ use tokio_rustls::TlsConnector;
 use crate::body::Body;
 use crate::pki::Pair;
 use crate::rest::{Context, cache, core};
+use crate::websocket::{self, Framing};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Bytes read of a kubelet's refusal.
@@ -51,7 +52,7 @@ impl Client {
         Ok(Client { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    async fn send(&self, address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+    pub async fn send(&self, address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let connect = async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
@@ -96,6 +97,7 @@ pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
     };
     let query: Vec<String> =
         query.iter().map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
+    let wish = if subresource == "log" { websocket::take(cx) } else { None };
     let response = tunnel(cx, address, &format!("{path}?{}", query.join("&"))).await?;
     if subresource == "log" && !response.status().is_success() {
         let code = response.status();
@@ -103,7 +105,10 @@ pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
         let text = text.map(|text| text.to_bytes()).unwrap_or_default();
         return Err(refusal(code, &String::from_utf8_lossy(&text), &name));
     }
-    Ok(response)
+    match wish {
+        Some(wish) => wish.grant(response, Framing::Bytes),
+        None => Ok(response),
+    }
 }
 
 /// The kubelet refuses in plain text, and clients of the API read a Status.
@@ -117,18 +122,6 @@ fn refusal(code: StatusCode, text: &str, pod: &str) -> Status {
         ),
         _ => Status::internal(text.trim()),
     }
-}
-
-/// `nodes/proxy` leads to the kubelet's own pages. Pods and services are reached directly.
-pub async fn proxy(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
-    if cx.target.kind.plural != "nodes" {
-        return Err(Status::method_not_allowed(cx.target.kind.group, cx.target.kind.plural, "proxy"));
-    }
-    let node = cx.current()?.value();
-    let address = address_of(&node)?;
-    let query = cx.parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let path = format!("/{}{query}", cx.target.rest);
-    tunnel(cx, address, &path).await
 }
 
 fn node_address(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<SocketAddr, Status> {
@@ -153,7 +146,8 @@ fn node_address(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<Sock
     address_of(&object.value())
 }
 
-fn address_of(node: &Value) -> Result<SocketAddr, Status> {
+/// Where a node's kubelet listens.
+pub fn address_of(node: &Value) -> Result<SocketAddr, Status> {
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
     let internal = addresses
         .filter(|address| address["type"] == "InternalIP")
@@ -248,44 +242,42 @@ fn stream_query(cx: &Context<'_>, query: &mut Vec<(&'static str, String)>) -> Re
 
 /// Sends the request on, and joins both connections when the kubelet switches protocols.
 async fn tunnel(cx: &mut Context<'_>, address: SocketAddr, path: &str) -> Result<Response<Body>, Status> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &cx.parts.headers {
-        let ours = matches!(
-            name.as_str(),
-            "authorization" | "host" | "content-length" | "transfer-encoding" | "accept-encoding"
-        );
-        if !ours {
-            headers.append(name.clone(), value.clone());
-        }
-    }
+    let mut headers = passed_on(&cx.parts.headers);
     let host = HeaderValue::from_str(&address.to_string()).map_err(Status::internal)?;
     headers.insert(HOST, host);
     // A WebSocket handshake is a GET whatever the client did over HTTP/2.
     let method = cx.parts.method.clone();
-    let method =
-        if cx.parts.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-            Method::GET
-        } else {
-            method
-        };
+    let method = if websocket::is_wanted(&cx.parts.headers) { Method::GET } else { method };
     let mut request =
         Request::builder().method(method).uri(path).body(Full::new(cx.body.clone())).map_err(Status::internal)?;
     *request.headers_mut() = headers;
-    let client = cx.parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let unreachable = |error: anyhow::Error| Status::internal(format!("error dialing backend: {error:#}"));
-    let mut response = cx.inner.kubelet.send(address, request).await.map_err(unreachable)?;
+    let response = cx.inner.kubelet.send(address, request).await.map_err(unreachable)?;
+    join(cx, response)
+}
+
+/// The headers of a request that go on to where it leads.
+pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let ours = |name: &str| {
+        matches!(name, "authorization" | "host" | "content-length" | "transfer-encoding" | "accept-encoding")
+    };
+    headers.iter().filter(|(name, _)| !ours(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Hands a backend's answer to the client, and joins both connections when the backend switches protocols.
+pub fn join(cx: &mut Context<'_>, mut response: Response<Incoming>) -> Result<Response<Body>, Status> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(plain(response));
     }
-    let Some(client) = client else {
+    let Some(client) = cx.parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
         return Err(Status::bad_request("Upgrade request required"));
     };
-    let kubelet = hyper::upgrade::on(&mut response);
+    let backend = hyper::upgrade::on(&mut response);
     tokio::spawn(async move {
-        if let (Ok(client), Ok(kubelet)) = tokio::join!(client, kubelet) {
-            let (mut client, mut kubelet) = (TokioIo::new(client), TokioIo::new(kubelet));
-            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut kubelet).await {
-                tracing::debug!(%error, "a tunnel to a kubelet ended");
+        if let (Ok(client), Ok(backend)) = tokio::join!(client, backend) {
+            let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
+            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {
+                tracing::debug!(%error, "a tunnel ended");
             }
         }
     });
@@ -295,10 +287,10 @@ async fn tunnel(cx: &mut Context<'_>, address: SocketAddr, path: &str) -> Result
     Ok(switching)
 }
 
-/// The kubelet's answer as a stream.
+/// The backend's answer as a stream.
 fn plain(response: Response<Incoming>) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    let pieces = BodyStream::new(body.map_err(|error| tracing::debug!(%error, "a kubelet's answer broke off")));
+    let pieces = BodyStream::new(body.map_err(|error| tracing::debug!(%error, "a backend's answer broke off")));
     let pieces = pieces.filter_map(|frame| async move { frame.ok()?.into_data().ok() });
     let mut answer = Response::new(Body::stream(pieces));
     *answer.status_mut() = parts.status;

@@ -3,7 +3,8 @@
 //!
 //! Owns: everything between a request and the store. [`Server`] answers requests whether they come from
 //! a socket ([`Server::serve`]) or from a component in the same process ([`Server::service`]).
-//! Never: reconciles anything, or talks to a node except to tunnel exec, attach, logs and port-forward.
+//! Never: reconciles anything, or talks to nodes and pods except to tunnel exec, attach, logs, port-forward and
+//! proxied requests.
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -19,10 +20,12 @@ mod listener;
 mod negotiate;
 mod object;
 pub mod pki;
+mod proxy;
 mod request;
 mod rest;
 mod server;
 mod services;
+mod websocket;
 
 pub use body::Body;
 pub use server::{Config, InProcess, Server};

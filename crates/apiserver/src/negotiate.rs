@@ -47,12 +47,21 @@ impl Output {
 
     /// The first representation in the header that is served.
     pub fn of(headers: &HeaderMap) -> Result<Output, Status> {
+        Output::among(headers, |_| true)
+    }
+
+    /// The first representation in the header that shows whole objects: kinds that are not stored have no other.
+    pub fn of_whole(headers: &HeaderMap) -> Result<Output, Status> {
+        Output::among(headers, |output| output.shape == Shape::Object)
+    }
+
+    fn among(headers: &HeaderMap, served: impl Fn(&Output) -> bool) -> Result<Output, Status> {
         let Some(accept) =
             headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|text| !text.trim().is_empty())
         else {
             return Ok(Output::JSON);
         };
-        accept.split(',').find_map(parse_range).ok_or_else(|| Status::not_acceptable(&SERVED))
+        accept.split(',').filter_map(parse_range).find(served).ok_or_else(|| Status::not_acceptable(&SERVED))
     }
 }
 

@@ -15,8 +15,6 @@ pub struct Target {
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub subresource: Option<&'static Subresource>,
-    /// What follows a `proxy` subresource.
-    pub rest: String,
     /// The path had upstream's old `watch/` prefix.
     pub watch_prefix: bool,
 }
@@ -53,11 +51,10 @@ pub fn target(group: &str, version: &str, segments: &[&str]) -> Option<Target> {
         Some(name) => Some(kind.subresources.iter().find(|subresource| subresource.name == *name)?),
         None => None,
     };
-    let rest = rest.get(2..).unwrap_or_default().join("/");
-    if !rest.is_empty() && subresource.is_some_and(|subresource| subresource.name != "proxy") {
+    if rest.len() > 2 && subresource.is_some_and(|subresource| subresource.name != "proxy") {
         return None;
     }
-    Some(Target { kind, namespace, name, subresource, rest, watch_prefix })
+    Some(Target { kind, namespace, name, subresource, watch_prefix })
 }
 
 impl Target {

@@ -173,7 +173,10 @@ impl Inner {
             match &target {
                 Some(target) => {
                     let target = target.clone();
-                    let output = Output::of(&parts.headers)?;
+                    let output = match target.kind.review {
+                        true => Output::of_whole(&parts.headers)?,
+                        false => Output::of(&parts.headers)?,
+                    };
                     let dry_run = query.dry_run(verb)?;
                     let context = Context { inner: &self, user, parts, body, target, query, output, dry_run };
                     rest::answer(context, verb).await

@@ -49,6 +49,45 @@ pub(crate) fn check(
             "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
         ));
     }
+    sysctls(pod)
+}
+
+/// Kernel parameters that a namespace of the pod has to itself, and with which it harms nobody:
+/// <https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/#safe-and-unsafe-sysctls>.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+fn sysctls(pod: &Pod) -> Result<(), (String, String)> {
+    let spec = pod.spec();
+    let context = spec.security_context.as_ref();
+    for sysctl in context.and_then(|context| context.sysctls.as_ref()).into_iter().flatten() {
+        // With slashes between segments, dots belong to them.
+        let is_slashed = sysctl.name.find(['.', '/']).is_some_and(|at| sysctl.name[at..].starts_with('/'));
+        let name = if is_slashed { sysctl.name.replace('/', ".") } else { sysctl.name.clone() };
+        let shared = match name.split('.').next() {
+            Some("net") if spec.host_network == Some(true) => Some("net"),
+            Some("kernel") if spec.host_ipc == Some(true) => Some("ipc"),
+            _ => None,
+        };
+        let why = match shared {
+            _ if !SAFE_SYSCTLS.contains(&name.as_str()) => "not allowlisted".to_owned(),
+            Some(namespace) => format!("not allowed with host {namespace} enabled"),
+            None => continue,
+        };
+        return Err(("SysctlForbidden".into(), format!("forbidden sysctl: \"{}\" {why}", sysctl.name)));
+    }
     Ok(())
 }
 
@@ -111,5 +150,24 @@ mod tests {
         assert_eq!(message, "Node didn't have enough resource: cpu, requested: 2000, used: 500, capacity: 2000");
         assert_eq!(check(&pod, Some(&node(json!({}))), &allocatable("4"), &used, 0, 10).unwrap_err().0, "NodeAffinity");
         assert_eq!(check(&pod, None, &allocatable("4"), &used, 10, 10).unwrap_err().0, "OutOfpods");
+    }
+
+    #[test]
+    fn sysctls_of_the_node_are_forbidden() {
+        let checked = |spec: serde_json::Value| {
+            let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+            sysctls(&pod).map_err(|(reason, message)| format!("{reason}: {message}"))
+        };
+        let with =
+            |name: &str| json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}});
+        assert_eq!(checked(with("kernel.shm_rmid_forced")), Ok(()));
+        assert_eq!(checked(with("net/ipv4/tcp_syncookies")), Ok(()));
+        let refused = "SysctlForbidden: forbidden sysctl: \"kernel.msgmax\" not allowlisted";
+        assert_eq!(checked(with("kernel.msgmax")), Err(refused.into()));
+        let mut host = with("net.ipv4.tcp_syncookies");
+        host["hostNetwork"] = true.into();
+        let refused =
+            "SysctlForbidden: forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host net enabled";
+        assert_eq!(checked(host), Err(refused.into()));
     }
 }

@@ -99,14 +99,23 @@ fn merge_object(
             }
             Value::Array(items) => {
                 let merge = field.filter(|f| f.patch_merge);
-                let mut list = match (merge, target.remove(key)) {
+                let before = match (merge, target.remove(key)) {
                     (Some(_), Some(Value::Array(old))) => old,
                     _ => Vec::new(),
                 };
-                match merge {
-                    Some(field) => merge_list(field, inner, &mut list, items, depth + 1)?,
-                    None => list = strip_directives(items)?,
-                }
+                let list = match merge {
+                    Some(field) => {
+                        let mut list = before.clone();
+                        merge_list(field, inner, &mut list, items, depth + 1)?;
+                        let order = match patch.get(&format!("{ORDER}{key}")) {
+                            Some(Value::Array(order)) => order,
+                            _ => items,
+                        };
+                        arrange(field.merge_key, &mut list, order, &before);
+                        list
+                    }
+                    None => strip_directives(items)?,
+                };
                 target.insert(key.clone(), Value::Array(list));
             }
             scalar => {
@@ -118,8 +127,10 @@ fn merge_object(
         let Some(name) = key.strip_prefix(ORDER) else { continue };
         let order = order.as_array().ok_or_else(|| bad("invalid patch format of setElementOrder list"))?;
         let (field, _) = field_of(def, name);
-        if let (Some(field), Some(Value::Array(items))) = (field, target.get_mut(name)) {
-            set_order(field, items, order);
+        if let (Some(field), Some(Value::Array(items)), false) = (field, target.get_mut(name), patch.contains_key(name))
+        {
+            let before = items.clone();
+            arrange(field.merge_key, items, order, &before);
         }
     }
     Ok(())
@@ -197,31 +208,29 @@ fn merge_list(
     Ok(())
 }
 
-/// Orders the listed items as listed; the others keep their place relative to what precedes them.
-fn set_order(field: &Field, items: &mut Vec<Value>, order: &[Value]) {
-    let rank = |item: &Value| {
-        order.iter().position(|o| match field.merge_key {
-            Some(key) => o.get(key).is_some() && o.get(key) == item.get(key),
-            None => o == item,
+/// Orders the items that the patch lists as it lists them; the others keep their order `before`, and come in front of
+/// a listed item only where they did so before.
+fn arrange(merge_key: Option<&str>, items: &mut Vec<Value>, order: &[Value], before: &[Value]) {
+    let place = |list: &[Value], item: &Value| {
+        list.iter().position(|other| match merge_key {
+            Some(key) => other.get(key).is_some() && other.get(key) == item.get(key),
+            None => other == item,
         })
     };
-    let mut listed: Vec<(usize, Value)> = Vec::new();
-    let mut others: Vec<(usize, Value)> = Vec::new();
-    for (at, item) in items.drain(..).enumerate() {
-        match rank(&item) {
-            Some(rank) => listed.push((rank, item)),
-            None => others.push((at, item)),
-        }
-    }
-    listed.sort_by_key(|(rank, _)| *rank);
+    let (mut listed, mut others): (Vec<Value>, Vec<Value>) =
+        items.drain(..).partition(|item| place(order, item).is_some());
+    listed.sort_by_cached_key(|item| place(order, item));
+    others.sort_by_cached_key(|item| place(before, item));
     let mut others = others.into_iter().peekable();
-    for (_, item) in listed {
-        while others.peek().is_some_and(|(at, _)| *at <= items.len()) {
-            items.extend(others.next().map(|(_, item)| item));
+    for item in listed {
+        let at = place(before, &item);
+        let in_front = |other: &Value| matches!((place(before, other), at), (Some(other), Some(at)) if other < at);
+        while let Some(other) = others.next_if(&in_front) {
+            items.push(other);
         }
         items.push(item);
     }
-    items.extend(others.map(|(_, item)| item));
+    items.extend(others);
 }
 
 #[cfg(test)]
@@ -261,7 +270,7 @@ mod tests {
         assert_eq!(
             out,
             json!({
-            "metadata": {"finalizers": ["b", "c"], "labels": {"y": "2"}},
+            "metadata": {"finalizers": ["c", "b"], "labels": {"y": "2"}},
             "spec": {"volumes": [{"name": "v", "hostPath": {"path": "/"}}], "containers": [{"name": "b"}, {"name": "a"}]}})
         );
         let out = patched(
@@ -269,6 +278,22 @@ mod tests {
             json!({"spec": {"containers": [{"name": "z"}, {"$patch": "replace"}]}}),
         );
         assert_eq!(out["spec"]["containers"], json!([{"name": "z"}]));
+    }
+
+    #[test]
+    fn items_of_the_patch_come_in_its_order_and_new_ones_first() {
+        let names = |order: &[&str]| -> Vec<Value> { order.iter().map(|name| json!({"name": name})).collect() };
+        let cases: [(&[&str], &[&str], &[&str]); 4] = [
+            (&["a"], &["b"], &["b", "a"]),
+            (&["a", "b", "c"], &["b"], &["a", "b", "c"]),
+            (&["a", "b", "c"], &["c", "a"], &["b", "c", "a"]),
+            (&["a", "b"], &["b", "x"], &["a", "b", "x"]),
+        ];
+        for (before, patch, after) in cases {
+            let out =
+                patched(json!({"spec": {"containers": names(before)}}), json!({"spec": {"containers": names(patch)}}));
+            assert_eq!(out["spec"]["containers"], json!(names(after)), "{before:?} patched with {patch:?}");
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(crate) async fn answer(mut cx: Context<'_>, verb: &'static str) -> Answer {
             "token" => token::create(&cx).await,
             "scale" => scale::answer(&cx, verb).await,
             "log" | "exec" | "attach" | "portforward" => crate::kubelet::answer(&mut cx).await,
-            "proxy" => crate::kubelet::proxy(&mut cx).await,
+            "proxy" => crate::proxy::answer(&mut cx).await,
             _ => match verb {
                 "get" => read::get(&cx),
                 "update" => update::put(&cx).await,
@@ -93,7 +93,10 @@ pub(crate) async fn answer(mut cx: Context<'_>, verb: &'static str) -> Answer {
     match verb {
         "get" => read::get(&cx),
         "list" => list::list(&cx),
-        "watch" => watch::watch(&cx),
+        "watch" => match crate::websocket::take(&mut cx) {
+            Some(wish) => wish.grant(watch::watch(&cx)?, crate::websocket::Framing::Lines),
+            None => watch::watch(&cx),
+        },
         "create" => create::create(&cx).await,
         "update" => update::put(&cx).await,
         "patch" => patch::patch(&cx).await,

@@ -24,6 +24,23 @@ pub fn template(template: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+fn sysctls(sysctls: &[Value], path: &Path, errors: &mut Errors) {
+    let mut names: HashSet<&str> = HashSet::new();
+    for (i, sysctl) in sysctls.iter().enumerate() {
+        let path = path.index(i).child("name");
+        let name = text(sysctl, &["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(&path, ""));
+        } else if !field::is_sysctl_name(name) {
+            let detail = "must have at most 253 characters and match regex \
+                          ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+            errors.push(FieldError::invalid(&path, &sysctl["name"], detail));
+        } else if !names.insert(name) {
+            errors.push(FieldError::duplicate(&path, &sysctl["name"]));
+        }
+    }
+}
+
 /// Checks the spec of a pod.
 pub fn pod_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     let volumes = volumes(list(spec, &["volumes"]), &path.child("volumes"), errors);
@@ -52,6 +69,7 @@ pub fn pod_spec(spec: &Value, path: &Path, errors: &mut Errors) {
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(errors, &path.child("dnsPolicy"), &spec["dnsPolicy"], &policies, true);
     dns_config(spec, path, errors);
+    sysctls(list(spec, &["securityContext", "sysctls"]), &path.child("securityContext").child("sysctls"), errors);
     meta_validate::labels(&spec["nodeSelector"], &path.child("nodeSelector"), errors);
     let name = text(spec, &["serviceAccountName"]);
     if !name.is_empty() {
