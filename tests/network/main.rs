@@ -258,3 +258,37 @@ fn a_host_port_is_reached_at_the_node() {
     let body = eventually("the page is served", || page(&format!("{}:18080", cluster.node_address()), "/"));
     assert_eq!(body, "s");
 }
+
+#[test]
+fn the_api_server_passes_requests_on_to_pods_services_and_nodes() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("proxied");
+    server(&namespace, "s", "s");
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
+    service(&namespace, "web", json!({"selector": {"app": "s"}, "ports": ports}));
+    service(&namespace, "empty", json!({"selector": {"app": "nothing"}, "ports": ports}));
+    namespace.pod_ready("s");
+    let get = |path: &str| namespace.api.get(&namespace.path(path));
+    for path in ["pods/s:8080/proxy/", "pods/http:s:8080/proxy/"] {
+        assert_eq!((get(path).status, get(path).text.trim()), (200, "s"), "{path}");
+    }
+    eventually("the service has an endpoint", || match get("services/web:http/proxy/").status {
+        200 => Ok(()),
+        other => Err(other),
+    });
+    for path in ["services/web:http/proxy/", "services/web:80/proxy/", "services/http:web:http/proxy/"] {
+        assert_eq!((get(path).status, get(path).text.trim()), (200, "s"), "{path}");
+    }
+    assert_eq!(get("services/web:http/proxy").status, 301);
+    let unavailable = |path: &str, why: &str| get(path).is_failure(503, "ServiceUnavailable", why);
+    unavailable("services/empty:http/proxy/", "no endpoints available for service \"empty\"");
+    unavailable("services/web:81/proxy/", "no service port 81 found for service \"web\"");
+    get("pods/ftp:s:80/proxy/").is_failure(400, "BadRequest", "invalid pod request \"ftp:s:80\"");
+    get("pods/none/proxy/").is_failure(404, "NotFound", "pods \"none\" not found");
+    let refused = get("pods/s:9/proxy/");
+    assert_eq!(refused.status, 503);
+    assert!(refused.text.contains("error trying to reach service"), "{}", refused.text);
+    let nodes = namespace.api.get("/api/v1/nodes").ok();
+    let node = nodes["items"][0]["metadata"]["name"].as_str().unwrap();
+    assert_eq!(namespace.api.get(&format!("/api/v1/nodes/{node}/proxy/healthz")).text, "ok");
+}

@@ -225,7 +225,7 @@ fn arrange(merge_key: Option<&str>, items: &mut Vec<Value>, order: &[Value], bef
     for item in listed {
         let at = place(before, &item);
         let in_front = |other: &Value| matches!((place(before, other), at), (Some(other), Some(at)) if other < at);
-        while let Some(other) = others.next_if(&in_front) {
+        while let Some(other) = others.next_if(in_front) {
             items.push(other);
         }
         items.push(item);

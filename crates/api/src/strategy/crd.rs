@@ -12,6 +12,11 @@ use crate::meta::{self, at, list, text};
 pub struct CustomResourceDefinition;
 
 impl Strategy for CustomResourceDefinition {
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        super::prepare_status_update(new, old);
+        super::keep_metadata(new, old, &super::CLIENT_METADATA);
+    }
+
     fn has_status(&self) -> bool {
         true
     }

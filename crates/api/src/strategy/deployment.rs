@@ -23,6 +23,11 @@ static COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for Deployment {
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        super::prepare_status_update(new, old);
+        super::keep_metadata(new, old, &["labels"]);
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_to(spec, "replicas", 1);
@@ -198,7 +203,11 @@ mod tests {
         let mut status = old.clone();
         status["spec"]["replicas"] = 9.into();
         status["status"] = json!({"replicas": 3});
+        status["metadata"]["annotations"] = json!({"a": "1"});
+        status["metadata"]["labels"] = json!({"b": "2"});
         Deployment.prepare_status_update(&mut status, &old);
+        assert_eq!(status["metadata"]["annotations"], json!({"a": "1"}));
+        assert_eq!(status["metadata"]["labels"], old["metadata"]["labels"]);
         assert_eq!(status["spec"], old["spec"]);
         assert_eq!(status["status"]["replicas"], 3);
     }

@@ -215,7 +215,8 @@ pub fn prepare_update<S: Strategy + ?Sized>(strategy: &S, new: &mut Value, old: 
     }
 }
 
-/// The usual [`Strategy::prepare_status_update`]: everything but the status stays.
+/// The usual [`Strategy::prepare_status_update`]: everything but status and metadata stays. Labels, annotations,
+/// finalizers and owners may change along with the status.
 pub fn prepare_status_update(new: &mut Value, old: &Value) {
     let (Some(map), Some(old_map)) = (new.as_object_mut(), old.as_object()) else { return };
     map.retain(|key, _| old_map.contains_key(key) || key == "status");
@@ -224,19 +225,21 @@ pub fn prepare_status_update(new: &mut Value, old: &Value) {
             map.insert(key.clone(), value.clone());
         }
     }
-    let fields = map.get("metadata").and_then(|m| m.get("managedFields")).cloned();
-    let version = map.get("metadata").and_then(|m| m.get("resourceVersion")).cloned();
-    let mut metadata = old_map.get("metadata").cloned().unwrap_or_default();
-    if let Some(target) = metadata.as_object_mut() {
-        for (key, value) in [("managedFields", fields), ("resourceVersion", version)] {
-            match value {
-                Some(value) => target.insert(key.into(), value),
-                None => target.remove(key),
-            };
-        }
-    }
-    map.insert("metadata".into(), metadata);
 }
+
+/// Undoes changes of metadata that come with a status, for the kinds that do not take them.
+pub fn keep_metadata(new: &mut Value, old: &Value, fields: &[&str]) {
+    let metadata = meta::metadata_mut(new);
+    for field in fields {
+        match old["metadata"].get(field) {
+            Some(value) => metadata.insert((*field).into(), value.clone()),
+            None => metadata.remove(*field),
+        };
+    }
+}
+
+/// The metadata that clients write.
+pub const CLIENT_METADATA: [&str; 4] = ["labels", "annotations", "finalizers", "ownerReferences"];
 
 /// Puts the old value of a top-level field into the new object.
 pub fn keep(new: &mut Value, old: &Value, field: &str) {

@@ -29,6 +29,11 @@ impl Strategy for DeviceClass {
 pub struct ResourceClaim;
 
 impl Strategy for ResourceClaim {
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        super::prepare_status_update(new, old);
+        super::keep_metadata(new, old, &super::CLIENT_METADATA);
+    }
+
     fn has_status(&self) -> bool {
         true
     }

@@ -21,7 +21,7 @@ const LINKS: [&str; 13] = [
 /// hosts than `host` stay as they are.
 pub fn rewrite_link(link: &str, base: &str, host: &str) -> String {
     let path = match link.split_once("://") {
-        Some((scheme, rest)) if matches!(scheme, "http" | "https") => match rest.strip_prefix(host) {
+        Some(("http" | "https", rest)) => match rest.strip_prefix(host) {
             Some(path) if !host.is_empty() && (path.is_empty() || path.starts_with('/')) => path,
             _ => return link.to_owned(),
         },

@@ -51,6 +51,7 @@ impl Strategy for Pod {
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         super::prepare_status_update(new, old);
+        super::keep_metadata(new, old, &["ownerReferences"]);
         if let Some(qos) = old["status"].get("qosClass").cloned() {
             meta::object_at(new, "status").insert("qosClass".into(), qos);
         }
