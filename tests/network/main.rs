@@ -111,6 +111,50 @@ fn a_service_spreads_over_its_ready_pods_and_follows_them() {
 }
 
 #[test]
+fn a_client_keeps_its_pod_when_a_service_has_affinity() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("affinity");
+    ["a", "b", "c"].iter().for_each(|name| drop(server(&namespace, name, "s")));
+    let ports = json!([{"port": 80, "targetPort": 8080}]);
+    service(&namespace, "web", json!({"selector": {"app": "s"}, "ports": ports, "sessionAffinity": "ClientIP"}));
+    ["a", "b", "c"].iter().for_each(|name| drop(namespace.pod_ready(name)));
+    let seen = || {
+        let run = namespace.run(&["sh", "-c", &vec!["wget http://web/"; 40].join(";")]);
+        run.log.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let becomes = |count: usize| {
+        eventually(&format!("a client reaches {count}"), || match seen() {
+            found if found == count => Ok(()),
+            found => Err(format!("{found} pods")),
+        });
+    };
+    becomes(1);
+    namespace.api.patch(&namespace.path("services/web"), MERGE, &json!({"spec": {"sessionAffinity": "None"}})).ok();
+    becomes(3);
+    namespace.api.patch(&namespace.path("services/web"), MERGE, &json!({"spec": {"sessionAffinity": "ClientIP"}})).ok();
+    becomes(1);
+}
+
+/// Clients in Go send `null` for a time that they do not set.
+#[test]
+fn a_condition_without_a_time_hides_no_service() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("without-time");
+    server(&namespace, "s", "s");
+    let spec = json!({"selector": {"app": "s"}, "ports": [{"port": 80, "targetPort": 8080}]});
+    let mut odd = service(&namespace, "odd", spec.clone());
+    let condition =
+        json!({"type": "Odd", "status": "True", "reason": "Test", "message": "m", "lastTransitionTime": null});
+    odd["status"]["conditions"] = json!([condition]);
+    let kept = namespace.api.put(&namespace.path("services/odd/status"), &odd).ok();
+    assert_eq!(kept["status"]["conditions"][0]["type"], "Odd");
+    service(&namespace, "web", spec);
+    for name in ["web", "odd"] {
+        assert_eq!(namespace.run_until_ok(&["wget", &format!("http://{name}/")]), "s\n");
+    }
+}
+
+#[test]
 fn a_pod_reaches_itself_through_its_service() {
     let cluster = cluster!();
     let namespace = cluster.namespace("hairpin");

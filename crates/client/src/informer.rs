@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::api::{Api, ListParams, Request, WatchEvent, WatchParams};
 use kube::{Client, Resource};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::decode::Decoded;
 use crate::patch::is_gone;
 use crate::store::Indexer;
 use crate::{Backoff, ObjectKey, Store};
@@ -38,8 +41,17 @@ pub enum Event<K> {
 
 type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
 
+/// A page of a list.
+#[derive(Deserialize)]
+#[serde(bound = "K: Resource<DynamicType = ()> + DeserializeOwned")]
+struct Page<K> {
+    metadata: ListMeta,
+    items: Option<Vec<Decoded<K>>>,
+}
+
 struct Shared<K> {
-    api: Api<K>,
+    client: Client,
+    url: String,
     labels: Option<String>,
     fields: Option<String>,
     store: Store<K>,
@@ -62,7 +74,8 @@ impl Drop for AbortOnDrop {
 /// # Guarantees
 /// The store is changed before subscribers hear of it; each subscriber hears of every object's changes in
 /// order. After a break the watch resumes where it ended; when the server forgot that revision, everything is
-/// listed anew and subscribers hear the difference. Nothing is repeated on a timer.
+/// listed anew and subscribers hear the difference. Nothing is repeated on a timer. An object that is not as its
+/// type says is left as it was, with a warning.
 ///
 /// The task that feeds it ends with the last clone.
 pub struct Informer<K> {
@@ -94,7 +107,8 @@ where
         indexes: Vec<(&'static str, Indexer<K>)>,
     ) -> Informer<K> {
         let shared = Shared {
-            api,
+            url: api.resource_url().to_owned(),
+            client: api.into_client(),
             labels,
             fields,
             store: Store::new(indexes),
@@ -141,7 +155,8 @@ where
 }
 
 impl<K: Resource> Shared<K> {
-    fn insert(&self, object: K) {
+    fn insert(&self, object: Decoded<K>) {
+        let Some(object) = object.object() else { return };
         let new = Arc::new(object);
         let handlers = self.handlers.lock();
         let event = match self.store.insert(new.clone()) {
@@ -157,16 +172,16 @@ impl<K: Resource> Shared<K> {
         handlers.iter().for_each(|handler| handler(&event));
     }
 
-    fn remove(&self, key: &ObjectKey, last: Option<K>) {
+    fn remove(&self, key: &ObjectKey, last: Option<Decoded<K>>) {
         let handlers = self.handlers.lock();
         if let Some(cached) = self.store.remove(key) {
-            let event = Event::Deleted(last.map(Arc::new).unwrap_or(cached));
+            let event = Event::Deleted(last.and_then(Decoded::object).map(Arc::new).unwrap_or(cached));
             handlers.iter().for_each(|handler| handler(&event));
         }
     }
 
-    fn replace(&self, objects: Vec<K>) {
-        let live: HashSet<ObjectKey> = objects.iter().map(ObjectKey::of).collect();
+    fn replace(&self, objects: Vec<Decoded<K>>) {
+        let live: HashSet<ObjectKey> = objects.iter().map(Decoded::key).collect();
         for key in self.store.keys() {
             if !live.contains(&key) {
                 self.remove(&key, None);
@@ -198,7 +213,7 @@ where
     }
 }
 
-async fn list<K>(shared: &Shared<K>) -> kube::Result<(Vec<K>, String)>
+async fn list<K>(shared: &Shared<K>) -> kube::Result<(Vec<Decoded<K>>, String)>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
@@ -210,7 +225,8 @@ where
     };
     let mut objects = Vec::new();
     loop {
-        let page = match shared.api.list(&params).await {
+        let request = Request::new(&shared.url).list(&params).map_err(kube::Error::BuildRequest)?;
+        let page: Page<K> = match shared.client.request(request).await {
             // The revision of the first page was compacted: only one big page is sure to be consistent.
             Err(error) if is_gone(&error) && params.continue_token.is_some() => {
                 objects.clear();
@@ -220,7 +236,7 @@ where
             }
             other => other?,
         };
-        objects.extend(page.items);
+        objects.extend(page.items.into_iter().flatten());
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
@@ -243,21 +259,21 @@ where
         let started = Instant::now();
         let mut progress = false;
         let outcome = async {
-            let mut events = std::pin::pin!(shared.api.watch(&params, &version).await?);
+            let request = Request::new(&shared.url).watch(&params, &version).map_err(kube::Error::BuildRequest)?;
+            let mut events = std::pin::pin!(shared.client.request_events::<Decoded<K>>(request).await?);
             while let Some(event) = events.try_next().await? {
                 match event {
                     WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                        if let Some(new) = &object.meta().resource_version {
+                        if let Some(new) = object.version() {
                             version.clone_from(new);
                         }
                         shared.insert(object);
                     }
                     WatchEvent::Deleted(object) => {
-                        if let Some(new) = &object.meta().resource_version {
+                        if let Some(new) = object.version() {
                             version.clone_from(new);
                         }
-                        let key = ObjectKey::of(&object);
-                        shared.remove(&key, Some(object));
+                        shared.remove(&object.key(), Some(object));
                     }
                     WatchEvent::Bookmark(bookmark) => version.clone_from(&bookmark.metadata.resource_version),
                     WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
@@ -271,6 +287,10 @@ where
             Err(error) if is_gone(&error) => {
                 tracing::debug!(kind = %K::kind(&()), "the watch's revision is gone, listing anew");
                 return;
+            }
+            // Breaks are daily business; an answer that is no list of events is not.
+            Err(error @ kube::Error::SerdeError(_)) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "a watch's events cannot be read, resuming");
             }
             Err(error) => tracing::debug!(kind = %K::kind(&()), %error, "watch failed, resuming"),
             Ok(()) => {}

@@ -4,6 +4,7 @@
 //! [`Informer`]s, the [`WorkQueue`] of controllers, the [`EventRecorder`], leader election and node leases,
 //! and patch helpers. All of it works against any Kubernetes API server; nothing here knows how ours is made.
 mod backoff;
+mod decode;
 mod events;
 mod informer;
 mod leader;

@@ -1,18 +1,53 @@
-//! Addresses of sandboxes: one file an address, named after it and holding the sandbox's ID, so that they
-//! survive the daemon.
+//! Addresses of sandboxes: one file an address, named after it and holding the sandbox's ID and its host ports,
+//! so that they survive the daemon.
 
 use std::collections::HashMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 
+use crate::HostPort;
+
+/// What an address is for.
+struct Taken {
+    sandbox: String,
+    ports: Vec<HostPort>,
+}
+
+impl Taken {
+    /// The sandbox in the first line, then a line a port: protocol, the pod's port, the node's, the node's address.
+    fn read(path: &Path) -> Result<Taken> {
+        let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let mut lines = text.lines();
+        let sandbox = lines.next().unwrap_or_default().to_owned();
+        let port = |line: &str| -> Option<HostPort> {
+            let mut words = line.split(' ');
+            Some(HostPort {
+                protocol: words.next()?.to_owned(),
+                container_port: words.next()?.parse().ok()?,
+                host_port: words.next()?.parse().ok()?,
+                host_ip: words.next()?.to_owned(),
+            })
+        };
+        Ok(Taken { sandbox, ports: lines.filter_map(port).collect() })
+    }
+
+    fn text(&self) -> String {
+        let ports = self.ports.iter().map(|port| {
+            let HostPort { protocol, container_port, host_port, host_ip } = port;
+            format!("\n{protocol} {container_port} {host_port} {host_ip}")
+        });
+        std::iter::once(self.sandbox.clone()).chain(ports).collect()
+    }
+}
+
 pub struct Ipam {
     dir: PathBuf,
     range: Ipv4Net,
-    taken: HashMap<Ipv4Addr, String>,
+    taken: HashMap<Ipv4Addr, Taken>,
     /// Where the search goes on: an address just given back is not given out at once.
     next: u32,
 }
@@ -24,7 +59,7 @@ impl Ipam {
         let mut taken = HashMap::new();
         for entry in fs::read_dir(&dir)?.flatten() {
             if let Some(address) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-                taken.insert(address, fs::read_to_string(entry.path())?);
+                taken.insert(address, Taken::read(&entry.path())?);
             }
         }
         Ok(Ipam { dir, range, taken, next: 2 })
@@ -40,7 +75,7 @@ impl Ipam {
     }
 
     /// The address of a sandbox, the same one every time.
-    pub fn allocate(&mut self, sandbox: &str) -> Result<Ipv4Addr> {
+    pub fn allocate(&mut self, sandbox: &str, ports: &[HostPort]) -> Result<Ipv4Addr> {
         if let Some(address) = self.find(sandbox) {
             return Ok(address);
         }
@@ -51,8 +86,9 @@ impl Ipam {
             let address = self.nth(n);
             if !self.taken.contains_key(&address) {
                 let path = self.dir.join(address.to_string());
-                fs::write(&path, sandbox).with_context(|| format!("failed to write {}", path.display()))?;
-                self.taken.insert(address, sandbox.to_owned());
+                let taken = Taken { sandbox: sandbox.to_owned(), ports: ports.to_vec() };
+                fs::write(&path, taken.text()).with_context(|| format!("failed to write {}", path.display()))?;
+                self.taken.insert(address, taken);
                 self.next = 2 + (n - 1) % candidates;
                 return Ok(address);
             }
@@ -62,7 +98,12 @@ impl Ipam {
 
     /// The address a sandbox has.
     pub fn find(&self, sandbox: &str) -> Option<Ipv4Addr> {
-        self.taken.iter().find(|(_, own)| *own == sandbox).map(|(address, _)| *address)
+        self.taken.iter().find(|(_, own)| own.sandbox == sandbox).map(|(address, _)| *address)
+    }
+
+    /// The host ports that lead to an address.
+    pub fn ports(&self, address: Ipv4Addr) -> &[HostPort] {
+        self.taken.get(&address).map_or(&[], |taken| taken.ports.as_slice())
     }
 
     /// Gives an address back; answers with it.
@@ -75,7 +116,7 @@ impl Ipam {
 
     /// Sandboxes that have addresses.
     pub fn sandboxes(&self) -> Vec<String> {
-        self.taken.values().cloned().collect()
+        self.taken.values().map(|taken| taken.sandbox.clone()).collect()
     }
 }
 
@@ -89,16 +130,23 @@ mod tests {
         let range = "10.1.2.0/29".parse().unwrap();
         let open = || Ipam::open(dir.path().to_owned(), range).unwrap();
         let mut ipam = open();
-        let first = ipam.allocate("a").unwrap();
+        let ports = ["", "127.0.0.1"].map(|host_ip| HostPort {
+            protocol: "UDP".into(),
+            container_port: 53,
+            host_port: 5353,
+            host_ip: host_ip.into(),
+        });
+        let first = ipam.allocate("a", &ports).unwrap();
         assert_eq!(first, Ipv4Addr::new(10, 1, 2, 2));
-        assert_eq!(ipam.allocate("a").unwrap(), first);
+        assert_eq!(ipam.allocate("a", &ports).unwrap(), first);
+        assert_eq!(open().ports(first), ports);
         ipam.release("a");
-        assert_ne!(ipam.allocate("b").unwrap(), first);
+        assert_ne!(ipam.allocate("b", &[]).unwrap(), first);
         let mut ipam = open();
         assert_eq!(ipam.sandboxes(), ["b"]);
         for n in 0..4 {
-            ipam.allocate(&n.to_string()).unwrap();
+            ipam.allocate(&n.to_string(), &[]).unwrap();
         }
-        assert!(ipam.allocate("full").unwrap_err().to_string().contains("no address is free"));
+        assert!(ipam.allocate("full", &[]).unwrap_err().to_string().contains("no address is free"));
     }
 }

@@ -5,6 +5,7 @@
 //! Never: decides which pods or endpoints there are.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
+mod conntrack;
 pub mod host;
 mod ipam;
 mod netlink;

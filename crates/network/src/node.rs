@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
+use crate::conntrack;
 use crate::host::{forward_packets, hardware_address, set_sysctl};
 use crate::ipam::Ipam;
 use crate::netlink::{Socket, in_namespace, route};
@@ -23,6 +24,9 @@ const BRIDGE: &str = "cni0";
 /// Pods that talk to themselves by way of a service.
 const SELF: &str = "self";
 const HOST_PORTS: &str = "host-ports";
+/// Host ports of one of the node's addresses.
+const ADDRESS_PORTS: &str = "address-ports";
+const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
 
@@ -67,7 +71,6 @@ struct State {
     route: Socket,
     netfilter: Socket,
     bridge: u32,
-    host_ports: Vec<(String, HostPort)>,
 }
 
 impl NodeNetwork {
@@ -98,9 +101,11 @@ impl NodeNetwork {
         // Packets leave by the bridge they came from; pods must not be told to go there directly.
         set_sysctl(&format!("net/ipv4/conf/{BRIDGE}/send_redirects"), "0")?;
         set_sysctl("net/ipv4/conf/all/send_redirects", "0")?;
+        // The node's own loopback address leads to host ports and node ports too; a rule keeps pods from it.
+        set_sysctl(&format!("net/ipv4/conf/{BRIDGE}/route_localnet"), "1")?;
         let mut netfilter = Socket::netfilter()?;
         base_rules(&config).commit(&mut netfilter).context("failed to make the nftables rules of the pod network")?;
-        let state = State { ipam, route, netfilter, bridge, host_ports: Vec::new() };
+        let state = State { ipam, route, netfilter, bridge };
         Ok(Arc::new(NodeNetwork { config, state: Mutex::new(state) }))
     }
 
@@ -123,10 +128,8 @@ impl NodeNetwork {
     pub(crate) fn attach_blocking(&self, sandbox: &str, netns: BorrowedFd<'_>, ports: &[HostPort]) -> Result<Ipv4Addr> {
         let (address, gateway) = {
             let mut state = self.state.lock();
-            let address = state.ipam.allocate(sandbox)?;
-            if let Err(error) =
-                state.connect(address, netns, self.config.mtu).and_then(|()| state.add_rules(sandbox, address, ports))
-            {
+            let address = state.ipam.allocate(sandbox, ports)?;
+            if let Err(error) = state.connect(address, netns, self.config.mtu).and_then(|()| state.add_rules(address)) {
                 state.ipam.release(sandbox);
                 return Err(error);
             }
@@ -161,7 +164,7 @@ impl NodeNetwork {
     pub(crate) fn detach_blocking(&self, sandbox: &str) {
         let mut state = self.state.lock();
         if let Some(address) = state.ipam.find(sandbox) {
-            state.remove_rules(sandbox, address);
+            state.remove_rules(address);
             state.ipam.release(sandbox);
         }
     }
@@ -169,21 +172,22 @@ impl NodeNetwork {
     /// Gives back what sandboxes held that are no longer there, and renews the rules of those that are.
     pub async fn retain(self: &Arc<Self>, live: &[String]) -> Result<()> {
         let (network, live) = (self.clone(), live.to_vec());
-        tokio::task::spawn_blocking(move || {
-            let sandboxes = network.state.lock().ipam.sandboxes();
-            for sandbox in sandboxes {
-                if live.contains(&sandbox) {
-                    let mut state = network.state.lock();
-                    if let Some(address) = state.ipam.find(&sandbox) {
-                        state.add_rules(&sandbox, address, &[])?;
-                    }
-                } else {
-                    network.detach_blocking(&sandbox);
+        tokio::task::spawn_blocking(move || network.retain_blocking(&live)).await?
+    }
+
+    pub(crate) fn retain_blocking(&self, live: &[String]) -> Result<()> {
+        let sandboxes = self.state.lock().ipam.sandboxes();
+        for sandbox in sandboxes {
+            if live.contains(&sandbox) {
+                let mut state = self.state.lock();
+                if let Some(address) = state.ipam.find(&sandbox) {
+                    state.add_rules(address)?;
                 }
+            } else {
+                self.detach_blocking(&sandbox);
             }
-            Ok(())
-        })
-        .await?
+        }
+        Ok(())
     }
 }
 
@@ -192,6 +196,7 @@ fn base_rules(config: &NodeNetworkConfig) -> Batch {
     batch.renew_table(TABLE);
     batch.set(TABLE, SELF, Type::AddressPair, None);
     batch.set(TABLE, HOST_PORTS, Type::ProtocolPort, Some(Type::AddressPort));
+    batch.set(TABLE, ADDRESS_PORTS, Type::AddressProtocolPort, Some(Type::AddressPort));
     batch.base_chain(TABLE, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
     let pair = vec![
         Expr::IpHeader { offset: 12, length: 4, into: 0 },
@@ -204,8 +209,20 @@ fn base_rules(config: &NodeNetworkConfig) -> Batch {
         [Expr::source_in(config.cluster_cidr), Expr::destination_not_in(config.cluster_cidr), vec![Expr::Masquerade]]
             .concat();
     batch.rule(TABLE, "postrouting", &outside);
+    let from_loopback =
+        [Expr::source_in(LOOPBACK), Expr::destination_not_in(LOOPBACK), vec![Expr::Masquerade]].concat();
+    batch.rule(TABLE, "postrouting", &from_loopback);
+    // What listens on the loopback only is not for the network, unless it answers.
+    batch.base_chain(TABLE, "input", "filter", Hook::Input, nft::PRIORITY_FILTER);
+    let stray =
+        [Expr::not_from_loopback(), Expr::destination_in(LOOPBACK), Expr::unanswered(), vec![Expr::Drop]].concat();
+    batch.rule(TABLE, "input", &stray);
     for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
         batch.base_chain(TABLE, chain, "nat", hook, nft::PRIORITY_DESTINATION_NAT);
+        let to_address =
+            [Expr::destination_key(), vec![Expr::Map(ADDRESS_PORTS.into()), Expr::Nat(Nat::DestinationAndPort)]]
+                .concat();
+        batch.rule(TABLE, chain, &to_address);
         let to_port = [
             Expr::to_this_machine(),
             Expr::protocol_port(),
@@ -215,6 +232,15 @@ fn base_rules(config: &NodeNetworkConfig) -> Batch {
         batch.rule(TABLE, chain, &to_port);
     }
     batch
+}
+
+/// Where a host port is written down.
+fn map_and_key(port: &HostPort) -> (&'static str, Vec<u8>) {
+    let key = port_key(&port.protocol, port.host_port);
+    match port.host_ip.parse::<Ipv4Addr>() {
+        Ok(address) if !address.is_unspecified() => (ADDRESS_PORTS, [&address.octets()[..], &key].concat()),
+        _ => (HOST_PORTS, key),
+    }
 }
 
 fn link_name(address: Ipv4Addr) -> String {
@@ -262,33 +288,37 @@ impl State {
         route::hairpin(&mut self.route, port).with_context(|| format!("failed to set up the bridge port of {name}"))
     }
 
-    fn add_rules(&mut self, sandbox: &str, address: Ipv4Addr, ports: &[HostPort]) -> Result<()> {
+    fn add_rules(&mut self, address: Ipv4Addr) -> Result<()> {
         let mut batch = Batch::new();
         batch.add_set_elements(TABLE, SELF, &[pair_key(address)]);
-        let elements: Vec<_> = ports
-            .iter()
-            .map(|port| {
-                (port_key(&port.protocol, port.host_port), Data::Bytes(address_port(address, port.container_port)))
-            })
-            .collect();
-        if !elements.is_empty() {
-            batch.add_map_elements(TABLE, HOST_PORTS, &elements);
+        let ports = self.ipam.ports(address);
+        for port in ports {
+            let (map, key) = map_and_key(port);
+            let to = Data::Bytes(address_port(address, port.container_port));
+            batch.add_map_elements(TABLE, map, &[(key, to)]);
         }
         batch.commit(&mut self.netfilter).context("failed to add nftables rules of a pod")?;
-        self.host_ports.extend(ports.iter().map(|port| (sandbox.to_owned(), port.clone())));
+        let of_datagrams = |port: &&HostPort| port.protocol != "TCP";
+        if ports.iter().any(|port| of_datagrams(&port)) {
+            let forgotten = conntrack::forget(&mut self.netfilter, |flow| {
+                ports.iter().filter(of_datagrams).any(|port| {
+                    protocol_number(&port.protocol) == flow.protocol
+                        && port.host_port == flow.destination.1
+                        && (address, port.container_port) != flow.answered_by
+                })
+            });
+            if let Err(error) = forgotten {
+                tracing::warn!(%error, %address, "failed to forget flows to an earlier pod's port");
+            }
+        }
         Ok(())
     }
 
-    fn remove_rules(&mut self, sandbox: &str, address: Ipv4Addr) {
-        let keys: Vec<_> = self
-            .host_ports
-            .extract_if(.., |(own, _)| own == sandbox)
-            .map(|(_, port)| port_key(&port.protocol, port.host_port))
-            .collect();
+    fn remove_rules(&mut self, address: Ipv4Addr) {
         let mut batch = Batch::new();
         batch.delete_elements(TABLE, SELF, &[pair_key(address)]);
-        if !keys.is_empty() {
-            batch.delete_elements(TABLE, HOST_PORTS, &keys);
+        for (map, key) in self.ipam.ports(address).iter().map(map_and_key) {
+            batch.delete_elements(TABLE, map, &[key]);
         }
         match batch.commit(&mut self.netfilter) {
             Err(error) if error.raw_os_error() != Some(ENOENT) => {

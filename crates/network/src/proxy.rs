@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coracle_client::{Informer, ObjectKey};
@@ -15,6 +16,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::Notify;
 
+use crate::conntrack;
 use crate::netlink::Socket;
 use crate::nft::{self, Batch, Data, Expr, Hook, Nat, Type, Verdict};
 use crate::node::{address_port, port_key, protocol_number};
@@ -26,6 +28,8 @@ const REFUSED: &str = "refused";
 const REFUSED_PORTS: &str = "refused-ports";
 /// The bit of a packet's mark that asks for masquerading, the same as kube-proxy's.
 const MASQUERADE: u32 = 0x4000;
+/// Clients that one service port remembers; further ones get any endpoint each time.
+const CLIENTS: u32 = 65_536;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// How the proxy is set up.
@@ -50,6 +54,8 @@ struct PortRules {
     endpoints: BTreeSet<(Ipv4Addr, u16)>,
     /// Endpoints of this node only, for traffic from outside (`externalTrafficPolicy: Local`).
     external: Option<BTreeSet<(Ipv4Addr, u16)>>,
+    /// How long a client that is idle keeps its endpoint (`sessionAffinity: ClientIP`).
+    affinity: Option<Duration>,
 }
 
 type Rules = BTreeMap<String, PortRules>;
@@ -76,18 +82,14 @@ pub async fn run(
         let wanted = rules(&config, &services.store().list(), &slices.store().list());
         let batch = difference(&current, &wanted, &config);
         if !batch.is_empty() {
-            match batch.commit(&mut socket) {
-                Ok(()) => current = wanted,
-                Err(error) => {
-                    tracing::error!(%error, "failed to change the rules of services; they are all made anew");
-                    base_rules().commit(&mut socket).context("failed to make the nftables rules of services")?;
-                    current = Rules::new();
-                    difference(&current, &wanted, &config)
-                        .commit(&mut socket)
-                        .context("failed to make the nftables rules of services")?;
-                    current = wanted;
-                }
+            if let Err(error) = batch.commit(&mut socket) {
+                tracing::error!(%error, "failed to change the rules of services; they are all made anew");
+                let made = base_rules().commit(&mut socket);
+                made.and_then(|()| difference(&Rules::new(), &wanted, &config).commit(&mut socket))
+                    .context("failed to make the nftables rules of services")?;
             }
+            forget_stale(&mut socket, &current, &wanted);
+            current = wanted;
         }
         if let Some(ready) = ready.take() {
             ready();
@@ -136,6 +138,40 @@ fn base_rules() -> Batch {
         }
     }
     batch
+}
+
+/// Has datagrams that went to an endpoint which is gone go to another; they have no end that would show it.
+fn forget_stale(socket: &mut Socket, current: &Rules, wanted: &Rules) {
+    let of_datagrams = |rules: &PortRules| rules.protocol != "TCP";
+    let changed = current.iter().filter(|(name, old)| of_datagrams(old) && wanted.get(*name) != Some(old));
+    let mut services: BTreeMap<(u8, Ipv4Addr, u16), BTreeSet<(Ipv4Addr, u16)>> = BTreeMap::new();
+    let mut node_ports: BTreeMap<(u8, u16), BTreeSet<(Ipv4Addr, u16)>> = BTreeMap::new();
+    let mut expect = |rules: &PortRules, there: bool| {
+        let protocol = protocol_number(&rules.protocol);
+        for address in &rules.addresses {
+            let endpoints = services.entry((protocol, *address, rules.port)).or_default();
+            endpoints.extend(rules.endpoints.iter().filter(|_| there));
+        }
+        if let Some(port) = rules.node_port {
+            let endpoints = node_ports.entry((protocol, port)).or_default();
+            endpoints.extend(external(rules).iter().filter(|_| there));
+        }
+    };
+    changed.for_each(|(_, old)| expect(old, false));
+    let changed = wanted.iter().filter(|(name, new)| of_datagrams(new) && current.get(*name) != Some(new));
+    changed.for_each(|(_, new)| expect(new, true));
+    if services.is_empty() {
+        return;
+    }
+    let forgotten = conntrack::forget(socket, |flow| {
+        let (address, port) = flow.destination;
+        let endpoints =
+            services.get(&(flow.protocol, address, port)).or_else(|| node_ports.get(&(flow.protocol, port)));
+        endpoints.is_some_and(|endpoints| !endpoints.contains(&flow.answered_by))
+    });
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "failed to forget flows to endpoints that are gone");
+    }
 }
 
 /// What services and endpoints ask for.
@@ -201,6 +237,11 @@ fn port_rules(
     let local = endpoints(port, slices, Some(&config.node_name));
     let external = local_only(spec.and_then(|spec| spec.external_traffic_policy.as_ref())).then(|| local.clone());
     let internal = local_only(spec.and_then(|spec| spec.internal_traffic_policy.as_ref()));
+    let affinity = spec.filter(|spec| spec.session_affinity.as_deref() == Some("ClientIP")).map(|spec| {
+        let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+        let seconds = config.and_then(|config| config.timeout_seconds).unwrap_or(10_800);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
+    });
     PortRules {
         addresses: addresses.clone(),
         protocol: protocol(port).to_owned(),
@@ -208,6 +249,7 @@ fn port_rules(
         node_port: port.node_port.filter(|number| *number > 0).map(|number| number as u16),
         endpoints: if internal { local } else { all },
         external,
+        affinity,
     }
 }
 
@@ -255,22 +297,32 @@ fn external_chain(name: &str) -> String {
     format!("external-{name}")
 }
 
+fn memory(name: &str) -> String {
+    format!("affinity-{name}")
+}
+
 /// The changes that lead from one set of rules to another.
 fn difference(current: &Rules, wanted: &Rules, config: &ProxyConfig) -> Batch {
     let mut batch = Batch::new();
     for (name, old) in current.iter().filter(|(name, old)| wanted.get(*name) != Some(old)) {
         remove_elements(&mut batch, old);
-        if !wanted.contains_key(name) {
-            for chain in [chain(name), external_chain(name)] {
-                batch.flush_chain(TABLE, &chain);
+        let new = wanted.get(name);
+        for chain in [chain(name), external_chain(name)] {
+            batch.flush_chain(TABLE, &chain);
+            if new.is_none() {
                 batch.delete_chain(TABLE, &chain);
             }
+        }
+        if old.affinity.is_some() && old.affinity != new.and_then(|new| new.affinity) {
+            batch.delete_set(TABLE, &memory(name));
         }
     }
     for (name, new) in wanted.iter().filter(|(name, new)| current.get(*name) != Some(new)) {
         for chain in [chain(name), external_chain(name)] {
             batch.chain(TABLE, &chain);
-            batch.flush_chain(TABLE, &chain);
+        }
+        if let Some(timeout) = new.affinity {
+            batch.memory(TABLE, &memory(name), Type::Address, Type::AddressPort, timeout, CLIENTS);
         }
         fill_chains(&mut batch, name, new, config);
         add_elements(&mut batch, name, new);
@@ -322,45 +374,59 @@ fn fill_chains(batch: &mut Batch, name: &str, rules: &PortRules, config: &ProxyC
     let from_outside = [Expr::source_not_in(config.cluster_cidr), Expr::mark(MASQUERADE)].concat();
     let inside = chain(name);
     batch.rule(TABLE, &inside, &from_outside);
-    balance(batch, &inside, &rules.endpoints);
+    let memory = rules.affinity.map(|_| memory(name));
+    balance(batch, &inside, &rules.endpoints, memory.as_deref());
     let outside = external_chain(name);
     if rules.external.is_none() {
         batch.rule(TABLE, &outside, &Expr::mark(MASQUERADE));
     }
-    balance(batch, &outside, external(rules));
+    balance(batch, &outside, external(rules), memory.as_deref());
 }
 
-/// One rule that sends a new connection to one of the endpoints.
-fn balance(batch: &mut Batch, chain: &str, endpoints: &BTreeSet<(Ipv4Addr, u16)>) {
+/// The rules that send a new connection to one of the endpoints: the one that the memory has for the client, or any.
+fn balance(batch: &mut Batch, chain: &str, endpoints: &BTreeSet<(Ipv4Addr, u16)>, memory: Option<&str>) {
+    /// The register of the client's address, behind those of an endpoint.
+    const CLIENT: u32 = 2;
     let nat = Expr::Nat(Nat::DestinationAndPort);
-    let endpoints: Vec<_> = endpoints.iter().copied().collect();
-    match endpoints.as_slice() {
-        [] => {}
-        [(address, port)] => {
-            let [high, low] = port.to_be_bytes();
-            let load = [
-                Expr::Load { into: 0, value: address.octets() },
-                Expr::Load { into: 1, value: [high, low, 0, 0] },
-                nat,
-            ];
-            batch.rule(TABLE, chain, &load);
-        }
-        many => {
-            let elements: Vec<_> = (0u32..)
-                .zip(many)
-                .map(|(n, (address, port))| (n.to_ne_bytes().to_vec(), Data::Bytes(address_port(*address, *port))))
-                .collect();
-            let map = batch.anonymous_map(TABLE, Type::Number, Type::AddressPort, &elements);
-            batch.rule(TABLE, chain, &[Expr::Random { modulus: many.len() as u32 }, Expr::AnonymousMap(map), nat]);
-        }
+    let endpoints: Vec<_> = endpoints.iter().map(|(address, port)| address_port(*address, *port)).collect();
+    if endpoints.is_empty() {
+        return;
     }
+    if let Some(memory) = memory {
+        let (map, by) = (memory.to_owned(), CLIENT);
+        let (recall, remember, forget) =
+            (Expr::Recall { map: map.clone(), by }, Expr::Remember { map: map.clone(), by }, Expr::Forget { map, by });
+        let known = Expr::InAnonymousSet(batch.anonymous_set(TABLE, Type::AddressPort, &endpoints));
+        batch.rule(TABLE, chain, &[Expr::source(CLIENT), recall, known, remember.clone(), nat.clone()]);
+        // The endpoint that the client had may be gone.
+        let mut rule = any(batch, &endpoints);
+        rule.extend([Expr::source(CLIENT), forget, remember, nat.clone()]);
+        batch.rule(TABLE, chain, &rule);
+    }
+    let mut rule = any(batch, &endpoints);
+    rule.push(nat);
+    batch.rule(TABLE, chain, &rule);
+}
+
+/// Loads one of the endpoints into the first registers.
+fn any(batch: &mut Batch, endpoints: &[Vec<u8>]) -> Vec<Expr> {
+    if let [endpoint] = endpoints {
+        let words = endpoint.chunks_exact(4).filter_map(|word| word.try_into().ok());
+        return (0..).zip(words).map(|(into, value)| Expr::Load { into, value }).collect();
+    }
+    let numbered = (0u32..).zip(endpoints);
+    let elements: Vec<_> = numbered.map(|(n, to)| (n.to_ne_bytes().to_vec(), Data::Bytes(to.clone()))).collect();
+    let map = batch.anonymous_map(TABLE, Type::Number, Type::AddressPort, &elements);
+    vec![Expr::Random { modulus: endpoints.len() as u32 }, Expr::AnonymousMap(map)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Namespace, is_root, tcp_answer, tcp_server};
+    use crate::netlink::route;
+    use crate::testing::{Namespace, is_root, tcp_answer, tcp_server, udp_answer, udp_server};
     use crate::{HostPort, NodeNetwork, NodeNetworkConfig};
+    use std::net::UdpSocket;
     use std::os::fd::AsFd;
 
     fn config() -> ProxyConfig {
@@ -370,7 +436,7 @@ mod tests {
     fn port(endpoints: &[Ipv4Addr], node_port: Option<u16>) -> PortRules {
         let endpoints = endpoints.iter().map(|address| (*address, 8080)).collect();
         let addresses = ["10.96.0.7".parse().unwrap()].into();
-        PortRules { addresses, protocol: "TCP".into(), port: 80, node_port, endpoints, external: None }
+        PortRules { addresses, protocol: "TCP".into(), port: 80, node_port, endpoints, external: None, affinity: None }
     }
 
     /// A node with three pods in namespaces: service, hairpin, node port, host port, refusal, removal.
@@ -383,37 +449,60 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let node = Namespace::new();
         node.run(|| {
-            let state = dir.path().to_owned();
-            let network = NodeNetwork::new(NodeNetworkConfig {
-                state,
+            let settings = || NodeNetworkConfig {
+                state: dir.path().to_owned(),
                 pod_cidr: "10.244.0.0/24".parse().unwrap(),
                 cluster_cidr: "10.244.0.0/16".parse().unwrap(),
                 service_cidr: "10.96.0.0/16".parse().unwrap(),
                 service_addresses: vec!["10.96.0.10".parse().unwrap()],
                 mtu: 1500,
-            })
-            .unwrap();
+            };
+            let network = NodeNetwork::new(settings()).unwrap();
             let pods: Vec<Namespace> = (0..3).map(|_| Namespace::new()).collect();
-            let host_port =
-                HostPort { protocol: "TCP".into(), container_port: 8080, host_port: 9090, host_ip: String::new() };
+            let host_port = |ip: &str| HostPort {
+                protocol: "TCP".into(),
+                container_port: 8080,
+                host_port: 9090,
+                host_ip: ip.into(),
+            };
             let mut addresses = Vec::new();
             for (n, pod) in pods.iter().enumerate() {
-                let ports = if n == 0 { vec![host_port.clone()] } else { vec![] };
+                let ports = [vec![host_port("")], vec![host_port("127.0.0.1")], vec![]];
                 // The blocking half directly: the pool's threads are not in this namespace.
-                addresses.push(network.attach_blocking(&format!("pod{n}"), pod.fd().as_fd(), &ports).unwrap());
+                addresses.push(network.attach_blocking(&format!("pod{n}"), pod.fd().as_fd(), &ports[n]).unwrap());
             }
             for (n, pod) in pods.iter().enumerate() {
                 pod.run(|| tcp_server(8080, n as u8));
             }
             assert_eq!(pods[1].run(|| tcp_answer(addresses[0], 8080)), Some(0), "pod to pod");
             assert_eq!(tcp_answer(addresses[1], 8080), Some(1), "node to pod");
-            assert_eq!(tcp_answer(Ipv4Addr::new(10, 96, 0, 10), 9090), Some(0), "host port");
+            let host_ports = || [Ipv4Addr::new(10, 96, 0, 10), Ipv4Addr::LOCALHOST].map(|to| tcp_answer(to, 9090));
+            assert_eq!(host_ports(), [Some(0), Some(1)], "host ports, of all addresses and of one");
+            drop(network);
+            let network = NodeNetwork::new(settings()).unwrap();
+            let live: Vec<_> = (0..3).map(|n| format!("pod{n}")).collect();
+            network.retain_blocking(&live).unwrap();
+            assert_eq!(host_ports(), [Some(0), Some(1)], "the next process keeps them");
+            tcp_server(7070, 9);
+            assert_eq!(tcp_answer(Ipv4Addr::LOCALHOST, 7070), Some(9));
+            let stranger = Namespace::new();
+            network.attach_blocking("stranger", stranger.fd().as_fd(), &[]).unwrap();
+            let from_pod = stranger.run(|| {
+                let mut socket = Socket::route().unwrap();
+                let lo = route::index_of(&mut socket, "lo").unwrap();
+                socket.request(route::delete_address(lo, "127.0.0.1/8".parse().unwrap())).unwrap();
+                crate::host::set_sysctl("net/ipv4/conf/eth0/route_localnet", "1").unwrap();
+                tcp_answer(Ipv4Addr::LOCALHOST, 7070)
+            });
+            network.detach_blocking("stranger");
+            assert_eq!(from_pod, None, "no pod reaches what listens on the node's loopback only");
 
             let mut socket = Socket::netfilter().unwrap();
             base_rules().commit(&mut socket).unwrap();
             let mut current = Rules::new();
             let mut change = |wanted: Rules| {
                 difference(&current, &wanted, &config()).commit(&mut socket).unwrap();
+                forget_stale(&mut socket, &current, &wanted);
                 current = wanted;
             };
             let service = Ipv4Addr::new(10, 96, 0, 7);
@@ -427,6 +516,55 @@ mod tests {
             let seen: BTreeSet<_> = (0..60).map(|_| pods[2].run(|| tcp_answer(service, 80))).collect();
             assert_eq!(seen, [Some(0), Some(1), Some(2)].into(), "all endpoints get connections");
             assert_eq!(tcp_answer(Ipv4Addr::new(10, 244, 0, 1), 30080), None, "the node port is gone");
+
+            let affine = |endpoints: &[Ipv4Addr], seconds: u64| {
+                let affinity = Some(Duration::from_secs(seconds));
+                Rules::from([("a".into(), PortRules { affinity, ..port(endpoints, Some(30080)) })])
+            };
+            let answers = |from: usize, times: usize| -> BTreeSet<_> {
+                (0..times).map(|_| pods[from].run(|| tcp_answer(service, 80))).collect()
+            };
+            change(affine(&addresses, 100));
+            let of_two = answers(2, 20);
+            assert_eq!(of_two.len(), 1, "a client keeps its endpoint: {of_two:?}");
+            let through_node = Ipv4Addr::new(10, 244, 0, 1);
+            assert_eq!(of_two, [pods[2].run(|| tcp_answer(through_node, 30080))].into(), "by the node port too");
+            let kept = of_two.first().copied().flatten().unwrap() as usize;
+            let other = (kept + 1) % 3;
+            change(affine(&[addresses[kept], addresses[other]], 100));
+            assert_eq!(answers(2, 20), of_two, "while the endpoint is there");
+            change(affine(&[addresses[other], addresses[(kept + 2) % 3]], 100));
+            let next = answers(2, 20);
+            assert!(next.len() == 1 && next != of_two, "then it gets another and keeps that: {next:?}");
+            change(affine(&addresses, 1));
+            let mut over_time = BTreeSet::new();
+            for _ in 0..30 {
+                over_time.extend(answers(2, 1));
+                if over_time.len() > 1 {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1100));
+            }
+            assert!(over_time.len() > 1, "it is forgotten after the timeout");
+            change(Rules::from([("a".into(), port(&addresses, None))]));
+            assert!(answers(2, 60).len() == 3, "without affinity all are reached");
+
+            let datagrams = |endpoints: &[Ipv4Addr]| {
+                let rules = PortRules { protocol: "UDP".into(), ..port(endpoints, None) };
+                Rules::from([("b".into(), rules)])
+            };
+            for (n, pod) in pods.iter().enumerate() {
+                pod.run(|| udp_server(8080, n as u8));
+            }
+            change(datagrams(&addresses[..1]));
+            let client = pods[2].run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+            assert_eq!(udp_answer(&client, service, 80), Some(0));
+            change(datagrams(&addresses[1..2]));
+            assert_eq!(udp_answer(&client, service, 80), Some(1), "a flow follows the endpoints");
+            change(datagrams(&[]));
+            assert_eq!(udp_answer(&client, service, 80), None);
+            change(datagrams(&addresses[..1]));
+            assert_eq!(udp_answer(&client, service, 80), Some(0), "and comes back");
 
             change(Rules::from([("a".into(), port(&[], None))]));
             assert_eq!(pods[1].run(|| tcp_answer(service, 80)), None, "no endpoints: refused");

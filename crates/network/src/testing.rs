@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
@@ -58,5 +58,25 @@ pub fn tcp_answer(address: Ipv4Addr, port: u16) -> Option<u8> {
     stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
+    Some(byte[0])
+}
+
+/// Answers datagrams with one byte, on a thread of its own.
+pub fn udp_server(port: u16, answer: u8) {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    std::thread::spawn(move || {
+        for _ in 0..1000 {
+            let Ok((_, client)) = socket.recv_from(&mut [0]) else { return };
+            let _ = socket.send_to(&[answer], client);
+        }
+    });
+}
+
+/// The byte with which a datagram is answered, `None` when it is not.
+pub fn udp_answer(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> Option<u8> {
+    socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    socket.send_to(&[1], (address, port)).ok()?;
+    let mut byte = [0];
+    socket.recv_from(&mut byte).ok()?;
     Some(byte[0])
 }

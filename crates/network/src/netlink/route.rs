@@ -140,6 +140,15 @@ pub fn address(index: u32, address: Ipv4Net) -> Message {
     Message::new(NEWADDR, CREATE | REPLACE, &header).bytes(IFA_LOCAL, &octets).bytes(IFA_ADDRESS, &octets)
 }
 
+/// Takes an address from a link.
+#[cfg(test)]
+pub fn delete_address(index: u32, address: Ipv4Net) -> Message {
+    const DELADDR: u16 = 21;
+    let mut header = [INET, address.prefix_len(), 0, 0, 0, 0, 0, 0];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    Message::new(DELADDR, 0, &header).bytes(IFA_LOCAL, &address.addr().octets())
+}
+
 fn route_header(prefix: u8, scope: u8) -> [u8; 12] {
     const TABLE_MAIN: u8 = 254;
     const PROTOCOL_STATIC: u8 = 4;

@@ -49,6 +49,14 @@ pub enum Expr {
     DestinationKind {
         into: u32,
     },
+    /// Loads the index of the link by which the packet came.
+    InputLink {
+        into: u32,
+    },
+    /// Loads the state of the packet's connection, a bit each.
+    ConnectionState {
+        into: u32,
+    },
     /// Loads the packet's mark.
     Mark {
         into: u32,
@@ -71,12 +79,30 @@ pub enum Expr {
     },
     /// Goes on only if the first registers are in a set.
     InSet(String),
+    /// Goes on only if the first registers are in a set without a name.
+    InAnonymousSet(u32),
     /// Does what a verdict map says of the first registers.
     VerdictMap(String),
     /// Replaces the first registers by the value of a named map.
     Map(String),
     /// Replaces the first register by the value of a map without a name.
     AnonymousMap(u32),
+    /// Goes on only if a map knows the register `by`; loads its value into the first registers.
+    Recall {
+        map: String,
+        by: u32,
+    },
+    /// Has a map know the first registers by the register `by`; what it knows by it already keeps its value and
+    /// becomes young again. Goes on only if the map had room.
+    Remember {
+        map: String,
+        by: u32,
+    },
+    /// Has a map forget what it knows by the register `by`.
+    Forget {
+        map: String,
+        by: u32,
+    },
     /// Loads a random number below `modulus`.
     Random {
         modulus: u32,
@@ -88,6 +114,8 @@ pub enum Expr {
     },
     /// Goes on in another chain.
     Verdict(Verdict),
+    /// Ends the packet.
+    Drop,
     /// Replaces addresses.
     Nat(Nat),
     /// Gives the packet the address of the link by which it leaves.
@@ -120,6 +148,11 @@ impl Expr {
         ]
     }
 
+    /// Loads the source's address.
+    pub fn source(into: u32) -> Expr {
+        Expr::IpHeader { offset: 12, length: 4, into }
+    }
+
     /// Goes on if the source is in a network.
     pub fn source_in(network: Ipv4Net) -> Vec<Expr> {
         address_in(12, network, true)
@@ -130,9 +163,30 @@ impl Expr {
         address_in(12, network, false)
     }
 
+    /// Goes on if the destination is in a network.
+    pub fn destination_in(network: Ipv4Net) -> Vec<Expr> {
+        address_in(16, network, true)
+    }
+
     /// Goes on if the destination is outside a network.
     pub fn destination_not_in(network: Ipv4Net) -> Vec<Expr> {
         address_in(16, network, false)
+    }
+
+    /// Goes on if the packet came by another link than the loopback, which is always the first.
+    pub fn not_from_loopback() -> Vec<Expr> {
+        let other = Expr::Compare { register: 0, equal: false, value: 1u32.to_ne_bytes().into() };
+        vec![Expr::InputLink { into: 0 }, other]
+    }
+
+    /// Goes on if the packet belongs to no connection that was answered.
+    pub fn unanswered() -> Vec<Expr> {
+        const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+        vec![
+            Expr::ConnectionState { into: 0 },
+            Expr::Bits { register: 0, mask: ESTABLISHED_OR_RELATED.to_ne_bytes(), flip: [0; 4] },
+            Expr::Compare { register: 0, equal: true, value: 0u32.to_ne_bytes().into() },
+        ]
     }
 
     /// Goes on if a bit of the mark is set.
@@ -167,6 +221,8 @@ impl Expr {
             Expr::Protocol { into } => step("meta", &|m| m.big(2, 16).big(1, REG + into)),
             Expr::Mark { into } => step("meta", &|m| m.big(2, 3).big(1, REG + into)),
             Expr::DestinationKind { into } => step("fib", &|m| m.big(3, 1 << 1).big(2, 3).big(1, REG + into)),
+            Expr::InputLink { into } => step("meta", &|m| m.big(2, 4).big(1, REG + into)),
+            Expr::ConnectionState { into } => step("ct", &|m| m.big(2, 0).big(1, REG + into)),
             Expr::SetMark { from } => step("meta", &|m| m.big(2, 3).big(3, REG + from)),
             Expr::Bits { register, mask, flip } => step("bitwise", &|m| {
                 let m = m.big(1, REG + register).big(2, REG + register).big(3, 4);
@@ -179,11 +235,16 @@ impl Expr {
             Expr::VerdictMap(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG_VERDICT)),
             Expr::Map(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG)),
             Expr::AnonymousMap(id) => step("lookup", &|m| m.text(1, "__map%d").big(2, REG).big(3, REG).big(4, *id)),
+            Expr::InAnonymousSet(id) => step("lookup", &|m| m.text(1, "__set%d").big(2, REG).big(4, *id)),
+            Expr::Recall { map, by } => step("lookup", &|m| m.text(1, map).big(2, REG + by).big(3, REG)),
+            Expr::Remember { map, by } => step("dynset", &|m| m.text(1, map).big(3, 1).big(4, REG + by).big(5, REG)),
+            Expr::Forget { map, by } => step("dynset", &|m| m.text(1, map).big(3, 2).big(4, REG + by).big(5, REG)),
             Expr::Random { modulus } => step("numgen", &|m| m.big(1, REG).big(2, *modulus).big(3, 1).big(4, 0)),
             Expr::Load { into, value } => step("immediate", &|m| m.big(1, REG + into).nest(2, data(value.to_vec()))),
             Expr::Verdict(verdict) => {
                 step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| verdict.encode(inner)))
             }
+            Expr::Drop => step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| inner.nest(2, |v| v.big(1, 0)))),
             Expr::Nat(Nat::DestinationAndPort) => step("nat", &|m| m.big(1, 1).big(2, 2).big(3, REG).big(5, REG + 1)),
             Expr::Masquerade => step("masq", &|m| m),
             Expr::RejectTcp => step("reject", &|m| m.big(1, 1)),

@@ -4,6 +4,7 @@
 mod expr;
 
 use std::io;
+use std::time::Duration;
 
 use crate::netlink::{CREATE, Message, Socket};
 
@@ -18,6 +19,7 @@ const DEL_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
 const DEL_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
+const DEL_SET: u16 = 11;
 const NEW_ELEMENT: u16 = 12;
 const DEL_ELEMENT: u16 = 14;
 const APPEND: u16 = 0x800;
@@ -50,6 +52,8 @@ pub enum Type {
     AddressPair,
     /// Address, port.
     AddressPort,
+    /// An address.
+    Address,
     /// A number.
     Number,
     /// What to do with the packet.
@@ -68,6 +72,7 @@ impl Type {
             Type::ProtocolPort => join(&[PROTOCOL, PORT]),
             Type::AddressPair => join(&[ADDRESS, ADDRESS]),
             Type::AddressPort => join(&[ADDRESS, PORT]),
+            Type::Address => ADDRESS,
             Type::Number => 4,
             Type::Verdict => 0xffff_ff00,
         }
@@ -76,7 +81,7 @@ impl Type {
     /// Bytes, every part padded to four.
     fn length(self) -> u32 {
         match self {
-            Type::Number => 4,
+            Type::Number | Type::Address => 4,
             Type::ProtocolPort | Type::AddressPair | Type::AddressPort => 8,
             Type::AddressProtocolPort => 12,
             Type::Verdict => 0,
@@ -158,29 +163,59 @@ impl Batch {
 
     /// A named set, or a map when it has a value type.
     pub fn set(&mut self, table: &str, name: &str, key: Type, value: Option<Type>) {
-        self.add_set(table, name, key, value, 0);
+        let (set, _) = self.set_message(table, name, key, value, 0);
+        self.messages.push(set);
     }
 
-    fn add_set(&mut self, table: &str, name: &str, key: Type, value: Option<Type>, flags: u32) -> u32 {
+    /// A map that rules fill: what it was not reminded of for `timeout` is forgotten; of at most `size` elements.
+    pub fn memory(&mut self, table: &str, name: &str, key: Type, value: Type, timeout: Duration, size: u32) {
+        const TIMEOUT: u32 = 0x10;
+        const EVAL: u32 = 0x20;
+        let (set, _) = self.set_message(table, name, key, Some(value), TIMEOUT | EVAL);
+        let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.messages.push(set.nest(9, |inner| inner.big(1, size)).bytes(11, &milliseconds.to_be_bytes()));
+    }
+
+    pub fn delete_set(&mut self, table: &str, name: &str) {
+        self.messages.push(message(DEL_SET, 0).text(1, table).text(2, name));
+    }
+
+    fn set_message(&mut self, table: &str, name: &str, key: Type, value: Option<Type>, flags: u32) -> (Message, u32) {
         const MAP: u32 = 0x8;
         self.set_id += 1;
-        let id = self.set_id;
         let flags = flags | if value.is_some() { MAP } else { 0 };
         let mut set =
             message(NEW_SET, CREATE).text(1, table).text(2, name).big(3, flags).big(4, key.code()).big(5, key.length());
         if let Some(value) = value {
             set = set.big(6, value.code()).big(7, value.length());
         }
-        self.messages.push(set.big(10, id));
-        id
+        (set.big(10, self.set_id), self.set_id)
     }
 
     /// A map without a name for one rule; answers with what the rule's lookup refers to it by.
     pub fn anonymous_map(&mut self, table: &str, key: Type, value: Type, elements: &[(Vec<u8>, Data)]) -> u32 {
+        let elements = elements.iter().map(|(key, data)| (key.as_slice(), Some(data)));
+        self.anonymous(table, "__map%d", key, Some(value), elements)
+    }
+
+    /// A set without a name for one rule; answers with what the rule's lookup refers to it by.
+    pub fn anonymous_set(&mut self, table: &str, key: Type, elements: &[Vec<u8>]) -> u32 {
+        self.anonymous(table, "__set%d", key, None, elements.iter().map(|key| (key.as_slice(), None)))
+    }
+
+    fn anonymous<'a>(
+        &mut self,
+        table: &str,
+        name: &str,
+        key: Type,
+        value: Option<Type>,
+        elements: impl Iterator<Item = (&'a [u8], Option<&'a Data>)>,
+    ) -> u32 {
         const ANONYMOUS: u32 = 0x1;
         const CONSTANT: u32 = 0x2;
-        let id = self.add_set(table, "__map%d", key, Some(value), ANONYMOUS | CONSTANT);
-        self.add_elements(table, "__map%d", Some(id), elements.iter().map(|(key, data)| (key.as_slice(), Some(data))));
+        let (set, id) = self.set_message(table, name, key, value, ANONYMOUS | CONSTANT);
+        self.messages.push(set);
+        self.add_elements(table, name, Some(id), elements);
         id
     }
 

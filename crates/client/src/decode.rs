@@ -1,0 +1,111 @@
+//! Objects that may not decode: one of them must not keep the others from those who watch.
+
+use std::fmt::Debug;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::ObjectKey;
+
+/// An object, or what can be said of one that is not as its type says. Clients in Go leave the fields that they do
+/// not know empty (a condition's time is then `null`), and an API server keeps what the schema allows.
+#[derive(Clone, Debug)]
+pub enum Decoded<K> {
+    Object(K),
+    Broken { key: ObjectKey, version: Option<String> },
+}
+
+impl<K: Resource> Decoded<K> {
+    pub fn version(&self) -> Option<&String> {
+        match self {
+            Decoded::Object(object) => object.meta().resource_version.as_ref(),
+            Decoded::Broken { version, .. } => version.as_ref(),
+        }
+    }
+
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Decoded::Object(object) => ObjectKey::of(object),
+            Decoded::Broken { key, .. } => key.clone(),
+        }
+    }
+
+    pub fn object(self) -> Option<K> {
+        match self {
+            Decoded::Object(object) => Some(object),
+            Decoded::Broken { .. } => None,
+        }
+    }
+}
+
+impl<'de, K: Resource<DynamicType = ()> + DeserializeOwned> Deserialize<'de> for Decoded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let error = match serde_json::from_str(text.get()) {
+            Ok(object) => return Ok(Decoded::Object(object)),
+            Err(error) => error,
+        };
+        let mut value: Value = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        complete(&mut value);
+        let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_default();
+        if let Ok(object) = serde_json::from_value(value) {
+            return Ok(Decoded::Object(object));
+        }
+        let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
+        tracing::warn!(kind = %K::kind(&()), %key, %error, "an object is not as its type says; it is left as it was");
+        Ok(Decoded::Broken { key, version: metadata.resource_version })
+    }
+}
+
+/// Gives conditions without a time Go's first one.
+fn complete(value: &mut Value) {
+    const ZERO: &str = "0001-01-01T00:00:00Z";
+    match value {
+        Value::Object(map) => {
+            for condition in map.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+                if condition.is_object() && condition["lastTransitionTime"].is_null() {
+                    condition["lastTransitionTime"] = ZERO.into();
+                }
+            }
+            map.values_mut().for_each(complete);
+        }
+        Value::Array(list) => list.iter_mut().for_each(complete),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Service;
+    use serde_json::json;
+
+    fn decoded(status: Value) -> Decoded<Service> {
+        let object = json!({"apiVersion": "v1", "kind": "Service", "status": status,
+            "metadata": {"name": "s", "namespace": "n", "resourceVersion": "7"}});
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_condition_without_a_time_has_the_first_one() {
+        for condition in [json!({"type": "A", "lastTransitionTime": null}), json!({"type": "A"})] {
+            let Decoded::Object(service) = decoded(json!({"conditions": [condition]})) else { panic!("broken") };
+            let condition = service.status.unwrap().conditions.unwrap().remove(0);
+            assert_eq!(
+                (condition.type_.as_str(), condition.last_transition_time.0.as_second()),
+                ("A", -62_135_596_800)
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_broken_object_the_key_and_the_version_are_known() {
+        let broken = decoded(json!({"conditions": 7}));
+        assert_eq!((broken.key().to_string().as_str(), broken.version().map(String::as_str)), ("n/s", Some("7")));
+        assert!(broken.object().is_none());
+    }
+}
