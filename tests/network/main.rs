@@ -155,6 +155,33 @@ fn a_condition_without_a_time_hides_no_service() {
 }
 
 #[test]
+fn endpoints_that_someone_wrote_are_served() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("by-hand");
+    server(&namespace, "a", "s");
+    server(&namespace, "b", "s");
+    let endpoints = |name: &str| {
+        let ports = json!([{"port": 8080}]);
+        let subsets = json!([{"addresses": [{"ip": address(&namespace, name)}], "ports": ports}]);
+        json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web"}, "subsets": subsets})
+    };
+    service(&namespace, "web", json!({"ports": [{"port": 80}]}));
+    namespace.create("endpoints", &endpoints("a"));
+    assert_eq!(namespace.run_until_ok(&["wget", "http://web/"]), "a\n");
+    namespace.api.put(&namespace.path("endpoints/web"), &endpoints("b")).ok();
+    eventually("the other is reached", || {
+        let seen = namespace.run(&["wget", "http://web/"]).log;
+        if seen == "b\n" { Ok(()) } else { Err(seen) }
+    });
+    namespace.api.delete(&namespace.path("endpoints/web"), &json!({})).ok();
+    let slices = namespace.path_in("discovery.k8s.io/v1", "endpointslices");
+    eventually("the slices go", || {
+        let left = namespace.api.get(&slices).ok()["items"].as_array().map_or(0, Vec::len);
+        if left == 0 { Ok(()) } else { Err(format!("{left} slices")) }
+    });
+}
+
+#[test]
 fn a_pod_reaches_itself_through_its_service() {
     let cluster = cluster!();
     let namespace = cluster.namespace("hairpin");

@@ -72,6 +72,7 @@ async fn run_all(client: Client, config: Arc<Config>) -> anyhow::Result<()> {
     start(&mut tasks, "root-ca-certificate-publisher", root_ca::run(c.clone()));
     start(&mut tasks, "endpoint", endpoints::legacy::run(c.clone()));
     start(&mut tasks, "endpointslice", endpoints::slices::run(c.clone()));
+    start(&mut tasks, "endpointslicemirroring", endpoints::mirroring::run(c.clone()));
     start(&mut tasks, "namespace", namespace::run(c.clone()));
     start(&mut tasks, "node-ipam", node_ipam::run(c.clone()));
     start(&mut tasks, "pod-garbage-collector", pod_gc::run(c.clone()));

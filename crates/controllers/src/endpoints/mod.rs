@@ -1,8 +1,10 @@
 //! Where Services become addresses: Endpoints and EndpointSlices of the pods that a selector matches.
 
 pub(crate) mod legacy;
+pub(crate) mod mirroring;
 pub(crate) mod slice;
 pub(crate) mod slices;
+pub(crate) mod writer;
 
 use std::collections::HashMap;
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::*;
@@ -151,16 +151,62 @@ pub(crate) struct Changes {
     pub delete: Vec<Arc<EndpointSlice>>,
 }
 
+impl Changes {
+    pub fn extend(&mut self, other: Changes) {
+        self.create.extend(other.create);
+        self.update.extend(other.update);
+        self.delete.extend(other.delete);
+    }
+}
+
+/// What all slices of one service and address family have in common.
+pub(crate) struct Template {
+    pub address_type: &'static str,
+    /// Namespace, labels, owner, and the beginning of the name; without annotations those of slices are left alone.
+    pub metadata: ObjectMeta,
+    /// Whether there is an empty slice that says that there are no endpoints.
+    pub never_without: bool,
+}
+
+impl Template {
+    /// Of a service's own slices.
+    pub fn of_service(service: &Service, address_type: &'static str) -> Template {
+        let metadata = ObjectMeta {
+            generate_name: Some(format!("{}-", service.name_any())),
+            namespace: service.metadata.namespace.clone(),
+            labels: Some(slice_labels(service)),
+            owner_references: Some(vec![controller_reference(service)]),
+            ..ObjectMeta::default()
+        };
+        Template { address_type, metadata, never_without: true }
+    }
+
+    fn empty(&self) -> EndpointSlice {
+        EndpointSlice {
+            address_type: self.address_type.into(),
+            metadata: self.metadata.clone(),
+            endpoints: Vec::new(),
+            ports: None,
+        }
+    }
+
+    fn fits(&self, slice: &EndpointSlice) -> bool {
+        let own = || slice.annotations().iter().filter(|(key, _)| *key != TRIGGER_TIME);
+        Some(slice.labels()) == self.metadata.labels.as_ref()
+            && self.metadata.annotations.as_ref().is_none_or(|wanted| wanted.iter().eq(own()))
+    }
+
+    fn apply(&self, slice: &mut EndpointSlice) {
+        slice.metadata.labels.clone_from(&self.metadata.labels);
+        if let Some(annotations) = &self.metadata.annotations {
+            slice.metadata.annotations = Some(annotations.clone());
+        }
+    }
+}
+
 /// Spreads the desired endpoints over the slices of one family with as few writes as possible: an endpoint stays
 /// in its slice; new ones fill slices that change anyway, then the fullest that has room for all, then new ones.
-pub(crate) fn plan(
-    service: &Service,
-    owner: &OwnerReference,
-    address_type: &str,
-    desired: Desired,
-    existing: &[Arc<EndpointSlice>],
-) -> Changes {
-    let labels = slice_labels(service);
+pub(crate) fn plan(template: &Template, desired: Desired, existing: &[Arc<EndpointSlice>]) -> Changes {
     let mut changes = Changes::default();
     let mut by_ports: HashMap<Vec<PortKey>, Vec<Arc<EndpointSlice>>> = HashMap::new();
     for slice in existing {
@@ -169,18 +215,10 @@ pub(crate) fn plan(
     let mut kept = 0;
     for (ports, endpoints) in desired {
         let slices = by_ports.remove(&ports).unwrap_or_default();
-        kept += plan_ports(
-            &mut changes,
-            &ports,
-            endpoints,
-            slices,
-            |slice| slice.labels() == &labels,
-            || empty_slice(service, owner, address_type, &labels),
-        );
+        kept += plan_ports(&mut changes, template, &ports, endpoints, slices);
     }
     changes.delete.extend(by_ports.into_values().flatten());
-    // A service without endpoints keeps one empty slice, which says that it has none.
-    if kept == 0 && changes.create.is_empty() && changes.update.is_empty() {
+    if template.never_without && kept == 0 && changes.create.is_empty() && changes.update.is_empty() {
         let spare = changes
             .delete
             .iter()
@@ -189,14 +227,14 @@ pub(crate) fn plan(
         match spare.map(|at| changes.delete.swap_remove(at)) {
             Some(slice) => {
                 let blank = slice.endpoints.is_empty() && slice.ports.as_ref().is_none_or(|p| p.is_empty());
-                if !blank || slice.labels() != &labels {
+                if !blank || !template.fits(&slice) {
                     let mut slice = (*slice).clone();
                     slice.endpoints = Vec::new();
                     slice.ports = None;
                     changes.update.push(slice);
                 }
             }
-            None => changes.create.push(empty_slice(service, owner, address_type, &labels)),
+            None => changes.create.push(template.empty()),
         }
     }
     // A slice to delete can as well become one to create.
@@ -207,26 +245,23 @@ pub(crate) fn plan(
         slice.ports = new.ports;
         changes.update.push(slice);
     }
-    for slice in &mut changes.update {
-        slice.metadata.labels = Some(labels.clone());
-    }
+    changes.update.iter_mut().for_each(|slice| template.apply(slice));
     changes
 }
 
 /// Plans the slices of one set of ports; returns how many stay as they are.
 fn plan_ports(
     changes: &mut Changes,
+    template: &Template,
     ports: &[PortKey],
     endpoints: Vec<Endpoint>,
     slices: Vec<Arc<EndpointSlice>>,
-    labels_fit: impl Fn(&EndpointSlice) -> bool,
-    blank: impl Fn() -> EndpointSlice,
 ) -> usize {
     let mut waiting: BTreeMap<String, Endpoint> =
         endpoints.into_iter().map(|endpoint| (endpoint_id(&endpoint), endpoint)).collect();
     let (mut same, mut changed): (Vec<Arc<EndpointSlice>>, Vec<EndpointSlice>) = (Vec::new(), Vec::new());
     for slice in slices {
-        let mut differs = !labels_fit(&slice);
+        let mut differs = !template.fits(&slice);
         let mut found = Vec::with_capacity(slice.endpoints.len());
         for endpoint in &slice.endpoints {
             match waiting.remove(&endpoint_id(endpoint)) {
@@ -266,7 +301,7 @@ fn plan_ports(
             changed.push(slice);
         }
         while !waiting.is_empty() {
-            let mut slice = blank();
+            let mut slice = template.empty();
             slice.ports = Some(ports.iter().map(PortKey::to_port).collect());
             slice.endpoints = waiting.drain(..waiting.len().min(MAX_ENDPOINTS)).collect();
             changes.create.push(slice);
@@ -279,26 +314,6 @@ fn plan_ports(
 fn endpoint_id(endpoint: &Endpoint) -> String {
     let target = endpoint.target_ref.as_ref().and_then(|target| target.uid.as_deref()).unwrap_or_default();
     format!("{} {target}", endpoint.addresses.first().map(String::as_str).unwrap_or_default())
-}
-
-fn empty_slice(
-    service: &Service,
-    owner: &OwnerReference,
-    address_type: &str,
-    labels: &BTreeMap<String, String>,
-) -> EndpointSlice {
-    EndpointSlice {
-        address_type: address_type.into(),
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", service.name_any())),
-            namespace: service.metadata.namespace.clone(),
-            labels: Some(labels.clone()),
-            owner_references: Some(vec![owner.clone()]),
-            ..ObjectMeta::default()
-        },
-        endpoints: Vec::new(),
-        ports: None,
-    }
 }
 
 #[cfg(test)]
@@ -320,8 +335,7 @@ mod tests {
     }
 
     fn planned(service: &Service, pods: &[Arc<Pod>], existing: &[Arc<EndpointSlice>]) -> Changes {
-        let owner = controller_reference(service);
-        plan(service, &owner, "IPv4", desired_endpoints(service, pods, |_| None, false), existing)
+        plan(&Template::of_service(service, "IPv4"), desired_endpoints(service, pods, |_| None, false), existing)
     }
 
     fn named(slices: Vec<EndpointSlice>) -> Vec<Arc<EndpointSlice>> {

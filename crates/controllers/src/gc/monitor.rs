@@ -39,7 +39,7 @@ pub(super) async fn start(
     feed_from(&context.services(), collector, &mut shared);
     feed_from(&context.nodes(), collector, &mut shared);
     feed_from(&context.namespaces(), collector, &mut shared);
-    feed_from(&crate::endpoints::slices::informer(context), collector, &mut shared);
+    feed_from(&crate::endpoints::writer::informer(context), collector, &mut shared);
     feed_from(&context.informers.all::<k8s_openapi::api::core::v1::Endpoints>(), collector, &mut shared);
     feed_from(&context.informers.all::<k8s_openapi::api::core::v1::ReplicationController>(), collector, &mut shared);
     let mut monitors =

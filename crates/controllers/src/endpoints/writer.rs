@@ -1,0 +1,176 @@
+//! The EndpointSlices of one manager: what the cache has, with what was written and is not in the cache yet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use coracle_client::{Event, Informer, ObjectKey, is_not_found};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::{Client, ResourceExt};
+use parking_lot::Mutex;
+
+use super::slice::*;
+use super::*;
+
+/// A slice as this controller last wrote it; `None` when it deleted it.
+type Written = HashMap<String, Option<Arc<EndpointSlice>>>;
+
+/// The informer of slices, indexed by service.
+pub(crate) fn informer(context: &Context) -> Informer<EndpointSlice> {
+    context.informers.indexed(vec![(
+        "service",
+        Box::new(|slice: &EndpointSlice| service_of(slice).map(|key| key.to_string()).into_iter().collect()),
+    )])
+}
+
+/// The service that a slice belongs to.
+fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let name = slice.labels().get(SERVICE_NAME).filter(|name| !name.is_empty())?;
+    Some(ObjectKey::new(namespace_of(slice), name.as_str()))
+}
+
+fn version(slice: &EndpointSlice) -> u64 {
+    slice.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Slices {
+    client: Client,
+    informer: Informer<EndpointSlice>,
+    manager: &'static str,
+    /// What was written and is not in the cache yet, by service. It lets the next change be planned at once.
+    written: Arc<Mutex<HashMap<ObjectKey, Written>>>,
+}
+
+impl Slices {
+    /// The slices that `manager` looks after.
+    pub fn new(context: &Context, manager: &'static str) -> Slices {
+        Slices { client: context.client.clone(), informer: informer(context), manager, written: Arc::default() }
+    }
+
+    /// Calls `queue` with every service whose slices someone else changed.
+    pub fn subscribe(&self, queue: impl Fn(ObjectKey) + Send + Sync + 'static) {
+        let slices = self.clone();
+        self.informer.subscribe(move |event| {
+            slices.changed(event).into_iter().for_each(&queue);
+        });
+    }
+
+    /// Returns once the cache has what there is.
+    pub async fn synced(&self) {
+        self.informer.synced().await;
+    }
+
+    /// Drops what was written lately: only the cache counts.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.written.lock().remove(key);
+    }
+
+    fn is_mine(&self, slice: &EndpointSlice) -> bool {
+        slice.labels().get(MANAGED_BY).is_some_and(|manager| manager == self.manager)
+    }
+
+    /// The service to bring up to date after a change that is not the echo of a write.
+    fn changed(&self, event: &Event<EndpointSlice>) -> Option<ObjectKey> {
+        let (Event::Added(slice) | Event::Updated { new: slice, .. } | Event::Deleted(slice)) = event;
+        let before = match event {
+            Event::Updated { old, .. } => service_of(old).filter(|_| self.is_mine(old)),
+            _ => None,
+        };
+        let key = service_of(slice).filter(|_| self.is_mine(slice)).or(before)?;
+        let mut written = self.written.lock();
+        let mine = written.get_mut(&key);
+        let name = slice.name_any();
+        let expected = match mine {
+            None => false,
+            Some(mine) => {
+                let caught_up = match (event, mine.get(&name)) {
+                    (Event::Deleted(_), Some(last)) => {
+                        let expected = last.is_none();
+                        mine.remove(&name);
+                        expected
+                    }
+                    (_, Some(Some(last))) if version(slice) >= version(last) => {
+                        let expected = version(slice) == version(last);
+                        mine.remove(&name);
+                        expected
+                    }
+                    // An older state than the one written.
+                    (_, Some(_)) => true,
+                    (_, None) => false,
+                };
+                if mine.is_empty() {
+                    written.remove(&key);
+                }
+                caught_up
+            }
+        };
+        (!expected).then_some(key)
+    }
+
+    /// The service's slices: the cache, with what was written since.
+    pub fn current(&self, key: &ObjectKey) -> Vec<Arc<EndpointSlice>> {
+        let cached = self.informer.store().by_index("service", &key.to_string());
+        let mut slices: BTreeMap<String, Arc<EndpointSlice>> =
+            cached.into_iter().filter(|slice| self.is_mine(slice)).map(|slice| (slice.name_any(), slice)).collect();
+        for (name, last) in self.written.lock().get(key).into_iter().flatten() {
+            match last {
+                None => {
+                    slices.remove(name);
+                }
+                Some(last) if slices.get(name).is_none_or(|cached| version(cached) < version(last)) => {
+                    slices.insert(name.clone(), last.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        slices.into_values().filter(|slice| !is_deleting(&**slice)).collect()
+    }
+
+    fn note(&self, key: &ObjectKey, name: String, slice: Option<EndpointSlice>) {
+        // The watch may have been faster than the answer.
+        let cached = self.informer.store().get(&key.namespace, &name);
+        let seen = match &slice {
+            Some(slice) => cached.is_some_and(|cached| version(&cached) >= version(slice)),
+            None => cached.is_none(),
+        };
+        if !seen {
+            self.written.lock().entry(key.clone()).or_default().insert(name, slice.map(Arc::new));
+        }
+    }
+
+    /// Makes changes; `trigger` is when what led to them happened.
+    ///
+    /// # Errors
+    /// The first write that was refused; those before it are made.
+    pub async fn write(&self, key: &ObjectKey, changes: Changes, trigger: Option<Timestamp>) -> kube::Result<()> {
+        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
+        let annotate = |slice: &mut EndpointSlice| {
+            let annotations = slice.metadata.annotations.get_or_insert_default();
+            match trigger {
+                Some(time) => annotations.insert(TRIGGER_TIME.into(), time.to_string()),
+                None => annotations.remove(TRIGGER_TIME),
+            };
+        };
+        for mut slice in changes.create {
+            annotate(&mut slice);
+            let made = api.create(&PostParams::default(), &slice).await?;
+            self.note(key, made.name_any(), Some(made));
+        }
+        for mut slice in changes.update {
+            annotate(&mut slice);
+            let name = slice.name_any();
+            let updated = api.replace(&name, &PostParams::default(), &slice).await?;
+            self.note(key, name, Some(updated));
+        }
+        for slice in changes.delete {
+            let name = slice.name_any();
+            match api.delete(&name, &DeleteParams::default()).await {
+                Err(error) if !is_not_found(&error) => return Err(error),
+                _ => self.note(key, name, None),
+            }
+        }
+        Ok(())
+    }
+}
