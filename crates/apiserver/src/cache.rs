@@ -64,17 +64,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Objects whose key starts with `prefix`, behind `after`, in the order of keys.
-    pub fn range<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&str>,
-    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Shared)> {
+    /// Objects of a namespace (`prefix` is its name and a slash) or of all (an empty `prefix`), behind the key
+    /// `after`, in the order of keys.
+    pub fn range(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&Arc<str>, &Shared)> + use<'_> {
         let start = match after {
-            Some(key) if key >= prefix => Bound::Excluded(Arc::<str>::from(key)),
-            _ => Bound::Included(Arc::<str>::from(prefix)),
+            Some(key) if key >= prefix => Bound::Excluded(key),
+            _ => Bound::Included(prefix),
         };
-        self.objects.range((start, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
+        // The first text behind all that start so; compared once, not with every key.
+        let end = prefix.strip_suffix('/').map(|namespace| format!("{namespace}0"));
+        self.objects.range::<_, str>((start, end.as_deref().map_or(Bound::Unbounded, Bound::Excluded)))
     }
 
     /// How many objects there are, of all namespaces.

@@ -131,6 +131,11 @@ impl Query {
         Ok(Some(number))
     }
 
+    /// The resource version that an answer must not be older than; 0 without one.
+    pub fn revision(&self) -> Result<u64, Status> {
+        Ok(self.number("resourceVersion")?.and_then(|number| u64::try_from(number).ok()).unwrap_or(0))
+    }
+
     /// Whether the request must change nothing.
     pub fn dry_run(&self, verb: &str) -> Result<bool, Status> {
         match self.all("dryRun") {

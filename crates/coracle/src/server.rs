@@ -43,7 +43,6 @@ const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
 /// The user that kubelets know the API server by.
 const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
-const MTU: u32 = 1500;
 /// The file in the data directory that says why the server last failed.
 pub const FAILURE: &str = "log/failure";
 
@@ -134,7 +133,7 @@ async fn serve(options: &Server) -> Result<()> {
         cluster_cidr,
         service_cidr,
         service_addresses: vec![DNS_ADDRESS],
-        mtu: MTU,
+        mtu: coracle_network::host::mtu_of(node_ip)?,
     })?;
     let runtime = Runtime::new(
         RuntimeConfig {

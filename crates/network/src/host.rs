@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
@@ -11,8 +11,10 @@ use ipnet::Ipv4Net;
 use crate::netlink::{Socket, in_namespace, route};
 use crate::nft::{self, Batch, Expr, Hook};
 
-/// The size of packets on the node's link, in bytes.
-const MTU: u32 = 1500;
+/// The size of packets on the node's link, in bytes: the largest, since no wire carries them. On the way to the world
+/// connections are told to use what fits there.
+const MTU: u32 = 65_535;
+const ETHERNET: u32 = 1500;
 const EEXIST: i32 = 17;
 
 /// Makes a bridge with an address, and lets the host forward. A bridge that is there is kept.
@@ -69,6 +71,14 @@ pub fn delete_link(name: &str) -> Result<()> {
     Ok(route::delete(&mut Socket::route()?, name)?)
 }
 
+/// The size of packets on the link that has an address, in bytes; 1500 when there is none.
+pub fn mtu_of(address: IpAddr) -> Result<u32> {
+    let IpAddr::V4(address) = address else { return Ok(ETHERNET) };
+    let mut socket = Socket::route()?;
+    let Some(link) = route::with_address(&mut socket, address)? else { return Ok(ETHERNET) };
+    Ok(route::mtu(&mut socket, link)?.unwrap_or(ETHERNET))
+}
+
 /// Makes packets of a network that leave the host carry the host's address.
 pub fn masquerade(table: &str, network: Ipv4Net) -> Result<()> {
     let mut batch = Batch::new();
@@ -77,6 +87,7 @@ pub fn masquerade(table: &str, network: Ipv4Net) -> Result<()> {
     let from = [Expr::source_in(network), Expr::destination_not_in(network), vec![Expr::Masquerade]].concat();
     batch.rule(table, "postrouting", &from);
     batch.base_chain(table, "forward", "filter", Hook::Forward, nft::PRIORITY_FILTER);
+    batch.rule(table, "forward", &Expr::fit_segments());
     batch.commit(&mut Socket::netfilter()?).context("failed to make an nftables table")
 }
 
@@ -108,4 +119,25 @@ pub fn nftables_works() -> bool {
 pub(crate) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [0x0a, 0x58, a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Namespace, is_root};
+
+    #[test]
+    fn the_table_of_a_cluster_is_made_and_removed() {
+        if !is_root() {
+            eprintln!("skipped: making network namespaces needs root");
+            return;
+        }
+        Namespace::new().run(|| {
+            for _ in 0..2 {
+                masquerade("t", "10.9.0.0/16".parse().unwrap()).unwrap();
+            }
+            delete_table("t").unwrap();
+            delete_table("t").unwrap();
+        });
+    }
 }

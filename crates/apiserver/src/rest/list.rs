@@ -21,8 +21,10 @@ use crate::negotiate::{self, Encoding, Shape};
 use crate::object::{Object, Shared};
 use crate::request::Query;
 
-/// Bytes after which a piece of a list is handed to the connection.
-const PIECE: usize = 128 << 10;
+/// Room for a piece of a list, and the bytes after which it is handed to the connection: the last item seldom needs
+/// more than the room that is left then.
+const ROOM: usize = 128 << 10;
+const PIECE: usize = 112 << 10;
 
 /// Which objects a list, watch or deletion of a collection is about.
 pub(super) struct Selection {
@@ -100,6 +102,12 @@ struct Page {
 /// Answers a list.
 pub(super) fn list(cx: &Context<'_>) -> Answer {
     let selection = Selection::of(cx)?;
+    if selection.is_everything() && is_as_stored(cx) {
+        let snapshot = at_revision(cx.cache()?, cx.query.revision()?, cx.query.get("resourceVersionMatch"))?;
+        let meta = ListMeta { resource_version: snapshot.revision.to_string(), ..ListMeta::default() };
+        let head = head(&cx.target.kind.list_kind(), &cx.target.kind.api_version(), &meta);
+        return Ok(pieces(Pieces::new(head, Whole { snapshot, prefix: selection.prefix, last: None })));
+    }
     let page = page(cx, &selection)?;
     let meta = ListMeta {
         resource_version: page.revision.to_string(),
@@ -121,10 +129,7 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
         let body = protobuf::encode_list(&api_version, &list_kind, &meta.to_value(), messages);
         return Ok(negotiate::respond(StatusCode::OK, protobuf::MEDIA_TYPE, body));
     }
-    let head = format!(
-        "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{},\"items\":[",
-        meta.to_value()
-    );
+    let head = head(&list_kind, &api_version, &meta);
     let items: Vec<Bytes> = match cx.output.shape {
         Shape::Partial => page
             .objects
@@ -134,12 +139,31 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
         _ => page.objects.iter().map(|object| in_version(kind, object.bytes.clone())).collect(),
     };
     if cx.output.encoding == Encoding::Yaml {
-        let whole: BytesMut = Pieces::new(head.into_bytes(), items).flatten().collect();
+        let whole: BytesMut = Pieces::new(head, items.into_iter()).flatten().collect();
         return Ok(negotiate::document(StatusCode::OK, Encoding::Yaml, whole.freeze()));
     }
-    let mut response = Response::new(Pieces::new(head.into_bytes(), items).body());
+    Ok(pieces(Pieces::new(head, items.into_iter())))
+}
+
+/// Whether the answer is one page of the bytes that are stored.
+fn is_as_stored(cx: &Context<'_>) -> bool {
+    let kind = cx.target.kind;
+    let output = &cx.output;
+    let whole =
+        output.shape == Shape::Object && output.encoding == Encoding::Json && std::ptr::eq(kind.storage(), kind);
+    whole && cx.query.get("limit").is_none() && cx.query.get("continue").is_none()
+}
+
+fn head(list_kind: &str, api_version: &str, meta: &ListMeta) -> Vec<u8> {
+    let meta = meta.to_value();
+    format!(r#"{{"kind":"{list_kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#).into_bytes()
+}
+
+fn pieces(pieces: Pieces<impl Items + Send + 'static>) -> Response<Body> {
+    let length = pieces.length;
+    let mut response = Response::new(Body::Pieces(Box::new(pieces), length));
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
 }
 
 fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
@@ -147,7 +171,7 @@ fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
         Some(limit) if limit > 0 => limit as usize,
         _ => usize::MAX,
     };
-    let wanted = cx.query.number("resourceVersion")?.unwrap_or(0).max(0) as u64;
+    let wanted = cx.query.revision()?;
     let matching = cx.query.get("resourceVersionMatch");
     let cache = cx.cache()?;
     let (snapshot, after) = match cx.query.get("continue") {
@@ -202,50 +226,86 @@ fn at_revision(cache: &crate::cache::Cache, wanted: u64, matching: Option<&str>)
     }
 }
 
+/// The items of a list, given a few at a time.
+trait Items {
+    /// How many there are, and their bytes together.
+    fn size(&self) -> (usize, usize);
+
+    /// Gives items to `each` until it has enough; whether there are more.
+    fn some(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+}
+
+impl Items for std::vec::IntoIter<Bytes> {
+    fn size(&self) -> (usize, usize) {
+        (self.len(), self.as_slice().iter().map(Bytes::len).sum())
+    }
+
+    fn some(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.find(|item| !each(item)).is_some()
+    }
+}
+
+/// All objects of a snapshot below a prefix. To take hold of each of them would cost more than to copy them.
+struct Whole {
+    snapshot: Snapshot,
+    prefix: String,
+    /// The key of the last one given.
+    last: Option<Arc<str>>,
+}
+
+impl Items for Whole {
+    fn size(&self) -> (usize, usize) {
+        let objects = self.snapshot.range(&self.prefix, None);
+        objects.fold((0, 0), |(count, bytes), (_, object)| (count + 1, bytes + object.bytes.len()))
+    }
+
+    fn some(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let mut objects = self.snapshot.range(&self.prefix, self.last.as_deref());
+        let last = objects.find(|(_, object)| !each(&object.bytes)).map(|(key, _)| key.clone());
+        self.last = last;
+        self.last.is_some()
+    }
+}
+
 /// A list's bytes, made in pieces of about [`PIECE`] bytes as the connection takes them.
-struct Pieces {
-    head: Option<Vec<u8>>,
-    items: std::iter::Enumerate<std::vec::IntoIter<Bytes>>,
+struct Pieces<I> {
+    head: Vec<u8>,
+    items: I,
+    begun: bool,
     done: bool,
     length: u64,
 }
 
 const TAIL: &[u8] = b"]}\n";
 
-impl Pieces {
-    fn new(head: Vec<u8>, items: Vec<Bytes>) -> Pieces {
-        let commas = items.len().saturating_sub(1);
-        let length = head.len() + items.iter().map(Bytes::len).sum::<usize>() + commas + TAIL.len();
-        Pieces { head: Some(head), items: items.into_iter().enumerate(), done: false, length: length as u64 }
-    }
-
-    fn body(self) -> Body {
-        let length = self.length;
-        Body::Pieces(Box::new(self), length)
+impl<I: Items> Pieces<I> {
+    fn new(head: Vec<u8>, items: I) -> Pieces<I> {
+        let (count, bytes) = items.size();
+        let length = head.len() + bytes + count.saturating_sub(1) + TAIL.len();
+        Pieces { head, items, begun: false, done: false, length: length as u64 }
     }
 }
 
-impl Iterator for Pieces {
+impl<I: Items> Iterator for Pieces<I> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
         if self.done {
             return None;
         }
-        let mut piece = BytesMut::with_capacity(PIECE.min(self.length as usize + 1));
-        if let Some(head) = self.head.take() {
-            piece.extend_from_slice(&head);
-        }
-        while piece.len() < PIECE {
-            let Some((n, item)) = self.items.next() else {
-                piece.extend_from_slice(TAIL);
-                self.done = true;
-                break;
-            };
-            if n > 0 {
+        let mut piece = BytesMut::with_capacity(ROOM.min(self.length as usize));
+        piece.extend_from_slice(&std::mem::take(&mut self.head));
+        let begun = &mut self.begun;
+        let more = self.items.some(&mut |item| {
+            if std::mem::replace(begun, true) {
                 piece.extend_from_slice(b",");
             }
-            piece.extend_from_slice(&item);
+            piece.extend_from_slice(item);
+            piece.len() < PIECE
+        });
+        if !more {
+            piece.extend_from_slice(TAIL);
+            self.done = true;
         }
         Some(piece.freeze())
     }

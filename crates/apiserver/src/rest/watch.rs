@@ -35,7 +35,7 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
         return Err(Status::not_acceptable(&[JSON, "application/json;stream=watch", PROTOBUF]));
     }
     let cache = cx.cache()?.clone();
-    let wanted = cx.query.number("resourceVersion")?.unwrap_or(0).max(0) as u64;
+    let wanted = cx.query.revision()?;
     let initial = cx.query.get("sendInitialEvents").is_some().then(|| cx.query.flag("sendInitialEvents"));
     let bookmarks = cx.query.flag("allowWatchBookmarks");
     if initial == Some(true) && cx.query.get("resourceVersionMatch") != Some("NotOlderThan") {

@@ -12,6 +12,7 @@ const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
 const NEWADDR: u16 = 20;
+const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -39,34 +40,35 @@ fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     header
 }
 
-/// A link as the kernel lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    pub index: u32,
-    pub name: String,
-}
-
-/// All links of the socket's namespace.
-pub fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
-    let mut links = Vec::new();
+/// The size of packets on a link, in bytes; `None` when there is no such link.
+pub fn mtu(socket: &mut Socket, index: u32) -> io::Result<Option<u32>> {
+    let mut found = None;
     socket.dump(Message::new(GETLINK, DUMP, &link_header(0, 0, 0)), |payload| {
-        let Some(index) = payload.get(4..8) else { return };
-        let index = u32::from_ne_bytes(index.try_into().unwrap_or_default());
-        let name = attributes(payload.get(16..).unwrap_or_default()).find(|(kind, _)| *kind == IFLA_IFNAME);
-        let name = name.map(|(_, value)| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned());
-        links.extend(name.map(|name| Link { index, name }));
+        if payload.get(4..8) == Some(&index.to_ne_bytes()) {
+            let mut list = attributes(payload.get(16..).unwrap_or_default());
+            let mtu = list.find_map(|(kind, value)| (kind == IFLA_MTU).then_some(value));
+            found = mtu.and_then(|value| value.try_into().ok()).map(u32::from_ne_bytes);
+        }
     })?;
-    Ok(links)
+    Ok(found)
 }
 
-/// The index of a link, `None` when there is none of that name.
-pub fn index(socket: &mut Socket, name: &str) -> io::Result<Option<u32>> {
-    Ok(links(socket)?.into_iter().find(|link| link.name == name).map(|link| link.index))
+/// The index of the link that has an address.
+pub fn with_address(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option<u32>> {
+    let mut found = None;
+    socket.dump(Message::new(GETADDR, DUMP, &[INET, 0, 0, 0, 0, 0, 0, 0]), |payload| {
+        let mut list = attributes(payload.get(8..).unwrap_or_default());
+        if list.any(|(kind, value)| kind == IFA_LOCAL && value == address.octets()) {
+            found = payload.get(4..8).and_then(|index| index.try_into().ok()).map(u32::from_ne_bytes);
+        }
+    })?;
+    Ok(found)
 }
 
 /// The index of a link that must be there.
 pub fn index_of(socket: &mut Socket, name: &str) -> io::Result<u32> {
-    index(socket, name)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no link {name}")))
+    rustix::net::netdevice::name_to_index(&socket.fd, name)
+        .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("link {name}: {error}")))
 }
 
 /// Makes a bridge with a fixed hardware address, so that it does not change as ports come and go.

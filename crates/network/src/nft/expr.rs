@@ -45,6 +45,22 @@ pub enum Expr {
     Protocol {
         into: u32,
     },
+    /// Loads the flags of a TCP header.
+    TcpFlags {
+        into: u32,
+    },
+    /// Loads the largest TCP segment that the packet's route takes.
+    RouteSegment {
+        into: u32,
+    },
+    /// Brings a number of 16 bits into network order.
+    Swap {
+        register: u32,
+    },
+    /// Lowers the largest segment that a TCP handshake announces to a register's.
+    LimitSegment {
+        from: u32,
+    },
     /// Loads whether the destination is an address of this machine (2 means that it is).
     DestinationKind {
         into: u32,
@@ -209,6 +225,19 @@ impl Expr {
         vec![Expr::Protocol { into: 0 }, Expr::Compare { register: 0, equal: true, value: vec![number] }]
     }
 
+    /// Has TCP connections that begin use no larger segments than the route takes.
+    pub fn fit_segments() -> Vec<Expr> {
+        const SYN: u8 = 2;
+        const RST: u8 = 4;
+        let begins = vec![
+            Expr::TcpFlags { into: 0 },
+            Expr::Bits { register: 0, mask: [SYN | RST, 0, 0, 0], flip: [0; 4] },
+            Expr::Compare { register: 0, equal: true, value: vec![SYN] },
+        ];
+        let limit = vec![Expr::RouteSegment { into: 0 }, Expr::Swap { register: 0 }, Expr::LimitSegment { from: 0 }];
+        [Expr::protocol_is(6), begins, limit].concat()
+    }
+
     pub(super) fn encode(&self, message: Message) -> Message {
         let data = |value: Vec<u8>| move |inner: Message| inner.bytes(1, &value);
         let payload = |base: u32, offset: u32, length: u32, into: u32| {
@@ -218,6 +247,14 @@ impl Expr {
         match self {
             Expr::IpHeader { offset, length, into } => step("payload", &payload(NETWORK, *offset, *length, *into)),
             Expr::DestinationPort { into } => step("payload", &payload(TRANSPORT, 2, 2, *into)),
+            Expr::TcpFlags { into } => step("payload", &payload(TRANSPORT, 13, 1, *into)),
+            Expr::RouteSegment { into } => step("rt", &|m| m.big(1, REG + into).big(2, 3)),
+            Expr::LimitSegment { from } => {
+                step("exthdr", &|m| m.bytes(2, &[2]).big(3, 2).big(4, 2).big(6, 1).big(7, REG + from))
+            }
+            Expr::Swap { register } => {
+                step("byteorder", &|m| m.big(1, REG + register).big(2, REG + register).big(3, 1).big(4, 2).big(5, 2))
+            }
             Expr::Protocol { into } => step("meta", &|m| m.big(2, 16).big(1, REG + into)),
             Expr::Mark { into } => step("meta", &|m| m.big(2, 3).big(1, REG + into)),
             Expr::DestinationKind { into } => step("fib", &|m| m.big(3, 1 << 1).big(2, 3).big(1, REG + into)),
