@@ -4,10 +4,9 @@ use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::ObjectKey;
 
@@ -42,14 +41,17 @@ impl<K: Resource> Decoded<K> {
     }
 }
 
-impl<'de, K: Resource<DynamicType = ()> + DeserializeOwned> Deserialize<'de> for Decoded<K> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        let error = match serde_json::from_str(text.get()) {
+impl<K: Resource<DynamicType = ()> + DeserializeOwned> Decoded<K> {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// The text is no JSON.
+    pub fn parse(text: &str) -> serde_json::Result<Decoded<K>> {
+        let error = match serde_json::from_str(text) {
             Ok(object) => return Ok(Decoded::Object(object)),
             Err(error) => error,
         };
-        let mut value: Value = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        let mut value: Value = serde_json::from_str(text)?;
         complete(&mut value);
         let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_default();
         if let Ok(object) = serde_json::from_value(value) {
@@ -87,7 +89,7 @@ mod tests {
     fn decoded(status: Value) -> Decoded<Service> {
         let object = json!({"apiVersion": "v1", "kind": "Service", "status": status,
             "metadata": {"name": "s", "namespace": "n", "resourceVersion": "7"}});
-        serde_json::from_str(&object.to_string()).unwrap()
+        Decoded::parse(&object.to_string()).unwrap()
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
+use futures::{AsyncBufReadExt, TryStreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::api::{Api, ListParams, Request, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, Request, WatchParams};
 use kube::{Client, Resource};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -43,10 +44,24 @@ type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
 
 /// A page of a list.
 #[derive(Deserialize)]
-#[serde(bound = "K: Resource<DynamicType = ()> + DeserializeOwned")]
-struct Page<K> {
+struct Page {
     metadata: ListMeta,
-    items: Option<Vec<Decoded<K>>>,
+    items: Option<Vec<Box<RawValue>>>,
+}
+
+/// One line of a watch.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// The object of a bookmark: nothing but its version is sure.
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: ListMeta,
 }
 
 struct Shared<K> {
@@ -180,6 +195,32 @@ impl<K: Resource> Shared<K> {
         }
     }
 
+    /// Takes in one line of a watch; `version` becomes that from which to go on.
+    fn follow(&self, line: &str, version: &mut String) -> kube::Result<()>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned,
+    {
+        let line: Line<'_> = read(line)?;
+        let text = line.object.get();
+        if line.kind == "ERROR" {
+            return Err(kube::Error::Api(read(text)?));
+        }
+        if line.kind == "BOOKMARK" {
+            let bookmark: Bookmark = read(text)?;
+            bookmark.metadata.resource_version.into_iter().for_each(|new| *version = new);
+            return Ok(());
+        }
+        let object = Decoded::parse(text).map_err(kube::Error::SerdeError)?;
+        if let Some(new) = object.version() {
+            version.clone_from(new);
+        }
+        match line.kind {
+            "DELETED" => self.remove(&object.key(), Some(object)),
+            _ => self.insert(object),
+        }
+        Ok(())
+    }
+
     fn replace(&self, objects: Vec<Decoded<K>>) {
         let live: HashSet<ObjectKey> = objects.iter().map(Decoded::key).collect();
         for key in self.store.keys() {
@@ -189,6 +230,10 @@ impl<K: Resource> Shared<K> {
         }
         objects.into_iter().for_each(|object| self.insert(object));
     }
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> kube::Result<T> {
+    serde_json::from_str(text).map_err(kube::Error::SerdeError)
 }
 
 /// Lists and watches for ever.
@@ -226,7 +271,7 @@ where
     let mut objects = Vec::new();
     loop {
         let request = Request::new(&shared.url).list(&params).map_err(kube::Error::BuildRequest)?;
-        let page: Page<K> = match shared.client.request(request).await {
+        let page: Page = match shared.client.request(request).await {
             // The revision of the first page was compacted: only one big page is sure to be consistent.
             Err(error) if is_gone(&error) && params.continue_token.is_some() => {
                 objects.clear();
@@ -236,7 +281,9 @@ where
             }
             other => other?,
         };
-        objects.extend(page.items.into_iter().flatten());
+        for item in page.items.into_iter().flatten() {
+            objects.push(Decoded::parse(item.get()).map_err(kube::Error::SerdeError)?);
+        }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
@@ -260,24 +307,9 @@ where
         let mut progress = false;
         let outcome = async {
             let request = Request::new(&shared.url).watch(&params, &version).map_err(kube::Error::BuildRequest)?;
-            let mut events = std::pin::pin!(shared.client.request_events::<Decoded<K>>(request).await?);
-            while let Some(event) = events.try_next().await? {
-                match event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                        if let Some(new) = object.version() {
-                            version.clone_from(new);
-                        }
-                        shared.insert(object);
-                    }
-                    WatchEvent::Deleted(object) => {
-                        if let Some(new) = object.version() {
-                            version.clone_from(new);
-                        }
-                        shared.remove(&object.key(), Some(object));
-                    }
-                    WatchEvent::Bookmark(bookmark) => version.clone_from(&bookmark.metadata.resource_version),
-                    WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
-                }
+            let mut lines = shared.client.request_stream(request).await?.lines();
+            while let Some(line) = lines.try_next().await.map_err(kube::Error::ReadEvents)? {
+                shared.follow(&line, &mut version)?;
                 progress = true;
             }
             Ok(())
@@ -289,7 +321,7 @@ where
                 return;
             }
             // Breaks are daily business; an answer that is no list of events is not.
-            Err(error @ kube::Error::SerdeError(_)) => {
+            Err(kube::Error::SerdeError(error)) if !error.is_eof() => {
                 tracing::warn!(kind = %K::kind(&()), %error, "a watch's events cannot be read, resuming");
             }
             Err(error) => tracing::debug!(kind = %K::kind(&()), %error, "watch failed, resuming"),
