@@ -18,10 +18,13 @@ pub fn kubectls() -> Vec<PathBuf> {
 }
 
 /// A kubectl set up for a cluster and namespace.
+#[derive(Clone, Debug)]
 pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     namespace: String,
+    /// Whether its streams come over WebSocket or, as those of older clients, over SPDY.
+    websockets: bool,
 }
 
 /// What a command did.
@@ -38,7 +41,17 @@ pub struct Ran {
 impl Kubectl {
     /// A kubectl for a namespace.
     pub fn new(cluster: &Cluster, program: &Path, namespace: &str) -> Kubectl {
-        Kubectl { program: program.into(), kubeconfig: cluster.kubeconfig.clone(), namespace: namespace.into() }
+        let (program, kubeconfig, namespace) = (program.into(), cluster.kubeconfig.clone(), namespace.into());
+        Kubectl { program, kubeconfig, namespace, websockets: true }
+    }
+
+    /// Every kubectl there is, with WebSocket and with SPDY.
+    pub fn of_every_kind(cluster: &Cluster, namespace: &str) -> Vec<Kubectl> {
+        let both = |program: PathBuf| {
+            let kubectl = Kubectl::new(cluster, &program, namespace);
+            [Kubectl { websockets: false, ..kubectl.clone() }, kubectl]
+        };
+        kubectls().into_iter().flat_map(both).collect()
     }
 
     /// A command to which more can be added. Its caches are kept apart from the user's.
@@ -46,7 +59,11 @@ impl Kubectl {
         let mut command = Command::new(&self.program);
         let home = self.kubeconfig.parent().unwrap_or(Path::new("/"));
         command.arg("--namespace").arg(&self.namespace).args(arguments);
-        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", home).env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "true");
+        let websockets = self.websockets.to_string();
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", home);
+        command
+            .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", &websockets)
+            .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets);
         command
     }
 

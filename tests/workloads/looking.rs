@@ -34,7 +34,7 @@ fn objects_are_shown_in_every_form() {
     let all = kubectl.ok("get all");
     assert!(all.contains("pod/p"), "{all}");
     assert!(kubectl.ok("label pod p colour=blue").contains("pod/p labeled"));
-    assert!(kubectl.ok("annotate pod p note=x").contains("pod/p annotated"));
+    assert!(kubectl.ok("annotate pod p note=x").contains("pod/p annotate"));
 }
 
 #[test]

@@ -41,17 +41,16 @@ fn exec_has_input_output_errors_and_an_exit_code_with_every_kubectl() {
     let namespace = cluster.namespace("exec");
     namespace.create("pods", &pod("p", &["sleep", "1000"]));
     namespace.pod_ready("p");
-    for program in kubectls() {
-        let kubectl = Kubectl::new(cluster, &program, &namespace.name);
+    for kubectl in Kubectl::of_every_kind(cluster, &namespace.name) {
         let ran = kubectl.run(&["exec", "p", "--", "echo", "hello"]);
-        assert_eq!((ran.code, ran.out.as_str()), (0, "hello\n"), "{program:?}: {ran:?}");
+        assert_eq!((ran.code, ran.out.as_str()), (0, "hello\n"), "{kubectl:?}: {ran:?}");
         let ran = kubectl.run(&["exec", "p", "--", "exit", "42"]);
-        assert_eq!(ran.code, 42, "{program:?}: {ran:?}");
+        assert_eq!(ran.code, 42, "{kubectl:?}: {ran:?}");
         assert!(ran.err.contains("command terminated with exit code 42"), "{ran:?}");
         let input = "0123456789abcdef".repeat(20_000);
         let ran = kubectl.with_input(&input, &["exec", "-i", "p", "--", "cat"]);
         assert_eq!(ran.code, 0, "{}", ran.err);
-        assert!(ran.out == input, "{program:?}: {} of {} bytes came back", ran.out.len(), input.len());
+        assert!(ran.out == input, "{kubectl:?}: {} of {} bytes came back", ran.out.len(), input.len());
         let ran = kubectl.run(&["exec", "p", "--", "cat", "/nothing"]);
         assert_eq!((ran.code, ran.out.as_str()), (1, ""));
         assert!(ran.err.contains("/nothing: No such file or directory"), "{ran:?}");
@@ -66,8 +65,7 @@ fn a_shell_on_a_terminal() {
     let namespace = cluster.namespace("terminal");
     namespace.create("pods", &pod("p", &["sleep", "1000"]));
     namespace.pod_ready("p");
-    for program in kubectls() {
-        let kubectl = Kubectl::new(cluster, &program, &namespace.name);
+    for kubectl in Kubectl::of_every_kind(cluster, &namespace.name) {
         let mut terminal = Terminal::start(&mut kubectl.command(&["exec", "-it", "p", "--", "sh"]), 101, 43);
         terminal.expect("$ ");
         terminal.enter("tty");
@@ -78,7 +76,7 @@ fn a_shell_on_a_terminal() {
             if terminal.shows("101 columns, 43 rows") { Ok(()) } else { Err("another size") }
         });
         terminal.enter("exit 7");
-        assert_eq!(terminal.end(), 7, "{program:?}");
+        assert_eq!(terminal.end(), 7, "{kubectl:?}");
     }
 }
 
@@ -108,8 +106,7 @@ fn a_port_is_forwarded_with_every_kubectl() {
     let namespace = cluster.namespace("forward");
     namespace.create("pods", &pod("p", &["serve", "--port", "8080"]));
     namespace.pod_ready("p");
-    for program in kubectls() {
-        let kubectl = Kubectl::new(cluster, &program, &namespace.name);
+    for kubectl in Kubectl::of_every_kind(cluster, &namespace.name) {
         let mut command = kubectl.command(&["port-forward", "pod/p", ":8080", "--address=127.0.0.1"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
@@ -122,7 +119,7 @@ fn a_port_is_forwarded_with_every_kubectl() {
             stream.write_all(b"GET / HTTP/1.1\r\nHost: p\r\nConnection: close\r\n\r\n").unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
-            assert!(answer.ends_with("\r\n\r\np\n"), "{program:?}: {answer}");
+            assert!(answer.ends_with("\r\n\r\np\n"), "{kubectl:?}: {answer}");
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -135,8 +132,7 @@ fn files_are_copied_both_ways_with_every_kubectl() {
     let namespace = cluster.namespace("copy");
     namespace.create("pods", &pod("p", &["sleep", "1000"]));
     namespace.pod_ready("p");
-    for (number, program) in kubectls().iter().enumerate() {
-        let kubectl = Kubectl::new(cluster, program, &namespace.name);
+    for (number, kubectl) in Kubectl::of_every_kind(cluster, &namespace.name).iter().enumerate() {
         let here = cluster.directory().join(format!("copy-{number}"));
         std::fs::create_dir_all(here.join("tree/below")).unwrap();
         let data: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -145,7 +141,7 @@ fn files_are_copied_both_ways_with_every_kubectl() {
         let inside = format!("p:/tmp/tree-{number}");
         kubectl.ok(&format!("cp {} {inside}", here.join("tree").display()));
         kubectl.ok(&format!("cp {inside} {}", here.join("back").display()));
-        assert!(std::fs::read(here.join("back/below/data")).unwrap() == data, "{program:?}");
+        assert!(std::fs::read(here.join("back/below/data")).unwrap() == data, "{kubectl:?}");
         assert_eq!(std::fs::read_to_string(here.join("back/note")).unwrap(), "note");
     }
 }

@@ -183,8 +183,10 @@ where
     }
     let mut take = |kind: &str| streams.remove(kind);
     let resize = take("resize").map(|stream| stream.read);
+    // Clients take the end of this half for the end of their input.
+    let (stdin, input_open) = take("stdin").map(|stream| (stream.read, stream.write)).unzip();
     let session = Streams {
-        stdin: take("stdin").map(|stream| Box::new(stream.read) as _),
+        stdin: stdin.map(|stdin| Box::new(stdin) as _),
         stdout: take("stdout").map(|stream| Box::new(stream.write) as _),
         stderr: take("stderr").map(|stream| Box::new(stream.write) as _),
         resize: sizes(resize),
@@ -195,6 +197,7 @@ where
         // The client opens nothing further: this ends only with the connection.
         () = async { while opened.recv().await.is_some() {} } => return,
     };
+    drop(input_open);
     let _ = error.write.write_all(last_words(protocol, &result).as_bytes()).await;
     let _ = error.write.shutdown().await;
 }
@@ -259,12 +262,18 @@ mod tests {
         for (id, kind) in [(1, "error"), (3, "stdin"), (5, "stdout")] {
             client.open(id, 0, &[("streamType", kind)]).await;
         }
-        client.send(3, b"hello", true).await;
+        client.send(3, b"hel", false).await;
         let mut text = HashMap::<u32, Vec<u8>>::new();
         let mut finished = 0;
+        let mut input_open = true;
         while finished < 2 {
             let (id, data, fin) = client.data().await;
             text.entry(id).or_default().extend(data);
+            if text.get(&5).is_some_and(|text| text == b"hel") && input_open {
+                client.send(3, b"lo", true).await;
+                input_open = false;
+            }
+            assert!(!(fin && id == 3 && input_open), "the client would end its input");
             finished += usize::from(fin && id != 3);
         }
         assert_eq!(text[&5], b"hello");
