@@ -153,7 +153,7 @@ async fn fill(target: &Target, from: usize) -> Result<()> {
 /// Bytes a second of whole lists.
 async fn lists(target: Target) -> Result<f64> {
     const CLIENTS: usize = 8;
-    const EACH: usize = 5;
+    const EACH: usize = 20;
     let bytes = Arc::new(AtomicU64::new(0));
     let mut connections = Vec::new();
     for _ in 0..CLIENTS {
