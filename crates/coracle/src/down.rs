@@ -91,6 +91,9 @@ pub fn end_node(cluster: &Cluster) {
             eprintln!("warning: failed to remove the link {link}: {error:#}");
         }
     }
+    if let Err(error) = host::close_firewall(&cluster.bridge()) {
+        eprintln!("warning: failed to clean the firewall: {error:#}");
+    }
     if let Err(error) = host::delete_table(&cluster.table()) {
         eprintln!("warning: failed to remove the nftables table {}: {error:#}", cluster.table());
     }

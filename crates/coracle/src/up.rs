@@ -153,6 +153,9 @@ fn start_node(cluster: &Cluster) -> Result<()> {
     host::create_bridge(&cluster.bridge(), Ipv4Net::new(cluster.gateway(), cluster.subnet.prefix_len())?)
         .with_context(|| format!("failed to make the bridge for {}", cluster.subnet))?;
     host::masquerade(&cluster.table(), cluster.subnet).context("failed to let the node reach the world")?;
+    if let Err(error) = host::open_firewall(&cluster.bridge()) {
+        eprintln!("warning: the node may not reach the world: {error:#}");
+    }
     let errors = fs::File::create(log.join("node-init.log"))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("coracle").arg("node-init").arg("--data-dir").arg(&cluster.dir);

@@ -91,6 +91,39 @@ pub fn masquerade(table: &str, network: Ipv4Net) -> Result<()> {
     batch.commit(&mut Socket::netfilter()?).context("failed to make an nftables table")
 }
 
+/// Where firewalls, Docker's among them, drop what the host forwards.
+const FIREWALL: (&str, &str) = ("filter", "FORWARD");
+
+/// Lets what comes from a bridge, and what goes to it, through a firewall that drops what it does not know.
+pub fn open_firewall(bridge: &str) -> Result<()> {
+    let (table, chain) = FIREWALL;
+    let mut socket = Socket::netfilter()?;
+    close_firewall(bridge)?;
+    if nft::drops(&mut socket, table, chain)? {
+        let mut batch = Batch::new();
+        for leaving in [true, false] {
+            batch.first_rule(table, chain, &Expr::let_through(bridge, leaving), &comment(bridge));
+        }
+        batch.commit(&mut socket).with_context(|| format!("failed to add rules to {table} {chain}"))?;
+    }
+    Ok(())
+}
+
+/// Takes back what [`open_firewall`] did.
+pub fn close_firewall(bridge: &str) -> Result<()> {
+    let (table, chain) = FIREWALL;
+    let mut socket = Socket::netfilter()?;
+    let mut batch = Batch::new();
+    for handle in nft::rules(&mut socket, table, chain, &comment(bridge))? {
+        batch.delete_rule(table, chain, handle);
+    }
+    batch.commit(&mut socket).with_context(|| format!("failed to remove rules from {table} {chain}"))
+}
+
+fn comment(bridge: &str) -> String {
+    format!("coracle {bridge}")
+}
+
 /// Removes a table; that it is not there is no error.
 pub fn delete_table(table: &str) -> Result<()> {
     const ENOENT: i32 = 2;
@@ -124,7 +157,8 @@ pub(crate) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Namespace, is_root};
+    use crate::testing::{Namespace, is_root, tcp_answer, tcp_server};
+    use std::os::fd::AsFd;
 
     #[test]
     fn the_table_of_a_cluster_is_made_and_removed() {
@@ -138,6 +172,44 @@ mod tests {
             }
             delete_table("t").unwrap();
             delete_table("t").unwrap();
+        });
+    }
+
+    #[test]
+    fn a_node_reaches_the_world_through_a_firewall_that_drops() {
+        if !is_root() {
+            eprintln!("skipped: making network namespaces needs root");
+            return;
+        }
+        Namespace::new().run(|| {
+            let (node, world) = (Namespace::new(), Namespace::new());
+            for (link, netns, subnet) in [("cbnode", &node, 1), ("cbworld", &world, 2)] {
+                let address = |host: u8| Ipv4Net::new(Ipv4Addr::new(10, 9, subnet, host), 24).unwrap();
+                create_bridge(link, address(1)).unwrap();
+                let port = link.replace("cb", "cv");
+                attach_node(link, &port, netns.fd().as_fd(), address(2), address(1).addr()).unwrap();
+            }
+            masquerade("t", "10.9.1.0/24".parse().unwrap()).unwrap();
+            world.run(|| tcp_server(80, 7));
+            let reaches = || node.run(|| tcp_answer(Ipv4Addr::new(10, 9, 2, 2), 80));
+            assert_eq!(reaches(), Some(7), "without a firewall");
+            open_firewall("cbnode").unwrap();
+
+            let mut socket = Socket::netfilter().unwrap();
+            let mut batch = Batch::new();
+            batch.renew_table("filter");
+            batch.base_chain("filter", "FORWARD", "filter", Hook::Forward, nft::PRIORITY_FILTER);
+            batch.policy_drop("filter", "FORWARD");
+            batch.commit(&mut socket).unwrap();
+            assert_eq!(reaches(), None, "the firewall works");
+            for _ in 0..2 {
+                open_firewall("cbnode").unwrap();
+                assert_eq!(reaches(), Some(7), "through the firewall");
+                assert_eq!(nft::rules(&mut socket, "filter", "FORWARD", "coracle cbnode").unwrap().len(), 2);
+            }
+            close_firewall("cbnode").unwrap();
+            assert_eq!(reaches(), None, "closed again");
+            close_firewall("cbnode").unwrap();
         });
     }
 }

@@ -14,7 +14,7 @@ use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
 use crate::conntrack;
-use crate::host::{forward_packets, hardware_address, set_sysctl};
+use crate::host::{forward_packets, hardware_address, open_firewall, set_sysctl};
 use crate::ipam::Ipam;
 use crate::netlink::{Socket, in_namespace, route};
 use crate::nft::{self, Batch, Data, Expr, Hook, Nat, Type};
@@ -98,6 +98,9 @@ impl NodeNetwork {
         }
         route.batch(changes).context("failed to set up the pod bridge")?;
         forward_packets()?;
+        if let Err(error) = open_firewall(BRIDGE) {
+            tracing::warn!(error = format!("{error:#}"), "a firewall may keep pods from each other and the world");
+        }
         // Packets leave by the bridge they came from; pods must not be told to go there directly.
         set_sysctl(&format!("net/ipv4/conf/{BRIDGE}/send_redirects"), "0")?;
         set_sysctl("net/ipv4/conf/all/send_redirects", "0")?;

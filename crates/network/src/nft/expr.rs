@@ -9,6 +9,8 @@ const REG: u32 = 8;
 const REG_VERDICT: u32 = 0;
 const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
+/// Bytes of a link's name with its padding.
+const LINK_NAME: usize = 16;
 
 /// What happens to a packet: it goes on in another chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +69,11 @@ pub enum Expr {
     },
     /// Loads the index of the link by which the packet came.
     InputLink {
+        into: u32,
+    },
+    /// Loads the name of the link by which the packet came, or by which it leaves.
+    LinkName {
+        leaving: bool,
         into: u32,
     },
     /// Loads the state of the packet's connection, a bit each.
@@ -132,6 +139,10 @@ pub enum Expr {
     Verdict(Verdict),
     /// Ends the packet.
     Drop,
+    /// Lets the packet through, as far as this chain is concerned.
+    Accept,
+    /// Counts packets and bytes.
+    Counter,
     /// Replaces addresses.
     Nat(Nat),
     /// Gives the packet the address of the link by which it leaves.
@@ -225,6 +236,14 @@ impl Expr {
         vec![Expr::Protocol { into: 0 }, Expr::Compare { register: 0, equal: true, value: vec![number] }]
     }
 
+    /// Lets packets through that come by a link, or that leave by it. iptables can show such a rule.
+    pub fn let_through(link: &str, leaving: bool) -> Vec<Expr> {
+        let mut name = link.as_bytes().to_vec();
+        name.resize(LINK_NAME, 0);
+        let same = Expr::Compare { register: 0, equal: true, value: name };
+        vec![Expr::LinkName { leaving, into: 0 }, same, Expr::Counter, Expr::Accept]
+    }
+
     /// Has TCP connections that begin use no larger segments than the route takes.
     pub fn fit_segments() -> Vec<Expr> {
         const SYN: u8 = 2;
@@ -259,6 +278,9 @@ impl Expr {
             Expr::Mark { into } => step("meta", &|m| m.big(2, 3).big(1, REG + into)),
             Expr::DestinationKind { into } => step("fib", &|m| m.big(3, 1 << 1).big(2, 3).big(1, REG + into)),
             Expr::InputLink { into } => step("meta", &|m| m.big(2, 4).big(1, REG + into)),
+            Expr::LinkName { leaving, into } => {
+                step("meta", &|m| m.big(2, if *leaving { 7 } else { 6 }).big(1, REG + into))
+            }
             Expr::ConnectionState { into } => step("ct", &|m| m.big(2, 0).big(1, REG + into)),
             Expr::SetMark { from } => step("meta", &|m| m.big(2, 3).big(3, REG + from)),
             Expr::Bits { register, mask, flip } => step("bitwise", &|m| {
@@ -281,7 +303,11 @@ impl Expr {
             Expr::Verdict(verdict) => {
                 step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| verdict.encode(inner)))
             }
-            Expr::Drop => step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| inner.nest(2, |v| v.big(1, 0)))),
+            Expr::Drop | Expr::Accept => step("immediate", &|m| {
+                let code = u32::from(*self == Expr::Accept);
+                m.big(1, REG_VERDICT).nest(2, |inner| inner.nest(2, |verdict| verdict.big(1, code)))
+            }),
+            Expr::Counter => step("counter", &|m| m),
             Expr::Nat(Nat::DestinationAndPort) => step("nat", &|m| m.big(1, 1).big(2, 2).big(3, REG).big(5, REG + 1)),
             Expr::Masquerade => step("masq", &|m| m),
             Expr::RejectTcp => step("reject", &|m| m.big(1, 1)),

@@ -6,7 +6,7 @@ mod expr;
 use std::io;
 use std::time::Duration;
 
-use crate::netlink::{CREATE, Message, Socket};
+use crate::netlink::{CREATE, DUMP, Message, Socket, attributes};
 
 pub use expr::{Expr, Nat, Verdict};
 
@@ -104,6 +104,48 @@ fn message(kind: u16, flags: u16) -> Message {
     Message::new(SUBSYSTEM << 8 | kind, flags, &header(INET4))
 }
 
+/// A comment as the nft tool keeps it.
+fn user_data(comment: &str) -> Vec<u8> {
+    let mut data = vec![0, comment.len() as u8 + 1];
+    data.extend_from_slice(comment.as_bytes());
+    data.push(0);
+    data
+}
+
+/// The value of an attribute of a message about a chain or rule.
+fn value(payload: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(payload.get(4..)?).find_map(|(kind, value)| (kind == wanted).then_some(value))
+}
+
+fn is_text(value: Option<&[u8]>, text: &str) -> bool {
+    value.and_then(|value| value.strip_suffix(&[0])) == Some(text.as_bytes())
+}
+
+/// Whether a base chain drops what none of its rules speaks of; not if there is no such chain.
+pub fn drops(socket: &mut Socket, table: &str, chain: &str) -> io::Result<bool> {
+    const GET_CHAIN: u16 = 4;
+    let mut drops = false;
+    socket.dump(message(GET_CHAIN, DUMP), |payload| {
+        if is_text(value(payload, 1), table) && is_text(value(payload, 3), chain) {
+            drops = value(payload, 5) == Some(&[0; 4]);
+        }
+    })?;
+    Ok(drops)
+}
+
+/// The handles of a chain's rules that have a comment.
+pub fn rules(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> io::Result<Vec<u64>> {
+    const GET_RULE: u16 = 7;
+    let mut handles = Vec::new();
+    socket.dump(message(GET_RULE, DUMP), |payload| {
+        let in_chain = is_text(value(payload, 1), table) && is_text(value(payload, 2), chain);
+        if in_chain && value(payload, 7) == Some(&user_data(comment)) {
+            handles.extend(value(payload, 3).and_then(|value| value.try_into().ok()).map(u64::from_be_bytes));
+        }
+    })?;
+    Ok(handles)
+}
+
 /// Changes that the kernel makes all at once or not at all.
 #[derive(Default)]
 pub struct Batch {
@@ -141,6 +183,12 @@ impl Batch {
         self.messages.push(hook);
     }
 
+    /// Has a base chain drop what none of its rules speaks of.
+    #[cfg(test)]
+    pub fn policy_drop(&mut self, table: &str, chain: &str) {
+        self.messages.push(message(NEW_CHAIN, 0).text(1, table).text(3, chain).big(5, 0));
+    }
+
     pub fn chain(&mut self, table: &str, chain: &str) {
         self.messages.push(message(NEW_CHAIN, CREATE).text(1, table).text(3, chain));
     }
@@ -159,6 +207,19 @@ impl Batch {
         self.messages.push(rule.nest(4, |list| {
             expressions.iter().fold(list, |list, expression| list.nest(1, |inner| expression.encode(inner)))
         }));
+    }
+
+    /// Puts a rule before all others of a chain, with a comment by which [`rules`] finds it.
+    pub fn first_rule(&mut self, table: &str, chain: &str, expressions: &[Expr], comment: &str) {
+        let rule = message(NEW_RULE, CREATE).text(1, table).text(2, chain);
+        let rule = rule.nest(4, |list| {
+            expressions.iter().fold(list, |list, expression| list.nest(1, |inner| expression.encode(inner)))
+        });
+        self.messages.push(rule.bytes(7, &user_data(comment)));
+    }
+
+    pub fn delete_rule(&mut self, table: &str, chain: &str, handle: u64) {
+        self.messages.push(message(DEL_RULE, 0).text(1, table).text(2, chain).bytes(3, &handle.to_be_bytes()));
     }
 
     /// A named set, or a map when it has a value type.
