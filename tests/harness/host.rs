@@ -23,12 +23,13 @@ impl Host {
     /// As it is now.
     ///
     /// # Panics
-    /// When /proc or /sys cannot be read.
+    /// When /proc cannot be read.
     pub fn now() -> Host {
-        let links = fs::read_dir("/sys/class/net").expect("links are listed").flatten();
+        // Not /sys/class/net, which may show the links of another namespace.
+        let links = fs::read_to_string("/proc/self/net/dev").expect("links are listed");
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts are listed");
         Host {
-            links: links.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect(),
+            links: links.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect(),
             tables: nftables().expect("tables are listed"),
             mounts: mounts.lines().filter_map(|line| Some(line.split_whitespace().nth(4)?.to_owned())).collect(),
         }
