@@ -104,6 +104,12 @@ fn message(kind: u16, flags: u16) -> Message {
     Message::new(SUBSYSTEM << 8 | kind, flags, &header(INET4))
 }
 
+fn rule_message(flags: u16, table: &str, chain: &str, expressions: &[Expr]) -> Message {
+    message(NEW_RULE, CREATE | flags).text(1, table).text(2, chain).nest(4, |list| {
+        expressions.iter().fold(list, |list, expression| list.nest(1, |inner| expression.encode(inner)))
+    })
+}
+
 /// A comment as the nft tool keeps it.
 fn user_data(comment: &str) -> Vec<u8> {
     let mut data = vec![0, comment.len() as u8 + 1];
@@ -203,19 +209,12 @@ impl Batch {
     }
 
     pub fn rule(&mut self, table: &str, chain: &str, expressions: &[Expr]) {
-        let rule = message(NEW_RULE, CREATE | APPEND).text(1, table).text(2, chain);
-        self.messages.push(rule.nest(4, |list| {
-            expressions.iter().fold(list, |list, expression| list.nest(1, |inner| expression.encode(inner)))
-        }));
+        self.messages.push(rule_message(APPEND, table, chain, expressions));
     }
 
     /// Puts a rule before all others of a chain, with a comment by which [`rules`] finds it.
     pub fn first_rule(&mut self, table: &str, chain: &str, expressions: &[Expr], comment: &str) {
-        let rule = message(NEW_RULE, CREATE).text(1, table).text(2, chain);
-        let rule = rule.nest(4, |list| {
-            expressions.iter().fold(list, |list, expression| list.nest(1, |inner| expression.encode(inner)))
-        });
-        self.messages.push(rule.bytes(7, &user_data(comment)));
+        self.messages.push(rule_message(0, table, chain, expressions).bytes(7, &user_data(comment)));
     }
 
     pub fn delete_rule(&mut self, table: &str, chain: &str, handle: u64) {
