@@ -5,7 +5,7 @@
 //! there, prepares the mounts, and starts `coracle server` over and over.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -102,7 +102,8 @@ async fn keep_alive(cluster: &Cluster) -> Result<()> {
         } else {
             (delay * 2).clamp(Duration::from_millis(20), Duration::from_secs(5))
         };
-        eprintln!("node-init: the server ended; it is started again in {delay:?}");
+        // PID 1 outlives a full or failing disk under the log.
+        let _ = writeln!(std::io::stderr(), "node-init: the server ended; it is started again in {delay:?}");
     }
 }
 

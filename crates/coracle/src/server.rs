@@ -17,7 +17,7 @@ use coracle_client::{Informer, Informers, in_process};
 use coracle_kubelet::KubeletConfig;
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
 use coracle_runtime::{Runtime, RuntimeConfig};
-use coracle_store::{Embedded, Options};
+use coracle_store::{Embedded, Options, Store};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -50,9 +50,13 @@ pub const FAILURE: &str = "log/failure";
 pub fn run(options: &Server) -> Result<()> {
     checks::host()?;
     let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // A log that cannot be written is no reason to panic, which the default is.
+    let log = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter);
+    log.with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(options));
+    // Work that hangs on a failing disk must not keep the process.
+    runtime.shutdown_background();
     // Told to whoever waits for the cluster; the log has it as well.
     let failure = options.data_dir.join(FAILURE);
     match &result {
@@ -107,9 +111,9 @@ async fn serve(options: &Server) -> Result<()> {
     )?;
     let kubelet_client = authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])?;
 
-    let store = Embedded::open(&dir.join("store"), Options::default())?;
+    let store = Arc::new(Embedded::open(&dir.join("store"), Options::default())?);
     let api = ApiServer::new(coracle_apiserver::Config {
-        store: Arc::new(store),
+        store: store.clone(),
         authority,
         token_file: options.token_auth_file.clone(),
         service_cidr,
@@ -122,6 +126,8 @@ async fn serve(options: &Server) -> Result<()> {
         format!("failed to listen on port {}: is another API server running? --port takes another port", options.port)
     })?;
     let mut parts = Parts(JoinSet::new());
+    // The next process opens the store anew and knows what the disk holds.
+    parts.spawn("store", async move { Err(store.failed().await.into()) });
     let server = api.clone();
     parts.spawn("API server", async move { server.serve(listener, &serving).await });
 
