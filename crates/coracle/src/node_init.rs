@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::NodeInit;
-use crate::cluster::{Cluster, NodeProcess, start_time_in, write_atomically};
+use crate::cluster::Cluster;
+use crate::process::{NodeProcess, start_time_in};
 use crate::sys;
 
 /// How long containers have to end when the node is stopped.
@@ -38,8 +39,7 @@ fn outer(cluster: &Cluster) -> Result<()> {
     let child = command.stdin(Stdio::inherit()).spawn().context("failed to start the node's first process")?;
     let pid = child.id() as i32;
     let started = start_time_in(&proc, pid).context("the node's first process ended at once")?;
-    let process = NodeProcess { pid, started };
-    write_atomically(&cluster.dir.join("node.json"), &serde_json::to_vec(&process)?, 0o600)
+    cluster.set_process(NodeProcess { pid, started })
 }
 
 fn inner(cluster: &Cluster) -> Result<()> {
@@ -109,7 +109,7 @@ async fn keep_alive(cluster: &Cluster) -> Result<()> {
 
 fn start_server(cluster: &Cluster) -> Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("coracle").arg("server").arg("--data-dir").arg(&cluster.dir);
+    command.arg0("coracle").args(["server", "--in-node", "--name", &cluster.name, "--data-dir"]).arg(&cluster.dir);
     command.arg("--node-name").arg(cluster.node_name()).arg("--node-ip").arg(cluster.node_ip().to_string());
     command.arg("--cgroup-root").arg(cluster.cgroup());
     if let Some(file) = &cluster.token_auth_file {
