@@ -121,14 +121,12 @@ impl VolumeManager {
         Ok(dir)
     }
 
-    /// Unmounts and removes everything of a pod.
+    /// Unmounts and removes everything of a pod, and nothing that is only mounted there.
+    ///
+    /// # Errors
+    /// When a mount is left.
     pub(crate) fn remove(&self, uid: &str) -> std::io::Result<()> {
-        let dir = self.pod_dir(uid);
-        subpath::unmount_below(&dir)?;
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        coracle_runtime::tree::remove(&self.pod_dir(uid))
     }
 
     /// Ends the watches and tokens of a pod.
