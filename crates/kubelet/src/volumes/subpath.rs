@@ -160,6 +160,7 @@ fn unmount_all(target: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::with_own_mounts;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -245,23 +246,6 @@ mod tests {
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         assert!(!root.path().join("etc/made").exists());
-    }
-
-    /// Runs something as root in a mount namespace of its own, in which mounts are shared as on most hosts.
-    fn with_own_mounts(work: impl FnOnce() + Send + 'static) {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root");
-            return;
-        }
-        let thread = std::thread::spawn(move || {
-            // SAFETY: only this thread leaves, and it ends with the test.
-            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
-            for kind in [MountPropagationFlags::PRIVATE, MountPropagationFlags::SHARED] {
-                mount_change("/", kind | MountPropagationFlags::REC).unwrap();
-            }
-            work();
-        });
-        thread.join().unwrap();
     }
 
     #[test]
