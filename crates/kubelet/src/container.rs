@@ -217,7 +217,7 @@ fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -
         mounts.push(Mount {
             container_path: mount_path.to_string_lossy().into_owned(),
             host_path: host_path.to_string_lossy().into_owned(),
-            readonly: mount.read_only.unwrap_or(false),
+            readonly: mount.read_only.unwrap_or(false) || mounted.read_only.contains(&mount.name),
             propagation: match mount.mount_propagation.as_deref() {
                 Some("HostToContainer") => MountPropagation::HostToContainer,
                 Some("Bidirectional") => MountPropagation::Bidirectional,
@@ -235,6 +235,7 @@ fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -
                 std::fs::create_dir_all(parent)?;
             }
             std::fs::write(&file, text)?;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
         }
         mounts.push(plain("/etc/hosts", &file));
     }

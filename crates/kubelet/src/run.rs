@@ -16,8 +16,8 @@ use crate::images::ImageManager;
 use crate::kubelet::Kubelet;
 use crate::objects::Objects;
 use crate::pods::Pods;
-use crate::volumes::VolumeManager;
 use crate::volumes::token::Tokens;
+use crate::volumes::{VolumeManager, make_private};
 use crate::worker::Message;
 use crate::{gc, node, server};
 
@@ -33,10 +33,11 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<()> {
     let client = user_agent(client, "kubelet");
-    for dir in [config.root_dir.join("pods"), config.log_dir.clone()] {
-        std::fs::create_dir_all(&dir)
-            .with_context(|| format!("failed to make the kubelet's directory {}", dir.display()))?;
+    let made = |dir: &std::path::Path| format!("failed to make the kubelet's directory {}", dir.display());
+    for dir in [config.root_dir.clone(), config.root_dir.join("pods")] {
+        make_private(&dir).with_context(|| made(&dir))?;
     }
+    std::fs::create_dir_all(&config.log_dir).with_context(|| made(&config.log_dir))?;
     let (listener, acceptor) = server::listen(&config).await?;
     let port = listener.local_addr()?.port();
     let recorder = EventRecorder::new(client.clone(), "kubelet", &config.node_name);

@@ -7,7 +7,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use coracle_runtime::cri::*;
 use parking_lot::Mutex;
+use rustix::mount::{MountPropagationFlags, mount_change};
 use tokio::sync::broadcast;
+
+/// Runs something as root in a mount namespace of its own, in which mounts are shared as on most hosts.
+pub(crate) fn with_own_mounts(work: impl FnOnce() + Send + 'static) {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let thread = std::thread::spawn(move || {
+        // SAFETY: only this thread leaves, and it ends with the test.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+        for kind in [MountPropagationFlags::PRIVATE, MountPropagationFlags::SHARED] {
+            mount_change("/", kind | MountPropagationFlags::REC).unwrap();
+        }
+        work();
+    });
+    thread.join().unwrap();
+}
 
 /// A ready sandbox of a pod.
 pub(crate) fn sandbox(uid: &str) -> PodSandbox {

@@ -474,6 +474,36 @@ async fn a_missing_config_map_is_awaited_and_a_restarted_kubelet_adopts_what_run
 }
 
 #[tokio::test]
+async fn containers_never_write_to_what_the_kubelet_writes_and_only_root_reaches_a_pods_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let cluster = start();
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}, "data": {"A": "1"}});
+    cluster.api.put("/api/v1/namespaces/n/configmaps/m", map, "ADDED");
+    let mounts = json!([{"name": "m", "mountPath": "/m"}, {"name": "m", "mountPath": "/a", "subPath": "A"}, {"name": "e", "mountPath": "/e"}]);
+    let mounts = if rustix::process::geteuid().is_root() { mounts } else { json!([mounts[0], mounts[2]]) };
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "c", "image": "i:1", "volumeMounts": mounts}],
+        "volumes": [{"name": "m", "configMap": {"name": "m"}}, {"name": "e", "emptyDir": {}}]}),
+    );
+    let pod = cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await.unwrap();
+    let mounts = cluster.runtime.state.lock().configs[0].mounts.clone();
+    for mount in &mounts {
+        let wanted = matches!(mount.container_path.as_str(), "/m" | "/a");
+        assert_eq!(mount.readonly, wanted, "{}", mount.container_path);
+    }
+    for dir in ["kubelet", "kubelet/pods", "kubelet/pods/u"] {
+        let mode = std::fs::metadata(cluster.dir.path().join(dir)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o750, "{dir}");
+    }
+    cluster.api.put(POD, pod, "DELETED");
+    while cluster.dir.path().join("kubelet/pods/u").exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
 async fn a_pod_whose_object_vanishes_is_removed_from_the_node() {
     let cluster = start();
     create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));

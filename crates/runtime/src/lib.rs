@@ -11,6 +11,7 @@ mod runtime;
 mod seccomp;
 mod shim;
 mod sys;
+pub mod tree;
 
 pub use image::{ImageStore, Reference};
 pub use runtime::{Runtime, RuntimeConfig};

@@ -164,3 +164,75 @@ async fn an_image_is_pulled_with_a_token_and_its_digests_checked() {
     assert_eq!(leftovers, 0);
     bench.end().await;
 }
+
+/// A header that claims some content, and the start of that content.
+fn claim(kind: tar::EntryType, path: &str, link: &str, size: u64, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o755);
+    let gnu = header.as_gnu_mut().unwrap();
+    gnu.name[..path.len()].copy_from_slice(path.as_bytes());
+    gnu.linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend_from_slice(content);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+#[tokio::test]
+async fn hostile_layers_are_refused_and_leave_nothing() {
+    use tar::EntryType::*;
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new().await;
+    let long = 1 << 36;
+    let layers: Vec<(&str, Vec<u8>)> = vec![
+        ("1048576 at most are read", claim(GNULongName, "x", "", long, b"")),
+        ("1048576 at most are read", claim(GNULongLink, "x", "", long, b"")),
+        ("1048576 at most are read", claim(XHeader, "x", "", long, b"")),
+        ("sparse files are not supported", claim(GNUSparse, "x", "", 0, b"")),
+        ("unexpected end of file", claim(Regular, "x", "", 1 << 60, b"")),
+        ("leads out of the layer", claim(Regular, "../x", "", 1, b"x")),
+        ("leads out of the layer", claim(Link, "x", "../../../../etc/passwd", 0, b"")),
+        ("a hard link to the root", claim(Link, "x", "/", 0, b"")),
+        ("a whiteout of nothing", claim(Regular, ".wh...", "", 0, b"")),
+        ("invalid tar header", b"nonsense".repeat(128)),
+        ("PAX record", claim(XHeader, "x", "", 9, b"99 path=x")),
+        (
+            "is no number",
+            claim(XHeader, "x", "", 11, b"11 size=xx\n").into_iter().chain(claim(Regular, "f", "", 0, b"")).collect(),
+        ),
+        (
+            "a negative size",
+            claim(XHeader, "x", "", 11, b"11 size=-1\n").into_iter().chain(claim(Regular, "f", "", 0, b"")).collect(),
+        ),
+    ];
+    for (wanted, layer) in layers {
+        let config = config(std::slice::from_ref(&layer));
+        let manifest = serde_json::json!([{"Config": "c", "RepoTags": ["hostile:1"], "Layers": ["l"]}]);
+        let members = [("c", config), ("l", gzip(&layer)), ("manifest.json", manifest.to_string().into_bytes())];
+        let bytes = archive(&members.map(|(name, bytes)| (name.to_string(), bytes)));
+        let error = bench.runtime.import(&bytes[..], None).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{wanted}: {error}");
+        assert_eq!(std::fs::read_dir(bench.config.root.join("ingest")).unwrap().count(), 0, "{wanted}");
+        assert_eq!(std::fs::read_dir(bench.config.root.join("layers")).unwrap().count(), 0, "{wanted}");
+    }
+    assert!(bench.runtime.list_images().await.unwrap().is_empty());
+    // Blank device fields of something that is no device say nothing.
+    let mut fifo = claim(Fifo, "fifo", "", 0, b"");
+    fifo[329..345].fill(b' ');
+    let sum: u32 = fifo[..512]
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+        .sum();
+    fifo[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let config = config(std::slice::from_ref(&fifo));
+    let manifest = serde_json::json!([{"Config": "c", "RepoTags": ["fifo:1"], "Layers": ["l"]}]);
+    let members = [("c", config), ("l", fifo), ("manifest.json", manifest.to_string().into_bytes())];
+    bench.runtime.import(&archive(&members.map(|(name, bytes)| (name.to_string(), bytes)))[..], None).unwrap();
+    bench.end().await;
+}

@@ -8,10 +8,15 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path};
 
-use super::{Payload, own_by_group};
+use super::{Payload, make_open, own_by_group};
 
 const DATA: &str = "..data";
 const DATA_TMP: &str = "..data_tmp";
+
+/// Whether files were written below `dir` before.
+pub(super) fn is_written(dir: &Path) -> bool {
+    dir.join(DATA).is_symlink()
+}
 
 /// Writes `payload` below `dir`, unless it is there already.
 pub(super) fn write(dir: &Path, payload: &Payload, fs_group: Option<i64>) -> Result<()> {
@@ -36,7 +41,7 @@ pub(super) fn write(dir: &Path, payload: &Payload, fs_group: Option<i64>) -> Res
     for (path, file) in payload {
         let target = fresh.join(path);
         if let Some(parent) = target.parent() {
-            std::fs::create_dir_all(parent)?;
+            make_open(parent)?;
         }
         std::fs::write(&target, &file.data)?;
         std::fs::set_permissions(&target, std::fs::Permissions::from_mode(file.mode))?;
@@ -67,7 +72,7 @@ pub(super) fn write(dir: &Path, payload: &Payload, fs_group: Option<i64>) -> Res
         let text = file_name.to_string_lossy();
         if text.starts_with("..") {
             if text != DATA && text != name.as_str() {
-                std::fs::remove_dir_all(entry.path())?;
+                coracle_runtime::tree::remove(&entry.path())?;
             }
         } else if !visible.contains(text.as_ref()) {
             std::fs::remove_file(entry.path())?;

@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::MountFlags;
 
-use super::own_by_group;
+use super::{memory, own_by_group};
 use crate::quantity::value;
 
 /// Makes the directory; one that is there keeps its contents.
@@ -17,15 +17,13 @@ pub(super) fn make(dir: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i
         return Err(format!("unknown storage medium {medium:?}"));
     }
     let ready = dir.with_extension("ready");
-    if ready.exists() && (medium.is_empty() || is_mount_point(dir)) {
+    if ready.exists() && (medium.is_empty() || memory::is_mounted(dir)) {
         return Ok(());
     }
     std::fs::create_dir_all(dir).map_err(fail)?;
-    if medium == "Memory" && !is_mount_point(dir) {
+    if medium == "Memory" {
         let size = source.size_limit.as_ref().map(value).filter(|size| *size > 0);
-        let options = size.map_or("mode=0777".to_owned(), |size| format!("mode=0777,size={size}"));
-        let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
-        mount("tmpfs", dir, "tmpfs", MountFlags::empty(), options.as_c_str()).map_err(|error| fail(error.into()))?;
+        memory::mount(dir, MountFlags::empty(), size).map_err(fail)?;
     }
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).map_err(fail)?;
     if let Some(group) = fs_group {
@@ -33,10 +31,4 @@ pub(super) fn make(dir: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i
     }
     // Its presence says that the set-up was not cut short.
     std::fs::write(&ready, b"").map_err(fail)
-}
-
-fn is_mount_point(dir: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
-    device(dir).is_some() && device(dir) != dir.parent().and_then(device)
 }

@@ -1,9 +1,11 @@
 //! `hostPath` volumes: a path of the node, checked or made as its type says.
 
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::HostPathVolumeSource;
+
+use super::make_open;
 
 /// Checks the type and makes what `...OrCreate` asks for.
 pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
@@ -19,12 +21,12 @@ pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
         _ => Ok(()),
     };
     match kind {
-        "DirectoryOrCreate" if !path.exists() => make(make_dir(&path))?,
+        "DirectoryOrCreate" if !path.exists() => make(make_open(&path))?,
         "FileOrCreate" if !path.exists() => {
             make(std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path).map(drop))?;
         }
         // Without a type a missing path becomes a directory, as container runtimes do.
-        "" if !path.exists() => make(make_dir(&path))?,
+        "" if !path.exists() => make(make_open(&path))?,
         _ => {}
     }
     if kind.is_empty() {
@@ -41,10 +43,6 @@ pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
         other => return Err(format!("{other} is an invalid volume type")),
     };
     if fits { Ok(path) } else { Err(format!("hostPath type check failed: {} is not a {name}", source.path)) }
-}
-
-fn make_dir(path: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
 #[cfg(test)]

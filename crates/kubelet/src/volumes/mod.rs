@@ -5,12 +5,13 @@ mod config_map;
 mod downward;
 mod empty_dir;
 mod host_path;
+mod memory;
 mod projected;
 mod secret;
 pub(crate) mod subpath;
 pub(crate) mod token;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Pod, Secret, Volume};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use rustix::mount::MountFlags;
 use tokio::time::Instant;
 
 use crate::objects::Objects;
@@ -56,6 +58,8 @@ pub(crate) struct Facts<'a> {
 pub(crate) struct Mounted {
     /// The directory (or file) of each volume by name.
     pub(crate) paths: HashMap<String, PathBuf>,
+    /// Volumes that containers never write to: the kubelet does, and must not find links of theirs.
+    pub(crate) read_only: HashSet<String>,
     /// When a token must be renewed.
     pub(crate) refresh: Option<Instant>,
 }
@@ -76,11 +80,16 @@ impl VolumeManager {
     /// With the name of the first volume that failed and the message of its `FailedMount` event.
     pub(crate) async fn mount(&self, pod: &Pod, facts: Facts<'_>) -> Result<Mounted, String> {
         let mut mounted = Mounted::default();
+        make_private(&self.pod_dir(pod.uid()))
+            .map_err(|error| format!("failed to make the pod's directory: {error}"))?;
         for volume in pod.spec().volumes.iter().flatten() {
             let path = self
                 .mount_one(pod, volume, &facts, &mut mounted.refresh)
                 .await
                 .map_err(|error| format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name))?;
+            if is_written_by_kubelet(volume) {
+                mounted.read_only.insert(volume.name.clone());
+            }
             mounted.paths.insert(volume.name.clone(), path);
         }
         Ok(mounted)
@@ -116,19 +125,21 @@ impl VolumeManager {
             return Err(format!("volume type {} is not supported by this node", type_of(volume)));
         };
         let dir = self.volume_dir(uid, plugin, &volume.name);
+        if plugin != "configmap" && !atomic::is_written(&dir) {
+            memory::mount(&dir, MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC, None)
+                .map_err(|error| format!("failed to mount {}: {error}", dir.display()))?;
+        }
         atomic::write(&dir, &payload, fs_group)
             .map_err(|error| format!("failed to write {}: {error}", dir.display()))?;
         Ok(dir)
     }
 
-    /// Unmounts and removes everything of a pod.
+    /// Unmounts and removes everything of a pod, and nothing that is only mounted there.
+    ///
+    /// # Errors
+    /// When a mount is left.
     pub(crate) fn remove(&self, uid: &str) -> std::io::Result<()> {
-        let dir = self.pod_dir(uid);
-        subpath::unmount_below(&dir)?;
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        coracle_runtime::tree::remove(&self.pod_dir(uid))
     }
 
     /// Ends the watches and tokens of a pod.
@@ -143,6 +154,34 @@ impl VolumeManager {
         let entries = std::fs::read_dir(self.root_dir.join("pods")).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
+}
+
+/// Makes a directory that only root and its group may enter, whatever is in it.
+pub(crate) fn make_private(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o750))
+}
+
+/// Makes a directory with its parents for everybody to enter, whatever the mask of this process is.
+fn make_open(dir: &Path) -> std::io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_open(parent)?;
+    }
+    match std::fs::create_dir(dir) {
+        Ok(()) => std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_written_by_kubelet(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
 }
 
 /// A volume without a source is an emptyDir.

@@ -124,7 +124,7 @@ impl Worker {
 async fn remove_volumes(k: &Arc<Kubelet>, uid: String) -> Result<(), String> {
     let k = k.clone();
     let removed = tokio::task::spawn_blocking(move || k.volumes.remove(&uid)).await;
-    removed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    removed.map_err(|error| error.to_string())?.map_err(|error| format!("failed to remove the pod's volumes: {error}"))
 }
 
 /// Removes everything of a pod from the node: sandboxes with their containers, volumes, logs.
@@ -139,10 +139,6 @@ pub(crate) async fn clean_up(k: &Arc<Kubelet>, namespace: &str, name: &str, uid:
     k.images.forget(uid);
     remove_volumes(k, uid.to_owned()).await?;
     let logs = k.log_dir(namespace, name, uid);
-    match tokio::fs::remove_dir_all(&logs).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("failed to remove {}: {error}", logs.display()))
-        }
-        _ => Ok(()),
-    }
+    let removed = tokio::task::spawn_blocking(move || coracle_runtime::tree::remove(&logs)).await;
+    removed.map_err(|error| error.to_string())?.map_err(|error| format!("failed to remove the pod's logs: {error}"))
 }

@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use serde::Deserialize;
 
+use super::members::Members;
 use super::reference::Reference;
+use super::room::{Bounded, Room};
 use super::store::{ImageStore, LayerSource, parse_config};
-use super::unpack::{Hashing, decompress};
+use super::unpack::{Hashing, copy, decompress};
 use crate::cri::{CriError, Result};
 
 /// Most members of an archive.
 const MAX_MEMBERS: usize = 100_000;
+/// Longest names of all members together.
+const MAX_NAMES: usize = 64 << 20;
 /// Longest index, manifest or config.
 const MAX_JSON: u64 = 8 << 20;
 /// Most images of one archive, and levels of indexes.
@@ -41,7 +45,7 @@ struct Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = crate::tree::remove(&self.dir);
     }
 }
 
@@ -67,32 +71,31 @@ impl Spool {
     fn fill(reader: impl Read, dir: PathBuf) -> io::Result<Self> {
         fs::create_dir(&dir)?;
         let mut spool = Self { dir, members: HashMap::new(), links: HashMap::new() };
-        let plain = decompress(io::BufReader::with_capacity(1 << 17, reader))?;
-        let mut archive = tar::Archive::new(plain);
-        for (count, entry) in archive.entries()?.enumerate() {
-            if count >= MAX_MEMBERS {
+        let mut room = Room::of(&spool.dir)?;
+        let plain = Bounded::new(decompress(io::BufReader::with_capacity(1 << 17, reader))?, room.left()?);
+        let mut members = Members::new(plain);
+        let mut buffer = vec![0; 1 << 17];
+        let (mut count, mut names) = (0, 0);
+        while let Some(member) = members.next()? {
+            count += 1;
+            names += member.path.as_os_str().len() + member.link.as_ref().map_or(0, |link| link.as_os_str().len());
+            if count > MAX_MEMBERS || names > MAX_NAMES {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "it has too many members"));
             }
-            let mut entry = entry?;
-            let path = entry.path()?.into_owned();
-            let name = clean(&path);
-            match entry.header().entry_type() {
-                tar::EntryType::Regular | tar::EntryType::Continuous => {
+            let name = clean(&member.path);
+            match (member.kind, &member.link) {
+                (tar::EntryType::Regular | tar::EntryType::Continuous, _) => {
                     let file = spool.dir.join(count.to_string());
-                    io::copy(&mut entry, &mut File::create(&file)?)?;
+                    copy(&mut members, &mut File::create(&file)?, &mut room, &mut buffer)?;
                     spool.members.insert(name, file);
                 }
-                tar::EntryType::Symlink => {
-                    // Old versions of docker share equal layers like this.
-                    if let Some(target) = entry.link_name()? {
-                        let base = path.parent().unwrap_or(Path::new(""));
-                        spool.links.insert(name, clean(&base.join(target)));
-                    }
+                // Old versions of docker share equal layers like this.
+                (tar::EntryType::Symlink, Some(target)) => {
+                    let base = member.path.parent().unwrap_or(Path::new(""));
+                    spool.links.insert(name, clean(&base.join(target)));
                 }
-                tar::EntryType::Link => {
-                    if let Some(target) = entry.link_name()? {
-                        spool.links.insert(name, clean(&target));
-                    }
+                (tar::EntryType::Link, Some(target)) => {
+                    spool.links.insert(name, clean(target));
                 }
                 _ => {}
             }

@@ -1,8 +1,10 @@
 //! Images: references, content by digest, unpacked layers, import from archives and pull from registries.
 
 mod import;
+mod members;
 mod reference;
 mod registry;
+mod room;
 mod store;
 mod unpack;
 

@@ -23,7 +23,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::import::{is_for_us, is_index, platform};
 use super::reference::Reference;
-use super::store::{ImageStore, LayerSource, parse_config};
+use super::room::Room;
+use super::store::{ImageStore, LayerSource, MAX_LAYERS, parse_config};
 use super::unpack::{digest_of, digest_text};
 use crate::cri::{AuthConfig, CriError, Result};
 
@@ -35,6 +36,10 @@ const MAX_JSON: usize = 8 << 20;
 /// Longest time to connect, and longest silence.
 const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
+/// Longest time for all of a pull: whoever drips must not keep others from pulling.
+const WHOLE: Duration = Duration::from_secs(4 * 3600);
+/// Slowest a registry may be with a blob, in bytes a second, after the time for silence.
+const SLOWEST: u64 = 16 << 10;
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 /// Where distributions keep the roots of trust.
 const ROOTS: &[&str] = &[
@@ -63,7 +68,23 @@ type Fetched<T> = std::result::Result<T, Failure>;
 /// Pulls images; one for the whole runtime.
 pub struct Puller {
     insecure: Vec<String>,
+    pace: Pace,
     tls: parking_lot::Mutex<Option<Arc<rustls::ClientConfig>>>,
+}
+
+/// How slow a registry may be.
+#[derive(Clone, Copy)]
+struct Pace {
+    silence: Duration,
+    whole: Duration,
+    slowest: u64,
+}
+
+impl Pace {
+    /// How long some bytes may take.
+    fn time_for(&self, bytes: u64) -> Duration {
+        self.silence.saturating_add(Duration::from_secs(bytes / self.slowest.max(1)))
+    }
 }
 
 /// One pull: the registry with the credentials that it asked for.
@@ -78,7 +99,8 @@ struct Session<'a> {
 impl Puller {
     /// `insecure` are registries spoken to without TLS.
     pub fn new(insecure: Vec<String>) -> Self {
-        Self { insecure, tls: parking_lot::Mutex::new(None) }
+        let pace = Pace { silence: SILENCE, whole: WHOLE, slowest: SLOWEST };
+        Self { insecure, pace, tls: parking_lot::Mutex::new(None) }
     }
 
     fn scheme(&self, host: &str) -> &'static str {
@@ -129,11 +151,17 @@ impl Puller {
             }
         };
         let resolving = format!("failed to resolve reference \"{reference}\": ");
-        let (manifest, digest) = session.manifest().await.map_err(|failure| wrap(&resolving, failure))?;
-        if digest != reference.digest.clone().unwrap_or(digest.clone()) {
-            return Err(wrap(&resolving, other(format_args!("unexpected digest {digest}"))));
+        let whole = async {
+            let (manifest, digest) = session.manifest().await.map_err(|failure| wrap(&resolving, failure))?;
+            if digest != reference.digest.clone().unwrap_or(digest.clone()) {
+                return Err(wrap(&resolving, other(format_args!("unexpected digest {digest}"))));
+            }
+            session.content(images, manifest, &digest).await.map_err(|failure| wrap("", failure))
+        };
+        match tokio::time::timeout(self.pace.whole, whole).await {
+            Ok(result) => result,
+            Err(_) => Err(wrap("", other(format_args!("it took longer than {:?}", self.pace.whole)))),
         }
-        session.content(images, manifest, &digest).await.map_err(|failure| wrap("", failure))
     }
 
     async fn send(&self, uri: &Uri, headers: &[(http::HeaderName, String)]) -> Fetched<Response<Incoming>> {
@@ -165,7 +193,7 @@ impl Puller {
                 exchange(stream, request).await
             }
         };
-        tokio::time::timeout(SILENCE, response)
+        tokio::time::timeout(self.pace.silence, response)
             .await
             .map_err(|_| failed("the server does not answer".into()))?
             .map_err(failed)
@@ -182,10 +210,10 @@ where
     sender.send_request(request).await.map_err(|error| error.to_string())
 }
 
-async fn body(response: Response<Incoming>) -> Fetched<Bytes> {
+async fn body(response: Response<Incoming>, pace: Pace) -> Fetched<Bytes> {
     let limited = http_body_util::Limited::new(response.into_body(), MAX_JSON);
     let collected =
-        tokio::time::timeout(SILENCE, limited.collect()).await.map_err(|_| other("the server went silent"))?;
+        tokio::time::timeout(pace.silence, limited.collect()).await.map_err(|_| other("the server went silent"))?;
     Ok(collected.map_err(other)?.to_bytes())
 }
 
@@ -251,7 +279,7 @@ impl Session<'_> {
             token: Option<String>,
             access_token: Option<String>,
         }
-        let token: Token = serde_json::from_slice(&body(response).await?).map_err(other)?;
+        let token: Token = serde_json::from_slice(&body(response, self.puller.pace).await?).map_err(other)?;
         let token = token.token.or(token.access_token).ok_or(Failure::Denied)?;
         Ok(format!("Bearer {token}"))
     }
@@ -308,7 +336,7 @@ impl Session<'_> {
         let mut selector = self.reference.selector().to_string();
         let mut named = None;
         for _ in 0..4 {
-            let bytes = body(self.get(&format!("manifests/{selector}")).await?).await?;
+            let bytes = body(self.get(&format!("manifests/{selector}")).await?, self.puller.pace).await?;
             let digest = digest_of(&bytes);
             if selector.contains(':') && selector != digest {
                 return Err(other(format_args!("unexpected digest {digest} of manifest {selector}")));
@@ -328,7 +356,14 @@ impl Session<'_> {
 
     async fn content(&self, images: &Arc<ImageStore>, manifest: Bytes, digest: &str) -> Fetched<String> {
         let parsed: ImageManifest = serde_json::from_slice(&manifest).map_err(other)?;
-        let config = body(self.get(&format!("blobs/{}", parsed.config().digest())).await?).await?;
+        if parsed.layers().len() > MAX_LAYERS {
+            return Err(other(format_args!("the image has more than {MAX_LAYERS} layers")));
+        }
+        let bytes = parsed.layers().iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size()));
+        let room = Room::of(&images.layers_dir()).map_err(other)?;
+        room.fits(bytes).map_err(other)?;
+        let blob = self.get(&format!("blobs/{}", parsed.config().digest())).await?;
+        let config = body(blob, self.puller.pace).await?;
         if digest_of(&config) != parsed.config().digest().to_string() {
             return Err(other(format_args!(
                 "the config's digest is {}, want {}",
@@ -380,12 +415,22 @@ impl Session<'_> {
 
     /// Fetches a blob into a file and checks its digest and length.
     async fn blob(&self, descriptor: &Descriptor, path: &Path) -> Fetched<()> {
+        let most = self.puller.pace.time_for(descriptor.size());
+        match tokio::time::timeout(most, self.blob_slowly(descriptor, path)).await {
+            Ok(result) => result,
+            Err(_) => Err(other(format_args!("blob {}: the server is too slow", descriptor.digest()))),
+        }
+    }
+
+    async fn blob_slowly(&self, descriptor: &Descriptor, path: &Path) -> Fetched<()> {
         let wanted = descriptor.digest().to_string();
+        let mut room = Room::of(path.parent().unwrap_or(Path::new("."))).map_err(other)?;
         let mut incoming = self.get(&format!("blobs/{wanted}")).await?.into_body();
         let mut file = tokio::fs::File::create(path).await.map_err(other)?;
         let (mut hash, mut length) = (Sha256::new(), 0u64);
-        while let Some(frame) =
-            tokio::time::timeout(SILENCE, incoming.frame()).await.map_err(|_| other("the server went silent"))?
+        while let Some(frame) = tokio::time::timeout(self.puller.pace.silence, incoming.frame())
+            .await
+            .map_err(|_| other("the server went silent"))?
         {
             if let Ok(data) = frame.map_err(other)?.into_data() {
                 length += data.len() as u64;
@@ -393,6 +438,7 @@ impl Session<'_> {
                     break;
                 }
                 hash.update(&data);
+                room.take(data.len() as u64).map_err(other)?;
                 file.write_all(&data).await.map_err(other)?;
             }
         }
@@ -446,5 +492,54 @@ mod tests {
         ] {
             assert_eq!(puller.scheme(host), scheme, "{host}");
         }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_challenge_makes_it_panic(header in "[ a-zA-Z]{0,8}([a-z]{0,4}=?\"?[^\"]{0,6}\"?,? ?){0,4}") {
+            let (_, parameters) = challenge(&header);
+            proptest::prop_assert!(parameters.keys().all(|key| !key.contains('=')));
+        }
+    }
+
+    /// A registry that answers everything with the head of a long body and then a byte now and then.
+    fn dripping(size: usize) -> String {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+                while stream.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        });
+        host
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_drips_does_not_hold_a_pull_for_ever() {
+        let (dir, host) = (tempfile::tempdir().unwrap(), dripping(1 << 20));
+        let images = Arc::new(ImageStore::open(dir.path()).unwrap());
+        let mut puller = Puller::new(Vec::new());
+        puller.pace = Pace { silence: Duration::from_secs(60), whole: Duration::from_millis(300), slowest: 1 };
+        let error = puller.pull(&images, &format!("{host}/a:1"), None).await.unwrap_err().to_string();
+        assert!(error.ends_with("it took longer than 300ms"), "{error}");
+
+        puller.pace = Pace { silence: Duration::from_millis(300), whole: Duration::from_secs(60), slowest: u64::MAX };
+        let reference = Reference::parse(&format!("{host}/a:1")).unwrap();
+        let session =
+            Session { puller: &puller, reference: &reference, auth: None, header: parking_lot::Mutex::new(None) };
+        let descriptor = serde_json::json!({"mediaType": "m", "digest": digest_of(b""), "size": 1 << 20});
+        let descriptor: Descriptor = serde_json::from_value(descriptor).unwrap();
+        match session.blob(&descriptor, &dir.path().join("ingest/b")).await {
+            Err(Failure::Other(message)) => assert!(message.ends_with("the server is too slow"), "{message}"),
+            _ => panic!("a blob came"),
+        }
+        assert_eq!(
+            Pace { silence: SILENCE, whole: WHOLE, slowest: SLOWEST }.time_for(160 << 20).as_secs(),
+            60 + 10_240
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ROOT/content/sha256/HEX   manifests and configs
-//! ROOT/layers/HEX20         an unpacked layer, named by the start of its diff ID
+//! ROOT/layers/HEX           an unpacked layer, named by its diff ID
 //! ROOT/ingest/              half-made things, emptied at start
 //! ROOT/images.json          all images; replaced whole by rename
 //! ```
@@ -11,16 +11,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::reference::{Reference, is_digest};
+use super::room::{Bounded, Room};
 use super::unpack::{Hashing, decompress, digest_of, unpack};
 use crate::cri::{CriError, Image};
 
-/// Digits of a diff ID that name a layer's directory: short, because many of them share one page of mount options.
-const LAYER_NAME: usize = 20;
+/// Digits of a diff ID by which earlier versions named a layer's directory.
+const SHORT_NAME: usize = 20;
+/// Most layers of one image: overlayfs takes no more.
+pub(super) const MAX_LAYERS: usize = 500;
 
 /// One unpacked layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +43,7 @@ impl Layer {
 }
 
 fn layer_name(diff_id: &str) -> String {
-    diff_id.trim_start_matches("sha256:").chars().take(LAYER_NAME).collect()
+    diff_id.trim_start_matches("sha256:").to_owned()
 }
 
 /// An image as the store keeps it.
@@ -88,9 +92,43 @@ pub(super) struct LayerSource<'a> {
 pub struct ImageStore {
     root: PathBuf,
     images: Mutex<BTreeMap<String, ImageRecord>>,
-    /// Held while layers are added or collected.
+    /// Held while an image is named and while layers are collected.
     changing: Mutex<()>,
+    /// Layers of images that are being added.
+    pins: Pins,
     sequence: std::sync::atomic::AtomicU64,
+}
+
+/// Layers that are not collected, by name: how many images are being added with each, and a lock for unpacking it.
+type Pins = Mutex<BTreeMap<String, (usize, Arc<Mutex<()>>)>>;
+
+/// Keeps one layer from being collected.
+struct Pin<'a> {
+    pins: &'a Pins,
+    name: String,
+    unpacking: Arc<Mutex<()>>,
+}
+
+impl<'a> Pin<'a> {
+    fn new(pins: &'a Pins, diff_id: &str) -> Self {
+        let name = layer_name(diff_id);
+        let mut held = pins.lock();
+        let (count, unpacking) = held.entry(name.clone()).or_default();
+        *count += 1;
+        Self { pins, name, unpacking: unpacking.clone() }
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        let mut held = self.pins.lock();
+        if let Some((count, _)) = held.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.name);
+            }
+        }
+    }
 }
 
 fn internal(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> CriError {
@@ -101,12 +139,12 @@ fn internal(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> CriError 
 impl ImageStore {
     /// Opens the store, making it when there is none.
     pub fn open(root: &Path) -> io::Result<Self> {
-        let _ = fs::remove_dir_all(root.join("ingest"));
+        crate::tree::remove(&root.join("ingest"))?;
         for dir in ["content/sha256", "layers", "ingest"] {
             fs::create_dir_all(root.join(dir))?;
         }
         let path = root.join("images.json");
-        let images: BTreeMap<String, ImageRecord> = match fs::read(&path) {
+        let mut images: BTreeMap<String, ImageRecord> = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -116,10 +154,20 @@ impl ImageStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
+        let layers = root.join("layers");
+        lengthen_names(&layers, &images)?;
+        images.retain(|id, image| {
+            let whole = image.layers.iter().all(|layer| layers.join(layer.directory()).is_dir());
+            if !whole {
+                tracing::warn!(%id, tags = ?image.tags, "an image lacks a layer; load or pull it again");
+            }
+            whole
+        });
         Ok(Self {
             root: root.to_path_buf(),
             images: Mutex::new(images),
             changing: Mutex::new(()),
+            pins: Pins::default(),
             sequence: std::sync::atomic::AtomicU64::new(0),
         })
     }
@@ -176,26 +224,25 @@ impl ImageStore {
         digests: &[String],
         layers: Vec<LayerSource<'_>>,
     ) -> crate::cri::Result<String> {
-        let _changing = self.changing.lock();
         let parsed = parse_config(config)?;
+        if layers.len() > MAX_LAYERS {
+            return Err(CriError::Internal(format!("the image has more than {MAX_LAYERS} layers")));
+        }
         if parsed.diff_ids.len() != layers.len()
             || parsed.diff_ids.iter().zip(&layers).any(|(id, layer)| *id != layer.diff_id)
         {
             return Err(CriError::Internal("the image's config names other layers than its manifest".into()));
         }
         let mut records = Vec::with_capacity(layers.len());
-        let mut unpacked = false;
-        for layer in layers {
-            let (diff_id, present) = (layer.diff_id.clone(), self.has_layer(&layer.diff_id));
-            unpacked |= !present;
-            let size = self.add_layer(layer).map_err(internal(format_args!("failed to extract layer {diff_id}")))?;
+        let pins: Vec<Pin<'_>> = layers.iter().map(|layer| Pin::new(&self.pins, &layer.diff_id)).collect();
+        for (layer, pin) in layers.into_iter().zip(&pins) {
+            let diff_id = layer.diff_id.clone();
+            let size = self
+                .add_layer(layer, &pin.unpacking)
+                .map_err(internal(format_args!("failed to extract layer {diff_id}")))?;
             records.push(Layer { diff_id, size });
         }
-        if unpacked {
-            // The name must not become durable before the content.
-            let layers = fs::File::open(self.layers_dir()).map_err(internal("opening the layers"))?;
-            rustix::fs::syncfs(&layers).map_err(|error| internal("syncing the layers")(error.into()))?;
-        }
+        let _changing = self.changing.lock();
         let id = digest_of(config);
         let mut contents = vec![(id.clone(), config)];
         contents.extend(manifest.map(|bytes| (digest_of(bytes), bytes)));
@@ -221,11 +268,13 @@ impl ImageStore {
         Ok(id)
     }
 
-    fn add_layer(&self, layer: LayerSource<'_>) -> io::Result<u64> {
+    fn add_layer(&self, layer: LayerSource<'_>, unpacking: &Mutex<()>) -> io::Result<u64> {
         if !is_digest(&layer.diff_id) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is not sha256"));
         }
         let target = self.layers_dir().join(layer_name(&layer.diff_id));
+        // Whoever comes second finds it there. One is waited for at a time, so that no two wait for each other.
+        let _unpacking = unpacking.lock();
         let size_file = self.content_path(&layer.diff_id).with_extension("size");
         if target.is_dir() {
             return Ok(fs::read_to_string(&size_file).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
@@ -233,8 +282,10 @@ impl ImageStore {
         let temporary = self.ingest_path();
         fs::create_dir(&temporary)?;
         let result = (|| {
-            let mut reader = Hashing::new(io::BufReader::with_capacity(1 << 17, decompress((layer.open)()?)?));
-            let size = unpack(&mut reader, &temporary)?;
+            let mut room = Room::of(&temporary)?;
+            let plain = Bounded::new(decompress((layer.open)()?)?, room.left()?);
+            let mut reader = Hashing::new(io::BufReader::with_capacity(1 << 17, plain));
+            let size = unpack(&mut reader, &temporary, &mut room)?;
             let (digest, _) = reader.finish()?;
             if digest != layer.diff_id {
                 return Err(io::Error::new(
@@ -243,11 +294,13 @@ impl ImageStore {
                 ));
             }
             fs::write(&size_file, size.to_string())?;
+            // The name must not become durable before the content: it is believed without another look.
+            rustix::fs::syncfs(fs::File::open(&temporary)?)?;
             fs::rename(&temporary, &target)?;
             Ok(size)
         })();
         if result.is_err() {
-            let _ = fs::remove_dir_all(&temporary);
+            let _ = crate::tree::remove(&temporary);
         }
         result
     }
@@ -292,16 +345,30 @@ impl ImageStore {
 
     /// Removes layers and content that no image and no container uses.
     pub fn collect(&self, in_use: &BTreeSet<String>) {
+        for doomed in self.unname_unused(in_use) {
+            if let Err(error) = crate::tree::remove(&doomed) {
+                tracing::warn!(path = %doomed.display(), %error, "a layer that nothing uses cannot be removed");
+            }
+        }
+    }
+
+    /// Renames layers and removes content that nothing uses; answers with where the layers are now. They are renamed
+    /// first, so that a crash leaves no half layer under its name.
+    fn unname_unused(&self, in_use: &BTreeSet<String>) -> Vec<PathBuf> {
         let _changing = self.changing.lock();
+        let pins = self.pins.lock();
         let images = self.list();
-        let layers: BTreeSet<String> =
-            images.iter().flat_map(|image| &image.layers).map(Layer::directory).chain(in_use.iter().cloned()).collect();
+        let mut layers: BTreeSet<String> =
+            images.iter().flat_map(|image| &image.layers).map(Layer::directory).collect();
+        layers.extend(pins.keys().cloned());
+        // A container that was made by an earlier version knows the start of the name only.
+        let held = |name: &str| layers.contains(name) || in_use.iter().any(|used| name.starts_with(used.as_str()));
+        let mut doomed = Vec::new();
         for entry in fs::read_dir(self.layers_dir()).into_iter().flatten().flatten() {
-            if !layers.contains(entry.file_name().to_string_lossy().as_ref()) {
-                // Renamed first, so that a crash leaves no half layer under its name.
-                let doomed = self.ingest_path();
-                if fs::rename(entry.path(), &doomed).is_ok() {
-                    let _ = fs::remove_dir_all(doomed);
+            if !held(&entry.file_name().to_string_lossy()) {
+                let path = self.ingest_path();
+                if fs::rename(entry.path(), &path).is_ok() {
+                    doomed.push(path);
                 }
             }
         }
@@ -314,11 +381,12 @@ impl ImageStore {
             let name = entry.file_name().to_string_lossy().into_owned();
             let digest = format!("sha256:{}", name.trim_end_matches(".size"));
             // The size of a layer stays as long as the layer, which a container may hold.
-            let of_layer = name.ends_with(".size") && layers.contains(&layer_name(&digest));
+            let of_layer = name.ends_with(".size") && held(&layer_name(&digest));
             if !kept.contains(&digest) && !of_layer {
                 let _ = fs::remove_file(entry.path());
             }
         }
+        doomed
     }
 
     /// Bytes and inodes in use.
@@ -375,18 +443,28 @@ pub(super) fn parse_config(bytes: &[u8]) -> crate::cri::Result<ParsedConfig> {
     })
 }
 
-/// Seconds since the epoch of an RFC 3339 time in UTC; 0 when it is none.
+/// Seconds since the epoch of an RFC 3339 time; 0 when it is none.
 fn parse_time(text: &str) -> i64 {
-    let mut numbers = text.split(|letter: char| !letter.is_ascii_digit()).map(|part| part.parse::<i64>().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    let (year, month, day, hour, minute, second) = (next(), next(), next(), next(), next(), next());
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
-        return 0;
+    text.parse::<jiff::Timestamp>().map_or(0, |time| time.as_second().max(0))
+}
+
+/// Gives layers of an earlier version, which were named by the start of their digest, their full names. A start that
+/// two layers share says which of them is there only by chance: it goes, and their images are to be loaded again.
+fn lengthen_names(layers: &Path, images: &BTreeMap<String, ImageRecord>) -> io::Result<()> {
+    let names: BTreeSet<String> = images.values().flat_map(|image| &image.layers).map(Layer::directory).collect();
+    for entry in fs::read_dir(layers)? {
+        let entry = entry?;
+        let short = entry.file_name().to_string_lossy().into_owned();
+        if short.len() != SHORT_NAME {
+            continue;
+        }
+        let mut full = names.iter().filter(|name| name.starts_with(&short));
+        match (full.next(), full.next()) {
+            (Some(name), None) if !layers.join(name).exists() => fs::rename(entry.path(), layers.join(name))?,
+            _ => crate::tree::remove(&entry.path())?,
+        }
     }
-    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let era_days = 365 * shifted_year + shifted_year / 4 - shifted_year / 100 + shifted_year / 400;
-    let days = era_days + (153 * shifted_month + 2) / 5 + day - 1 - 719_468;
-    days * 86_400 + hour * 3_600 + minute * 60 + second
+    Ok(())
 }
 
 /// Writes a file whole or not at all.
@@ -406,6 +484,135 @@ mod tests {
     fn creation_times_are_understood() {
         assert_eq!(parse_time("2000-02-29T00:00:00Z"), 951_782_400);
         assert_eq!(parse_time("1970-01-02T00:00:01.5Z"), 86_401);
+        assert_eq!(parse_time("1970-01-02T01:30:00+01:30"), 86_400);
+        assert_eq!(parse_time("0001-01-01T00:00:00Z"), 0);
         assert_eq!(parse_time("nonsense"), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_config_makes_it_panic(text in "\\{(\"(rootfs|config|created|architecture|os|diff_ids|User|Env)\": ?(null|1|\"[a-z:T0-9-]{0,12}\"|\\[\"[a-z:0]{0,9}\"\\]|\\{\\}),?){0,5}\\}?") {
+            let _ = parse_config(text.as_bytes());
+            let _ = parse_time(&text);
+        }
+    }
+
+    /// An image of one layer with one file, as `docker save` writes it; answers with the layer's diff ID, too.
+    fn archive(name: &str, content: impl Read, size: u64) -> (String, Vec<u8>) {
+        let append = |builder: &mut tar::Builder<Vec<u8>>, path: &str, content: &mut dyn Read, size: u64| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(size);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, path, content).unwrap();
+        };
+        let mut layer = tar::Builder::new(Vec::new());
+        append(&mut layer, "file", &mut content.take(size), size);
+        let layer = layer.into_inner().unwrap();
+        let diff_id = digest_of(&layer);
+        let config = serde_json::json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [&diff_id]}});
+        let manifest = serde_json::json!([{"Config": "c", "RepoTags": [name], "Layers": ["l"]}]);
+        let mut whole = tar::Builder::new(Vec::new());
+        for (path, bytes) in [
+            ("c", config.to_string().as_bytes()),
+            ("l", &zstd::encode_all(&layer[..], 1).unwrap()),
+            ("manifest.json", manifest.to_string().as_bytes()),
+        ] {
+            append(&mut whole, path, &mut &*bytes, bytes.len() as u64);
+        }
+        (diff_id, whole.into_inner().unwrap())
+    }
+
+    fn is_root() -> bool {
+        let root = rustix::process::geteuid().is_root();
+        if !root {
+            println!("skipped: needs root");
+        }
+        root
+    }
+
+    #[test]
+    fn two_layers_whose_digests_begin_alike_are_two_layers() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = "0".repeat(40);
+        fs::create_dir_all(dir.path().join("layers").join(&start[..SHORT_NAME])).unwrap();
+        fs::create_dir(dir.path().join("layers").join(format!("{start}{}", "a".repeat(24)))).unwrap();
+        let store = ImageStore::open(dir.path()).unwrap();
+        assert!(store.has_layer(&format!("sha256:{start}{}", "a".repeat(24))));
+        assert!(!store.has_layer(&format!("sha256:{start}{}", "b".repeat(24))));
+    }
+
+    #[test]
+    fn layers_with_short_names_of_an_earlier_version_are_found_unless_they_are_ambiguous() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = |digits: &str| Layer { diff_id: format!("sha256:{digits:0<64}"), size: 1 };
+        let image = |id: &str, layers: Vec<Layer>| {
+            let tags = BTreeSet::from([format!("docker.io/library/{id}:1")]);
+            (id.to_owned(), ImageRecord { id: id.into(), tags, layers, ..Default::default() })
+        };
+        let twin = format!("{}1", "c".repeat(20));
+        let images = BTreeMap::from([
+            image("good", vec![layer("a"), layer("b")]),
+            image("one", vec![layer(&"c".repeat(20))]),
+            image("other", vec![layer(&twin)]),
+        ]);
+        for layer in images.values().flat_map(|image| &image.layers) {
+            fs::create_dir_all(dir.path().join("layers").join(&layer.directory()[..SHORT_NAME])).unwrap();
+        }
+        fs::write(dir.path().join("images.json"), serde_json::to_vec(&images).unwrap()).unwrap();
+        let store = ImageStore::open(dir.path()).unwrap();
+        assert_eq!(store.list().into_iter().map(|image| image.id).collect::<Vec<_>>(), ["good"]);
+        assert!(store.has_layer(&layer("a").diff_id) && !store.has_layer(&layer(&twin).diff_id));
+        // A container of the earlier version holds its layers by their short names.
+        store.remove("good:1", &BTreeSet::from([layer("a").directory()[..SHORT_NAME].to_owned()])).unwrap();
+        assert!(store.has_layer(&layer("a").diff_id) && !store.has_layer(&layer("b").diff_id));
+    }
+
+    #[test]
+    fn a_layer_of_an_image_that_is_being_added_is_not_collected() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(dir.path()).unwrap();
+        let (diff_id, bytes) = archive("a:1", io::repeat(1), 10);
+        store.import(&bytes[..], None).unwrap();
+        let pin = Pin::new(&store.pins, &diff_id);
+        store.remove("a:1", &BTreeSet::new()).unwrap();
+        assert!(store.has_layer(&diff_id));
+        drop(pin);
+        store.collect(&BTreeSet::new());
+        assert!(!store.has_layer(&diff_id) && store.pins.lock().is_empty());
+        assert_eq!(fs::read_dir(dir.path().join("ingest")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_small_image_that_becomes_large_leaves_the_disk_its_reserve() {
+        if !is_root() {
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            crate::sys::unshare(libc::CLONE_NEWNS).unwrap();
+            crate::sys::mount("", "/", "", libc::MS_REC | libc::MS_PRIVATE, b"").unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            crate::sys::mount("tmpfs", &dir.path().to_string_lossy(), "tmpfs", 0, b"size=64m").unwrap();
+            let store = ImageStore::open(dir.path()).unwrap();
+            let (_, bytes) = archive("a:1", io::repeat(0), 128 << 20);
+            assert!(bytes.len() < 1 << 20);
+            let error = store.import(&bytes[..], None).unwrap_err().to_string();
+            assert!(error.contains("larger than") && error.contains("all the room there is"), "{error}");
+            assert_eq!(fs::read_dir(dir.path().join("ingest")).unwrap().count(), 0);
+            // An archive that is itself too large for the disk is not spooled to its end.
+            let mut header = tar::Header::new_gnu();
+            header.set_path("blob").unwrap();
+            header.set_size(1 << 40);
+            header.set_mode(0o644);
+            header.set_cksum();
+            let endless = header.as_bytes().chain(io::repeat(0));
+            let error = store.import(endless, None).unwrap_err().to_string();
+            assert!(error.contains("room"), "{error}");
+            assert_eq!(fs::read_dir(dir.path().join("ingest")).unwrap().count(), 0);
+            store.import(&archive("b:1", io::repeat(7), 8).1[..], None).expect("what fits is loaded");
+        });
+        thread.join().unwrap();
     }
 }

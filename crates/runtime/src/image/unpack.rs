@@ -5,7 +5,7 @@
 //! of the directory can be named, whatever the archive says.
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -13,10 +13,17 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use sha2::{Digest, Sha256};
 
+use super::members::{Member, Members};
+use super::room::Room;
+
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Most entries of one layer.
-const MAX_ENTRIES: usize = 10_000_000;
+const MAX_ENTRIES: usize = 2_000_000;
+/// What an entry takes of the disk besides its content.
+const ENTRY_BYTES: u64 = 4096;
+/// Most bytes of directories' paths that are remembered for their times.
+const MAX_DIR_PATHS: usize = 64 << 20;
 
 /// A reader that hashes what passes.
 pub struct Hashing<R> {
@@ -103,36 +110,42 @@ fn clean(path: &Path) -> io::Result<PathBuf> {
     Ok(out)
 }
 
-struct Unpacker {
+struct Unpacker<'a> {
     root: OwnedFd,
+    room: &'a mut Room,
     /// The last parent directory used.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Times of directories, set last because making entries changes them.
     dir_times: Vec<(PathBuf, i64)>,
+    dir_paths: usize,
     bytes: u64,
+    /// For contents on their way.
+    buffer: Vec<u8>,
 }
 
-/// Unpacks a tar stream into an empty directory; answers with the bytes of file content.
-pub fn unpack(tar: impl Read, directory: &Path) -> io::Result<u64> {
+/// Unpacks a tar stream into an empty directory of a disk with some room; answers with the bytes of file content.
+pub fn unpack(tar: impl Read, directory: &Path, room: &mut Room) -> io::Result<u64> {
     let root = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut unpacker = Unpacker { root, parent: None, dir_times: Vec::new(), bytes: 0 };
-    let mut archive = tar::Archive::new(tar);
-    for (count, entry) in archive.entries()?.enumerate() {
-        if count >= MAX_ENTRIES {
+    let buffer = vec![0; 1 << 16];
+    let mut unpacker = Unpacker { root, room, parent: None, dir_times: Vec::new(), dir_paths: 0, bytes: 0, buffer };
+    let mut members = Members::new(tar);
+    let mut count = 0;
+    while let Some(member) = members.next()? {
+        count += 1;
+        if count > MAX_ENTRIES {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("a layer has more than {MAX_ENTRIES} entries"),
             ));
         }
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        unpacker.entry(&path, &mut entry).map_err(context(&path))?;
+        unpacker.room.take(ENTRY_BYTES)?;
+        unpacker.entry(&member, &mut members).map_err(context(&member.path))?;
     }
     unpacker.finish()?;
     Ok(unpacker.bytes)
 }
 
-impl Unpacker {
+impl Unpacker<'_> {
     fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -148,8 +161,11 @@ impl Unpacker {
                 Err(rustix::io::Errno::NOENT) => {
                     let name = dir.file_name().map(OsStr::to_os_string).unwrap_or_default();
                     let above = self.parent(&dir)?;
-                    match rustix::fs::mkdirat(above, &name, Mode::from_raw_mode(0o755)) {
-                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                    let mode = Mode::from_raw_mode(0o755);
+                    match rustix::fs::mkdirat(above, &name, mode) {
+                        // The mask of this process is not the image's.
+                        Ok(()) => rustix::fs::chmodat(above, &name, mode, AtFlags::empty())?,
+                        Err(rustix::io::Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
                     }
                     self.open(&dir, flags)?
@@ -164,16 +180,12 @@ impl Unpacker {
         }
     }
 
-    fn entry<R: Read>(&mut self, raw: &Path, entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
+    fn entry(&mut self, entry: &Member, content: &mut impl Read) -> io::Result<()> {
         use tar::EntryType;
+        let raw = entry.path.as_path();
         let path = clean(raw)?;
-        let kind = entry.header().entry_type();
-        let mode = Mode::from_raw_mode(entry.header().mode()? & 0o7777);
-        if matches!(kind, EntryType::XGlobalHeader) {
-            return Ok(());
-        }
         let Some(name) = path.file_name().map(OsStr::to_os_string) else {
-            return self.root_entry(entry, mode);
+            return self.root_entry(entry);
         };
         if name.as_bytes() == OPAQUE {
             let parent = path.parent().unwrap_or(Path::new(""));
@@ -192,30 +204,33 @@ impl Unpacker {
             rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)?;
             return Ok(());
         }
-        let is_dir = kind == EntryType::Directory;
+        let is_dir = entry.kind == EntryType::Directory;
         self.clear(&path, &name, is_dir)?;
-        match kind {
+        match entry.kind {
             EntryType::Directory => {
                 match rustix::fs::mkdirat(self.parent(&path)?, &name, Mode::from_raw_mode(0o755)) {
                     Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),
                 }
-                let mtime = entry.header().mtime().unwrap_or(0) as i64;
-                self.dir_times.push((path.clone(), mtime));
+                self.dir_paths += path.as_os_str().len();
+                if self.dir_paths > MAX_DIR_PATHS {
+                    return Err(bad(raw, "the layer has too many directories"));
+                }
+                self.dir_times.push((path.clone(), entry.mtime));
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            EntryType::Regular | EntryType::Continuous => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd = rustix::fs::openat(self.parent(&path)?, &name, flags, Mode::from_raw_mode(0o600))?;
                 let mut file = std::fs::File::from(fd);
-                self.bytes += io::copy(entry, &mut file)?;
+                self.bytes += copy(content, &mut file, self.room, &mut self.buffer)?;
             }
             EntryType::Symlink => {
-                let target = entry.link_name()?.ok_or_else(|| bad(raw, "a symlink without target"))?;
-                rustix::fs::symlinkat(target.as_ref(), self.parent(&path)?, &name)?;
+                let target = entry.link.as_deref().ok_or_else(|| bad(raw, "a symlink without target"))?;
+                rustix::fs::symlinkat(target, self.parent(&path)?, &name)?;
             }
             EntryType::Link => {
-                let target = entry.link_name()?.ok_or_else(|| bad(raw, "a hard link without target"))?;
-                let target = clean(&target)?;
+                let target = entry.link.as_deref().ok_or_else(|| bad(raw, "a hard link without target"))?;
+                let target = clean(target)?;
                 let file = target.file_name().ok_or_else(|| bad(raw, "a hard link to the root"))?;
                 let above = self.open(target.parent().unwrap_or(Path::new("")), OFlags::PATH | OFlags::DIRECTORY)?;
                 rustix::fs::linkat(&above, file, self.parent(&path)?, &name, AtFlags::empty())?;
@@ -223,9 +238,8 @@ impl Unpacker {
                 return Ok(());
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                let major = entry.header().device_major()?.unwrap_or(0);
-                let minor = entry.header().device_minor()?.unwrap_or(0);
-                let (kind, device) = match kind {
+                let (major, minor) = entry.device;
+                let (kind, device) = match entry.kind {
                     EntryType::Char => (FileType::CharacterDevice, crate::sys::device_number(major, minor)),
                     EntryType::Block => (FileType::BlockDevice, crate::sys::device_number(major, minor)),
                     _ => (FileType::Fifo, 0),
@@ -234,40 +248,22 @@ impl Unpacker {
             }
             other => return Err(bad(raw, &format!("entries of type {other:?} are not supported"))),
         }
-        self.attributes(&path, &name, entry, mode)
+        self.attributes(&path, &name, entry)
     }
 
     /// Owner, extended attributes, mode and time, in an order in which none undoes another.
-    fn attributes<R: Read>(
-        &mut self,
-        path: &Path,
-        name: &OsStr,
-        entry: &mut tar::Entry<'_, R>,
-        mode: Mode,
-    ) -> io::Result<()> {
-        let kind = entry.header().entry_type();
-        let (uid, gid) = (entry.header().uid().unwrap_or(0) as u32, entry.header().gid().unwrap_or(0) as u32);
-        let mtime = entry.header().mtime().unwrap_or(0) as i64;
-        let mut xattrs = Vec::new();
-        if let Some(extensions) = entry.pax_extensions()? {
-            for extension in extensions.flatten() {
-                if let Ok(key) = extension.key()
-                    && let Some(key) = key.strip_prefix("SCHILY.xattr.")
-                    // An image must not speak to overlayfs itself.
-                    && !key.starts_with("trusted.overlay.")
-                {
-                    xattrs.push((key.to_string(), extension.value_bytes().to_vec()));
-                }
-            }
-        }
+    fn attributes(&mut self, path: &Path, name: &OsStr, entry: &Member) -> io::Result<()> {
+        let kind = entry.kind;
+        // An image must not speak to overlayfs itself.
+        let xattrs: Vec<_> = entry.xattrs.iter().filter(|(key, _)| !key.starts_with("trusted.overlay.")).collect();
         let parent = self.parent(path)?;
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
         rustix::fs::chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
         if !xattrs.is_empty() && matches!(kind, tar::EntryType::Regular | tar::EntryType::Directory) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
             for (key, value) in xattrs {
-                match rustix::fs::fsetxattr(&file, key.as_str(), &value, rustix::fs::XattrFlags::empty()) {
+                match rustix::fs::fsetxattr(&file, key.as_str(), value, rustix::fs::XattrFlags::empty()) {
                     // The file system of the store may not have them all.
                     Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::PERM) => {}
                     Err(error) => return Err(error.into()),
@@ -275,20 +271,18 @@ impl Unpacker {
             }
         }
         if kind != tar::EntryType::Symlink {
-            rustix::fs::chmodat(parent, name, mode, AtFlags::empty())?;
+            rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
         }
-        rustix::fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::utimensat(parent, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(())
     }
 
-    fn root_entry<R: Read>(&self, entry: &mut tar::Entry<'_, R>, mode: Mode) -> io::Result<()> {
-        if entry.header().entry_type() == tar::EntryType::Directory {
-            // Some archivers leave the fields blank for root.
-            let (uid, gid) = (entry.header().uid().unwrap_or(0) as u32, entry.header().gid().unwrap_or(0) as u32);
+    fn root_entry(&self, entry: &Member) -> io::Result<()> {
+        if entry.kind == tar::EntryType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::openat(&self.root, ".", flags, Mode::empty())?;
-            rustix::fs::fchown(&root, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-            rustix::fs::fchmod(&root, mode)?;
+            rustix::fs::fchown(&root, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+            rustix::fs::fchmod(&root, Mode::from_raw_mode(entry.mode))?;
         }
         Ok(())
     }
@@ -302,7 +296,7 @@ impl Unpacker {
         } else if !is_dir {
             // The last component is a real directory here, so that this cannot leave it.
             let shown = PathBuf::from(format!("/proc/self/fd/{}", parent.as_fd().as_raw_fd())).join(name);
-            std::fs::remove_dir_all(shown)?;
+            crate::tree::remove(&shown)?;
             self.parent = None;
         }
         Ok(())
@@ -319,6 +313,28 @@ impl Unpacker {
             }
         }
         Ok(())
+    }
+}
+
+/// Copies a file's content while there is room for it; answers with its length.
+pub(super) fn copy(
+    content: &mut impl Read,
+    file: &mut impl Write,
+    room: &mut Room,
+    buffer: &mut [u8],
+) -> io::Result<u64> {
+    let mut copied = 0;
+    loop {
+        match content.read(buffer) {
+            Ok(0) => return Ok(copied),
+            Ok(length) => {
+                room.take(length as u64)?;
+                file.write_all(&buffer[..length])?;
+                copied += length as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -360,7 +376,8 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("layer")).unwrap();
-        let result = unpack(&builder.into_inner().unwrap()[..], &dir.path().join("layer"));
+        let mut room = Room::of(dir.path()).unwrap();
+        let result = unpack(&builder.into_inner().unwrap()[..], &dir.path().join("layer"), &mut room);
         (dir, result)
     }
 

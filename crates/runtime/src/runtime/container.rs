@@ -85,7 +85,7 @@ impl Runtime {
             })();
             if let Err(error) = made {
                 let _ = runtime.cgroups.remove(&cgroup);
-                let _ = std::fs::remove_dir_all(&dir);
+                let _ = crate::tree::remove(&dir);
                 return Err(error);
             }
             let container = Container {
@@ -201,12 +201,7 @@ impl Runtime {
             if let Err(error) = runtime.cgroups.remove(&cgroup) {
                 tracing::warn!(%cgroup, %error, "a cgroup cannot be removed");
             }
-            match std::fs::remove_dir_all(&at.dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(internal(format_args!("removing {}", at.dir.display()))(error))
-                }
-                _ => Ok(()),
-            }
+            crate::tree::remove(&at.dir).map_err(internal("failed to remove the container's directory"))
         })
         .await?;
         if self.containers.lock().remove(id).is_some() {

@@ -48,7 +48,7 @@ impl Runtime {
     fn load(&self) {
         let discard = |dir: &std::path::Path| {
             tracing::debug!(dir = %dir.display(), "removing what a half-made sandbox or container left");
-            if let Err(error) = fs::remove_dir_all(dir) {
+            if let Err(error) = crate::tree::remove(dir) {
                 tracing::warn!(dir = %dir.display(), %error, "cannot be removed");
             }
         };

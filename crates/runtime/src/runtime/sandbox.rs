@@ -201,12 +201,7 @@ impl Runtime {
             if !shared && let Err(error) = runtime.cgroups.remove(&parent) {
                 tracing::warn!(%parent, %error, "a cgroup cannot be removed");
             }
-            match std::fs::remove_dir_all(&at.dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(internal(format_args!("removing {}", at.dir.display()))(error))
-                }
-                _ => Ok(()),
-            }
+            crate::tree::remove(&at.dir).map_err(internal("failed to remove the sandbox's directory"))
         })
         .await?;
         self.emit(id, id, ContainerEventType::Deleted);

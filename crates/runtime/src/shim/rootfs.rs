@@ -6,9 +6,11 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::proto::ContainerSpec;
 use crate::sys;
@@ -100,17 +102,26 @@ fn escape(path: &Path) -> String {
 fn enter_root(spec: &ContainerSpec) -> Result<(), String> {
     let rootfs = spec.dir.join("rootfs");
     let target = rootfs.to_string_lossy();
+    // Lower directories are named by descriptor, which keeps the options short, whatever their names are.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lower: Vec<OwnedFd> = at(
+        "opening the image's layers",
+        spec.lower
+            .iter()
+            .map(|name| Ok(rustix::fs::open(spec.layers_dir.join(name), flags, Mode::empty())?))
+            .collect::<io::Result<_>>(),
+    )?;
+    let names: Vec<String> = lower.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
     let options = format!(
         "lowerdir={},upperdir={},workdir={},volatile",
-        spec.lower.join(":"),
+        names.join(":"),
         escape(&spec.dir.join("upper")),
         escape(&spec.dir.join("work"))
     );
     if options.len() > MAX_OPTIONS {
         return Err(format!("the image has too many layers ({}) to be mounted", spec.lower.len()));
     }
-    // Lower directories are relative to this directory, which keeps the options short.
-    at("chdir to the layers", std::env::set_current_dir(&spec.layers_dir))?;
+    at("chdir to the layers", std::env::set_current_dir("/proc/self/fd"))?;
     at("mounting the root filesystem", sys::mount("overlay", &target, "overlay", 0, options.as_bytes()))?;
     at("chdir to the root filesystem", std::env::set_current_dir(&rootfs))?;
     at("pivot_root", sys::pivot_to_current_directory())
@@ -256,7 +267,6 @@ fn hide(spec: &ContainerSpec) -> Result<(), String> {
 
 /// Opens a terminal of the container's own devpts; answers with master, slave and its path.
 pub fn open_terminal() -> Result<(OwnedFd, OwnedFd, PathBuf), String> {
-    use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty())
         .map_err(|error| format!("opening a terminal: {}", plain(&error.into())))?;
