@@ -193,7 +193,7 @@ async fn a_shared_pid_namespace_has_one_pid_1() {
     config.namespaces.shared_pid = true;
     let sandbox = bench.runtime.run_pod_sandbox(config).await.unwrap();
     let (_, log) = bench.run(&sandbox, Bench::container_config(&["read", "/proc/1/comm"])).await;
-    assert_eq!(log, ["shim"]);
+    assert_eq!(log, ["coracle"]);
     let id = bench.start(&sandbox, Bench::container_config(&["leave"])).await;
     assert_eq!(bench.wait(&id).await.exit_code, 0);
     assert_eq!(bench.log(&id).await, ["left"]);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::{Runtime, Sandbox, internal};
 use crate::cri::{ContainerConfig, CriError, MountPropagation, Result, SecurityProfile};
 use crate::image::ImageRecord;
+use crate::shim::devices as nodes;
 use crate::shim::proto::{ContainerSpec, DeviceSpec, MountSpec, UserSpec};
-use crate::shim::rootfs;
 
 /// Paths of /proc and /sys hidden from containers, as the OCI runtimes' defaults.
 const MASKED: &[&str] = &[
@@ -86,7 +86,7 @@ fn checked_target(path: &str) -> Result<PathBuf> {
 pub fn devices(config: &ContainerConfig) -> Result<Vec<(DeviceSpec, String)>> {
     let mut found = Vec::new();
     if config.security.privileged {
-        found.extend(rootfs::host_devices().into_iter().map(|device| (device, "rwm".to_string())));
+        found.extend(nodes::host_devices().into_iter().map(|device| (device, "rwm".to_string())));
     }
     for device in &config.devices {
         let meta = fs::metadata(&device.host_path).map_err(|error| {
@@ -95,7 +95,7 @@ pub fn devices(config: &ContainerConfig) -> Result<Vec<(DeviceSpec, String)>> {
                 device.host_path
             ))
         })?;
-        let mut spec = rootfs::device(Path::new(&device.host_path), &meta);
+        let mut spec = nodes::device(Path::new(&device.host_path), &meta);
         spec.path = checked_target(&device.container_path)?;
         let access = if device.permissions.is_empty() { "rwm".to_string() } else { device.permissions.clone() };
         found.push((spec, access));
@@ -249,6 +249,7 @@ impl Runtime {
             cgroup: self.cgroups.join(cgroup),
             cgroup_mounts: self.cgroups.visible(cgroup),
             oom_file: Some(self.cgroups.oom_file(cgroup)),
+            pid_target: None,
             procs_file: Some(self.cgroups.procs_file(cgroup)),
             oom_score_adj: config.resources.oom_score_adj.clamp(-1000, 1000),
         })
