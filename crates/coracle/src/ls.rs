@@ -30,7 +30,7 @@ fn look_at(name: &str) -> Result<Report> {
         // Its data were moved, removed or damaged.
         Err(_) => {
             let dir = registry::find(name)?.unwrap_or_default();
-            Ok(Report { name: name.to_owned(), state: "Broken", data_dir: dir.display().to_string(), ..Report::default() })
+            Ok(Report::broken(name, &dir))
         }
     }
 }

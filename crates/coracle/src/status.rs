@@ -1,6 +1,7 @@
 //! `coracle status`: what runs, since when, and how much memory each part has.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Result;
 use coracle_apiserver::KUBERNETES_VERSION;
@@ -28,6 +29,13 @@ pub struct Report {
     uptime_seconds: u64,
     nodes: Vec<NodeReport>,
     memory: Vec<Memory>,
+}
+
+impl Report {
+    /// Of a cluster whose data are gone or damaged.
+    pub fn broken(name: &str, dir: &Path) -> Report {
+        Report { name: name.to_owned(), state: "Broken", data_dir: dir.display().to_string(), ..Report::default() }
+    }
 }
 
 #[derive(Serialize)]
