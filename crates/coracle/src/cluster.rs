@@ -152,7 +152,11 @@ impl Cluster {
     pub fn load(which: &Which) -> Result<Cluster> {
         let place = Place::find(which, DEFAULT_NAME)?;
         Cluster::read(&place.dir)?.with_context(|| {
-            format!("there is no cluster {:?} in {}; `coracle up` makes one, `coracle ls` lists them", place.name, place.dir.display())
+            format!(
+                "there is no cluster {:?} in {}; `coracle up` makes one, `coracle ls` lists them",
+                place.name,
+                place.dir.display()
+            )
         })
     }
 

@@ -56,7 +56,11 @@ pub fn private_dir(dir: &Path) -> Result<()> {
     let meta = fs::metadata(dir).with_context(failed)?;
     let own = rustix::process::geteuid().as_raw();
     if meta.uid() != own {
-        bail!("{} belongs to the user with the ID {}, not to us: name another directory, or change its owner", dir.display(), meta.uid());
+        bail!(
+            "{} belongs to the user with the ID {}, not to us: name another directory, or change its owner",
+            dir.display(),
+            meta.uid()
+        );
     }
     if meta.mode() & 0o077 == 0 {
         return Ok(());

@@ -70,7 +70,9 @@ impl Store {
             let mut failed = Ok(());
             settings.retain(|name, held| {
                 held.holders.remove(cluster);
-                if held.holders.is_empty() && held.before != held.now && self.read(name).is_ok_and(|value| value == held.now)
+                if held.holders.is_empty()
+                    && held.before != held.now
+                    && self.read(name).is_ok_and(|value| value == held.now)
                 {
                     failed = self.write(name, &held.before);
                 }
@@ -107,7 +109,8 @@ impl Store {
     }
 
     fn write(&self, name: &str, value: &str) -> Result<()> {
-        fs::write(self.path(name), value).with_context(|| format!("failed to set {} to {value}", name.replace('/', ".")))
+        fs::write(self.path(name), value)
+            .with_context(|| format!("failed to set {} to {value}", name.replace('/', ".")))
     }
 }
 

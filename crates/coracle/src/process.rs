@@ -59,7 +59,8 @@ fn is_roots(pid: i32) -> bool {
 /// Whether it is the first of a PID namespace of its own.
 fn is_first(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let mut numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or("").split_ascii_whitespace();
+    let mut numbers =
+        status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or("").split_ascii_whitespace();
     numbers.next().is_some() && numbers.next_back() == Some("1")
 }
 

@@ -46,7 +46,8 @@ impl Lock {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 other => other.with_context(|| format!("failed to open {}", path.display()))?,
             };
-            flock(&file, FlockOperation::LockExclusive).with_context(|| format!("failed to lock {}", path.display()))?;
+            flock(&file, FlockOperation::LockExclusive)
+                .with_context(|| format!("failed to lock {}", path.display()))?;
             // The one that had it before may have removed it, and the next one may have made it anew.
             if fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|own| own.ino() == now.ino())) {
                 return Ok(Lock { file, path });
@@ -90,8 +91,7 @@ pub fn names() -> Result<Vec<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.with_context(|| format!("failed to read {CLUSTERS}"))?,
     };
-    let mut names: Vec<String> =
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.retain(|name| crate::args::cluster_name(name).is_ok());
     names.sort_unstable();
     Ok(names)

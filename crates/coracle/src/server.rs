@@ -137,6 +137,9 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
     }
     let node_ip = options.node_ip.map_or_else(default_address, Ok)?;
+    if node_ip.is_loopback() {
+        bail!("--node-ip {node_ip} is a loopback address, which pods do not reach: name one of another link");
+    }
     let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
     let service_cidr: Ipv4Net = SERVICE_CIDR.parse()?;
     let cluster_cidr: Ipv4Net = CLUSTER_CIDR.parse()?;

@@ -102,7 +102,10 @@ pub fn report(cluster: &Cluster) -> Report {
         url: daemon.as_ref().map_or_else(|| cluster.url(), |daemon| daemon.url.clone()),
         data_dir: cluster.dir.display().to_string(),
         uptime_seconds: daemon.as_ref().map_or(0, |daemon| daemon.uptime_seconds),
-        nodes: daemon.map(|daemon| NodeReport { name: daemon.node, address: daemon.address, ready }).into_iter().collect(),
+        nodes: daemon
+            .map(|daemon| NodeReport { name: daemon.node, address: daemon.address, ready })
+            .into_iter()
+            .collect(),
         memory: process.map_or_else(Vec::new, |process| memory(cluster, process.pid)),
     }
 }
@@ -121,7 +124,7 @@ fn memory(cluster: &Cluster, first: i32) -> Vec<Memory> {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
         let part = match words.as_slice() {
-            [b"coracle", b"server", ..] => 0,
+            [program, b"server", ..] if program.ends_with(b"coracle") => 0,
             [b"coracle", b"node-init", ..] => 1,
             [_, b"shim", ..] => 2,
             _ => 3,

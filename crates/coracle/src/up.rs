@@ -59,7 +59,11 @@ pub fn start(options: &Start) -> Result<()> {
 
 fn check_kind(cluster: &Cluster) -> Result<()> {
     if cluster.kind == Kind::Host {
-        bail!("the cluster {:?} runs on the host itself: `coracle server --name {}` starts it", cluster.name, cluster.name);
+        bail!(
+            "the cluster {:?} runs on the host itself: `coracle server --name {}` starts it",
+            cluster.name,
+            cluster.name
+        );
     }
     Ok(())
 }

@@ -170,7 +170,9 @@ mod tests {
         assert_eq!(with["contexts"].as_array().unwrap().len(), 2);
         let line = text.lines().find(|line| line.contains("certificate-authority-data")).unwrap();
         assert!(line.trim().ends_with(&"QQ==".repeat(500)), "one line: {line}");
-        for line in ["# my clusters", "# me", "  user: {token: 0123}", "  context: {cluster: prod, user: me, namespace: 0123}"] {
+        for line in
+            ["# my clusters", "# me", "  user: {token: 0123}", "  context: {cluster: prod, user: me, namespace: 0123}"]
+        {
             assert!(text.lines().any(|other| other == line), "{line} is gone:\n{text}");
         }
         remove(&path, "coracle").unwrap();
@@ -210,7 +212,11 @@ mod tests {
     fn json_stays_json() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config");
-        fs::write(&path, r#"{"kind": "Config", "apiVersion": "v1", "users": [{"name": "me", "user": {"token": "0123"}}]}"#).unwrap();
+        fs::write(
+            &path,
+            r#"{"kind": "Config", "apiVersion": "v1", "users": [{"name": "me", "user": {"token": "0123"}}]}"#,
+        )
+        .unwrap();
         add(&path, "coracle", &access()).unwrap();
         let config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(config["users"][0]["user"]["token"], "0123");
