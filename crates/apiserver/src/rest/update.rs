@@ -100,6 +100,7 @@ pub(crate) async fn update_object(
         if !std::ptr::eq(stored, kind) {
             convert::convert(kind, stored, &mut new);
         }
+        meta::set_type(&mut new, &stored.api_version(), stored.kind);
         let version = meta::resource_version(&new).to_owned();
         if !version.is_empty() && version != "0" && version != current.revision.to_string() {
             return Err(Status::modified(kind.group, kind.plural, name));
