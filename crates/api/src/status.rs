@@ -210,31 +210,12 @@ impl Status {
         }
     }
 
-    /// 503: the server, or what it needs, is not there now.
-    pub fn service_unavailable(message: impl Into<String>) -> Self {
-        Self::new(503, "ServiceUnavailable", message)
-    }
-
     /// 504: the operation took too long.
     pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self {
             details: Some(Box::new(Details { retry_after_seconds, ..Details::default() })),
             ..Self::new(504, "Timeout", format!("Timeout: {}", message.into()))
         }
-    }
-
-    /// 504: the server cannot answer in time for the named resource.
-    pub fn server_timeout(group: &str, plural: &str, verb: &str, retry_after_seconds: u32) -> Self {
-        let resource = qualified_resource(group, plural);
-        let message =
-            format!("The {verb} operation against {resource} could not be completed at this time, please try again.");
-        let details = Some(Box::new(Details {
-            group: group.into(),
-            kind: plural.into(),
-            retry_after_seconds,
-            ..Details::default()
-        }));
-        Self { details, ..Self::new(500, "ServerTimeout", message) }
     }
 
     /// 504 for a resource version that is not reached yet.

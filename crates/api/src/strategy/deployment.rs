@@ -69,7 +69,7 @@ impl Strategy for Deployment {
             &["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"],
             &mut errors,
         );
-        workload::selector_and_template(obj, &mut errors);
+        workload::selector_and_template(obj, "ReplicaSet", &mut errors);
         let strategy = at(obj, &["spec", "strategy"]);
         let strategy_path = path.child("strategy");
         common::one_of(
@@ -92,14 +92,7 @@ impl Strategy for Deployment {
                 let detail = "may not be 0 when `maxSurge` is 0";
                 errors.push(FieldError::invalid(&path.child("maxUnavailable"), &rolling["maxUnavailable"], detail));
             }
-            let over = rolling["maxUnavailable"].is_string() && unavailable.is_some_and(|u| u > 100);
-            if over {
-                errors.push(FieldError::invalid(
-                    &path.child("maxUnavailable"),
-                    &rolling["maxUnavailable"],
-                    "must not be greater than 100%",
-                ));
-            }
+            not_over_100_percent(&rolling["maxUnavailable"], &path.child("maxUnavailable"), &mut errors);
         }
         let (deadline, ready) =
             (int(obj, &["spec", "progressDeadlineSeconds"]), int(obj, &["spec", "minReadySeconds"]));
@@ -156,6 +149,14 @@ pub fn int_or_percent(value: &Value, path: &Path, errors: &mut Vec<FieldError>) 
             number.as_i64()
         }
         _ => None,
+    }
+}
+
+/// An error when a percentage is over 100.
+pub fn not_over_100_percent(value: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let percent = value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<u32>().ok());
+    if percent.is_some_and(|percent| percent > 100) {
+        errors.push(FieldError::invalid(path, value, "must not be greater than 100%"));
     }
 }
 

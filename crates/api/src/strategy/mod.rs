@@ -120,6 +120,19 @@ pub trait Strategy: Sync {
         Vec::new()
     }
 
+    /// Checks what only a new object must fulfil; [`Strategy::validate`] is called as well.
+    fn validate_create(&self, _obj: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Keeps what a client cannot change through another subresource than `status`.
+    fn prepare_subresource(&self, _subresource: &str, _new: &mut Value, _old: &Value) {}
+
+    /// Checks a change through another subresource than `status`.
+    fn validate_subresource(&self, _subresource: &str, new: &Value, _old: &Value) -> Vec<FieldError> {
+        self.validate(new)
+    }
+
     /// Checks that a change is allowed; [`Strategy::validate`] is called as well.
     fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()

@@ -40,6 +40,11 @@ impl Strategy for Namespace {
         keep(new, old, "status");
     }
 
+    fn prepare_subresource(&self, _subresource: &str, new: &mut Value, old: &Value) {
+        // `finalize` writes the finalizers of the spec.
+        keep(new, old, "status");
+    }
+
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         field::dns1123_label(&masked(name, prefix))
     }

@@ -29,7 +29,11 @@ impl Strategy for PodDisruptionBudget {
         }
         for key in ["minAvailable", "maxUnavailable"] {
             super::deployment::int_or_percent(&spec[key], &path.child(key), &mut errors);
+            super::deployment::not_over_100_percent(&spec[key], &path.child(key), &mut errors);
         }
+        let policies = ["AlwaysAllow", "IfHealthyBudget"];
+        let policy = path.child("unhealthyPodEvictionPolicy");
+        super::common::one_of(&mut errors, &policy, &spec["unhealthyPodEvictionPolicy"], &policies, false);
         crate::meta_validate::label_selector(&spec["selector"], &path.child("selector"), &mut errors);
         errors
     }

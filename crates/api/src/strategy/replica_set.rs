@@ -67,7 +67,7 @@ impl Strategy for ReplicaSet {
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         workload::numbers(obj, &["replicas", "minReadySeconds"], &mut errors);
-        workload::selector_and_template(obj, &mut errors);
+        workload::selector_and_template(obj, "ReplicaSet", &mut errors);
         errors
     }
 
@@ -145,7 +145,7 @@ impl Strategy for ReplicationController {
             let path = path.child("template").child("metadata").child("labels");
             errors.push(FieldError::invalid(&path, labels, "`selector` does not match template `labels`"));
         }
-        workload::restarting_template(obj, &mut errors);
+        workload::restarting_template(obj, "ReplicationController", &mut errors);
         errors
     }
 

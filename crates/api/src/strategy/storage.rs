@@ -92,6 +92,28 @@ impl Strategy for CsiDriver {
         true
     }
 
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = Path::new("spec");
+        let modes = ["Ephemeral", "Persistent"];
+        for mode in list(obj, &["spec", "volumeLifecycleModes"]) {
+            common::one_of(&mut errors, &path.child("volumeLifecycleModes"), mode, &modes, true);
+        }
+        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+        let policy = meta::at(obj, &["spec", "fsGroupPolicy"]);
+        common::one_of(&mut errors, &path.child("fsGroupPolicy"), policy, &policies, true);
+        let mut audiences: Vec<&str> = Vec::new();
+        for (i, request) in list(obj, &["spec", "tokenRequests"]).iter().enumerate() {
+            let audience = text(request, &["audience"]);
+            if audiences.contains(&audience) {
+                let path = path.child("tokenRequests").index(i).child("audience");
+                errors.push(FieldError::duplicate(&path, &request["audience"]));
+            }
+            audiences.push(audience);
+        }
+        errors
+    }
+
     fn columns(&self) -> &'static [Column] {
         const {
             &[

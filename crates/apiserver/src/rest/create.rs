@@ -67,7 +67,12 @@ pub(crate) async fn create_object(
             meta::set_name(&mut candidate, &name);
         }
         match try_create(inner, stored, candidate, dry_run).await {
-            Err(status) if generated && status.code == 409 && attempt < ATTEMPTS => {}
+            Err(status) if generated && status.code == 409 => {
+                if attempt == ATTEMPTS {
+                    let name = status.details.map(|details| details.name).unwrap_or_default();
+                    return Err(Status::generate_name_conflict(kind.group, kind.plural, &name));
+                }
+            }
             done => return done,
         }
     }

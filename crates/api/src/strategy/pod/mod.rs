@@ -59,7 +59,39 @@ impl Strategy for Pod {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        validate::pod_spec(&obj["spec"], &Path::new("spec"), &mut errors);
+        validate::pod(obj, &mut errors);
+        errors
+    }
+
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate::new_pod(obj, &mut errors);
+        errors
+    }
+
+    fn prepare_subresource(&self, subresource: &str, new: &mut Value, old: &Value) {
+        super::keep(new, old, "status");
+        match subresource {
+            "ephemeralcontainers" => {
+                let added = new["spec"].get("ephemeralContainers").cloned();
+                super::keep(new, old, "spec");
+                if let (Some(added), Some(spec)) = (added, common::spec_mut(new)) {
+                    spec.insert("ephemeralContainers".into(), added);
+                }
+            }
+            _ => super::keep_metadata(new, old, &super::CLIENT_METADATA),
+        }
+        if new["spec"] != old["spec"] {
+            meta::set_generation(new, meta::generation(old) + 1);
+        }
+    }
+
+    fn validate_subresource(&self, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate(new);
+        errors.extend(match subresource {
+            "ephemeralcontainers" => validate::ephemeral_containers(new, old),
+            _ => validate::resize(new, old),
+        });
         errors
     }
 
