@@ -102,6 +102,7 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
     let allocation = inner.services.on_create(inner, kind, &mut object).await?;
     let mut errors = meta_validate::validate(kind, &object);
     errors.extend(kind.strategy.validate(&object));
+    errors.extend(kind.strategy.validate_create(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(kind.group, kind.kind, meta::name(&object), errors));
     }

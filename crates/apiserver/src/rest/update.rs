@@ -25,16 +25,18 @@ pub(crate) enum Change {
     Main,
     /// Only the status.
     Status,
-    /// Everything: the server's own changes, and subresources whose strategy is the whole object.
+    /// What a subresource of that name writes.
+    Subresource(&'static str),
+    /// Everything: the server's own changes.
     Whole,
 }
 
 impl Change {
-    pub fn of_subresource(name: Option<&str>) -> Change {
+    pub fn of_subresource(name: Option<&'static str>) -> Change {
         match name {
             None => Change::Main,
             Some("status" | "approval") => Change::Status,
-            Some(_) => Change::Whole,
+            Some(name) => Change::Subresource(name),
         }
     }
 }
@@ -136,6 +138,7 @@ async fn attempt(
     match change {
         Change::Main => kind.strategy.prepare_update(&mut new, &old),
         Change::Status => kind.strategy.prepare_status_update(&mut new, &old),
+        Change::Subresource(name) => kind.strategy.prepare_subresource(name, &mut new, &old),
         Change::Whole => {}
     }
     let allocation = match change {
@@ -149,6 +152,7 @@ async fn attempt(
             errors.extend(kind.strategy.validate_update(&new, &old));
         }
         Change::Status => errors.extend(kind.strategy.validate_status_update(&new, &old)),
+        Change::Subresource(name) => errors.extend(kind.strategy.validate_subresource(name, &new, &old)),
         Change::Whole => errors.extend(kind.strategy.validate(&new)),
     }
     if !errors.is_empty() {
