@@ -407,6 +407,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn deletions_of_these_kinds_are_answered_with_the_object() {
+        let mut answered: Vec<(&str, &str)> = kinds()
+            .iter()
+            .filter(|kind| kind.strategy.is_answered_when_deleted())
+            .map(|kind| (kind.group, kind.kind))
+            .collect();
+        answered.sort_unstable();
+        assert_eq!(
+            answered,
+            [
+                ("", "PersistentVolume"),
+                ("", "PersistentVolumeClaim"),
+                ("", "Pod"),
+                ("", "PodTemplate"),
+                ("", "ResourceQuota"),
+                ("", "Service"),
+                ("", "ServiceAccount"),
+                (RESOURCE, "DeviceClass"),
+                (RESOURCE, "ResourceClaim"),
+                (RESOURCE, "ResourceClaimTemplate"),
+                (RESOURCE, "ResourceSlice"),
+                (STORAGE, "CSIDriver"),
+                (STORAGE, "CSINode"),
+                (STORAGE, "StorageClass"),
+                (STORAGE, "VolumeAttachment"),
+                (STORAGE, "VolumeAttributesClass"),
+            ]
+        );
+    }
+
+    #[test]
+    fn only_events_are_forgotten() {
+        let forgotten: Vec<&str> =
+            kinds().iter().filter(|kind| kind.strategy.ttl().is_some()).map(|kind| kind.kind).collect();
+        assert_eq!(forgotten, ["Event", "Event"]);
+    }
+
+    #[test]
     fn every_kind_is_found_and_has_its_schema() {
         for kind in kinds() {
             assert_eq!(by_resource(kind.group, kind.version, kind.plural), Some(kind));

@@ -1,6 +1,8 @@
 //! What is special about each kind: defaults, validation, what updates may change, selectable fields,
 //! and the columns of its table.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -157,6 +159,24 @@ pub trait Strategy: Sync {
     /// Seconds that a deleted object is given to end gracefully; `None` for kinds that go at once.
     fn default_grace_seconds(&self, _obj: &Value) -> Option<i64> {
         None
+    }
+
+    /// Whether a deletion that is done at once is answered with the object, and not with a Status.
+    fn is_answered_when_deleted(&self) -> bool {
+        false
+    }
+
+    /// How long an object is kept after it was last written; `None` for ever.
+    fn ttl(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What becomes of an object whose deletion has begun, besides its metadata.
+    fn mark_deleted(&self, _obj: &mut Value) {}
+
+    /// Whether a deleted object has something left to wait for besides its finalizers and its grace period.
+    fn outlives_deletion(&self, _obj: &Value) -> bool {
+        false
     }
 
     /// Whether a PUT to a name that is not there creates the object.

@@ -45,6 +45,14 @@ impl Strategy for Namespace {
         keep(new, old, "status");
     }
 
+    fn mark_deleted(&self, obj: &mut Value) {
+        meta::object_at(obj, "status").insert("phase".into(), "Terminating".into());
+    }
+
+    fn outlives_deletion(&self, obj: &Value) -> bool {
+        !meta::list(obj, &["spec", "finalizers"]).is_empty()
+    }
+
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         field::dns1123_label(&masked(name, prefix))
     }

@@ -14,6 +14,10 @@ use crate::meta::{self, at, list, text};
 pub struct PersistentVolume;
 
 impl Strategy for PersistentVolume {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }

@@ -13,6 +13,10 @@ use crate::quantity::Quantity;
 pub struct PersistentVolumeClaim;
 
 impl Strategy for PersistentVolumeClaim {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }

@@ -13,6 +13,10 @@ use crate::strategy::pod::validate::resources;
 pub struct ResourceQuota;
 
 impl Strategy for ResourceQuota {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }

@@ -12,6 +12,10 @@ use crate::meta::{self, list, text};
 pub struct StorageClass;
 
 impl Strategy for StorageClass {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         let map = meta::as_object(obj);
         default_text(map, "reclaimPolicy", "Delete");
@@ -77,6 +81,10 @@ impl Strategy for StorageClass {
 pub struct CsiDriver;
 
 impl Strategy for CsiDriver {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = spec_mut(obj) else { return };
         default_to(spec, "attachRequired", true);
@@ -154,6 +162,10 @@ impl Strategy for CsiDriver {
 pub struct CsiNode;
 
 impl Strategy for CsiNode {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &'static [Column] {
         const { &[NAME, int_column("Drivers"), AGE] }
     }
@@ -180,6 +192,10 @@ impl Strategy for CsiStorageCapacity {
 pub struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -210,6 +226,10 @@ impl Strategy for VolumeAttachment {
 pub struct VolumeAttributesClass;
 
 impl Strategy for VolumeAttributesClass {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         for key in ["driverName", "parameters"] {

@@ -1,7 +1,5 @@
 //! POST of a new object.
 
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
 use coracle_api::decode;
 use coracle_api::kinds::Kind;
@@ -16,8 +14,6 @@ use super::{Answer, Context, store_error, store_key};
 use crate::server::Inner;
 use crate::{admission, encode, negotiate};
 
-/// How long events are kept, as upstream's default.
-const EVENT_LIFE: Duration = Duration::from_secs(3600);
 /// Letters of generated names: none that make words or look alike.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX: usize = 5;
@@ -52,7 +48,8 @@ pub(crate) async fn create_object(
     mut object: Value,
     dry_run: bool,
 ) -> Result<Bytes, Status> {
-    if !meta::resource_version(&object).is_empty() {
+    // What is no number is no version that anything was ever stored with, and does not matter.
+    if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let stored = kind.storage();
@@ -117,8 +114,10 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
         };
     }
     let key = store_key(kind, namespace(&object), meta::name(&object));
-    let expires = (kind.plural == "events").then(|| SystemTime::now() + EVENT_LIFE);
-    let txn = Txn { compares: vec![Compare::ModRevision(key.clone(), 0)], ops: vec![Op::Put { key, value, expires }] };
+    let txn = Txn {
+        compares: vec![Compare::ModRevision(key.clone(), 0)],
+        ops: vec![Op::Put { key, value, expires: super::expires(kind) }],
+    };
     let outcome = inner.store.txn(txn).await;
     drop(allocation);
     match outcome.map_err(|error| store_error(&error))? {

@@ -6,9 +6,8 @@ use coracle_api::kinds;
 use coracle_api::meta;
 use coracle_api::selector::LabelSelector;
 use coracle_api::status::{Cause, Status};
-use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::delete::{Options, delete_object};
 use super::update::{Change, update_object};
@@ -39,8 +38,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
         dry_run: cx.dry_run || options["dryRun"].as_array().is_some_and(|values| !values.is_empty()),
     };
     delete_object(cx.inner, cx.target.kind, &cx.target.key(), &options).await?;
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(negotiate::document(StatusCode::CREATED, cx.output.encoding, status.to_string().into()))
+    Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 
 /// Takes one disruption from the budget of the pod, or says why there is none.

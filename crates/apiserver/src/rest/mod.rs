@@ -14,6 +14,7 @@ mod update;
 mod watch;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use coracle_api::convert;
@@ -197,6 +198,11 @@ pub(crate) fn cache<'a>(inner: &'a Inner, kind: &Kind) -> Result<&'a Arc<Cache>,
 /// A core kind by its plural; these are always there.
 pub(crate) fn core(plural: &str) -> &'static Kind {
     coracle_api::kinds::by_resource("", "v1", plural).expect("a core kind is in the table")
+}
+
+/// When an object that is written now is forgotten.
+pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
+    kind.strategy.ttl().map(|ttl| SystemTime::now() + ttl)
 }
 
 /// The key of an object in the store.

@@ -174,7 +174,7 @@ async fn attempt(
             Outcome::Conflict { .. } => None,
         });
     }
-    let txn = Txn { compares, ops: vec![Op::Put { key, value, expires: None }] };
+    let txn = Txn { compares, ops: vec![Op::Put { key, value, expires: super::expires(kind) }] };
     let outcome = inner.store.txn(txn).await.map_err(|error| store_error(&error))?;
     drop(allocation);
     Ok(match outcome {

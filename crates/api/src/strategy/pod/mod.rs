@@ -28,6 +28,10 @@ static COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for Pod {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         if let Some(spec) = common::spec_mut(obj) {
             defaults::pod(spec);

@@ -19,6 +19,10 @@ static COLUMNS: &[Column] =
     &[NAME, column("Type"), column("Cluster-IP"), column("External-IP"), column("Port(s)"), AGE, wide("Selector")];
 
 impl Strategy for Service {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = spec_mut(obj) else { return };
         default_text(spec, "type", "ClusterIP");
