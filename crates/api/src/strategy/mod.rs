@@ -11,6 +11,7 @@ use crate::meta;
 
 pub mod api_service;
 pub mod common;
+pub mod component_status;
 pub mod config_map;
 pub mod controller_revision;
 pub mod crd;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{Answer, Context, store_error, store_key};
 use crate::server::Inner;
+use crate::services::ip_address;
 use crate::{admission, encode, negotiate};
 
 /// Letters of generated names: none that make words or look alike.
@@ -114,10 +115,10 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
         };
     }
     let key = store_key(kind, namespace(&object), meta::name(&object));
-    let txn = Txn {
-        compares: vec![Compare::ModRevision(key.clone(), 0)],
-        ops: vec![Op::Put { key, value, expires: super::expires(kind) }],
-    };
+    let compares = vec![Compare::ModRevision(key.clone(), 0)];
+    let mut ops = vec![Op::Put { key, value, expires: super::expires(kind) }];
+    ops.extend(ip_address::follow(inner, kind, None, Some(&object))?);
+    let txn = Txn { compares, ops };
     let outcome = inner.store.txn(txn).await;
     drop(allocation);
     match outcome.map_err(|error| store_error(&error))? {

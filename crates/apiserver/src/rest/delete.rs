@@ -16,6 +16,7 @@ use crate::encode;
 use crate::negotiate;
 use crate::object::Object;
 use crate::server::Inner;
+use crate::services::ip_address;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -153,7 +154,11 @@ pub(super) async fn delete_object(
             true => Op::Delete { key: store_key.clone() },
             false => Op::Put { key: store_key.clone(), value: encode::for_store(&new), expires: super::expires(kind) },
         };
-        let txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops: vec![op] };
+        let mut ops = vec![op];
+        if finished {
+            ops.extend(ip_address::follow(inner, kind, Some(&old), None)?);
+        }
+        let txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops };
         if let Outcome::Committed { written, .. } = inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
             return Ok(match written.into_iter().next().flatten() {
                 Some(kv) => Deleted::Pending(kv.value.clone()),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{Answer, Context, cache, delete, in_version, store_error, store_key};
 use crate::object::Object;
 use crate::server::Inner;
+use crate::services::ip_address;
 use crate::{encode, negotiate};
 
 /// Attempts at a change that does not name a resource version.
@@ -168,13 +169,17 @@ async fn attempt(
     let key = store_key(kind, current.namespace.as_deref(), &current.name);
     let compares = vec![Compare::ModRevision(key.clone(), current.revision)];
     if delete::is_finished(kind, &new) {
-        let txn = Txn { compares, ops: vec![Op::Delete { key }] };
+        let mut ops = vec![Op::Delete { key }];
+        ops.extend(ip_address::follow(inner, kind, Some(&old), None)?);
+        let txn = Txn { compares, ops };
         return Ok(match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
             Outcome::Committed { .. } => Some(serde_json::to_vec(&new).map_err(Status::internal)?.into()),
             Outcome::Conflict { .. } => None,
         });
     }
-    let txn = Txn { compares, ops: vec![Op::Put { key, value, expires: super::expires(kind) }] };
+    let mut ops = vec![Op::Put { key, value, expires: super::expires(kind) }];
+    ops.extend(ip_address::follow(inner, kind, Some(&old), Some(&new))?);
+    let txn = Txn { compares, ops };
     let outcome = inner.store.txn(txn).await.map_err(|error| store_error(&error))?;
     drop(allocation);
     Ok(match outcome {

@@ -55,7 +55,9 @@ async fn a_version_that_is_no_number_does_not_keep_an_object_from_being_made() {
 async fn a_subresource_changes_what_is_its_own() {
     let api = Api::new().await;
     let pods = "/api/v1/namespaces/default/pods";
-    api.post(pods, &json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}})).await.ok();
+    api.post(pods, &json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}))
+        .await
+        .ok();
     let container = |name: &str, command: &str| json!({"name": name, "image": "i:1", "command": [command]});
     let patch = json!({"spec": {"containers": [{"name": "c", "image": "evil:1"}], "ephemeralContainers": [container("e", "a")]},
         "status": {"phase": "Failed"}});

@@ -1,6 +1,8 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
 mod changes;
+mod objects;
+mod services;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -104,6 +106,8 @@ impl Answer {
 
     fn warnings(&self) -> Vec<String> {
         let values = self.headers.get_all("warning").iter();
-        values.map(|value| value.to_str().expect("text").trim_start_matches("299 - ").trim_matches('"').to_owned()).collect()
+        values
+            .map(|value| value.to_str().expect("text").trim_start_matches("299 - ").trim_matches('"').to_owned())
+            .collect()
     }
 }
