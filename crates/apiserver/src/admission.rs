@@ -1,5 +1,7 @@
 //! Built-in admission: what the server adds to or refuses of new objects beyond their own validity.
 
+mod runtime_class;
+
 use coracle_api::kinds::{self, Kind};
 use coracle_api::meta;
 use coracle_api::status::{Cause, Status};
@@ -21,6 +23,7 @@ pub fn create(inner: &Inner, kind: &Kind, object: &mut Value) -> Result<(), Stat
             priority(inner, object)?;
             service_account(inner, object)?;
             default_tolerations(object);
+            runtime_class::apply(inner, object)?;
         }
         ("", "persistentvolumeclaims") => default_storage_class(inner, object)?,
         _ => {}

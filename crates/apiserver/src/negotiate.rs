@@ -156,10 +156,18 @@ pub fn status_as(status: &Status, encoding: Encoding) -> Response<Body> {
     response
 }
 
+/// All warnings of an answer together have at most this many bytes, as upstream's.
+const MAX_WARNINGS: usize = 4 << 10;
+
 /// Adds warnings for the user (RFC 7234, code 299).
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    let mut left = MAX_WARNINGS;
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        left = match left.checked_sub(text.len()) {
+            Some(left) => left,
+            None => return,
+        };
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             response.headers_mut().append(HeaderName::from_static("warning"), value);
         }

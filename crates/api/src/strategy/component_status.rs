@@ -10,6 +10,10 @@ use crate::meta::{self, list, text};
 pub struct ComponentStatus;
 
 impl Strategy for ComponentStatus {
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 ComponentStatus is deprecated in v1.19+")
+    }
+
     fn columns(&self) -> &'static [Column] {
         const { &[NAME, column("Status"), column("Message"), column("Error")] }
     }

@@ -13,6 +13,15 @@ use crate::meta::{self, at, list, text};
 pub struct CronJob;
 
 impl Strategy for CronJob {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let mut out = Vec::new();
+        let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
+        let template = at(obj, &["spec", "jobTemplate", "spec", "template"]);
+        super::pod::warnings::workload_name(obj, &mut out);
+        super::pod::warnings::template(template, &path, &mut out);
+        out
+    }
+
     fn has_status(&self) -> bool {
         true
     }

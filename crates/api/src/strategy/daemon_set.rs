@@ -27,6 +27,10 @@ static COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for DaemonSet {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_to(spec, "revisionHistoryLimit", 10);

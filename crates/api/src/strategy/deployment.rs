@@ -23,6 +23,10 @@ static COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for Deployment {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         super::prepare_status_update(new, old);
         super::keep_metadata(new, old, &["labels"]);

@@ -14,6 +14,10 @@ use crate::table::duration::since;
 pub struct Job;
 
 impl Strategy for Job {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn has_status(&self) -> bool {
         true
     }

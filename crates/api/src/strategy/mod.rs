@@ -118,6 +118,16 @@ pub trait Strategy: Sync {
         prepare_status_update(new, old);
     }
 
+    /// What users should know of a new or changed object that is valid.
+    fn warnings(&self, _obj: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What users of the kind should know, whatever they do with it.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Checks a new object, and what must hold on every update.
     fn validate(&self, _obj: &Value) -> Vec<FieldError> {
         Vec::new()

@@ -46,6 +46,10 @@ fn empty_status(obj: &mut Value) {
 }
 
 impl Strategy for ReplicaSet {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_to(spec, "replicas", 1);
@@ -105,6 +109,10 @@ impl Strategy for ReplicaSet {
 }
 
 impl Strategy for ReplicationController {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let labels = at(obj, &["spec", "template", "metadata", "labels"]).clone();
         let unlabelled = at(obj, &["metadata", "labels"]).as_object().is_none_or(|l| l.is_empty());

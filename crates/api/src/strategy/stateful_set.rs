@@ -25,6 +25,10 @@ const MUTABLE: [&str; 7] = [
 ];
 
 impl Strategy for StatefulSet {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_text(spec, "podManagementPolicy", "OrderedReady");

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::common::{non_negative, object_mut};
-use super::pod::{defaults, validate};
+use super::pod::{defaults, validate, warnings};
 use crate::field::{FieldError, Path};
 use crate::meta::{at, text};
 use crate::meta_validate;
@@ -14,6 +14,14 @@ pub fn default_template(spec: &mut Map<String, Value>) {
     if let Some(pod) = object_mut(spec, "template").and_then(|t| object_mut(t, "spec")) {
         defaults::pod_spec(pod);
     }
+}
+
+/// Warnings for the name, and for the template of pods.
+pub fn warnings(obj: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    warnings::workload_name(obj, &mut out);
+    warnings::template(at(obj, &["spec", "template"]), &Path::new("spec").child("template"), &mut out);
+    out
 }
 
 /// Checks the selector, that the template matches it, and the template, whose pods are restarted always;

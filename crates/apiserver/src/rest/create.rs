@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Answer, Context, store_error, store_key};
 use crate::server::Inner;
 use crate::services::ip_address;
-use crate::{admission, encode, negotiate};
+use crate::{admission, encode, negotiate, warnings};
 
 /// Letters of generated names: none that make words or look alike.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 8;
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = cx.target.kind;
     let format = negotiate::body_format(&cx.parts.headers)?;
-    let (mut object, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
+    let (mut object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     if let Some(namespace) = &cx.target.namespace {
         match meta::namespace(&object) {
             "" => meta::set_namespace(&mut object, namespace),
@@ -38,8 +38,9 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     } else if kind.namespaced {
         return Err(Status::bad_request("an empty namespace may not be set during creation"));
     }
+    told.extend(warnings::on_create(kind, &object));
     let bytes = create_object(cx.inner, kind, object, cx.dry_run).await?;
-    cx.object(StatusCode::CREATED, bytes, &warnings)
+    cx.object(StatusCode::CREATED, bytes, &told)
 }
 
 /// Makes an object of a version of its kind; answers with what was stored.

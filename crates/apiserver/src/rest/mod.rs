@@ -56,7 +56,14 @@ pub(crate) struct Context<'a> {
 type Answer = Result<Response<Body>, Status>;
 
 /// Answers a request whose sender may make it.
-pub(crate) async fn answer(mut cx: Context<'_>, verb: &'static str) -> Answer {
+pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Answer {
+    let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
+    let mut response = route(cx, verb).await?;
+    negotiate::warn(&mut response, deprecation.as_slice());
+    Ok(response)
+}
+
+async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
     let kind = cx.target.kind;
     let refused = || Status::method_not_allowed(kind.group, kind.plural, verb);
     if !is_routed(&cx) {

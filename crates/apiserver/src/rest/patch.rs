@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::update::{Change, update_object};
 use super::{Answer, Context};
 use crate::negotiate::media_type;
+use crate::warnings;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -91,7 +92,7 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
     let patch = Patch::parse(cx)?;
     let validation = cx.field_validation()?;
     let change = Change::of_subresource(cx.target.subresource.map(|subresource| subresource.name));
-    let mut warnings = Vec::new();
+    let mut told = Vec::new();
     let bytes = update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |current| {
         let mut new = current.clone();
         // The resource version of a patch is a precondition; the object's own is not.
@@ -101,11 +102,14 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
         if meta::name(&new) != cx.name() {
             return Err(Status::bad_request("the name of the object does not match the name on the URL"));
         }
-        warnings = found;
+        told = found;
+        if change == Change::Main && new != *current {
+            told.extend(warnings::on_change(kind, &new));
+        }
         Ok(new)
     })
     .await?;
-    cx.object(StatusCode::OK, bytes, &warnings)
+    cx.object(StatusCode::OK, bytes, &told)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{Answer, Context, cache, delete, in_version, store_error, store_key};
 use crate::object::Object;
 use crate::server::Inner;
 use crate::services::ip_address;
-use crate::{encode, negotiate};
+use crate::{encode, negotiate, warnings};
 
 /// Attempts at a change that does not name a resource version.
 const ATTEMPTS: usize = 16;
@@ -45,7 +45,7 @@ impl Change {
 pub(super) async fn put(cx: &Context<'_>) -> Answer {
     let kind = cx.target.kind;
     let format = negotiate::body_format(&cx.parts.headers)?;
-    let (object, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
+    let (object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     let (name, namespace) = (meta::name(&object), meta::namespace(&object));
     if name != cx.name() {
         return Err(Status::bad_request(format!(
@@ -59,6 +59,9 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
         ));
     }
     let change = Change::of_subresource(cx.target.subresource.map(|subresource| subresource.name));
+    if change == Change::Main {
+        told.extend(warnings::on_change(kind, &object));
+    }
     let exists = cx.cache()?.get(&cx.target.key()).is_some();
     if !exists && change == Change::Main && kind.strategy.allow_create_on_update() {
         let mut object = object;
@@ -67,7 +70,7 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
         }
         meta::set_resource_version(&mut object, "");
         let bytes = super::create_object(cx.inner, kind, object, cx.dry_run).await?;
-        return cx.object(StatusCode::CREATED, bytes, &warnings);
+        return cx.object(StatusCode::CREATED, bytes, &told);
     }
     if meta::resource_version(&object).is_empty() && !kind.strategy.allow_unconditional_update() {
         let error = coracle_api::field::FieldError::required(
@@ -78,7 +81,7 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
     }
     let bytes =
         update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |_| Ok(object.clone())).await?;
-    cx.object(StatusCode::OK, bytes, &warnings)
+    cx.object(StatusCode::OK, bytes, &told)
 }
 
 /// Changes an existing object: `make` gives the new object (in the version of `kind`) from the current one.

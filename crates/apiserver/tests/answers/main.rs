@@ -1,6 +1,7 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
 mod changes;
+mod evictions;
 mod objects;
 mod services;
 

@@ -28,3 +28,37 @@ async fn the_rows_that_people_look_for_are_there() {
     assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/16"]));
     assert_eq!(range["status"]["conditions"][0]["type"], "Ready");
 }
+
+#[tokio::test]
+async fn what_a_user_should_know_goes_with_the_answer() {
+    let api = Api::new().await;
+    let endpoints = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+    assert_eq!(api.get("/api/v1/endpoints").await.warnings(), [endpoints]);
+    assert_eq!(api.get("/api/v1/componentstatuses").await.warnings(), ["v1 ComponentStatus is deprecated in v1.19+"]);
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}});
+    let answer = api.post("/api/v1/namespaces/default/resourcequotas", &quota).await;
+    assert_eq!(answer.warnings(), ["ResourceQuota is stored but not enforced by this version"]);
+    let namespace = json!({"metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    assert_eq!(
+        api.post("/api/v1/namespaces", &namespace).await.warnings(),
+        [
+            "metadata.labels[pod-security.kubernetes.io/enforce]: Pod Security Standards are stored but not enforced by this version"
+        ]
+    );
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeSelector": {"beta.kubernetes.io/os": "linux"},
+        "containers": [{"name": "c", "image": "i:1"}]}});
+    let answer = api.post("/api/v1/namespaces/default/pods", &pod).await;
+    assert_eq!(answer.warnings().len(), 1, "{:?}", answer.warnings());
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    assert!(api.patch("merge-patch", "/api/v1/namespaces/default/configmaps/none", &label).await.warnings().is_empty());
+}
+
+#[tokio::test]
+async fn a_runtime_class_that_is_not_there_is_not_replaced_by_another() {
+    let api = Api::new().await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"runtimeClassName": "nope",
+        "containers": [{"name": "c", "image": "i:1"}]}});
+    api.post("/api/v1/namespaces/default/pods", &pod)
+        .await
+        .refused(403, "pods \"p\" is forbidden: pod rejected: RuntimeClass \"nope\" not found");
+}

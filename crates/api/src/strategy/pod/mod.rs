@@ -3,6 +3,7 @@
 pub mod defaults;
 mod row;
 pub mod validate;
+pub mod warnings;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -97,6 +98,10 @@ impl Strategy for Pod {
             _ => validate::resize(new, old),
         });
         errors
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        warnings::pod(obj)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {

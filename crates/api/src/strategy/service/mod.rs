@@ -19,6 +19,21 @@ static COLUMNS: &[Column] =
     &[NAME, column("Type"), column("Cluster-IP"), column("External-IP"), column("Port(s)"), AGE, wide("Selector")];
 
 impl Strategy for Service {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let spec = &obj["spec"];
+        let (kind, mut out) = (text(spec, &["type"]), Vec::new());
+        if spec["clusterIP"] == "None" && spec["sessionAffinity"] == "ClientIP" {
+            out.push("spec.SessionAffinity is ignored for headless services".to_owned());
+        }
+        if !text(spec, &["externalName"]).is_empty() && kind != "ExternalName" {
+            out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+        }
+        if !list(spec, &["externalIPs"]).is_empty() && kind == "ExternalName" {
+            out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+        }
+        out
+    }
+
     fn is_answered_when_deleted(&self) -> bool {
         true
     }
