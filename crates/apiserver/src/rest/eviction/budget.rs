@@ -48,9 +48,9 @@ pub(super) fn status(inner: &Inner, budget: &Value) -> Result<Value, Status> {
     };
     let allowed = if expected > 0 { (healthy - desired).max(0) } else { 0 };
     let (state, reason) = if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
-    let before = budget["status"]["conditions"].as_array().and_then(|conditions| {
-        conditions.iter().find(|c| c["type"] == "DisruptionAllowed" && c["status"] == state)
-    });
+    let before = budget["status"]["conditions"]
+        .as_array()
+        .and_then(|conditions| conditions.iter().find(|c| c["type"] == "DisruptionAllowed" && c["status"] == state));
     let since = before.map_or_else(|| meta::format_time(Timestamp::now()).into(), |c| c["lastTransitionTime"].clone());
     let mut status = json!({
         "observedGeneration": meta::generation(budget),
