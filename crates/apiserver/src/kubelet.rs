@@ -136,7 +136,7 @@ fn node_address(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<Sock
             "unable to forward port because pod is not running. Current status={phase}"
         )));
     }
-    if subresource != "log" && matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+    if subresource == "exec" && matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
         let phase = pod["status"]["phase"].as_str().unwrap_or_default();
         return Err(Status::bad_request(format!(
             "cannot exec into a container in a completed pod; current phase is {phase}"

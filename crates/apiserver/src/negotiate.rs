@@ -34,8 +34,12 @@ pub enum Shape {
 pub struct Output {
     pub encoding: Encoding,
     pub shape: Shape,
+    /// Group and version of what is not the whole object.
+    pub meta_version: &'static str,
 }
 
+const META_V1: &str = "meta.k8s.io/v1";
+const META_V1BETA1: &str = "meta.k8s.io/v1beta1";
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = protobuf::MEDIA_TYPE;
@@ -43,7 +47,7 @@ const PROTOBUF: &str = protobuf::MEDIA_TYPE;
 const SERVED: [&str; 3] = [JSON, YAML, PROTOBUF];
 
 impl Output {
-    pub const JSON: Output = Output { encoding: Encoding::Json, shape: Shape::Object };
+    pub const JSON: Output = Output { encoding: Encoding::Json, shape: Shape::Object, meta_version: META_V1 };
 
     /// The first representation in the header that is served.
     pub fn of(headers: &HeaderMap) -> Result<Output, Status> {
@@ -73,12 +77,13 @@ fn parse_range(range: &str) -> Option<Output> {
         PROTOBUF => Encoding::Protobuf,
         _ => return None,
     };
-    let mut output = Output { encoding, shape: Shape::Object };
+    let mut output = Output { encoding, ..Output::JSON };
     for parameter in parts {
         match parameter.split_once('=')? {
             ("as", "Table") => output.shape = Shape::Table,
             ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => output.shape = Shape::Partial,
             ("as", _) => return None,
+            ("v", "v1beta1") => output.meta_version = META_V1BETA1,
             ("v", version) if version != "v1" && output.shape != Shape::Object => return None,
             _ => {}
         }
@@ -186,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_first_representation_that_is_served_wins() {
-        let protobuf = Output { encoding: Encoding::Protobuf, shape: Shape::Object };
+        let protobuf = Output { encoding: Encoding::Protobuf, ..Output::JSON };
         assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json"), Ok(protobuf));
         assert_eq!(accept("application/vnd.kubernetes.protobuf;stream=watch"), Ok(protobuf));
         assert_eq!(accept("application/json, application/vnd.kubernetes.protobuf"), Ok(Output::JSON));
@@ -196,8 +201,15 @@ mod tests {
     #[test]
     fn metadata_alone_and_tables_are_json() {
         let both = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-        assert_eq!(accept(both), Ok(Output { encoding: Encoding::Json, shape: Shape::Partial }));
+        assert_eq!(accept(both), Ok(Output { shape: Shape::Partial, ..Output::JSON }));
         assert_eq!(accept("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1"), Err(406));
+    }
+
+    #[test]
+    fn tables_and_metadata_are_served_in_both_versions() {
+        let beta = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
+        assert_eq!(accept(beta), Ok(Output { shape: Shape::Table, meta_version: META_V1BETA1, ..Output::JSON }));
+        assert_eq!(accept("application/json;as=Table;v=v2;g=meta.k8s.io"), Err(406));
     }
 
     #[test]

@@ -52,10 +52,8 @@ impl Strategy for DaemonSet {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::set_generation(obj, 1);
-        let status = json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0});
-        meta::as_object(obj).insert("status".into(), status);
+    fn empty_status(&self) -> Value {
+        json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {

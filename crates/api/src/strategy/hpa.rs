@@ -13,6 +13,10 @@ use crate::quantity::Quantity;
 pub struct HorizontalPodAutoscaler;
 
 impl Strategy for HorizontalPodAutoscaler {
+    fn empty_status(&self) -> Value {
+        json!({"currentMetrics": null, "desiredReplicas": 0})
+    }
+
     fn has_status(&self) -> bool {
         true
     }

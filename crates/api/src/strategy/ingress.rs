@@ -1,7 +1,7 @@
 //! Ingress and IngressClass.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::{self, age, or};
 use super::{AGE, Column, NAME, Strategy, column};
@@ -12,6 +12,10 @@ use crate::meta::{self, at, list, text};
 pub struct Ingress;
 
 impl Strategy for Ingress {
+    fn empty_status(&self) -> Value {
+        json!({"loadBalancer": {}})
+    }
+
     fn has_status(&self) -> bool {
         true
     }

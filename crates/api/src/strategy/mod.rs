@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::field::{self, FieldError, Path};
 use crate::meta;
@@ -96,6 +96,11 @@ pub trait Strategy: Sync {
     /// Whether the kind has a status that only its subresource writes.
     fn has_status(&self) -> bool {
         false
+    }
+
+    /// The status of a new object, of the kinds that have one.
+    fn empty_status(&self) -> Value {
+        Value::Object(Map::new())
     }
 
     /// Whether `metadata.generation` counts the changes of what the user wants.
@@ -232,12 +237,10 @@ pub fn masked(name: &str, prefix: bool) -> String {
     }
 }
 
-/// The usual [`Strategy::prepare_create`]: no status, generation 1.
+/// The usual [`Strategy::prepare_create`]: the status of a new object, generation 1.
 pub fn prepare_create<S: Strategy + ?Sized>(strategy: &S, obj: &mut Value) {
-    if strategy.has_status()
-        && let Some(map) = obj.as_object_mut()
-    {
-        map.remove("status");
+    if strategy.has_status() {
+        meta::as_object(obj).insert("status".into(), strategy.empty_status());
     }
     if strategy.has_generation() {
         meta::set_generation(obj, 1);

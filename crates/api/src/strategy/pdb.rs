@@ -1,7 +1,7 @@
 //! PodDisruptionBudget.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::{age, number};
 use super::{AGE, Column, NAME, Strategy, column, int_column};
@@ -12,6 +12,10 @@ use crate::meta::{self, at};
 pub struct PodDisruptionBudget;
 
 impl Strategy for PodDisruptionBudget {
+    fn empty_status(&self) -> Value {
+        json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0})
+    }
+
     fn has_status(&self) -> bool {
         true
     }

@@ -26,8 +26,8 @@ impl Strategy for PersistentVolumeClaim {
         default_text(spec, "volumeMode", "Filesystem");
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::as_object(obj).insert("status".into(), json!({"phase": "Pending"}));
+    fn empty_status(&self) -> Value {
+        json!({"phase": "Pending"})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {

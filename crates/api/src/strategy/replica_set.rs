@@ -40,11 +40,6 @@ fn row(obj: &Value, now: Timestamp, selector: Value) -> Vec<Value> {
     ]
 }
 
-fn empty_status(obj: &mut Value) {
-    meta::set_generation(obj, 1);
-    meta::as_object(obj).insert("status".into(), json!({"replicas": 0}));
-}
-
 impl Strategy for ReplicaSet {
     fn warnings(&self, obj: &Value) -> Vec<String> {
         super::workload::warnings(obj)
@@ -64,8 +59,8 @@ impl Strategy for ReplicaSet {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        empty_status(obj);
+    fn empty_status(&self) -> Value {
+        json!({"replicas": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -137,8 +132,8 @@ impl Strategy for ReplicationController {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        empty_status(obj);
+    fn empty_status(&self) -> Value {
+        json!({"replicas": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {

@@ -63,9 +63,8 @@ impl Strategy for StatefulSet {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::set_generation(obj, 1);
-        meta::as_object(obj).insert("status".into(), json!({"replicas": 0, "availableReplicas": 0}));
+    fn empty_status(&self) -> Value {
+        json!({"replicas": 0, "availableReplicas": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {

@@ -192,6 +192,10 @@ impl Strategy for CsiStorageCapacity {
 pub struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
+    fn empty_status(&self) -> Value {
+        json!({"attached": false})
+    }
+
     fn is_answered_when_deleted(&self) -> bool {
         true
     }

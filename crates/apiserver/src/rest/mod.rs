@@ -173,8 +173,8 @@ pub(crate) fn present(kind: &'static Kind, output: Output, query: &Query, bytes:
     let bytes = in_version(kind, bytes);
     Ok(match output.shape {
         Shape::Object => bytes,
-        Shape::Partial => list::partial(&bytes, "PartialObjectMetadata")?,
-        Shape::Table => list::table(kind, query, std::iter::once(bytes.as_ref()), &ListMeta::default())?,
+        Shape::Partial => list::partial(&bytes, output.meta_version)?,
+        Shape::Table => list::table(kind, query, output, std::iter::once(bytes.as_ref()), &ListMeta::default())?,
     })
 }
 

@@ -6,7 +6,7 @@ pub mod validate;
 pub mod warnings;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{AGE, Column, NAME, Strategy, column, common, wide};
 use crate::field::{FieldError, Path};
@@ -59,6 +59,12 @@ impl Strategy for Pod {
         super::keep_metadata(new, old, &["ownerReferences"]);
         if let Some(qos) = old["status"].get("qosClass").cloned() {
             meta::object_at(new, "status").insert("qosClass".into(), qos);
+        }
+        for group in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+            for status in common::items_mut(meta::object_at(new, "status"), group) {
+                common::default_to(status, "lastState", json!({}));
+                common::default_to(status, "state", json!({}));
+            }
         }
     }
 
@@ -193,7 +199,6 @@ pub fn qos_class(obj: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn pod() -> Value {
         let mut pod = json!({"metadata": {"name": "x", "namespace": "d"}, "spec": {

@@ -73,8 +73,8 @@ impl Strategy for Service {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::as_object(obj).insert("status".into(), json!({"loadBalancer": {}}));
+    fn empty_status(&self) -> Value {
+        json!({"loadBalancer": {}})
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
