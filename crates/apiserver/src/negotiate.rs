@@ -4,11 +4,12 @@ use bytes::Bytes;
 use coracle_api::decode::Format;
 use coracle_api::protobuf;
 use coracle_api::status::Status;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
 use crate::body::Body;
+use crate::request::Query;
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +160,30 @@ pub fn status_as(status: &Status, encoding: Encoding) -> Response<Body> {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry));
     }
     response
+}
+
+/// Whether answers are for the eyes of people: they ask for it, or their program is one of the usual ones.
+pub fn wants_pretty(query: &Query, headers: &HeaderMap) -> bool {
+    if query.get("pretty").is_some() {
+        return query.flag("pretty");
+    }
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|program| agent.starts_with(program))
+}
+
+/// The same answer with its JSON in lines. Streams stay as they are.
+pub fn pretty(response: Response<Body>) -> Response<Body> {
+    if response.headers().get(CONTENT_TYPE).is_none_or(|value| value != JSON) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let bytes: Bytes = match body {
+        Body::Full(bytes) => bytes.unwrap_or_default(),
+        Body::Pieces(pieces, _) => pieces.flatten().collect(),
+        stream => return Response::from_parts(parts, stream),
+    };
+    let lines = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| serde_json::to_vec_pretty(&value).ok());
+    Response::from_parts(parts, lines.map_or(bytes, Bytes::from).into())
 }
 
 /// All warnings of an answer together have at most this many bytes, as upstream's.

@@ -39,6 +39,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
         return Err(Status::bad_request("an empty namespace may not be set during creation"));
     }
     told.extend(warnings::on_create(kind, &object));
+    admission::requester(kind, &cx.user, &mut object);
     let bytes = create_object(cx.inner, kind, object, cx.dry_run).await?;
     cx.object(StatusCode::CREATED, bytes, &told)
 }

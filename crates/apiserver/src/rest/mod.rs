@@ -58,9 +58,10 @@ type Answer = Result<Response<Body>, Status>;
 /// Answers a request whose sender may make it.
 pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Answer {
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
+    let pretty = negotiate::wants_pretty(&cx.query, &cx.parts.headers);
     let mut response = route(cx, verb).await?;
     negotiate::warn(&mut response, deprecation.as_slice());
-    Ok(response)
+    Ok(if pretty { negotiate::pretty(response) } else { response })
 }
 
 async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {

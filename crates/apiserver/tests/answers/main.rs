@@ -3,6 +3,7 @@
 mod changes;
 mod evictions;
 mod objects;
+mod reading;
 mod services;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,5 +1,6 @@
 //! What every cluster has, and what new objects are given.
 
+use base64::Engine;
 use serde_json::json;
 
 use crate::Api;
@@ -61,4 +62,31 @@ async fn a_runtime_class_that_is_not_there_is_not_replaced_by_another() {
     api.post("/api/v1/namespaces/default/pods", &pod)
         .await
         .refused(403, "pods \"p\" is forbidden: pod rejected: RuntimeClass \"nope\" not found");
+}
+
+#[tokio::test]
+async fn a_request_for_a_certificate_says_who_made_it() {
+    let api = Api::new().await;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).and_then(|request| request.pem());
+    let request = base64::engine::general_purpose::STANDARD.encode(request.expect("a request"));
+    let spec = json!({"request": request, "signerName": "a.b/c", "usages": ["client auth"], "username": "someone"});
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let made = api.post(requests, &json!({"metadata": {"name": "a"}, "spec": spec})).await.ok();
+    assert_eq!(made["spec"]["username"], "admin");
+    assert!(made["spec"]["groups"].as_array().unwrap().contains(&json!("system:masters")));
+}
+
+#[tokio::test]
+async fn a_review_names_the_audiences_that_are_asked_for_and_the_tokens() {
+    let api = Api::new().await;
+    let request = json!({"spec": {"audiences": ["a", "b"], "expirationSeconds": 600}});
+    let issued = api.post("/api/v1/namespaces/default/serviceaccounts/default/token", &request).await.ok();
+    let review = async |audiences: serde_json::Value| {
+        let spec = json!({"token": issued["status"]["token"], "audiences": audiences});
+        api.post("/apis/authentication.k8s.io/v1/tokenreviews", &json!({"spec": spec})).await.ok()["status"].clone()
+    };
+    let status = review(json!(["b", "c"])).await;
+    assert_eq!((&status["authenticated"], &status["audiences"]), (&json!(true), &json!(["b"])), "{status}");
+    assert_eq!(review(json!(["c"])).await["authenticated"], false);
 }
