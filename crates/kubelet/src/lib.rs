@@ -28,6 +28,7 @@ mod security;
 mod server;
 mod status;
 pub mod streaming;
+mod support;
 mod sync;
 mod termination;
 #[cfg(test)]

@@ -41,6 +41,7 @@ impl Worker {
             if known {
                 return Ok(());
             }
+            support::admit(&pod)?;
             admission::check(&pod, node.as_deref(), &k.allocatable, used, count, k.config.max_pods as usize)
         });
         if let Err((reason, message)) = result {
@@ -208,8 +209,11 @@ impl Worker {
             );
         }
         let config = self.sandbox_config(attempt);
-        let k = self.k.clone();
+        let (k, pod) = (self.k.clone(), self.pod.clone());
         self.spawn(Concern::Sandbox, async move {
+            if let Err(refusal) = support::sandbox(&k, &pod).await {
+                return Done::Sandbox(Err(refusal));
+            }
             if let Some(old) = old
                 && let Err(error) = k.runtime.stop_pod_sandbox(&old.id).await
             {

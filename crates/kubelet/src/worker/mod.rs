@@ -41,7 +41,7 @@ use crate::status::{Input, pod_status, status_patch};
 use crate::sync::{Actions, Observed, ProbeState, compute};
 use crate::termination::termination_message;
 use crate::volumes::{Facts, Mounted};
-use crate::{admission, message_of};
+use crate::{admission, message_of, support};
 
 pub(crate) use end::clean_up;
 use job::{Concern, Killing, Step};
