@@ -54,6 +54,45 @@ fn config_maps_secrets_and_fields_are_files() {
 }
 
 #[test]
+fn secrets_and_tokens_are_in_memory_and_nothing_the_kubelet_writes_can_be_written() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("in-memory");
+    namespace.create("configmaps", &json!({"metadata": {"name": "c"}, "data": {"a": "one"}}));
+    namespace.create("secrets", &json!({"metadata": {"name": "s"}, "stringData": {"key": "secret"}}));
+    let volumes = json!([
+        {"name": "config", "configMap": {"name": "c"}},
+        {"name": "secret", "secret": {"secretName": "s"}},
+        {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+    ]);
+    let mounts = namespace.run_pod(&with_volumes(&["cat", "/proc/mounts"], volumes)).log;
+    for (path, in_memory) in [("/v/config", false), ("/v/secret", true), ("/v/token", true)] {
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(path)).expect(path);
+        let fields: Vec<&str> = line.split(' ').collect();
+        assert_eq!(fields[2] == "tmpfs", in_memory, "{line}");
+        assert!(fields[3].starts_with("ro"), "{line}");
+    }
+}
+
+#[test]
+fn a_sub_path_is_never_a_link_out_of_its_volume() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("sub-paths");
+    let mut object = with_volumes(&["ls", "/inner"], json!([{"name": "shared", "emptyDir": {}}]));
+    object["metadata"] = json!({"name": "p"});
+    let mut first = container("first", &["link", &format!("{}etc", "../".repeat(16)), "/v/shared/out"]);
+    first["volumeMounts"] = object["spec"]["containers"][0]["volumeMounts"].clone();
+    object["spec"]["initContainers"] = json!([first]);
+    object["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "shared", "mountPath": "/inner", "subPath": "out"}]);
+    namespace.create("pods", &object);
+    let pod = namespace.pod_until("p", "is refused", |pod| {
+        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    });
+    let message = pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap();
+    assert!(message.ends_with("subpath \"out\" leads out of its volume"), "{message}");
+}
+
+#[test]
 fn a_changed_config_map_reaches_running_pods() {
     let cluster = cluster!();
     let namespace = cluster.namespace("updates");
