@@ -33,6 +33,19 @@ fn containers_of_a_pod_share_an_empty_directory() {
 }
 
 #[test]
+fn a_pod_that_uses_more_of_the_disk_than_it_may_is_evicted() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("eviction");
+    let line = "write /v/shared/file x; sleep 1000";
+    let mut object = with_volumes(&["sh", "-c", line], json!([{"name": "shared", "emptyDir": {"sizeLimit": "1Ki"}}]));
+    object["metadata"] = json!({"name": "p"});
+    namespace.create("pods", &object);
+    let pod = namespace.pod_until("p", "is evicted", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(pod["status"]["reason"], "Evicted");
+    assert_eq!(pod["status"]["message"], "Usage of EmptyDir volume \"shared\" exceeds the limit \"1Ki\". ");
+}
+
+#[test]
 fn config_maps_secrets_and_fields_are_files() {
     let cluster = cluster!();
     let namespace = cluster.namespace("files");

@@ -9,6 +9,7 @@ mod config;
 mod container;
 mod dns;
 mod env;
+mod eviction;
 mod expand;
 mod gc;
 mod hosts;

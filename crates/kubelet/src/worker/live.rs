@@ -13,6 +13,9 @@ impl Worker {
 
     /// The pod's grace period; a deletion may have chosen another.
     pub(super) fn grace(&self) -> Duration {
+        if self.evicted {
+            return Duration::ZERO;
+        }
         let chosen = self.pod.metadata.deletion_grace_period_seconds.filter(|_| self.pod.is_deleted());
         let seconds = chosen.or(self.pod.spec().termination_grace_period_seconds).unwrap_or(30);
         Duration::from_secs(seconds.max(0) as u64)
@@ -50,6 +53,16 @@ impl Worker {
             self.failure = Some((reason, message));
             self.finished = true;
         }
+    }
+
+    pub(super) fn evict(&mut self, message: String) {
+        if self.finished || self.gone || self.pod.is_deleted() {
+            return;
+        }
+        self.k.recorder.event(&*self.pod, EventType::Warning, "Evicted", message.clone());
+        self.failure = Some(("Evicted".to_owned(), message));
+        self.finished = true;
+        self.evicted = true;
     }
 
     /// Starts whatever is missing; answers with when to look again.

@@ -58,6 +58,8 @@ pub(crate) enum Message {
     Runtime(ContainerEvent),
     /// A ConfigMap or Secret of the pod changed.
     VolumesChanged,
+    /// It uses more of the node than it may; with the message of its failure.
+    Evict(String),
 }
 
 enum Done {
@@ -136,6 +138,8 @@ pub(crate) struct Worker {
     gone: bool,
     failure: Option<(String, String)>,
     finished: bool,
+    /// It ends without a grace period.
+    evicted: bool,
     /// It had ended before this worker began: its status says what cannot be observed any more.
     ended_before: bool,
     start_time: Timestamp,
@@ -184,6 +188,7 @@ impl Worker {
             gone: false,
             failure: None,
             finished: false,
+            evicted: false,
             ended_before: false,
             start_time,
             born: Instant::now(),
@@ -271,6 +276,7 @@ impl Worker {
                 self.not_before.retain(|name, _| !waiting.get(name).is_some_and(refused));
             }
             Message::Runtime(event) => self.on_runtime_event(event).await,
+            Message::Evict(message) => self.evict(message),
         }
     }
 
