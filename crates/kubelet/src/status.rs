@@ -78,7 +78,6 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
         read_only: mount.read_only,
         recursive_read_only: (mount.read_only == Some(true))
             .then(|| if is_recursively_read_only(mount) { "Enabled" } else { "Disabled" }.to_owned()),
-        ..Default::default()
     };
     Some(mounts.iter().map(status).collect())
 }
