@@ -39,6 +39,13 @@ pub fn write(arguments: &[String]) -> Outcome {
     Ok(0)
 }
 
+/// `link TARGET PATH`: a symbolic link, whether there is a target or not.
+pub fn link(arguments: &[String]) -> Outcome {
+    let [target, path] = arguments else { return Err("link: a target and a path are needed".into()) };
+    std::os::unix::fs::symlink(target, path).map_err(|error| format!("{path}: {error}"))?;
+    Ok(0)
+}
+
 /// `rm FILE...`
 pub fn rm(arguments: &[String]) -> Outcome {
     for path in arguments {

@@ -30,6 +30,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("id", process::id),
     ("ignore", process::ignore),
     ("lines", process::lines),
+    ("link", files::link),
     ("ls", files::ls),
     ("nslookup", dns::nslookup),
     ("post", http::post),

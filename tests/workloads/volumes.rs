@@ -33,6 +33,19 @@ fn containers_of_a_pod_share_an_empty_directory() {
 }
 
 #[test]
+fn a_pod_that_uses_more_of_the_disk_than_it_may_is_evicted() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("eviction");
+    let line = "write /v/shared/file x; sleep 1000";
+    let mut object = with_volumes(&["sh", "-c", line], json!([{"name": "shared", "emptyDir": {"sizeLimit": "1Ki"}}]));
+    object["metadata"] = json!({"name": "p"});
+    namespace.create("pods", &object);
+    let pod = namespace.pod_until("p", "is evicted", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(pod["status"]["reason"], "Evicted");
+    assert_eq!(pod["status"]["message"], "Usage of EmptyDir volume \"shared\" exceeds the limit \"1Ki\". ");
+}
+
+#[test]
 fn config_maps_secrets_and_fields_are_files() {
     let cluster = cluster!();
     let namespace = cluster.namespace("files");
@@ -51,6 +64,45 @@ fn config_maps_secrets_and_fields_are_files() {
     object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "10m"}});
     let run = namespace.run_pod(&object);
     assert_eq!(run.log, "one\ntwo\nsecret\napp=\"v\"\n10\na\nb\nkey\n", "{run:?}");
+}
+
+#[test]
+fn secrets_and_tokens_are_in_memory_and_nothing_the_kubelet_writes_can_be_written() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("in-memory");
+    namespace.create("configmaps", &json!({"metadata": {"name": "c"}, "data": {"a": "one"}}));
+    namespace.create("secrets", &json!({"metadata": {"name": "s"}, "stringData": {"key": "secret"}}));
+    let volumes = json!([
+        {"name": "config", "configMap": {"name": "c"}},
+        {"name": "secret", "secret": {"secretName": "s"}},
+        {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+    ]);
+    let mounts = namespace.run_pod(&with_volumes(&["cat", "/proc/mounts"], volumes)).log;
+    for (path, in_memory) in [("/v/config", false), ("/v/secret", true), ("/v/token", true)] {
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(path)).expect(path);
+        let fields: Vec<&str> = line.split(' ').collect();
+        assert_eq!(fields[2] == "tmpfs", in_memory, "{line}");
+        assert!(fields[3].starts_with("ro"), "{line}");
+    }
+}
+
+#[test]
+fn a_sub_path_is_never_a_link_out_of_its_volume() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("sub-paths");
+    let mut object = with_volumes(&["ls", "/inner"], json!([{"name": "shared", "emptyDir": {}}]));
+    object["metadata"] = json!({"name": "p"});
+    let mut first = container("first", &["link", &format!("{}etc", "../".repeat(16)), "/v/shared/out"]);
+    first["volumeMounts"] = object["spec"]["containers"][0]["volumeMounts"].clone();
+    object["spec"]["initContainers"] = json!([first]);
+    object["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "shared", "mountPath": "/inner", "subPath": "out"}]);
+    namespace.create("pods", &object);
+    let pod = namespace.pod_until("p", "is refused", |pod| {
+        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    });
+    let message = pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap();
+    assert!(message.ends_with("subpath \"out\" leads out of its volume"), "{message}");
 }
 
 #[test]

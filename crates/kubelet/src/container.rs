@@ -18,9 +18,10 @@ use crate::expand::{expand, expand_strictly};
 use crate::hosts::hosts_file;
 use crate::images::Waiting;
 use crate::kubelet::Kubelet;
-use crate::pod::{PodExt, container_hash};
+use crate::pod::{PodExt, container_hash, is_recursively_read_only};
 use crate::resources::container_resources;
 use crate::security::{container_security, verify_non_root};
+use crate::support;
 use crate::sync::HASH;
 use crate::volumes::{Mounted, subpath};
 
@@ -134,6 +135,7 @@ async fn sources(k: &Kubelet, start: &Start) -> Result<Sources, String> {
 async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<ContainerConfig, String> {
     let Start { pod, container, attempt, .. } = start;
     verify_non_root(pod, container, image)?;
+    support::container(container)?;
     let sources = sources(k, start).await?;
     let envs = make_environment(pod, container, &sources)?;
     let by_name: BTreeMap<&str, &str> = envs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -194,7 +196,8 @@ fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -
                 .map_err(|name| anyhow::anyhow!("missing value for {name:?} in subPathExpr {expression:?}"))?,
             (_, sub) => sub.unwrap_or_default().to_owned(),
         };
-        let host_path = if sub.is_empty() {
+        let recursively = is_recursively_read_only(mount) && path.is_dir();
+        let host_path = if sub.is_empty() && !recursively {
             path.clone()
         } else {
             let target = k
@@ -204,7 +207,7 @@ fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -
                 .join(&mount.name)
                 .join(&container.name)
                 .join(index.to_string());
-            subpath::bind(path, &sub, &target).map_err(|error| {
+            subpath::bind(path, &sub, &target, recursively).map_err(|error| {
                 anyhow::anyhow!(
                     "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
                     mount.name,

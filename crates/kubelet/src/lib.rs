@@ -9,6 +9,7 @@ mod config;
 mod container;
 mod dns;
 mod env;
+mod eviction;
 mod expand;
 mod gc;
 mod hosts;
@@ -28,6 +29,7 @@ mod security;
 mod server;
 mod status;
 pub mod streaming;
+mod support;
 mod sync;
 mod termination;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use coracle_client::EventType;
-use coracle_runtime::cri::CriError;
+use coracle_runtime::cri::{ContainerStatus, CriError};
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 
 use crate::kubelet::Kubelet;
@@ -78,7 +78,7 @@ pub(crate) async fn kill_container(
     id: &str,
     grace: Duration,
     message: &str,
-) -> Result<(), CriError> {
+) -> Result<Option<Box<ContainerStatus>>, CriError> {
     let reference = pod.container_reference(name);
     k.recorder.record(reference.clone(), EventType::Normal, "Killing", message);
     let started = Instant::now();
@@ -99,5 +99,21 @@ pub(crate) async fn kill_container(
         }
     }
     let left = grace.saturating_sub(started.elapsed());
-    k.runtime.stop_container(id, if hook.is_some() { left.max(MINIMUM_GRACE.min(grace)) } else { grace }).await
+    stop_container(k, id, if hook.is_some() { left.max(MINIMUM_GRACE.min(grace)) } else { grace }).await
+}
+
+/// Stops a container; answers with what it is then, as its end may not have been told yet. `None` when there is none.
+pub(crate) async fn stop_container(
+    k: &Kubelet,
+    id: &str,
+    grace: Duration,
+) -> Result<Option<Box<ContainerStatus>>, CriError> {
+    match k.runtime.stop_container(id, grace).await {
+        Err(CriError::NotFound(_)) => return Ok(None),
+        other => other?,
+    }
+    match k.runtime.container_status(id).await {
+        Err(CriError::NotFound(_)) => Ok(None),
+        other => other.map(Box::new).map(Some),
+    }
 }

@@ -172,6 +172,8 @@ async fn status(k: &Kubelet, port: u16, old: &Value) -> Value {
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": node_info(k),
         "images": images(k).await,
+        "features": {"supplementalGroupsPolicy": true},
+        "runtimeHandlers": [{"name": "", "features": {"recursiveReadOnlyMounts": true, "userNamespaces": false}}],
     })
 }
 

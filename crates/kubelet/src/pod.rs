@@ -1,7 +1,7 @@
 //! Questions one asks of a pod.
 
 use coracle_client::object_reference;
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, ObjectReference, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, ObjectReference, Pod, PodSpec, VolumeMount};
 use std::sync::LazyLock;
 
 static EMPTY_SPEC: LazyLock<PodSpec> = LazyLock::new(PodSpec::default);
@@ -107,6 +107,11 @@ pub fn ephemeral_as_container(ephemeral: &EphemeralContainer) -> Container {
         resources: e.resources,
         ..Default::default()
     }
+}
+
+/// Whether a mount and all that is mounted in it are read-only: this runtime always can, so `IfPossible` is yes.
+pub fn is_recursively_read_only(mount: &VolumeMount) -> bool {
+    mount.read_only == Some(true) && matches!(mount.recursive_read_only.as_deref(), Some("Enabled" | "IfPossible"))
 }
 
 /// A stable 32-bit FNV-1a hash in hex, as container hashes are written.

@@ -19,7 +19,7 @@ use crate::pods::Pods;
 use crate::volumes::token::Tokens;
 use crate::volumes::{VolumeManager, make_private};
 use crate::worker::Message;
-use crate::{gc, node, server};
+use crate::{eviction, gc, node, server};
 
 /// Runs the node agent until `shutdown` is cancelled. Containers are left running: the next start finds them.
 ///
@@ -84,6 +84,7 @@ pub async fn run(
     tasks.spawn(node::run(kubelet.clone(), port, move || tracing::info!(node = name, "the node is registered")));
     tasks.spawn(server::serve(kubelet.clone(), listener, acceptor));
     tasks.spawn(gc::run(kubelet.clone()));
+    tasks.spawn(eviction::run(kubelet.clone()));
     let (synced, orphans) = (wanted.clone(), kubelet.clone());
     tasks.spawn(async move {
         synced.synced().await;

@@ -39,6 +39,7 @@ pub fn container_security(
         run_as_username: if run_as_user.is_none() { image.username.clone() } else { String::new() },
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
         supplemental_groups,
+        only_supplemental_groups: of_pod.supplemental_groups_policy.as_deref() == Some("Strict"),
         no_new_privs: own.allow_privilege_escalation == Some(false),
         seccomp,
         unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),

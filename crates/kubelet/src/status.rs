@@ -7,13 +7,13 @@ use coracle_runtime::cri::{self, ContainerState as CriState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use crate::images::Waiting;
-use crate::pod::{PodExt, ephemeral_as_container, is_sidecar};
+use crate::pod::{PodExt, ephemeral_as_container, is_recursively_read_only, is_sidecar};
 use crate::resources::Qos;
 use crate::sync::{Observed, ProbeState, should_start};
 
@@ -69,6 +69,19 @@ fn waiting(reason: &str, message: &str) -> ContainerState {
     }
 }
 
+/// How the volumes are mounted: `IfPossible` has become yes or no.
+fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.as_deref().filter(|mounts| !mounts.is_empty())?;
+    let status = |mount: &VolumeMount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: (mount.read_only == Some(true))
+            .then(|| if is_recursively_read_only(mount) { "Enabled" } else { "Disabled" }.to_owned()),
+    };
+    Some(mounts.iter().map(status).collect())
+}
+
 impl Input<'_> {
     fn container(&self, container: &Container, default_reason: &str, init: bool) -> ContainerStatus {
         let list = self.observed.containers.get(&container.name).map(Vec::as_slice).unwrap_or_default();
@@ -91,6 +104,7 @@ impl Input<'_> {
             result.container_id = Some(container_id(status));
             result.image_id.clone_from(&status.image_ref);
             result.restart_count = status.metadata.attempt as i32;
+            result.volume_mounts = volume_mounts(container);
         }
         let waits = self.waiting.get(&container.name).filter(|_| !self.terminal);
         let state = match (waits, latest) {

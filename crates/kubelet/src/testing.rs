@@ -76,6 +76,17 @@ pub(crate) struct State {
     pub(crate) containers: Vec<ContainerStatus>,
     pub(crate) configs: Vec<ContainerConfig>,
     pub(crate) removed: usize,
+    /// Commands run in containers: hooks.
+    pub(crate) execs: usize,
+    /// Stops that were asked for.
+    pub(crate) stops: usize,
+    /// Containers live on after they were stopped, until the test lets them end.
+    pub(crate) ends_late: bool,
+    /// The next stop fails, or panics.
+    pub(crate) stop_fails: bool,
+    pub(crate) stop_panics: bool,
+    /// Starts of containers of this name do not return.
+    pub(crate) hangs: Option<String>,
 }
 
 /// Containers that run until they are told to end.
@@ -175,6 +186,10 @@ impl RuntimeService for FakeRuntime {
         Ok(id)
     }
     async fn start_container(&self, id: &str) -> Result<()> {
+        let hangs = self.state.lock().hangs.clone();
+        if hangs.is_some_and(|name| id.contains(&format!("-{name}-"))) {
+            std::future::pending::<()>().await;
+        }
         let sandbox = {
             let mut state = self.state.lock();
             let Some(container) = state.containers.iter_mut().find(|container| container.id == id) else {
@@ -187,7 +202,18 @@ impl RuntimeService for FakeRuntime {
         Ok(())
     }
     async fn stop_container(&self, id: &str, _timeout: Duration) -> Result<()> {
-        self.exit(id, 143);
+        let (late, fails, panics) = {
+            let mut state = self.state.lock();
+            state.stops += 1;
+            (state.ends_late, std::mem::take(&mut state.stop_fails), std::mem::take(&mut state.stop_panics))
+        };
+        assert!(!panics, "as the test asked for");
+        if fails {
+            return Err(CriError::Internal("as the test asked for".into()));
+        }
+        if !late {
+            self.exit(id, 143);
+        }
         Ok(())
     }
     async fn remove_container(&self, id: &str) -> Result<()> {
@@ -204,6 +230,7 @@ impl RuntimeService for FakeRuntime {
         Ok(())
     }
     async fn exec_sync(&self, _: &str, _: Vec<String>, _: Option<Duration>) -> Result<ExecSyncResponse> {
+        self.state.lock().execs += 1;
         Ok(ExecSyncResponse::default())
     }
     async fn container_stats(&self, id: &str) -> Result<ContainerStats> {

@@ -497,9 +497,153 @@ async fn containers_never_write_to_what_the_kubelet_writes_and_only_root_reaches
         assert_eq!(mode & 0o7777, 0o750, "{dir}");
     }
     cluster.api.put(POD, pod, "DELETED");
-    while cluster.dir.path().join("kubelet/pods/u").exists() {
+    until("the pod's directory goes", || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
+    cluster.shutdown.cancel();
+}
+
+/// Asks for the deletion of the pod.
+fn delete(api: &Api) {
+    let mut deleted = api.get(POD).unwrap();
+    deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    deleted["metadata"]["deletionGracePeriodSeconds"] = json!(5);
+    api.put(POD, deleted, "MODIFIED");
+}
+
+/// How often a reason was told, repeats included.
+fn told(api: &Api, reason: &str) -> u64 {
+    let objects = api.objects.lock();
+    let events = objects.live.iter().filter(|(path, object)| path.contains("/events/") && object["reason"] == reason);
+    events.map(|(_, event)| event["count"].as_u64().unwrap_or(1)).sum()
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    panic!("{what} in vain");
+}
+
+#[tokio::test]
+async fn an_ending_container_is_killed_once_also_when_its_end_comes_late_or_a_stop_fails() {
+    for fails in [false, true] {
+        let cluster = start();
+        let hook = json!({"preStop": {"exec": {"command": ["true"]}}});
+        create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1", "lifecycle": hook}]}));
+        cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+        {
+            let mut state = cluster.runtime.state.lock();
+            (state.ends_late, state.stop_fails) = (true, fails);
+        }
+        delete(&cluster.api);
+        let stops = if fails { 2 } else { 1 };
+        until("the stop is awaited", || cluster.runtime.state.lock().stops == stops).await;
+        // Whatever wakes the worker meanwhile.
+        let mut touched = cluster.api.get(POD).unwrap();
+        for round in 0..5 {
+            touched["metadata"]["annotations"] = json!({"round": round.to_string()});
+            cluster.api.put(POD, touched.clone(), "MODIFIED");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(cluster.runtime.state.lock().stops, stops);
+        cluster.runtime.exit("u-c-0", 143);
+        cluster.api.wait(POD, |pod| pod.is_none()).await;
+        assert_eq!(cluster.runtime.state.lock().execs, 1, "the hook");
+        until("the event is awaited", || told(&cluster.api, "Killing") > 0).await;
+        assert_eq!(told(&cluster.api, "Killing"), 1);
+        cluster.shutdown.cancel();
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_is_lost_starts_nothing_beside_those_that_go_on() {
+    let cluster = start();
+    {
+        let mut state = cluster.runtime.state.lock();
+        (state.hangs, state.stop_panics) = (Some("b".into()), true);
+    }
+    let probe = json!({"tcpSocket": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1});
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "a", "image": "i:1", "livenessProbe": probe}, {"name": "b", "image": "i:1"}]}),
+    );
+    // The first stop of a panics; the probe fails again, and the second one ends it.
+    until("the container is to be stopped", || cluster.runtime.state.lock().stops == 2).await;
+    let made =
+        |name: &str| cluster.runtime.state.lock().configs.iter().filter(|config| config.metadata.name == name).count();
+    assert_eq!((made("a"), made("b")), (1, 1));
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn protection_that_the_node_does_not_have_is_refused_with_the_reason() {
+    let class =
+        json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "vm"}, "handler": "kata"});
+    let refused = "Failed to create pod sandbox: ";
+    for (field, value, message) in [
+        ("hostUsers", json!(false), "RuntimeClass handler \"\" does not support user namespaces"),
+        ("runtimeClassName", json!("vm"), "failed to get sandbox runtime: no runtime for \"kata\" is configured"),
+        ("runtimeClassName", json!("none"), "not found"),
+    ] {
+        let cluster = start();
+        cluster.api.put("/apis/node.k8s.io/v1/runtimeclasses/vm", class.clone(), "ADDED");
+        let mut spec = json!({"containers": [{"name": "c", "image": "i:1"}]});
+        spec[field] = value;
+        create(&cluster.api, spec);
+        until("the refusal is awaited", || told(&cluster.api, "FailedCreatePodSandBox") > 0).await;
+        let objects = cluster.api.objects.lock();
+        let event = objects.live.values().find(|object| object["reason"] == "FailedCreatePodSandBox").unwrap();
+        let text = event["message"].as_str().unwrap();
+        assert!(text.starts_with(refused) && text.ends_with(message), "{text}");
+        drop(objects);
+        assert!(cluster.runtime.state.lock().sandboxes.is_empty());
+        cluster.shutdown.cancel();
+    }
+    let cluster = start();
+    let context = json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}});
+    create(&cluster.api, json!({"securityContext": context, "containers": [{"name": "c", "image": "i:1"}]}));
+    let pod = cluster.api.wait(POD, |pod| phase(pod, "Failed")).await.unwrap();
+    assert_eq!(pod["status"]["reason"], "AppArmor");
+    assert!(pod["status"]["message"].as_str().unwrap().starts_with("Pod was rejected: Cannot enforce AppArmor: "));
+    cluster.shutdown.cancel();
+    let cluster = start();
+    let context = json!({"procMount": "Unmasked"});
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1", "securityContext": context}]}));
+    let waits = |pod: Option<&Value>| {
+        let waiting = pod.map(|pod| &pod["status"]["containerStatuses"][0]["state"]["waiting"]);
+        waiting.is_some_and(|waiting| waiting["reason"] == "CreateContainerConfigError")
+    };
+    let pod = cluster.api.wait(POD, waits).await.unwrap();
+    let message = pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("needs a user namespace"), "{message}");
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn the_status_says_how_volumes_are_mounted() {
+    let cluster = start();
+    let mount = |path: &str, read_only: bool, recursive: Value| json!({"name": "e", "mountPath": path, "readOnly": read_only, "recursiveReadOnly": recursive});
+    let mut mounts = vec![mount("/a", false, Value::Null), mount("/b", true, Value::Null)];
+    if rustix::process::geteuid().is_root() {
+        mounts.push(mount("/c", true, json!("IfPossible")));
+    }
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "c", "image": "i:1", "volumeMounts": mounts}], "volumes": [{"name": "e", "emptyDir": {}}]}),
+    );
+    let pod = cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await.unwrap();
+    let told = pod["status"]["containerStatuses"][0]["volumeMounts"].as_array().unwrap().clone();
+    let modes: Vec<_> = told.iter().map(|mount| mount["recursiveReadOnly"].as_str().unwrap_or("-")).collect();
+    assert_eq!(modes, ["-", "Disabled", "Enabled"][..mounts.len()]);
+    if let [_, _, recursive, ..] = cluster.runtime.state.lock().configs[0].mounts.as_slice()
+        && mounts.len() == 3
+    {
+        assert!(std::fs::write(format!("{}/new", recursive.host_path), "x").is_err());
+    }
+    cluster.api.put(POD, pod, "DELETED");
+    until("the pod's directory goes", || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
     cluster.shutdown.cancel();
 }
 

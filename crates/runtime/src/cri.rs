@@ -244,6 +244,9 @@ pub struct LinuxContainerSecurityContext {
     pub readonly_rootfs: bool,
     /// Further groups.
     pub supplemental_groups: Vec<i64>,
+    /// Leave out the groups that the image's /etc/group has the user in (`SupplementalGroupsPolicy` Strict).
+    #[serde(default)]
+    pub only_supplemental_groups: bool,
     /// Set `no_new_privs`.
     pub no_new_privs: bool,
     /// The seccomp profile.

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
@@ -57,6 +57,33 @@ pub fn unmount_all_below(dir: &Path) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = rustix::fs::openat(&above, &name, flags, Mode::empty()).map_err(|error| at(dir, error))?;
     unmount_below(&open, dir)
+}
+
+/// Bytes of disk that a tree takes, without what is mounted in it. One whose directories are nested too deeply to be
+/// measured counts as endless; one that is not there takes nothing. Blocks.
+pub fn usage(dir: &Path) -> u64 {
+    fn walk(dir: &OwnedFd, depth: usize) -> u64 {
+        if depth > MAX_DEPTH {
+            return u64::MAX;
+        }
+        let mut bytes = 0u64;
+        // What vanishes meanwhile takes nothing.
+        for entry in Dir::read_from(dir).into_iter().flatten().flatten() {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            if name != "." && name != ".." {
+                bytes = bytes.saturating_add((stat.st_blocks as u64).saturating_mul(512));
+                if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                    && let Ok(inner) = open_dir(dir.as_fd(), name)
+                {
+                    bytes = bytes.saturating_add(walk(&inner, depth + 1));
+                }
+            }
+        }
+        bytes
+    }
+    let open = above(dir).ok().and_then(|(above, name)| open_dir(above.as_fd(), &name).ok());
+    open.map_or(0, |open| walk(&open, 0))
 }
 
 /// The directory that holds `dir`, and the name of `dir` in it. Links on the way there are followed.
@@ -249,6 +276,19 @@ mod tests {
         remove(&dir.path().join("no/such")).unwrap();
         remove(&dir.path().join("alias")).unwrap();
         assert!(!tree.exists() && !dir.path().join("alias").is_symlink() && outside.join("kept").exists());
+    }
+
+    #[test]
+    fn what_a_tree_takes_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(usage(&dir.path().join("none")), 0);
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        fs::write(dir.path().join("a/b/f"), vec![1; 1 << 20]).unwrap();
+        symlink("/", dir.path().join("a/everything")).unwrap();
+        let used = usage(dir.path());
+        assert!((1 << 20..2 << 20).contains(&used), "{used}");
+        fs::create_dir_all(dir.path().join("d/".repeat(MAX_DEPTH + 2))).unwrap();
+        assert_eq!(usage(dir.path()), u64::MAX);
     }
 
     #[test]

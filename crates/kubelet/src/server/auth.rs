@@ -20,6 +20,13 @@ pub(super) struct Caller {
     groups: Vec<String>,
 }
 
+impl Caller {
+    /// Whether it showed no certificate.
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.user.is_empty() && self.groups.is_empty()
+    }
+}
+
 /// TLS with client certificates, which are verified but may be absent.
 pub(super) fn tls_config(config: &KubeletConfig) -> Result<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

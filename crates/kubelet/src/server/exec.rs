@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
-use super::{Body, Query, find, text};
+use super::{Body, Named, Query, find, text};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::streaming::{portforward, remotecommand, websocket};
@@ -29,8 +29,8 @@ fn options(query: &Query) -> Result<remotecommand::Options, Box<Response<Body>>>
 }
 
 /// The ID of a running container.
-fn container_id(k: &Kubelet, namespace: &str, pod: &str, container: &str) -> Result<String, Box<Response<Body>>> {
-    let pod = find(k, namespace, pod)?;
+fn container_id(k: &Kubelet, named: &Named<'_>, container: &str) -> Result<String, Box<Response<Body>>> {
+    let pod = find(k, named)?;
     let observed = k.pods.observed(pod.uid()).unwrap_or_default();
     match observed.latest(container).filter(|status| status.state == ContainerState::Running) {
         Some(status) => Ok(status.id.clone()),
@@ -124,13 +124,12 @@ where
 
 pub(super) async fn exec(
     k: Arc<Kubelet>,
-    namespace: &str,
-    pod: &str,
+    named: &Named<'_>,
     container: &str,
     query: &Query,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let (id, options) = match container_id(&k, namespace, pod, container).and_then(|id| Ok((id, options(query)?))) {
+    let (id, options) = match container_id(&k, named, container).and_then(|id| Ok((id, options(query)?))) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
@@ -140,18 +139,17 @@ pub(super) async fn exec(
 
 pub(super) async fn attach(
     k: Arc<Kubelet>,
-    namespace: &str,
-    pod: &str,
+    named: &Named<'_>,
     container: &str,
     query: &Query,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let (id, mut options) = match container_id(&k, namespace, pod, container).and_then(|id| Ok((id, options(query)?))) {
+    let (id, mut options) = match container_id(&k, named, container).and_then(|id| Ok((id, options(query)?))) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
     // Whether there is a terminal was decided when the container was made.
-    if let Some(spec) = k.pods.find(namespace, pod).as_ref().and_then(|pod| pod.container(container)) {
+    if let Some(spec) = find(&k, named).as_ref().ok().and_then(|pod| pod.container(container)) {
         options.tty = spec.tty.unwrap_or(false);
     }
     session(request, options, move |streams| async move { k.runtime.attach(&id, streams).await.map(|()| 0) })
@@ -159,12 +157,11 @@ pub(super) async fn attach(
 
 pub(super) async fn port_forward(
     k: Arc<Kubelet>,
-    namespace: &str,
-    pod: &str,
+    named: &Named<'_>,
     query: &Query,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let pod = match find(&k, namespace, pod) {
+    let pod = match find(&k, named) {
         Ok(pod) => pod,
         Err(refusal) => return *refusal,
     };
@@ -199,8 +196,8 @@ pub(super) async fn port_forward(
     response
 }
 
-pub(super) async fn run(k: &Kubelet, namespace: &str, pod: &str, container: &str, query: &Query) -> Response<Body> {
-    let id = match container_id(k, namespace, pod, container) {
+pub(super) async fn run(k: &Kubelet, named: &Named<'_>, container: &str, query: &Query) -> Response<Body> {
+    let id = match container_id(k, named, container) {
         Ok(id) => id,
         Err(refusal) => return *refusal,
     };

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, StreamBody};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{Body, Query, find, text};
+use super::{Body, Named, Query, find, text};
 use crate::kubelet::Kubelet;
 use crate::logs::{LogOptions, read_log};
 use crate::pod::PodExt;
@@ -55,7 +55,7 @@ pub(super) async fn serve(
     container: &str,
     query: &Query,
 ) -> Response<Body> {
-    let pod = match find(k, namespace, pod_name) {
+    let pod = match find(k, &Named { namespace, pod: pod_name, uid: &[] }) {
         Ok(pod) => pod,
         Err(refusal) => return *refusal,
     };

@@ -10,6 +10,7 @@ mod stats;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,18 +20,24 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
+use crate::pod::PodExt;
 
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 2048;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take for its first request and each later head, and all of one without a certificate.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Most requests of one connection at the same time.
+const MAX_STREAMS: u32 = 128;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -68,15 +75,41 @@ pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsA
             let _ = stream.set_nodelay(true);
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
             let caller = auth::caller(stream.get_ref().1.peer_certificates());
-            let service = service_fn(move |request| {
-                let (k, caller) = (k.clone(), caller.clone());
-                async move { Ok::<_, Infallible>(route(k, caller, request).await) }
-            });
-            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+            let anonymous = caller.is_anonymous();
+            answer(stream, anonymous, PATIENCE, move |request| route(k.clone(), caller.clone(), request)).await;
+        });
+    }
+}
+
+/// Answers the requests of one connection, which must not be held for nothing.
+async fn answer<S, F, Fut>(stream: S, anonymous: bool, patience: Duration, route: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> Fut,
+    Fut: Future<Output = Response<Body>> + Send + 'static,
+{
+    let asked = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        let response = route(request);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(patience);
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(patience).max_concurrent_streams(MAX_STREAMS);
+    let enough = async {
+        tokio::time::sleep(patience).await;
+        if !anonymous && asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        result = server.serve_connection_with_upgrades(TokioIo::new(stream), service) => {
+            if let Err(error) = result {
                 tracing::debug!(error, "a connection to the kubelet ended");
             }
-        });
+        }
+        () = enough => {}
     }
 }
 
@@ -142,19 +175,17 @@ async fn route(k: Arc<Kubelet>, caller: auth::Caller, request: Request<Incoming>
         ["healthz"] | ["healthz", _] if get => text(StatusCode::OK, "ok"),
         ["pods" | "pods/"] if get => pods(&k),
         ["containerLogs", namespace, pod, container] if get => logs::serve(&k, namespace, pod, container, &query).await,
-        ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] if session => {
-            exec::exec(k.clone(), namespace, pod, container, &query, request).await
+        ["exec", namespace, pod, uid @ .., container] if session && uid.len() < 2 => {
+            exec::exec(k.clone(), &Named { namespace, pod, uid }, container, &query, request).await
         }
-        ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container] if session => {
-            exec::attach(k.clone(), namespace, pod, container, &query, request).await
+        ["attach", namespace, pod, uid @ .., container] if session && uid.len() < 2 => {
+            exec::attach(k.clone(), &Named { namespace, pod, uid }, container, &query, request).await
         }
-        ["portForward", namespace, pod] | ["portForward", namespace, pod, _] if session => {
-            exec::port_forward(k.clone(), namespace, pod, &query, request).await
+        ["portForward", namespace, pod, uid @ ..] if session && uid.len() < 2 => {
+            exec::port_forward(k.clone(), &Named { namespace, pod, uid }, &query, request).await
         }
-        ["run", namespace, pod, container] | ["run", namespace, pod, _, container]
-            if request.method() == Method::POST =>
-        {
-            exec::run(&k, namespace, pod, container, &query).await
+        ["run", namespace, pod, uid @ .., container] if request.method() == Method::POST && uid.len() < 2 => {
+            exec::run(&k, &Named { namespace, pod, uid }, container, &query).await
         }
         ["stats", "summary"] if get => stats::summary(&k).await,
         ["metrics"] if get => stats::metrics(&k),
@@ -174,9 +205,51 @@ fn pods(k: &Kubelet) -> Response<Body> {
     json(&serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
 }
 
+/// A pod as a path names it: with its UID no other of the same name is meant.
+pub(super) struct Named<'a> {
+    namespace: &'a str,
+    pod: &'a str,
+    /// One or none.
+    uid: &'a [&'a str],
+}
+
 /// A pod of the node, or the answer that there is none.
-pub(super) fn find(k: &Kubelet, namespace: &str, name: &str) -> Result<Arc<Pod>, Box<Response<Body>>> {
+pub(super) fn find(k: &Kubelet, named: &Named<'_>) -> Result<Arc<Pod>, Box<Response<Body>>> {
+    let Named { namespace, pod: name, uid } = named;
     k.pods
         .find(namespace, name)
+        .filter(|pod| uid.iter().all(|uid| *uid == pod.uid()))
         .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// What a client that sends a text and then nothing is told until its connection ends.
+    async fn told(anonymous: bool, sent: &str) -> String {
+        let (mut client, server) = tokio::io::duplex(1 << 16);
+        let answering = answer(server, anonymous, Duration::from_millis(100), |_| async { text(StatusCode::OK, "ok") });
+        let task = tokio::spawn(answering);
+        client.write_all(sent.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        task.await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn connections_that_ask_for_nothing_end() {
+        for sent in ["", "GET /", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\nHost: "] {
+            for anonymous in [false, true] {
+                assert!(!told(anonymous, sent).await.contains("200"), "{sent:?}");
+            }
+        }
+        // One that asked ends when it is idle.
+        let asked = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+        for anonymous in [false, true] {
+            assert!(told(anonymous, asked).await.starts_with("HTTP/1.1 200"));
+        }
+    }
 }

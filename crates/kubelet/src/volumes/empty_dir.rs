@@ -9,8 +9,13 @@ use rustix::mount::MountFlags;
 use super::{memory, own_by_group};
 use crate::quantity::value;
 
-/// Makes the directory; one that is there keeps its contents.
-pub(super) fn make(dir: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i64>) -> Result<(), String> {
+/// Makes the directory; one that is there keeps its contents. `most` bounds one in memory besides its own limit.
+pub(super) fn make(
+    dir: &Path,
+    source: &EmptyDirVolumeSource,
+    most: Option<i64>,
+    fs_group: Option<i64>,
+) -> Result<(), String> {
     let fail = |error: std::io::Error| format!("failed to make {}: {error}", dir.display());
     let medium = source.medium.as_deref().unwrap_or_default();
     if !matches!(medium, "" | "Memory") {
@@ -22,7 +27,8 @@ pub(super) fn make(dir: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i
     }
     std::fs::create_dir_all(dir).map_err(fail)?;
     if medium == "Memory" {
-        let size = source.size_limit.as_ref().map(value).filter(|size| *size > 0);
+        let own = source.size_limit.as_ref().map(value).filter(|size| *size > 0);
+        let size = own.into_iter().chain(most).min();
         memory::mount(dir, MountFlags::empty(), size).map_err(fail)?;
     }
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).map_err(fail)?;

@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 use crate::objects::Objects;
 use crate::pod::PodExt;
+use crate::quantity::value;
+use crate::resources::pod_resources;
 use token::Tokens;
 
 /// Files of a volume by relative path.
@@ -74,6 +76,11 @@ impl VolumeManager {
         self.pod_dir(uid).join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
     }
 
+    /// Where an emptyDir of a pod is.
+    pub(crate) fn empty_dir(&self, uid: &str, name: &str) -> PathBuf {
+        self.volume_dir(uid, "empty-dir", name)
+    }
+
     /// Makes or updates all volumes of a pod that its containers use.
     ///
     /// # Errors
@@ -108,8 +115,11 @@ impl VolumeManager {
             return host_path::check(source);
         }
         if volume.empty_dir.is_some() || is_sourceless(volume) {
-            let dir = self.volume_dir(uid, "empty-dir", &volume.name);
-            empty_dir::make(&dir, volume.empty_dir.as_ref().unwrap_or(&Default::default()), fs_group)?;
+            let dir = self.empty_dir(uid, &volume.name);
+            // In memory it takes no more than the pod or the node has.
+            let limits = [pod_resources(pod).memory_limit_in_bytes, self.allocatable.get("memory").map_or(0, value)];
+            let most = limits.into_iter().filter(|limit| *limit > 0).min();
+            empty_dir::make(&dir, volume.empty_dir.as_ref().unwrap_or(&Default::default()), most, fs_group)?;
             return Ok(dir);
         }
         let (plugin, payload) = if let Some(source) = &volume.config_map {
@@ -125,8 +135,9 @@ impl VolumeManager {
             return Err(format!("volume type {} is not supported by this node", type_of(volume)));
         };
         let dir = self.volume_dir(uid, plugin, &volume.name);
+        // One that an earlier version wrote to the disk stays where its containers look.
         if plugin != "configmap" && !atomic::is_written(&dir) {
-            memory::mount(&dir, MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC, None)
+            memory::mount(&dir, MountFlags::NODEV | MountFlags::NOSUID, None)
                 .map_err(|error| format!("failed to mount {}: {error}", dir.display()))?;
         }
         atomic::write(&dir, &payload, fs_group)

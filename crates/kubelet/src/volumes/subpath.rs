@@ -5,7 +5,7 @@
 //! the container is given that mount, and nobody resolves the path of the volume again.
 
 use std::io::{Error, ErrorKind, Result};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
@@ -18,16 +18,19 @@ use rustix::mount::{
 const WALKS: usize = 64;
 
 /// Mounts `sub` of `volume` at `target` (made as needed, an earlier mount goes) and answers with `target`. A missing
-/// directory is made with the mode of the volume.
+/// directory is made with the mode of the volume. `read_only` is for all that is mounted in it, too.
 ///
 /// # Errors
 /// When the path leaves the volume, or leads to nothing.
-pub(crate) fn bind(volume: &Path, sub: &str, target: &Path) -> Result<PathBuf> {
+pub(crate) fn bind(volume: &Path, sub: &str, target: &Path, read_only: bool) -> Result<PathBuf> {
     let source = open_beneath(volume, sub)?;
     let is_dir = kind_of(&source)? == FileType::Directory;
     let place = make_place(target, is_dir)?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(&source, "", clone | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE)?;
+    if read_only {
+        make_read_only(&tree)?;
+    }
     move_mount(
         &tree,
         "",
@@ -38,6 +41,31 @@ pub(crate) fn bind(volume: &Path, sub: &str, target: &Path) -> Result<PathBuf> {
     // What is mounted in the volume later shows here too; what is unmounted here stays mounted there.
     mount_change(target, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     Ok(target.to_owned())
+}
+
+/// Makes a tree of mounts read-only, all of it.
+fn make_read_only(tree: &OwnedFd) -> Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns: u64,
+    }
+    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns: 0 };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
+    // SAFETY: the empty path and the attributes live across the call; the size says which version of them it is.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Opens a path of a volume; what is missing of it is made.
@@ -260,10 +288,16 @@ mod tests {
             symlink("real", root.path().join("data")).unwrap();
             let pod = root.path().join("data/kubelet/pods/u");
             for sub in ["app", "app/kept", "app"] {
-                let target = bind(&host_path, sub, &pod.join("volume-subpaths/v/c/0")).unwrap();
+                let target = bind(&host_path, sub, &pod.join("volume-subpaths/v/c/0"), false).unwrap();
                 assert_eq!(target.is_dir(), sub == "app");
             }
             assert!(pod.join("volume-subpaths/v/c/0/usb/kept").exists());
+            let place = bind(&host_path, "", &pod.join("volume-subpaths/v/c/1"), true).unwrap();
+            for inner in ["new", "app/usb/new"] {
+                let refused = fs::write(place.join(inner), "x").unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::ReadOnlyFilesystem, "{inner}");
+                fs::write(host_path.join(inner), "x").unwrap();
+            }
             coracle_runtime::tree::remove(&pod).unwrap();
             assert!(!pod.exists());
             assert!(host_path.join("app/kept").exists() && host_path.join("app/usb/kept").exists());

@@ -16,7 +16,7 @@ impl Worker {
             self.step_stop();
         }
         let leaves = self.pod.is_deleted() || self.gone;
-        if self.stage_busy || !self.stage_retry.is_due() {
+        if !self.ending.is_free() {
             return;
         }
         if self.stage == Stage::TornDown && leaves && self.is_told() {
@@ -30,11 +30,11 @@ impl Worker {
 
     /// Whether the API knows the newest status. One that it refuses must not keep the object for ever.
     fn is_told(&self) -> bool {
-        self.gone || (!self.writing && (self.write_retry.failures >= 3 || self.pending_patch().is_none()))
+        self.gone || (!self.write.busy && (self.write.retry.failures >= 3 || self.pending_patch().is_none()))
     }
 
     pub(super) fn step_stop(&mut self) {
-        let busy = self.starting.is_some() || self.sandbox_busy || self.volumes_busy || self.stage_busy;
+        let busy = self.starting.is_some() || self.sandbox.busy || self.mounting.busy || self.ending.busy;
         let mut grace = self.grace();
         if self.gone {
             grace = grace
@@ -55,33 +55,27 @@ impl Worker {
         } else {
             regular
         };
-        if self.stage_retry.is_due() {
+        if self.ending.retry.is_due() {
             for (name, id) in next {
-                if shorter && self.killing.contains(&id) {
+                match self.killing.get(&id) {
                     // The longer wait goes on, but this one ends it.
-                    let k = self.k.clone();
-                    let again = id.clone();
-                    self.jobs.spawn(async move {
-                        let result = k.runtime.stop_container(&again, grace).await;
-                        Done::Killed(again, result)
-                    });
+                    Some(killing) if shorter && killing.jobs > 0 => self.spawn_stop(&id, grace),
+                    _ => self.kill(&name, &id, grace, format!("Stopping container {name}")),
                 }
-                let message = format!("Stopping container {name}");
-                self.kill(&name, &id, grace, message);
             }
         }
-        if running.is_empty() && !busy && self.killing.is_empty() && self.stage_retry.is_due() {
+        if running.is_empty() && !busy && self.killing.is_empty() && self.ending.retry.is_due() {
             self.spawn_tear_down();
         }
     }
 
     pub(super) fn spawn_tear_down(&mut self) {
-        self.stage_busy = true;
+        self.ending.busy = true;
         self.probes.clear();
         let (k, uid) = (self.k.clone(), self.pod.uid().to_owned());
         let leaves = self.pod.is_deleted() || self.gone;
         k.pods.leave(&uid);
-        self.jobs.spawn(async move {
+        self.spawn(Concern::Stage, async move {
             let result = async {
                 for sandbox in k.runtime.list_pod_sandbox().await.map_err(|error| error.to_string())? {
                     if sandbox.metadata.uid == uid && sandbox.state == SandboxState::Ready {
@@ -100,16 +94,18 @@ impl Worker {
     }
 
     pub(super) fn spawn_clean_up(&mut self) {
-        self.stage_busy = true;
+        self.ending.busy = true;
         let (k, pod) = (self.k.clone(), self.pod.clone());
-        self.jobs.spawn(async move { Done::CleanedUp(clean_up(&k, pod.namespace(), pod.name(), pod.uid()).await) });
+        self.spawn(Concern::Stage, async move {
+            Done::CleanedUp(clean_up(&k, pod.namespace(), pod.name(), pod.uid()).await)
+        });
     }
 
     pub(super) fn spawn_delete(&mut self) {
-        self.stage_busy = true;
+        self.ending.busy = true;
         let api: Api<Pod> = Api::namespaced(self.k.client.clone(), self.pod.namespace());
         let (name, uid) = (self.pod.name().to_owned(), self.pod.uid().to_owned());
-        self.jobs.spawn(async move {
+        self.spawn(Concern::Stage, async move {
             let preconditions = Preconditions { uid: Some(uid), resource_version: None };
             let params = DeleteParams {
                 grace_period_seconds: Some(0),

@@ -13,6 +13,9 @@ impl Worker {
 
     /// The pod's grace period; a deletion may have chosen another.
     pub(super) fn grace(&self) -> Duration {
+        if self.evicted {
+            return Duration::ZERO;
+        }
         let chosen = self.pod.metadata.deletion_grace_period_seconds.filter(|_| self.pod.is_deleted());
         let seconds = chosen.or(self.pod.spec().termination_grace_period_seconds).unwrap_or(30);
         Duration::from_secs(seconds.max(0) as u64)
@@ -41,6 +44,7 @@ impl Worker {
             if known {
                 return Ok(());
             }
+            support::admit(&pod)?;
             admission::check(&pod, node.as_deref(), &k.allocatable, used, count, k.config.max_pods as usize)
         });
         if let Err((reason, message)) = result {
@@ -51,16 +55,27 @@ impl Worker {
         }
     }
 
+    pub(super) fn evict(&mut self, message: String) {
+        if self.finished || self.gone || self.pod.is_deleted() {
+            return;
+        }
+        self.k.recorder.event(&*self.pod, EventType::Warning, "Evicted", message.clone());
+        self.failure = Some(("Evicted".to_owned(), message));
+        self.finished = true;
+        self.evicted = true;
+    }
+
     /// Starts whatever is missing; answers with when to look again.
     pub(super) fn step(&mut self) -> Option<Instant> {
+        self.settle_kills();
         let deadline = self.check_deadline();
         let mut wake = vec![deadline, self.volumes.as_ref().and_then(|mounted| mounted.refresh)];
         if self.pod.is_deleted() || self.gone || self.finished {
             self.step_end();
-            wake.push(self.stage_retry.at);
+            wake.push(self.ending.retry.at);
         } else {
             self.step_live();
-            wake.extend([self.sandbox_retry.at, self.volumes_retry.at]);
+            wake.extend([self.sandbox.retry.at, self.mounting.retry.at, self.ending.retry.at]);
             wake.extend(self.not_before.values().map(|at| Some(*at)));
         }
         wake.push(self.step_write());
@@ -87,7 +102,7 @@ impl Worker {
 
     pub(super) fn step_live(&mut self) {
         let due = self.volumes.as_ref().and_then(|mounted| mounted.refresh).is_some_and(|at| at <= Instant::now());
-        if !self.volumes_busy && self.volumes_retry.is_due() && (self.volumes.is_none() || self.volumes_stale || due) {
+        if self.mounting.is_free() && (self.volumes.is_none() || self.volumes_stale || due) {
             self.spawn_volumes();
         }
         let actions: Actions = compute(&self.pod, &self.observed, &self.probe_states());
@@ -95,7 +110,7 @@ impl Worker {
             self.finished = true;
             return self.step_end();
         }
-        if actions.create_sandbox && !self.sandbox_busy && self.starting.is_none() && self.sandbox_retry.is_due() {
+        if actions.create_sandbox && self.sandbox.is_free() && self.starting.is_none() {
             self.spawn_sandbox();
         }
         for kill in actions.kill {
@@ -150,7 +165,10 @@ impl Worker {
         let request =
             Start { pod: self.pod.clone(), container, attempt, sandbox, mounted, cancel: self.cancel.clone() };
         let k = self.k.clone();
-        self.jobs.spawn(async move { Done::Started(name, Box::new(start(&k, &request).await)) });
+        self.spawn(
+            Concern::Start(name.clone()),
+            async move { Done::Started(name, Box::new(start(&k, &request).await)) },
+        );
     }
 
     pub(super) fn post_start(&mut self, name: String, id: String) {
@@ -161,7 +179,7 @@ impl Worker {
         self.starting = Some(name.clone());
         let (k, cancel) = (self.k.clone(), self.cancel.clone());
         let ip = self.pod_ip();
-        self.jobs.spawn(async move {
+        self.spawn(Concern::Start(name.clone()), async move {
             let result = tokio::select! {
                 result = run_hook(&k, &hook, &container, &id, ip) => result,
                 () = cancel.cancelled() => Ok(()),
@@ -178,12 +196,12 @@ impl Worker {
     }
 
     pub(super) fn spawn_volumes(&mut self) {
-        self.volumes_busy = true;
+        self.mounting.busy = true;
         self.volumes_stale = false;
         let (k, pod) = (self.k.clone(), self.pod.clone());
         let ips: Vec<_> = self.observed.sandbox.iter().flat_map(|sandbox| sandbox.ips.clone()).collect();
         let cancel = self.cancel.clone();
-        self.jobs.spawn(async move {
+        self.spawn(Concern::Volumes, async move {
             tokio::select! {
                 result = k.volumes.mount(&pod, Facts { pod_ips: &ips }) => Done::Volumes(result),
                 () = cancel.cancelled() => Done::Volumes(Ok(Mounted::default())),
@@ -192,7 +210,7 @@ impl Worker {
     }
 
     pub(super) fn spawn_sandbox(&mut self) {
-        self.sandbox_busy = true;
+        self.sandbox.busy = true;
         let old = self.observed.sandbox.clone();
         let attempt = old.as_ref().map_or(0, |sandbox| sandbox.metadata.attempt + 1);
         if old.is_some() {
@@ -204,8 +222,11 @@ impl Worker {
             );
         }
         let config = self.sandbox_config(attempt);
-        let k = self.k.clone();
-        self.jobs.spawn(async move {
+        let (k, pod) = (self.k.clone(), self.pod.clone());
+        self.spawn(Concern::Sandbox, async move {
+            if let Err(refusal) = support::sandbox(&k, &pod).await {
+                return Done::Sandbox(Err(refusal));
+            }
             if let Some(old) = old
                 && let Err(error) = k.runtime.stop_pod_sandbox(&old.id).await
             {
@@ -267,17 +288,26 @@ impl Worker {
         }
     }
 
+    /// Ends a container; one that is ending already goes on as it is.
     pub(super) fn kill(&mut self, name: &str, id: &str, grace: Duration, message: String) {
-        if !self.killing.insert(id.to_owned()) {
+        if self.killing.contains_key(id) {
             return;
         }
-        self.spawn_kill(name, id, grace, message);
+        self.killing.insert(id.to_owned(), Killing { jobs: 1, failed: false, grace });
+        let (k, pod, name, id) = (self.k.clone(), self.pod.clone(), name.to_owned(), id.to_owned());
+        self.spawn(Concern::Kill(id.clone()), async move {
+            let result = kill_container(&k, &pod, &name, &id, grace, &message).await;
+            Done::Killed(id, result)
+        });
     }
 
-    pub(super) fn spawn_kill(&mut self, name: &str, id: &str, grace: Duration, message: String) {
-        let (k, pod, name, id) = (self.k.clone(), self.pod.clone(), name.to_owned(), id.to_owned());
-        self.jobs.spawn(async move {
-            let result = kill_container(&k, &pod, &name, &id, grace, &message).await;
+    /// Stops a container whose hook has run, or is not waited for any longer.
+    pub(super) fn spawn_stop(&mut self, id: &str, grace: Duration) {
+        let killing = self.killing.entry(id.to_owned()).or_default();
+        *killing = Killing { jobs: killing.jobs + 1, failed: false, grace };
+        let (k, id) = (self.k.clone(), id.to_owned());
+        self.spawn(Concern::Kill(id.clone()), async move {
+            let result = stop_container(&k, &id, grace).await;
             Done::Killed(id, result)
         });
     }

@@ -4,6 +4,7 @@
 //! worker always listens. After every message it computes what is missing and starts it; every step is idempotent.
 
 mod end;
+mod job;
 mod live;
 mod write;
 
@@ -31,7 +32,7 @@ use crate::dns::{parse_resolv_conf, pod_dns};
 use crate::hosts::sandbox_hostname;
 use crate::images::Waiting;
 use crate::kubelet::Kubelet;
-use crate::lifecycle::{kill_container, run_hook};
+use crate::lifecycle::{kill_container, run_hook, stop_container};
 use crate::pod::{PodExt, ephemeral_as_container, is_sidecar};
 use crate::pods::Desired;
 use crate::probe::{Kind, Prober, Verdict};
@@ -40,15 +41,13 @@ use crate::status::{Input, pod_status, status_patch};
 use crate::sync::{Actions, Observed, ProbeState, compute};
 use crate::termination::termination_message;
 use crate::volumes::{Facts, Mounted};
-use crate::{admission, message_of};
+use crate::{admission, message_of, support};
 
 pub(crate) use end::clean_up;
+use job::{Concern, Killing, Step};
 
 /// A first status is held back this long, so that a quick start is one write.
 const FIRST_WRITE_DELAY: Duration = Duration::from_millis(60);
-/// The pause after a failed sandbox, volume or API call; doubled up to the maximum.
-const RETRY: Duration = Duration::from_millis(500);
-const MAX_RETRY: Duration = Duration::from_secs(120);
 /// The pause after a container's configuration was refused.
 const CONFIG_RETRY: Duration = Duration::from_secs(5);
 
@@ -59,6 +58,8 @@ pub(crate) enum Message {
     Runtime(ContainerEvent),
     /// A ConfigMap or Secret of the pod changed.
     VolumesChanged,
+    /// It uses more of the node than it may; with the message of its failure.
+    Evict(String),
 }
 
 enum Done {
@@ -66,7 +67,8 @@ enum Done {
     Volumes(Result<Mounted, String>),
     Started(String, Box<Result<ContainerStatus, (Waiting, Option<ContainerStatus>)>>),
     PostStart(String, String, Result<(), String>),
-    Killed(String, Result<(), CriError>),
+    /// With the container as it is after it.
+    Killed(String, Result<Option<Box<ContainerStatus>>, CriError>),
     TornDown(Result<(), String>),
     CleanedUp(Result<(), String>),
     Written(Box<PodStatus>, kube::Result<()>),
@@ -104,27 +106,6 @@ enum Stage {
     Deleted,
 }
 
-/// A pause that doubles.
-#[derive(Default)]
-struct Retry {
-    failures: u32,
-    at: Option<Instant>,
-}
-
-impl Retry {
-    fn failed(&mut self) {
-        let delay = RETRY.saturating_mul(1 << self.failures.min(10)).min(MAX_RETRY);
-        self.failures += 1;
-        self.at = Some(Instant::now() + delay);
-    }
-    fn succeeded(&mut self) {
-        *self = Retry::default();
-    }
-    fn is_due(&self) -> bool {
-        self.at.is_none_or(|at| at <= Instant::now())
-    }
-}
-
 pub(crate) struct Worker {
     k: Arc<Kubelet>,
     pod: Arc<Pod>,
@@ -140,31 +121,32 @@ pub(crate) struct Worker {
     /// When a container that waits is tried again.
     not_before: HashMap<String, Instant>,
     jobs: JoinSet<Done>,
+    /// What each job is about.
+    concerns: HashMap<tokio::task::Id, Concern>,
     cancel: CancellationToken,
-    sandbox_busy: bool,
-    sandbox_retry: Retry,
+    sandbox: Step,
     volumes: Option<Mounted>,
-    volumes_busy: bool,
+    mounting: Step,
     volumes_stale: bool,
-    volumes_retry: Retry,
     starting: Option<String>,
-    killing: HashSet<String>,
+    /// Containers that are to end, by ID, until their end was seen.
+    killing: HashMap<String, Killing>,
     stage: Stage,
-    stage_busy: bool,
-    stage_retry: Retry,
+    ending: Step,
     /// The grace period with which containers are being stopped.
     stopping_with: Option<Duration>,
     gone: bool,
     failure: Option<(String, String)>,
     finished: bool,
+    /// It ends without a grace period.
+    evicted: bool,
     /// It had ended before this worker began: its status says what cannot be observed any more.
     ended_before: bool,
     start_time: Timestamp,
     born: Instant,
     /// The status as last written or read.
     last: PodStatus,
-    writing: bool,
-    write_retry: Retry,
+    write: Step,
     wrote: bool,
 }
 
@@ -192,29 +174,27 @@ impl Worker {
             backoffs: Backoffs::default(),
             not_before: HashMap::new(),
             jobs: JoinSet::new(),
+            concerns: HashMap::new(),
             cancel: CancellationToken::new(),
-            sandbox_busy: false,
-            sandbox_retry: Retry::default(),
+            sandbox: Step::default(),
             volumes: None,
-            volumes_busy: false,
+            mounting: Step::default(),
             volumes_stale: false,
-            volumes_retry: Retry::default(),
             starting: None,
-            killing: HashSet::new(),
+            killing: HashMap::new(),
             stage: Stage::Live,
-            stage_busy: false,
-            stage_retry: Retry::default(),
+            ending: Step::default(),
             stopping_with: None,
             gone: false,
             failure: None,
             finished: false,
+            evicted: false,
             ended_before: false,
             start_time,
             born: Instant::now(),
             wrote: last.start_time.is_some(),
             last,
-            writing: false,
-            write_retry: Retry::default(),
+            write: Step::default(),
             pod,
         }
     }
@@ -241,8 +221,11 @@ impl Worker {
                     Err(_) => return,
                 },
                 Some(message) = self.inbox.recv() => self.on_message(message).await,
-                Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
-                    Ok(done) => self.on_done(done),
+                Some(done) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => match done {
+                    Ok((id, done)) => {
+                        self.concerns.remove(&id);
+                        self.on_done(done);
+                    }
                     Err(error) => self.on_lost_job(&error),
                 },
                 Some(verdict) = self.verdicts.1.recv() => self.on_verdict(verdict),
@@ -257,19 +240,6 @@ impl Worker {
     }
 
     // === what comes in ===
-
-    /// A job that panicked must not leave the pod stuck: all flags are cleared and steps are tried again.
-    fn on_lost_job(&mut self, error: &tokio::task::JoinError) {
-        tracing::error!(pod = %self.pod.describe(), %error, "a job of the pod's worker failed");
-        self.sandbox_busy = false;
-        self.volumes_busy = false;
-        self.starting = None;
-        self.killing.clear();
-        self.stage_busy = false;
-        self.writing = false;
-        self.sandbox_retry.failed();
-        self.write_retry.failed();
-    }
 
     fn on_desired(&mut self) {
         let pod = match self.desired.borrow_and_update().clone() {
@@ -300,12 +270,13 @@ impl Worker {
             Message::VolumesChanged => {
                 self.volumes_stale = true;
                 // What waited for the object is tried at once.
-                self.volumes_retry.at = None;
+                self.mounting.retry.at = None;
                 let refused = |waiting: &Waiting| waiting.reason == "CreateContainerConfigError";
                 let waiting = &self.waiting;
                 self.not_before.retain(|name, _| !waiting.get(name).is_some_and(refused));
             }
             Message::Runtime(event) => self.on_runtime_event(event).await,
+            Message::Evict(message) => self.evict(message),
         }
     }
 
@@ -432,10 +403,10 @@ impl Worker {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Sandbox(result) => {
-                self.sandbox_busy = false;
+                self.sandbox.busy = false;
                 match result {
                     Ok(sandbox) => {
-                        self.sandbox_retry.succeeded();
+                        self.sandbox.retry.succeeded();
                         self.see_sandbox(sandbox);
                     }
                     Err(error) => {
@@ -445,20 +416,20 @@ impl Worker {
                             "FailedCreatePodSandBox",
                             format!("Failed to create pod sandbox: {error}"),
                         );
-                        self.sandbox_retry.failed();
+                        self.sandbox.retry.failed();
                     }
                 }
             }
             Done::Volumes(result) => {
-                self.volumes_busy = false;
+                self.mounting.busy = false;
                 match result {
                     Ok(mounted) => {
                         self.volumes = Some(mounted);
-                        self.volumes_retry.succeeded();
+                        self.mounting.retry.succeeded();
                     }
                     Err(message) => {
                         self.k.recorder.event(&*self.pod, EventType::Warning, "FailedMount", message);
-                        self.volumes_retry.failed();
+                        self.mounting.retry.failed();
                     }
                 }
             }
@@ -505,54 +476,56 @@ impl Worker {
                     }
                 }
             }
-            Done::Killed(id, result) => {
-                self.killing.remove(&id);
-                match result {
-                    Ok(()) | Err(CriError::NotFound(_)) => {
-                        if let Err(CriError::NotFound(_)) = result {
-                            self.observed.forget(&id);
-                        }
+            Done::Killed(id, result) => match result {
+                Ok(status) => {
+                    self.ending.retry.succeeded();
+                    if let Some(killing) = self.killing.get_mut(&id) {
+                        killing.jobs = killing.jobs.saturating_sub(1);
                     }
-                    Err(error) => {
-                        self.k.recorder.event(
-                            &*self.pod,
-                            EventType::Warning,
-                            "FailedKillPod",
-                            format!("error killing pod: {error}"),
-                        );
-                        self.stage_retry.failed();
+                    match status {
+                        Some(status) => self.see_container(*status),
+                        None => self.observed.forget(&id),
                     }
                 }
-            }
+                Err(error) => {
+                    self.k.recorder.event(
+                        &*self.pod,
+                        EventType::Warning,
+                        "FailedKillPod",
+                        format!("error killing pod: {error}"),
+                    );
+                    self.kill_failed(&id);
+                }
+            },
             Done::TornDown(result) => self.stage_done(result, Stage::TornDown),
             Done::CleanedUp(result) => self.stage_done(result, Stage::Clean),
             Done::Written(status, result) => {
-                self.writing = false;
+                self.write.busy = false;
                 match result {
                     Ok(()) => {
                         self.last = *status;
                         self.wrote = true;
-                        self.write_retry.succeeded();
+                        self.write.retry.succeeded();
                     }
                     // The object is gone or another one has its name: there is nothing to write to.
                     Err(error) if is_not_found(&error) || is_conflict(&error) => {
                         self.last = *status;
-                        self.write_retry.succeeded();
+                        self.write.retry.succeeded();
                     }
                     Err(error) => {
                         tracing::warn!(pod = %self.pod.describe(), "failed to write the pod's status: {}", message_of(&error));
-                        self.write_retry.failed();
+                        self.write.retry.failed();
                     }
                 }
             }
             Done::Deleted(result) => {
-                self.stage_busy = false;
+                self.ending.busy = false;
                 match result {
                     Ok(()) => self.stage = Stage::Deleted,
                     Err(error) if is_not_found(&error) || is_conflict(&error) => self.stage = Stage::Deleted,
                     Err(error) => {
                         tracing::warn!(pod = %self.pod.describe(), "failed to delete the pod's object: {}", message_of(&error));
-                        self.stage_retry.failed();
+                        self.ending.retry.failed();
                     }
                 }
             }
@@ -560,18 +533,18 @@ impl Worker {
     }
 
     fn stage_done(&mut self, result: Result<(), String>, next: Stage) {
-        self.stage_busy = false;
+        self.ending.busy = false;
         match result {
             Ok(()) => {
                 self.stage = next;
-                self.stage_retry.succeeded();
+                self.ending.retry.succeeded();
                 if let Some(sandbox) = &mut self.observed.sandbox {
                     sandbox.state = SandboxState::NotReady;
                 }
             }
             Err(error) => {
                 tracing::warn!(pod = %self.pod.describe(), error, "failed to clean up after a pod");
-                self.stage_retry.failed();
+                self.ending.retry.failed();
             }
         }
     }

@@ -35,22 +35,22 @@ impl Worker {
 
     /// Writes the status if it changed; answers with when to try again.
     pub(super) fn step_write(&mut self) -> Option<Instant> {
-        if self.writing || self.gone || self.stage == Stage::Deleted {
+        if self.write.busy || self.gone || self.stage == Stage::Deleted {
             return None;
         }
-        if !self.write_retry.is_due() {
-            return self.write_retry.at;
+        if !self.write.retry.is_due() {
+            return self.write.retry.at;
         }
-        let starting = self.starting.is_some() || self.sandbox_busy || (self.volumes_busy && self.volumes.is_none());
+        let starting = self.starting.is_some() || self.sandbox.busy || (self.mounting.busy && self.volumes.is_none());
         let hold = self.born + FIRST_WRITE_DELAY;
         if !self.wrote && starting && Instant::now() < hold {
             return Some(hold);
         }
         let (status, patch) = self.pending_patch()?;
-        self.writing = true;
+        self.write.busy = true;
         let api: Api<Pod> = Api::namespaced(self.k.client.clone(), self.pod.namespace());
         let name = self.pod.name().to_owned();
-        self.jobs.spawn(async move {
+        self.spawn(Concern::Write, async move {
             let result = patch_status_strategic(&api, &name, &patch).await.map(drop);
             Done::Written(Box::new(status), result)
         });

@@ -509,10 +509,16 @@ mod tests {
         let host = listener.local_addr().unwrap().to_string();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
-                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
-                while stream.write_all(b"x").is_ok() {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
+                std::thread::spawn(move || {
+                    let (mut head, mut byte) = (Vec::new(), [0]);
+                    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                        head.push(byte[0]);
+                    }
+                    let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+                    while stream.write_all(b"x").is_ok() {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                });
             }
         });
         host

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -131,6 +132,15 @@ impl Drop for Pin<'_> {
     }
 }
 
+/// A layer without a name, which goes unless it gets one.
+struct Unpacked(PathBuf);
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let _ = crate::tree::remove(&self.0);
+    }
+}
+
 fn internal(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> CriError {
     let what = what.to_string();
     move |error| CriError::Internal(format!("{what}: {error}"))
@@ -143,6 +153,8 @@ impl ImageStore {
         for dir in ["content/sha256", "layers", "ingest"] {
             fs::create_dir_all(root.join(dir))?;
         }
+        // Layers have setuid files, which other users of the node must not run.
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
         let path = root.join("images.json");
         let mut images: BTreeMap<String, ImageRecord> = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
@@ -188,7 +200,7 @@ impl ImageStore {
     }
 
     pub(super) fn has_layer(&self, diff_id: &str) -> bool {
-        self.layers_dir().join(layer_name(diff_id)).is_dir()
+        is_digest(diff_id) && self.layers_dir().join(layer_name(diff_id)).is_dir()
     }
 
     /// Finds an image by ID, reference or short name.
@@ -228,20 +240,16 @@ impl ImageStore {
         if layers.len() > MAX_LAYERS {
             return Err(CriError::Internal(format!("the image has more than {MAX_LAYERS} layers")));
         }
+        if let Some(bad) = parsed.diff_ids.iter().find(|diff_id| !is_digest(diff_id)) {
+            return Err(CriError::Internal(format!("the image's config names a layer {bad:?}, which is no digest")));
+        }
         if parsed.diff_ids.len() != layers.len()
             || parsed.diff_ids.iter().zip(&layers).any(|(id, layer)| *id != layer.diff_id)
         {
             return Err(CriError::Internal("the image's config names other layers than its manifest".into()));
         }
-        let mut records = Vec::with_capacity(layers.len());
         let pins: Vec<Pin<'_>> = layers.iter().map(|layer| Pin::new(&self.pins, &layer.diff_id)).collect();
-        for (layer, pin) in layers.into_iter().zip(&pins) {
-            let diff_id = layer.diff_id.clone();
-            let size = self
-                .add_layer(layer, &pin.unpacking)
-                .map_err(internal(format_args!("failed to extract layer {diff_id}")))?;
-            records.push(Layer { diff_id, size });
-        }
+        let records = self.unpack_missing(layers, &pins)?;
         let _changing = self.changing.lock();
         let id = digest_of(config);
         let mut contents = vec![(id.clone(), config)];
@@ -268,41 +276,61 @@ impl ImageStore {
         Ok(id)
     }
 
-    fn add_layer(&self, layer: LayerSource<'_>, unpacking: &Mutex<()>) -> io::Result<u64> {
-        if !is_digest(&layer.diff_id) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "its digest is not sha256"));
+    /// Unpacks the layers that are missing and names them once they are all on the disk.
+    fn unpack_missing(&self, layers: Vec<LayerSource<'_>>, pins: &[Pin<'_>]) -> crate::cri::Result<Vec<Layer>> {
+        // Whoever comes second finds layers there. Everybody takes their turns in one order, so that no two wait for
+        // each other.
+        let turns: BTreeMap<&str, &Mutex<()>> = pins.iter().map(|pin| (pin.name.as_str(), &*pin.unpacking)).collect();
+        let _turns: Vec<_> = turns.values().map(|turn| turn.lock()).collect();
+        let mut records = Vec::with_capacity(layers.len());
+        let mut fresh: BTreeMap<PathBuf, Unpacked> = BTreeMap::new();
+        for layer in layers {
+            let diff_id = layer.diff_id.clone();
+            let target = self.layers_dir().join(layer_name(&diff_id));
+            let size = if target.is_dir() || fresh.contains_key(&target) {
+                let text = fs::read_to_string(self.size_file(&diff_id));
+                text.ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+            } else {
+                let unpacked = Unpacked(self.ingest_path());
+                let size = self
+                    .unpack(layer, &unpacked.0)
+                    .map_err(internal(format_args!("failed to extract layer {diff_id}")))?;
+                fresh.insert(target, unpacked);
+                size
+            };
+            records.push(Layer { diff_id, size });
         }
-        let target = self.layers_dir().join(layer_name(&layer.diff_id));
-        // Whoever comes second finds it there. One is waited for at a time, so that no two wait for each other.
-        let _unpacking = unpacking.lock();
-        let size_file = self.content_path(&layer.diff_id).with_extension("size");
-        if target.is_dir() {
-            return Ok(fs::read_to_string(&size_file).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+        if !fresh.is_empty() {
+            // A name must not become durable before the content: it is believed without another look.
+            let synced = fs::File::open(self.layers_dir()).and_then(|layers| Ok(rustix::fs::syncfs(layers)?));
+            synced.map_err(internal("syncing the layers"))?;
         }
-        let temporary = self.ingest_path();
-        fs::create_dir(&temporary)?;
-        let result = (|| {
-            let mut room = Room::of(&temporary)?;
-            let plain = Bounded::new(decompress((layer.open)()?)?, room.left()?);
-            let mut reader = Hashing::new(io::BufReader::with_capacity(1 << 17, plain));
-            let size = unpack(&mut reader, &temporary, &mut room)?;
-            let (digest, _) = reader.finish()?;
-            if digest != layer.diff_id {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("wrong diff id calculated on extraction {digest:?}, want {:?}", layer.diff_id),
-                ));
-            }
-            fs::write(&size_file, size.to_string())?;
-            // The name must not become durable before the content: it is believed without another look.
-            rustix::fs::syncfs(fs::File::open(&temporary)?)?;
-            fs::rename(&temporary, &target)?;
-            Ok(size)
-        })();
-        if result.is_err() {
-            let _ = crate::tree::remove(&temporary);
+        for (target, unpacked) in fresh {
+            fs::rename(&unpacked.0, target).map_err(internal("naming a layer"))?;
         }
-        result
+        Ok(records)
+    }
+
+    fn size_file(&self, diff_id: &str) -> PathBuf {
+        self.content_path(diff_id).with_extension("size")
+    }
+
+    /// Unpacks a layer into a new directory and checks its digest; answers with the bytes of its files.
+    fn unpack(&self, layer: LayerSource<'_>, directory: &Path) -> io::Result<u64> {
+        fs::create_dir(directory)?;
+        let mut room = Room::of(directory)?;
+        let plain = Bounded::new(decompress((layer.open)()?)?, room.left()?);
+        let mut reader = Hashing::new(io::BufReader::with_capacity(1 << 17, plain));
+        let size = unpack(&mut reader, directory, &mut room)?;
+        let (digest, _) = reader.finish()?;
+        if digest != layer.diff_id {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("wrong diff id calculated on extraction {digest:?}, want {:?}", layer.diff_id),
+            ));
+        }
+        fs::write(self.size_file(&layer.diff_id), size.to_string())?;
+        Ok(size)
     }
 
     fn save(&self, images: &BTreeMap<String, ImageRecord>) -> crate::cri::Result<()> {
@@ -574,6 +602,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let store = ImageStore::open(dir.path()).unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700, "of no use to others");
         let (diff_id, bytes) = archive("a:1", io::repeat(1), 10);
         store.import(&bytes[..], None).unwrap();
         let pin = Pin::new(&store.pins, &diff_id);
@@ -582,6 +611,36 @@ mod tests {
         drop(pin);
         store.collect(&BTreeSet::new());
         assert!(!store.has_layer(&diff_id) && store.pins.lock().is_empty());
+        assert_eq!(fs::read_dir(dir.path().join("ingest")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_layer_that_is_no_digest_names_nothing_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(dir.path()).unwrap();
+        assert!(!store.has_layer("sha256:../content"));
+        let config = serde_json::json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:../../x"]}});
+        let open: Box<dyn FnOnce() -> io::Result<Box<dyn Read>> + Send> = Box::new(|| Ok(Box::new(io::empty())));
+        let layers = vec![LayerSource { diff_id: "sha256:../../x".into(), open }];
+        let error = store.add(config.to_string().as_bytes(), None, &[], &[], layers).unwrap_err().to_string();
+        assert!(error.contains("no digest"), "{error}");
+    }
+
+    #[test]
+    fn images_with_a_layer_in_common_can_be_added_at_once() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            for name in ["a:1", "b:1", "c:1", "d:1"] {
+                let store = &store;
+                scope.spawn(move || store.import(&archive(name, io::repeat(1), 1 << 16).1[..], None).unwrap());
+            }
+        });
+        assert_eq!(store.list()[0].tags.len(), 4);
+        assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(dir.path().join("ingest")).unwrap().count(), 0);
     }
 

@@ -149,6 +149,9 @@ impl Runtime {
             for dir in [at.sandboxes_dir(), at.containers_dir(), at.state.join("seccomp")] {
                 std::fs::create_dir_all(&dir).map_err(internal(format_args!("making {}", dir.display())))?;
             }
+            // Containers leave files here that other users of the node must not run, such as setuid ones.
+            std::fs::set_permissions(&at.state, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+                .map_err(internal(format_args!("closing {}", at.state.display())))?;
             let images = ImageStore::open(&at.root).map_err(internal("opening the image store"))?;
             let cgroups = crate::cgroup::detect(&at.cgroup_root).map_err(internal("setting up cgroups"))?;
             cgroups.create("shims").map_err(internal("setting up cgroups"))?;

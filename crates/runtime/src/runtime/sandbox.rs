@@ -126,13 +126,13 @@ impl Runtime {
             }
             None => std::fs::read_to_string(&self.config.resolv_conf).unwrap_or_default(),
         };
-        std::fs::write(sandbox.dir.join("resolv.conf"), resolv).map_err(at("writing resolv.conf"))?;
+        write_for_all(&sandbox.dir.join("resolv.conf"), &resolv).map_err(at("writing resolv.conf"))?;
         let hostname = if record.config.namespaces.host_network {
             rustix::system::uname().nodename().to_string_lossy().into_owned()
         } else {
             record.config.hostname.clone()
         };
-        std::fs::write(sandbox.dir.join("hostname"), format!("{hostname}\n")).map_err(at("writing hostname"))?;
+        write_for_all(&sandbox.dir.join("hostname"), &format!("{hostname}\n")).map_err(at("writing hostname"))?;
         let parent = &record.config.cgroup_parent;
         self.cgroups.create(parent).map_err(at("making its cgroup"))?;
         self.cgroups.limit(parent, &record.config.resources).map_err(at("limiting its cgroup"))?;
@@ -208,4 +208,10 @@ impl Runtime {
         self.sandboxes.lock().remove(id);
         Ok(())
     }
+}
+
+/// Writes a file that every user of a container may read, whatever the mask of this process is.
+fn write_for_all(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    std::fs::write(path, text)?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
 }

@@ -136,7 +136,7 @@ fn user(config: &ContainerConfig, image: &ImageRecord) -> Result<UserSpec> {
     }
     let supplemental =
         security.supplemental_groups.iter().map(|gid| number(*gid, "supplemental group")).collect::<Result<_>>()?;
-    Ok(UserSpec { user, group, supplemental })
+    Ok(UserSpec { user, group, supplemental, strict: security.only_supplemental_groups })
 }
 
 impl Runtime {

@@ -60,6 +60,9 @@ pub struct UserSpec {
     pub group: Option<u32>,
     /// Further groups beside those of the container's /etc/group.
     pub supplemental: Vec<u32>,
+    /// No groups of the container's /etc/group.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 /// One bind mount.

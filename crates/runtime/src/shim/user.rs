@@ -79,7 +79,7 @@ fn resolve_in(spec: &UserSpec, passwd: &str, group: &str) -> Result<User, String
         gid = wanted;
     }
     let mut groups = vec![gid];
-    if !name.is_empty() {
+    if !name.is_empty() && !spec.strict {
         groups.extend(
             groups_of()
                 .filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|member| member == name)))
@@ -111,11 +111,13 @@ mod tests {
         assert_eq!(resolve_in(&user("1000"), PASSWD, GROUP).unwrap().gid, 1001);
         assert_eq!(resolve_in(&user("web:staff"), PASSWD, GROUP).unwrap().gid, 50);
         assert_eq!(resolve_in(&user(""), PASSWD, GROUP).unwrap().home, "/root");
+        let strict = UserSpec { supplemental: vec![7], strict: true, ..user("web") };
+        assert_eq!(resolve_in(&strict, PASSWD, GROUP).unwrap().groups, [1001, 7]);
     }
 
     #[test]
     fn a_number_needs_no_entry_but_a_name_does() {
-        let spec = UserSpec { user: "7".into(), group: Some(8), supplemental: vec![9, 8] };
+        let spec = UserSpec { user: "7".into(), group: Some(8), supplemental: vec![9, 8], strict: false };
         let expected = User { uid: 7, gid: 8, groups: vec![8, 9], home: "/".into() };
         assert_eq!(resolve_in(&spec, "", ""), Ok(expected));
         assert!(resolve_in(&user("ghost"), PASSWD, GROUP).unwrap_err().contains("no matching entries in passwd file"));

@@ -1,0 +1,119 @@
+//! What a worker's jobs are about. Each concern has a state of its own, so that a job that is lost (it panicked) is
+//! tried again without a second one being started beside those that go on.
+
+use super::*;
+
+/// The pause after a failed sandbox, volume or API call; doubled up to the maximum.
+const RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(120);
+
+/// A pause that doubles.
+#[derive(Default)]
+pub(super) struct Retry {
+    pub(super) failures: u32,
+    pub(super) at: Option<Instant>,
+}
+
+impl Retry {
+    pub(super) fn failed(&mut self) {
+        let delay = RETRY.saturating_mul(1 << self.failures.min(10)).min(MAX_RETRY);
+        self.failures += 1;
+        self.at = Some(Instant::now() + delay);
+    }
+    pub(super) fn succeeded(&mut self) {
+        *self = Retry::default();
+    }
+    pub(super) fn is_due(&self) -> bool {
+        self.at.is_none_or(|at| at <= Instant::now())
+    }
+}
+
+/// Something that one job at a time takes care of.
+#[derive(Default)]
+pub(super) struct Step {
+    pub(super) busy: bool,
+    pub(super) retry: Retry,
+}
+
+impl Step {
+    /// Whether a job may be started.
+    pub(super) fn is_free(&self) -> bool {
+        !self.busy && self.retry.is_due()
+    }
+
+    /// The job was lost.
+    fn lost(&mut self) {
+        self.busy = false;
+        self.retry.failed();
+    }
+}
+
+/// A container that is to end: its hook ran and its event was told once, whatever it takes to end it.
+#[derive(Default)]
+pub(super) struct Killing {
+    /// Jobs that stop it: a shorter grace period adds one.
+    pub(super) jobs: u32,
+    /// It could not be stopped, which is to be tried again.
+    pub(super) failed: bool,
+    /// The grace period of the newest job.
+    pub(super) grace: Duration,
+}
+
+/// What one job is about.
+#[derive(Clone, Debug)]
+pub(super) enum Concern {
+    Sandbox,
+    Volumes,
+    /// A container is being started, or its postStart hook runs.
+    Start(String),
+    /// A container is being stopped.
+    Kill(String),
+    Stage,
+    Write,
+}
+
+impl Worker {
+    /// Starts a job.
+    pub(super) fn spawn(&mut self, concern: Concern, job: impl Future<Output = Done> + Send + 'static) {
+        let id = self.jobs.spawn(job).id();
+        self.concerns.insert(id, concern);
+    }
+
+    /// A job panicked: what it was about is tried again.
+    pub(super) fn on_lost_job(&mut self, error: &tokio::task::JoinError) {
+        let concern = self.concerns.remove(&error.id());
+        tracing::error!(pod = %self.pod.describe(), %error, ?concern, "a job of the pod's worker failed");
+        match concern {
+            Some(Concern::Sandbox) => self.sandbox.lost(),
+            Some(Concern::Volumes) => self.mounting.lost(),
+            Some(Concern::Start(name)) => {
+                self.starting = None;
+                self.not_before.insert(name, Instant::now() + CONFIG_RETRY);
+            }
+            Some(Concern::Kill(id)) => self.kill_failed(&id),
+            Some(Concern::Stage) => self.ending.lost(),
+            Some(Concern::Write) => self.write.lost(),
+            None => {}
+        }
+    }
+
+    pub(super) fn kill_failed(&mut self, id: &str) {
+        if let Some(killing) = self.killing.get_mut(id) {
+            killing.jobs = killing.jobs.saturating_sub(1);
+            killing.failed = true;
+        }
+        self.ending.retry.failed();
+    }
+
+    /// Forgets containers that have ended and that no job stops any more; stops those again that could not be stopped.
+    pub(super) fn settle_kills(&mut self) {
+        let observed = &self.observed;
+        let runs = |id: &str| observed.by_id(id).is_some_and(|status| status.state == ContainerState::Running);
+        self.killing.retain(|id, killing| killing.jobs > 0 || runs(id));
+        if self.ending.retry.is_due() {
+            let failed = self.killing.iter().filter(|(_, killing)| killing.failed && killing.jobs == 0);
+            let failed: Vec<_> = failed.map(|(id, killing)| (id.clone(), killing.grace)).collect();
+            failed.into_iter().for_each(|(id, grace)| self.spawn_stop(&id, grace));
+        }
+    }
+}
