@@ -92,6 +92,8 @@ pub struct Runtime {
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     events: broadcast::Sender<ContainerEvent>,
     pulls: crate::image::Puller,
+    /// Compiled default seccomp profiles, by the capabilities they are for.
+    default_profiles: Mutex<BTreeMap<u64, PathBuf>>,
     me: Weak<Runtime>,
 }
 
@@ -164,6 +166,7 @@ impl Runtime {
             sandboxes: Mutex::new(BTreeMap::new()),
             containers: Mutex::new(BTreeMap::new()),
             events: broadcast::channel(EVENT_BUFFER).0,
+            default_profiles: Mutex::new(BTreeMap::new()),
             me: me.clone(),
         });
         runtime.recover().await?;
