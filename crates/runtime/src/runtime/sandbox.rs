@@ -106,7 +106,7 @@ impl Runtime {
         let at = |what: &'static str| internal(format!("failed to create pod sandbox: {what}"));
         std::fs::create_dir(&sandbox.dir).map_err(at("making its directory"))?;
         // The shim sets itself up while the rest is made.
-        let child = client::spawn(&self.config.shim_exe, id, &sandbox.dir).map_err(at("shim"))?;
+        let child = client::spawn(&self.program.path(), id, &sandbox.dir).map_err(at("shim"))?;
         let record = sandbox.record.lock().clone();
         save(&sandbox.dir, "sandbox.json", &record)?;
         std::fs::create_dir(sandbox.dir.join("shm")).map_err(at("making its directory"))?;
