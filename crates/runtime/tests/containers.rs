@@ -318,3 +318,16 @@ async fn limits_can_be_changed_while_it_runs() {
     assert!(bench.runtime.pod_sandbox_stats(&sandbox).await.unwrap().process_count >= 1);
     bench.end().await;
 }
+
+#[tokio::test]
+async fn a_pod_has_a_limit_of_processes_also_when_it_asks_for_none() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::with_image().await;
+    bench.sandbox().await;
+    let limits: Vec<_> =
+        bench.groups().iter().filter_map(|group| std::fs::read_to_string(group.join("pids.max")).ok()).collect();
+    assert_eq!(limits, ["4096\n"]);
+    bench.end().await;
+}

@@ -1,6 +1,7 @@
 //! From what CRI asks for to what a shim carries out.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Runtime, Sandbox, internal};
@@ -25,6 +26,27 @@ const MASKED: &[&str] = &[
     "/sys/devices/virtual/powercap",
 ];
 const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Longest seccomp profile in bytes.
+const MAX_PROFILE: u64 = 1 << 20;
+/// Sets of capabilities whose default profile is remembered.
+const MAX_DEFAULT_PROFILES: usize = 1024;
+
+/// Reads a seccomp profile of the node, if it is a file and of a sensible size.
+fn read_profile(path: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let options = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = fs::OpenOptions::new().read(true).custom_flags(options).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_PROFILE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_PROFILE {
+        return Err(io::Error::other(format!("it is longer than {MAX_PROFILE} bytes")));
+    }
+    Ok(text)
+}
 
 /// Signal numbers by name.
 const SIGNALS: &[(&str, i32)] = &[
@@ -146,15 +168,19 @@ impl Runtime {
         if security.privileged {
             return Ok(None);
         }
-        let dir = self.config.state.join("seccomp");
-        let (name, program) = match &security.seccomp {
+        let program = match &security.seccomp {
             SecurityProfile::Unconfined => return Ok(None),
             SecurityProfile::RuntimeDefault => {
-                let path = dir.join(format!("default-{}-{capabilities:x}", env!("CARGO_PKG_VERSION")));
-                if path.exists() {
-                    return Ok(Some(path));
+                // Compiled once for each set of capabilities; a file of an earlier version is never taken for it.
+                let mut known = self.default_profiles.lock();
+                if let Some(path) = known.get(&capabilities) {
+                    return Ok(Some(path.clone()));
                 }
-                (path, crate::seccomp::default_profile(capabilities))
+                let path = self.keep_profile(crate::seccomp::default_profile(capabilities))?;
+                if known.len() < MAX_DEFAULT_PROFILES {
+                    known.insert(capabilities, path.clone());
+                }
+                return Ok(Some(path));
             }
             SecurityProfile::Localhost(file) => {
                 let fail = |error: String| {
@@ -162,17 +188,25 @@ impl Runtime {
                         "failed to generate seccomp spec opts: cannot load seccomp profile {file:?}: {error}"
                     ))
                 };
-                let text = fs::read(file).map_err(|error| fail(error.to_string()))?;
-                let program = crate::seccomp::json_profile(&text, capabilities).map_err(fail)?;
-                let digest = crate::image::digest_of(&program);
-                (dir.join(digest.trim_start_matches("sha256:")), program)
+                let text = read_profile(Path::new(file)).map_err(|error| fail(crate::shim::plain(&error)))?;
+                crate::seccomp::json_profile(&text, capabilities).map_err(fail)?
             }
         };
+        self.keep_profile(program).map(Some)
+    }
+
+    /// Writes a compiled program under the name of its content.
+    fn keep_profile(&self, program: Vec<u8>) -> Result<PathBuf> {
+        let dir = self.config.state.join("seccomp");
+        let path = dir.join(crate::image::digest_of(&program).trim_start_matches("sha256:"));
+        if fs::read(&path).is_ok_and(|kept| kept == program) {
+            return Ok(path);
+        }
         let temporary = dir.join(format!("{}.new", uuid::Uuid::new_v4().simple()));
         fs::write(&temporary, program)
-            .and_then(|()| fs::rename(&temporary, &name))
+            .and_then(|()| fs::rename(&temporary, &path))
             .map_err(internal("writing the seccomp program"))?;
-        Ok(Some(name))
+        Ok(path)
     }
 
     /// Everything a shim needs to start the container.

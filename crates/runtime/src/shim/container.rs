@@ -382,7 +382,7 @@ impl Container {
             return None;
         }
         if !self.own_pids {
-            kill_group(self.procs_file.as_deref());
+            self.procs_file.iter().for_each(|file| crate::cgroup::kill_all_listed(file));
         }
         let mut buffer = [0; READ];
         for stream in 0..self.outputs.len() {
@@ -437,22 +437,6 @@ impl Attached {
         }
         self.pending = Vec::new();
         self.gone = self.last;
-    }
-}
-
-/// Kills every process of a cgroup that is not in a PID namespace of its own.
-fn kill_group(procs_file: Option<&Path>) {
-    let Some(file) = procs_file else { return };
-    // A process may fork between reading and killing; each round leaves fewer.
-    for _ in 0..16 {
-        let Ok(text) = std::fs::read_to_string(file) else { return };
-        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect();
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids {
-            let _ = sys::kill(pid, libc::SIGKILL);
-        }
     }
 }
 

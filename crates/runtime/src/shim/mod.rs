@@ -7,7 +7,7 @@
 mod container;
 pub(crate) mod devices;
 mod log;
-mod mounts;
+pub(crate) mod mounts;
 mod process;
 pub(crate) mod proto;
 mod root;

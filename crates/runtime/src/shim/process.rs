@@ -322,20 +322,30 @@ fn enter_pids(socket: &OwnedFd) -> Result<(), String> {
     }
 }
 
+/// Whether a file can be executed. A magic link is none: /proc/self/exe is at this moment the runtime's own program,
+/// which must not run, or be opened, as the container's.
+fn executable(path: &Path) -> io::Result<()> {
+    let resolve = rustix::fs::ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let meta = match rustix::fs::openat2(rustix::fs::CWD, path, flags, rustix::fs::Mode::empty(), resolve) {
+        Ok(found) => fs::File::from(found).metadata()?,
+        Err(rustix::io::Errno::LOOP) => return Err(io::Error::from_raw_os_error(libc::EACCES)),
+        // A filter may refuse this call and not its elders.
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => fs::metadata(path)?,
+        Err(error) => return Err(error.into()),
+    };
+    if meta.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
+    if meta.permissions().mode() & 0o111 == 0 || meta.mode() & libc::S_IFMT != libc::S_IFREG {
+        return Err(io::Error::from_raw_os_error(libc::EACCES));
+    }
+    Ok(rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?)
+}
+
 /// Finds the program as Go's `exec.LookPath` does, and words its failures likewise.
 fn find_program(args: &[String], env: &[String]) -> Result<String, String> {
     let name = args.first().filter(|name| !name.is_empty()).ok_or("exec: \"\": executable file not found in $PATH")?;
-    let executable = |path: &Path| -> io::Result<()> {
-        let meta = fs::metadata(path)?;
-        if meta.is_dir() {
-            return Err(io::Error::from_raw_os_error(libc::EISDIR));
-        }
-        if meta.permissions().mode() & 0o111 == 0 || meta.mode() & libc::S_IFMT != libc::S_IFREG {
-            return Err(io::Error::from_raw_os_error(libc::EACCES));
-        }
-        rustix::fs::access(path, rustix::fs::Access::EXEC_OK)?;
-        Ok(())
-    };
     if name.contains('/') {
         return match executable(Path::new(name)) {
             Ok(()) => Ok(name.clone()),

@@ -275,21 +275,21 @@ fn is_proc_root(fd: impl AsFd) -> bool {
     of_proc && rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_ino == PROC_ROOT)
 }
 
-/// Refuses mounts into /proc, as the OCI runtimes do. True for another proc file system in place of the whole.
+/// Refuses mounts into /proc, as the OCI runtimes do, whether the path says so or the links that it leads over. True
+/// for another proc file system in place of the whole.
 fn check_place(bind: &Bind, place: &OwnedFd) -> Result<bool, String> {
-    if file_system(place).map_err(|error| plain(&error.into()))? != PROC_SUPER_MAGIC {
-        return Ok(false);
-    }
+    let inside = file_system(place).map_err(|error| plain(&error.into()))? == PROC_SUPER_MAGIC;
     if is_proc_root(place) {
         if !is_proc_root(&bind.tree) {
             return Err(format!("{:?} cannot be mounted because it is not of type proc", bind.target));
         }
         return Ok(true);
     }
-    if COVERABLE.iter().any(|path| bind.target == Path::new(path)) {
-        return Ok(false);
+    let named = bind.target.starts_with("/proc");
+    if (inside || named) && !COVERABLE.iter().any(|path| bind.target == Path::new(path)) {
+        return Err(format!("{:?} cannot be mounted because it is inside /proc", bind.target));
     }
-    Err(format!("{:?} cannot be mounted because it is inside /proc", bind.target))
+    Ok(false)
 }
 
 /// Masks some paths of a mount that was just made and makes others read-only. Those that this kernel does not have
