@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
         coracle_runtime::shim_main(std::env::args().skip(2).collect());
     }
+    // Started by /proc/self/exe, as the parts of a node are, it would be called "exe" by ps and top.
+    coracle_runtime::name_process(c"coracle");
     let args = Args::parse();
     let result = match args.command {
         Command::Up(options) => up::up(&options),

@@ -15,3 +15,4 @@ mod sys;
 pub use image::{ImageStore, Reference};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use shim::shim_main;
+pub use sys::name_process;
