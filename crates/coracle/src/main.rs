@@ -35,6 +35,8 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
         coracle_runtime::shim_main(std::env::args().skip(2).collect());
     }
+    // Started by /proc/self/exe, as the parts of a node are, it would be called "exe" by ps and top.
+    coracle_runtime::name_process(c"coracle");
     let args = Args::parse();
     // What is made is for its owner alone, unless a mode is asked for.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -253,6 +253,10 @@ pub struct LinuxContainerSecurityContext {
     pub seccomp: SecurityProfile,
     /// Leave /proc unmasked (`procMount: Unmasked`).
     pub unmasked_proc: bool,
+    /// A running container of the sandbox whose processes it shares (`NamespaceMode` `TARGET`); empty for none. Without
+    /// effect where all containers share one PID namespace.
+    #[serde(default)]
+    pub target_id: String,
 }
 
 /// How to make a container.

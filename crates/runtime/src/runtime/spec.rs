@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Runtime, Sandbox, internal};
-use crate::cri::{ContainerConfig, CriError, MountPropagation, Result, SecurityProfile};
+use crate::cri::{
+    ContainerConfig, ContainerState, CriError, LinuxContainerSecurityContext, MountPropagation, Result, SecurityProfile,
+};
 use crate::image::ImageRecord;
 use crate::shim::devices as nodes;
 use crate::shim::proto::{ContainerSpec, DeviceSpec, MountSpec, UserSpec};
@@ -209,6 +211,26 @@ impl Runtime {
         Ok(path)
     }
 
+    /// The container whose PID namespace is joined.
+    fn pid_target(&self, sandbox: &Sandbox, security: &LinuxContainerSecurityContext) -> Result<Option<String>> {
+        let id = security.target_id.as_str();
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let invalid = |why: String| CriError::InvalidArgument(format!("invalid target container: {why}"));
+        let target = self.container(id).map_err(|error| invalid(error.to_string()))?;
+        let status = target.record.lock().status.clone();
+        let sandbox = sandbox.record.lock().status.id.clone();
+        if status.pod_sandbox_id != sandbox {
+            let other = &status.pod_sandbox_id;
+            return Err(invalid(format!("container {id:?} (sandbox {other}) does not belong to sandbox {sandbox}")));
+        }
+        match status.state {
+            ContainerState::Running => Ok(Some(id.to_string())),
+            state => Err(invalid(format!("container {id:?} is not running - in state {state:?}"))),
+        }
+    }
+
     /// Everything a shim needs to start the container.
     pub(super) fn container_spec(
         &self,
@@ -283,7 +305,7 @@ impl Runtime {
             cgroup: self.cgroups.join(cgroup),
             cgroup_mounts: self.cgroups.visible(cgroup),
             oom_file: Some(self.cgroups.oom_file(cgroup)),
-            pid_target: None,
+            pid_target: self.pid_target(sandbox, security)?,
             procs_file: Some(self.cgroups.procs_file(cgroup)),
             oom_score_adj: config.resources.oom_score_adj.clamp(-1000, 1000),
         })
