@@ -6,11 +6,9 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Mode, OFlags};
 
 use super::proto::ContainerSpec;
 use crate::sys;
@@ -98,20 +96,21 @@ fn escape(path: &Path) -> String {
     text
 }
 
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Mounts the overlay and makes it the root. The mount namespace is this process's own.
 fn enter_root(spec: &ContainerSpec) -> Result<(), String> {
     let rootfs = spec.dir.join("rootfs");
     let target = rootfs.to_string_lossy();
     // Lower directories are named by descriptor, which keeps the options short, whatever their names are.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let lower: Vec<OwnedFd> = at(
         "opening the image's layers",
-        spec.lower
-            .iter()
-            .map(|name| Ok(rustix::fs::open(spec.layers_dir.join(name), flags, Mode::empty())?))
-            .collect::<io::Result<_>>(),
+        spec.lower.iter().map(|name| open_directory(&spec.layers_dir.join(name))).collect::<io::Result<_>>(),
     )?;
-    let names: Vec<String> = lower.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    let names: Vec<String> = lower.iter().map(|fd| std::os::fd::AsRawFd::as_raw_fd(fd).to_string()).collect();
     let options = format!(
         "lowerdir={},upperdir={},workdir={},volatile",
         names.join(":"),
@@ -267,6 +266,7 @@ fn hide(spec: &ContainerSpec) -> Result<(), String> {
 
 /// Opens a terminal of the container's own devpts; answers with master, slave and its path.
 pub fn open_terminal() -> Result<(OwnedFd, OwnedFd, PathBuf), String> {
+    use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty())
         .map_err(|error| format!("opening a terminal: {}", plain(&error.into())))?;
