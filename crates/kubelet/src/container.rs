@@ -21,7 +21,6 @@ use crate::kubelet::Kubelet;
 use crate::pod::{PodExt, container_hash, is_recursively_read_only};
 use crate::resources::container_resources;
 use crate::security::{container_security, verify_non_root};
-use crate::support;
 use crate::sync::{HASH, Observed};
 use crate::volumes::{Mounted, subpath};
 
@@ -135,7 +134,7 @@ async fn sources(k: &Kubelet, start: &Start) -> Result<Sources, String> {
 async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<ContainerConfig, String> {
     let Start { pod, container, attempt, .. } = start;
     verify_non_root(pod, container, image)?;
-    support::container(container)?;
+    crate::support::container(container)?;
     let sources = sources(k, start).await?;
     let envs = make_environment(pod, container, &sources)?;
     let by_name: BTreeMap<&str, &str> = envs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

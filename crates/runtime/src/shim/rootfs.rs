@@ -6,7 +6,7 @@
 //! then what pod and image bring along, which can cover these mounts and never lead them elsewhere.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC};
@@ -113,20 +113,21 @@ fn escape(path: &Path) -> String {
     text
 }
 
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Mounts the overlay and makes it the root. The mount namespace is this process's own.
 fn enter_root(spec: &ContainerSpec) -> Result<Root, String> {
     let rootfs = spec.dir.join("rootfs");
     let target = rootfs.to_string_lossy();
     // Lower directories are named by descriptor, which keeps the options short, whatever their names are.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let lower: Vec<OwnedFd> = at(
         "opening the image's layers",
-        spec.lower
-            .iter()
-            .map(|name| Ok(rustix::fs::open(spec.layers_dir.join(name), flags, Mode::empty())?))
-            .collect::<io::Result<_>>(),
+        spec.lower.iter().map(|name| open_directory(&spec.layers_dir.join(name))).collect::<io::Result<_>>(),
     )?;
-    let names: Vec<String> = lower.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    let names: Vec<String> = lower.iter().map(|fd| std::os::fd::AsRawFd::as_raw_fd(fd).to_string()).collect();
     let options = format!(
         "lowerdir={},upperdir={},workdir={},volatile",
         names.join(":"),
