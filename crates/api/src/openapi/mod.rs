@@ -71,10 +71,13 @@ pub fn v3_index() -> Vec<u8> {
     json!({ "paths": list }).to_string().into_bytes()
 }
 
+/// Raised when the documents change although the tables do not: clients keep them by their hash.
+const EDITION: u32 = 2;
+
 /// What changes when the document of the group and version changes, for caches: 16 hexadecimal digits.
 pub fn hash(group: &str, version: &str) -> String {
     let mut hasher = DefaultHasher::new();
-    (group, version, KUBERNETES_VERSION, env!("CARGO_PKG_VERSION")).hash(&mut hasher);
+    (group, version, KUBERNETES_VERSION, env!("CARGO_PKG_VERSION"), EDITION).hash(&mut hasher);
     for def in crate::schema::defs() {
         (def.name, def.fields.len()).hash(&mut hasher);
     }
@@ -155,5 +158,54 @@ mod tests {
         let containers = &core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(containers["x-kubernetes-list-type"], "map");
+    }
+
+    #[test]
+    fn operations_are_named_and_answered_as_upstreams() {
+        let v2: Value = serde_json::from_slice(&v2()).expect("it is JSON");
+        let operation = |path: &str, method: &str| v2["paths"][path][method].clone();
+        for (path, method, name, codes) in [
+            ("/api/v1/namespaces/{namespace}/pods", "post", "createCoreV1NamespacedPod", "200 201 202 401"),
+            ("/api/v1/namespaces/{namespace}/pods", "get", "listCoreV1NamespacedPod", "200 401"),
+            ("/api/v1/namespaces/{namespace}/pods", "delete", "deleteCoreV1CollectionNamespacedPod", "200 401"),
+            ("/api/v1/pods", "get", "listCoreV1PodForAllNamespaces", "200 401"),
+            ("/api/v1/nodes/{name}", "get", "readCoreV1Node", "200 401"),
+            ("/api/v1/nodes/{name}/status", "put", "replaceCoreV1NodeStatus", "200 201 401"),
+            (
+                "/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale",
+                "patch",
+                "patchAppsV1NamespacedDeploymentScale",
+                "200 201 401",
+            ),
+            (
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}",
+                "delete",
+                "deleteRbacAuthorizationV1ClusterRole",
+                "200 202 401",
+            ),
+        ] {
+            let operation = operation(path, method);
+            assert_eq!(operation["operationId"], name);
+            let mut found: Vec<&str> =
+                operation["responses"].as_object().into_iter().flatten().map(|(code, _)| code.as_str()).collect();
+            found.sort_unstable();
+            assert_eq!(found.join(" "), codes, "{name}");
+        }
+        let service = operation("/api/v1/namespaces/{namespace}/services/{name}", "delete");
+        assert_eq!(service["responses"]["200"]["schema"]["$ref"], "#/definitions/io.k8s.api.core.v1.Service");
+        let patch = operation("/api/v1/namespaces/{namespace}/services/{name}", "patch");
+        assert!(!patch["consumes"].to_string().contains("apply-patch"), "{patch}");
+        let role = operation("/apis/rbac.authorization.k8s.io/v1/clusterroles", "get");
+        assert_eq!(role["tags"][0], "rbacAuthorization_v1");
+        let spec = &v2["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"];
+        assert_eq!(spec["enum"], json!(["Always", "Never", "OnFailure"]));
+        let mut names: Vec<&str> = Vec::new();
+        for (_, path) in v2["paths"].as_object().expect("there are paths") {
+            names.extend(path.as_object().into_iter().flatten().filter_map(|(_, o)| o["operationId"].as_str()));
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "a name is there twice");
     }
 }

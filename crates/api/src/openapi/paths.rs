@@ -8,12 +8,8 @@ use crate::kinds::Kind;
 use crate::schema::{self, DefId, id};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-const PATCH_TYPES: [&str; 4] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
+const PATCH_TYPES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 
 /// Query parameters of an operation: name, type and description.
 type Parameter = (&'static str, &'static str, &'static str);
@@ -24,7 +20,6 @@ const WRITE: [Parameter; 3] = [
     ("fieldManager", "string", "Name of the actor or entity that is making these changes."),
     ("fieldValidation", "string", "What happens with unknown or duplicate fields: Ignore, Warn or Strict."),
 ];
-const FORCE: Parameter = ("force", "boolean", "Takes fields over from other managers when applying.");
 const DELETE: [Parameter; 4] = [
     ("dryRun", "string", "When present, indicates that modifications should not be persisted: 'All' runs every stage."),
     ("gracePeriodSeconds", "integer", "Seconds before the object is deleted."),
@@ -71,30 +66,35 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
 
     let mut operations = writer.item(kind.namespaced, false);
     if verb("list") {
-        operations.insert("get".into(), writer.operation("list", "list", gvk, None, list, &LIST));
+        operations.insert("get".into(), writer.operation("list", &writer.name("list", ""), gvk, None, list, &LIST));
     }
     if verb("create") {
-        operations.insert("post".into(), writer.operation("create", "post", gvk, Some(own), own, &WRITE));
+        operations
+            .insert("post".into(), writer.operation("post", &writer.name("create", ""), gvk, Some(own), own, &WRITE));
     }
     if verb("deletecollection") {
         let body = id::META_V1_DELETE_OPTIONS.def().name;
         let parameters: Vec<Parameter> = DELETE.iter().chain(&LIST).copied().filter(|p| p.0 != "watch").collect();
-        let operation = writer.operation("deletecollection", "deletecollection", gvk, Some(body), STATUS, &parameters);
+        let name = writer.name("delete", "").replacen(&writer.group(), &format!("{}Collection", writer.group()), 1);
+        let operation = writer.operation("deletecollection", &name, gvk, Some(body), STATUS, &parameters);
         operations.insert("delete".into(), operation);
     }
     paths.insert(collection.clone(), Value::Object(operations));
     if kind.namespaced && verb("list") {
         let mut operations = writer.item(false, false);
-        operations.insert("get".into(), writer.operation("list", "listForAllNamespaces", gvk, None, list, &LIST));
+        let all = format!("list{}{}ForAllNamespaces", writer.group(), kind.kind);
+        operations.insert("get".into(), writer.operation("list", &all, gvk, None, list, &LIST));
         paths.insert(format!("{base}/{plural}"), Value::Object(operations));
     }
     if verb("get") {
         let mut operations = writer.item(kind.namespaced, true);
-        operations.insert("get".into(), writer.operation("get", "get", gvk, None, own, &[]));
+        operations.insert("get".into(), writer.operation("get", &writer.name("read", ""), gvk, None, own, &[]));
         writer.writes(kind.verbs, gvk, own, "", &mut operations);
         if verb("delete") {
             let body = id::META_V1_DELETE_OPTIONS.def().name;
-            operations.insert("delete".into(), writer.operation("delete", "delete", gvk, Some(body), STATUS, &DELETE));
+            let answer = if kind.strategy.is_answered_when_deleted() { own } else { STATUS };
+            let name = writer.name("delete", "");
+            operations.insert("delete".into(), writer.operation("delete", &name, gvk, Some(body), answer, &DELETE));
         }
         paths.insert(format!("{collection}/{{name}}"), Value::Object(operations));
     }
@@ -106,17 +106,54 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
         let name = def.def().name;
         let mut operations = writer.item(kind.namespaced, true);
         if sub.verbs.contains(&"get") {
-            operations.insert("get".into(), writer.operation("get", sub.name, gvk, None, name, &[]));
+            operations
+                .insert("get".into(), writer.operation("get", &writer.name("read", sub.name), gvk, None, name, &[]));
         }
         if sub.verbs.contains(&"create") {
-            operations.insert("post".into(), writer.operation("create", sub.name, gvk, Some(name), name, &WRITE));
+            operations.insert(
+                "post".into(),
+                writer.operation("post", &writer.name("create", sub.name), gvk, Some(name), name, &WRITE),
+            );
         }
         writer.writes(sub.verbs, gvk, name, sub.name, &mut operations);
         paths.insert(format!("{collection}/{{name}}/{}", sub.name), Value::Object(operations));
     }
 }
 
+/// `rbac.authorization.k8s.io` to `RbacAuthorization`, as names of operations have it.
+fn group_name(group: &str) -> String {
+    let short = group.strip_suffix(".k8s.io").unwrap_or(group);
+    let short = if short.is_empty() { "core" } else { short };
+    short.split('.').map(capital).collect()
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
+}
+
+/// The codes of a success, with the words for each.
+fn successes(action: &str) -> &'static [(&'static str, &'static str)] {
+    match action {
+        "post" => &[("200", "OK"), ("201", "Created"), ("202", "Accepted")],
+        "put" | "patch" => &[("200", "OK"), ("201", "Created")],
+        "delete" => &[("200", "OK"), ("202", "Accepted")],
+        _ => &[("200", "OK")],
+    }
+}
+
 impl Writer<'_> {
+    /// Group and version in the names of operations: `CoreV1`.
+    fn group(&self) -> String {
+        group_name(self.kind.group) + &capital(self.kind.version)
+    }
+
+    /// The name of an operation, after which generated clients name their methods: `createCoreV1NamespacedPod`.
+    fn name(&self, action: &str, subresource: &str) -> String {
+        let scope = if self.kind.namespaced { "Namespaced" } else { "" };
+        format!("{action}{}{scope}{}{}", self.group(), self.kind.kind, capital(subresource))
+    }
+
     /// A path with the parameters that are part of it.
     fn item(&self, namespaced: bool, named: bool) -> Map<String, Value> {
         let mut parameters = Vec::new();
@@ -155,13 +192,12 @@ impl Writer<'_> {
         operations: &mut Map<String, Value>,
     ) {
         if verbs.contains(&"update") {
-            let name = format!("replace{sub}");
+            let name = self.name("replace", sub);
             operations.insert("put".into(), self.operation("put", &name, gvk, Some(own), own, &WRITE));
         }
         if verbs.contains(&"patch") {
-            let parameters: Vec<Parameter> = WRITE.iter().copied().chain([FORCE]).collect();
-            let name = format!("patch{sub}");
-            operations.insert("patch".into(), self.operation("patch", &name, gvk, Some(""), own, &parameters));
+            operations
+                .insert("patch".into(), self.operation("patch", &self.name("patch", sub), gvk, Some(""), own, &WRITE));
         }
     }
 
@@ -184,15 +220,12 @@ impl Writer<'_> {
                 parameter
             })
             .collect();
-        let group = if self.kind.group.is_empty() { "core" } else { self.kind.group };
-        let id: String = format!("{name}_{group}_{}_{}", self.kind.version, self.kind.kind)
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
-            .collect();
+        let mut tag = group_name(self.kind.group);
+        tag[..1].make_ascii_lowercase();
         let mut out = json!({
             "description": format!("{action} {}", self.kind.kind),
-            "operationId": id,
-            "tags": [format!("{}_{}", group.replace(['.', '-'], "_"), self.kind.version)],
+            "operationId": name,
+            "tags": [format!("{tag}_{}", self.kind.version)],
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": {"group": gvk.0, "version": gvk.1, "kind": gvk.2},
         });
@@ -203,6 +236,7 @@ impl Writer<'_> {
             None => None,
         };
         let patch = body == Some("");
+        let mut responses = Map::from_iter([("401".to_owned(), json!({"description": "Unauthorized"}))]);
         match self.spec {
             Spec::V2 => {
                 out["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
@@ -215,9 +249,9 @@ impl Writer<'_> {
                     }
                     parameters.push(parameter);
                 }
-                out["responses"] = json!({
-                    "200": {"description": "OK", "schema": schema}, "401": {"description": "Unauthorized"},
-                });
+                for (code, words) in successes(action) {
+                    responses.insert((*code).to_owned(), json!({"description": words, "schema": schema}));
+                }
             }
             Spec::V3 => {
                 if let Some(schema) = body_schema {
@@ -227,11 +261,12 @@ impl Writer<'_> {
                     out["requestBody"] = json!({"content": content});
                 }
                 let content = json!({"application/json": {"schema": schema}, "application/yaml": {"schema": schema}});
-                out["responses"] = json!({
-                    "200": {"description": "OK", "content": content}, "401": {"description": "Unauthorized"},
-                });
+                for (code, words) in successes(action) {
+                    responses.insert((*code).to_owned(), json!({"description": words, "content": content}));
+                }
             }
         }
+        out["responses"] = responses.into();
         out["parameters"] = parameters.into();
         out
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Spec;
-use crate::schema::{DefId, Field, ListType, Ty, descriptions, referenced};
+use crate::schema::{DefId, Field, ListType, Ty, descriptions, enums, referenced};
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
@@ -97,6 +97,10 @@ fn property(def: &str, field: &Field, spec: Spec) -> Value {
     insert_text(map, "description", descriptions::of_field(def, field.name));
     if let Some(default) = field.default.and_then(|d| serde_json::from_str(d).ok()) {
         map.insert("default".into(), default);
+    }
+    let values = enums::of_field(def, field.name);
+    if !values.is_empty() {
+        map.insert("enum".into(), values.iter().copied().collect());
     }
     let list_type = match field.list {
         ListType::None => "",

@@ -2,6 +2,7 @@
 //! and the lookups over them.
 
 pub mod descriptions;
+pub mod enums;
 #[rustfmt::skip]
 mod tables;
 

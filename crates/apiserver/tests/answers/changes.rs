@@ -74,3 +74,22 @@ async fn a_subresource_changes_what_is_its_own() {
         "Pod \"a\" is invalid: spec: Invalid value: \"BestEffort\": Pod QOS Class may not change as a result of resizing",
     );
 }
+
+#[tokio::test]
+async fn an_event_that_repeats_is_forgotten_all_the_same() {
+    let api = Api::new().await;
+    let events = "/api/v1/namespaces/default/events";
+    let about = json!({"kind": "Pod", "namespace": "default", "name": "p"});
+    api.post(events, &json!({"metadata": {"name": "e"}, "involvedObject": about, "count": 1})).await.ok();
+    let expires = async || {
+        let kept = api.store.get("/registry/events/default/e", None).await.expect("it is read").expect("it is there");
+        kept.expires
+    };
+    let first = expires().await.expect("it ends");
+    api.patch("strategic-merge-patch", &format!("{events}/e"), &json!({"count": 2})).await.ok();
+    assert!(expires().await.expect("it still ends") >= first);
+    // A core Event is the same object as one of its own group.
+    let path = "/apis/events.k8s.io/v1/namespaces/default/events/e";
+    api.patch("merge-patch", path, &json!({"deprecatedCount": 3})).await.ok();
+    assert!(expires().await.is_some());
+}

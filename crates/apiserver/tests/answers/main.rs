@@ -12,7 +12,7 @@ use std::sync::Arc;
 use coracle_apiserver::auth::User;
 use coracle_apiserver::pki::Authority;
 use coracle_apiserver::{Config, Server};
-use coracle_store::{Embedded, Options};
+use coracle_store::{Embedded, Options, Store};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -20,6 +20,7 @@ use serde_json::Value;
 /// An API server of a test, with its data in a directory that goes with it.
 struct Api {
     server: Server,
+    store: Arc<dyn Store>,
     _dir: tempfile::TempDir,
 }
 
@@ -36,8 +37,9 @@ impl Api {
         let authority = Authority::open(&dir.path().join("pki")).expect("an authority");
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
         let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
+        let store: Arc<dyn Store> = Arc::new(store);
         let config = Config {
-            store: Arc::new(store),
+            store: store.clone(),
             authority,
             token_file: None,
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
@@ -45,7 +47,7 @@ impl Api {
             port: 6443,
             kubelet_client,
         };
-        let api = Api { server: Server::new(config).await.expect("a server"), _dir: dir };
+        let api = Api { server: Server::new(config).await.expect("a server"), store, _dir: dir };
         // What the controllers of a cluster make first.
         api.post("/api/v1/namespaces/default/serviceaccounts", &serde_json::json!({"metadata": {"name": "default"}}))
             .await;
