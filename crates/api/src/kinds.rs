@@ -153,6 +153,14 @@ impl Kind {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// Whether that is its `apiVersion`.
+    pub fn has_api_version(&self, text: &str) -> bool {
+        match text.rsplit_once('/') {
+            Some((group, version)) => group == self.group && version == self.version && !group.is_empty(),
+            None => self.group.is_empty() && text == self.version,
+        }
+    }
+
     /// The kind of a list of it, for example `PodList`.
     pub fn list_kind(&self) -> String {
         format!("{}List", self.kind)
@@ -453,6 +461,8 @@ mod tests {
             assert_eq!(by_resource(kind.group, kind.version, kind.plural), Some(kind));
             assert_eq!(by_kind(kind.group, kind.version, kind.kind), Some(kind));
             assert_eq!(kind.def.def().gvk.map(|g| g.2), Some(kind.kind));
+            assert!(kind.has_api_version(&kind.api_version()));
+            assert!(!kind.has_api_version(&format!("/{}", kind.version)) && !kind.has_api_version("foo/v9"));
             let group = groups().iter().find(|g| g.name == kind.group).expect("the group is listed");
             assert!(group.versions.contains(&kind.version));
             if kind.has_status() {

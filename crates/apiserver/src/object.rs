@@ -63,7 +63,9 @@ impl Object {
     /// Reads what the store holds; `None` when it is not an object.
     pub fn parse(kind: &Kind, bytes: Bytes, revision: Revision) -> Option<Object> {
         let head: Head = serde_json::from_slice(&bytes).ok()?;
-        if head.kind.as_deref() != Some(kind.kind) || head.api_version.as_deref() != Some(&*kind.api_version()) {
+        let says_its_type = head.kind.as_deref() == Some(kind.kind)
+            && head.api_version.as_deref().is_some_and(|version| kind.has_api_version(version));
+        if !says_its_type {
             return Object::parse(kind, typed(kind, &bytes)?, revision);
         }
         let meta = head.metadata;

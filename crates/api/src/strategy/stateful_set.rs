@@ -96,7 +96,7 @@ impl Strategy for StatefulSet {
         // Claim templates are volumes of the template's pods.
         let claims: Vec<Value> = meta::list(obj, &["spec", "volumeClaimTemplates"])
             .iter()
-            .map(|c| json!({"name": meta::name(c), "emptyDir": {}}))
+            .map(|c| json!({"name": meta::name(c), "persistentVolumeClaim": {"claimName": meta::name(c)}}))
             .collect();
         if let Some(spec) = with_claims.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut) {
             let volumes = spec.entry("volumes").or_insert_with(|| json!([]));
@@ -133,5 +133,34 @@ impl Strategy for StatefulSet {
         let ready = int(obj, &["status", "readyReplicas"]).unwrap_or(0);
         let desired = int(obj, &["spec", "replicas"]).unwrap_or(0);
         vec![meta::name(obj).into(), format!("{ready}/{desired}").into(), age(obj, now), names, images]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_volumes_of_the_pods_as_files_and_as_devices() {
+        let claim = |name: &str| {
+            json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}}}})
+        };
+        let container = json!({"name": "c", "image": "i:1", "volumeMounts": [{"name": "a", "mountPath": "/a"}],
+            "volumeDevices": [{"name": "b", "devicePath": "/dev/b"}]});
+        let mut set = json!({"kind": "StatefulSet", "metadata": {"name": "s"}, "spec": {
+            "serviceName": "s", "selector": {"matchLabels": {"a": "b"}}, "volumeClaimTemplates": [claim("a"), claim("b")],
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}}});
+        StatefulSet.default(&mut set);
+        assert_eq!(StatefulSet.validate(&set), []);
+        set["spec"]["volumeClaimTemplates"] = json!([]);
+        let found: Vec<String> = StatefulSet.validate(&set).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"a\"",
+                "spec.template.spec.containers[0].volumeDevices[0].name: Not found: \"b\"",
+            ]
+        );
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::encode;
+use crate::object::Object;
 use crate::rest::{cache, core, store_key};
 use crate::server::Inner;
 
@@ -71,13 +72,15 @@ pub(crate) fn follow(inner: &Inner, of: &Kind, old: Option<&Value>, new: Option<
     Ok(ops)
 }
 
-/// Addresses that objects reserve, but for those of one service, named by its key.
-pub(super) fn reserved(inner: &Inner, own: Option<&str>) -> Result<Vec<Ipv4Addr>, Status> {
+/// Addresses that objects reserve, but for that of one service.
+pub(super) fn reserved(inner: &Inner, own: Option<&Value>) -> Result<Vec<Ipv4Addr>, Status> {
     let snapshot = cache(inner, kind()?)?.snapshot();
-    let own = own.and_then(|key| key.split_once('/'));
-    let others = snapshot
-        .range("", None)
-        .filter(|(_, object)| own.is_none_or(|(namespace, name)| !is_of(&object.value(), namespace, name)));
+    let is_own = |key: &str, object: &Object| {
+        own.is_some_and(|service| {
+            address_of(service) == Some(key) && is_of(&object.value(), meta::namespace(service), meta::name(service))
+        })
+    };
+    let others = snapshot.range("", None).filter(|(key, object)| !is_own(key, object));
     Ok(others.filter_map(|(key, _)| key.parse().ok()).collect())
 }
 

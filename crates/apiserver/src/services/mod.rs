@@ -78,8 +78,7 @@ impl Allocator {
             return Ok(None);
         }
         let guard = self.lock.clone().lock_owned().await;
-        let key = crate::request::key(Some(meta::namespace(old)), meta::name(old));
-        let taken = Taken::without(inner, Some(&key))?;
+        let taken = Taken::without(inner, Some(old))?;
         self.give(new, &taken)?;
         Ok(Some(guard))
     }
@@ -173,10 +172,11 @@ impl Allocator {
 }
 
 impl Taken {
-    fn without(inner: &Inner, own: Option<&str>) -> Result<Taken, Status> {
+    fn without(inner: &Inner, own: Option<&Value>) -> Result<Taken, Status> {
+        let key = own.map(|service| crate::request::key(Some(meta::namespace(service)), meta::name(service)));
         let mut taken = Taken { addresses: HashSet::new(), ports: HashSet::new() };
         let snapshot = cache(inner, core("services"))?.snapshot();
-        for (_, object) in snapshot.range("", None).filter(|(key, _)| own != Some(&***key)) {
+        for (_, object) in snapshot.range("", None).filter(|(other, _)| key.as_deref() != Some(&***other)) {
             let service = object.value();
             taken
                 .addresses

@@ -81,14 +81,14 @@ impl Strategy for Service {
         super::prepare_update(self, new, old);
         let (has, had) = (Needs::of(new), Needs::of(old));
         let Some(spec) = spec_mut(new) else { return };
-        for (key, has, had) in has.fields().zip(had.fields()).map(|((key, has), (_, had))| (key, has, had)) {
+        for ((key, has), (_, had)) in has.fields().zip(had.fields()) {
             let before = at(old, &["spec", key]);
             let now = spec.get(key).filter(|v| **v != "" && **v != 0);
-            // What the server allocated stays when the client leaves it out, and goes with the type that had it when
+            // What the server allocated stays when the client leaves it out, and what the type does not have goes when
             // the client leaves it as it was.
             if has && had && now.is_none() && !before.is_null() && ALLOCATED.contains(&key) {
                 spec.insert(key.into(), before.clone());
-            } else if had && !has && now == Some(before) {
+            } else if !has && now == Some(before) {
                 spec.remove(key);
             }
         }
@@ -263,6 +263,17 @@ fn external_ip(obj: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_older_version_left_on_a_service_goes_with_its_next_change() {
+        let mut old = json!({"metadata": {"name": "a"}, "spec": {"type": "ClusterIP", "clusterIP": "10.0.0.1",
+            "externalTrafficPolicy": "Cluster", "allocateLoadBalancerNodePorts": true, "ports": [{"port": 80}]}});
+        Service.default(&mut old);
+        let mut new = old.clone();
+        new["spec"]["selector"] = json!({"a": "b"});
+        Service.prepare_update(&mut new, &old);
+        assert!(Service.validate(&new).is_empty(), "{:?}", Service.validate(&new));
+    }
 
     #[test]
     fn a_service_that_changes_its_type_loses_what_the_old_one_had() {

@@ -97,11 +97,6 @@ fn pod_spec(spec: &Value, is_pod: bool, path: &Path, errors: &mut Errors) {
     one_of(errors, &path.child("dnsPolicy"), &spec["dnsPolicy"], &policies, true);
     meta_validate::labels(&spec["nodeSelector"], &path.child("nodeSelector"), errors);
     security::of_pod(spec, path, errors);
-    for (i, secret) in list(spec, &["imagePullSecrets"]).iter().enumerate() {
-        if text(secret, &["name"]).is_empty() {
-            errors.push(FieldError::required(&path.child("imagePullSecrets").index(i).child("name"), ""));
-        }
-    }
     scheduling::affinity(&spec["affinity"], &path.child("affinity"), errors);
     dns::config(spec, &path.child("dnsConfig"), errors);
     for (i, gate) in list(spec, &["readinessGates"]).iter().enumerate() {
