@@ -17,6 +17,8 @@ pub struct Host {
     pub tables: BTreeSet<String>,
     /// Mount points.
     pub mounts: BTreeSet<String>,
+    /// Addresses of the loopback link, and whether packets are forwarded.
+    pub settings: BTreeSet<String>,
 }
 
 impl Host {
@@ -32,6 +34,7 @@ impl Host {
             links: links.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect(),
             tables: nftables().expect("tables are listed"),
             mounts: mounts.lines().filter_map(|line| Some(line.split_whitespace().nth(4)?.to_owned())).collect(),
+            settings: settings(),
         }
     }
 
@@ -42,6 +45,7 @@ impl Host {
             links: minus(&self.links, &other.links),
             tables: minus(&self.tables, &other.tables),
             mounts: minus(&self.mounts, &other.mounts),
+            settings: minus(&self.settings, &other.settings),
         }
     }
 
@@ -52,8 +56,27 @@ impl Host {
 
     /// Whether it has nothing.
     pub fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.tables.is_empty() && self.mounts.is_empty()
+        self.links.is_empty() && self.tables.is_empty() && self.mounts.is_empty() && self.settings.is_empty()
     }
+}
+
+/// Kernel parameters that clusters change, and local addresses that they add.
+fn settings() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for name in ["net/ipv4/ip_forward", "net/ipv4/conf/all/send_redirects"] {
+        let value = fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+        found.insert(format!("{name}={}", value.trim()));
+    }
+    let trie = fs::read_to_string("/proc/self/net/fib_trie").unwrap_or_default();
+    let mut address = "";
+    for line in trie.lines().map(str::trim) {
+        match line.strip_prefix("|-- ") {
+            Some(found) => address = found,
+            None if line.starts_with("/32 host LOCAL") => drop(found.insert(format!("address {address}"))),
+            None => {}
+        }
+    }
+    found
 }
 
 /// The names of all nftables tables, by a dump over netlink.

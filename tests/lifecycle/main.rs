@@ -2,4 +2,6 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod broken;
+mod on_the_host;
+mod ownership;
 mod up_and_down;

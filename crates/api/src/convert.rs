@@ -146,6 +146,9 @@ fn hpa_v2_to_v1(obj: &mut Value) {
     let mut current = Vec::new();
     let mut conditions = None;
     if let Some(status) = obj.get_mut("status").and_then(Value::as_object_mut) {
+        for key in ["currentReplicas", "desiredReplicas"] {
+            status.entry(key).or_insert_with(|| 0.into());
+        }
         conditions = status.remove("conditions");
         if let Some(Value::Array(metrics)) = status.remove("currentMetrics") {
             for metric in metrics {
@@ -186,7 +189,7 @@ mod tests {
             "spec": {"maxReplicas": 3, "behavior": {"scaleDown": {}}, "metrics": [
                 {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}},
                 {"type": "Resource", "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}}]},
-            "status": {"currentReplicas": 1, "conditions": [{"type": "AbleToScale"}]}});
+            "status": {"currentReplicas": 1, "desiredReplicas": 1, "conditions": [{"type": "AbleToScale"}]}});
         let mut converted = object.clone();
         convert(v2, v1, &mut converted);
         assert_eq!(converted["spec"]["targetCPUUtilizationPercentage"], 80);

@@ -24,18 +24,6 @@ pub enum FieldValidation {
     Strict,
 }
 
-impl FieldValidation {
-    /// Parses the query parameter; empty is the default.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "" | "Warn" => Some(Self::Warn),
-            "Ignore" => Some(Self::Ignore),
-            "Strict" => Some(Self::Strict),
-            _ => None,
-        }
-    }
-}
-
 /// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -85,14 +73,45 @@ pub fn decode_options(def_name: &str, body: &[u8], format: Format) -> Result<Val
     Ok(value)
 }
 
-/// Brings a value that is already parsed, such as the outcome of a patch, into the form of its
-/// definition. Returns the warnings.
+/// Brings a value that is already parsed into the form of its definition. Returns the warnings.
 ///
 /// # Errors
 /// 400 with upstream's messages.
 pub fn decode_value(def: DefId, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
     let gvk = def.def().gvk.unwrap_or(("", "", def.def().type_name()));
     conform(def, gvk, value, validation, Vec::new())
+}
+
+/// Brings the outcome of a patch into the form of its kind, which a patch cannot change. Returns the warnings.
+///
+/// # Errors
+/// What does not fit.
+pub fn decode_patched(kind: &Kind, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Misfit> {
+    for (field, name) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
+        if value[field].as_str().is_none_or(str::is_empty) {
+            return Err(format!("Object '{name}' is missing in '{value}'").into());
+        }
+    }
+    let (given, version) = (crate::meta::kind(value), crate::meta::api_version(value));
+    if given != kind.kind || version != kind.api_version() {
+        return Err(unregistered(given, version).into());
+    }
+    fit(kind.def, value, validation, Vec::new())
+}
+
+/// Why a value is not an object of its definition, in the words of upstream's two decoders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Misfit {
+    /// As the decoder of JSON says it.
+    pub json: String,
+    /// As the converter of strategic merge patches says it.
+    pub converter: String,
+}
+
+impl From<String> for Misfit {
+    fn from(text: String) -> Self {
+        Self { converter: text.clone(), json: text }
+    }
 }
 
 /// Parses a body of any kind.
@@ -190,11 +209,7 @@ fn check_type(expected: Gvk<'_>, value: &mut Value) -> Result<(), Status> {
                 expected.2,
             )
         } else {
-            format!(
-                "no kind {} is registered for version {} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
-                crate::field::quote(&kind),
-                crate::field::quote(&given),
-            )
+            unregistered(&kind, &given)
         }));
     }
     if !version.is_empty() && version != expected_version {
@@ -211,6 +226,14 @@ fn check_type(expected: Gvk<'_>, value: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+fn unregistered(kind: &str, version: &str) -> String {
+    format!(
+        "no kind {} is registered for version {} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+        crate::field::quote(kind),
+        crate::field::quote(version),
+    )
+}
+
 fn conform(
     def: DefId,
     gvk: Gvk<'_>,
@@ -218,16 +241,25 @@ fn conform(
     validation: FieldValidation,
     duplicates: Vec<String>,
 ) -> Result<Vec<String>, Status> {
-    let cannot = |why: &str| {
+    fit(def, value, validation, duplicates).map_err(|misfit| {
         Status::bad_request(format!(
-            "{} in version {} cannot be handled as a {}: {why}",
+            "{} in version {} cannot be handled as a {}: {}",
             gvk.2,
             crate::field::quote(gvk.1),
-            gvk.2
+            gvk.2,
+            misfit.json
         ))
-    };
+    })
+}
+
+fn fit(
+    def: DefId,
+    value: &mut Value,
+    validation: FieldValidation,
+    duplicates: Vec<String>,
+) -> Result<Vec<String>, Misfit> {
     let mut walker = Walker { unknown: Vec::new() };
-    walker.object(def, value, &Place::Root, "").map_err(|e| cannot(&e))?;
+    walker.object(def, value, &Place::Root, "")?;
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
@@ -237,7 +269,7 @@ fn conform(
         .chain(walker.unknown.iter().map(|path| format!("unknown field \"{path}\"")))
         .collect();
     if validation == FieldValidation::Strict && !problems.is_empty() {
-        return Err(cannot(&format!("strict decoding error: {}", problems.join(", "))));
+        return Err(format!("strict decoding error: {}", problems.join(", ")).into());
     }
     Ok(problems)
 }
@@ -282,7 +314,7 @@ struct Walker {
 }
 
 impl Walker {
-    fn object(&mut self, def: DefId, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), String> {
+    fn object(&mut self, def: DefId, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), Misfit> {
         let definition = def.def();
         let name = definition.type_name();
         let Value::Object(map) = value else { return Err(mismatch(value, Ty::Ref(def), place, outer)) };
@@ -327,7 +359,7 @@ impl Walker {
         Ok(())
     }
 
-    fn value(&mut self, ty: Ty, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), String> {
+    fn value(&mut self, ty: Ty, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), Misfit> {
         let fits = match ty {
             Ty::String => value.is_string(),
             Ty::Bool => value.is_boolean(),
@@ -352,7 +384,7 @@ impl Walker {
                 let Value::Object(map) = value else { return Err(mismatch(value, ty, place, outer)) };
                 for (key, item) in map.iter_mut() {
                     zero_for_null(*inner, item);
-                    self.value(*inner, item, &Place::Key(place, key), outer)?;
+                    self.value(*inner, item, &Place::Entry(place, key), outer)?;
                 }
                 return Ok(());
             }
@@ -377,18 +409,46 @@ fn zero_for_null(ty: Ty, value: &mut Value) {
     };
 }
 
-fn mismatch(value: &Value, ty: Ty, place: &Place<'_>, outer: &str) -> String {
+fn mismatch(value: &Value, ty: Ty, place: &Place<'_>, outer: &str) -> Misfit {
     let mut given = go_value(value);
     if let (Value::Number(n), Ty::Int32 | Ty::Int64) = (value, ty) {
         given = format!("number {n}");
     }
-    format!("json: cannot unmarshal {given} into Go struct field {outer}.{} of type {}", place.go_path(), go_type(ty))
+    let place = place.go_path();
+    let json = format!("json: cannot unmarshal {given} into Go struct field {outer}.{place} of type {}", go_type(ty));
+    let from = go_kind(value);
+    let converter = match ty {
+        Ty::Ref(_) => format!("cannot restore struct from: {from}"),
+        Ty::Array(_) | Ty::Bytes => format!("cannot restore slice from {from}"),
+        Ty::Map(_) => format!("cannot restore map from {from}"),
+        Ty::String if value.is_number() => format!("cannot convert {from} to string"),
+        Ty::String | Ty::Bool | Ty::Int32 | Ty::Int64 | Ty::Double => format!("unrecognized type: {}", go_type(ty)),
+        _ => json.clone(),
+    };
+    Misfit { json, converter }
 }
 
-fn quantity(value: &mut Value) -> Result<(), String> {
+/// What Go calls the kind of a value that was read without a type.
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    }
+}
+
+fn quantity_misfit(error: crate::quantity::ParseError) -> Misfit {
+    error.to_string().into()
+}
+
+fn quantity(value: &mut Value) -> Result<(), Misfit> {
     let canonical = match &*value {
         Value::String(text) => {
-            let parsed: Quantity = text.parse().map_err(|e: crate::quantity::ParseError| e.to_string())?;
+            let parsed: Quantity = text.parse().map_err(quantity_misfit)?;
             let canonical = parsed.to_string();
             if canonical == *text {
                 return Ok(());
@@ -396,17 +456,16 @@ fn quantity(value: &mut Value) -> Result<(), String> {
             canonical
         }
         Value::Number(number) => {
-            let parsed: Quantity =
-                number.to_string().parse().map_err(|e: crate::quantity::ParseError| e.to_string())?;
+            let parsed: Quantity = number.to_string().parse().map_err(quantity_misfit)?;
             parsed.to_string()
         }
-        _ => return Err(crate::quantity::ParseError::Format.to_string()),
+        _ => return Err(quantity_misfit(crate::quantity::ParseError::Format)),
     };
     *value = Value::String(canonical);
     Ok(())
 }
 
-fn time(value: &mut Value, ty: Ty, place: &Place<'_>, outer: &str) -> Result<(), String> {
+fn time(value: &mut Value, ty: Ty, place: &Place<'_>, outer: &str) -> Result<(), Misfit> {
     let Value::String(text) = &*value else {
         // A null time in a list or map stays null, as the zero time is written.
         return if value.is_null() { Ok(()) } else { Err(mismatch(value, ty, place, outer)) };
@@ -429,7 +488,7 @@ fn time(value: &mut Value, ty: Ty, place: &Place<'_>, outer: &str) -> Result<(),
     Ok(())
 }
 
-fn bytes(value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), String> {
+fn bytes(value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), Misfit> {
     let Value::String(text) = &*value else { return Err(mismatch(value, Ty::Bytes, place, outer)) };
     // Go's decoder skips line ends.
     let stripped;
@@ -444,7 +503,7 @@ fn bytes(value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), String
             base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
             _ => compact.len(),
         };
-        return Err(format!("illegal base64 data at input byte {at}"));
+        return Err(format!("illegal base64 data at input byte {at}").into());
     }
     if compact.len() != text.len() {
         *value = Value::String(compact.to_owned());
@@ -498,8 +557,26 @@ mod tests {
             ),
             "{error}"
         );
+        let error = run(kind("", "ConfigMap"), r#"{"data":{"a":1}}"#, FieldValidation::Strict).unwrap_err();
+        assert!(error.ends_with("json: cannot unmarshal number into Go struct field ConfigMap.data of type string"));
         let error = run(kind("", "Secret"), r#"{"data":{"a":"%"}}"#, FieldValidation::Strict).unwrap_err();
         assert!(error.ends_with("illegal base64 data at input byte 0"), "{error}");
+    }
+
+    #[test]
+    fn a_patch_cannot_make_another_kind_of_an_object() {
+        let misfit = |changed: Value| {
+            let mut object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}});
+            crate::patch::merge_patch(&mut object, &changed);
+            decode_patched(kind("", "ConfigMap"), &mut object, FieldValidation::Warn).map_err(|misfit| misfit.json)
+        };
+        assert!(misfit(json!({"data": {"a": "b"}})).is_ok());
+        assert!(misfit(json!({"kind": null})).unwrap_err().starts_with("Object 'Kind' is missing in '{"));
+        assert!(misfit(json!({"apiVersion": null})).unwrap_err().starts_with("Object 'apiVersion' is missing in"));
+        assert!(misfit(json!({"kind": 7})).unwrap_err().starts_with("Object 'Kind' is missing in"));
+        let error = misfit(json!({"apiVersion": "foo/v9"})).unwrap_err();
+        assert!(error.starts_with("no kind \"ConfigMap\" is registered for version \"foo/v9\" in scheme"), "{error}");
+        assert!(misfit(json!({"kind": "Pod"})).unwrap_err().starts_with("no kind \"Pod\""));
     }
 
     #[test]

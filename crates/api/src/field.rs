@@ -23,8 +23,6 @@ pub enum ErrorKind {
     TooLong,
     /// It has more items than allowed.
     TooMany,
-    /// It has the wrong JSON type.
-    TypeInvalid,
     /// What it names is not there.
     NotFound,
 }
@@ -40,7 +38,6 @@ impl ErrorKind {
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
             Self::TooMany => "FieldValueTooMany",
-            Self::TypeInvalid => "FieldValueTypeInvalid",
             Self::NotFound => "FieldValueNotFound",
         }
     }
@@ -48,7 +45,7 @@ impl ErrorKind {
     fn text(self) -> &'static str {
         match self {
             Self::Required => "Required value",
-            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::Invalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Duplicate => "Duplicate value",
             Self::Forbidden => "Forbidden",
@@ -70,11 +67,14 @@ pub struct FieldError {
     pub value: Value,
     /// What would be right; may be empty.
     pub detail: String,
+    /// Whether the message has the value.
+    pub shows_value: bool,
 }
 
 impl FieldError {
     fn new(kind: ErrorKind, path: &Path, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, field: path.to_string(), value, detail: detail.into() }
+        let shows_value = !matches!(kind, ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong);
+        Self { kind, field: path.to_string(), value, detail: detail.into(), shows_value }
     }
 
     /// The field must be given.
@@ -85,6 +85,11 @@ impl FieldError {
     /// The value is not valid.
     pub fn invalid(path: &Path, value: &Value, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, path, value.clone(), detail)
+    }
+
+    /// What is at the path is not valid; its value is not shown.
+    pub fn invalid_unshown(path: &Path, detail: impl Into<String>) -> Self {
+        Self { shows_value: false, ..Self::new(ErrorKind::Invalid, path, Value::Null, detail) }
     }
 
     /// The value, a string, is not valid.
@@ -120,11 +125,6 @@ impl FieldError {
         Self::new(ErrorKind::TooMany, path, actual.into(), format!("must have at most {max} items"))
     }
 
-    /// The value has the wrong JSON type.
-    pub fn type_invalid(path: &Path, value: &Value, detail: impl Into<String>) -> Self {
-        Self::new(ErrorKind::TypeInvalid, path, value.clone(), detail)
-    }
-
     /// What the value names is not there.
     pub fn not_found(path: &Path, value: &Value) -> Self {
         Self::new(ErrorKind::NotFound, path, value.clone(), "")
@@ -133,16 +133,13 @@ impl FieldError {
     /// The message without the field.
     pub fn body(&self) -> String {
         let mut out = self.kind.text().to_owned();
-        match self.kind {
-            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong => {}
-            _ => {
-                out.push_str(": ");
-                let _ = match &self.value {
-                    Value::Null => write!(out, "null"),
-                    Value::String(s) => write!(out, "{}", quote(s)),
-                    other => write!(out, "{other}"),
-                };
-            }
+        if self.shows_value {
+            out.push_str(": ");
+            let _ = match &self.value {
+                Value::Null => write!(out, "null"),
+                Value::String(s) => write!(out, "{}", quote(s)),
+                other => write!(out, "{other}"),
+            };
         }
         if !self.detail.is_empty() {
             out.push_str(": ");
@@ -277,6 +274,24 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
         out.push(regex_error(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
             "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+            &["example.com"],
+        ));
+    }
+    out
+}
+
+/// Checks a DNS subdomain of RFC 1123 whose labels may have underscores too, as search paths do.
+pub fn dns1123_subdomain_with_underscores(value: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if value.len() > 253 {
+        out.push(too_long(253));
+    }
+    let outer = |c: u8| lower_digit(c) || c == b'_';
+    let label = |part: &str| edges(part.as_bytes(), |c| outer(c) || c == b'-', outer);
+    if value.is_empty() || !value.split('.').all(label) {
+        out.push(regex_error(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            "[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*",
             &["example.com"],
         ));
     }

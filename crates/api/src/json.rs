@@ -14,6 +14,8 @@ pub enum Place<'a> {
     Key(&'a Place<'a>, &'a str),
     /// An item of the list at the place.
     Item(&'a Place<'a>, usize),
+    /// A value of the map at the place, which Go's JSON errors name like the map.
+    Entry(&'a Place<'a>, &'a str),
 }
 
 impl Place<'_> {
@@ -21,7 +23,7 @@ impl Place<'_> {
     pub fn go_path(&self) -> String {
         match self {
             Place::Root => String::new(),
-            Place::Item(outer, _) => outer.go_path(),
+            Place::Item(outer, _) | Place::Entry(outer, _) => outer.go_path(),
             Place::Key(outer, key) => {
                 let mut path = outer.go_path();
                 if !path.is_empty() {
@@ -39,7 +41,7 @@ impl fmt::Display for Place<'_> {
         match self {
             Place::Root => Ok(()),
             Place::Key(Place::Root, key) => f.write_str(key),
-            Place::Key(outer, key) => write!(f, "{outer}.{key}"),
+            Place::Key(outer, key) | Place::Entry(outer, key) => write!(f, "{outer}.{key}"),
             Place::Item(outer, index) => write!(f, "{outer}[{index}]"),
         }
     }

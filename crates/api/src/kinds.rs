@@ -66,6 +66,9 @@ pub struct Group {
     pub name: &'static str,
     /// Versions, the preferred one first.
     pub versions: &'static [&'static str],
+    /// The priority among the groups, as its APIServices tell it; the greater comes first. The group of APIServices
+    /// itself has none.
+    pub priority: Option<u32>,
 }
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -238,7 +241,7 @@ const STORAGE: &str = "storage.k8s.io";
 #[rustfmt::skip]
 static KINDS: &[Kind] = &[
     Kind::new("", "v1", ("Binding", "bindings", "binding"), def::CORE_V1_BINDING, &strategy::PLAIN).review(),
-    Kind::new("", "v1", ("ComponentStatus", "componentstatuses", "componentstatus"), def::CORE_V1_COMPONENT_STATUS, &strategy::PLAIN)
+    Kind::new("", "v1", ("ComponentStatus", "componentstatuses", "componentstatus"), def::CORE_V1_COMPONENT_STATUS, &strategy::component_status::ComponentStatus)
         .short(&["cs"]).cluster().verbs(&["get", "list"]),
     Kind::new("", "v1", ("ConfigMap", "configmaps", "configmap"), def::CORE_V1_CONFIG_MAP, &strategy::config_map::ConfigMap).short(&["cm"]),
     Kind::new("", "v1", ("Endpoints", "endpoints", "endpoints"), def::CORE_V1_ENDPOINTS, &strategy::endpoints::Endpoints)
@@ -351,27 +354,27 @@ static KINDS: &[Kind] = &[
 ];
 
 static GROUPS: &[Group] = &[
-    Group { name: "", versions: &["v1"] },
-    Group { name: APIREGISTRATION, versions: &["v1"] },
-    Group { name: "apps", versions: &["v1"] },
-    Group { name: EVENTS, versions: &["v1"] },
-    Group { name: AUTHENTICATION, versions: &["v1"] },
-    Group { name: AUTHORIZATION, versions: &["v1"] },
-    Group { name: "autoscaling", versions: &["v2", "v1"] },
-    Group { name: "batch", versions: &["v1"] },
-    Group { name: CERTIFICATES, versions: &["v1"] },
-    Group { name: NETWORKING, versions: &["v1"] },
-    Group { name: "policy", versions: &["v1"] },
-    Group { name: RBAC, versions: &["v1"] },
-    Group { name: STORAGE, versions: &["v1"] },
-    Group { name: ADMISSION, versions: &["v1"] },
-    Group { name: APIEXTENSIONS, versions: &["v1"] },
-    Group { name: SCHEDULING, versions: &["v1"] },
-    Group { name: COORDINATION, versions: &["v1"] },
-    Group { name: NODE, versions: &["v1"] },
-    Group { name: DISCOVERY, versions: &["v1"] },
-    Group { name: RESOURCE, versions: &["v1"] },
-    Group { name: FLOWCONTROL, versions: &["v1"] },
+    Group { name: "", versions: &["v1"], priority: Some(18000) },
+    Group { name: APIREGISTRATION, versions: &["v1"], priority: None },
+    Group { name: "apps", versions: &["v1"], priority: Some(17800) },
+    Group { name: EVENTS, versions: &["v1"], priority: Some(17750) },
+    Group { name: AUTHENTICATION, versions: &["v1"], priority: Some(17700) },
+    Group { name: AUTHORIZATION, versions: &["v1"], priority: Some(17600) },
+    Group { name: "autoscaling", versions: &["v2", "v1"], priority: Some(17500) },
+    Group { name: "batch", versions: &["v1"], priority: Some(17400) },
+    Group { name: CERTIFICATES, versions: &["v1"], priority: Some(17300) },
+    Group { name: NETWORKING, versions: &["v1"], priority: Some(17200) },
+    Group { name: "policy", versions: &["v1"], priority: Some(17100) },
+    Group { name: RBAC, versions: &["v1"], priority: Some(17000) },
+    Group { name: STORAGE, versions: &["v1"], priority: Some(16800) },
+    Group { name: ADMISSION, versions: &["v1"], priority: Some(16700) },
+    Group { name: APIEXTENSIONS, versions: &["v1"], priority: Some(16700) },
+    Group { name: SCHEDULING, versions: &["v1"], priority: Some(16600) },
+    Group { name: COORDINATION, versions: &["v1"], priority: Some(16500) },
+    Group { name: NODE, versions: &["v1"], priority: Some(16300) },
+    Group { name: DISCOVERY, versions: &["v1"], priority: Some(16200) },
+    Group { name: RESOURCE, versions: &["v1"], priority: Some(15900) },
+    Group { name: FLOWCONTROL, versions: &["v1"], priority: Some(16100) },
 ];
 
 /// Every kind in every version served, grouped by API group in the order of [`groups`].
@@ -405,6 +408,44 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn deletions_of_these_kinds_are_answered_with_the_object() {
+        let mut answered: Vec<(&str, &str)> = kinds()
+            .iter()
+            .filter(|kind| kind.strategy.is_answered_when_deleted())
+            .map(|kind| (kind.group, kind.kind))
+            .collect();
+        answered.sort_unstable();
+        assert_eq!(
+            answered,
+            [
+                ("", "PersistentVolume"),
+                ("", "PersistentVolumeClaim"),
+                ("", "Pod"),
+                ("", "PodTemplate"),
+                ("", "ResourceQuota"),
+                ("", "Service"),
+                ("", "ServiceAccount"),
+                (RESOURCE, "DeviceClass"),
+                (RESOURCE, "ResourceClaim"),
+                (RESOURCE, "ResourceClaimTemplate"),
+                (RESOURCE, "ResourceSlice"),
+                (STORAGE, "CSIDriver"),
+                (STORAGE, "CSINode"),
+                (STORAGE, "StorageClass"),
+                (STORAGE, "VolumeAttachment"),
+                (STORAGE, "VolumeAttributesClass"),
+            ]
+        );
+    }
+
+    #[test]
+    fn only_events_are_forgotten() {
+        let forgotten: Vec<&str> =
+            kinds().iter().filter(|kind| kind.strategy.ttl().is_some()).map(|kind| kind.kind).collect();
+        assert_eq!(forgotten, ["Event", "Event"]);
+    }
 
     #[test]
     fn every_kind_is_found_and_has_its_schema() {

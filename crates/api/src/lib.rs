@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod cron;
 pub mod decode;
 pub mod field;
 pub mod json;

@@ -83,6 +83,13 @@ pub fn kind(obj: &Value) -> &str {
     text(obj, &["kind"])
 }
 
+/// Sets `apiVersion` and `kind`.
+pub fn set_type(obj: &mut Value, api_version: &str, kind: &str) {
+    let map = as_object(obj);
+    map.insert("apiVersion".into(), api_version.into());
+    map.insert("kind".into(), kind.into());
+}
+
 /// `metadata.name`.
 pub fn name(obj: &Value) -> &str {
     metadata(obj, "name")
@@ -214,18 +221,6 @@ pub fn is_deleting(obj: &Value) -> bool {
 /// `metadata.deletionGracePeriodSeconds`.
 pub fn deletion_grace_period_seconds(obj: &Value) -> Option<i64> {
     int(obj, &["metadata", "deletionGracePeriodSeconds"])
-}
-
-/// Puts into a changed object what a client may leave out of its metadata, but not change.
-pub fn carry_over(new: &mut Value, old: &Value) {
-    let target = metadata_mut(new);
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
-        let missing = target.get(field).is_none_or(|v| v.is_null() || v == "");
-        let value = at(old, &["metadata", field]);
-        if missing && !value.is_null() {
-            target.insert(field.into(), value.clone());
-        }
-    }
 }
 
 /// Marks the object as deleted at a time with a grace period in seconds.

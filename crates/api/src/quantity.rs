@@ -43,16 +43,6 @@ const DECIMAL: [(&str, i32); 10] =
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 impl Quantity {
-    /// A whole number.
-    pub fn from_int(value: i64) -> Self {
-        Self { nano: i128::from(value) * NANO, form: Form::Decimal }
-    }
-
-    /// Thousandths.
-    pub fn from_milli(value: i64) -> Self {
-        Self { nano: i128::from(value) * 1_000_000, form: Form::Decimal }
-    }
-
     /// A whole number that prints with binary suffixes.
     pub fn from_bytes(value: i64) -> Self {
         Self { nano: i128::from(value) * NANO, form: Form::Binary }

@@ -165,11 +165,6 @@ impl LabelSelector {
     pub fn matches(&self, labels: &Value) -> bool {
         self.matches_with(|key| labels.get(key).and_then(Value::as_str))
     }
-
-    /// Whether a list of labels matches.
-    pub fn matches_pairs<K: AsRef<str>, V: AsRef<str>>(&self, labels: &[(K, V)]) -> bool {
-        self.matches_with(|key| labels.iter().find(|(k, _)| k.as_ref() == key).map(|(_, v)| v.as_ref()))
-    }
 }
 
 impl fmt::Display for LabelSelector {

@@ -3,9 +3,9 @@
 //! Reasons, codes and messages are those of apimachinery's `api/errors`, because clients match on them.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::field::FieldError;
 
@@ -210,31 +210,12 @@ impl Status {
         }
     }
 
-    /// 503: the server, or what it needs, is not there now.
-    pub fn service_unavailable(message: impl Into<String>) -> Self {
-        Self::new(503, "ServiceUnavailable", message)
-    }
-
     /// 504: the operation took too long.
     pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self {
             details: Some(Box::new(Details { retry_after_seconds, ..Details::default() })),
             ..Self::new(504, "Timeout", format!("Timeout: {}", message.into()))
         }
-    }
-
-    /// 504: the server cannot answer in time for the named resource.
-    pub fn server_timeout(group: &str, plural: &str, verb: &str, retry_after_seconds: u32) -> Self {
-        let resource = qualified_resource(group, plural);
-        let message =
-            format!("The {verb} operation against {resource} could not be completed at this time, please try again.");
-        let details = Some(Box::new(Details {
-            group: group.into(),
-            kind: plural.into(),
-            retry_after_seconds,
-            ..Details::default()
-        }));
-        Self { details, ..Self::new(500, "ServerTimeout", message) }
     }
 
     /// 504 for a resource version that is not reached yet.
@@ -266,58 +247,66 @@ impl Status {
         Self { details, ..Self::new(200, "", "") }
     }
 
+    /// 201: the Status that answers what makes something but has no object to show.
+    pub fn created() -> Self {
+        Self::new(201, "", "")
+    }
+
     /// Whether this is a success.
     pub fn is_success(&self) -> bool {
         self.code < 400
     }
 
-    /// The object as a value.
-    pub fn to_value(&self) -> Value {
-        let mut out = Map::new();
-        out.insert("kind".into(), "Status".into());
-        out.insert("apiVersion".into(), "v1".into());
-        out.insert("metadata".into(), json!({}));
-        let status = if self.is_success() { "Success" } else { "Failure" };
-        out.insert("status".into(), status.into());
-        let text = |out: &mut Map<String, Value>, key: &str, value: &str| {
+    /// The object as JSON: its fields in upstream's order, and a line end.
+    pub fn to_json(&self) -> Vec<u8> {
+        let text = |out: &mut String, key: &str, value: &str| {
             if !value.is_empty() {
-                out.insert(key.into(), value.into());
+                let _ = write!(out, ",\"{key}\":{}", Value::from(value));
             }
         };
-        text(&mut out, "message", &self.message);
+        let status = if self.is_success() { "Success" } else { "Failure" };
+        let mut out = format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"{status}""#);
+        if !self.is_success() {
+            text(&mut out, "message", &self.message);
+        }
         text(&mut out, "reason", &self.reason);
         if let Some(details) = &self.details {
-            let mut map = Map::new();
-            text(&mut map, "name", &details.name);
-            text(&mut map, "group", &details.group);
-            text(&mut map, "kind", &details.kind);
-            text(&mut map, "uid", &details.uid);
-            if !details.causes.is_empty() {
-                let causes = details.causes.iter().map(|cause| {
-                    let mut map = Map::new();
-                    text(&mut map, "reason", &cause.reason);
-                    text(&mut map, "message", &cause.message);
-                    text(&mut map, "field", &cause.field);
-                    Value::Object(map)
-                });
-                map.insert("causes".into(), causes.collect());
-            }
-            if details.retry_after_seconds > 0 {
-                map.insert("retryAfterSeconds".into(), details.retry_after_seconds.into());
-            }
-            out.insert("details".into(), Value::Object(map));
+            let _ = write!(out, ",\"details\":{{{}}}", details.fields());
         }
-        if self.is_success() {
-            out.remove("message");
-        } else {
-            out.insert("code".into(), self.code.into());
+        if self.code != 200 {
+            let _ = write!(out, ",\"code\":{}", self.code);
         }
-        Value::Object(out)
+        out.push_str("}\n");
+        out.into_bytes()
     }
 
-    /// The object as JSON.
-    pub fn to_json(&self) -> Vec<u8> {
-        self.to_value().to_string().into_bytes()
+    /// The object as a value.
+    pub fn to_value(&self) -> Value {
+        serde_json::from_slice(&self.to_json()).unwrap_or_default()
+    }
+}
+
+impl Details {
+    /// The fields that are set, as JSON without the braces.
+    fn fields(&self) -> String {
+        let strings = |fields: &[(&str, &str)]| {
+            let set = fields.iter().filter(|(_, value)| !value.is_empty());
+            set.map(|(key, value)| format!("\"{key}\":{}", Value::from(*value))).collect::<Vec<_>>()
+        };
+        let mut fields =
+            strings(&[("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]);
+        if !self.causes.is_empty() {
+            let causes = self.causes.iter().map(|cause| {
+                let fields =
+                    strings(&[("reason", &cause.reason), ("message", &cause.message), ("field", &cause.field)]);
+                format!("{{{}}}", fields.join(","))
+            });
+            fields.push(format!("\"causes\":[{}]", causes.collect::<Vec<_>>().join(",")));
+        }
+        if self.retry_after_seconds > 0 {
+            fields.push(format!("\"retryAfterSeconds\":{}", self.retry_after_seconds));
+        }
+        fields.join(",")
     }
 }
 
@@ -333,6 +322,25 @@ impl std::error::Error for Status {}
 mod tests {
     use super::*;
     use crate::field::Path;
+    use serde_json::json;
+
+    #[test]
+    fn fields_come_in_upstreams_order_and_end_with_a_line() {
+        let status = Status::already_exists("", "services", "a");
+        assert_eq!(
+            String::from_utf8(status.to_json()).unwrap(),
+            concat!(
+                r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"services \"a\" already exists","#,
+                r#""reason":"AlreadyExists","details":{"name":"a","kind":"services"},"code":409}"#,
+                "\n"
+            )
+        );
+        let status = Status::success("apps", "deployments", "x", "u");
+        assert_eq!(
+            String::from_utf8(status.to_json()).unwrap(),
+            "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"details\":{\"name\":\"x\",\"group\":\"apps\",\"kind\":\"deployments\",\"uid\":\"u\"}}\n"
+        );
+    }
 
     #[test]
     fn messages_are_worded_as_upstream() {

@@ -1,10 +1,13 @@
 //! Built-in admission: what the server adds to or refuses of new objects beyond their own validity.
 
+mod runtime_class;
+
 use coracle_api::kinds::{self, Kind};
 use coracle_api::meta;
 use coracle_api::status::{Cause, Status};
 use serde_json::{Value, json};
 
+use crate::auth::User;
 use crate::request::key;
 use crate::rest::{cache, core};
 use crate::server::Inner;
@@ -21,11 +24,33 @@ pub fn create(inner: &Inner, kind: &Kind, object: &mut Value) -> Result<(), Stat
             priority(inner, object)?;
             service_account(inner, object)?;
             default_tolerations(object);
+            runtime_class::apply(inner, object)?;
         }
         ("", "persistentvolumeclaims") => default_storage_class(inner, object)?,
         _ => {}
     }
     Ok(())
+}
+
+/// A request for a certificate says who made it, whatever the client wrote there.
+pub fn requester(kind: &Kind, user: &User, object: &mut Value) {
+    if (kind.group, kind.plural) != ("certificates.k8s.io", "certificatesigningrequests") {
+        return;
+    }
+    let spec = meta::object_at(object, "spec");
+    for key in ["uid", "groups", "extra"] {
+        spec.remove(key);
+    }
+    spec.insert("username".into(), user.name.as_str().into());
+    if !user.uid.is_empty() {
+        spec.insert("uid".into(), user.uid.as_str().into());
+    }
+    if !user.groups.is_empty() {
+        spec.insert("groups".into(), json!(user.groups));
+    }
+    if !user.extra.is_empty() {
+        spec.insert("extra".into(), user.extra.iter().map(|(key, values)| (key.clone(), json!(values))).collect());
+    }
 }
 
 /// Runs on every deletion by a client.

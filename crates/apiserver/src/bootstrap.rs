@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use coracle_api::status::Status;
 use coracle_api::{kinds, meta};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission::SYSTEM_NAMESPACES;
 use crate::rest::{self, Change};
 use crate::server::Server;
+use crate::services;
 
 /// The address of the cluster's DNS within the service range: the tenth, as kubeadm has it.
 pub const DNS_ADDRESS: u32 = 10;
@@ -56,8 +58,99 @@ pub async fn run(server: &Server) -> Result<()> {
         });
         ensure(server, "scheduling.k8s.io", "v1", "priorityclasses", class).await?;
     }
+    cluster_range(server).await?;
     kubernetes_service(server).await?;
-    dns_service(server).await
+    dns_service(server).await?;
+    let addresses = services::ip_address::missing(server.inner()).map_err(|status| failed("ipaddresses", &status))?;
+    tokio::try_join!(
+        ensure_all(server, "networking.k8s.io", "ipaddresses", addresses),
+        ensure_all(server, "", "componentstatuses", component_statuses()),
+        ensure_all(server, "apiregistration.k8s.io", "apiservices", api_services()),
+    )
+    .map(|_| ())
+}
+
+/// A condition that holds.
+fn condition(kind: &str, reason: &str, message: &str) -> Value {
+    let now = meta::format_time(Timestamp::now());
+    json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now})
+}
+
+/// The range that the addresses of services are from.
+async fn cluster_range(server: &Server) -> Result<()> {
+    let range = server.inner().services.range().to_string();
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [range]},
+    });
+    let status = json!({"conditions": [condition("Ready", "", "Kubernetes Service CIDR is ready")]});
+    ensure_with_status(server, "networking.k8s.io", "servicecidrs", object, status).await
+}
+
+/// What upstream answers for its components when it asks them. Here they live and end with this server.
+fn component_statuses() -> Vec<Value> {
+    let status = |name: &&str| {
+        json!({
+            "apiVersion": "v1", "kind": "ComponentStatus", "metadata": {"name": name},
+            "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}],
+        })
+    };
+    ["scheduler", "controller-manager", "etcd-0"].iter().map(status).collect()
+}
+
+/// One object for each group and version that is served here.
+fn api_services() -> Vec<Value> {
+    let mut out = Vec::new();
+    for group in kinds::groups() {
+        let Some(minimum) = group.priority else { continue };
+        for version in group.versions {
+            let preferred = group.versions.len() > 1 && group.versions.first() == Some(version);
+            let priority = match (group.name, preferred) {
+                ("", _) => 1,
+                (_, true) => 30,
+                (_, false) => 15,
+            };
+            out.push(json!({
+                "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+                "metadata": {
+                    "name": format!("{version}.{}", group.name),
+                    "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"},
+                },
+                "spec": {
+                    "group": group.name, "version": version,
+                    "groupPriorityMinimum": minimum, "versionPriority": priority,
+                },
+            }));
+        }
+    }
+    out
+}
+
+/// Makes what is missing of many objects, in one write of the store.
+async fn ensure_all(server: &Server, group: &str, plural: &str, objects: Vec<Value>) -> Result<()> {
+    let writes = objects.into_iter().map(|object| ensure(server, group, "v1", plural, object));
+    futures::future::try_join_all(writes).await.map(|_| ())
+}
+
+/// Makes an object, in version 1 of its group, that has a status from the start.
+async fn ensure_with_status(server: &Server, group: &str, plural: &str, object: Value, status: Value) -> Result<()> {
+    let kind = kinds::by_resource(group, "v1", plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
+    let name = meta::name(&object).to_owned();
+    ensure(server, group, "v1", plural, object).await?;
+    let has_status = rest::cache(server.inner(), kind)
+        .is_ok_and(|cache| cache.get(&name).is_some_and(|object| object.value()["status"]["conditions"].is_array()));
+    if has_status {
+        return Ok(());
+    }
+    let mut make = |current: &Value| {
+        let mut new = current.clone();
+        new["status"] = status.clone();
+        Ok(new)
+    };
+    rest::update_object(server.inner(), kind, &name, Change::Status, false, &mut make)
+        .await
+        .map(|_| ())
+        .map_err(|status| failed(plural, &status))
 }
 
 async fn kubernetes_service(server: &Server) -> Result<()> {

@@ -184,7 +184,7 @@ fn too_old(requested: Revision, oldest: Revision) -> Status {
 
 /// The answer to a revision that does not exist yet.
 pub fn too_large(requested: Revision, newest: Revision) -> Status {
-    Status::timeout(format!("Too large resource version: {requested}, current: {newest}"), 1)
+    Status::too_large_resource_version(requested, newest)
 }
 
 /// The caches of all resources.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use coracle_api::field::{self, FieldError, Path};
+use coracle_api::meta;
 use coracle_api::status::Status;
 use futures::StreamExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
@@ -136,7 +138,7 @@ fn node_address(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<Sock
             "unable to forward port because pod is not running. Current status={phase}"
         )));
     }
-    if subresource != "log" && matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+    if subresource == "exec" && matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
         let phase = pod["status"]["phase"].as_str().unwrap_or_default();
         return Err(Status::bad_request(format!(
             "cannot exec into a container in a completed pod; current phase is {phase}"
@@ -200,15 +202,24 @@ fn log_query(cx: &Context<'_>, query: &mut Vec<(&'static str, String)>) -> Resul
         if let Some(number) = cx.query.number(name)? {
             let least = if name == "tailLines" { 0 } else { 1 };
             if number < least {
-                let path = coracle_api::field::Path::new(name);
-                let error = coracle_api::field::FieldError::invalid(
-                    &path,
-                    &number.into(),
-                    format!("must be greater than or equal to {least}"),
-                );
+                let why = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
+                let error = FieldError::invalid(&Path::new(name), &number.into(), why);
                 return Err(Status::invalid("", "PodLogOptions", cx.name(), vec![error]));
             }
             query.push((name, number.to_string()));
+        }
+    }
+    let invalid = |errors| Status::invalid("", "PodLogOptions", cx.name(), errors);
+    if let Some(text) = cx.query.get("sinceTime") {
+        if meta::parse_time(text).is_none() {
+            let text = field::quote(text);
+            return Err(Status::bad_request(format!(
+                "parsing time {text} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text} as \"2006\""
+            )));
+        }
+        if cx.query.get("sinceSeconds").is_some() {
+            let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+            return Err(invalid(vec![FieldError::forbidden(&Path::default(), why)]));
         }
     }
     for name in ["sinceTime", "stream"] {

@@ -25,6 +25,7 @@ mod request;
 mod rest;
 mod server;
 mod services;
+mod warnings;
 mod websocket;
 
 pub use body::Body;

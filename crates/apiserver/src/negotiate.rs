@@ -4,11 +4,12 @@ use bytes::Bytes;
 use coracle_api::decode::Format;
 use coracle_api::protobuf;
 use coracle_api::status::Status;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
 use crate::body::Body;
+use crate::request::Query;
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,12 @@ pub enum Shape {
 pub struct Output {
     pub encoding: Encoding,
     pub shape: Shape,
+    /// Group and version of what is not the whole object.
+    pub meta_version: &'static str,
 }
 
+const META_V1: &str = "meta.k8s.io/v1";
+const META_V1BETA1: &str = "meta.k8s.io/v1beta1";
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = protobuf::MEDIA_TYPE;
@@ -43,7 +48,7 @@ const PROTOBUF: &str = protobuf::MEDIA_TYPE;
 const SERVED: [&str; 3] = [JSON, YAML, PROTOBUF];
 
 impl Output {
-    pub const JSON: Output = Output { encoding: Encoding::Json, shape: Shape::Object };
+    pub const JSON: Output = Output { encoding: Encoding::Json, shape: Shape::Object, meta_version: META_V1 };
 
     /// The first representation in the header that is served.
     pub fn of(headers: &HeaderMap) -> Result<Output, Status> {
@@ -73,12 +78,13 @@ fn parse_range(range: &str) -> Option<Output> {
         PROTOBUF => Encoding::Protobuf,
         _ => return None,
     };
-    let mut output = Output { encoding, shape: Shape::Object };
+    let mut output = Output { encoding, ..Output::JSON };
     for parameter in parts {
         match parameter.split_once('=')? {
             ("as", "Table") => output.shape = Shape::Table,
             ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => output.shape = Shape::Partial,
             ("as", _) => return None,
+            ("v", "v1beta1") => output.meta_version = META_V1BETA1,
             ("v", version) if version != "v1" && output.shape != Shape::Object => return None,
             _ => {}
         }
@@ -156,10 +162,42 @@ pub fn status_as(status: &Status, encoding: Encoding) -> Response<Body> {
     response
 }
 
+/// Whether answers are for the eyes of people: they ask for it, or their program is one of the usual ones.
+pub fn wants_pretty(query: &Query, headers: &HeaderMap) -> bool {
+    if query.get("pretty").is_some() {
+        return query.flag("pretty");
+    }
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|program| agent.starts_with(program))
+}
+
+/// The same answer with its JSON in lines. Streams stay as they are.
+pub fn pretty(response: Response<Body>) -> Response<Body> {
+    if response.headers().get(CONTENT_TYPE).is_none_or(|value| value != JSON) {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let bytes: Bytes = match body {
+        Body::Full(bytes) => bytes.unwrap_or_default(),
+        Body::Pieces(pieces, _) => pieces.flatten().collect(),
+        stream => return Response::from_parts(parts, stream),
+    };
+    let lines = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| serde_json::to_vec_pretty(&value).ok());
+    Response::from_parts(parts, lines.map_or(bytes, Bytes::from).into())
+}
+
+/// All warnings of an answer together have at most this many bytes, as upstream's.
+const MAX_WARNINGS: usize = 4 << 10;
+
 /// Adds warnings for the user (RFC 7234, code 299).
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    let mut left = MAX_WARNINGS;
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        left = match left.checked_sub(text.len()) {
+            Some(left) => left,
+            None => return,
+        };
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
             response.headers_mut().append(HeaderName::from_static("warning"), value);
         }
@@ -178,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_first_representation_that_is_served_wins() {
-        let protobuf = Output { encoding: Encoding::Protobuf, shape: Shape::Object };
+        let protobuf = Output { encoding: Encoding::Protobuf, ..Output::JSON };
         assert_eq!(accept("application/vnd.kubernetes.protobuf,application/json"), Ok(protobuf));
         assert_eq!(accept("application/vnd.kubernetes.protobuf;stream=watch"), Ok(protobuf));
         assert_eq!(accept("application/json, application/vnd.kubernetes.protobuf"), Ok(Output::JSON));
@@ -188,8 +226,15 @@ mod tests {
     #[test]
     fn metadata_alone_and_tables_are_json() {
         let both = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-        assert_eq!(accept(both), Ok(Output { encoding: Encoding::Json, shape: Shape::Partial }));
+        assert_eq!(accept(both), Ok(Output { shape: Shape::Partial, ..Output::JSON }));
         assert_eq!(accept("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1"), Err(406));
+    }
+
+    #[test]
+    fn tables_and_metadata_are_served_in_both_versions() {
+        let beta = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
+        assert_eq!(accept(beta), Ok(Output { shape: Shape::Table, meta_version: META_V1BETA1, ..Output::JSON }));
+        assert_eq!(accept("application/json;as=Table;v=v2;g=meta.k8s.io"), Err(406));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use coracle_api::kinds::Kind;
+use coracle_api::meta;
 use coracle_api::protobuf;
 use coracle_api::schema::DefId;
 use coracle_store::Revision;
@@ -33,9 +34,14 @@ pub struct Object {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Head<'a> {
     #[serde(borrow)]
     metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    api_version: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    kind: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +63,9 @@ impl Object {
     /// Reads what the store holds; `None` when it is not an object.
     pub fn parse(kind: &Kind, bytes: Bytes, revision: Revision) -> Option<Object> {
         let head: Head = serde_json::from_slice(&bytes).ok()?;
+        if head.kind.as_deref() != Some(kind.kind) || head.api_version.as_deref() != Some(&*kind.api_version()) {
+            return Object::parse(kind, typed(kind, &bytes)?, revision);
+        }
         let meta = head.metadata;
         let revision_at = (meta.resource_version.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
         let fields = if kind.strategy.supported_fields().is_empty() {
@@ -118,5 +127,32 @@ impl Object {
     }
 }
 
+/// An object that does not say its kind, or another one, says it again: where it is stored decides.
+fn typed(kind: &Kind, bytes: &[u8]) -> Option<Bytes> {
+    let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    meta::set_type(&mut value, &kind.api_version(), kind.kind);
+    serde_json::to_vec(&value).map(Bytes::from).ok()
+}
+
 /// A shared object.
 pub type Shared = Arc<Object>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_stored_without_its_kind_is_read_with_it() {
+        let kind = coracle_api::kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
+        for stored in [
+            r#"{"metadata":{"name":"a","namespace":"d","resourceVersion":"7","uid":"u"}}"#,
+            r#"{"apiVersion":"foo/v9","kind":"Pod","metadata":{"name":"a","resourceVersion":"7"}}"#,
+            r#"{"apiVersion":null,"kind":null,"metadata":{"name":"a","resourceVersion":"7"}}"#,
+        ] {
+            let object = Object::parse(kind, Bytes::from_static(stored.as_bytes()), 7).expect("it is read");
+            let value = object.value();
+            assert_eq!((meta::kind(&value), meta::api_version(&value)), ("ConfigMap", "v1"));
+            assert_eq!(object.at_revision(123).value()["metadata"]["resourceVersion"], "123");
+        }
+    }
+}

@@ -133,7 +133,13 @@ impl Query {
 
     /// The resource version that an answer must not be older than; 0 without one.
     pub fn revision(&self) -> Result<u64, Status> {
-        Ok(self.number("resourceVersion")?.and_then(|number| u64::try_from(number).ok()).unwrap_or(0))
+        let Some(text) = self.get("resourceVersion") else { return Ok(0) };
+        text.parse().map_err(|_| {
+            Status::bad_request(format!(
+                "invalid resource version: strconv.ParseUint: parsing {}: invalid syntax",
+                coracle_api::field::quote(text)
+            ))
+        })
     }
 
     /// Whether the request must change nothing.

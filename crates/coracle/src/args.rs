@@ -28,6 +28,14 @@ pub enum Command {
     Down(Which),
     /// Show nodes, versions, uptime and memory of a cluster
     Status(Status),
+    /// List the clusters of this host
+    Ls {
+        /// The format
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Print the log of a local cluster's server
+    Logs(Logs),
     /// Run a server and its node on this host, in the foreground
     Server(Server),
     /// Load, pull, list and remove images of a cluster
@@ -47,20 +55,13 @@ pub enum Command {
 /// Which cluster.
 #[derive(ClapArgs, Clone)]
 pub struct Which {
-    /// The cluster's name
-    #[arg(long, global = true, default_value = "coracle", value_parser = cluster_name)]
-    pub name: String,
-    /// The directory that holds all data of the cluster [default: /var/lib/coracle/NAME]
+    /// The cluster's name [default: that of --data-dir, else coracle]
+    #[arg(long, global = true, value_parser = cluster_name)]
+    pub name: Option<String>,
+    /// The directory that holds all data of the cluster [default: where a cluster of this name has it, else
+    /// /var/lib/coracle/NAME]
     #[arg(long, global = true)]
     pub data_dir: Option<PathBuf>,
-}
-
-impl Which {
-    /// The data directory, as an absolute path.
-    pub fn dir(&self) -> PathBuf {
-        let dir = self.data_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/coracle").join(&self.name));
-        std::path::absolute(&dir).unwrap_or(dir)
-    }
 }
 
 /// Options of `up`.
@@ -99,6 +100,19 @@ pub struct Status {
     pub output: Format,
 }
 
+/// Options of `logs`.
+#[derive(ClapArgs)]
+pub struct Logs {
+    #[command(flatten)]
+    pub which: Which,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many of the last lines to begin with; all unless given
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<usize>,
+}
+
 /// Output formats.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -111,9 +125,15 @@ pub enum Format {
 /// Options of `server`.
 #[derive(ClapArgs, Clone)]
 pub struct Server {
-    /// The directory that holds all data
-    #[arg(long, default_value = "/var/lib/coracle/server")]
-    pub data_dir: PathBuf,
+    /// The cluster's name [default: that of --data-dir, else server]
+    #[arg(long, value_parser = cluster_name)]
+    pub name: Option<String>,
+    /// The directory that holds all data [default: /var/lib/coracle/NAME]
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Set by a local cluster's node in the server it starts
+    #[arg(long, hide = true)]
+    pub in_node: bool,
     /// The node's name [default: the host name]
     #[arg(long)]
     pub node_name: Option<String>,
@@ -126,9 +146,9 @@ pub struct Server {
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
-    /// The cgroup below which pods run
-    #[arg(long, default_value = "coracle/server")]
-    pub cgroup_root: String,
+    /// The cgroup below which pods run [default: coracle/NAME]
+    #[arg(long)]
+    pub cgroup_root: Option<String>,
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
@@ -183,7 +203,7 @@ pub enum ImageCommand {
 }
 
 /// Names become part of link, cgroup and table names.
-fn cluster_name(text: &str) -> Result<String, String> {
+pub fn cluster_name(text: &str) -> Result<String, String> {
     let good = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     let edges = text.starts_with(|letter: char| letter.is_ascii_lowercase()) && !text.ends_with('-');
     if !edges || text.len() > 30 || !text.chars().all(good) {
@@ -235,7 +255,7 @@ mod tests {
         for line in ["coracle image --name a ls", "coracle image ls --name a", "coracle image rm x --name a"] {
             let args = Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
             let Command::Image(image) = args.command else { panic!("{line}") };
-            assert_eq!(image.which.name, "a", "{line}");
+            assert_eq!(image.which.name.as_deref(), Some("a"), "{line}");
         }
     }
 

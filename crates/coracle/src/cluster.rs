@@ -1,25 +1,45 @@
-//! What is written down about a local cluster, and how its process is found.
+//! What a cluster is: its description, its data directory, and what proves that both belong together.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Which;
+use crate::files::{self, write_atomically};
+use crate::process::{self, NodeProcess};
+use crate::registry::{self, DATA, Running};
 
-/// A local cluster, kept as `cluster.json` in its data directory.
+/// Says whose data a directory has, also when its description is damaged. Written once, before anything else.
+const MARKER: &str = ".coracle";
+const DESCRIPTION: &str = "cluster.json";
+
+/// Where its server runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// In a node made of namespaces, by `coracle up`.
+    #[default]
+    Local,
+    /// On the host itself, by `coracle server`.
+    Host,
+}
+
+/// A cluster, kept as `cluster.json` in its data directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
     /// Its data directory.
     pub dir: PathBuf,
-    /// The network between host and node.
+    /// Where its server runs.
+    #[serde(default)]
+    pub kind: Kind,
+    /// The network between host and node of a local cluster.
     pub subnet: Ipv4Net,
     /// The file of static tokens.
     pub token_auth_file: Option<PathBuf>,
@@ -27,44 +47,136 @@ pub struct Cluster {
     pub insecure_registries: Vec<String>,
 }
 
-/// The process that is PID 1 of a node, and when it started: a PID alone may be somebody else's by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeProcess {
-    /// Its PID on the host.
-    pub pid: i32,
-    /// Its start time in clock ticks since boot, from /proc/PID/stat.
-    pub started: u64,
+/// A name and a directory that a command is about; a cluster need not be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The cluster's name.
+    pub name: String,
+    /// Its data directory, without links.
+    pub dir: PathBuf,
+    /// The directory that the host's list of clusters has for the name.
+    pub listed: Option<PathBuf>,
+}
+
+impl Place {
+    /// Finds what a command is about: by its directory if it names one, else by the list of clusters.
+    ///
+    /// # Errors
+    /// The directory has the data of a cluster of another name.
+    pub fn find(which: &Which, default: &str) -> Result<Place> {
+        let named = which.name.as_deref();
+        let Some(dir) = &which.data_dir else {
+            let name = named.unwrap_or(default).to_owned();
+            let listed = registry::find(&name)?;
+            let dir = listed.clone().map_or_else(|| files::resolve(&Path::new(DATA).join(&name)), Ok)?;
+            return Ok(Place { name, dir, listed });
+        };
+        let dir = files::resolve(dir)?;
+        let found = owner(&dir);
+        if let (Some(named), Some(found)) = (named, &found)
+            && named != found
+        {
+            bail!("{} has the data of the cluster {found:?}, not of {named:?}: nothing was changed", dir.display());
+        }
+        let name = named.map(str::to_owned).or(found).unwrap_or_else(|| default.to_owned());
+        let listed = registry::find(&name)?;
+        Ok(Place { name, dir, listed })
+    }
+
+    /// Another directory to which belongs what is on this host under the cluster's name: processes, links, tables. `None`
+    /// when it belongs to this one, also after it was moved.
+    pub fn elsewhere(&self) -> Option<PathBuf> {
+        let running = registry::running(&self.name).filter(|running| running.process.lives());
+        let others = [self.listed.clone(), running.map(|running| running.dir)].into_iter().flatten();
+        others.into_iter().find(|dir| *dir != self.dir && owner(dir).as_ref() == Some(&self.name))
+    }
+
+    /// # Errors
+    /// The name belongs to a cluster in another directory.
+    pub fn check_name(&self) -> Result<()> {
+        let Some(other) = self.elsewhere() else { return Ok(()) };
+        bail!(
+            "there is a cluster {:?} with its data in {} already, not in {}: take another --name, or remove that one with \
+             `coracle down --name {}`",
+            self.name,
+            other.display(),
+            self.dir.display(),
+            self.name
+        )
+    }
+
+    /// Makes the directory, or checks one that is there, and marks it as this cluster's.
+    pub fn prepare(&self) -> Result<()> {
+        files::private_dir(&self.dir)?;
+        if owner(&self.dir).is_none() {
+            if fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_some()) {
+                bail!(
+                    "{} is not empty and has no data of a cluster: name another directory with --data-dir",
+                    self.dir.display()
+                );
+            }
+            write_atomically(&self.dir.join(MARKER), format!("{}\n", self.name).as_bytes(), 0o600)?;
+        }
+        registry::add(&self.name, &self.dir)
+    }
+
+    /// Whether the directory provably has this cluster's data.
+    pub fn has_data(&self) -> bool {
+        owner(&self.dir).as_deref() == Some(self.name.as_str())
+    }
+}
+
+/// The name of the cluster whose data a directory has.
+fn owner(dir: &Path) -> Option<String> {
+    let marked = fs::read_to_string(dir.join(MARKER)).ok().map(|text| text.trim_end().to_owned());
+    marked.or_else(|| Some(Cluster::read(dir).ok()??.name)).filter(|name| crate::args::cluster_name(name).is_ok())
 }
 
 impl Cluster {
+    /// A new local cluster.
+    pub fn new(place: &Place, kind: Kind, subnet: Ipv4Net) -> Cluster {
+        Cluster {
+            name: place.name.clone(),
+            dir: place.dir.clone(),
+            kind,
+            subnet,
+            token_auth_file: None,
+            insecure_registries: Vec::new(),
+        }
+    }
+
     /// The cluster that a command names.
     ///
     /// # Errors
     /// There is none.
     pub fn load(which: &Which) -> Result<Cluster> {
-        let dir = which.dir();
-        Cluster::read(&dir)?.with_context(|| {
-            format!("there is no cluster {:?} in {}; `coracle up` makes one", which.name, dir.display())
+        let place = Place::find(which, DEFAULT_NAME)?;
+        Cluster::read(&place.dir)?.with_context(|| {
+            format!(
+                "there is no cluster {:?} in {}; `coracle up` makes one, `coracle ls` lists them",
+                place.name,
+                place.dir.display()
+            )
         })
     }
 
-    /// The cluster of a directory, `None` when it holds none.
+    /// The cluster of a directory, `None` when it holds none. The directory may have been moved.
     pub fn read(dir: &Path) -> Result<Option<Cluster>> {
-        let path = dir.join("cluster.json");
+        let path = dir.join(DESCRIPTION);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("failed to read {}", path.display())),
         };
-        let cluster = serde_json::from_slice(&bytes).with_context(|| {
+        let cluster: Cluster = serde_json::from_slice(&bytes).with_context(|| {
             format!("{} is not the description of a cluster; `coracle down` removes the cluster", path.display())
         })?;
-        Ok(Some(cluster))
+        Ok(Some(Cluster { dir: dir.to_owned(), ..cluster }))
     }
 
     /// Writes the description.
     pub fn save(&self) -> Result<()> {
-        write_atomically(&self.dir.join("cluster.json"), &serde_json::to_vec_pretty(self)?, 0o600)
+        write_atomically(&self.dir.join(DESCRIPTION), &serde_json::to_vec_pretty(self)?, 0o600)
     }
 
     /// The name of the node.
@@ -104,7 +216,15 @@ impl Cluster {
 
     /// The context in the kubeconfig.
     pub fn context(&self) -> String {
-        if self.name == "coracle" { self.name.clone() } else { format!("coracle-{}", self.name) }
+        if self.name == DEFAULT_NAME { self.name.clone() } else { format!("coracle-{}", self.name) }
+    }
+
+    /// Where a local cluster's API server answers; one on the host says it itself, while it runs.
+    pub fn url(&self) -> String {
+        match self.kind {
+            Kind::Local => format!("https://{}:6443", self.node_ip()),
+            Kind::Host => String::new(),
+        }
     }
 
     /// The socket of the daemon.
@@ -112,55 +232,23 @@ impl Cluster {
         self.dir.join("control.sock")
     }
 
-    /// The node's first process, when it lives.
+    /// The cluster's first process, when it lives: PID 1 of a local node, or the server on the host.
     pub fn process(&self) -> Option<NodeProcess> {
-        let bytes = fs::read(self.dir.join("node.json")).ok()?;
-        let process: NodeProcess = serde_json::from_slice(&bytes).ok()?;
-        (start_time(process.pid) == Some(process.started)).then_some(process)
+        // A directory that was moved while the cluster ran is still this one.
+        let here = |running: &Running| running.dir == self.dir || owner(&running.dir).as_ref() != Some(&self.name);
+        let known = registry::running(&self.name).filter(here);
+        let known = known.map(|running| running.process).filter(NodeProcess::lives);
+        known.or_else(|| (self.kind == Kind::Local).then(|| process::search_node(&self.dir))?)
     }
 
-    /// The same by its command line: for a data directory that was removed by hand while the node ran.
-    pub fn search_process(&self) -> Option<NodeProcess> {
-        let line = [b"coracle\0node-init\0--inside\0--data-dir\0", self.dir.as_os_str().as_bytes(), b"\0"].concat();
-        let mut pids =
-            fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let pid = pids.find(|pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|own| own == line))?;
-        Some(NodeProcess { pid, started: start_time(pid)? })
-    }
-
-    /// One command at a time changes a cluster.
-    pub fn lock(dir: &Path) -> Result<fs::File> {
-        let path = lock_path(dir);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("failed to make {}", parent.display()))?;
-        }
-        let file = fs::File::create(&path).with_context(|| format!("failed to open {}", path.display()))?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
+    /// Writes down the cluster's first process.
+    pub fn set_process(&self, process: NodeProcess) -> Result<()> {
+        registry::set_running(&self.name, &Running { process, dir: self.dir.clone() })
     }
 }
 
-/// Beside the data directory, so that `down` can remove that one while it holds the lock.
-pub fn lock_path(dir: &Path) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
-}
-
-/// When a process started, in clock ticks since boot; `None` when there is none.
-pub fn start_time(pid: i32) -> Option<u64> {
-    start_time_in(&fs::File::open("/proc").ok()?, pid)
-}
-
-/// The same by way of an open proc file system.
-pub fn start_time_in(proc: &fs::File, pid: i32) -> Option<u64> {
-    let file = rustix::fs::openat(proc, format!("{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let stat = std::io::read_to_string(fs::File::from(file)).ok()?;
-    // The command may hold spaces and parentheses; fields are counted behind its end.
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
-    let gone = matches!(fields.first(), Some(&("Z" | "X")));
-    fields.get(19).filter(|_| !gone)?.parse().ok()
-}
+/// The name of a cluster whose user names none.
+pub const DEFAULT_NAME: &str = "coracle";
 
 /// A network of the list that no route of the host touches. The search starts at a place that depends on the
 /// name, so that a stopped cluster usually finds its network free again.
@@ -204,24 +292,13 @@ fn hash(text: &str) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// Replaces a file's content at once.
-pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().with_context(|| format!("failed to write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place(dir: &Path, name: &str) -> Place {
+        Place { name: name.into(), dir: dir.to_owned(), listed: None }
+    }
 
     #[test]
     fn routes_are_read_from_the_kernels_table() {
@@ -236,8 +313,33 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_a_start_time_and_a_missing_one_has_none() {
-        assert!(start_time(std::process::id() as i32).is_some());
-        assert!(start_time(i32::MAX).is_none());
+    fn a_directory_that_only_looks_like_a_clusters_is_not_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for part in ["images", "store", "pki", "log", "run", "kubelet"] {
+            fs::create_dir(dir.path().join(part)).unwrap();
+        }
+        assert!(!place(dir.path(), "a").has_data());
+        fs::write(dir.path().join(MARKER), "a\n").unwrap();
+        assert!(place(dir.path(), "a").has_data());
+        assert!(!place(dir.path(), "b").has_data());
+    }
+
+    #[test]
+    fn a_damaged_description_does_not_hide_whose_data_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MARKER), "a\n").unwrap();
+        fs::write(dir.path().join(DESCRIPTION), "{").unwrap();
+        assert!(place(dir.path(), "a").has_data());
+        let error = Cluster::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("cluster.json") && error.contains("coracle down"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_is_not_the_directorys_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(MARKER), "a\n").unwrap();
+        let which = |name: Option<&str>| Which { name: name.map(Into::into), data_dir: Some(dir.path().to_owned()) };
+        assert!(Place::find(&which(Some("b")), DEFAULT_NAME).unwrap_err().to_string().contains("nothing was changed"));
+        assert_eq!(Place::find(&which(None), DEFAULT_NAME).unwrap().name, "a");
     }
 }

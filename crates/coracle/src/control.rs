@@ -43,6 +43,8 @@ pub struct Access {
 pub struct State {
     pub runtime: Arc<Runtime>,
     pub access: Access,
+    pub node: String,
+    pub address: String,
     pub ready: watch::Receiver<Ready>,
     pub started: std::time::Instant,
 }
@@ -51,6 +53,9 @@ pub struct State {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DaemonStatus {
     pub pid: u32,
+    pub url: String,
+    pub node: String,
+    pub address: String,
     pub uptime_seconds: u64,
     pub ready: Ready,
 }
@@ -89,7 +94,14 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
         (&Method::GET, "/access") => json(&state.access),
         (&Method::GET, "/status") => {
             let ready = *state.ready.borrow();
-            json(&DaemonStatus { pid: std::process::id(), uptime_seconds: state.started.elapsed().as_secs(), ready })
+            json(&DaemonStatus {
+                pid: std::process::id(),
+                url: state.access.server.clone(),
+                node: state.node.clone(),
+                address: state.address.clone(),
+                uptime_seconds: state.started.elapsed().as_secs(),
+                ready,
+            })
         }
         (&Method::GET, "/ready/node") => wait(state, |ready| ready.node).await,
         (&Method::GET, "/ready/dns") => wait(state, |ready| ready.dns).await,

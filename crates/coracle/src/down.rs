@@ -1,19 +1,19 @@
-//! `coracle stop` and `coracle down`: nothing of the cluster stays.
+//! `coracle stop` and `coracle down`: nothing of the cluster stays, and nothing else goes.
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use coracle_network::host;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::args::Which;
-use crate::cluster::{self, Cluster};
-use crate::kubeconfig;
+use crate::cluster::{Cluster, DEFAULT_NAME, Kind, Place};
+use crate::process::wait_for_exit;
+use crate::registry::{self, Lock};
+use crate::{host_node, host_settings, kubeconfig};
 
 /// How long containers have to end by themselves, and a killed node to be gone.
 const STOP: Duration = Duration::from_secs(5);
@@ -21,116 +21,100 @@ const KILLED: Duration = Duration::from_secs(20);
 
 /// Ends the node; everything on disk stays.
 pub fn stop(which: &Which) -> Result<()> {
-    let _lock = Cluster::lock(&which.dir())?;
     let cluster = Cluster::load(which)?;
-    if let Some(node) = open_node(&cluster) {
+    let _lock = Lock::take(&cluster.name)?;
+    Place::find(which, DEFAULT_NAME)?.check_name()?;
+    if let Some(node) = cluster.process().and_then(|process| process.open()) {
         let _ = pidfd_send_signal(&node, Signal::TERM);
         wait_for_exit(&node, STOP);
     }
     end_node(&cluster);
-    println!("Cluster {:?} is stopped; `coracle start` starts it again.", cluster.name);
+    let again = match cluster.kind {
+        Kind::Local => "coracle start",
+        Kind::Host => "coracle server",
+    };
+    println!("Cluster {:?} is stopped; `{again} --name {}` starts it again.", cluster.name, cluster.name);
     Ok(())
 }
 
-/// Ends everything of a cluster and removes it, also when it is half there.
+/// Ends everything of a cluster and removes it, also when it is half there. What does not provably belong to it stays, and
+/// is named.
 pub fn down(which: &Which) -> Result<()> {
-    let dir = which.dir();
-    let lock = Cluster::lock(&dir)?;
-    let found = Cluster::read(&dir);
-    let described = matches!(&found, Ok(Some(_)));
-    // Without a description everything but the directory is found by the name.
-    let cluster = match found {
-        Ok(Some(cluster)) => cluster,
-        _ => Cluster {
-            name: which.name.clone(),
-            dir: dir.clone(),
-            subnet: "10.90.0.0/24".parse()?,
-            token_auth_file: None,
-            insecure_registries: Vec::new(),
-        },
-    };
-    if !described && dir.exists() && !is_ours(&dir) {
-        bail!("{} does not look like a cluster's data directory and was left as it is", dir.display());
+    let place = Place::find(which, DEFAULT_NAME)?;
+    let _lock = Lock::take(&place.name)?;
+    let elsewhere = place.elsewhere();
+    let mut left = Vec::new();
+    if let Some(other) = &elsewhere {
+        left.push(format!("the cluster {:?} itself, whose data are in {}", place.name, other.display()));
+    } else {
+        // Without a description everything but the directory is found by the name.
+        let described = Cluster::read(&place.dir).ok().flatten();
+        let cluster = match described {
+            Some(cluster) => cluster,
+            None => Cluster::new(&place, Kind::Local, "10.90.0.0/24".parse()?),
+        };
+        end_node(&cluster);
+        let removed = kubeconfig::path().and_then(|path| kubeconfig::remove(&path, &cluster.context()));
+        left.extend(removed.err().map(|error| format!("its entries in the kubeconfig: {error:#}")));
     }
-    end_node(&cluster);
-    let context = kubeconfig::path().and_then(|path| kubeconfig::remove(&path, &cluster.context()));
-    remove_tree(&dir).with_context(|| format!("failed to remove {}", dir.display()))?;
-    let _ = fs::remove_file(cluster::lock_path(&dir));
-    drop(lock);
-    if let Some(parent) = dir.parent().filter(|parent| parent.ends_with("lib/coracle")) {
-        // Fails while another cluster is in it.
-        let _ = fs::remove_dir(parent);
+    if place.has_data() {
+        let removed = remove_data(&place.dir);
+        left.extend(removed.err().map(|error| format!("{}: {error:#}", place.dir.display())));
+    } else if fs::symlink_metadata(&place.dir).is_ok() {
+        left.push(format!("{}, which has no data of the cluster {:?}", place.dir.display(), place.name));
     }
-    context?;
-    println!("Cluster {:?} is gone.", cluster.name);
+    if elsewhere.is_none() && left.is_empty() {
+        registry::remove(&place.name);
+    }
+    if !left.is_empty() {
+        bail!("this was left as it is:\n  {}", left.join("\n  "));
+    }
+    println!("Cluster {:?} is gone.", place.name);
     Ok(())
 }
 
-fn is_ours(dir: &Path) -> bool {
-    let names = ["cluster.json", "cluster.json.tmp", "store", "pki", "log", "run", "images", "kubelet"];
-    let ours = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| {
-            entry.file_name().to_str().is_some_and(|name| names.contains(&name) || name.ends_with(".sock"))
-        })
-    };
-    fs::read_dir(dir).is_ok_and(|mut entries| entries.all(ours))
-}
-
-/// Ends the node's processes and removes its link, table and cgroups. Nothing of it needs to exist.
+/// Ends the node's processes and removes its links, tables and cgroups. Nothing of it needs to exist.
 pub fn end_node(cluster: &Cluster) {
-    if let Some(node) = open_node(cluster) {
+    if let Some(node) = cluster.process().and_then(|process| process.open()) {
         let _ = pidfd_send_signal(&node, Signal::KILL);
         if !wait_for_exit(&node, KILLED) {
             eprintln!("warning: the node's processes do not end; a reboot removes them");
         }
     }
-    let _ = fs::remove_file(cluster.dir.join("node.json"));
+    registry::clear_running(&cluster.name);
     let _ = fs::remove_file(cluster.control_socket());
-    for link in [cluster.link(), cluster.bridge()] {
-        if let Err(error) = host::delete_link(&link) {
-            eprintln!("warning: failed to remove the link {link}: {error:#}");
+    let warn = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            eprintln!("warning: failed to remove {what}: {error:#}");
         }
-    }
-    if let Err(error) = host::close_firewall(&cluster.bridge()) {
-        eprintln!("warning: failed to clean the firewall: {error:#}");
-    }
-    if let Err(error) = host::delete_table(&cluster.table()) {
-        eprintln!("warning: failed to remove the nftables table {}: {error:#}", cluster.table());
+    };
+    if cluster.kind == Kind::Host {
+        host_node::end(cluster).into_iter().for_each(|(what, error)| warn(&what, Err(error)));
+    } else {
+        for link in [cluster.link(), cluster.bridge()] {
+            warn(&format!("the link {link}"), host::delete_link(&link));
+        }
+        warn("the rules in the firewall", host::close_firewall(&cluster.bridge()));
+        warn(&format!("the nftables table {}", cluster.table()), host::delete_table(&cluster.table()));
     }
     remove_cgroups(&cluster.cgroup());
+    warn("changes of kernel parameters", host_settings::release(&cluster.name));
 }
 
-fn open_node(cluster: &Cluster) -> Option<OwnedFd> {
-    let process = cluster.process().or_else(|| cluster.search_process())?;
-    let node = pidfd_open(Pid::from_raw(process.pid)?, PidfdFlags::empty()).ok()?;
-    // The PID may have been given to another process between the check and the open.
-    (cluster::start_time(process.pid) == Some(process.started)).then_some(node)
-}
-
-/// A pidfd is readable once its process ended; PID 1 ends last of its namespace.
-fn wait_for_exit(process: &OwnedFd, timeout: Duration) -> bool {
-    let deadline = Instant::now() + timeout;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return false,
-            Ok(_) => return true,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
-        }
-    }
-}
-
-/// Removes a group and those below it from every hierarchy, and the common parent when it is empty.
-fn remove_cgroups(group: &str) {
+/// Where cgroup hierarchies are mounted.
+pub fn cgroup_mounts() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let roots = mounts.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let is_cgroup = matches!(after.split(' ').next()?, "cgroup" | "cgroup2");
         is_cgroup.then(|| PathBuf::from(before.split(' ').nth(4).unwrap_or_default()))
     });
-    for root in roots {
+    roots.collect()
+}
+
+/// Removes a group and those below it from every hierarchy, and the common parent when it is empty.
+fn remove_cgroups(group: &str) {
+    for root in cgroup_mounts() {
         let path = root.join(group);
         let deadline = Instant::now() + Duration::from_secs(2);
         // A group of processes that just ended may stay busy for a moment.
@@ -150,19 +134,19 @@ fn remove_group(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// The node's mounts went with its namespace, but the kernel may take a moment.
-fn remove_tree(dir: &Path) -> io::Result<()> {
+/// Removes the data, never what is mounted there. The node's mounts went with its namespace, but the kernel may take a
+/// moment.
+fn remove_data(dir: &Path) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        match coracle_runtime::tree::remove(dir) {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty)
                     && Instant::now() < deadline =>
             {
                 std::thread::sleep(Duration::from_millis(10));
             }
-            other => return other,
+            other => return other.context("failed to remove all of it"),
         }
     }
 }

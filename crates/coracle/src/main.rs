@@ -5,10 +5,17 @@ mod checks;
 mod cluster;
 mod control;
 mod down;
+mod files;
+mod host_node;
+mod host_settings;
 mod image;
 mod kubeconfig;
+mod logs;
+mod ls;
 mod node_init;
+mod process;
 mod progress;
+mod registry;
 mod sandbox_network;
 mod server;
 mod status;
@@ -22,17 +29,25 @@ use clap::{CommandFactory, Parser};
 use args::{Args, Command};
 
 fn main() -> ExitCode {
+    // What executes itself by a path in /proc is called after that path.
+    let _ = rustix::thread::set_name(c"coracle");
     // A shim must stay small: nothing else may run before it.
     if std::env::args_os().nth(1).is_some_and(|word| word == "shim") {
         coracle_runtime::shim_main(std::env::args().skip(2).collect());
     }
+    // Started by /proc/self/exe, as the parts of a node are, it would be called "exe" by ps and top.
+    coracle_runtime::name_process(c"coracle");
     let args = Args::parse();
+    // What is made is for its owner alone, unless a mode is asked for.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let result = match args.command {
         Command::Up(options) => up::up(&options),
         Command::Start(cluster) => up::start(&cluster),
         Command::Stop(cluster) => down::stop(&cluster),
         Command::Down(cluster) => down::down(&cluster),
         Command::Status(options) => status::status(&options),
+        Command::Ls { output } => ls::ls(output),
+        Command::Logs(options) => logs::logs(&options),
         Command::Server(options) => server::run(&options),
         Command::Image(options) => image::run(&options),
         Command::NodeInit(options) => node_init::run(&options),

@@ -5,7 +5,7 @@
 //! there, prepares the mounts, and starts `coracle server` over and over.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::NodeInit;
-use crate::cluster::{Cluster, NodeProcess, start_time_in, write_atomically};
+use crate::cluster::Cluster;
+use crate::process::{NodeProcess, start_time_in};
 use crate::sys;
 
 /// How long containers have to end when the node is stopped.
@@ -38,8 +39,7 @@ fn outer(cluster: &Cluster) -> Result<()> {
     let child = command.stdin(Stdio::inherit()).spawn().context("failed to start the node's first process")?;
     let pid = child.id() as i32;
     let started = start_time_in(&proc, pid).context("the node's first process ended at once")?;
-    let process = NodeProcess { pid, started };
-    write_atomically(&cluster.dir.join("node.json"), &serde_json::to_vec(&process)?, 0o600)
+    cluster.set_process(NodeProcess { pid, started })
 }
 
 fn inner(cluster: &Cluster) -> Result<()> {
@@ -102,13 +102,14 @@ async fn keep_alive(cluster: &Cluster) -> Result<()> {
         } else {
             (delay * 2).clamp(Duration::from_millis(20), Duration::from_secs(5))
         };
-        eprintln!("node-init: the server ended; it is started again in {delay:?}");
+        // PID 1 outlives a full or failing disk under the log.
+        let _ = writeln!(std::io::stderr(), "node-init: the server ended; it is started again in {delay:?}");
     }
 }
 
 fn start_server(cluster: &Cluster) -> Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("coracle").arg("server").arg("--data-dir").arg(&cluster.dir);
+    command.arg0("coracle").args(["server", "--in-node", "--name", &cluster.name, "--data-dir"]).arg(&cluster.dir);
     command.arg("--node-name").arg(cluster.node_name()).arg("--node-ip").arg(cluster.node_ip().to_string());
     command.arg("--cgroup-root").arg(cluster.cgroup());
     if let Some(file) = &cluster.token_auth_file {

@@ -17,7 +17,7 @@ use coracle_client::{Informer, Informers, in_process};
 use coracle_kubelet::KubeletConfig;
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
 use coracle_runtime::{Runtime, RuntimeConfig};
-use coracle_store::{Embedded, Options};
+use coracle_store::{Embedded, Options, Store};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -28,17 +28,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::Server;
-use crate::checks;
-use crate::cluster::write_atomically;
+use crate::args::{Server, Which};
+use crate::cluster::{Cluster, Kind, Place};
 use crate::control::{self, Access, Ready};
+use crate::files::write_atomically;
+use crate::process::NodeProcess;
+use crate::registry::Lock;
 use crate::sandbox_network::BuiltIn;
+use crate::{checks, host_settings, kubeconfig};
 
 /// Addresses of pods and services, as kubeadm and kind have them.
 const CLUSTER_CIDR: &str = "10.244.0.0/16";
 const POD_CIDR: &str = "10.244.0.0/24";
 const SERVICE_CIDR: &str = "10.96.0.0/16";
-const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+/// Where the cluster's DNS answers.
+pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
 /// The user that kubelets know the API server by.
@@ -49,18 +53,61 @@ pub const FAILURE: &str = "log/failure";
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Server) -> Result<()> {
     checks::host()?;
+    raise_descriptor_limit();
     let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // A log that cannot be written is no reason to panic, which the default is.
+    let log = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter);
+    log.with_writer(std::io::stderr).with_ansi(false).init();
+    let cluster = if options.in_node { in_node(options)? } else { on_host(options)? };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(options));
+    let result = runtime.block_on(serve(options, &cluster));
+    // Work that hangs on a failing disk must not keep the process.
+    runtime.shutdown_background();
     // Told to whoever waits for the cluster; the log has it as well.
-    let failure = options.data_dir.join(FAILURE);
+    let failure = cluster.dir.join(FAILURE);
     match &result {
         Ok(()) => drop(std::fs::remove_file(failure)),
         // `coracle up` may read at any moment.
         Err(error) => drop(write_atomically(&failure, format!("{error:#}").as_bytes(), 0o600)),
     }
     result
+}
+
+fn in_node(options: &Server) -> Result<Cluster> {
+    let dir = options.data_dir.as_deref().context("the server of a node is told its data directory")?;
+    Cluster::read(dir)?.context("the cluster's description is missing")
+}
+
+/// Takes the cluster's name and directory, and writes down that it runs here.
+fn on_host(options: &Server) -> Result<Cluster> {
+    let which = Which { name: options.name.clone(), data_dir: options.data_dir.clone() };
+    let place = Place::find(&which, "server")?;
+    let _lock = Lock::take(&place.name)?;
+    place.check_name()?;
+    let found = Cluster::read(&place.dir)?;
+    if let Some(process) = found.as_ref().and_then(Cluster::process) {
+        bail!("the cluster {:?} runs already, as process {}", place.name, process.pid);
+    }
+    if found.as_ref().is_some_and(|cluster| cluster.kind == Kind::Local) {
+        bail!("the cluster {:?} is a local one: `coracle start --name {}` starts it", place.name, place.name);
+    }
+    place.prepare()?;
+    // A server on the host has no network between host and node.
+    let cluster = Cluster::new(&place, Kind::Host, Ipv4Net::default());
+    cluster.save()?;
+    let settings = [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/send_redirects", "0")];
+    host_settings::hold(&cluster.name, &settings)?;
+    cluster.set_process(NodeProcess::own().context("this process is not in /proc")?)?;
+    Ok(cluster)
+}
+
+/// Many systems allow a process 1,024 descriptors unless it asks for more.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "failed to raise the limit of open files");
+    }
 }
 
 /// Parts that run side by side; when one ends, all do.
@@ -82,14 +129,17 @@ impl Parts {
     }
 }
 
-async fn serve(options: &Server) -> Result<()> {
+async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
-    let dir = std::path::absolute(&options.data_dir)?;
+    let dir = &cluster.dir;
     for part in ["pki", "store", "images", "run", "kubelet", "log/pods"] {
         let path = dir.join(part);
         std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
     }
     let node_ip = options.node_ip.map_or_else(default_address, Ok)?;
+    if node_ip.is_loopback() {
+        bail!("--node-ip {node_ip} is a loopback address, which pods do not reach: name one of another link");
+    }
     let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
     let service_cidr: Ipv4Net = SERVICE_CIDR.parse()?;
     let cluster_cidr: Ipv4Net = CLUSTER_CIDR.parse()?;
@@ -107,9 +157,9 @@ async fn serve(options: &Server) -> Result<()> {
     )?;
     let kubelet_client = authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])?;
 
-    let store = Embedded::open(&dir.join("store"), Options::default())?;
+    let store = Arc::new(Embedded::open(&dir.join("store"), Options::default())?);
     let api = ApiServer::new(coracle_apiserver::Config {
-        store: Arc::new(store),
+        store: store.clone(),
         authority,
         token_file: options.token_auth_file.clone(),
         service_cidr,
@@ -122,12 +172,15 @@ async fn serve(options: &Server) -> Result<()> {
         format!("failed to listen on port {}: is another API server running? --port takes another port", options.port)
     })?;
     let mut parts = Parts(JoinSet::new());
+    // The next process opens the store anew and knows what the disk holds.
+    parts.spawn("store", async move { Err(store.failed().await.into()) });
     let server = api.clone();
     parts.spawn("API server", async move { server.serve(listener, &serving).await });
 
     let (ready_sender, ready) = watch::channel(Ready::default());
-    let resolv_conf = resolv_conf(&dir)?;
+    let resolv_conf = resolv_conf(dir)?;
     let network = NodeNetwork::new(NodeNetworkConfig {
+        bridge: if options.in_node { "cni0".into() } else { cluster.bridge() },
         state: dir.join("run/addresses"),
         pod_cidr: POD_CIDR.parse()?,
         cluster_cidr,
@@ -139,7 +192,7 @@ async fn serve(options: &Server) -> Result<()> {
         RuntimeConfig {
             root: dir.join("images"),
             state: dir.join("run"),
-            cgroup_root: options.cgroup_root.clone(),
+            cgroup_root: options.cgroup_root.clone().unwrap_or_else(|| cluster.cgroup()),
             shim_exe: "/proc/self/exe".into(),
             insecure_registries: options.insecure_registry.clone(),
             resolv_conf: resolv_conf.clone(),
@@ -150,7 +203,17 @@ async fn serve(options: &Server) -> Result<()> {
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
 
     let as_user = |name: &str, groups: &[&str]| in_process(api.service(User::new(name, groups)));
-    let control_state = control::State { runtime: runtime.clone(), access, ready, started };
+    if !options.in_node {
+        tell_administrator(cluster, &access);
+    }
+    let control_state = control::State {
+        runtime: runtime.clone(),
+        access,
+        node: node_name.clone(),
+        address: node_ip.to_string(),
+        ready,
+        started,
+    };
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
@@ -215,6 +278,21 @@ async fn serve(options: &Server) -> Result<()> {
         error = parts.first_end() => Err(error),
         _ = tokio::signal::ctrl_c() => Ok(()),
         () = terminated() => Ok(()),
+    }
+}
+
+/// Writes how the administrator reaches the API: a file of its own, and a context in the user's kubeconfig.
+fn tell_administrator(cluster: &Cluster, access: &Access) {
+    let context = cluster.context();
+    let own = cluster.dir.join("admin.kubeconfig");
+    let written = kubeconfig::alone(&context, access).and_then(|text| write_atomically(&own, text.as_bytes(), 0o600));
+    match written {
+        Ok(()) => tracing::info!("kubectl --kubeconfig {} reaches the cluster at {}", own.display(), access.server),
+        Err(error) => tracing::warn!("{error:#}"),
+    }
+    match kubeconfig::path().and_then(|path| kubeconfig::add(&path, &context, access).map(|()| path)) {
+        Ok(path) => tracing::info!("kubectl uses it by the context {context:?} in {}", path.display()),
+        Err(error) => tracing::warn!("no context for kubectl: {error:#}"),
     }
 }
 

@@ -1,28 +1,41 @@
 //! `coracle status`: what runs, since when, and how much memory each part has.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Result;
 use coracle_apiserver::KUBERNETES_VERSION;
 use serde::Serialize;
 
 use crate::args::{Format, Status};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Kind};
 use crate::control::{self, DaemonStatus, Outgoing};
+use crate::host_node;
 
-#[derive(Serialize)]
+/// What is told of a cluster.
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    name: String,
-    /// `Running`, `Starting` or `Stopped`.
-    state: &'static str,
+pub struct Report {
+    /// Its name.
+    pub name: String,
+    /// `Running`, `Starting`, `Stopped` or `Broken`.
+    pub state: &'static str,
     version: &'static str,
     kubernetes_version: &'static str,
-    url: String,
-    data_dir: String,
+    /// Where its API server answers.
+    pub url: String,
+    /// Where its data are.
+    pub data_dir: String,
     uptime_seconds: u64,
     nodes: Vec<NodeReport>,
     memory: Vec<Memory>,
+}
+
+impl Report {
+    /// Of a cluster whose data are gone or damaged.
+    pub fn broken(name: &str, dir: &Path) -> Report {
+        Report { name: name.to_owned(), state: "Broken", data_dir: dir.display().to_string(), ..Report::default() }
+    }
 }
 
 #[derive(Serialize)]
@@ -70,7 +83,8 @@ pub fn status(options: &Status) -> Result<()> {
     Ok(())
 }
 
-fn report(cluster: &Cluster) -> Report {
+/// Looks at a cluster, running or not.
+pub fn report(cluster: &Cluster) -> Report {
     let process = cluster.process();
     let daemon: Option<DaemonStatus> = process
         .and_then(|_| control::call(&cluster.control_socket(), hyper::Method::GET, "/status", Outgoing::Nothing).ok());
@@ -85,22 +99,32 @@ fn report(cluster: &Cluster) -> Report {
         state,
         version: env!("CARGO_PKG_VERSION"),
         kubernetes_version: KUBERNETES_VERSION,
-        url: format!("https://{}:6443", cluster.node_ip()),
+        url: daemon.as_ref().map_or_else(|| cluster.url(), |daemon| daemon.url.clone()),
         data_dir: cluster.dir.display().to_string(),
         uptime_seconds: daemon.as_ref().map_or(0, |daemon| daemon.uptime_seconds),
-        nodes: vec![NodeReport { name: cluster.node_name().to_owned(), address: cluster.node_ip().to_string(), ready }],
-        memory: process.map_or_else(Vec::new, |process| memory(process.pid)),
+        nodes: daemon
+            .map(|daemon| NodeReport { name: daemon.node, address: daemon.address, ready })
+            .into_iter()
+            .collect(),
+        memory: process.map_or_else(Vec::new, |process| memory(cluster, process.pid)),
     }
 }
 
-/// Every process of the node's PID namespace, by its kind.
-fn memory(init: i32) -> Vec<Memory> {
+/// Every process of the node, by its kind.
+fn memory(cluster: &Cluster, first: i32) -> Vec<Memory> {
     let mut parts = ["server", "node-init", "shims", "containers"].map(|part| Memory { part, processes: 0, bytes: 0 });
-    for pid in descendants(init) {
+    let mut pids = descendants(first);
+    if cluster.kind == Kind::Host {
+        // Shims outlive their server, and then are nobody's children.
+        pids.extend(host_node::processes(&cluster.cgroup()));
+        pids.sort_unstable();
+        pids.dedup();
+    }
+    for pid in pids {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
         let part = match words.as_slice() {
-            [b"coracle", b"server", ..] => 0,
+            [program, b"server", ..] if program.ends_with(b"coracle") => 0,
             [b"coracle", b"node-init", ..] => 1,
             [_, b"shim", ..] => 2,
             _ => 3,

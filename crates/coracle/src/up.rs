@@ -13,29 +13,25 @@ use coracle_network::host;
 use ipnet::Ipv4Net;
 
 use crate::args::{Start, Up};
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
 use crate::progress::Progress;
+use crate::registry::Lock;
 use crate::server::FAILURE;
-use crate::{checks, control, down, kubeconfig, sys};
+use crate::{checks, control, down, host_settings, kubeconfig, sys};
 
 /// Creates the cluster or starts a stopped one; does nothing to one that runs.
 pub fn up(options: &Up) -> Result<()> {
     checks::host()?;
-    let dir = options.which.dir();
-    let _lock = Cluster::lock(&dir)?;
-    let mut cluster = match Cluster::read(&dir)? {
+    let place = Place::find(&options.which, DEFAULT_NAME)?;
+    let _lock = Lock::take(&place.name)?;
+    place.check_name()?;
+    let found = Cluster::read(&place.dir)?;
+    place.prepare()?;
+    let mut cluster = match found {
         Some(cluster) => cluster,
-        None => {
-            fs::create_dir_all(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
-            Cluster {
-                name: options.which.name.clone(),
-                dir: dir.clone(),
-                subnet: cluster::free_subnet(&options.which.name)?,
-                token_auth_file: None,
-                insecure_registries: Vec::new(),
-            }
-        }
+        None => Cluster::new(&place, Kind::Local, cluster::free_subnet(&place.name)?),
     };
+    check_kind(&cluster)?;
     if let Some(file) = &options.token_auth_file {
         cluster.token_auth_file =
             Some(fs::canonicalize(file).with_context(|| format!("failed to find the token file {}", file.display()))?);
@@ -52,8 +48,24 @@ pub fn up(options: &Up) -> Result<()> {
 /// Starts a stopped cluster.
 pub fn start(options: &Start) -> Result<()> {
     checks::host()?;
-    let _lock = Cluster::lock(&options.which.dir())?;
-    bring_up(&Cluster::load(&options.which)?, options.wait)
+    let cluster = Cluster::load(&options.which)?;
+    let _lock = Lock::take(&cluster.name)?;
+    let place = Place::find(&options.which, DEFAULT_NAME)?;
+    place.check_name()?;
+    place.prepare()?;
+    check_kind(&cluster)?;
+    bring_up(&cluster, options.wait)
+}
+
+fn check_kind(cluster: &Cluster) -> Result<()> {
+    if cluster.kind == Kind::Host {
+        bail!(
+            "the cluster {:?} runs on the host itself: `coracle server --name {}` starts it",
+            cluster.name,
+            cluster.name
+        );
+    }
+    Ok(())
 }
 
 fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
@@ -75,16 +87,7 @@ fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
     };
     let cluster = &cluster;
     let path = kubeconfig::path()?;
-    kubeconfig::add(
-        &path,
-        &kubeconfig::Access {
-            context: &cluster.context(),
-            server: access.server.clone(),
-            authority: access.authority,
-            certificate: access.certificate,
-            key: access.key,
-        },
-    )?;
+    kubeconfig::add(&path, &cluster.context(), &access)?;
     if !wait.is_zero() {
         progress.phase("Waiting for the node to be Ready");
         wait_for(cluster, deadline, |socket| control::wait_until(socket, "node", left(deadline)))?;
@@ -150,6 +153,7 @@ fn start_node(cluster: &Cluster) -> Result<()> {
     let log = cluster.dir.join("log");
     fs::create_dir_all(&log).with_context(|| format!("failed to make {}", log.display()))?;
     let _ = fs::remove_file(cluster.dir.join(FAILURE));
+    host_settings::hold(&cluster.name, &[("net/ipv4/ip_forward", "1")])?;
     host::create_bridge(&cluster.bridge(), Ipv4Net::new(cluster.gateway(), cluster.subnet.prefix_len())?)
         .with_context(|| format!("failed to make the bridge for {}", cluster.subnet))?;
     host::masquerade(&cluster.table(), cluster.subnet).context("failed to let the node reach the world")?;

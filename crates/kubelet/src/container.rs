@@ -21,7 +21,8 @@ use crate::kubelet::Kubelet;
 use crate::pod::{PodExt, container_hash, is_recursively_read_only};
 use crate::resources::container_resources;
 use crate::security::{container_security, verify_non_root};
-use crate::sync::HASH;
+use crate::support;
+use crate::sync::{HASH, Observed};
 use crate::volumes::{Mounted, subpath};
 
 /// Everything needed to start a container.
@@ -134,7 +135,7 @@ async fn sources(k: &Kubelet, start: &Start) -> Result<Sources, String> {
 async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<ContainerConfig, String> {
     let Start { pod, container, attempt, .. } = start;
     verify_non_root(pod, container, image)?;
-    crate::support::container(container)?;
+    support::container(container)?;
     let sources = sources(k, start).await?;
     let envs = make_environment(pod, container, &sources)?;
     let by_name: BTreeMap<&str, &str> = envs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -156,7 +157,9 @@ async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<Containe
             container.termination_message_policy.clone().unwrap_or_else(|| "File".into()),
         ),
     ]);
-    let security = container_security(pod, container, image, &k.config.root_dir);
+    let mut security = container_security(pod, container, image, &k.config.root_dir)?;
+    let observed = k.pods.observed(pod.uid()).unwrap_or_default();
+    security.target_id = target_id(pod, &container.name, &observed)?;
     Ok(ContainerConfig {
         metadata: ContainerMetadata { name: container.name.clone(), attempt: *attempt },
         image: if image.id.is_empty() { container.image.clone().unwrap_or_default() } else { image.id.clone() },
@@ -180,6 +183,18 @@ async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<Containe
             .unwrap_or_default(),
         envs,
     })
+}
+
+/// The container whose processes an ephemeral container is to see; empty for none.
+fn target_id(pod: &Pod, name: &str, observed: &Observed) -> Result<String, String> {
+    let mut ephemeral = pod.spec().ephemeral_containers.iter().flatten();
+    let target = ephemeral.find(|container| container.name == name);
+    let target = target.and_then(|container| container.target_container_name.as_deref()).unwrap_or_default();
+    if target.is_empty() {
+        return Ok(String::new());
+    }
+    let found = observed.latest(target).map(|status| status.id.clone());
+    found.ok_or_else(|| format!("unable to find target container {target}"))
 }
 
 fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -> anyhow::Result<Vec<Mount>> {
@@ -260,5 +275,28 @@ fn plain(container_path: &str, file: &Path) -> Mount {
         host_path: file.to_string_lossy().into_owned(),
         readonly: false,
         propagation: MountPropagation::Private,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::container_status;
+    use coracle_runtime::cri::ContainerState;
+
+    #[test]
+    fn an_ephemeral_container_names_the_container_whose_processes_it_sees() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": {
+            "containers": [{"name": "app"}],
+            "ephemeralContainers": [{"name": "debug", "targetContainerName": "app"}, {"name": "plain"}]}}))
+        .unwrap();
+        let mut observed = Observed::default();
+        let error = target_id(&pod, "debug", &observed).unwrap_err();
+        assert_eq!(error, "unable to find target container app");
+        observed.put(container_status("u", "app", 2, ContainerState::Running, 0));
+        assert_eq!(target_id(&pod, "debug", &observed).as_deref(), Ok("u-app-2"));
+        for name in ["plain", "app"] {
+            assert_eq!(target_id(&pod, name, &observed).as_deref(), Ok(""));
+        }
     }
 }

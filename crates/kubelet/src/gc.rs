@@ -1,7 +1,6 @@
-//! Garbage: containers that ended, pods that no longer exist, logs that grew.
+//! Garbage: containers that ended, pods that no longer exist.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,8 @@ use coracle_runtime::cri::{ContainerState, ContainerStatus};
 use crate::kubelet::Kubelet;
 use crate::worker::clean_up;
 
-/// How often logs and dead containers are looked at.
+/// How often dead containers are looked at.
 const PERIOD: Duration = Duration::from_secs(60);
-const MAX_LOG_BYTES: u64 = 10 << 20;
-const MAX_LOG_FILES: u32 = 5;
 
 /// Removes pods from the node that the API does not have any more; called once the pods are listed.
 pub(crate) async fn remove_orphans(k: &Arc<Kubelet>) {
@@ -42,7 +39,7 @@ pub(crate) async fn remove_orphans(k: &Arc<Kubelet>) {
     }
 }
 
-/// Keeps the last dead container of each name and rotates logs, for ever.
+/// Keeps the last dead container of each name, for ever.
 pub(crate) async fn run(k: Arc<Kubelet>) {
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -56,17 +53,6 @@ pub(crate) async fn run(k: Arc<Kubelet>) {
         for id in superfluous(&containers) {
             if let Err(error) = k.runtime.remove_container(&id).await {
                 tracing::warn!(id, %error, "failed to remove a dead container");
-            }
-        }
-        for container in containers.iter().filter(|container| container.state == ContainerState::Running) {
-            match rotate(Path::new(&container.log_path)) {
-                Ok(true) => {
-                    if let Err(error) = k.runtime.reopen_container_log(&container.id).await {
-                        tracing::warn!(id = container.id, %error, "failed to reopen a container's log");
-                    }
-                }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(path = container.log_path, %error, "failed to rotate a container's log"),
             }
         }
     }
@@ -87,31 +73,6 @@ fn superfluous(containers: &[ContainerStatus]) -> Vec<String> {
         .collect()
 }
 
-/// Renames a log that grew too large; whether it did. `X` becomes `X.1`, that becomes `X.2`, and the oldest goes.
-fn rotate(log: &Path) -> std::io::Result<bool> {
-    let length = match std::fs::metadata(log) {
-        Ok(meta) => meta.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    if length < MAX_LOG_BYTES {
-        return Ok(false);
-    }
-    let numbered = |n: u32| {
-        let mut name = log.as_os_str().to_owned();
-        name.push(format!(".{n}"));
-        std::path::PathBuf::from(name)
-    };
-    for n in (1..MAX_LOG_FILES - 1).rev() {
-        match std::fs::rename(numbered(n), numbered(n + 1)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    std::fs::rename(log, numbered(1))?;
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,16 +86,5 @@ mod tests {
         let mut gone = superfluous(&list);
         gone.sort();
         assert_eq!(gone, ["u-a-0", "u-a-1"]);
-    }
-
-    #[test]
-    fn a_large_log_is_rotated() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("0.log");
-        for round in 0..7 {
-            std::fs::File::create(&log).unwrap().set_len(if round == 0 { 10 } else { MAX_LOG_BYTES }).unwrap();
-            assert_eq!(rotate(&log).unwrap(), round > 0);
-        }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 }

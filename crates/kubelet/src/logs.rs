@@ -15,6 +15,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc};
 
 const CHUNK: usize = 64 << 10;
+/// Most files of a log: the one written, and those that it was before (`X.1` the newest).
+const MAX_FILES: u32 = 5;
 /// A line longer than this is cut into pieces.
 const MAX_LINE: usize = 1 << 20;
 
@@ -155,10 +157,11 @@ where
     let mut sink = Sink { out, options, left, buffer: BytesMut::new(), continues: false };
     let mut pending: Vec<u8> = Vec::new();
     let mut chunk = vec![0; CHUNK];
-    let mut ended = false;
+    let (mut ended, mut complete) = (false, false);
     loop {
         let count = file.read(&mut chunk)?;
         if count > 0 {
+            complete = false;
             pending.extend_from_slice(&chunk[..count]);
             let mut consumed = 0;
             while let Some(end) = pending[consumed..].iter().position(|byte| *byte == b'\n') {
@@ -182,12 +185,15 @@ where
         if !sink.flush().await {
             return Ok(());
         }
-        // The log may have been rotated: what is left of the old file was read, the new one follows.
+        // The log may have been rotated, also more than once. Nothing is written to the old file any more, so that when
+        // it is read to its end again, it has been read whole, and the next one follows.
         if watch.is_some()
-            && let Ok(next) = File::open(&path)
-            && next.metadata()?.ino() != file.metadata()?.ino()
+            && let Some(next) = following(&path, &file)?
         {
-            file = next;
+            if complete {
+                file = next;
+            }
+            complete = !complete;
             continue;
         }
         let Some(watch) = watch.as_mut().filter(|_| !ended) else { break };
@@ -207,6 +213,27 @@ where
         sink.flush().await;
     }
     Ok(())
+}
+
+/// The file of a rotated log that was begun after this one; the oldest one when this one is not there any more. `None`
+/// while this one is the last.
+fn following(path: &Path, file: &File) -> Result<Option<File>> {
+    let own = file.metadata()?;
+    let mut later: Option<File> = None;
+    // From the newest to the oldest, the way the names of files change: so none is passed over meanwhile.
+    for number in 0..MAX_FILES {
+        let mut name = path.as_os_str().to_owned();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        let Ok(found) = File::open(&name) else { continue };
+        let meta = found.metadata()?;
+        if (meta.dev(), meta.ino()) == (own.dev(), own.ino()) {
+            return Ok(later);
+        }
+        later = Some(found);
+    }
+    Ok(later)
 }
 
 /// Waits for changes of a file, and for another one in its place.
@@ -314,6 +341,35 @@ mod tests {
         };
         events.send(event).unwrap();
         assert!(lines.recv().await.is_none());
+        task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_follower_loses_no_line_over_several_rotations() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let name = |number: u32| if number == 0 { path.clone() } else { dir.path().join(format!("0.log.{number}")) };
+        std::fs::write(&path, "t stdout F 0\n").unwrap();
+        let (out, mut lines) = mpsc::channel(1);
+        let (events, receiver) = broadcast::channel(16);
+        let log = path.clone();
+        let options = LogOptions { follow: true, ..both() };
+        let task = tokio::spawn(async move { read_log(log, options, out, receiver, || async { true }).await });
+        assert_eq!(lines.recv().await.unwrap(), "0\n");
+        // All of it happens before the follower looks again.
+        for line in 1..4 {
+            std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"t stdout F more\n").unwrap();
+            for number in (0..3).rev() {
+                let _ = std::fs::rename(name(number), name(number + 1));
+            }
+            std::fs::write(&path, format!("t stdout F {line}\n")).unwrap();
+        }
+        let mut text = String::new();
+        while !text.ends_with("3\n") {
+            text += std::str::from_utf8(&lines.recv().await.unwrap()).unwrap();
+        }
+        assert_eq!(text, "more\n1\nmore\n2\nmore\n3\n");
+        drop((lines, events));
         task.await.unwrap().unwrap();
     }
 }

@@ -4,7 +4,7 @@ use coracle_api::quantity::Quantity as Amount;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 fn parse(quantity: &Quantity) -> Amount {
-    quantity.0.trim().parse().unwrap_or_else(|_| Amount::from_int(0))
+    quantity.0.trim().parse().unwrap_or_else(|_| Amount::from_bytes(0))
 }
 
 /// The value rounded up to a whole number.

@@ -1,6 +1,6 @@
 //! Security contexts of pod and container, merged and checked.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use coracle_runtime::cri::{Image, LinuxContainerSecurityContext, SecurityProfile};
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
@@ -8,12 +8,15 @@ use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext
 use crate::pod::PodExt;
 
 /// What the runtime is told of a container; `root_dir` holds local seccomp profiles below `seccomp`.
+///
+/// # Errors
+/// With the message of a `CreateContainerConfigError`.
 pub fn container_security(
     pod: &Pod,
     container: &Container,
     image: &Image,
     root_dir: &Path,
-) -> LinuxContainerSecurityContext {
+) -> Result<LinuxContainerSecurityContext, String> {
     let default = SecurityContext::default();
     let own = container.security_context.as_ref().unwrap_or(&default);
     let of_pod = pod.spec().security_context.clone().unwrap_or_default();
@@ -24,13 +27,10 @@ pub fn container_security(
     supplemental_groups.extend(of_pod.fs_group);
     let seccomp = match own.seccomp_profile.as_ref().or(of_pod.seccomp_profile.as_ref()) {
         _ if privileged => SecurityProfile::Unconfined,
-        Some(SeccompProfile { type_, .. }) if type_ == "Unconfined" => SecurityProfile::Unconfined,
-        Some(SeccompProfile { type_, localhost_profile: Some(file) }) if type_ == "Localhost" => {
-            SecurityProfile::Localhost(root_dir.join("seccomp").join(file).to_string_lossy().into_owned())
-        }
-        _ => SecurityProfile::RuntimeDefault,
+        Some(profile) => seccomp(profile, root_dir)?,
+        None => SecurityProfile::RuntimeDefault,
     };
-    LinuxContainerSecurityContext {
+    Ok(LinuxContainerSecurityContext {
         add_capabilities: capabilities.add.unwrap_or_default(),
         drop_capabilities: capabilities.drop.unwrap_or_default(),
         privileged,
@@ -43,6 +43,27 @@ pub fn container_security(
         no_new_privs: own.allow_privilege_escalation == Some(false),
         seccomp,
         unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),
+        target_id: String::new(),
+    })
+}
+
+/// A local profile is one below the node's directory of them, whatever its name says.
+fn seccomp(profile: &SeccompProfile, root_dir: &Path) -> Result<SecurityProfile, String> {
+    let file = profile.localhost_profile.as_deref().unwrap_or_default();
+    match profile.type_.as_str() {
+        "Unconfined" => Ok(SecurityProfile::Unconfined),
+        "Localhost" if file.is_empty() => {
+            Err("localhostProfile must be set if seccompProfile type is Localhost.".into())
+        }
+        "Localhost" => {
+            let descends =
+                Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            if !descends {
+                return Err(format!("localhostProfile {file:?} must be a relative path that does not contain '..'"));
+            }
+            Ok(SecurityProfile::Localhost(root_dir.join("seccomp").join(file).to_string_lossy().into_owned()))
+        }
+        _ => Ok(SecurityProfile::RuntimeDefault),
     }
 }
 
@@ -107,5 +128,20 @@ mod tests {
         );
         assert!(check(json!({"runAsUser": 0}), Image::default()).unwrap_err().contains("breaks non-root policy"));
         assert!(check(json!({}), named).unwrap_err().contains("non-numeric user (app)"));
+    }
+
+    #[test]
+    fn a_local_seccomp_profile_is_below_its_directory() {
+        let profile = |file: Option<&str>| SeccompProfile {
+            type_: "Localhost".into(),
+            localhost_profile: file.map(str::to_owned),
+        };
+        let found = |file| seccomp(&profile(file), Path::new("/node"));
+        let expected = SecurityProfile::Localhost("/node/seccomp/profiles/a.json".into());
+        assert_eq!(found(Some("profiles/a.json")), Ok(expected));
+        for file in ["/dev/zero", "../../etc/passwd", "a/../../b"] {
+            assert!(found(Some(file)).unwrap_err().contains("must be a relative path"), "{file}");
+        }
+        assert!(found(None).unwrap_err().contains("localhostProfile must be set"));
     }
 }

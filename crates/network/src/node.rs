@@ -14,13 +14,12 @@ use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
 use crate::conntrack;
-use crate::host::{forward_packets, hardware_address, open_firewall, set_sysctl};
+use crate::host::{close_firewall, delete_table, forward_packets, hardware_address, open_firewall, set_sysctl};
 use crate::ipam::Ipam;
 use crate::netlink::{Socket, in_namespace, route};
 use crate::nft::{self, Batch, Data, Expr, Hook, Nat, Type};
 
 const TABLE: &str = "coracle-pods";
-const BRIDGE: &str = "cni0";
 /// Pods that talk to themselves by way of a service.
 const SELF: &str = "self";
 const HOST_PORTS: &str = "host-ports";
@@ -29,10 +28,13 @@ const ADDRESS_PORTS: &str = "address-ports";
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
+const EADDRNOTAVAIL: i32 = 99;
 
 /// How a node's network is set up.
 #[derive(Clone, Debug)]
 pub struct NodeNetworkConfig {
+    /// The name of the pods' bridge.
+    pub bridge: String,
     /// Where addresses are written down.
     pub state: PathBuf,
     /// Addresses of this node's pods.
@@ -79,11 +81,12 @@ impl NodeNetwork {
         let ipam = Ipam::open(config.state.clone(), config.pod_cidr)?;
         let mut route = Socket::route()?;
         let gateway = ipam.gateway();
-        match route::add_bridge(&mut route, BRIDGE, hardware_address(gateway)) {
+        let name = config.bridge.as_str();
+        match route::add_bridge(&mut route, name, hardware_address(gateway)) {
             Err(error) if error.raw_os_error() == Some(EEXIST) => {}
-            other => other.with_context(|| format!("failed to make the bridge {BRIDGE}"))?,
+            other => other.with_context(|| format!("failed to make the bridge {name}"))?,
         }
-        let bridge = route::index_of(&mut route, BRIDGE)?;
+        let bridge = route::index_of(&mut route, name)?;
         let lo = route::index_of(&mut route, "lo")?;
         let mut changes = vec![
             route::address(bridge, Ipv4Net::new(gateway, config.pod_cidr.prefix_len())?),
@@ -98,18 +101,39 @@ impl NodeNetwork {
         }
         route.batch(changes).context("failed to set up the pod bridge")?;
         forward_packets()?;
-        if let Err(error) = open_firewall(BRIDGE) {
+        if let Err(error) = open_firewall(name) {
             tracing::warn!(error = format!("{error:#}"), "a firewall may keep pods from each other and the world");
         }
         // Packets leave by the bridge they came from; pods must not be told to go there directly.
-        set_sysctl(&format!("net/ipv4/conf/{BRIDGE}/send_redirects"), "0")?;
+        set_sysctl(&format!("net/ipv4/conf/{name}/send_redirects"), "0")?;
         set_sysctl("net/ipv4/conf/all/send_redirects", "0")?;
         // The node's own loopback address leads to host ports and node ports too; a rule keeps pods from it.
-        set_sysctl(&format!("net/ipv4/conf/{BRIDGE}/route_localnet"), "1")?;
+        set_sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
         let mut netfilter = Socket::netfilter()?;
         base_rules(&config).commit(&mut netfilter).context("failed to make the nftables rules of the pod network")?;
         let state = State { ipam, route, netfilter, bridge };
         Ok(Arc::new(NodeNetwork { config, state: Mutex::new(state) }))
+    }
+
+    /// Removes what [`NodeNetwork::new`] and the service proxy made. The links of pods go with their namespaces. Nothing
+    /// of it needs to exist.
+    pub fn remove(bridge: &str, service_addresses: &[Ipv4Addr]) -> Result<()> {
+        let mut route = Socket::route()?;
+        route::delete(&mut route, bridge).with_context(|| format!("failed to remove the bridge {bridge}"))?;
+        close_firewall(bridge)?;
+        for table in [TABLE, crate::proxy::TABLE] {
+            delete_table(table).with_context(|| format!("failed to remove the nftables table {table}"))?;
+        }
+        let lo = route::index_of(&mut route, "lo")?;
+        for address in service_addresses {
+            match route.batch(vec![route::delete_address(lo, Ipv4Net::new(*address, 32)?)]) {
+                Err(error) if error.raw_os_error() != Some(EADDRNOTAVAIL) => {
+                    return Err(error).with_context(|| format!("failed to remove the address {address}"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Connects a namespace; answers with its address. Again for the same sandbox: the same address.

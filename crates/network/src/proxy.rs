@@ -21,7 +21,7 @@ use crate::netlink::Socket;
 use crate::nft::{self, Batch, Data, Expr, Hook, Nat, Type, Verdict};
 use crate::node::{address_port, port_key, protocol_number};
 
-const TABLE: &str = "coracle-services";
+pub(crate) const TABLE: &str = "coracle-services";
 const SERVICES: &str = "services";
 const NODE_PORTS: &str = "node-ports";
 const REFUSED: &str = "refused";
@@ -450,6 +450,7 @@ mod tests {
         let node = Namespace::new();
         node.run(|| {
             let settings = || NodeNetworkConfig {
+                bridge: "cni0".into(),
                 state: dir.path().to_owned(),
                 pod_cidr: "10.244.0.0/24".parse().unwrap(),
                 cluster_cidr: "10.244.0.0/16".parse().unwrap(),

@@ -205,7 +205,7 @@ pub struct LinuxContainerResources {
     pub cpu_period: u64,
     /// Memory limit in bytes.
     pub memory_limit_in_bytes: i64,
-    /// Most processes and threads.
+    /// Most processes and threads. A sandbox that says zero gets the runtime's default, and a negative one has no limit.
     pub pids_limit: i64,
     /// `oom_score_adj` of the container's processes.
     pub oom_score_adj: i32,
@@ -253,6 +253,10 @@ pub struct LinuxContainerSecurityContext {
     pub seccomp: SecurityProfile,
     /// Leave /proc unmasked (`procMount: Unmasked`).
     pub unmasked_proc: bool,
+    /// A running container of the sandbox whose processes it shares (`NamespaceMode` `TARGET`); empty for none. Without
+    /// effect where all containers share one PID namespace.
+    #[serde(default)]
+    pub target_id: String,
 }
 
 /// How to make a container.

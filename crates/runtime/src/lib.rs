@@ -16,3 +16,4 @@ pub mod tree;
 pub use image::{ImageStore, Reference};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use shim::shim_main;
+pub use sys::name_process;

@@ -2,13 +2,9 @@
 //!
 //! Every function is a thin, safe face over one call (or one inseparable pair); policy lives in the callers.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
-
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 
 /// `CLONE_INTO_CGROUP` of clone3.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -23,11 +19,6 @@ fn check_long(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// A path as the kernel wants it.
-pub fn cstring(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
-}
-
 /// What [`clone_process`] returns to the parent.
 pub struct Child {
     /// The child's process ID as the parent sees it.
@@ -39,8 +30,10 @@ pub struct Child {
 /// Forks into new namespaces (`CLONE_NEW*` flags) and, on cgroup v2, straight into a cgroup.
 /// `None` is the child.
 ///
-/// The caller must be single-threaded, so that the child may go on using the allocator.
-pub fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<Child>> {
+/// # Safety
+/// The caller must be single-threaded, so that the child may go on using the allocator; otherwise the child may only
+/// make system calls.
+pub unsafe fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Option<Child>> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is plain data for which all-zero is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -62,15 +55,30 @@ pub fn clone_process(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<O
     Ok(Some(Child { pid: pid as i32, pidfd }))
 }
 
+/// Forks a sibling: the child's parent is the caller's. True in the child, which begins in the PID namespace chosen for
+/// children. Uses the oldest form of the call, which system call filters know.
+///
+/// # Safety
+/// As for [`clone_process`].
+pub unsafe fn fork_sibling_is_child() -> io::Result<bool> {
+    let none = 0 as libc::c_ulong;
+    // SAFETY: without CLONE_VM and with no stack the child goes on with its own copy of memory, as after fork.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, none, none, none, none) };
+    Ok(check_long(pid)? == 0)
+}
+
 /// Ends the process at once, without running destructors or exit handlers.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory.
     unsafe { libc::_exit(code) }
 }
 
-/// Forks; true in the child. Only for single-threaded processes.
-pub fn fork_is_child() -> io::Result<bool> {
-    // SAFETY: the shim is single-threaded here, so no lock can be held by a thread that does not exist in the child.
+/// Forks; true in the child.
+///
+/// # Safety
+/// As for [`clone_process`].
+pub unsafe fn fork_is_child() -> io::Result<bool> {
+    // SAFETY: the caller is single-threaded, so no lock can be held by a thread that does not exist in the child.
     Ok(check(unsafe { libc::fork() })? == 0)
 }
 
@@ -122,39 +130,6 @@ pub fn open_pty_peer(master: BorrowedFd<'_>) -> io::Result<(OwnedFd, u32)> {
     Ok((peer, number))
 }
 
-/// A detached copy of the mount tree at `path` (`open_tree` with `OPEN_TREE_CLONE`).
-pub fn clone_mount(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
-    let path = cstring(path)?;
-    let mut flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= libc::AT_RECURSIVE as libc::c_uint;
-    }
-    // SAFETY: the path is a C string that lives across the call; the result is a new descriptor that we own.
-    unsafe {
-        let fd = check_long(libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags))?;
-        Ok(OwnedFd::from_raw_fd(fd as RawFd))
-    }
-}
-
-/// Attaches a detached mount at `target`, following symlinks there.
-pub fn attach_mount(tree: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
-    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
-    const MOVE_MOUNT_T_SYMLINKS: libc::c_uint = 0x10;
-    let target = cstring(target)?;
-    // SAFETY: both paths are C strings that live across the call.
-    check_long(unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            target.as_ptr(),
-            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS,
-        )
-    })
-    .map(drop)
-}
-
 /// What to change with [`set_mount_attributes`].
 #[repr(C)]
 #[derive(Default)]
@@ -172,24 +147,15 @@ pub struct MountAttributes {
 /// `MOUNT_ATTR_RDONLY`.
 pub const MOUNT_ATTR_RDONLY: u64 = 1;
 
-/// Changes a mount, given by descriptor (`path` empty) or by path.
-pub fn set_mount_attributes(
-    tree: Option<BorrowedFd<'_>>,
-    path: &CStr,
-    recursive: bool,
-    attributes: &MountAttributes,
-) -> io::Result<()> {
-    let mut flags = libc::AT_EMPTY_PATH;
-    if recursive {
-        flags |= libc::AT_RECURSIVE;
-    }
-    let fd = tree.map_or(libc::AT_FDCWD, |fd| fd.as_raw_fd());
+/// Changes a mount, or with `recursive` also those below it.
+pub fn set_mount_attributes(mount: BorrowedFd<'_>, recursive: bool, attributes: &MountAttributes) -> io::Result<()> {
+    let flags = if recursive { libc::AT_EMPTY_PATH | libc::AT_RECURSIVE } else { libc::AT_EMPTY_PATH };
     // SAFETY: path and attributes live across the call; the size tells the kernel the structure's layout version.
     check_long(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            fd,
-            path.as_ptr(),
+            mount.as_raw_fd(),
+            c"".as_ptr(),
             flags,
             std::ptr::from_ref(attributes),
             std::mem::size_of::<MountAttributes>(),
@@ -245,20 +211,16 @@ pub fn device_parts(device: u64) -> (u32, u32) {
     (libc::major(device), libc::minor(device))
 }
 
-/// Makes a device node, fifo or socket; `mode` has the file type.
-pub fn make_node(path: &Path, mode: u32, device: u64) -> io::Result<()> {
-    let path = cstring(path)?;
-    // SAFETY: a C string that lives across the call.
-    check(unsafe { libc::mknod(path.as_ptr(), mode as libc::mode_t, device as libc::dev_t) }).map(drop)
-}
-
 /// Duplicates a descriptor onto a fixed number, without close-on-exec.
-pub fn duplicate_onto(from: RawFd, to: RawFd) -> io::Result<()> {
+///
+/// # Safety
+/// No descriptor object of this process may own `to`.
+pub unsafe fn duplicate_onto(from: RawFd, to: RawFd) -> io::Result<()> {
     if from == to {
         // SAFETY: clears close-on-exec; takes no pointers.
         return check(unsafe { libc::fcntl(from, libc::F_SETFD, 0) }).map(drop);
     }
-    // SAFETY: takes no pointers; `to` is one of the standard descriptors, which no Rust object here owns.
+    // SAFETY: takes no pointers; nobody owns what is closed.
     check(unsafe { libc::dup2(from, to) }).map(drop)
 }
 
@@ -268,10 +230,26 @@ pub fn close_on_exec_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
-/// Closes every descriptor from `first` on. Only for a process that owns no descriptor objects above it.
-pub fn close_from(first: u32) {
-    // SAFETY: takes no pointers; callers hold no owned descriptor in that range.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+/// Closes every descriptor but these.
+///
+/// # Safety
+/// No other descriptor may be used or dropped afterwards: only for a child that never returns to what held them.
+pub unsafe fn close_all_but(keep: &mut [RawFd]) {
+    keep.sort_unstable();
+    let mut first: libc::c_uint = 0;
+    let close = |first: libc::c_uint, last: libc::c_uint| {
+        if first <= last {
+            // SAFETY: takes no pointers. Kernels before 5.9 do not have the call, and nothing here runs on them.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    };
+    for fd in keep.iter().filter_map(|fd| libc::c_uint::try_from(*fd).ok()) {
+        if fd > 0 {
+            close(first, fd - 1);
+        }
+        first = first.max(fd + 1);
+    }
+    close(first, libc::c_uint::MAX);
 }
 
 /// A descriptor that becomes readable when a child ends; the signal itself is blocked.
@@ -294,7 +272,10 @@ pub fn ignore_signal(signal: i32) {
 }
 
 /// Gives every signal its default action and unblocks all: what a new program expects.
-pub fn reset_signals() {
+///
+/// # Safety
+/// Only right before `exec`: what ignores or waits for a signal in this process does so no more.
+pub unsafe fn reset_signals() {
     // SAFETY: SIG_DFL is a valid disposition and the set is initialised before use.
     unsafe {
         for signal in 1..=64 {
@@ -347,7 +328,32 @@ pub fn die_with_parent() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
-/// Gives up all transparent huge pages and core dumps: the shim stays small and its memory private.
+/// Keeps every other process without CAP_SYS_PTRACE out of this one: no ptrace, none of the links in /proc/PID, no core
+/// dump. Children inherit it until they execute a program.
+pub fn forbid_dumping() {
+    // SAFETY: takes no pointers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+}
+
+/// Names this process for `ps` and `top`, which after an exec by descriptor would show a number.
+pub fn name_process(name: &CStr) {
+    // SAFETY: a C string that lives across the call; the kernel takes its first 15 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// Leaves the session keyring of whoever started this process for an empty one. A kernel without keys, or a filter
+/// around this node that refuses them, leaves nothing to be shared.
+pub fn join_new_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: the null name asks for an anonymous keyring.
+    match check_long(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, none) }) {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives up transparent huge pages: the shim stays small.
 pub fn stay_small() {
     // SAFETY: take no pointers.
     unsafe {

@@ -193,7 +193,7 @@ async fn a_shared_pid_namespace_has_one_pid_1() {
     config.namespaces.shared_pid = true;
     let sandbox = bench.runtime.run_pod_sandbox(config).await.unwrap();
     let (_, log) = bench.run(&sandbox, Bench::container_config(&["read", "/proc/1/comm"])).await;
-    assert_eq!(log, ["shim"]);
+    assert_eq!(log, ["coracle"]);
     let id = bench.start(&sandbox, Bench::container_config(&["leave"])).await;
     assert_eq!(bench.wait(&id).await.exit_code, 0);
     assert_eq!(bench.log(&id).await, ["left"]);
@@ -316,5 +316,53 @@ async fn limits_can_be_changed_while_it_runs() {
         bench.runtime.update_container_resources(&id, resources).await.unwrap();
     }
     assert!(bench.runtime.pod_sandbox_stats(&sandbox).await.unwrap().process_count >= 1);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_has_a_limit_of_processes_also_when_it_asks_for_none() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::with_image().await;
+    bench.sandbox().await;
+    let limits: Vec<_> =
+        bench.groups().iter().filter_map(|group| std::fs::read_to_string(group.join("pids.max")).ok()).collect();
+    assert_eq!(limits, ["4096\n"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_container_sees_the_processes_of_its_target() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::with_image().await;
+    let (sandbox, other) = (bench.sandbox().await, bench.sandbox().await);
+    let target = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
+    let debug = |args: &[&str]| {
+        let mut config = Bench::container_config(args);
+        config.security.target_id = target.clone();
+        config
+    };
+    let (_, seen) = bench.run(&sandbox, debug(&["read", "/proc/1/cmdline"])).await;
+    assert_eq!(seen, ["/testbox\0sleep\060000\0"]);
+    let (_, seen) = bench.run(&sandbox, debug(&["ls", "/proc/1/root/data"])).await;
+    assert_eq!(seen, ["kept", "new"]);
+    // What hides parts of /proc covers the shared one as well.
+    let (_, seen) = bench.run(&sandbox, debug(&["write", "/proc/sys/kernel/panic", "1"])).await;
+    assert!(seen[0].contains("Read-only"), "{seen:?}");
+    let id = bench.start(&sandbox, debug(&["leave"])).await;
+    assert_eq!(bench.wait(&id).await.exit_code, 0);
+    let id = bench.start(&sandbox, debug(&["sleep", "60000"])).await;
+    let done = bench.runtime.exec_sync(&id, strings(&["/testbox", "ls", "/proc/1"]), None).await.unwrap();
+    assert_eq!(done.exit_code, 0);
+    let error = bench.runtime.create_container(&other, debug(&["echo"])).await.unwrap_err().to_string();
+    assert!(error.contains("does not belong to sandbox"), "{error}");
+    // It ends with its target, as everything in a PID namespace does.
+    bench.runtime.stop_container(&target, Duration::ZERO).await.unwrap();
+    assert_eq!(bench.wait(&id).await.exit_code, 137);
+    let error = bench.runtime.create_container(&sandbox, debug(&["echo"])).await.unwrap_err().to_string();
+    assert!(error.contains("is not running"), "{error}");
     bench.end().await;
 }

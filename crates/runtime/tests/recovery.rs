@@ -49,6 +49,10 @@ async fn a_killed_shim_is_noticed_and_takes_its_containers_along() {
     let id = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
     let pid = bench.runtime.container_status(&id).await.unwrap().pid;
     let shim = parent(pid);
+    // The kernel refuses to write what is executed; afterwards, only the mount does.
+    let program = rustix::fs::statvfs(format!("/proc/{shim}/exe")).unwrap();
+    assert!(program.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    assert_eq!(std::fs::read_to_string(format!("/proc/{shim}/comm")).unwrap(), "coracle\n");
     let pss = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap_or_default();
     println!(
         "shim: {}",

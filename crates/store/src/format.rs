@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use crate::{KeyValue, Revision};
 
-pub const SEGMENT_MAGIC: &[u8; 8] = b"CORALOG1";
+pub const SEGMENT_MAGIC: &[u8; 8] = b"CORALOG2";
+/// Segments made before there was a mark of the end of the log.
+pub const UNMARKED_SEGMENT_MAGIC: &[u8; 8] = b"CORALOG1";
 pub const SNAPSHOT_MAGIC: &[u8; 8] = b"CORASNP1";
 /// Magic and the revision before the first record.
 pub const FILE_HEADER: usize = 8 + 8 + 4;

@@ -10,7 +10,10 @@ pub mod disk;
 mod embedded;
 mod format;
 mod history;
+mod log;
+mod mark;
 mod snapshot;
+mod writer;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -179,7 +182,7 @@ pub enum Error {
 }
 
 /// The result of a store operation.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A page of a list.
 #[derive(Clone, Debug)]
@@ -206,6 +209,9 @@ pub trait Store: Send + Sync + 'static {
     fn revision(&self) -> Revision;
     /// Why no write is accepted any more, once that is so.
     fn failure(&self) -> Option<Error>;
+    /// Waits until no write is accepted any more; answers why. A process should then end, so that the next one opens
+    /// the store anew.
+    async fn failed(&self) -> Error;
     /// Reads one key, now or at a revision.
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<KeyValue>>>;
     /// Reads keys with a prefix in ascending order, now or at a revision, behind a key, at most `limit`.

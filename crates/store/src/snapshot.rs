@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::format::{self, Frame, Record};
 use crate::history::{Event, History, View};
+use crate::mark::{self, Mark};
 use crate::{Error, KeyValue, Result, Revision};
 
 /// Payload bytes after which a snapshot starts its next frame.
@@ -34,8 +35,18 @@ pub(crate) fn io_error(disk: &dyn Disk, name: &str, error: &io::Error) -> Error 
     }
 }
 
-/// Writes a snapshot and removes the segments and snapshots that it replaces.
+/// Writes a snapshot and removes the segments and snapshots that it replaces. What was written of one that fails is
+/// removed: on a full disk its space is what others wait for.
 pub(crate) fn write(disk: &dyn Disk, view: &View) -> Result<()> {
+    let written = write_file(disk, view);
+    if written.is_err() {
+        let _ = disk.remove(TEMPORARY);
+    }
+    written?;
+    remove_replaced(disk, view.revision).map_err(|error| io_error(disk, &snapshot_name(view.revision), &error))
+}
+
+fn write_file(disk: &dyn Disk, view: &View) -> Result<()> {
     let fail = |error: io::Error| io_error(disk, TEMPORARY, &error);
     let mut file = disk.open(TEMPORARY).map_err(fail)?;
     file.truncate(0).map_err(fail)?;
@@ -64,8 +75,7 @@ pub(crate) fn write(disk: &dyn Disk, view: &View) -> Result<()> {
     file.sync().map_err(fail)?;
     let name = snapshot_name(view.revision);
     disk.rename(TEMPORARY, &name).map_err(fail)?;
-    disk.sync_dir().map_err(fail)?;
-    remove_replaced(disk, view.revision).map_err(|error| io_error(disk, &name, &error))
+    disk.sync_dir().map_err(fail)
 }
 
 /// A segment can go once a later segment starts at or before the snapshot.
@@ -88,10 +98,23 @@ pub(crate) struct Opened {
     pub history: History,
     /// The sequence number of the last frame.
     pub sequence: u64,
-    /// The last segment and where its next frame goes; `None` when there is none.
-    pub tail: Option<(String, u64)>,
+    /// The last segment; `None` when there is none.
+    pub tail: Option<Tail>,
+    /// How far the log was acknowledged; `None` in a directory that has no mark yet.
+    pub marked: Option<Mark>,
     /// Bytes of log behind the snapshot.
     pub log_bytes: u64,
+}
+
+/// The last segment of a log.
+pub(crate) struct Tail {
+    pub name: String,
+    /// The revision before its first record.
+    pub base: Revision,
+    /// Where its next frame goes.
+    pub end: u64,
+    /// The frames at its end that the mark does not vouch for.
+    pub unmarked: Vec<u8>,
 }
 
 /// Reads the newest snapshot and replays the segments behind it.
@@ -100,14 +123,22 @@ pub(crate) fn open(disk: &dyn Disk) -> Result<Opened> {
     if names.iter().any(|name| name == TEMPORARY) {
         disk.remove(TEMPORARY).map_err(|error| io_error(disk, TEMPORARY, &error))?;
     }
+    let marked = mark::read(disk, &names)?;
     let view = match names.iter().filter_map(|name| parse(name, "snapshot-")).max() {
         Some(revision) => read(disk, revision)?,
         None => View { revision: 1, ..View::default() },
     };
     let start = view.revision;
-    let mut opened = Opened { history: History::starting_at(start), view, sequence: 0, tail: None, log_bytes: 0 };
+    let history = History::starting_at(start);
+    let mut opened = Opened { history, view, sequence: 0, tail: None, marked, log_bytes: 0 };
     let segments: BTreeMap<Revision, String> =
         names.iter().filter_map(|name| Some((parse(name, "log-")?, name.clone()))).collect();
+    if let Some(marked) = marked.filter(|marked| marked.sequence > 0)
+        && segments.keys().next_back().is_none_or(|newest| *newest < marked.base)
+    {
+        let what = format!("this segment has acknowledged writes up to offset {}, and is missing", marked.end);
+        return Err(corrupt(disk, &segment_name(marked.base), 0, what));
+    }
     let first = segments.range(..=start).next_back().map(|(base, _)| *base);
     if first.is_none() && !segments.is_empty() {
         let oldest = segments.values().next().map(String::as_str).unwrap_or_default();
@@ -125,13 +156,15 @@ pub(crate) fn open(disk: &dyn Disk) -> Result<Opened> {
             ));
         }
         let last = replayed.peek().is_none();
-        let end = replay(disk, name, *base, last, &mut opened, &mut position)?;
-        opened.tail = Some((name.clone(), end));
+        let (end, unmarked) = replay(disk, name, *base, last, &mut opened, &mut position)?;
+        opened.tail = Some(Tail { name: name.clone(), base: *base, end, unmarked });
     }
+    // The last segment may be new and empty, and those before it gone.
+    opened.sequence = opened.sequence.max(marked.map_or(0, |marked| marked.sequence));
     Ok(opened)
 }
 
-fn corrupt(disk: &dyn Disk, name: &str, offset: usize, what: impl Into<String>) -> Error {
+pub(crate) fn corrupt(disk: &dyn Disk, name: &str, offset: usize, what: impl Into<String>) -> Error {
     Error::Corrupt { path: disk.path(name).display().to_string(), offset: offset as u64, what: what.into() }
 }
 
@@ -162,7 +195,7 @@ fn read(disk: &dyn Disk, revision: Revision) -> Result<View> {
     }
 }
 
-/// Replays one segment; answers with the offset behind its last good frame.
+/// Replays one segment; answers with the offset behind its last good frame, and the frames behind the mark.
 fn replay(
     disk: &dyn Disk,
     name: &str,
@@ -170,11 +203,18 @@ fn replay(
     last: bool,
     opened: &mut Opened,
     position: &mut Revision,
-) -> Result<u64> {
+) -> Result<(u64, Vec<u8>)> {
     let bytes = disk.read(name).map_err(|error| io_error(disk, name, &error))?;
-    if format::file_header(&bytes, format::SEGMENT_MAGIC) != Some(base) {
+    let current = format::file_header(&bytes, format::SEGMENT_MAGIC) == Some(base);
+    if !current && format::file_header(&bytes, format::UNMARKED_SEGMENT_MAGIC) != Some(base) {
         return Err(corrupt(disk, name, 0, "this is not the header of this segment"));
     }
+    if current && opened.marked.is_none() {
+        return Err(corrupt(disk, mark::NAME, 0, "the mark of the end of the log is missing"));
+    }
+    // Up to here every frame was synced, and its writers were told.
+    let acknowledged = opened.marked.filter(|marked| marked.base == base).map_or(0, |marked| marked.end as usize);
+    let unmarked = |end| bytes[acknowledged.clamp(format::FILE_HEADER, end)..end].to_vec();
     let mut at = format::FILE_HEADER;
     loop {
         match format::frame(&bytes, at) {
@@ -190,7 +230,11 @@ fn replay(
                 opened.log_bytes += (end - at) as u64;
                 at = end;
             }
-            Frame::End => return Ok(at as u64),
+            Frame::End | Frame::Bad if at < acknowledged => {
+                let what = format!("acknowledged writes from here up to offset {acknowledged} are damaged or missing");
+                return Err(corrupt(disk, name, at, what));
+            }
+            Frame::End => return Ok((at as u64, unmarked(at))),
             Frame::Bad if !last || format::newer_frame_follows(&bytes, at, opened.sequence + 1) => {
                 return Err(corrupt(disk, name, at, "checksum mismatch"));
             }
@@ -198,7 +242,7 @@ fn replay(
                 tracing::info!(file = %disk.path(name).display(), offset = at, "cut a torn write at the end of the log");
                 let mut file = disk.open(name).map_err(|error| io_error(disk, name, &error))?;
                 file.truncate(at as u64).and_then(|()| file.sync()).map_err(|error| io_error(disk, name, &error))?;
-                return Ok(at as u64);
+                return Ok((at as u64, unmarked(at)));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! APIService.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::{self, age};
 use super::{AGE, Column, NAME, Strategy, column};
@@ -19,6 +19,19 @@ impl Strategy for ApiService {
 
     fn has_status(&self) -> bool {
         true
+    }
+
+    fn prepare_create(&self, obj: &mut Value) {
+        super::prepare_create(self, obj);
+        // What no service serves, this server does.
+        if at(obj, &["spec", "service"]).is_null() {
+            let available = json!({
+                "type": "Available", "status": "True", "reason": "Local",
+                "message": "Local APIServices are always available",
+                "lastTransitionTime": meta::format_time(Timestamp::now()),
+            });
+            meta::object_at(obj, "status").insert("conditions".into(), json!([available]));
+        }
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {

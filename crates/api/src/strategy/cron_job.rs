@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::common::{self, age, default_text, default_to, object_mut, spec_mut, text_or_none};
 use super::{AGE, Column, NAME, Strategy, column, int_column, masked, wide};
+use crate::cron::Schedule;
 use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, list, text};
 
@@ -12,6 +13,15 @@ use crate::meta::{self, at, list, text};
 pub struct CronJob;
 
 impl Strategy for CronJob {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let mut out = Vec::new();
+        let path = Path::new("spec").child("jobTemplate").child("spec").child("template");
+        let template = at(obj, &["spec", "jobTemplate", "spec", "template"]);
+        super::pod::warnings::workload_name(obj, &mut out);
+        super::pod::warnings::template(template, &path, &mut out);
+        out
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -42,10 +52,13 @@ impl Strategy for CronJob {
         } else if schedule.contains("TZ") {
             let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
             errors.push(FieldError::invalid_str(&path.child("schedule"), schedule, detail));
-        } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
-            let detail =
-                format!("expected exactly 5 fields, found {}: {schedule:?}", schedule.split_whitespace().count());
-            errors.push(FieldError::invalid_str(&path.child("schedule"), schedule, detail));
+        } else if let Err(why) = Schedule::parse(schedule) {
+            errors.push(FieldError::invalid_str(&path.child("schedule"), schedule, why));
+        }
+        if let Some(zone) = at(obj, &["spec", "timeZone"]).as_str()
+            && let Err(why) = time_zone(zone)
+        {
+            errors.push(FieldError::invalid_str(&path.child("timeZone"), zone, why));
         }
         let policies = ["Allow", "Forbid", "Replace"];
         common::one_of(
@@ -110,5 +123,32 @@ impl Strategy for CronJob {
                 s => common::selector(s),
             },
         ]
+    }
+}
+
+/// Checks the name of a time zone; names are written as the IANA writes them.
+fn time_zone(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("timeZone must be nil or non-empty string".into());
+    }
+    if name.eq_ignore_ascii_case("Local") {
+        return Err("timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".into());
+    }
+    let known = jiff::tz::db().get(name).ok().is_some_and(|zone| zone.iana_name() == Some(name));
+    if known { Ok(()) } else { Err(format!("unknown time zone {name}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_zones_are_those_of_the_database() {
+        for name in ["Europe/Berlin", "UTC", "Etc/UTC", "America/New_York", "US/Pacific"] {
+            assert_eq!(time_zone(name), Ok(()), "{name}");
+        }
+        assert_eq!(time_zone("Mars/X"), Err("unknown time zone Mars/X".into()));
+        assert_eq!(time_zone("europe/berlin"), Err("unknown time zone europe/berlin".into()));
+        assert!(time_zone("Local").is_err() && time_zone("").is_err());
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::common::{self, age, default_text, default_to, number};
+use super::deployment::{int_or_percent, not_over_100_percent};
 use super::{AGE, Column, NAME, Strategy, column, wide, workload};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, at};
@@ -26,6 +27,10 @@ static COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for DaemonSet {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_to(spec, "revisionHistoryLimit", 10);
@@ -47,10 +52,8 @@ impl Strategy for DaemonSet {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::set_generation(obj, 1);
-        let status = json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0});
-        meta::as_object(obj).insert("status".into(), status);
+    fn empty_status(&self) -> Value {
+        json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -58,8 +61,12 @@ impl Strategy for DaemonSet {
         let strategy = at(obj, &["spec", "updateStrategy", "type"]);
         let path = Path::new("spec").child("updateStrategy").child("type");
         common::one_of(&mut errors, &path, strategy, &["RollingUpdate", "OnDelete"], true);
+        if strategy == "RollingUpdate" {
+            let path = Path::new("spec").child("updateStrategy").child("rollingUpdate");
+            rolling_update(at(obj, &["spec", "updateStrategy", "rollingUpdate"]), &path, &mut errors);
+        }
         workload::numbers(obj, &["minReadySeconds", "revisionHistoryLimit"], &mut errors);
-        workload::selector_and_template(obj, &mut errors);
+        workload::selector_and_template(obj, "DaemonSet", &mut errors);
         errors
     }
 
@@ -88,5 +95,25 @@ impl Strategy for DaemonSet {
             images,
             common::selector(at(obj, &["spec", "selector"])),
         ]
+    }
+}
+
+/// Exactly one of the two numbers is not zero.
+fn rolling_update(rolling: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let mut number = |key: &str| {
+        let path = path.child(key);
+        let number = int_or_percent(&rolling[key], &path, errors);
+        not_over_100_percent(&rolling[key], &path, errors);
+        number.unwrap_or(0)
+    };
+    match (number("maxUnavailable"), number("maxSurge")) {
+        (0, 0) => {
+            errors.push(FieldError::required(&path.child("maxUnavailable"), "cannot be 0 when maxSurge is 0"));
+        }
+        (0, _) | (_, 0) => {}
+        _ => {
+            let detail = "may not be set when maxUnavailable is non-zero";
+            errors.push(FieldError::invalid(&path.child("maxSurge"), &rolling["maxSurge"], detail));
+        }
     }
 }

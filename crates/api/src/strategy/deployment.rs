@@ -23,6 +23,10 @@ static COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for Deployment {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         super::prepare_status_update(new, old);
         super::keep_metadata(new, old, &["labels"]);
@@ -69,7 +73,7 @@ impl Strategy for Deployment {
             &["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"],
             &mut errors,
         );
-        workload::selector_and_template(obj, &mut errors);
+        workload::selector_and_template(obj, "ReplicaSet", &mut errors);
         let strategy = at(obj, &["spec", "strategy"]);
         let strategy_path = path.child("strategy");
         common::one_of(
@@ -92,14 +96,7 @@ impl Strategy for Deployment {
                 let detail = "may not be 0 when `maxSurge` is 0";
                 errors.push(FieldError::invalid(&path.child("maxUnavailable"), &rolling["maxUnavailable"], detail));
             }
-            let over = rolling["maxUnavailable"].is_string() && unavailable.is_some_and(|u| u > 100);
-            if over {
-                errors.push(FieldError::invalid(
-                    &path.child("maxUnavailable"),
-                    &rolling["maxUnavailable"],
-                    "must not be greater than 100%",
-                ));
-            }
+            not_over_100_percent(&rolling["maxUnavailable"], &path.child("maxUnavailable"), &mut errors);
         }
         let (deadline, ready) =
             (int(obj, &["spec", "progressDeadlineSeconds"]), int(obj, &["spec", "minReadySeconds"]));
@@ -159,6 +156,14 @@ pub fn int_or_percent(value: &Value, path: &Path, errors: &mut Vec<FieldError>) 
     }
 }
 
+/// An error when a percentage is over 100.
+pub fn not_over_100_percent(value: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let percent = value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<u32>().ok());
+    if percent.is_some_and(|percent| percent > 100) {
+        errors.push(FieldError::invalid(path, value, "must not be greater than 100%"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +201,7 @@ mod tests {
         new["status"] = json!({"replicas": 3});
         Deployment.prepare_update(&mut new, &old);
         assert_eq!(meta::generation(&new), 1);
-        assert!(new.get("status").is_none());
+        assert_eq!(new["status"], json!({}));
         new["spec"]["replicas"] = 2.into();
         Deployment.prepare_update(&mut new, &old);
         assert_eq!(meta::generation(&new), 2);

@@ -12,6 +12,10 @@ use crate::meta::{self, int, list, text};
 pub struct Endpoints;
 
 impl Strategy for Endpoints {
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(map) = obj.as_object_mut() else { return };
         for subset in items_mut(map, "subsets") {

@@ -1,5 +1,7 @@
 //! Event, in the core group and in `events.k8s.io`: the fields have other names there.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -7,6 +9,9 @@ use super::{Column, NAME, Strategy, column, wide};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, int, text};
 use crate::table::duration::since;
+
+/// How long events are kept, as upstream's default.
+const LIFE: Duration = Duration::from_secs(3600);
 
 /// An Event.
 pub struct Event;
@@ -41,6 +46,10 @@ impl Strategy for Event {
             }
         }
         errors
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        Some(LIFE)
     }
 
     fn allow_create_on_update(&self) -> bool {

@@ -5,7 +5,11 @@ use serde_json::Value;
 
 use super::common::{self, age, default_to, number, or, spec_mut, text_or_none};
 use super::{AGE, Column, NAME, Strategy, column, int_column};
-use crate::meta::{self, int, text};
+use crate::field::{FieldError, Path};
+use crate::meta::{self, at, int, text};
+
+/// The first precedence that is too great.
+const MAX_PRECEDENCE_EXCEEDED: i64 = 10_001;
 
 /// A FlowSchema.
 pub struct FlowSchema;
@@ -23,6 +27,29 @@ impl Strategy for FlowSchema {
         if let Some(spec) = spec_mut(obj) {
             default_to(spec, "matchingPrecedence", 1000);
         }
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = Path::new("spec");
+        let precedence = int(obj, &["spec", "matchingPrecedence"]).unwrap_or(0);
+        let detail = match precedence {
+            ..=0 => "must be a positive value",
+            1 if meta::name(obj) != "exempt" => "only the schema named 'exempt' may have matchingPrecedence 1",
+            MAX_PRECEDENCE_EXCEEDED.. => "must not be greater than 10000",
+            _ => "",
+        };
+        if !detail.is_empty() {
+            errors.push(FieldError::invalid(&path.child("matchingPrecedence"), &precedence.into(), detail));
+        }
+        let method = path.child("distinguisherMethod").child("type");
+        let given = at(obj, &["spec", "distinguisherMethod", "type"]);
+        common::one_of(&mut errors, &method, given, &["ByNamespace", "ByUser"], false);
+        if text(obj, &["spec", "priorityLevelConfiguration", "name"]).is_empty() {
+            let path = path.child("priorityLevelConfiguration").child("name");
+            errors.push(FieldError::required(&path, "must reference a priority level"));
+        }
+        errors
     }
 
     fn columns(&self) -> &'static [Column] {

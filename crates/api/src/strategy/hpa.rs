@@ -1,17 +1,22 @@
 //! HorizontalPodAutoscaler, in both versions.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::common::{age, default_to, number, or, spec_mut};
+use super::common::{age, default_to, number, object_mut, one_of, or, spec_mut};
 use super::{AGE, Column, NAME, Strategy, column, int_column};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, at, int, list, text};
+use crate::quantity::Quantity;
 
 /// A HorizontalPodAutoscaler.
 pub struct HorizontalPodAutoscaler;
 
 impl Strategy for HorizontalPodAutoscaler {
+    fn empty_status(&self) -> Value {
+        json!({"currentMetrics": null, "desiredReplicas": 0})
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -23,6 +28,9 @@ impl Strategy for HorizontalPodAutoscaler {
         if v2 && spec.get("metrics").is_none() {
             let target = json!({"type": "Utilization", "averageUtilization": 80});
             spec.insert("metrics".into(), json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
+        }
+        if let Some(behavior) = object_mut(spec, "behavior") {
+            default_behavior(behavior);
         }
     }
 
@@ -50,6 +58,15 @@ impl Strategy for HorizontalPodAutoscaler {
         for key in ["kind", "name"] {
             if text(obj, &["spec", "scaleTargetRef", key]).is_empty() {
                 errors.push(FieldError::required(&path.child("scaleTargetRef").child(key), ""));
+            }
+        }
+        for (i, metric) in list(obj, &["spec", "metrics"]).iter().enumerate() {
+            self::metric(metric, &path.child("metrics").index(i), &mut errors);
+        }
+        for direction in ["scaleUp", "scaleDown"] {
+            let rules = at(obj, &["spec", "behavior", direction]);
+            if !rules.is_null() {
+                self::rules(rules, &path.child("behavior").child(direction), &mut errors);
             }
         }
         errors
@@ -125,5 +142,142 @@ fn targets(obj: &Value) -> String {
         0 => "<none>".into(),
         n if n > 2 => format!("{} + {} more...", all[..2].join(", "), n - 2),
         _ => all.join(", "),
+    }
+}
+
+/// What upstream does where a behavior leaves something out: up by four pods or by as many as there are, down to the
+/// least at once.
+fn default_behavior(behavior: &mut Map<String, Value>) {
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    if let Some(up) = object_mut(behavior, "scaleUp") {
+        default_to(up, "stabilizationWindowSeconds", 0);
+        default_to(up, "selectPolicy", "Max");
+        default_to(up, "policies", json!([pods, percent]));
+    }
+    if let Some(down) = object_mut(behavior, "scaleDown") {
+        default_to(down, "selectPolicy", "Max");
+        default_to(down, "policies", json!([percent]));
+    }
+}
+
+/// Types of metrics, and the field that each has.
+const METRICS: [(&str, &str); 5] = [
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+];
+
+fn metric(metric: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let kind = text(metric, &["type"]);
+    if kind.is_empty() {
+        return errors.push(FieldError::required(&path.child("type"), "must specify a metric source type"));
+    }
+    let Some((_, field)) = METRICS.iter().find(|(name, _)| *name == kind) else {
+        return errors.push(FieldError::not_supported(&path.child("type"), kind, &METRICS.map(|(name, _)| name)));
+    };
+    if metric[*field].is_null() {
+        let detail = "must populate information for the given metric source";
+        errors.push(FieldError::required(&path.child(field), detail));
+    }
+    for (_, other) in METRICS.iter().filter(|(_, other)| other != field && !metric[*other].is_null()) {
+        errors.push(FieldError::forbidden(&path.child(other), "must populate the given metric source only"));
+    }
+    let (source, path) = (&metric[*field], path.child(field));
+    if source.is_null() {
+        return;
+    }
+    let of_resource = matches!(kind, "Resource" | "ContainerResource");
+    if of_resource && text(source, &["name"]).is_empty() {
+        errors.push(FieldError::required(&path.child("name"), "must specify a resource name"));
+    }
+    if kind == "ContainerResource" && text(source, &["container"]).is_empty() {
+        errors.push(FieldError::required(&path.child("container"), "must specify a container"));
+    }
+    if !of_resource && text(source, &["metric", "name"]).is_empty() {
+        errors.push(FieldError::required(&path.child("metric").child("name"), "must specify a metric name"));
+    }
+    target(&source["target"], kind, &path.child("target"), errors);
+}
+
+fn target(target: &Value, kind: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    let form = text(target, &["type"]);
+    if form.is_empty() {
+        errors.push(FieldError::required(&path.child("type"), "must specify a metric target type"));
+    } else if !matches!(form, "Utilization" | "Value" | "AverageValue") {
+        let detail = "must be either Utilization, Value, or AverageValue";
+        errors.push(FieldError::invalid_str(&path.child("type"), form, detail));
+    }
+    for key in ["value", "averageValue"] {
+        let amount = text(target, &[key]).parse::<Quantity>();
+        if amount.is_ok_and(|amount| amount.is_negative() || amount.is_zero()) {
+            errors.push(FieldError::invalid(&path.child(key), &target[key], "must be positive"));
+        }
+    }
+    let utilization = int(target, &["averageUtilization"]);
+    if utilization.is_some_and(|utilization| utilization < 1) {
+        let detail = "must be greater than 0";
+        errors.push(FieldError::invalid(&path.child("averageUtilization"), &target["averageUtilization"], detail));
+    }
+    let (value, average) = (!target["value"].is_null(), !target["averageValue"].is_null());
+    let missing = match kind {
+        "Resource" | "ContainerResource" => {
+            if utilization.is_some() && average {
+                let detail = "may not set both a target raw value and a target utilization";
+                errors.push(FieldError::forbidden(&path.child("averageValue"), detail));
+            }
+            let detail = "must set either a target raw value or a target utilization";
+            (utilization.is_none() && !average).then_some(("averageUtilization", detail))
+        }
+        "Pods" => (!average).then_some(("averageValue", "must specify a positive target averageValue")),
+        _ => {
+            if value && average {
+                let detail = "may not set both a target value for metric and a per-pod target";
+                errors.push(FieldError::forbidden(&path.child("value"), detail));
+            }
+            let detail = "must set either a target value for metric or a per-pod target";
+            (!value && !average).then_some(("averageValue", detail))
+        }
+    };
+    if let Some((key, detail)) = missing {
+        errors.push(FieldError::required(&path.child(key), detail));
+    }
+}
+
+/// The longest that rules may look back or have a period of, in seconds.
+const MAX_WINDOW: i64 = 3600;
+const MAX_PERIOD: i64 = 1800;
+
+fn rules(rules: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let window = path.child("stabilizationWindowSeconds");
+    match int(rules, &["stabilizationWindowSeconds"]) {
+        Some(seconds) if seconds < 0 => {
+            errors.push(FieldError::invalid(&window, &seconds.into(), "must be greater than or equal to zero"));
+        }
+        Some(seconds) if seconds > MAX_WINDOW => {
+            let detail = format!("must be less than or equal to {MAX_WINDOW}");
+            errors.push(FieldError::invalid(&window, &seconds.into(), detail));
+        }
+        _ => {}
+    }
+    one_of(errors, &path.child("selectPolicy"), &rules["selectPolicy"], &["Disabled", "Max", "Min"], false);
+    let policies = list(rules, &["policies"]);
+    if policies.is_empty() {
+        errors.push(FieldError::required(&path.child("policies"), "must specify at least one Policy"));
+    }
+    for (i, policy) in policies.iter().enumerate() {
+        let path = path.child("policies").index(i);
+        one_of(errors, &path.child("type"), &policy["type"], &["Percent", "Pods"], true);
+        for key in ["value", "periodSeconds"] {
+            let number = int(policy, &[key]).unwrap_or(0);
+            if number <= 0 {
+                errors.push(FieldError::invalid(&path.child(key), &number.into(), "must be greater than zero"));
+            } else if key == "periodSeconds" && number > MAX_PERIOD {
+                let detail = format!("must be less than or equal to {MAX_PERIOD}");
+                errors.push(FieldError::invalid(&path.child(key), &number.into(), detail));
+            }
+        }
     }
 }

@@ -6,13 +6,18 @@ use serde_json::{Map, Value, json};
 use super::common::{self, age, default_text, default_to, spec_mut};
 use super::{AGE, Column, NAME, Strategy, column, immutable, wide};
 use crate::field::{FieldError, Path};
-use crate::meta::{self, at, int, text};
+use crate::meta::{self, at, int, list, text};
+use crate::selector::LabelSelector;
 use crate::table::duration::since;
 
 /// A Job.
 pub struct Job;
 
 impl Strategy for Job {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -34,6 +39,7 @@ impl Strategy for Job {
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate_job_spec(&obj["spec"], &Path::new("spec"), &mut errors);
+        selects_its_pods(&obj["spec"], &Path::new("spec"), &mut errors);
         errors
     }
 
@@ -150,10 +156,7 @@ pub fn default_job_spec(spec: &mut Map<String, Value>) {
 fn generate_selector(obj: &mut Value) {
     let (uid, name) = (meta::uid(obj).to_owned(), meta::name(obj).to_owned());
     let Some(spec) = spec_mut(obj) else { return };
-    if uid.is_empty()
-        || spec.get("manualSelector").is_some_and(|m| m == true)
-        || spec.get("selector").is_some_and(|s| !s.is_null())
-    {
+    if uid.is_empty() || spec.get("manualSelector").is_some_and(|m| m == true) {
         return;
     }
     let template = meta::as_object(spec.entry("template").or_insert_with(|| json!({})));
@@ -167,7 +170,9 @@ fn generate_selector(obj: &mut Value) {
     ] {
         labels.insert(key.into(), value.clone().into());
     }
-    spec.insert("selector".into(), json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    let selector = meta::as_object(spec.entry("selector").or_insert_with(|| json!({})));
+    let labels = meta::as_object(selector.entry("matchLabels").or_insert_with(|| json!({})));
+    labels.entry("batch.kubernetes.io/controller-uid").or_insert(uid.into());
 }
 
 /// Checks the spec of a job or of a cron job's template.
@@ -175,6 +180,12 @@ pub fn validate_job_spec(spec: &Value, path: &Path, errors: &mut Vec<FieldError>
     for key in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"] {
         common::non_negative(errors, &path.child(key), &spec[key]);
     }
+    for key in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+        common::non_negative(errors, &path.child(key), &spec[key]);
+    }
+    let policies = ["Failed", "TerminatingOrFailed"];
+    common::one_of(errors, &path.child("podReplacementPolicy"), &spec["podReplacementPolicy"], &policies, false);
+    pod_failure_policy(spec, path, errors);
     let modes = ["NonIndexed", "Indexed"];
     common::one_of(errors, &path.child("completionMode"), &spec["completionMode"], &modes, false);
     if spec["completionMode"] == "Indexed" && spec["completions"].is_null() {
@@ -186,6 +197,81 @@ pub fn validate_job_spec(spec: &Value, path: &Path, errors: &mut Vec<FieldError>
     if !matches!(policy, "OnFailure" | "Never") {
         let path = template.child("spec").child("restartPolicy");
         errors.push(FieldError::required(&path, "valid values: \"OnFailure\", \"Never\""));
+    }
+}
+
+/// Whether the selector, given or generated, matches the pods that the template makes.
+fn selects_its_pods(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    crate::meta_validate::label_selector(&spec["selector"], &path.child("selector"), errors);
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    match LabelSelector::from_object(&spec["selector"]) {
+        _ if spec["selector"].is_null() => errors.push(FieldError::required(&path.child("selector"), "")),
+        Ok(selector) if !selector.matches(labels) => {
+            let path = path.child("template").child("metadata").child("labels");
+            errors.push(FieldError::invalid(&path, labels, "`selector` does not match template `labels`"));
+        }
+        _ => {}
+    }
+}
+
+const MAX_RULES: usize = 20;
+
+fn pod_failure_policy(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let policy = &spec["podFailurePolicy"];
+    if policy.is_null() {
+        return;
+    }
+    if spec["template"]["spec"]["restartPolicy"] != "Never" {
+        let value = at(spec, &["template", "spec", "restartPolicy"]);
+        let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+        let path = path.child("template").child("spec").child("restartPolicy");
+        errors.push(FieldError::invalid(&path, value, detail));
+    }
+    let path = path.child("podFailurePolicy").child("rules");
+    let rules = list(policy, &["rules"]);
+    if rules.len() > MAX_RULES {
+        errors.push(FieldError::too_many(&path, rules.len(), MAX_RULES));
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let path = path.index(i);
+        let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
+        common::one_of(errors, &path.child("action"), &rule["action"], &actions, true);
+        let (codes, conditions) = (&rule["onExitCodes"], list(rule, &["onPodConditions"]));
+        match (codes.is_null(), conditions.is_empty()) {
+            (false, false) => {
+                let detail = "specifying both OnExitCodes and OnPodConditions is not supported";
+                errors.push(FieldError::invalid_unshown(&path, detail));
+            }
+            (true, true) => {
+                let detail = "specifying one of OnExitCodes and OnPodConditions is required";
+                errors.push(FieldError::invalid_unshown(&path, detail));
+            }
+            _ => {}
+        }
+        if !codes.is_null() {
+            exit_codes(codes, &path.child("onExitCodes"), errors);
+        }
+        for (j, condition) in conditions.iter().enumerate() {
+            let path = path.child("onPodConditions").index(j);
+            common::one_of(errors, &path.child("status"), &condition["status"], &["False", "True", "Unknown"], true);
+        }
+    }
+}
+
+fn exit_codes(codes: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    common::one_of(errors, &path.child("operator"), &codes["operator"], &["In", "NotIn"], true);
+    let values = list(codes, &["values"]);
+    if values.is_empty() {
+        errors.push(FieldError::invalid(&path.child("values"), &codes["values"], "at least one value is required"));
+    }
+    for (i, value) in values.iter().enumerate() {
+        if codes["operator"] == "In" && *value == 0 {
+            let detail = "must not be 0 for the In operator";
+            errors.push(FieldError::invalid(&path.child("values").index(i), value, detail));
+        }
+        if values[..i].contains(value) {
+            errors.push(FieldError::duplicate(&path.child("values").index(i), value));
+        }
     }
 }
 

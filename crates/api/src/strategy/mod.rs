@@ -1,14 +1,17 @@
 //! What is special about each kind: defaults, validation, what updates may change, selectable fields,
 //! and the columns of its table.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::field::{self, FieldError, Path};
 use crate::meta;
 
 pub mod api_service;
 pub mod common;
+pub mod component_status;
 pub mod config_map;
 pub mod controller_revision;
 pub mod crd;
@@ -95,6 +98,11 @@ pub trait Strategy: Sync {
         false
     }
 
+    /// The status of a new object, of the kinds that have one.
+    fn empty_status(&self) -> Value {
+        Value::Object(Map::new())
+    }
+
     /// Whether `metadata.generation` counts the changes of what the user wants.
     fn has_generation(&self) -> bool {
         false
@@ -115,9 +123,32 @@ pub trait Strategy: Sync {
         prepare_status_update(new, old);
     }
 
+    /// What users should know of a new or changed object that is valid.
+    fn warnings(&self, _obj: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What users of the kind should know, whatever they do with it.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Checks a new object, and what must hold on every update.
     fn validate(&self, _obj: &Value) -> Vec<FieldError> {
         Vec::new()
+    }
+
+    /// Checks what only a new object must fulfil; [`Strategy::validate`] is called as well.
+    fn validate_create(&self, _obj: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Keeps what a client cannot change through another subresource than `status`.
+    fn prepare_subresource(&self, _subresource: &str, _new: &mut Value, _old: &Value) {}
+
+    /// Checks a change through another subresource than `status`.
+    fn validate_subresource(&self, _subresource: &str, new: &Value, _old: &Value) -> Vec<FieldError> {
+        self.validate(new)
     }
 
     /// Checks that a change is allowed; [`Strategy::validate`] is called as well.
@@ -144,6 +175,24 @@ pub trait Strategy: Sync {
     /// Seconds that a deleted object is given to end gracefully; `None` for kinds that go at once.
     fn default_grace_seconds(&self, _obj: &Value) -> Option<i64> {
         None
+    }
+
+    /// Whether a deletion that is done at once is answered with the object, and not with a Status.
+    fn is_answered_when_deleted(&self) -> bool {
+        false
+    }
+
+    /// How long an object is kept after it was last written; `None` for ever.
+    fn ttl(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What becomes of an object whose deletion has begun, besides its metadata.
+    fn mark_deleted(&self, _obj: &mut Value) {}
+
+    /// Whether a deleted object has something left to wait for besides its finalizers and its grace period.
+    fn outlives_deletion(&self, _obj: &Value) -> bool {
+        false
     }
 
     /// Whether a PUT to a name that is not there creates the object.
@@ -188,12 +237,10 @@ pub fn masked(name: &str, prefix: bool) -> String {
     }
 }
 
-/// The usual [`Strategy::prepare_create`]: no status, generation 1.
+/// The usual [`Strategy::prepare_create`]: the status of a new object, generation 1.
 pub fn prepare_create<S: Strategy + ?Sized>(strategy: &S, obj: &mut Value) {
-    if strategy.has_status()
-        && let Some(map) = obj.as_object_mut()
-    {
-        map.remove("status");
+    if strategy.has_status() {
+        meta::as_object(obj).insert("status".into(), strategy.empty_status());
     }
     if strategy.has_generation() {
         meta::set_generation(obj, 1);

@@ -40,6 +40,19 @@ impl Strategy for Namespace {
         keep(new, old, "status");
     }
 
+    fn prepare_subresource(&self, _subresource: &str, new: &mut Value, old: &Value) {
+        // `finalize` writes the finalizers of the spec.
+        keep(new, old, "status");
+    }
+
+    fn mark_deleted(&self, obj: &mut Value) {
+        meta::object_at(obj, "status").insert("phase".into(), "Terminating".into());
+    }
+
+    fn outlives_deletion(&self, obj: &Value) -> bool {
+        !meta::list(obj, &["spec", "finalizers"]).is_empty()
+    }
+
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         field::dns1123_label(&masked(name, prefix))
     }

@@ -1,5 +1,6 @@
 //! NetworkPolicy.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -37,21 +38,22 @@ impl Strategy for NetworkPolicy {
         let path = Path::new("spec");
         let selector = at(obj, &["spec", "podSelector"]);
         crate::meta_validate::label_selector(selector, &path.child("podSelector"), &mut errors);
-        for (i, kind) in list(obj, &["spec", "policyTypes"]).iter().enumerate() {
+        let types = list(obj, &["spec", "policyTypes"]);
+        if types.len() > 2 {
+            let detail = "may not specify more than two policyTypes";
+            errors.push(FieldError::invalid(&path.child("policyTypes"), at(obj, &["spec", "policyTypes"]), detail));
+        }
+        for (i, kind) in types.iter().enumerate() {
             common::one_of(&mut errors, &path.child("policyTypes").index(i), kind, &["Ingress", "Egress"], true);
         }
         for (group, key) in [("ingress", "from"), ("egress", "to")] {
             for (i, rule) in list(obj, &["spec", group]).iter().enumerate() {
+                let path = path.child(group).index(i);
+                for (j, port) in list(rule, &["ports"]).iter().enumerate() {
+                    self::port(port, &path.child("ports").index(j), &mut errors);
+                }
                 for (j, peer) in list(rule, &[key]).iter().enumerate() {
-                    let path = path.child(group).index(i).child(key).index(j);
-                    let block = &peer["ipBlock"];
-                    if peer.as_object().is_none_or(|p| p.is_empty()) {
-                        errors.push(FieldError::required(&path, "must specify a peer"));
-                    }
-                    if block.is_object() {
-                        let cidr = text(block, &["cidr"]);
-                        push_all(&mut errors, &path.child("ipBlock").child("cidr"), cidr, field::cidr(cidr));
-                    }
+                    self::peer(peer, &path.child(key).index(j), &mut errors);
                 }
             }
         }
@@ -64,5 +66,69 @@ impl Strategy for NetworkPolicy {
 
     fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
         vec![meta::name(obj).into(), common::selector(at(obj, &["spec", "podSelector"])), age(obj, now)]
+    }
+}
+
+fn port(port: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    common::one_of(errors, &path.child("protocol"), &port["protocol"], &["SCTP", "TCP", "UDP"], false);
+    let (given, end) = (&port["port"], port["endPort"].as_i64());
+    let end_path = path.child("endPort");
+    if !given.is_null() {
+        super::pod::validate::port_number_or_name(given, &path.child("port"), errors);
+    }
+    match (given.as_i64(), end) {
+        (Some(start), Some(end)) => {
+            if end < start {
+                let detail = "must be greater than or equal to `port`";
+                errors.push(FieldError::invalid(&end_path, &end.into(), detail));
+            }
+            for message in field::port_number(end) {
+                errors.push(FieldError::invalid(&end_path, &end.into(), message));
+            }
+        }
+        (None, Some(end)) => {
+            let detail = match given.is_null() {
+                true => "may not be specified when `port` is not specified",
+                false => "may not be specified when `port` is non-numeric",
+            };
+            errors.push(FieldError::invalid(&end_path, &end.into(), detail));
+        }
+        (_, None) => {}
+    }
+}
+
+fn peer(peer: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let mut peers = 0;
+    for key in ["podSelector", "namespaceSelector"] {
+        if !peer[key].is_null() {
+            peers += 1;
+            crate::meta_validate::label_selector(&peer[key], &path.child(key), errors);
+        }
+    }
+    let block = &peer["ipBlock"];
+    if !block.is_null() {
+        ip_block(block, &path.child("ipBlock"), errors);
+    }
+    match (peers, block.is_null()) {
+        (0, true) => errors.push(FieldError::required(path, "must specify a peer")),
+        (1.., false) => errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer")),
+        _ => {}
+    }
+}
+
+fn ip_block(block: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let cidr = text(block, &["cidr"]);
+    if cidr.is_empty() {
+        return errors.push(FieldError::required(&path.child("cidr"), ""));
+    }
+    push_all(errors, &path.child("cidr"), cidr, field::cidr(cidr));
+    let outer = cidr.parse::<IpNet>().ok();
+    for (i, except) in list(block, &["except"]).iter().filter_map(Value::as_str).enumerate() {
+        let path = path.child("except").index(i);
+        push_all(errors, &path, except, field::cidr(except));
+        let (Some(outer), Ok(inner)) = (outer, except.parse::<IpNet>()) else { continue };
+        if !outer.contains(&inner) || outer.prefix_len() == inner.prefix_len() {
+            errors.push(FieldError::invalid_str(&path, except, "must be a strict subset of `cidr`"));
+        }
     }
 }

@@ -8,6 +8,20 @@ use super::{AGE, Column, NAME, Strategy, column, wide};
 use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{self, at, list, text};
 
+/// What a node says of itself; clients expect all of it to be there.
+const INFO: [&str; 10] = [
+    "architecture",
+    "bootID",
+    "containerRuntimeVersion",
+    "kernelVersion",
+    "kubeProxyVersion",
+    "kubeletVersion",
+    "machineID",
+    "operatingSystem",
+    "osImage",
+    "systemUUID",
+];
+
 /// A Node.
 pub struct Node;
 
@@ -32,8 +46,15 @@ impl Strategy for Node {
     }
 
     fn prepare_create(&self, obj: &mut Value) {
-        // The kubelet registers with the node's status, unlike other kinds.
         meta::object_at(obj, "spec");
+        // The kubelet registers with the node's status, unlike other kinds.
+        if obj["status"].is_null() {
+            let info: serde_json::Map<String, Value> =
+                INFO.into_iter().map(|key| (key.to_owned(), Value::from(""))).collect();
+            let status = meta::object_at(obj, "status");
+            status.insert("daemonEndpoints".into(), json!({"kubeletEndpoint": {"Port": 0}}));
+            status.insert("nodeInfo".into(), info.into());
+        }
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {

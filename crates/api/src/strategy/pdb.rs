@@ -1,7 +1,7 @@
 //! PodDisruptionBudget.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::{age, number};
 use super::{AGE, Column, NAME, Strategy, column, int_column};
@@ -12,6 +12,10 @@ use crate::meta::{self, at};
 pub struct PodDisruptionBudget;
 
 impl Strategy for PodDisruptionBudget {
+    fn empty_status(&self) -> Value {
+        json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0})
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -29,7 +33,11 @@ impl Strategy for PodDisruptionBudget {
         }
         for key in ["minAvailable", "maxUnavailable"] {
             super::deployment::int_or_percent(&spec[key], &path.child(key), &mut errors);
+            super::deployment::not_over_100_percent(&spec[key], &path.child(key), &mut errors);
         }
+        let policies = ["AlwaysAllow", "IfHealthyBudget"];
+        let policy = path.child("unhealthyPodEvictionPolicy");
+        super::common::one_of(&mut errors, &policy, &spec["unhealthyPodEvictionPolicy"], &policies, false);
         crate::meta_validate::label_selector(&spec["selector"], &path.child("selector"), &mut errors);
         errors
     }

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::common::{self, age, default_text, default_to, object_mut, or, spec_mut};
+use super::persistent_volume_claim::{access_modes, positive};
+use super::pod::validate::scheduling;
 use super::{AGE, Column, NAME, Strategy, column, wide};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, at, list, text};
@@ -12,6 +14,10 @@ use crate::meta::{self, at, list, text};
 pub struct PersistentVolume;
 
 impl Strategy for PersistentVolume {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -25,22 +31,33 @@ impl Strategy for PersistentVolume {
         }
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::as_object(obj).insert("status".into(), json!({"phase": "Pending"}));
+    fn empty_status(&self) -> Value {
+        json!({"phase": "Pending"})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let path = Path::new("spec");
-        if list(obj, &["spec", "accessModes"]).is_empty() {
+        let modes = list(obj, &["spec", "accessModes"]);
+        if modes.is_empty() {
             errors.push(FieldError::required(&path.child("accessModes"), ""));
         }
-        if at(obj, &["spec", "capacity", "storage"]).is_null() {
-            errors.push(FieldError::required(&path.child("capacity"), ""));
+        access_modes(modes, &path.child("accessModes"), &mut errors);
+        capacity(at(obj, &["spec", "capacity"]), &path.child("capacity"), &mut errors);
+        source(&obj["spec"], &path, &mut errors);
+        let affinity = at(obj, &["spec", "nodeAffinity"]);
+        if !affinity.is_null() {
+            let path = path.child("nodeAffinity").child("required");
+            match &affinity["required"] {
+                Value::Null => errors.push(FieldError::required(&path, "must specify required node constraints")),
+                required => scheduling::node_selector(required, &path, &mut errors),
+            }
         }
         let policies = ["Retain", "Recycle", "Delete"];
         let policy = at(obj, &["spec", "persistentVolumeReclaimPolicy"]);
         common::one_of(&mut errors, &path.child("persistentVolumeReclaimPolicy"), policy, &policies, false);
+        let modes = ["Block", "Filesystem"];
+        common::one_of(&mut errors, &path.child("volumeMode"), at(obj, &["spec", "volumeMode"]), &modes, false);
         errors
     }
 
@@ -79,5 +96,71 @@ impl Strategy for PersistentVolume {
             age(obj, now),
             or(text(obj, &["spec", "volumeMode"]), "<unset>"),
         ]
+    }
+}
+
+/// Fields of the spec that say where the volume is.
+const SOURCES: [&str; 22] = [
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "csi",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "glusterfs",
+    "hostPath",
+    "iscsi",
+    "local",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
+fn capacity(capacity: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let Some(map) = capacity.as_object().filter(|map| !map.is_empty()) else {
+        return errors.push(FieldError::required(path, ""));
+    };
+    if !map.contains_key("storage") || map.len() > 1 {
+        errors.push(FieldError::not_supported(path, &capacity.to_string(), &["storage"]));
+    }
+    for (name, amount) in map {
+        positive(amount, &path.key(name), errors);
+    }
+}
+
+fn source(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let given: Vec<&str> = SOURCES.into_iter().filter(|key| !spec[*key].is_null()).collect();
+    for key in given.iter().skip(1) {
+        errors.push(FieldError::forbidden(&path.child(key), "may not specify more than 1 volume type"));
+    }
+    match given.first() {
+        None => errors.push(FieldError::required(path, "must specify a volume type")),
+        Some(key @ (&"hostPath" | &"local")) => {
+            let (place, path) = (text(spec, &[key, "path"]), path.child(key).child("path"));
+            if place.is_empty() {
+                errors.push(FieldError::required(&path, ""));
+            } else if place.split('/').any(|part| part == "..") {
+                errors.push(FieldError::invalid_str(&path, place, "must not contain '..'"));
+            }
+        }
+        Some(_) => {}
+    }
+    if !spec["local"].is_null() && spec["nodeAffinity"].is_null() {
+        let path = Path::new("metadata").child("annotations");
+        errors.push(FieldError::required(&path, "Local volume requires node affinity"));
+    }
+    let root = text(spec, &["hostPath", "path"]).trim_matches('/').is_empty() && !spec["hostPath"].is_null();
+    if root && spec["persistentVolumeReclaimPolicy"] == "Recycle" {
+        let detail = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.push(FieldError::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
     }
 }

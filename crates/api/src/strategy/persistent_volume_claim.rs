@@ -5,13 +5,18 @@ use serde_json::{Value, json};
 
 use super::common::{self, age, default_text, or, spec_mut};
 use super::{AGE, Column, NAME, Strategy, column, wide};
-use crate::field::{FieldError, Path};
+use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{self, at, list, text};
+use crate::quantity::Quantity;
 
 /// A PersistentVolumeClaim.
 pub struct PersistentVolumeClaim;
 
 impl Strategy for PersistentVolumeClaim {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -21,20 +26,13 @@ impl Strategy for PersistentVolumeClaim {
         default_text(spec, "volumeMode", "Filesystem");
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::as_object(obj).insert("status".into(), json!({"phase": "Pending"}));
+    fn empty_status(&self) -> Value {
+        json!({"phase": "Pending"})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let path = Path::new("spec");
-        if list(obj, &["spec", "accessModes"]).is_empty() {
-            errors.push(FieldError::required(&path.child("accessModes"), "at least 1 access mode is required"));
-        }
-        if at(obj, &["spec", "resources", "requests", "storage"]).is_null() {
-            let path = path.child("resources").key("storage");
-            errors.push(FieldError::required(&path, ""));
-        }
+        validate_spec(&obj["spec"], &Path::new("spec"), &mut errors);
         errors
     }
 
@@ -96,4 +94,48 @@ impl Strategy for PersistentVolumeClaim {
             or(text(obj, &["spec", "volumeMode"]), "<unset>"),
         ]
     }
+}
+
+/// How a volume may be mounted.
+pub(super) const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+/// Checks access modes: known ones, and `ReadWriteOncePod` alone.
+pub(super) fn access_modes(modes: &[Value], path: &Path, errors: &mut Vec<FieldError>) {
+    for mode in modes {
+        common::one_of(errors, path, mode, &ACCESS_MODES, true);
+    }
+    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
+        errors.push(FieldError::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
+    }
+}
+
+/// An error when an amount of storage is not positive.
+pub(super) fn positive(amount: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let parsed = amount.as_str().and_then(|text| text.parse::<Quantity>().ok());
+    if parsed.is_some_and(|amount| amount.is_negative() || amount.is_zero()) {
+        errors.push(FieldError::invalid(path, amount, "must be greater than zero"));
+    }
+}
+
+/// Checks the spec of a claim or of a template of claims.
+pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let modes = list(spec, &["accessModes"]);
+    if modes.is_empty() {
+        errors.push(FieldError::required(&path.child("accessModes"), "at least 1 access mode is required"));
+    }
+    crate::meta_validate::label_selector(&spec["selector"], &path.child("selector"), errors);
+    access_modes(modes, &path.child("accessModes"), errors);
+    let storage = path.child("resources").key("storage");
+    match at(spec, &["resources", "requests", "storage"]) {
+        Value::Null => errors.push(FieldError::required(&storage, "")),
+        amount => positive(amount, &storage, errors),
+    }
+    for key in ["storageClassName", "volumeAttributesClassName"] {
+        let name = text(spec, &[key]);
+        if !name.is_empty() {
+            push_all(errors, &path.child(key), name, field::dns1123_subdomain(name));
+        }
+    }
+    let modes = ["Block", "Filesystem"];
+    common::one_of(errors, &path.child("volumeMode"), &spec["volumeMode"], &modes, false);
 }

@@ -13,6 +13,10 @@ use crate::meta::{self, at};
 pub struct PodTemplate;
 
 impl Strategy for PodTemplate {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         let template = obj.as_object_mut().and_then(|o| common::object_mut(o, "template"));
         if let Some(spec) = template.and_then(|t| common::object_mut(t, "spec")) {

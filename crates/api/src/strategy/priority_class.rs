@@ -33,6 +33,8 @@ impl Strategy for PriorityClass {
             let detail = "maximum allowed value of a user defined priority is 1000000000";
             errors.push(FieldError::forbidden(&Path::new("value"), detail));
         }
+        let policies = ["PreemptLowerPriority", "Never"];
+        common::one_of(&mut errors, &Path::new("preemptionPolicy"), &obj["preemptionPolicy"], &policies, true);
         errors
     }
 

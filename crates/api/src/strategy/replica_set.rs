@@ -40,12 +40,11 @@ fn row(obj: &Value, now: Timestamp, selector: Value) -> Vec<Value> {
     ]
 }
 
-fn empty_status(obj: &mut Value) {
-    meta::set_generation(obj, 1);
-    meta::as_object(obj).insert("status".into(), json!({"replicas": 0}));
-}
-
 impl Strategy for ReplicaSet {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_to(spec, "replicas", 1);
@@ -60,14 +59,14 @@ impl Strategy for ReplicaSet {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        empty_status(obj);
+    fn empty_status(&self) -> Value {
+        json!({"replicas": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         workload::numbers(obj, &["replicas", "minReadySeconds"], &mut errors);
-        workload::selector_and_template(obj, &mut errors);
+        workload::selector_and_template(obj, "ReplicaSet", &mut errors);
         errors
     }
 
@@ -105,6 +104,10 @@ impl Strategy for ReplicaSet {
 }
 
 impl Strategy for ReplicationController {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let labels = at(obj, &["spec", "template", "metadata", "labels"]).clone();
         let unlabelled = at(obj, &["metadata", "labels"]).as_object().is_none_or(|l| l.is_empty());
@@ -129,8 +132,8 @@ impl Strategy for ReplicationController {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        empty_status(obj);
+    fn empty_status(&self) -> Value {
+        json!({"replicas": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -145,7 +148,7 @@ impl Strategy for ReplicationController {
             let path = path.child("template").child("metadata").child("labels");
             errors.push(FieldError::invalid(&path, labels, "`selector` does not match template `labels`"));
         }
-        workload::restarting_template(obj, &mut errors);
+        workload::restarting_template(obj, "ReplicationController", &mut errors);
         errors
     }
 

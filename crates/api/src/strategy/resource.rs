@@ -12,6 +12,10 @@ use crate::meta::{self, at, list, text};
 pub struct DeviceClass;
 
 impl Strategy for DeviceClass {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
@@ -29,6 +33,10 @@ impl Strategy for DeviceClass {
 pub struct ResourceClaim;
 
 impl Strategy for ResourceClaim {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         super::prepare_status_update(new, old);
         super::keep_metadata(new, old, &super::CLIENT_METADATA);
@@ -57,6 +65,10 @@ impl Strategy for ResourceClaim {
 pub struct ResourceClaimTemplate;
 
 impl Strategy for ResourceClaimTemplate {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         immutable(&mut errors, &Path::new("spec"), &new["spec"], &old["spec"]);
@@ -76,6 +88,10 @@ impl Strategy for ResourceClaimTemplate {
 pub struct ResourceSlice;
 
 impl Strategy for ResourceSlice {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         true
     }

@@ -51,6 +51,9 @@ impl Strategy for Secret {
             }
             "kubernetes.io/dockercfg" => &[".dockercfg"],
             "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+            "kubernetes.io/basic-auth" if ["username", "password"].iter().all(|key| obj["data"].get(key).is_none()) => {
+                &["username", "password"]
+            }
             "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
             "kubernetes.io/tls" => &["tls.crt", "tls.key"],
             _ => &[],

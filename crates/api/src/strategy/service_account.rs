@@ -11,6 +11,10 @@ use crate::meta::{self, list};
 pub struct ServiceAccount;
 
 impl Strategy for ServiceAccount {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &'static [Column] {
         const { &[NAME, int_column("Secrets"), AGE] }
     }

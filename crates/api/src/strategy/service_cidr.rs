@@ -57,6 +57,16 @@ impl Strategy for IpAddress {
         field::ip(name)
     }
 
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let path = Path::new("spec").child("parentRef");
+        let parent = at(obj, &["spec", "parentRef"]);
+        if parent.is_null() {
+            return vec![FieldError::required(&path, "")];
+        }
+        let missing = ["resource", "name"].into_iter().filter(|key| text(parent, &[key]).is_empty());
+        missing.map(|key| FieldError::required(&path.child(key), "")).collect()
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         immutable(

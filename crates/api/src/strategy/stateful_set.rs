@@ -14,7 +14,7 @@ pub struct StatefulSet;
 static COLUMNS: &[Column] = &[NAME, column("Ready"), AGE, wide("Containers"), wide("Images")];
 
 /// Fields that may change.
-const MUTABLE: [&str; 8] = [
+const MUTABLE: [&str; 7] = [
     "replicas",
     "ordinals",
     "template",
@@ -22,10 +22,13 @@ const MUTABLE: [&str; 8] = [
     "revisionHistoryLimit",
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
-    "volumeClaimTemplates.status",
 ];
 
 impl Strategy for StatefulSet {
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        super::workload::warnings(obj)
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_text(spec, "podManagementPolicy", "OrderedReady");
@@ -60,9 +63,8 @@ impl Strategy for StatefulSet {
         true
     }
 
-    fn prepare_create(&self, obj: &mut Value) {
-        meta::set_generation(obj, 1);
-        meta::as_object(obj).insert("status".into(), json!({"replicas": 0, "availableReplicas": 0}));
+    fn empty_status(&self) -> Value {
+        json!({"replicas": 0, "availableReplicas": 0})
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -80,6 +82,16 @@ impl Strategy for StatefulSet {
         let supported = ["RollingUpdate", "OnDelete"];
         common::one_of(&mut errors, &path.child("updateStrategy").child("type"), strategy, &supported, true);
         workload::numbers(obj, &["replicas", "minReadySeconds", "revisionHistoryLimit"], &mut errors);
+        let start = at(obj, &["spec", "ordinals", "start"]);
+        common::non_negative(&mut errors, &path.child("ordinals").child("start"), start);
+        let rolling = path.child("updateStrategy").child("rollingUpdate");
+        let partition = at(obj, &["spec", "updateStrategy", "rollingUpdate", "partition"]);
+        common::non_negative(&mut errors, &rolling.child("partition"), partition);
+        for key in ["whenDeleted", "whenScaled"] {
+            let policy = at(obj, &["spec", "persistentVolumeClaimRetentionPolicy", key]);
+            let path = path.child("persistentVolumeClaimRetentionPolicy").child(key);
+            common::one_of(&mut errors, &path, policy, &["Delete", "Retain"], true);
+        }
         let mut with_claims = obj.clone();
         // Claim templates are volumes of the template's pods.
         let claims: Vec<Value> = meta::list(obj, &["spec", "volumeClaimTemplates"])
@@ -94,7 +106,7 @@ impl Strategy for StatefulSet {
                 volumes.extend(claims);
             }
         }
-        workload::selector_and_template(&with_claims, &mut errors);
+        workload::selector_and_template(&with_claims, "StatefulSet", &mut errors);
         errors
     }
 

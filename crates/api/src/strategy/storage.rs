@@ -12,6 +12,10 @@ use crate::meta::{self, list, text};
 pub struct StorageClass;
 
 impl Strategy for StorageClass {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         let map = meta::as_object(obj);
         default_text(map, "reclaimPolicy", "Delete");
@@ -77,6 +81,10 @@ impl Strategy for StorageClass {
 pub struct CsiDriver;
 
 impl Strategy for CsiDriver {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         let Some(spec) = spec_mut(obj) else { return };
         default_to(spec, "attachRequired", true);
@@ -90,6 +98,28 @@ impl Strategy for CsiDriver {
 
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = Path::new("spec");
+        let modes = ["Ephemeral", "Persistent"];
+        for mode in list(obj, &["spec", "volumeLifecycleModes"]) {
+            common::one_of(&mut errors, &path.child("volumeLifecycleModes"), mode, &modes, true);
+        }
+        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+        let policy = meta::at(obj, &["spec", "fsGroupPolicy"]);
+        common::one_of(&mut errors, &path.child("fsGroupPolicy"), policy, &policies, true);
+        let mut audiences: Vec<&str> = Vec::new();
+        for (i, request) in list(obj, &["spec", "tokenRequests"]).iter().enumerate() {
+            let audience = text(request, &["audience"]);
+            if audiences.contains(&audience) {
+                let path = path.child("tokenRequests").index(i).child("audience");
+                errors.push(FieldError::duplicate(&path, &request["audience"]));
+            }
+            audiences.push(audience);
+        }
+        errors
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -132,6 +162,10 @@ impl Strategy for CsiDriver {
 pub struct CsiNode;
 
 impl Strategy for CsiNode {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &'static [Column] {
         const { &[NAME, int_column("Drivers"), AGE] }
     }
@@ -158,6 +192,14 @@ impl Strategy for CsiStorageCapacity {
 pub struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
+    fn empty_status(&self) -> Value {
+        json!({"attached": false})
+    }
+
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -188,6 +230,10 @@ impl Strategy for VolumeAttachment {
 pub struct VolumeAttributesClass;
 
 impl Strategy for VolumeAttributesClass {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         for key in ["driverName", "parameters"] {

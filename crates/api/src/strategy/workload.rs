@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::common::{non_negative, object_mut};
-use super::pod::{defaults, validate};
+use super::pod::{defaults, validate, warnings};
 use crate::field::{FieldError, Path};
 use crate::meta::{at, text};
 use crate::meta_validate;
@@ -16,8 +16,17 @@ pub fn default_template(spec: &mut Map<String, Value>) {
     }
 }
 
-/// Checks the selector, that the template matches it, and the template, whose pods are restarted always.
-pub fn selector_and_template(obj: &Value, errors: &mut Vec<FieldError>) {
+/// Warnings for the name, and for the template of pods.
+pub fn warnings(obj: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    warnings::workload_name(obj, &mut out);
+    warnings::template(at(obj, &["spec", "template"]), &Path::new("spec").child("template"), &mut out);
+    out
+}
+
+/// Checks the selector, that the template matches it, and the template, whose pods are restarted always;
+/// `pods_of` is the kind that makes them.
+pub fn selector_and_template(obj: &Value, pods_of: &str, errors: &mut Vec<FieldError>) {
     let path = Path::new("spec");
     let (selector, template) = (at(obj, &["spec", "selector"]), at(obj, &["spec", "template"]));
     if selector.is_null() {
@@ -42,11 +51,11 @@ pub fn selector_and_template(obj: &Value, errors: &mut Vec<FieldError>) {
             Err(_) => errors.push(FieldError::invalid(&path.child("selector"), selector, "invalid label selector")),
         }
     }
-    restarting_template(obj, errors);
+    restarting_template(obj, pods_of, errors);
 }
 
-/// Checks the template, whose pods are restarted always.
-pub fn restarting_template(obj: &Value, errors: &mut Vec<FieldError>) {
+/// Checks the template, whose pods are restarted always; `pods_of` is the kind that makes them.
+pub fn restarting_template(obj: &Value, pods_of: &str, errors: &mut Vec<FieldError>) {
     let path = Path::new("spec").child("template");
     let template = at(obj, &["spec", "template"]);
     validate::template(template, &path, errors);
@@ -55,7 +64,7 @@ pub fn restarting_template(obj: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::not_supported(&path.child("spec").child("restartPolicy"), policy, &["Always"]));
     }
     if !at(template, &["spec", "activeDeadlineSeconds"]).is_null() {
-        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+        let detail = format!("activeDeadlineSeconds in {pods_of} is not Supported");
         errors.push(FieldError::forbidden(&path.child("spec").child("activeDeadlineSeconds"), detail));
     }
 }

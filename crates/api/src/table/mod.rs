@@ -81,48 +81,46 @@ fn description(name: &str) -> String {
     }
 }
 
-/// Renders a `meta.k8s.io/v1` Table of the objects, given as JSON in the version of `kind`. What does
-/// not parse becomes an empty row. `now` is what ages are counted to.
-pub fn render<'a>(
-    kind: &Kind,
-    objects: impl Iterator<Item = &'a [u8]>,
-    include: Include,
-    meta: &ListMeta,
-    now: Timestamp,
-) -> Vec<u8> {
-    render_with(kind, objects, include, meta, now, true)
+/// How a table is rendered.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// What each row carries of its object.
+    pub include: Include,
+    /// The group and version of the table, `meta.k8s.io/v1` or its predecessor `v1beta1`.
+    pub api_version: &'a str,
+    /// What ages are counted to.
+    pub now: Timestamp,
 }
 
-/// As [`render`]; without the column definitions, which a watch sends with its first event only, when
-/// `columns` is false.
-pub fn render_with<'a>(
-    kind: &Kind,
-    objects: impl Iterator<Item = &'a [u8]>,
-    include: Include,
+/// Renders a Table of the objects, given as JSON in the version of `kind`. What does not parse becomes an empty row.
+pub fn render<'a>(kind: &Kind, objects: impl Iterator<Item = &'a [u8]>, look: Look<'_>, meta: &ListMeta) -> Vec<u8> {
+    let rows = objects.map(|bytes| {
+        let object: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        (kind.strategy.row(&object, look.now), object)
+    });
+    render_rows(kind.strategy.columns(), rows, look, meta)
+}
+
+/// Renders a Table of rows, each with its cells and its object.
+pub fn render_rows(
+    columns: &[Column],
+    rows: impl Iterator<Item = (Vec<Value>, Value)>,
+    look: Look<'_>,
     meta: &ListMeta,
-    now: Timestamp,
-    columns: bool,
 ) -> Vec<u8> {
-    let rows: Vec<Value> = objects
-        .map(|bytes| {
-            let object: Value = serde_json::from_slice(bytes).unwrap_or_default();
-            row(kind, object, include, now)
-        })
-        .collect();
-    let definitions: Value =
-        if columns { kind.strategy.columns().iter().map(column_value).collect() } else { Value::Array(Vec::new()) };
+    let rows: Vec<Value> = rows.map(|(cells, object)| row(columns, cells, object, look)).collect();
+    let definitions: Value = columns.iter().map(column_value).collect();
     let table = json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta.to_value(),
+        "kind": "Table", "apiVersion": look.api_version, "metadata": meta.to_value(),
         "columnDefinitions": definitions, "rows": rows,
     });
     table.to_string().into_bytes()
 }
 
-fn row(kind: &Kind, mut object: Value, include: Include, now: Timestamp) -> Value {
-    let mut cells = kind.strategy.row(&object, now);
-    cells.resize(kind.strategy.columns().len(), Value::Null);
+fn row(columns: &[Column], mut cells: Vec<Value>, mut object: Value, look: Look<'_>) -> Value {
+    cells.resize(columns.len(), Value::Null);
     let mut out = Map::from_iter([("cells".to_owned(), Value::Array(cells))]);
-    match include {
+    match look.include {
         Include::None => {}
         Include::Object => {
             out.insert("object".into(), object);
@@ -130,7 +128,7 @@ fn row(kind: &Kind, mut object: Value, include: Include, now: Timestamp) -> Valu
         Include::Metadata => {
             let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_else(|| json!({}));
             let partial =
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+                json!({"kind": "PartialObjectMetadata", "apiVersion": look.api_version, "metadata": metadata});
             out.insert("object".into(), partial);
         }
     }
@@ -159,7 +157,8 @@ mod tests {
         let object = br#"{"metadata":{"name":"x","creationTimestamp":"2024-01-01T00:00:00Z"},"data":{"a":"b"}}"#;
         let now = crate::meta::parse_time("2024-01-01T00:01:00Z").expect("it parses");
         let meta = ListMeta { resource_version: "7".into(), ..ListMeta::default() };
-        let bytes = render(kind, [&object[..]].into_iter(), Include::Metadata, &meta, now);
+        let look = Look { include: Include::Metadata, api_version: "meta.k8s.io/v1", now };
+        let bytes = render(kind, [&object[..]].into_iter(), look, &meta);
         let table: Value = serde_json::from_slice(&bytes).expect("it is JSON");
         assert_eq!(table["rows"][0]["cells"], json!(["x", 1, "60s"]));
         assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");

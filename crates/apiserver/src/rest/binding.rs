@@ -4,7 +4,6 @@ use coracle_api::decode::{self, FieldValidation};
 use coracle_api::kinds;
 use coracle_api::meta;
 use coracle_api::status::Status;
-use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -31,8 +30,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let pods = core("pods");
     let key = key(cx.target.namespace.as_deref(), name);
     update_object(cx.inner, pods, &key, Change::Whole, cx.dry_run, &mut |pod| bind(pod, &binding, node)).await?;
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(negotiate::document(StatusCode::CREATED, cx.output.encoding, status.to_string().into()))
+    Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 
 fn bind(pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {

@@ -1,7 +1,5 @@
 //! POST of a new object.
 
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
 use coracle_api::decode;
 use coracle_api::kinds::Kind;
@@ -14,10 +12,9 @@ use serde_json::Value;
 
 use super::{Answer, Context, store_error, store_key};
 use crate::server::Inner;
-use crate::{admission, encode, negotiate};
+use crate::services::ip_address;
+use crate::{admission, encode, negotiate, warnings};
 
-/// How long events are kept, as upstream's default.
-const EVENT_LIFE: Duration = Duration::from_secs(3600);
 /// Letters of generated names: none that make words or look alike.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX: usize = 5;
@@ -27,7 +24,7 @@ const ATTEMPTS: usize = 8;
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = cx.target.kind;
     let format = negotiate::body_format(&cx.parts.headers)?;
-    let (mut object, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
+    let (mut object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     if let Some(namespace) = &cx.target.namespace {
         match meta::namespace(&object) {
             "" => meta::set_namespace(&mut object, namespace),
@@ -41,8 +38,10 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     } else if kind.namespaced {
         return Err(Status::bad_request("an empty namespace may not be set during creation"));
     }
+    told.extend(warnings::on_create(kind, &object));
+    admission::requester(kind, &cx.user, &mut object);
     let bytes = create_object(cx.inner, kind, object, cx.dry_run).await?;
-    cx.object(StatusCode::CREATED, bytes, &warnings)
+    cx.object(StatusCode::CREATED, bytes, &told)
 }
 
 /// Makes an object of a version of its kind; answers with what was stored.
@@ -52,7 +51,8 @@ pub(crate) async fn create_object(
     mut object: Value,
     dry_run: bool,
 ) -> Result<Bytes, Status> {
-    if !meta::resource_version(&object).is_empty() {
+    // What is no number is no version that anything was ever stored with, and does not matter.
+    if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let stored = kind.storage();
@@ -67,7 +67,12 @@ pub(crate) async fn create_object(
             meta::set_name(&mut candidate, &name);
         }
         match try_create(inner, stored, candidate, dry_run).await {
-            Err(status) if generated && status.code == 409 && attempt < ATTEMPTS => {}
+            Err(status) if generated && status.code == 409 => {
+                if attempt == ATTEMPTS {
+                    let name = status.details.map(|details| details.name).unwrap_or_default();
+                    return Err(Status::generate_name_conflict(kind.group, kind.plural, &name));
+                }
+            }
             done => return done,
         }
     }
@@ -97,6 +102,7 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
     let allocation = inner.services.on_create(inner, kind, &mut object).await?;
     let mut errors = meta_validate::validate(kind, &object);
     errors.extend(kind.strategy.validate(&object));
+    errors.extend(kind.strategy.validate_create(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(kind.group, kind.kind, meta::name(&object), errors));
     }
@@ -111,8 +117,10 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
         };
     }
     let key = store_key(kind, namespace(&object), meta::name(&object));
-    let expires = (kind.plural == "events").then(|| SystemTime::now() + EVENT_LIFE);
-    let txn = Txn { compares: vec![Compare::ModRevision(key.clone(), 0)], ops: vec![Op::Put { key, value, expires }] };
+    let compares = vec![Compare::ModRevision(key.clone(), 0)];
+    let mut ops = vec![Op::Put { key, value, expires: super::expires(kind) }];
+    ops.extend(ip_address::follow(inner, kind, None, Some(&object))?);
+    let txn = Txn { compares, ops };
     let outcome = inner.store.txn(txn).await;
     drop(allocation);
     match outcome.map_err(|error| store_error(&error))? {

@@ -16,6 +16,7 @@ use crate::encode;
 use crate::negotiate;
 use crate::object::Object;
 use crate::server::Inner;
+use crate::services::ip_address;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -95,8 +96,7 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let current = cx.current()?;
     match delete_object(cx.inner, kind, &cx.target.key(), &options).await? {
         Deleted::Pending(bytes) => cx.object(StatusCode::OK, bytes, &[]),
-        // Pods are answered with themselves, as upstream does.
-        Deleted::Gone(bytes) if kind.plural == "pods" => cx.object(StatusCode::OK, bytes, &[]),
+        Deleted::Gone(bytes) if kind.strategy.is_answered_when_deleted() => cx.object(StatusCode::OK, bytes, &[]),
         Deleted::Gone(_) => {
             let status = Status::success(kind.group, kind.plural, &current.name, &current.uid);
             Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))
@@ -152,9 +152,13 @@ pub(super) async fn delete_object(
         let store_key = store_key(kind, current.namespace.as_deref(), &current.name);
         let op = match finished {
             true => Op::Delete { key: store_key.clone() },
-            false => Op::Put { key: store_key.clone(), value: encode::for_store(&new), expires: None },
+            false => Op::Put { key: store_key.clone(), value: encode::for_store(&new), expires: super::expires(kind) },
         };
-        let txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops: vec![op] };
+        let mut ops = vec![op];
+        if finished {
+            ops.extend(ip_address::follow(inner, kind, Some(&old), None)?);
+        }
+        let txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops };
         if let Outcome::Committed { written, .. } = inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
             return Ok(match written.into_iter().next().flatten() {
                 Some(kv) => Deleted::Pending(kv.value.clone()),
@@ -204,9 +208,7 @@ fn mark(kind: &Kind, object: &mut Value, options: &Options) {
         }
         _ => {}
     }
-    if kind.plural == "namespaces" && kind.group.is_empty() {
-        object["status"]["phase"] = "Terminating".into();
-    }
+    kind.strategy.mark_deleted(object);
 }
 
 fn bump_generation(object: &mut Value) {
@@ -230,10 +232,8 @@ fn grace_seconds(kind: &Kind, object: &Value, options: &Options) -> i64 {
 
 /// Whether a deleted object has nothing left to wait for.
 pub(super) fn is_finished(kind: &Kind, object: &Value) -> bool {
-    let waits =
-        object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty() && kind.plural == "namespaces");
     meta::is_deleting(object)
-        && !waits
+        && !kind.strategy.outlives_deletion(object)
         && meta::finalizers(object).is_empty()
         && meta::deletion_grace_period_seconds(object).unwrap_or(0) == 0
 }

@@ -1,14 +1,15 @@
 //! `pods/eviction`: a deletion that respects disruption budgets.
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>
 
+mod budget;
+
 use coracle_api::decode;
 use coracle_api::kinds;
 use coracle_api::meta;
 use coracle_api::selector::LabelSelector;
 use coracle_api::status::{Cause, Status};
-use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::delete::{Options, delete_object};
 use super::update::{Change, update_object};
@@ -39,8 +40,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
         dry_run: cx.dry_run || options["dryRun"].as_array().is_some_and(|values| !values.is_empty()),
     };
     delete_object(cx.inner, cx.target.kind, &cx.target.key(), &options).await?;
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    Ok(negotiate::document(StatusCode::CREATED, cx.output.encoding, status.to_string().into()))
+    Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 
 /// Takes one disruption from the budget of the pod, or says why there is none.
@@ -68,25 +68,29 @@ async fn spend_budget(cx: &Context<'_>, pod: &Value) -> Result<(), Status> {
     };
     let pod_name = meta::name(pod);
     update_object(cx.inner, kind, key, Change::Whole, cx.dry_run, &mut |budget| {
-        let status = &budget["status"];
-        let observed = status["observedGeneration"].as_i64().unwrap_or(0);
-        if observed < meta::generation(budget) {
-            return Err(Status::too_many_requests(
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-                10,
-            ));
+        let mut spent = budget.clone();
+        let status = budget::status(cx.inner, budget)?;
+        spent["status"] = status.clone();
+        if !budget::is_ready(pod) && may_go_unhealthy(budget, &status) {
+            return Ok(spent);
         }
         let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
         if allowed <= 0 {
-            return Err(violated(&name, status));
+            return Err(violated(&name, &status));
         }
-        let mut spent = budget.clone();
         spent["status"]["disruptionsAllowed"] = (allowed - 1).into();
         spent["status"]["disruptedPods"][pod_name] = meta::format_time(Timestamp::now()).into();
         Ok(spent)
     })
     .await?;
     Ok(())
+}
+
+/// Whether a pod that is not ready may be evicted without spending: always, or while enough others are healthy.
+fn may_go_unhealthy(budget: &Value, status: &Value) -> bool {
+    let number = |key: &str| status[key].as_i64().unwrap_or(0);
+    let enough = number("desiredHealthy") > 0 && number("currentHealthy") >= number("desiredHealthy");
+    budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow" || enough
 }
 
 fn violated(name: &str, status: &Value) -> Status {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::{Bytes, BytesMut};
+use coracle_api::field::{FieldError, Path};
 use coracle_api::kinds::Kind;
 use coracle_api::protobuf;
 use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::status::Status;
-use coracle_api::table::{self, Include, ListMeta};
+use coracle_api::table::{self, Include, ListMeta, Look};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::{Answer, Context, in_version, message};
 use crate::body::Body;
 use crate::cache::Snapshot;
-use crate::negotiate::{self, Encoding, Shape};
+use crate::negotiate::{self, Encoding, Output, Shape};
 use crate::object::{Object, Shared};
 use crate::request::Query;
 
@@ -101,6 +102,7 @@ struct Page {
 
 /// Answers a list.
 pub(super) fn list(cx: &Context<'_>) -> Answer {
+    check_options(&cx.query)?;
     let selection = Selection::of(cx)?;
     if selection.is_everything() && is_as_stored(cx) {
         let snapshot = at_revision(cx.cache()?, cx.query.revision()?, cx.query.get("resourceVersionMatch"))?;
@@ -117,11 +119,11 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
     let kind = cx.target.kind;
     if cx.output.shape == Shape::Table {
         let rows: Vec<Bytes> = page.objects.iter().map(|object| in_version(kind, object.bytes.clone())).collect();
-        let bytes = table(kind, &cx.query, rows.iter().map(AsRef::as_ref), &meta)?;
+        let bytes = table(kind, &cx.query, cx.output, rows.iter().map(AsRef::as_ref), &meta)?;
         return Ok(negotiate::document(StatusCode::OK, cx.output.encoding, bytes));
     }
     let (list_kind, api_version) = match cx.output.shape {
-        Shape::Partial => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+        Shape::Partial => ("PartialObjectMetadataList".to_owned(), cx.output.meta_version.to_owned()),
         _ => (kind.list_kind(), kind.api_version()),
     };
     if cx.output.encoding == Encoding::Protobuf {
@@ -134,7 +136,7 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
         Shape::Partial => page
             .objects
             .iter()
-            .map(|object| partial(&object.bytes, "PartialObjectMetadata"))
+            .map(|object| partial(&object.bytes, cx.output.meta_version))
             .collect::<Result<_, _>>()?,
         _ => page.objects.iter().map(|object| in_version(kind, object.bytes.clone())).collect(),
     };
@@ -209,21 +211,46 @@ fn continued(snapshot: Result<Snapshot, Status>) -> Result<Snapshot, Status> {
 
 fn at_revision(cache: &crate::cache::Cache, wanted: u64, matching: Option<&str>) -> Result<Snapshot, Status> {
     match matching {
-        Some("Exact") if wanted == 0 => {
-            Err(Status::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
-        }
         Some("Exact") => cache.snapshot_at(wanted),
-        None | Some("NotOlderThan") => {
+        _ => {
             let snapshot = cache.snapshot();
             if wanted > snapshot.revision {
                 return Err(crate::cache::too_large(wanted, snapshot.revision));
             }
             Ok(snapshot)
         }
-        Some(other) => Err(Status::bad_request(format!(
-            "resourceVersionMatch: Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\""
-        ))),
     }
+}
+
+/// Checks the options of a list against each other.
+fn check_options(query: &Query) -> Result<(), Status> {
+    let path = Path::new("resourceVersionMatch");
+    let mut errors = Vec::new();
+    let forbidden = |why: &str| FieldError::forbidden(&path, why);
+    if let Some(matching) = query.get("resourceVersionMatch") {
+        let version = query.get("resourceVersion");
+        if version.is_none() {
+            errors.push(forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        }
+        if query.get("continue").is_some() {
+            errors.push(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
+        }
+        if matching == "Exact" && version == Some("0") {
+            errors.push(forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        }
+    }
+    if query.get("sendInitialEvents").is_some() {
+        errors.push(FieldError::forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list"));
+    }
+    invalid_options(errors)
+}
+
+/// The answer to options of a list or watch that do not fit.
+pub(super) fn invalid_options(errors: Vec<FieldError>) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", errors)) }
 }
 
 /// The items of a list, given a few at a time.
@@ -312,20 +339,28 @@ impl<I: Items> Iterator for Pieces<I> {
 }
 
 /// The metadata of an object as PartialObjectMetadata.
-pub(super) fn partial(bytes: &[u8], kind: &str) -> Result<Bytes, Status> {
+pub(super) fn partial(bytes: &[u8], api_version: &str) -> Result<Bytes, Status> {
     let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
-    Ok(json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}).to_string().into())
+    let metadata = &object["metadata"];
+    let partial = json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata});
+    Ok(partial.to_string().into())
 }
 
 /// Objects as a Table.
 pub(super) fn table<'a>(
     kind: &'static Kind,
     query: &Query,
+    output: Output,
     objects: impl Iterator<Item = &'a [u8]>,
     meta: &ListMeta,
 ) -> Result<Bytes, Status> {
+    Ok(table::render(kind, objects, look(query, output)?, meta).into())
+}
+
+/// How a client wants its tables.
+pub(super) fn look(query: &Query, output: Output) -> Result<Look<'static>, Status> {
     let wanted = query.get("includeObject").unwrap_or_default();
     let include = Include::parse(wanted)
         .ok_or_else(|| Status::bad_request(format!("unrecognized includeObject value: \"{wanted}\"")))?;
-    Ok(table::render(kind, objects, include, meta, Timestamp::now()).into())
+    Ok(Look { include, api_version: output.meta_version, now: Timestamp::now() })
 }

@@ -14,6 +14,7 @@ mod update;
 mod watch;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use coracle_api::convert;
@@ -55,7 +56,15 @@ pub(crate) struct Context<'a> {
 type Answer = Result<Response<Body>, Status>;
 
 /// Answers a request whose sender may make it.
-pub(crate) async fn answer(mut cx: Context<'_>, verb: &'static str) -> Answer {
+pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Answer {
+    let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
+    let pretty = negotiate::wants_pretty(&cx.query, &cx.parts.headers);
+    let mut response = route(cx, verb).await?;
+    negotiate::warn(&mut response, deprecation.as_slice());
+    Ok(if pretty { negotiate::pretty(response) } else { response })
+}
+
+async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
     let kind = cx.target.kind;
     let refused = || Status::method_not_allowed(kind.group, kind.plural, verb);
     if !is_routed(&cx) {
@@ -165,8 +174,8 @@ pub(crate) fn present(kind: &'static Kind, output: Output, query: &Query, bytes:
     let bytes = in_version(kind, bytes);
     Ok(match output.shape {
         Shape::Object => bytes,
-        Shape::Partial => list::partial(&bytes, "PartialObjectMetadata")?,
-        Shape::Table => list::table(kind, query, std::iter::once(bytes.as_ref()), &ListMeta::default())?,
+        Shape::Partial => list::partial(&bytes, output.meta_version)?,
+        Shape::Table => list::table(kind, query, output, std::iter::once(bytes.as_ref()), &ListMeta::default())?,
     })
 }
 
@@ -197,6 +206,11 @@ pub(crate) fn cache<'a>(inner: &'a Inner, kind: &Kind) -> Result<&'a Arc<Cache>,
 /// A core kind by its plural; these are always there.
 pub(crate) fn core(plural: &str) -> &'static Kind {
     coracle_api::kinds::by_resource("", "v1", plural).expect("a core kind is in the table")
+}
+
+/// When an object that is written now is forgotten.
+pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
+    kind.strategy.ttl().map(|ttl| SystemTime::now() + ttl)
 }
 
 /// The key of an object in the store.

@@ -1,6 +1,10 @@
 //! PATCH: JSON patch, merge patch and strategic merge patch.
 
-use coracle_api::decode;
+use std::fmt::Write;
+
+use coracle_api::decode::{self, FieldValidation};
+use coracle_api::field::{FieldError, Path};
+use coracle_api::kinds::Kind;
 use coracle_api::meta;
 use coracle_api::patch::{json_patch, merge_patch, strategic_merge};
 use coracle_api::status::Status;
@@ -10,6 +14,7 @@ use serde_json::Value;
 use super::update::{Change, update_object};
 use super::{Answer, Context};
 use crate::negotiate::media_type;
+use crate::warnings;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -46,6 +51,40 @@ impl Patch {
             Patch::Strategic(patch) => strategic_merge(def, object, patch),
         }
     }
+
+    /// Brings a patched object into the form of its kind. What does not fit is told as an invalid patch: with the
+    /// whole object, or with the patch where that is a strategic one.
+    fn conform(&self, kind: &Kind, new: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
+        let before = new.clone();
+        decode::decode_patched(kind, new, validation).map_err(|misfit| {
+            let (shown, detail) = match self {
+                Patch::Strategic(patch) => (go_text(patch), misfit.converter),
+                _ => (before.to_string(), misfit.json),
+            };
+            Status::invalid("", "", "", vec![FieldError::invalid_str(&Path::new("patch"), &shown, detail)])
+        })
+    }
+}
+
+/// A value as Go prints it: `map[a:1 b:[x y]]`.
+fn go_text(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Null => out.push_str("<nil>"),
+        Value::String(text) => out.push_str(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(go_text).collect();
+            let _ = write!(out, "[{}]", items.join(" "));
+        }
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            let _ = write!(out, "map[{}]", entries.join(" "));
+        }
+        other => {
+            let _ = write!(out, "{other}");
+        }
+    }
+    out
 }
 
 pub(super) async fn patch(cx: &Context<'_>) -> Answer {
@@ -53,19 +92,49 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
     let patch = Patch::parse(cx)?;
     let validation = cx.field_validation()?;
     let change = Change::of_subresource(cx.target.subresource.map(|subresource| subresource.name));
-    let mut warnings = Vec::new();
+    let mut told = Vec::new();
     let bytes = update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |current| {
         let mut new = current.clone();
         // The resource version of a patch is a precondition; the object's own is not.
         meta::set_resource_version(&mut new, "");
         patch.apply(kind.def, &mut new)?;
-        let found = decode::decode_value(kind.def, &mut new, validation)?;
+        let found = patch.conform(kind, &mut new, validation)?;
         if meta::name(&new) != cx.name() {
             return Err(Status::bad_request("the name of the object does not match the name on the URL"));
         }
-        warnings = found;
+        told = found;
+        if change == Change::Main && new != *current {
+            told.extend(warnings::on_change(kind, &new));
+        }
         Ok(new)
     })
     .await?;
-    cx.object(StatusCode::OK, bytes, &warnings)
+    cx.object(StatusCode::OK, bytes, &told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coracle_api::kinds;
+    use serde_json::json;
+
+    #[test]
+    fn a_patch_of_the_wrong_type_is_told_with_the_patch() {
+        let kind = kinds::by_kind("apps", "v1", "Deployment").expect("a kind of the table");
+        let object = json!({"kind": "Deployment", "apiVersion": "apps/v1", "spec": {}});
+        let patch = json!({"spec": {"replicas": "x"}});
+        let refused = |patch: &Patch| {
+            let mut new = object.clone();
+            patch.apply(kind.def, &mut new).expect("it applies");
+            patch.conform(kind, &mut new, FieldValidation::Warn).expect_err("it does not fit")
+        };
+        let status = refused(&Patch::Strategic(patch.clone()));
+        assert_eq!(status.code, 422);
+        assert_eq!(
+            status.message,
+            " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": unrecognized type: int32"
+        );
+        let status = refused(&Patch::Merge(patch));
+        assert!(status.message.contains("json: cannot unmarshal string into Go struct field"), "{}", status.message);
+    }
 }

@@ -1,5 +1,7 @@
 //! Reviews: kinds that are answered and not stored.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use coracle_api::decode;
 use coracle_api::status::Status;
 use http::StatusCode;
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Answer, Context};
 use crate::auth::User;
 use crate::auth::authorize::Attributes;
+use crate::auth::service_account::ISSUER;
 use crate::negotiate;
 
 pub(super) fn create(cx: &Context<'_>) -> Answer {
@@ -52,17 +55,26 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 fn token(cx: &Context<'_>, spec: &Value) -> Value {
-    let audiences = strings(&spec["audiences"]);
-    match cx.inner.authenticator.token(spec["token"].as_str().unwrap_or_default(), &audiences) {
+    let (text, mut audiences) = (spec["token"].as_str().unwrap_or_default(), strings(&spec["audiences"]));
+    match cx.inner.authenticator.token(text, &audiences) {
         Some(user) => {
-            let mut status = json!({"authenticated": true, "user": user_info(&user)});
-            if !audiences.is_empty() {
-                status["audiences"] = json!(audiences);
+            // Those of the asked audiences that the token is for; without any, those of this server that it is for.
+            let own = audiences_of(text);
+            if audiences.is_empty() {
+                audiences.push(ISSUER.into());
             }
-            status
+            audiences.retain(|audience| own.contains(audience));
+            json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
         }
         None => json!({"authenticated": false, "user": {}, "error": "invalid bearer token"}),
     }
+}
+
+/// Who a token that was verified is for: what it says, or this server for one that says nothing.
+fn audiences_of(token: &str) -> Vec<String> {
+    let payload = token.split('.').nth(1).and_then(|part| BASE64.decode(part).ok());
+    let claims: Option<Value> = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    claims.map_or_else(|| vec![ISSUER.to_owned()], |claims| strings(&claims["aud"]))
 }
 
 fn subject(spec: &Value) -> User {

@@ -6,13 +6,16 @@ use coracle_api::meta;
 use coracle_api::schema;
 use coracle_api::selector::LabelSelector;
 use coracle_api::status::Status;
+use coracle_api::strategy::{AGE, Column, NAME, int_column};
+use coracle_api::table::{self, ListMeta};
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::patch::Patch;
 use super::update::{Change, update_object};
-use super::{Answer, Context};
-use crate::negotiate;
+use super::{Answer, Context, list};
+use crate::negotiate::{self, Shape};
 
 pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
     let def = schema::by_gvk("autoscaling", "v1", "Scale").unwrap_or(cx.target.kind.def);
@@ -45,7 +48,29 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
         }
         other => return Err(Status::method_not_allowed(cx.target.kind.group, cx.target.kind.plural, other)),
     };
-    Ok(negotiate::document(StatusCode::OK, cx.output.encoding, from_object(&object).to_string().into()))
+    let scale = from_object(&object);
+    let shown = match cx.output.shape {
+        Shape::Object => scale.to_string().into(),
+        Shape::Partial => list::partial(scale.to_string().as_bytes(), cx.output.meta_version)?,
+        Shape::Table => {
+            let look = list::look(&cx.query, cx.output)?;
+            let row = (row(&scale, look.now), scale);
+            table::render_rows(COLUMNS, std::iter::once(row), look, &ListMeta::default()).into()
+        }
+    };
+    Ok(negotiate::document(StatusCode::OK, cx.output.encoding, shown))
+}
+
+static COLUMNS: &[Column] = &[NAME, int_column("Desired"), int_column("Available"), AGE];
+
+fn row(scale: &Value, now: Timestamp) -> Vec<Value> {
+    let created = scale["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
+    vec![
+        meta::name(scale).into(),
+        scale["spec"]["replicas"].clone(),
+        scale["status"]["replicas"].clone(),
+        table::duration::since(created, now).into(),
+    ]
 }
 
 fn from_object(object: &Value) -> Value {

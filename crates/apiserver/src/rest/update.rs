@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::{Answer, Context, cache, delete, in_version, store_error, store_key};
 use crate::object::Object;
 use crate::server::Inner;
-use crate::{encode, negotiate};
+use crate::services::ip_address;
+use crate::{encode, negotiate, warnings};
 
 /// Attempts at a change that does not name a resource version.
 const ATTEMPTS: usize = 16;
@@ -25,16 +26,18 @@ pub(crate) enum Change {
     Main,
     /// Only the status.
     Status,
-    /// Everything: the server's own changes, and subresources whose strategy is the whole object.
+    /// What a subresource of that name writes.
+    Subresource(&'static str),
+    /// Everything: the server's own changes.
     Whole,
 }
 
 impl Change {
-    pub fn of_subresource(name: Option<&str>) -> Change {
+    pub fn of_subresource(name: Option<&'static str>) -> Change {
         match name {
             None => Change::Main,
             Some("status" | "approval") => Change::Status,
-            Some(_) => Change::Whole,
+            Some(name) => Change::Subresource(name),
         }
     }
 }
@@ -42,7 +45,7 @@ impl Change {
 pub(super) async fn put(cx: &Context<'_>) -> Answer {
     let kind = cx.target.kind;
     let format = negotiate::body_format(&cx.parts.headers)?;
-    let (object, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
+    let (object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     let (name, namespace) = (meta::name(&object), meta::namespace(&object));
     if name != cx.name() {
         return Err(Status::bad_request(format!(
@@ -56,6 +59,9 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
         ));
     }
     let change = Change::of_subresource(cx.target.subresource.map(|subresource| subresource.name));
+    if change == Change::Main {
+        told.extend(warnings::on_change(kind, &object));
+    }
     let exists = cx.cache()?.get(&cx.target.key()).is_some();
     if !exists && change == Change::Main && kind.strategy.allow_create_on_update() {
         let mut object = object;
@@ -64,7 +70,7 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
         }
         meta::set_resource_version(&mut object, "");
         let bytes = super::create_object(cx.inner, kind, object, cx.dry_run).await?;
-        return cx.object(StatusCode::CREATED, bytes, &warnings);
+        return cx.object(StatusCode::CREATED, bytes, &told);
     }
     if meta::resource_version(&object).is_empty() && !kind.strategy.allow_unconditional_update() {
         let error = coracle_api::field::FieldError::required(
@@ -75,7 +81,7 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
     }
     let bytes =
         update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |_| Ok(object.clone())).await?;
-    cx.object(StatusCode::OK, bytes, &warnings)
+    cx.object(StatusCode::OK, bytes, &told)
 }
 
 /// Changes an existing object: `make` gives the new object (in the version of `kind`) from the current one.
@@ -100,6 +106,7 @@ pub(crate) async fn update_object(
         if !std::ptr::eq(stored, kind) {
             convert::convert(kind, stored, &mut new);
         }
+        meta::set_type(&mut new, &stored.api_version(), stored.kind);
         let version = meta::resource_version(&new).to_owned();
         if !version.is_empty() && version != "0" && version != current.revision.to_string() {
             return Err(Status::modified(kind.group, kind.plural, name));
@@ -135,6 +142,7 @@ async fn attempt(
     match change {
         Change::Main => kind.strategy.prepare_update(&mut new, &old),
         Change::Status => kind.strategy.prepare_status_update(&mut new, &old),
+        Change::Subresource(name) => kind.strategy.prepare_subresource(name, &mut new, &old),
         Change::Whole => {}
     }
     let allocation = match change {
@@ -148,6 +156,7 @@ async fn attempt(
             errors.extend(kind.strategy.validate_update(&new, &old));
         }
         Change::Status => errors.extend(kind.strategy.validate_status_update(&new, &old)),
+        Change::Subresource(name) => errors.extend(kind.strategy.validate_subresource(name, &new, &old)),
         Change::Whole => errors.extend(kind.strategy.validate(&new)),
     }
     if !errors.is_empty() {
@@ -163,13 +172,17 @@ async fn attempt(
     let key = store_key(kind, current.namespace.as_deref(), &current.name);
     let compares = vec![Compare::ModRevision(key.clone(), current.revision)];
     if delete::is_finished(kind, &new) {
-        let txn = Txn { compares, ops: vec![Op::Delete { key }] };
+        let mut ops = vec![Op::Delete { key }];
+        ops.extend(ip_address::follow(inner, kind, Some(&old), None)?);
+        let txn = Txn { compares, ops };
         return Ok(match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
             Outcome::Committed { .. } => Some(serde_json::to_vec(&new).map_err(Status::internal)?.into()),
             Outcome::Conflict { .. } => None,
         });
     }
-    let txn = Txn { compares, ops: vec![Op::Put { key, value, expires: None }] };
+    let mut ops = vec![Op::Put { key, value, expires: super::expires(kind) }];
+    ops.extend(ip_address::follow(inner, kind, Some(&old), Some(&new))?);
+    let txn = Txn { compares, ops };
     let outcome = inner.store.txn(txn).await.map_err(|error| store_error(&error))?;
     drop(allocation);
     Ok(match outcome {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::field::{FieldError, Path};
 use coracle_api::kinds::Kind;
 use coracle_api::protobuf;
 use coracle_api::status::Status;
@@ -38,11 +39,7 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     let wanted = cx.query.revision()?;
     let initial = cx.query.get("sendInitialEvents").is_some().then(|| cx.query.flag("sendInitialEvents"));
     let bookmarks = cx.query.flag("allowWatchBookmarks");
-    if initial == Some(true) && cx.query.get("resourceVersionMatch") != Some("NotOlderThan") {
-        return Err(Status::bad_request(
-            "sendInitialEvents is forbidden unless resourceVersionMatch is \"NotOlderThan\"",
-        ));
-    }
+    check_options(&cx.query)?;
     let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
     // Unsynchronised ends: not all clients of a restarted server come back in the same second.
     let lifetime = seconds.map_or_else(
@@ -89,6 +86,27 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     let mut response = Response::new(Body::stream(frames));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Ok(response)
+}
+
+/// Checks the options of a watch against each other.
+fn check_options(query: &Query) -> Result<(), Status> {
+    let path = Path::new("resourceVersionMatch");
+    let (matching, initial) = (query.get("resourceVersionMatch"), query.get("sendInitialEvents").is_some());
+    let mut errors = Vec::new();
+    if initial && matching != Some("NotOlderThan") {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(FieldError::forbidden(&path, why));
+    }
+    if let Some(matching) = matching {
+        if !initial {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(&path, why));
+        }
+        if matching != "NotOlderThan" {
+            errors.push(FieldError::not_supported(&path, matching, &["NotOlderThan"]));
+        }
+    }
+    super::list::invalid_options(errors)
 }
 
 struct Watcher {
@@ -221,8 +239,8 @@ impl View {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let (kind, api_version) = match self.output.shape {
-            Shape::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-            Shape::Table => ("Table", "meta.k8s.io/v1".to_owned()),
+            Shape::Partial => ("PartialObjectMetadata", self.output.meta_version.to_owned()),
+            Shape::Table => ("Table", self.output.meta_version.to_owned()),
             Shape::Object => (self.kind.kind, self.kind.api_version()),
         };
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});

@@ -143,7 +143,6 @@ pub fn address(index: u32, address: Ipv4Net) -> Message {
 }
 
 /// Takes an address from a link.
-#[cfg(test)]
 pub fn delete_address(index: u32, address: Ipv4Net) -> Message {
     const DELADDR: u16 = 21;
     let mut header = [INET, address.prefix_len(), 0, 0, 0, 0, 0, 0];

@@ -156,7 +156,8 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let dir = std::fs::File::open(&path).unwrap();
         let attached = crate::sys::attach_device_program(dir.as_fd(), &program(&given()));
-        let child = match crate::sys::clone_process(0, Some(dir.as_fd())) {
+        // SAFETY: the child makes nothing but system calls.
+        let child = match unsafe { crate::sys::clone_process(0, Some(dir.as_fd())) } {
             Ok(None) => crate::sys::reap_for_ever(),
             Ok(Some(child)) => child,
             Err(error) => {

@@ -171,17 +171,38 @@ fn kill_tree(path: &Path, file: &str) {
             }
         }
     }
-    for _ in 0..16 {
-        let Ok(text) = fs::read_to_string(path.join(file)) else { return };
-        let mut any = false;
-        // Processes of another PID namespace show as 0, which would be our own group.
-        for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0) {
-            any |= crate::sys::kill(pid, libc::SIGKILL).is_ok();
-        }
-        if !any {
-            return;
-        }
-    }
+    kill_all_listed(&path.join(file));
+}
+
+/// Kills the processes that a group's file lists until there are none. One may fork between reading and killing; each
+/// round leaves fewer.
+pub fn kill_all_listed(file: &Path) {
+    const ROUNDS: usize = 64;
+    (0..ROUNDS).find(|_| !kill_listed(file));
+}
+
+/// One round; whether there was anything to kill. A process may end and its ID be given to another one of the node, so
+/// that IDs are held by descriptor first, and only those are meant that are listed still.
+fn kill_listed(file: &Path) -> bool {
+    /// Fewer than descriptors that a process may have.
+    const AT_ONCE: usize = 256;
+    let held: Vec<_> = listed(file)
+        .into_iter()
+        .take(AT_ONCE)
+        .filter_map(|pid| Some((pid, rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?)))
+        .collect();
+    let still = listed(file);
+    let kill = |(pid, held): &(_, std::os::fd::OwnedFd)| {
+        still.contains(pid) && rustix::process::pidfd_send_signal(held, rustix::process::Signal::KILL).is_ok()
+    };
+    held.iter().filter(|process| kill(process)).count() > 0
+}
+
+/// Processes of a group. Those of another PID namespace show as 0.
+fn listed(file: &Path) -> std::collections::HashSet<rustix::process::Pid> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let pids = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0);
+    pids.filter_map(rustix::process::Pid::from_raw).collect()
 }
 
 fn child_groups(path: &Path) -> Vec<String> {
@@ -215,5 +236,20 @@ mod tests {
         for root in ["", "/", "a/../b"] {
             assert!(detect(root).is_err(), "{root}");
         }
+    }
+
+    #[test]
+    fn processes_that_a_file_lists_are_killed_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = || std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let (mut listed, mut other) = (start(), start());
+        let file = dir.path().join("cgroup.procs");
+        fs::write(&file, format!("0\n{}\nnonsense\n", listed.id())).unwrap();
+        assert!(kill_listed(&file));
+        assert!(!listed.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(!kill_listed(&file) && !kill_listed(&dir.path().join("gone")));
     }
 }

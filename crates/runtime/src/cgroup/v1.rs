@@ -98,7 +98,13 @@ impl Cgroups for V1 {
     }
 
     fn restrict_devices(&self, group: &str, devices: &[(DeviceSpec, String)]) -> io::Result<()> {
-        let Some(dir) = self.path("devices", group) else { return Ok(()) };
+        let dir = self.path("devices", group).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the node's cgroup v1 has no devices hierarchy, so that devices cannot be kept from a container; \
+                 mount it (mount -t cgroup -o devices cgroup /sys/fs/cgroup/devices)",
+            )
+        })?;
         write(&dir.join("devices.deny"), "a")?;
         for rule in super::devices::rules(devices) {
             write(&dir.join("devices.allow"), rule)?;
@@ -151,5 +157,19 @@ impl Cgroups for V1 {
 
     fn children(&self, group: &str) -> Vec<String> {
         self.path("memory", group).map(|dir| child_groups(&dir)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_devices_hierarchy_no_container_is_made_that_needs_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = V1::new(vec![(vec!["memory".into()], dir.path().to_path_buf())], "c").unwrap();
+        groups.create("pod1").unwrap();
+        let error = groups.restrict_devices("pod1", &[]).unwrap_err().to_string();
+        assert!(error.contains("no devices hierarchy"), "{error}");
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
@@ -18,6 +20,11 @@ use crate::shim::proto::{self, Envelope, ExitRecord, Message, Reply, Request};
 
 /// Name of a shim's socket in its sandbox's directory.
 const SOCKET: &str = "shim.sock";
+
+/// How long a shim gets to answer what it does by itself.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long it gets for what waits for the node's disks, the kernel's namespaces, or a container's file systems.
+const WORK: Duration = Duration::from_secs(120);
 
 /// What a shim tells unasked.
 pub trait Listener: Send + Sync + 'static {
@@ -58,6 +65,7 @@ pub fn spawn(exe: &Path, id: &str, dir: &Path) -> io::Result<std::process::Child
     rustix::net::listen(&listener, 8)?;
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("shim.log"))?;
     Command::new(exe)
+        .arg0("coracle")
         .args(["shim", id])
         .env_clear()
         .stdin(Stdio::from(listener))
@@ -90,9 +98,27 @@ impl ShimClient {
         self.pending.lock().closed
     }
 
-    /// Sends a request and waits for its answer.
-    pub async fn call(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Vec<OwnedFd>), String> {
+    /// Sends a request and waits for its answer, for as long as that kind of request may take.
+    pub async fn call(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Answer {
+        let limit = match &request {
+            Request::Init(_) | Request::Start(_) | Request::Exec { .. } | Request::Shutdown => WORK,
+            _ => ANSWER,
+        };
+        self.call_within(limit, request, fds).await
+    }
+
+    async fn call_within(&self, limit: Duration, request: Request, fds: &[BorrowedFd<'_>]) -> Answer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        match tokio::time::timeout(limit, self.exchange(id, request, fds)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.pending.lock().replies.remove(&id);
+                Err(format!("the pod's shim gave no answer within {limit:?}"))
+            }
+        }
+    }
+
+    async fn exchange(&self, id: u64, request: Request, fds: &[BorrowedFd<'_>]) -> Answer {
         let (sender, receiver) = oneshot::channel();
         {
             let mut pending = self.pending.lock();
@@ -150,7 +176,7 @@ async fn read(
     loop {
         let Ok(mut guard) = socket.readable().await else { break };
         let (length, fds) = match proto::receive(socket.get_ref(), &mut buffer) {
-            Ok(Some(received)) => received,
+            Ok(Some(received)) => (received.length, received.fds),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 guard.clear_ready();
                 continue;
@@ -185,5 +211,28 @@ async fn read(
     }
     if let Some(listener) = listener.upgrade() {
         listener.disconnected(&sandbox);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Deaf;
+    impl Listener for Deaf {
+        fn exited(&self, _: &str, _: &str, _: ExitRecord) {}
+        fn disconnected(&self, _: &str) {}
+    }
+
+    #[tokio::test]
+    async fn a_shim_that_does_not_answer_is_not_waited_for_without_end() {
+        let kind = SocketType::SEQPACKET;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, _silent) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let listener: Arc<dyn Listener> = Arc::new(Deaf);
+        let client = ShimClient::new(ours, "s".into(), Arc::downgrade(&listener)).unwrap();
+        let error = client.call_within(Duration::from_millis(1), Request::State, &[]).await.unwrap_err();
+        assert!(error.contains("gave no answer within 1ms"), "{error}");
+        assert!(client.pending.lock().replies.is_empty());
     }
 }

@@ -133,6 +133,9 @@ impl Runtime {
             }
             Ok(_) => Err(CriError::Internal("the shim gave an unexpected answer".into())),
             Err(error) => {
+                // One that was not heard of in time must not run later. The shim does not know any other.
+                let kill = Request::Signal { container: id.to_string(), signal: libc::SIGKILL };
+                let _ = shim.call(kill, &[]).await;
                 let message = format!(
                     "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: {error}: unknown"
                 );

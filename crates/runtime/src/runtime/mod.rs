@@ -2,6 +2,7 @@
 
 mod client;
 mod container;
+mod program;
 mod recover;
 mod sandbox;
 mod service;
@@ -92,6 +93,10 @@ pub struct Runtime {
     containers: Mutex<BTreeMap<String, Arc<Container>>>,
     events: broadcast::Sender<ContainerEvent>,
     pulls: crate::image::Puller,
+    /// What shims are started from.
+    program: program::Program,
+    /// Compiled default seccomp profiles, by the capabilities they are for.
+    default_profiles: Mutex<BTreeMap<u64, PathBuf>>,
     me: Weak<Runtime>,
 }
 
@@ -145,7 +150,7 @@ impl Runtime {
     /// tokio runtime.
     pub async fn new(config: RuntimeConfig, network: Arc<dyn SandboxNetwork>) -> Result<Arc<Self>> {
         let at = config.clone();
-        let (images, cgroups) = blocking(move || {
+        let (images, cgroups, program) = blocking(move || {
             for dir in [at.sandboxes_dir(), at.containers_dir(), at.state.join("seccomp")] {
                 std::fs::create_dir_all(&dir).map_err(internal(format_args!("making {}", dir.display())))?;
             }
@@ -155,7 +160,9 @@ impl Runtime {
             let images = ImageStore::open(&at.root).map_err(internal("opening the image store"))?;
             let cgroups = crate::cgroup::detect(&at.cgroup_root).map_err(internal("setting up cgroups"))?;
             cgroups.create("shims").map_err(internal("setting up cgroups"))?;
-            Ok((images, cgroups))
+            let program = program::Program::seal(&at.shim_exe)
+                .map_err(internal(format_args!("opening the shim {}", at.shim_exe.display())))?;
+            Ok((images, cgroups, program))
         })
         .await?;
         let runtime = Arc::new_cyclic(|me| Self {
@@ -167,6 +174,8 @@ impl Runtime {
             sandboxes: Mutex::new(BTreeMap::new()),
             containers: Mutex::new(BTreeMap::new()),
             events: broadcast::channel(EVENT_BUFFER).0,
+            program,
+            default_profiles: Mutex::new(BTreeMap::new()),
             me: me.clone(),
         });
         runtime.recover().await?;

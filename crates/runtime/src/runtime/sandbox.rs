@@ -9,6 +9,10 @@ use crate::cri::{ContainerEventType, CriError, PodSandbox, PodSandboxConfig, Res
 use crate::shim::now;
 use crate::shim::proto::{Request, SandboxSpec};
 
+/// Most processes and threads of a pod that asks for no limit (the kubelet's `podPidsLimit`): one pod must not fill the
+/// node's process table.
+const POD_PIDS_LIMIT: i64 = 4096;
+
 fn check_cgroup(parent: &str) -> Result<()> {
     let parts = parent.trim_matches('/').split('/');
     if parent.is_empty() || parts.clone().any(|part| part.is_empty() || part == "." || part == "..") {
@@ -106,7 +110,7 @@ impl Runtime {
         let at = |what: &'static str| internal(format!("failed to create pod sandbox: {what}"));
         std::fs::create_dir(&sandbox.dir).map_err(at("making its directory"))?;
         // The shim sets itself up while the rest is made.
-        let child = client::spawn(&self.config.shim_exe, id, &sandbox.dir).map_err(at("shim"))?;
+        let child = client::spawn(&self.program.path(), id, &sandbox.dir).map_err(at("shim"))?;
         let record = sandbox.record.lock().clone();
         save(&sandbox.dir, "sandbox.json", &record)?;
         std::fs::create_dir(sandbox.dir.join("shm")).map_err(at("making its directory"))?;
@@ -135,7 +139,11 @@ impl Runtime {
         write_for_all(&sandbox.dir.join("hostname"), &format!("{hostname}\n")).map_err(at("writing hostname"))?;
         let parent = &record.config.cgroup_parent;
         self.cgroups.create(parent).map_err(at("making its cgroup"))?;
-        self.cgroups.limit(parent, &record.config.resources).map_err(at("limiting its cgroup"))?;
+        let mut resources = record.config.resources.clone();
+        if resources.pids_limit == 0 {
+            resources.pids_limit = POD_PIDS_LIMIT;
+        }
+        self.cgroups.limit(parent, &resources).map_err(at("limiting its cgroup"))?;
         let socket = client::dial(&sandbox.dir).map_err(at("connecting to the shim"))?;
         Ok((socket, child))
     }

@@ -1,13 +1,16 @@
 //! From what CRI asks for to what a shim carries out.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Runtime, Sandbox, internal};
-use crate::cri::{ContainerConfig, CriError, MountPropagation, Result, SecurityProfile};
+use crate::cri::{
+    ContainerConfig, ContainerState, CriError, LinuxContainerSecurityContext, MountPropagation, Result, SecurityProfile,
+};
 use crate::image::ImageRecord;
+use crate::shim::devices as nodes;
 use crate::shim::proto::{ContainerSpec, DeviceSpec, MountSpec, UserSpec};
-use crate::shim::rootfs;
 
 /// Paths of /proc and /sys hidden from containers, as the OCI runtimes' defaults.
 const MASKED: &[&str] = &[
@@ -25,6 +28,27 @@ const MASKED: &[&str] = &[
     "/sys/devices/virtual/powercap",
 ];
 const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Longest seccomp profile in bytes.
+const MAX_PROFILE: u64 = 1 << 20;
+/// Sets of capabilities whose default profile is remembered.
+const MAX_DEFAULT_PROFILES: usize = 1024;
+
+/// Reads a seccomp profile of the node, if it is a file and of a sensible size.
+fn read_profile(path: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let options = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = fs::OpenOptions::new().read(true).custom_flags(options).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_PROFILE + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_PROFILE {
+        return Err(io::Error::other(format!("it is longer than {MAX_PROFILE} bytes")));
+    }
+    Ok(text)
+}
 
 /// Signal numbers by name.
 const SIGNALS: &[(&str, i32)] = &[
@@ -86,7 +110,7 @@ fn checked_target(path: &str) -> Result<PathBuf> {
 pub fn devices(config: &ContainerConfig) -> Result<Vec<(DeviceSpec, String)>> {
     let mut found = Vec::new();
     if config.security.privileged {
-        found.extend(rootfs::host_devices().into_iter().map(|device| (device, "rwm".to_string())));
+        found.extend(nodes::host_devices().into_iter().map(|device| (device, "rwm".to_string())));
     }
     for device in &config.devices {
         let meta = fs::metadata(&device.host_path).map_err(|error| {
@@ -95,7 +119,7 @@ pub fn devices(config: &ContainerConfig) -> Result<Vec<(DeviceSpec, String)>> {
                 device.host_path
             ))
         })?;
-        let mut spec = rootfs::device(Path::new(&device.host_path), &meta);
+        let mut spec = nodes::device(Path::new(&device.host_path), &meta);
         spec.path = checked_target(&device.container_path)?;
         let access = if device.permissions.is_empty() { "rwm".to_string() } else { device.permissions.clone() };
         found.push((spec, access));
@@ -146,15 +170,19 @@ impl Runtime {
         if security.privileged {
             return Ok(None);
         }
-        let dir = self.config.state.join("seccomp");
-        let (name, program) = match &security.seccomp {
+        let program = match &security.seccomp {
             SecurityProfile::Unconfined => return Ok(None),
             SecurityProfile::RuntimeDefault => {
-                let path = dir.join(format!("default-{}-{capabilities:x}", env!("CARGO_PKG_VERSION")));
-                if path.exists() {
-                    return Ok(Some(path));
+                // Compiled once for each set of capabilities; a file of an earlier version is never taken for it.
+                let mut known = self.default_profiles.lock();
+                if let Some(path) = known.get(&capabilities) {
+                    return Ok(Some(path.clone()));
                 }
-                (path, crate::seccomp::default_profile(capabilities))
+                let path = self.keep_profile(crate::seccomp::default_profile(capabilities))?;
+                if known.len() < MAX_DEFAULT_PROFILES {
+                    known.insert(capabilities, path.clone());
+                }
+                return Ok(Some(path));
             }
             SecurityProfile::Localhost(file) => {
                 let fail = |error: String| {
@@ -162,17 +190,45 @@ impl Runtime {
                         "failed to generate seccomp spec opts: cannot load seccomp profile {file:?}: {error}"
                     ))
                 };
-                let text = fs::read(file).map_err(|error| fail(error.to_string()))?;
-                let program = crate::seccomp::json_profile(&text, capabilities).map_err(fail)?;
-                let digest = crate::image::digest_of(&program);
-                (dir.join(digest.trim_start_matches("sha256:")), program)
+                let text = read_profile(Path::new(file)).map_err(|error| fail(crate::shim::plain(&error)))?;
+                crate::seccomp::json_profile(&text, capabilities).map_err(fail)?
             }
         };
+        self.keep_profile(program).map(Some)
+    }
+
+    /// Writes a compiled program under the name of its content.
+    fn keep_profile(&self, program: Vec<u8>) -> Result<PathBuf> {
+        let dir = self.config.state.join("seccomp");
+        let path = dir.join(crate::image::digest_of(&program).trim_start_matches("sha256:"));
+        if fs::read(&path).is_ok_and(|kept| kept == program) {
+            return Ok(path);
+        }
         let temporary = dir.join(format!("{}.new", uuid::Uuid::new_v4().simple()));
         fs::write(&temporary, program)
-            .and_then(|()| fs::rename(&temporary, &name))
+            .and_then(|()| fs::rename(&temporary, &path))
             .map_err(internal("writing the seccomp program"))?;
-        Ok(Some(name))
+        Ok(path)
+    }
+
+    /// The container whose PID namespace is joined.
+    fn pid_target(&self, sandbox: &Sandbox, security: &LinuxContainerSecurityContext) -> Result<Option<String>> {
+        let id = security.target_id.as_str();
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let invalid = |why: String| CriError::InvalidArgument(format!("invalid target container: {why}"));
+        let target = self.container(id).map_err(|error| invalid(error.to_string()))?;
+        let status = target.record.lock().status.clone();
+        let sandbox = sandbox.record.lock().status.id.clone();
+        if status.pod_sandbox_id != sandbox {
+            let other = &status.pod_sandbox_id;
+            return Err(invalid(format!("container {id:?} (sandbox {other}) does not belong to sandbox {sandbox}")));
+        }
+        match status.state {
+            ContainerState::Running => Ok(Some(id.to_string())),
+            state => Err(invalid(format!("container {id:?} is not running - in state {state:?}"))),
+        }
     }
 
     /// Everything a shim needs to start the container.
@@ -249,6 +305,7 @@ impl Runtime {
             cgroup: self.cgroups.join(cgroup),
             cgroup_mounts: self.cgroups.visible(cgroup),
             oom_file: Some(self.cgroups.oom_file(cgroup)),
+            pid_target: self.pid_target(sandbox, security)?,
             procs_file: Some(self.cgroups.procs_file(cgroup)),
             oom_score_adj: config.resources.oom_score_adj.clamp(-1000, 1000),
         })

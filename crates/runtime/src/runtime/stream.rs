@@ -23,6 +23,9 @@ const SYNC_OUTPUT: usize = 16 * 1024;
 /// How long output is awaited after a process ended: something it left behind may hold the pipe open.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// How long a listener of a pod gets to take a connection in.
+const CONNECT: Duration = Duration::from_secs(30);
+
 fn failed(what: &'static str) -> impl Fn(std::io::Error) -> CriError {
     move |error| CriError::Internal(format!("{what}: {error}"))
 }
@@ -161,8 +164,10 @@ impl Runtime {
     pub(super) async fn run_exec(&self, id: &str, command: Vec<String>, tty: bool, streams: Streams) -> Result<i32> {
         let shim = self.running_shim(id)?;
         let (exec, code) = shim.register_exec();
-        let mut guard = ExecGuard { shim: shim.clone(), exec, done: true };
-        let request = Request::Exec { container: id.to_string(), exec, args: command, tty };
+        let given = [streams.stdin.is_some(), streams.stdout.is_some(), streams.stderr.is_some()];
+        // From here on nothing of it is left behind, also when nobody waits any more before it has started.
+        let mut guard = ExecGuard { shim: shim.clone(), exec, done: false };
+        let request = Request::Exec { container: id.to_string(), exec, args: command, tty, given };
         let refused = |error: String| {
             CriError::Internal(format!(
                 "failed to exec in container: failed to start exec \"{exec:x}\": OCI runtime exec failed: exec failed: unable to start container process: {error}: unknown"
@@ -183,30 +188,16 @@ impl Runtime {
             let out = streams.stdout.unwrap_or_else(|| Box::new(tokio::io::sink()));
             outputs.push(Background::spawn(async move { terminal.copy_out(out).await }));
         } else {
-            let null = || -> Result<OwnedFd> {
-                let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null");
-                Ok(file.map_err(failed("/dev/null"))?.into())
-            };
-            let mut theirs = Vec::with_capacity(3);
-            let mut stdin = None;
-            match streams.stdin {
-                Some(reader) => {
-                    let (ours, fd) = input_pipe()?;
-                    stdin = Some((reader, ours));
-                    theirs.push(fd);
-                }
-                None => theirs.push(null()?),
+            let (mut theirs, mut stdin, mut ours) = (Vec::with_capacity(3), None, Vec::new());
+            if let Some(reader) = streams.stdin {
+                let (writer, fd) = input_pipe()?;
+                stdin = Some((reader, writer));
+                theirs.push(fd);
             }
-            let mut ours = Vec::new();
-            for stream in [streams.stdout, streams.stderr] {
-                match stream {
-                    Some(writer) => {
-                        let (reader, fd) = output_pipe()?;
-                        ours.push((reader, writer));
-                        theirs.push(fd);
-                    }
-                    None => theirs.push(null()?),
-                }
+            for writer in [streams.stdout, streams.stderr].into_iter().flatten() {
+                let (reader, fd) = output_pipe()?;
+                ours.push((reader, writer));
+                theirs.push(fd);
             }
             let fds: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
             shim.call(request, &fds).await.map_err(refused)?;
@@ -218,7 +209,6 @@ impl Runtime {
                 outputs.push(Background::spawn(copy(reader, Box::pin(writer))));
             }
         }
-        guard.done = false;
         let code = code.await.map_err(|_| CriError::Internal("the pod's shim is gone".into()))?;
         guard.done = true;
         for output in &mut outputs {
@@ -324,6 +314,16 @@ impl Runtime {
         let (_, mut fds) = shim.call(Request::Connect(port), &[]).await.map_err(fail)?;
         let socket = std::net::TcpStream::from(fds.pop().ok_or_else(|| fail("no socket".into()))?);
         socket.set_nonblocking(true).map_err(|error| fail(error.to_string()))?;
-        tokio::net::TcpStream::from_std(socket).map_err(|error| fail(error.to_string()))
+        let stream = tokio::net::TcpStream::from_std(socket).map_err(|error| fail(error.to_string()))?;
+        // The shim only began to connect.
+        match tokio::time::timeout(CONNECT, stream.writable()).await {
+            Err(_) => return Err(fail("connection timed out".into())),
+            Ok(Err(error)) => return Err(fail(error.to_string())),
+            Ok(Ok(())) => {}
+        }
+        match stream.take_error() {
+            Ok(None) => Ok(stream),
+            Ok(Some(error)) | Err(error) => Err(fail(crate::shim::plain(&error))),
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! format of the OCI runtime specification.
 //!
 //! Calls next to each other that get the same answer share one comparison, so that a profile is a few dozen
-//! instructions instead of hundreds and loads quickly. Only the native architecture is allowed.
+//! instructions instead of hundreds and loads quickly. Only calls by the native numbering are ever allowed: those of
+//! other architectures that the kernel also takes (i386, x32) look like calls of a newer kernel, whatever a profile says.
 
 mod syscalls;
 
@@ -24,6 +25,11 @@ const KILL_PROCESS: u32 = 0x8000_0000;
 const NATIVE_ARCH: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const NATIVE_ARCH: u32 = 0xc000_00b7;
+
+/// Calls from this number on are those of x32, under the same architecture.
+const X32: u32 = 0x4000_0000;
+/// The kernel's limit of a program.
+const MAX_INSTRUCTIONS: usize = 4096;
 
 /// A refusal that looks like a missing permission.
 const DENY: u32 = ERRNO | libc::EPERM as u32;
@@ -120,7 +126,7 @@ pub fn default_profile(capabilities: u64) -> Vec<u8> {
         // Its flags are in memory, where no filter can look.
         set("clone3", vec![(Vec::new(), UNKNOWN)]);
     }
-    compile(&profile)
+    encode(&compile(&profile))
 }
 
 #[derive(Deserialize)]
@@ -129,8 +135,28 @@ struct JsonProfile {
     default_action: String,
     default_errno_ret: Option<u32>,
     #[serde(default)]
+    architectures: Option<Vec<String>>,
+    #[serde(default)]
+    arch_map: Option<Vec<JsonArchitecture>>,
+    #[serde(default)]
     syscalls: Vec<JsonRule>,
 }
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonArchitecture {
+    architecture: String,
+    #[serde(default)]
+    sub_architectures: Option<Vec<String>>,
+}
+
+/// What profiles call architectures, after `SCMP_ARCH_`.
+#[rustfmt::skip]
+const ARCHITECTURES: &[&str] = &[
+    "NATIVE", "X86", "X86_64", "X32", "ARM", "AARCH64", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64",
+    "MIPSEL64N32", "PPC", "PPC64", "PPC64LE", "S390", "S390X", "PARISC", "PARISC64", "RISCV64", "LOONGARCH64", "M68K",
+    "SH", "SHEB",
+];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -180,6 +206,7 @@ fn action(name: &str, errno: Option<u32>) -> Result<u32, String> {
 pub fn json_profile(text: &[u8], capabilities: u64) -> Result<Vec<u8>, String> {
     let json: JsonProfile =
         serde_json::from_slice(text).map_err(|error| format!("decoding seccomp profile failed: {error}"))?;
+    check_architectures(&json)?;
     let default = action(&json.default_action, json.default_errno_ret)?;
     let has = |names: &[String]| names.iter().all(|name| caps::bit(name).is_some_and(|bit| capabilities & bit != 0));
     let mut profile = Profile {
@@ -195,11 +222,44 @@ pub fn json_profile(text: &[u8], capabilities: u64) -> Result<Vec<u8>, String> {
         }
         let action = action(&rule.action, rule.errno_ret)?;
         let conditions = rule.args.iter().flatten().map(condition).collect::<Result<Vec<_>, _>>()?;
+        let alternatives = alternatives(conditions);
         for number in rule.names.iter().filter_map(|name| number(name)) {
-            profile.calls.entry(number).or_default().push((conditions.clone(), action));
+            let rules = profile.calls.entry(number).or_default();
+            rules.extend(alternatives.iter().map(|conditions| (conditions.clone(), action)));
         }
     }
-    Ok(compile(&profile))
+    let program = compile(&profile);
+    if program.len() > MAX_INSTRUCTIONS {
+        return Err(format!(
+            "the seccomp profile takes {} instructions, and the kernel loads {MAX_INSTRUCTIONS} at most",
+            program.len()
+        ));
+    }
+    Ok(encode(&program))
+}
+
+/// Refuses names that are no architecture. Which of them a profile lists changes nothing: native calls are decided by
+/// its rules, and all others refused.
+fn check_architectures(json: &JsonProfile) -> Result<(), String> {
+    let mapped = json.arch_map.iter().flatten();
+    let mapped =
+        mapped.flat_map(|map| std::iter::once(&map.architecture).chain(map.sub_architectures.iter().flatten()));
+    let mut all = json.architectures.iter().flatten().chain(mapped);
+    let known = |name: &str| name.strip_prefix("SCMP_ARCH_").is_some_and(|name| ARCHITECTURES.contains(&name));
+    match all.find(|name| !known(name)) {
+        Some(name) => Err(format!("unknown seccomp architecture {name:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Conditions that must all hold, unless several are about the same argument: then, as in the OCI runtimes, each is a
+/// rule of its own. So no rule has more than six conditions, which its jumps can pass.
+fn alternatives(conditions: Vec<Condition>) -> Vec<Vec<Condition>> {
+    let arguments: std::collections::BTreeSet<_> = conditions.iter().map(|condition| condition.argument).collect();
+    if arguments.len() == conditions.len() {
+        return vec![conditions];
+    }
+    conditions.into_iter().map(|condition| vec![condition]).collect()
 }
 
 fn condition(argument: &JsonArgument) -> Result<Condition, String> {
@@ -321,7 +381,7 @@ fn answer(rules: &Rules, default: u32) -> Vec<Instruction> {
     out
 }
 
-fn compile(profile: &Profile) -> Vec<u8> {
+fn compile(profile: &Profile) -> Vec<Instruction> {
     let highest = syscalls::COMMON.iter().chain(syscalls::LEGACY).map(|(_, number)| *number as u32).max().unwrap_or(0);
     let refuse = vec![(Vec::new(), profile.default)];
     // Ranges of numbers with the same answer, as (first number after it, answer).
@@ -333,8 +393,14 @@ fn compile(profile: &Profile) -> Vec<u8> {
             _ => ranges.push((number + 1, rules)),
         }
     }
-    let mut code =
-        vec![plain(LOAD, 4), jump(JUMP_EQUAL, NATIVE_ARCH, 1, 0), plain(RETURN, profile.newer), plain(LOAD, 0)];
+    let mut code = vec![
+        plain(LOAD, 4),
+        jump(JUMP_EQUAL, NATIVE_ARCH, 1, 0),
+        plain(RETURN, UNKNOWN),
+        plain(LOAD, 0),
+        jump(JUMP_GREATER_OR_EQUAL, X32, 0, 1),
+        plain(RETURN, UNKNOWN),
+    ];
     for (end, rules) in ranges {
         let block = answer(rules, profile.default);
         if block.len() < usize::from(FAIL) {
@@ -346,6 +412,10 @@ fn compile(profile: &Profile) -> Vec<u8> {
         code.extend(block);
     }
     code.push(plain(RETURN, profile.newer));
+    code
+}
+
+fn encode(code: &[Instruction]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(code.len() * 8);
     for instruction in code {
         bytes.extend(instruction.code.to_ne_bytes());
@@ -365,9 +435,13 @@ mod tests {
     }
 
     fn run_number(program: &[u8], call: u32, arguments: &[u64]) -> u32 {
+        run_on(program, NATIVE_ARCH, call, arguments)
+    }
+
+    fn run_on(program: &[u8], architecture: u32, call: u32, arguments: &[u64]) -> u32 {
         let mut data = [0u8; 64];
         data[..4].copy_from_slice(&call.to_ne_bytes());
-        data[4..8].copy_from_slice(&NATIVE_ARCH.to_ne_bytes());
+        data[4..8].copy_from_slice(&architecture.to_ne_bytes());
         for (index, argument) in arguments.iter().enumerate() {
             data[16 + index * 8..24 + index * 8].copy_from_slice(&argument.to_ne_bytes());
         }
@@ -431,5 +505,43 @@ mod tests {
         assert_eq!(run(&program, "kill", &[0, 5]), ALLOW);
         assert_eq!(run(&program, "mkdirat", &[]), KILL_PROCESS);
         assert!(json_profile(b"{}", 0).is_err());
+    }
+
+    #[test]
+    fn other_numberings_are_refused_whatever_a_profile_allows() {
+        const I386: u32 = 0x4000_0003;
+        let open = br#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86","SCMP_ARCH_X32"],
+            "archMap":[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["SCMP_ARCH_X86"]}]}"#;
+        for program in [json_profile(open, 0).unwrap(), default_profile(u64::MAX)] {
+            assert_eq!(run_number(&program, number("getpid").unwrap(), &[]), ALLOW);
+            assert_eq!(run_on(&program, I386, 20, &[]), UNKNOWN);
+            assert_eq!(run_number(&program, X32 | 39, &[]), UNKNOWN);
+            assert_eq!(run_number(&program, u32::MAX, &[]), UNKNOWN);
+        }
+        let error = json_profile(br#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["VAX"]}"#, 0).unwrap_err();
+        assert!(error.contains("VAX"), "{error}");
+    }
+
+    #[test]
+    fn many_conditions_on_one_argument_are_alternatives() {
+        let args: Vec<_> =
+            (0..60).map(|value| format!(r#"{{"index":0,"value":{value},"op":"SCMP_CMP_EQ"}}"#)).collect();
+        let text = format!(
+            r#"{{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{{"names":["kill"],"action":"SCMP_ACT_ALLOW","args":[{}]}}]}}"#,
+            args.join(",")
+        );
+        let program = json_profile(text.as_bytes(), 0).unwrap();
+        for (value, answer) in [(0, ALLOW), (41, ALLOW), (59, ALLOW), (60, DENY), (1 << 40, DENY)] {
+            assert_eq!(run(&program, "kill", &[value]), answer, "{value}");
+        }
+        let too_long = text.replace("[\"kill\"]", "[\"kill\",\"mkdir\",\"getpid\"]").replace(
+            "}]}]",
+            &format!(
+                "}}]}},{{\"names\":[\"tkill\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{}]}}]",
+                vec![args.join(","); 20].join(",")
+            ),
+        );
+        let error = json_profile(too_long.as_bytes(), 0).unwrap_err();
+        assert!(error.contains("instructions"), "{error}");
     }
 }

@@ -1,19 +1,20 @@
 //! A container and the processes run in it, as the shim keeps them.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
+use rustix::process::{WaitId, WaitIdOptions};
 
 use super::log::{LineSplitter, LogFile, now};
-use super::process::{self, Stdio};
+use super::process::{self, Birth, Stdio};
 use super::proto::{ContainerSpec, ExitRecord};
 use super::sandbox::Sandbox;
 use super::{plain, read_file, read_some};
-use crate::sys;
+use crate::sys::{self, Child};
 
 /// Bytes read from an output at a time.
 const READ: usize = 16 * 1024;
@@ -47,10 +48,16 @@ pub struct Start {
     pub origin: (u64, u64),
     /// The container it is the first process of; `None` for an exec.
     pub container: Option<String>,
-    /// The process.
+    /// The process, or its helper.
     pub pid: i32,
+    /// The process is a helper, which prepares everything outside of the PID namespace and forks the one to go on.
+    pub helper: bool,
+    /// It was told to end before it ran.
+    pub doomed: bool,
     /// Closed by exec; says before why it failed.
     pub socket: OwnedFd,
+    /// The null device of its container, from a first process.
+    pub null: Option<OwnedFd>,
     /// The terminal it made.
     pub master: Option<OwnedFd>,
     /// Why it failed.
@@ -77,7 +84,10 @@ pub struct Container {
     pub id: String,
     /// Its first process.
     pub pid: i32,
-    pidfd: OwnedFd,
+    /// A descriptor for it.
+    pub pidfd: OwnedFd,
+    /// A null device of its own.
+    pub null: Option<OwnedFd>,
     dir: PathBuf,
     own_pids: bool,
     oom_file: Option<PathBuf>,
@@ -98,12 +108,13 @@ pub struct Container {
     pub attached: Vec<Attached>,
 }
 
-fn null(flags: OFlags) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty())?)
-}
-
+/// The shim's end and the child's. The kernel says of each message to the shim who sent it.
 fn start_socket() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::sockopt::set_socket_passcred(&ours, true)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours, theirs))
 }
 
 fn spec_of(sandbox: &Sandbox, id: &str) -> Result<ContainerSpec, String> {
@@ -122,9 +133,52 @@ fn cgroup_fd(directory: Option<&Path>) -> Result<Option<OwnedFd>, String> {
         .transpose()
 }
 
+/// A process of the PID namespace that a container's first process joins; `None` when it gets its own or the node's.
+fn pids_to_join<'a>(
+    sandbox: &'a Sandbox,
+    spec: &ContainerSpec,
+    target: impl FnOnce(&str) -> Option<&'a Container>,
+) -> Result<Option<BorrowedFd<'a>>, String> {
+    if sandbox.spec.host_pid {
+        return Ok(None);
+    }
+    if let Some(init) = &sandbox.init {
+        return Ok(Some(init.pidfd.as_fd()));
+    }
+    let Some(id) = &spec.pid_target else { return Ok(None) };
+    let found = target(id).filter(|found| found.started_at != 0 && found.code.is_none());
+    let found = found.ok_or_else(|| format!("the target container {id:?} is not running"))?;
+    Ok(Some(found.pidfd.as_fd()))
+}
+
+impl Start {
+    fn new(origin: (u64, u64), container: Option<String>, pid: i32, helper: bool, socket: OwnedFd) -> Self {
+        let (null, master, failure) = (None, None, None);
+        Self { origin, container, pid, helper, doomed: false, socket, null, master, failure, done: false }
+    }
+
+    /// Goes on with the process that the helper forked, which the kernel says is `sender`. `None` when that is no
+    /// child of ours or ended already.
+    pub fn go_on(&mut self, sender: Option<i32>) -> Option<Child> {
+        let pid = rustix::process::Pid::from_raw(sender?).filter(|pid| pid.as_raw_nonzero().get() != self.pid)?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options).ok()?;
+        self.helper = false;
+        self.pid = pid.as_raw_nonzero().get();
+        Some(Child { pid: self.pid, pidfd })
+    }
+}
+
 impl Container {
-    /// Forks the first process. What comes of it is read from the start's socket.
-    pub fn start(sandbox: &Sandbox, id: &str, origin: (u64, u64)) -> Result<(Self, Start), String> {
+    /// Forks the first process. What comes of it is read from the start's socket. `target` finds the container whose
+    /// PID namespace is to be joined.
+    pub fn start<'a>(
+        sandbox: &'a Sandbox,
+        id: &str,
+        origin: (u64, u64),
+        target: impl FnOnce(&str) -> Option<&'a Container>,
+    ) -> Result<(Self, Start), String> {
         let spec = spec_of(sandbox, id)?;
         let words = |error: io::Error| plain(&error);
         let log = LogFile::open(spec.log_path.as_deref())
@@ -138,9 +192,9 @@ impl Container {
             let read_side = if spec.stdin {
                 let (read_side, write_side) = pipe()?;
                 input = Some(write_side);
-                read_side
+                Some(read_side)
             } else {
-                null(OFlags::RDONLY).map_err(words)?
+                None
             };
             let mut write_sides = Vec::with_capacity(2);
             for stream in ["stdout", "stderr"] {
@@ -150,21 +204,25 @@ impl Container {
                 write_sides.push(write_side);
             }
             let [out, err] = <[OwnedFd; 2]>::try_from(write_sides).map_err(|_| "two outputs")?;
-            Stdio::Plain([read_side, out, err])
+            Stdio::Plain([read_side, Some(out), Some(err)])
         };
-        let own_pids = sandbox.init.is_none() && !sandbox.spec.host_pid;
+        let pids = pids_to_join(sandbox, &spec, target)?;
+        let own_pids = pids.is_none() && !sandbox.spec.host_pid;
         let flags = if own_pids { libc::CLONE_NEWPID as u64 } else { 0 };
         let cgroup = cgroup_fd(spec.cgroup.directory.as_deref())?;
-        let child = sys::clone_process(flags, cgroup.as_ref().map(AsFd::as_fd))
+        // SAFETY: the shim is single-threaded.
+        let child = unsafe { sys::clone_process(flags, cgroup.as_ref().map(AsFd::as_fd)) }
             .map_err(|error| format!("starting a process: {}", plain(&error)))?;
+        let helper = pids.is_some();
         let Some(child) = child else {
-            process::run_first(&spec, &sandbox.spec, sandbox.host_mounts.as_fd(), &theirs, stdio);
+            let birth = Birth { spec: &spec, is_first: true, args: &spec.args, socket: theirs, stdio, pids };
+            process::run_first(birth, &sandbox.spec, sandbox.host_mounts.as_fd());
         };
-        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| plain(&error.into()))?;
         let container = Self {
             id: id.to_string(),
             pid: child.pid,
             pidfd: child.pidfd,
+            null: None,
             dir: spec.dir,
             own_pids,
             oom_file: spec.oom_file,
@@ -179,16 +237,7 @@ impl Container {
             log,
             attached: Vec::new(),
         };
-        let start = Start {
-            origin,
-            container: Some(id.to_string()),
-            pid: child.pid,
-            socket,
-            master: None,
-            failure: None,
-            done: false,
-        };
-        Ok((container, start))
+        Ok((container, Start::new(origin, Some(id.to_string()), child.pid, helper, socket)))
     }
 
     /// Forks a further process into the container.
@@ -198,40 +247,28 @@ impl Container {
         origin: (u64, u64),
         exec: u64,
         args: &[String],
-        tty: bool,
-        fds: Vec<OwnedFd>,
+        stdio: Stdio,
     ) -> Result<(Exec, Start), String> {
         let spec = spec_of(sandbox, &self.id)?;
         let (socket, theirs) = start_socket().map_err(|error| plain(&error))?;
-        let stdio = if tty {
-            Stdio::Terminal
-        } else {
-            Stdio::Plain(<[OwnedFd; 3]>::try_from(fds).map_err(|_| "an exec without terminal needs three descriptors")?)
-        };
+        // In the node's PID namespace nothing is hidden anyway.
+        let pids = (!sandbox.spec.host_pid).then(|| self.pidfd.as_fd());
         let cgroup = cgroup_fd(spec.cgroup.directory.as_deref())?;
-        if self.own_pids {
-            sys::setns(self.pidfd.as_fd(), libc::CLONE_NEWPID)
-                .map_err(|error| format!("entering the container: {}", plain(&error)))?;
-        }
-        let child = sys::clone_process(0, cgroup.as_ref().map(AsFd::as_fd));
-        if let Ok(None) = child {
-            process::run_further(&spec, self.pidfd.as_fd(), args, &theirs, stdio);
-        }
-        if self.own_pids {
-            // Only children are concerned; the shim itself never leaves its PID namespace.
-            sys::setns(sandbox.own_pids.as_fd(), libc::CLONE_NEWPID)
-                .map_err(|error| format!("returning from the container: {}", plain(&error)))?;
-        }
-        let child = child.map_err(|error| format!("starting a process: {}", plain(&error)))?;
-        let pid = child.map_or(0, |child| child.pid);
-        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| plain(&error.into()))?;
-        let start = Start { origin, container: None, pid, socket, master: None, failure: None, done: false };
-        Ok((Exec { exec, pid, code: None, silent: false }, start))
+        // SAFETY: the shim is single-threaded.
+        let child = unsafe { sys::clone_process(0, cgroup.as_ref().map(AsFd::as_fd)) }
+            .map_err(|error| format!("starting a process: {}", plain(&error)))?;
+        let Some(child) = child else {
+            let birth = Birth { spec: &spec, is_first: false, args, socket: theirs, stdio, pids };
+            process::run_further(birth, self.pidfd.as_fd(), self.null.as_ref().map(AsFd::as_fd));
+        };
+        let start = Start::new(origin, None, child.pid, pids.is_some(), socket);
+        Ok((Exec { exec, pid: child.pid, code: None, silent: false }, start))
     }
 
     /// Its program runs.
-    pub fn started(&mut self, at: i64, master: Option<OwnedFd>) {
+    pub fn started(&mut self, at: i64, null: Option<OwnedFd>, master: Option<OwnedFd>) {
         self.started_at = at;
+        self.null = null;
         if let Some(master) = master {
             if let Ok(copy) = master.try_clone() {
                 let _ = rustix::io::ioctl_fionbio(&copy, true);
@@ -345,7 +382,7 @@ impl Container {
             return None;
         }
         if !self.own_pids {
-            kill_group(self.procs_file.as_deref());
+            self.procs_file.iter().for_each(|file| crate::cgroup::kill_all_listed(file));
         }
         let mut buffer = [0; READ];
         for stream in 0..self.outputs.len() {
@@ -400,22 +437,6 @@ impl Attached {
         }
         self.pending = Vec::new();
         self.gone = self.last;
-    }
-}
-
-/// Kills every process of a cgroup that is not in a PID namespace of its own.
-fn kill_group(procs_file: Option<&Path>) {
-    let Some(file) = procs_file else { return };
-    // A process may fork between reading and killing; each round leaves fewer.
-    for _ in 0..16 {
-        let Ok(text) = std::fs::read_to_string(file) else { return };
-        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect();
-        if pids.is_empty() {
-            return;
-        }
-        for pid in pids {
-            let _ = sys::kill(pid, libc::SIGKILL);
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Container logs in the CRI format: `2006-01-02T15:04:05.000000000Z stdout F line`.
 //!
 //! A line longer than 16 KiB, and the rest of the stream when it does not end in a newline, is tagged `P`.
+//!
+//! A log never grows past its bound, however quickly it is written: a file that is full becomes `X.1`, that `X.2`, and
+//! the oldest goes. The sizes are the kubelet's defaults of `containerLogMaxSize` and `containerLogMaxFiles`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,6 +11,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Most bytes of a file, unless one write is longer.
+const MAX_SIZE: u64 = 10 << 20;
+/// Most files of a log, the one that is written included.
+const MAX_FILES: u32 = 5;
 /// Longest content of one entry.
 const MAX_LINE: usize = 16 * 1024;
 
@@ -37,17 +44,20 @@ pub fn timestamp(nanoseconds: i64) -> String {
     )
 }
 
-/// A log file that may be rotated away under its writer. Failed writes lose lines, never block.
+/// A log file that may also be rotated away under its writer. Failed writes lose lines, never block.
 #[derive(Default)]
 pub struct LogFile {
     path: Option<PathBuf>,
     file: Option<File>,
+    /// Bytes in the file.
+    size: u64,
+    limit: u64,
 }
 
 impl LogFile {
     /// Opens the file and makes its directory; without a path everything is thrown away.
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
-        let mut log = Self { path: path.map(Path::to_path_buf), file: None };
+        let mut log = Self { path: path.map(Path::to_path_buf), limit: MAX_SIZE, ..Self::default() };
         log.reopen()?;
         Ok(log)
     }
@@ -66,17 +76,43 @@ impl LogFile {
                 }
                 options().open(path)
             })?;
+            self.size = file.metadata()?.len();
             self.file = Some(file);
         }
         Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) {
+        let length = bytes.len() as u64;
+        if self.size > 0 && self.size + length > self.limit && self.rotate().is_err() {
+            // Lines are lost rather than the node's disk.
+            return;
+        }
         if let Some(file) = &mut self.file {
             // A full disk must not stop the container.
             let _ = file.write_all(bytes);
+            self.size += length;
         }
     }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        for number in (1..MAX_FILES - 1).rev() {
+            match std::fs::rename(rotated(path, number), rotated(path, number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        std::fs::rename(path, rotated(path, 1))?;
+        self.reopen()
+    }
+}
+
+/// The name of a file that was rotated away `number` times.
+fn rotated(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
 }
 
 /// Cuts one output stream into log entries.
@@ -170,5 +206,45 @@ mod tests {
         assert!(got[0].starts_with("stdout P "));
         assert_eq!(got[1], "stdout F xxx");
         assert_eq!(written(&[&[vec![b'y'; MAX_LINE], b"\n".to_vec()].concat()]).len(), 1);
+    }
+
+    #[test]
+    fn a_log_never_grows_past_its_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        let mut log = LogFile::open(Some(&path)).unwrap();
+        log.limit = 1000;
+        let mut lines = LineSplitter::new("stdout");
+        for number in 0..500 {
+            lines.feed(format!("line {number}\n").as_bytes(), &mut log);
+        }
+        let mut files = vec![path.clone()];
+        files.extend((1..MAX_FILES).map(|number| rotated(&path, number)));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), files.len());
+        let mut text = String::new();
+        for file in files.iter().rev() {
+            let part = std::fs::read_to_string(file).unwrap();
+            assert!(part.len() <= 1000 && part.ends_with('\n'));
+            text += &part;
+        }
+        // What is kept are the last lines, without a gap.
+        let numbers: Vec<u32> = text.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(numbers.last(), Some(&499));
+        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+    }
+
+    #[test]
+    fn a_log_whose_directory_is_gone_stops_growing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod/0.log");
+        let mut log = LogFile::open(Some(&path)).unwrap();
+        log.limit = 100;
+        log.write(&[b'x'; 60]);
+        std::fs::remove_dir_all(dir.path().join("pod")).unwrap();
+        for _ in 0..10 {
+            log.write(&[b'y'; 60]);
+        }
+        assert_eq!(log.file.as_ref().unwrap().metadata().unwrap().len(), 60);
+        assert!(!path.exists());
     }
 }

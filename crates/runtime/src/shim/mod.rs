@@ -5,10 +5,13 @@
 //! `Init`. Everything it learns of an exit is on disk before the daemon is told.
 
 mod container;
+pub(crate) mod devices;
 mod log;
+pub(crate) mod mounts;
 mod process;
 pub(crate) mod proto;
-pub(crate) mod rootfs;
+mod root;
+mod rootfs;
 mod sandbox;
 mod user;
 
@@ -22,7 +25,8 @@ pub(crate) use self::log::now;
 pub(crate) use self::rootfs::plain;
 
 use self::container::{Container, Exec, Start};
-use self::proto::{ContainerReport, Envelope, Message, Reply, Request};
+use self::process::Stdio;
+use self::proto::{ContainerReport, Envelope, Message, Progress, Received, Reply, Request};
 use self::sandbox::Sandbox;
 use crate::sys;
 
@@ -45,16 +49,22 @@ pub fn shim_main(_args: Vec<String>) -> ! {
 }
 
 fn run() -> io::Result<()> {
+    sys::forbid_dumping();
+    sys::name_process(c"coracle");
     let listener = sys::take_standard_input()?;
-    if !sys::fork_is_child()? {
+    // SAFETY: a shim never starts a thread.
+    if !unsafe { sys::fork_is_child() }? {
         // The child's parent is now init, which reaps it whatever becomes of the daemon.
         sys::exit_now(0);
     }
     sys::setsid()?;
     std::env::set_current_dir("/")?;
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    sys::duplicate_onto(null.as_raw_fd(), 0)?;
-    sys::duplicate_onto(null.as_raw_fd(), 1)?;
+    // SAFETY: what is owned of the standard descriptors are copies.
+    unsafe {
+        sys::duplicate_onto(null.as_raw_fd(), 0)?;
+        sys::duplicate_onto(null.as_raw_fd(), 1)?;
+    }
     drop(null);
     sys::close_on_exec_from(3);
     for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
@@ -200,7 +210,7 @@ impl Shim {
         let mut buffer = vec![0; proto::MAX_MESSAGE];
         while let Some(socket) = self.connections.get(&connection) {
             match proto::receive(socket, &mut buffer) {
-                Ok(Some((length, fds))) => match serde_json::from_slice::<Envelope>(&buffer[..length]) {
+                Ok(Some(Received { length, fds, .. })) => match serde_json::from_slice::<Envelope>(&buffer[..length]) {
                     Ok(envelope) => self.handle(connection, envelope, fds),
                     Err(error) => eprintln!("shim: an unreadable request: {error}"),
                 },
@@ -228,15 +238,21 @@ impl Shim {
                     self.reply(connection, id, Err(error), &[]);
                 }
             }
-            Request::Exec { container, exec, args, tty } => {
-                let context = (connection, id);
-                if let Err(error) = self.exec(context, &container, exec, args, tty, fds) {
+            Request::Exec { container, exec, args, tty, given } => {
+                let stdio = streams(tty, given, fds);
+                let origin = (connection, id);
+                if let Err(error) = stdio.and_then(|stdio| self.exec(origin, &container, exec, &args, stdio)) {
                     self.reply(connection, id, Err(error), &[]);
                 }
             }
             Request::Signal { container, signal } => {
                 let result = match self.containers.get(&container) {
-                    Some(found) => found.signal(signal),
+                    Some(found) => {
+                        if signal == libc::SIGKILL {
+                            doom(&mut self.starts, found.pid);
+                        }
+                        found.signal(signal)
+                    }
                     None => Err(format!("container {container:?} is not running")),
                 };
                 self.reply(connection, id, result.map(|()| Reply::Done), &[]);
@@ -244,6 +260,7 @@ impl Shim {
             Request::KillExec(exec) => {
                 for (pid, found) in &self.execs {
                     if found.exec == exec {
+                        doom(&mut self.starts, *pid);
                         // The process leads its session, so that its group goes with it.
                         let _ = sys::kill(-pid, libc::SIGKILL);
                         let _ = sys::kill(*pid, libc::SIGKILL);
@@ -294,6 +311,7 @@ impl Shim {
             }
             Request::Shutdown => {
                 for container in self.containers.values() {
+                    doom(&mut self.starts, container.pid);
                     let _ = container.signal(libc::SIGKILL);
                 }
                 self.shutdown = Some((connection, id));
@@ -322,7 +340,8 @@ impl Shim {
         if self.containers.contains_key(id) {
             return Err(format!("container {id:?} was started before"));
         }
-        let (container, start) = Container::start(sandbox, id, (connection, request))?;
+        let target = |id: &str| self.containers.get(id);
+        let (container, start) = Container::start(sandbox, id, (connection, request), target)?;
         self.containers.insert(id.to_string(), container);
         self.starts.push(start);
         Ok(())
@@ -333,64 +352,103 @@ impl Shim {
         origin: (u64, u64),
         container: &str,
         exec: u64,
-        args: Vec<String>,
-        tty: bool,
-        fds: Vec<OwnedFd>,
+        args: &[String],
+        stdio: Stdio,
     ) -> Result<(), String> {
         let sandbox = self.sandbox.as_ref().ok_or("the sandbox is not ready")?;
         let found = self.containers.get(container).filter(|found| found.exit.is_none());
         let found = found.ok_or_else(|| format!("container {container:?} is not running"))?;
-        let (exec, start) = found.exec(sandbox, origin, exec, &args, tty, fds)?;
+        let (exec, start) = found.exec(sandbox, origin, exec, args, stdio)?;
         self.execs.insert(exec.pid, exec);
         self.starts.push(start);
         Ok(())
     }
 
-    /// A forked process said something: its terminal, why it failed, or by closing that its program runs.
+    /// A forked process said something, or by closing that its program runs.
     fn start_progress(&mut self, index: usize) {
         let start = &mut self.starts[index];
-        let mut buffer = [0; 4096];
-        let (connection, request) = start.origin;
+        let mut buffer = [0; 16 * 1024];
         match proto::receive(&start.socket, &mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(Some((length, mut fds))) if !fds.is_empty() => {
-                let _ = length;
-                start.master = fds.pop();
-            }
-            Ok(Some((length, _))) => {
-                start.failure = Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
-            }
-            Ok(None) | Err(_) => {
-                start.done = true;
-                let (pid, failure, master) = (start.pid, start.failure.take(), start.master.take());
-                let container = std::mem::take(&mut start.container);
-                let at = now();
-                match (failure, container) {
-                    (Some(message), Some(id)) => {
-                        // Its exit is not one of a container: nothing of it ever ran.
-                        self.containers.remove(&id);
-                        self.reply(connection, request, Err(message), &[]);
-                    }
-                    (Some(message), None) => {
-                        if let Some(exec) = self.execs.get_mut(&pid) {
-                            exec.silent = true;
-                        }
-                        self.reply(connection, request, Err(message), &[]);
-                    }
-                    (None, Some(id)) => {
-                        if let Some(container) = self.containers.get_mut(&id) {
-                            container.started(at, master);
-                        }
-                        self.reply(connection, request, Ok(Reply::Started { pid, at }), &[]);
-                        // A short program may have been reaped before its start was noticed.
-                        self.conclude(&id);
-                    }
-                    (None, None) => {
-                        let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
-                        self.reply(connection, request, Ok(Reply::Started { pid, at }), &fds);
-                        self.conclude_exec(pid);
-                    }
+            Ok(Some(Received { length, mut fds, sender })) => match serde_json::from_slice(&buffer[..length]) {
+                Ok(Progress::Here) if start.helper => self.go_on(index, sender),
+                Ok(Progress::Here) => {}
+                Ok(Progress::Ready { null, terminal }) => {
+                    start.master = if terminal { fds.pop() } else { None };
+                    start.null = if null { fds.pop() } else { None };
                 }
+                Ok(Progress::Failed(message)) => start.failure = Some(message),
+                Err(error) => start.failure = Some(format!("it said something unreadable: {error}")),
+            },
+            Ok(None) | Err(_) => {
+                if start.helper || start.doomed {
+                    start.failure.get_or_insert_with(|| "it was ended before its program ran".into());
+                }
+                self.finish_start(index);
+            }
+        }
+    }
+
+    /// The helper forked the process that is to execute the program.
+    fn go_on(&mut self, index: usize, sender: Option<i32>) {
+        let start = &mut self.starts[index];
+        let helper = start.pid;
+        let Some(child) = start.go_on(sender) else {
+            start.failure = Some("it was ended before its program ran".into());
+            return self.finish_start(index);
+        };
+        if start.doomed {
+            let _ = sys::kill(child.pid, libc::SIGKILL);
+        } else if let Err(error) = rustix::io::write(&start.socket, b"g") {
+            start.failure = Some(format!("it cannot be told to go on: {}", plain(&error.into())));
+        }
+        if let Some(mut exec) = self.execs.remove(&helper) {
+            exec.pid = child.pid;
+            self.execs.insert(child.pid, exec);
+        } else if let Some(container) = self.containers.values_mut().find(|found| found.pid == helper) {
+            (container.pid, container.pidfd) = (child.pid, child.pidfd);
+        }
+    }
+
+    /// What is there to know of a start is known: answers its request.
+    fn finish_start(&mut self, index: usize) {
+        let start = &mut self.starts[index];
+        if start.done {
+            return;
+        }
+        start.done = true;
+        let ((connection, request), pid, helper) = (start.origin, start.pid, start.helper);
+        let (failure, null, master) = (start.failure.take(), start.null.take(), start.master.take());
+        let container = std::mem::take(&mut start.container);
+        let at = now();
+        match (failure, container) {
+            (Some(message), Some(id)) => {
+                // Its exit is not one of a container: nothing of it ever ran.
+                self.containers.remove(&id);
+                self.reply(connection, request, Err(message), &[]);
+            }
+            (Some(message), None) => {
+                if helper {
+                    // Nobody will ask for the end of a helper.
+                    self.execs.remove(&pid);
+                } else if let Some(exec) = self.execs.get_mut(&pid) {
+                    exec.silent = true;
+                }
+                self.reply(connection, request, Err(message), &[]);
+                self.conclude_exec(pid);
+            }
+            (None, Some(id)) => {
+                if let Some(container) = self.containers.get_mut(&id) {
+                    container.started(at, null, master);
+                }
+                self.reply(connection, request, Ok(Reply::Started { pid, at }), &[]);
+                // A short program may have been reaped before its start was noticed.
+                self.conclude(&id);
+            }
+            (None, None) => {
+                let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+                self.reply(connection, request, Ok(Reply::Started { pid, at }), &fds);
+                self.conclude_exec(pid);
             }
         }
     }
@@ -400,10 +458,12 @@ impl Shim {
         let _ = rustix::io::read(&self.signals, &mut buffer);
         while let Some((pid, status)) = sys::reap() {
             let code = sys::exit_code(status);
-            if let Some(exec) = self.execs.get_mut(&pid) {
+            if self.starts.iter().any(|start| start.helper && start.pid == pid) {
+                // Its work is done; the process it forked speaks for itself, or its socket closes.
+            } else if let Some(exec) = self.execs.get_mut(&pid) {
                 exec.code = Some(code);
                 self.conclude_exec(pid);
-            } else if let Some(sandbox) = self.sandbox.as_mut().filter(|sandbox| sandbox.init == Some(pid)) {
+            } else if let Some(sandbox) = self.sandbox.as_mut().filter(|sandbox| sandbox.is_init(pid)) {
                 sandbox.dead = true;
                 for container in self.containers.values() {
                     let _ = container.signal(libc::SIGKILL);
@@ -435,6 +495,26 @@ impl Shim {
             }
         }
     }
+}
+
+/// Marks a start to be ended as soon as its process is known.
+fn doom(starts: &mut [Start], pid: i32) {
+    for start in starts.iter_mut().filter(|start| start.pid == pid) {
+        start.doomed = true;
+    }
+}
+
+/// The streams of an exec: what was given, in its place.
+fn streams(tty: bool, given: [bool; 3], fds: Vec<OwnedFd>) -> Result<Stdio, String> {
+    if tty {
+        return Ok(Stdio::Terminal);
+    }
+    let mut fds = fds.into_iter();
+    let mut streams = [None, None, None];
+    for (stream, _) in streams.iter_mut().zip(given).filter(|(_, given)| *given) {
+        *stream = Some(fds.next().ok_or("a stream of the exec came without its descriptor")?);
+    }
+    Ok(Stdio::Plain(streams))
 }
 
 /// Reads what is there now, at most one buffer. `None` at the end of the stream.

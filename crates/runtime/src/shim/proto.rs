@@ -146,6 +146,9 @@ pub struct ContainerSpec {
     pub cgroup_mounts: Vec<(String, PathBuf)>,
     /// The file that counts `oom_kill`.
     pub oom_file: Option<PathBuf>,
+    /// The container whose PID namespace it joins.
+    #[serde(default)]
+    pub pid_target: Option<String>,
     /// The file that lists the group's processes.
     pub procs_file: Option<PathBuf>,
     /// `oom_score_adj` of its processes.
@@ -178,7 +181,7 @@ pub enum Request {
     Init(Box<SandboxSpec>),
     /// Start the container of this ID from its `spec.json`.
     Start(String),
-    /// Run a further process. Three descriptors, or none with a terminal, whose master is the answer.
+    /// Run a further process. With a terminal there are no descriptors, and its master is the answer.
     Exec {
         /// The container.
         container: String,
@@ -188,6 +191,10 @@ pub enum Request {
         args: Vec<String>,
         /// Give it a terminal.
         tty: bool,
+        /// For which of input, output and error output a descriptor is given. The others are the container's null
+        /// device: none of the node's is ever handed in.
+        #[serde(default)]
+        given: [bool; 3],
     },
     /// Send a signal to a container's first process.
     Signal {
@@ -219,6 +226,23 @@ pub enum Request {
     State,
     /// End; every container is killed first.
     Shutdown,
+}
+
+/// What a process that was forked and has not executed its program yet says to its shim.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Progress {
+    /// The one to go on is the sender of this message, forked into the PID namespace by a helper that ends. It waits
+    /// for a byte before it does.
+    Here,
+    /// Set up. Beside it come a null device, when it is a container's first process, and the terminal's master.
+    Ready {
+        /// A null device is the first descriptor.
+        null: bool,
+        /// The terminal's master is the last one.
+        terminal: bool,
+    },
+    /// Why its program cannot be executed.
+    Failed(String),
 }
 
 /// What a shim knows of a container.
@@ -308,9 +332,19 @@ pub fn send(socket: impl AsFd, message: &impl Serialize, fds: &[BorrowedFd<'_>])
     Ok(())
 }
 
+/// A packet that came.
+pub struct Received {
+    /// Bytes of the buffer that it fills.
+    pub length: usize,
+    /// Descriptors beside it.
+    pub fds: Vec<OwnedFd>,
+    /// The process that sent it, where the socket was told to ask the kernel for it.
+    pub sender: Option<i32>,
+}
+
 /// Receives one packet and its descriptors, without blocking. `None` at the end.
-pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS), ScmCredentials(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::net::recvmsg(
         socket,
@@ -318,14 +352,16 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize
         &mut ancillary,
         RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
     )?;
-    let mut fds = Vec::new();
+    let (mut fds, mut sender) = (Vec::new(), None);
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
+        match message {
+            RecvAncillaryMessage::ScmRights(rights) => fds.extend(rights),
+            RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid.as_raw_nonzero().get()),
+            _ => {}
         }
     }
     if received.bytes == 0 {
         return Ok(None);
     }
-    Ok(Some((received.bytes, fds)))
+    Ok(Some(Received { length: received.bytes, fds, sender }))
 }

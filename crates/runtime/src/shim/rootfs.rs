@@ -1,45 +1,50 @@
 //! A container's view of the file system, made by its first process in its own mount namespace.
 //!
-//! Bind sources are taken as detached mount trees while the node's paths are still in view, and attached after
-//! the root was changed: every target is then resolved inside the container, so no symlink leads out of it.
+//! Bind sources are taken as detached mount trees while the node's paths are still in view. After the root was
+//! changed, everything is found from a descriptor of that root and attached by descriptor. The order is what makes it
+//! safe: the fresh /dev, /proc and /sys first, on directories that are no links; then what is hidden of them; only
+//! then what pod and image bring along, which can cover these mounts and never lead them elsewhere.
 
-use std::ffi::CString;
-use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::devices::{self, Terminal};
+use super::mounts;
 use super::proto::ContainerSpec;
+use super::root::{Kind, Root, beneath};
 use crate::sys;
 
 /// Mount options must fit one page.
 const MAX_OPTIONS: usize = 4000;
+/// What `fstatfs` says of sysfs.
+const SYSFS_MAGIC: rustix::fs::FsWord = 0x6265_6572;
+/// Inode of the root of every proc file system.
+const PROC_ROOT: u64 = 1;
 
-const NOSUID: libc::c_ulong = libc::MS_NOSUID;
-const NOEXEC: libc::c_ulong = libc::MS_NOEXEC;
-const NODEV: libc::c_ulong = libc::MS_NODEV;
+const INERT: MountAttrFlags =
+    MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NOEXEC).union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
-/// The devices that every container has: path, major, minor.
-const STANDARD_DEVICES: &[(&str, u32, u32)] = &[
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
+/// Files of /proc that a mount may cover, as the OCI runtimes have it: they only inform.
+const COVERABLE: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/uptime",
 ];
 
-const DEVICE_LINKS: &[(&str, &str)] = &[
-    ("/proc/self/fd", "/dev/fd"),
-    ("/proc/self/fd/0", "/dev/stdin"),
-    ("/proc/self/fd/1", "/dev/stdout"),
-    ("/proc/self/fd/2", "/dev/stderr"),
-    ("/proc/kcore", "/dev/core"),
-    ("pts/ptmx", "/dev/ptmx"),
-];
-
-fn at<T>(what: impl std::fmt::Display, result: io::Result<T>) -> Result<T, String> {
+/// Says what was tried when it failed.
+pub fn at<T>(what: impl std::fmt::Display, result: io::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("{what}: {}", plain(&error)))
 }
 
@@ -61,28 +66,40 @@ pub fn plain(error: &io::Error) -> String {
 pub struct Bind {
     tree: OwnedFd,
     target: PathBuf,
-    is_dir: bool,
+    kind: Kind,
+}
+
+/// What a container's first process holds of its view.
+pub struct View {
+    /// The root directory.
+    pub root: Root,
+    /// A null device of the container's own.
+    pub null: OwnedFd,
+    /// A terminal, when one is wanted.
+    pub terminal: Option<Terminal>,
 }
 
 /// Takes a detached copy of one path of the node.
 pub fn take(source: &Path, target: &Path, readonly: bool, propagation: u64) -> Result<Bind, String> {
-    let meta = match fs::metadata(source) {
+    let tree = match mounts::copy_path(source) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            at(format_args!("failed to mkdir {source:?}"), fs::create_dir_all(source))?;
-            fs::metadata(source)
+            at(format_args!("failed to mkdir {source:?}"), std::fs::create_dir_all(source))?;
+            mounts::copy_path(source)
         }
         other => other,
     };
-    let meta = at(format_args!("failed to stat {source:?}"), meta)?;
-    let context = format_args!("error mounting {source:?} to rootfs at {target:?}").to_string();
-    let tree = at(&context, sys::clone_mount(source, true))?;
-    let spread = sys::MountAttributes { propagation, ..Default::default() };
-    at(&context, sys::set_mount_attributes(Some(tree.as_fd()), c"", true, &spread))?;
-    if readonly {
-        let readonly = sys::MountAttributes { set: sys::MOUNT_ATTR_RDONLY, ..Default::default() };
-        at(&context, sys::set_mount_attributes(Some(tree.as_fd()), c"", false, &readonly))?;
+    let context = format!("error mounting {source:?} to rootfs at {target:?}");
+    let tree = at(&context, tree)?;
+    let kind = at(&context, rustix::fs::fstat(&tree).map_err(io::Error::from))?.st_mode & libc::S_IFMT;
+    if kind == libc::S_IFLNK {
+        return Err(format!("{context}: the source is a symbolic link"));
     }
-    Ok(Bind { tree, target: target.to_path_buf(), is_dir: meta.is_dir() })
+    at(&context, mounts::spread(&tree, propagation))?;
+    if readonly {
+        at(&context, mounts::make_read_only(&tree))?;
+    }
+    let kind = if kind == libc::S_IFDIR { Kind::Directory } else { Kind::File };
+    Ok(Bind { tree, target: target.to_path_buf(), kind })
 }
 
 fn escape(path: &Path) -> String {
@@ -96,21 +113,20 @@ fn escape(path: &Path) -> String {
     text
 }
 
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
-    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
-}
-
 /// Mounts the overlay and makes it the root. The mount namespace is this process's own.
-fn enter_root(spec: &ContainerSpec) -> Result<(), String> {
+fn enter_root(spec: &ContainerSpec) -> Result<Root, String> {
     let rootfs = spec.dir.join("rootfs");
     let target = rootfs.to_string_lossy();
     // Lower directories are named by descriptor, which keeps the options short, whatever their names are.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let lower: Vec<OwnedFd> = at(
         "opening the image's layers",
-        spec.lower.iter().map(|name| open_directory(&spec.layers_dir.join(name))).collect::<io::Result<_>>(),
+        spec.lower
+            .iter()
+            .map(|name| Ok(rustix::fs::open(spec.layers_dir.join(name), flags, Mode::empty())?))
+            .collect::<io::Result<_>>(),
     )?;
-    let names: Vec<String> = lower.iter().map(|fd| std::os::fd::AsRawFd::as_raw_fd(fd).to_string()).collect();
+    let names: Vec<String> = lower.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
     let options = format!(
         "lowerdir={},upperdir={},workdir={},volatile",
         names.join(":"),
@@ -123,206 +139,183 @@ fn enter_root(spec: &ContainerSpec) -> Result<(), String> {
     at("chdir to the layers", std::env::set_current_dir("/proc/self/fd"))?;
     at("mounting the root filesystem", sys::mount("overlay", &target, "overlay", 0, options.as_bytes()))?;
     at("chdir to the root filesystem", std::env::set_current_dir(&rootfs))?;
-    at("pivot_root", sys::pivot_to_current_directory())
+    at("pivot_root", sys::pivot_to_current_directory())?;
+    at("opening the root filesystem", Root::current())
 }
 
-/// Builds the whole view. `binds` were taken before; `shm` is the pod's /dev/shm.
-pub fn build(spec: &ContainerSpec, binds: Vec<Bind>, shm: Option<Bind>, cgroups: Vec<Bind>) -> Result<(), String> {
+/// The /proc of a PID namespace that this process is not in yet.
+pub fn take_proc(root: &Root, path: &str) -> Result<OwnedFd, String> {
+    let found = at("opening /proc", beneath(root, path, OFlags::PATH | OFlags::DIRECTORY))?;
+    if !is_proc_root(&found) {
+        return Err(format!("/{path} is not a proc file system"));
+    }
+    let tree = mounts::copy_one(found).and_then(|tree| mounts::spread(&tree, libc::MS_PRIVATE).map(|()| tree));
+    at("taking /proc", tree)
+}
+
+/// What was taken of the node and the pod, to be put into the view.
+pub struct Taken {
+    /// What pod and image asked for.
+    pub binds: Vec<Bind>,
+    /// The pod's /dev/shm.
+    pub shm: Bind,
+    /// The /proc of a PID namespace to be joined; `None` makes one of the present PID namespace.
+    pub proc: Option<OwnedFd>,
+    /// Directories below /sys/fs/cgroup.
+    pub cgroups: Vec<Bind>,
+}
+
+/// Builds the whole view.
+pub fn build(spec: &ContainerSpec, taken: Taken) -> Result<View, String> {
     at("making mounts slave", sys::mount("", "/", "", libc::MS_REC | libc::MS_SLAVE, b""))?;
-    enter_root(spec)?;
+    let root = enter_root(spec)?;
     sys::umask(0);
-    let taken = |path: &str| spec.mounts.iter().any(|mount| mount.target == Path::new(path));
-    if !taken("/proc") {
-        mount_at("proc", "/proc", "proc", NOSUID | NOEXEC | NODEV, b"")?;
+    let dev = devices::make_dev(&root, spec)?;
+    attach_below(&dev.mount, "shm", taken.shm.tree)?;
+    let proc = match taken.proc {
+        Some(tree) => mount_on(&root, "proc", &tree).map(|()| tree)?,
+        None => mount_fresh(&root, "proc", "proc", INERT)?,
+    };
+    let writable = if spec.privileged { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY };
+    let sys = mount_fresh(&root, "sys", "sysfs", INERT | writable)?;
+    mount_cgroups(spec, &sys, taken.cgroups, writable)?;
+    hide(spec, "/proc", &proc, &dev.null)?;
+    hide(spec, "/sys", &sys, &dev.null)?;
+    for bind in taken.binds {
+        attach(&root, spec, bind, &dev.null)?;
     }
-    if !taken("/dev") {
-        mount_at("tmpfs", "/dev", "tmpfs", NOSUID | libc::MS_STRICTATIME, b"mode=755,size=65536k")?;
-        mount_at("devpts", "/dev/pts", "devpts", NOSUID | NOEXEC, b"newinstance,ptmxmode=0666,mode=0620,gid=5")?;
-        if !taken("/dev/mqueue") {
-            mount_at("mqueue", "/dev/mqueue", "mqueue", NOSUID | NOEXEC | NODEV, b"")?;
-        }
-        make_devices(spec)?;
-        if let Some(shm) = shm.filter(|_| !taken("/dev/shm")) {
-            attach(shm)?;
-        }
-    }
-    if !taken("/sys") {
-        let readonly = if spec.privileged { 0 } else { libc::MS_RDONLY };
-        mount_at("sysfs", "/sys", "sysfs", NOSUID | NOEXEC | NODEV | readonly, b"")?;
-        if !taken("/sys/fs/cgroup") {
-            mount_cgroups(spec, cgroups, readonly)?;
-        }
-    }
-    for bind in binds {
-        attach(bind)?;
-    }
-    if spec.cwd.starts_with('/') && fs::metadata(&spec.cwd).is_err() {
+    if spec.cwd.starts_with('/') {
         // What makes this fail makes entering it fail, which is then told.
-        let _ = make_dirs(Path::new(&spec.cwd));
-    }
-    if !spec.privileged {
-        hide(spec)?;
+        let _ = root.make(Path::new(&spec.cwd), Kind::Directory);
     }
     if spec.readonly_rootfs {
-        let readonly = sys::MountAttributes { set: sys::MOUNT_ATTR_RDONLY, ..Default::default() };
-        at("making the root filesystem read-only", sys::set_mount_attributes(None, c"/", false, &readonly))?;
+        at("making the root filesystem read-only", mounts::make_read_only(&root))?;
     }
     sys::umask(0o022);
-    Ok(())
+    let null = at("opening /dev/null", devices::open_null(&dev.null, &dev.mount))?;
+    Ok(View { root, null, terminal: dev.terminal })
 }
 
-fn mount_at(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &[u8]) -> Result<(), String> {
-    let context = format!("error mounting {source:?} to rootfs at {target:?}");
-    match sys::mount(source, target, kind, flags, data) {
-        // The image has no such directory, which is rare enough to look only now.
+/// Attaches a fresh file system on a directory of the root, which is made when it is missing. An image that has a
+/// link there could lead the mount, and what is hidden of it, elsewhere.
+pub fn mount_on(root: &Root, name: &str, tree: impl AsFd) -> Result<(), String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let place = match beneath(root, name, flags) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            at(&context, make_dirs(Path::new(target)))?;
-            at(&context, sys::mount(source, target, kind, flags, data))
+            let mode = Mode::from_raw_mode(0o755);
+            let made = rustix::fs::mkdirat(root, name, mode).map_err(io::Error::from);
+            at(format_args!("creating /{name}"), made).and_then(|()| at(name, beneath(root, name, flags)))
         }
-        result => at(&context, result),
-    }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => Err(format!(
+            "error mounting to rootfs at \"/{name}\": the image has a link or a file there, where a directory must be"
+        )),
+        found => at(format_args!("opening /{name}"), found),
+    }?;
+    at(format_args!("error mounting to rootfs at \"/{name}\""), mounts::attach(tree, place))
 }
 
-/// Makes a directory and its parents for everybody to enter, whatever the mask is.
-fn make_dirs(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+fn mount_fresh(root: &Root, name: &str, kind: &str, attributes: MountAttrFlags) -> Result<OwnedFd, String> {
+    let tree = at(format_args!("making a mount of {kind}"), mounts::fresh(kind, &[], attributes))?;
+    mount_on(root, name, &tree)?;
+    Ok(tree)
 }
 
-fn attach(bind: Bind) -> Result<(), String> {
-    let context = format!("error attaching a mount to rootfs at {:?}", bind.target);
-    if fs::metadata(&bind.target).is_err() {
-        if bind.is_dir {
-            at(&context, make_dirs(&bind.target))?;
-        } else {
-            if let Some(parent) = bind.target.parent() {
-                at(&context, make_dirs(parent))?;
-            }
-            at(&context, fs::File::create(&bind.target))?;
-        }
-    }
-    at(&context, sys::attach_mount(bind.tree.as_fd(), &bind.target))
+/// Attaches a mount on a directory of a fresh file system.
+pub fn attach_below(mount: &OwnedFd, name: &str, tree: impl AsFd) -> Result<(), String> {
+    let place = at(format_args!("opening {name:?}"), beneath(mount, name, OFlags::PATH))?;
+    at(format_args!("attaching {name:?}"), mounts::attach(tree, place))
 }
 
-fn make_devices(spec: &ContainerSpec) -> Result<(), String> {
-    for (path, major, minor) in STANDARD_DEVICES {
-        let node = sys::make_node(Path::new(path), libc::S_IFCHR | 0o666, sys::device_number(*major, *minor));
-        at(format_args!("error creating device {path}"), node)?;
-    }
-    for (to, from) in DEVICE_LINKS {
-        at(format_args!("error linking {from}"), symlink(to, from))?;
-    }
-    for device in &spec.devices {
-        let context = format!("error creating device {:?}", device.path);
-        if let Some(parent) = device.path.parent() {
-            at(&context, make_dirs(parent))?;
-        }
-        match sys::make_node(&device.path, device.mode, sys::device_number(device.major, device.minor)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            result => at(&context, result)?,
-        }
-        at(&context, std::os::unix::fs::lchown(&device.path, Some(device.uid), Some(device.gid)))?;
-    }
-    Ok(())
-}
-
-fn mount_cgroups(spec: &ContainerSpec, cgroups: Vec<Bind>, readonly: libc::c_ulong) -> Result<(), String> {
+fn mount_cgroups(
+    spec: &ContainerSpec,
+    sys: &OwnedFd,
+    cgroups: Vec<Bind>,
+    writable: MountAttrFlags,
+) -> Result<(), String> {
     if spec.cgroup.directory.is_some() {
-        return mount_at("cgroup", "/sys/fs/cgroup", "cgroup2", NOSUID | NOEXEC | NODEV | readonly, b"");
+        let tree = at("making a mount of cgroup2", mounts::fresh("cgroup2", &[], INERT | writable))?;
+        return attach_below(sys, "fs/cgroup", tree);
     }
-    mount_at("tmpfs", "/sys/fs/cgroup", "tmpfs", NOSUID | NOEXEC | NODEV, b"mode=755")?;
+    let tree = at("making a mount of tmpfs", mounts::fresh("tmpfs", &[("mode", "755")], INERT))?;
+    attach_below(sys, "fs/cgroup", &tree)?;
     for bind in cgroups {
-        attach(bind)?;
+        let name = bind.target.to_string_lossy();
+        let made = rustix::fs::mkdirat(&tree, &*name, Mode::from_raw_mode(0o755)).map_err(io::Error::from);
+        at(format_args!("creating /sys/fs/cgroup/{name}"), made)?;
+        attach_below(&tree, &name, bind.tree)?;
     }
-    if readonly != 0 {
-        let readonly = sys::MountAttributes { set: sys::MOUNT_ATTR_RDONLY, ..Default::default() };
-        at("making /sys/fs/cgroup read-only", sys::set_mount_attributes(None, c"/sys/fs/cgroup", false, &readonly))?;
+    if writable.is_empty() {
+        return Ok(());
+    }
+    at("making /sys/fs/cgroup read-only", mounts::make_read_only(&tree))
+}
+
+/// Attaches what the pod asked for, at its place inside the root.
+fn attach(root: &Root, spec: &ContainerSpec, bind: Bind, null: &OwnedFd) -> Result<(), String> {
+    let context = format!("error attaching a mount to rootfs at {:?}", bind.target);
+    let place = at(&context, root.make(&bind.target, bind.kind))?;
+    let is_proc = check_place(&bind, &place).map_err(|error| format!("{context}: {error}"))?;
+    at(&context, mounts::attach(&bind.tree, &place))?;
+    // The node's own file systems in their usual places are hidden from the container like fresh ones.
+    if is_proc {
+        hide(spec, "/proc", &bind.tree, null)?;
+    }
+    if bind.target == Path::new("/sys") && file_system(&bind.tree) == Ok(SYSFS_MAGIC) {
+        hide(spec, "/sys", &bind.tree, null)?;
     }
     Ok(())
 }
 
-/// Masks some paths and makes others read-only; those that do not exist need neither.
-fn hide(spec: &ContainerSpec) -> Result<(), String> {
-    for path in &spec.masked_paths {
-        let Ok(meta) = fs::symlink_metadata(path) else { continue };
-        let masked = if meta.is_dir() {
-            sys::mount("tmpfs", path, "tmpfs", libc::MS_RDONLY, b"size=0k")
+fn file_system(fd: impl AsFd) -> Result<rustix::fs::FsWord, Errno> {
+    rustix::fs::fstatfs(fd).map(|found| found.f_type)
+}
+
+fn is_proc_root(fd: impl AsFd) -> bool {
+    let of_proc = file_system(&fd) == Ok(PROC_SUPER_MAGIC);
+    of_proc && rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_ino == PROC_ROOT)
+}
+
+/// Refuses mounts into /proc, as the OCI runtimes do, whether the path says so or the links that it leads over. True
+/// for another proc file system in place of the whole.
+fn check_place(bind: &Bind, place: &OwnedFd) -> Result<bool, String> {
+    let inside = file_system(place).map_err(|error| plain(&error.into()))? == PROC_SUPER_MAGIC;
+    if is_proc_root(place) {
+        if !is_proc_root(&bind.tree) {
+            return Err(format!("{:?} cannot be mounted because it is not of type proc", bind.target));
+        }
+        return Ok(true);
+    }
+    let named = bind.target.starts_with("/proc");
+    if (inside || named) && !COVERABLE.iter().any(|path| bind.target == Path::new(path)) {
+        return Err(format!("{:?} cannot be mounted because it is inside /proc", bind.target));
+    }
+    Ok(false)
+}
+
+/// Masks some paths of a mount that was just made and makes others read-only. Those that this kernel does not have
+/// need neither; any other failure to find them is one of the start.
+fn hide(spec: &ContainerSpec, prefix: &str, mount: &OwnedFd, null: &OwnedFd) -> Result<(), String> {
+    let inside = |path: &String| Some(path.strip_prefix(prefix)?.strip_prefix('/')?.to_string());
+    let find = |path: &str| match beneath(mount, path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => at(format_args!("hiding {prefix}/{path}"), found).map(Some),
+    };
+    for path in spec.masked_paths.iter().filter_map(inside) {
+        let Some(place) = find(&path)? else { continue };
+        let what = format!("masking {prefix}/{path}");
+        let stat = at(&what, rustix::fs::fstat(&place).map_err(io::Error::from))?;
+        let cover = if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
+            mounts::fresh("tmpfs", &[("size", "4k"), ("nr_inodes", "1")], INERT | MountAttrFlags::MOUNT_ATTR_RDONLY)
         } else {
-            sys::mount("/dev/null", path, "", libc::MS_BIND, b"")
+            mounts::copy(null)
         };
-        at(format_args!("masking {path}"), masked)?;
+        at(&what, cover.and_then(|cover| mounts::attach(cover, place)))?;
     }
-    for path in &spec.readonly_paths {
-        let Ok(name) = CString::new(path.as_str()) else { continue };
-        match sys::mount(path, path, "", libc::MS_BIND | libc::MS_REC, b"") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            result => at(format_args!("making {path} read-only"), result)?,
-        }
-        let readonly = sys::MountAttributes { set: sys::MOUNT_ATTR_RDONLY, ..Default::default() };
-        at(format_args!("making {path} read-only"), sys::set_mount_attributes(None, &name, false, &readonly))?;
+    for path in spec.readonly_paths.iter().filter_map(inside) {
+        let Some(place) = find(&path)? else { continue };
+        let what = format!("making {prefix}/{path} read-only");
+        let cover = at(&what, mounts::copy(&place))?;
+        at(&what, mounts::make_read_only(&cover).and_then(|()| mounts::attach(cover, place)))?;
     }
     Ok(())
-}
-
-/// Opens a terminal of the container's own devpts; answers with master, slave and its path.
-pub fn open_terminal() -> Result<(OwnedFd, OwnedFd, PathBuf), String> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty())
-        .map_err(|error| format!("opening a terminal: {}", plain(&error.into())))?;
-    let (slave, number) = at("opening a terminal", sys::open_pty_peer(master.as_fd()))?;
-    Ok((master, slave, PathBuf::from(format!("/dev/pts/{number}"))))
-}
-
-/// Shows the terminal as /dev/console.
-pub fn bind_console(terminal: &Path) -> Result<(), String> {
-    at("creating /dev/console", fs::File::create("/dev/console"))?;
-    let terminal = terminal.to_string_lossy();
-    at("binding /dev/console", sys::mount(&terminal, "/dev/console", "", libc::MS_BIND, b""))
-}
-
-/// Lets the container's user open its standard streams anew by /dev/stdout and the like.
-pub fn own_stream(fd: BorrowedFd<'_>, uid: u32) {
-    let Ok(stat) = rustix::fs::fstat(fd) else { return };
-    let device = sys::device_parts(stat.st_rdev);
-    if stat.st_uid == uid || (stat.st_mode & libc::S_IFMT == libc::S_IFCHR && device == (1, 3)) {
-        return;
-    }
-    let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
-}
-
-/// Every device node of the node's /dev, for privileged containers.
-pub fn host_devices() -> Vec<super::proto::DeviceSpec> {
-    const SKIPPED: &[&str] = &["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console", "tty", "ptmx"];
-    fn walk(dir: &Path, depth: usize, out: &mut Vec<super::proto::DeviceSpec>) {
-        let Ok(entries) = fs::read_dir(dir) else { return };
-        for entry in entries.flatten() {
-            let Ok(meta) = entry.path().symlink_metadata() else { continue };
-            let kind = meta.file_type();
-            if depth == 0 && SKIPPED.contains(&entry.file_name().to_string_lossy().as_ref()) {
-                continue;
-            }
-            if kind.is_dir() && depth < 4 {
-                walk(&entry.path(), depth + 1, out);
-            } else if (kind.is_char_device() || kind.is_block_device()) && out.len() < 4096 {
-                out.push(device(&entry.path(), &meta));
-            }
-        }
-    }
-    let mut out = Vec::new();
-    walk(Path::new("/dev"), 0, &mut out);
-    out
-}
-
-/// Describes a device node of the node.
-pub fn device(path: &Path, meta: &fs::Metadata) -> super::proto::DeviceSpec {
-    let (major, minor) = sys::device_parts(meta.rdev());
-    super::proto::DeviceSpec {
-        path: path.to_path_buf(),
-        mode: meta.mode(),
-        major,
-        minor,
-        uid: meta.uid(),
-        gid: meta.gid(),
-    }
 }

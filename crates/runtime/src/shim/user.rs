@@ -1,9 +1,12 @@
 //! Who a container's process runs as: names looked up in the container's own /etc/passwd and /etc/group.
 
+use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::proto::UserSpec;
+use super::root::Root;
 
 /// Most bytes read of a user database: a hostile image must not fill the shim's memory.
 const MAX_DATABASE: u64 = 4 << 20;
@@ -21,17 +24,22 @@ pub struct User {
     pub home: String,
 }
 
-fn read(path: &Path) -> String {
+/// Reads a database of the container, which may have put a pipe, a device or anything else in its place: nothing is
+/// waited for, and what is no file is empty.
+fn read(root: &Root, path: &str) -> String {
     let mut text = Vec::new();
-    if let Ok(file) = std::fs::File::open(path) {
-        let _ = file.take(MAX_DATABASE).read_to_end(&mut text);
+    if let Ok(found) = root.find(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+        let file = File::from(found);
+        if file.metadata().is_ok_and(|meta| meta.is_file()) {
+            let _ = file.take(MAX_DATABASE).read_to_end(&mut text);
+        }
     }
     String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Looks the user up in the databases below `root`.
-pub fn resolve(spec: &UserSpec, root: &Path) -> Result<User, String> {
-    resolve_in(spec, &read(&root.join("etc/passwd")), &read(&root.join("etc/group")))
+pub fn resolve(spec: &UserSpec, root: &Root) -> Result<User, String> {
+    resolve_in(spec, &read(root, "etc/passwd"), &read(root, "etc/group"))
 }
 
 fn resolve_in(spec: &UserSpec, passwd: &str, group: &str) -> Result<User, String> {
@@ -114,5 +122,20 @@ mod tests {
         assert_eq!(resolve_in(&spec, "", ""), Ok(expected));
         assert!(resolve_in(&user("ghost"), PASSWD, GROUP).unwrap_err().contains("no matching entries in passwd file"));
         assert!(resolve_in(&user("0:ghost"), PASSWD, GROUP).unwrap_err().contains("group file"));
+    }
+
+    #[test]
+    fn databases_are_files_inside_the_root_or_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("root/etc")).unwrap();
+        std::fs::write(dir.path().join("outside"), "root:x:7:7::/:\n").unwrap();
+        std::os::unix::fs::symlink("../../outside", dir.path().join("root/etc/passwd")).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("root/etc/group"), fifo, mode, 0).unwrap();
+        let root = Root::at(&dir.path().join("root")).unwrap();
+        assert_eq!((read(&root, "etc/passwd"), read(&root, "etc/group")), (String::new(), String::new()));
+        std::fs::write(dir.path().join("root/outside"), "root:x:0:0::/:\n").unwrap();
+        assert_eq!(resolve(&user("root"), &root).unwrap().uid, 0);
     }
 }

@@ -3,9 +3,10 @@
 pub mod defaults;
 mod row;
 pub mod validate;
+pub mod warnings;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{AGE, Column, NAME, Strategy, column, common, wide};
 use crate::field::{FieldError, Path};
@@ -28,6 +29,10 @@ static COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for Pod {
+    fn is_answered_when_deleted(&self) -> bool {
+        true
+    }
+
     fn default(&self, obj: &mut Value) {
         if let Some(spec) = common::spec_mut(obj) {
             defaults::pod(spec);
@@ -55,12 +60,54 @@ impl Strategy for Pod {
         if let Some(qos) = old["status"].get("qosClass").cloned() {
             meta::object_at(new, "status").insert("qosClass".into(), qos);
         }
+        for group in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+            for status in common::items_mut(meta::object_at(new, "status"), group) {
+                common::default_to(status, "lastState", json!({}));
+                common::default_to(status, "state", json!({}));
+            }
+        }
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        validate::pod_spec(&obj["spec"], &Path::new("spec"), &mut errors);
+        validate::pod(obj, &mut errors);
         errors
+    }
+
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate::new_pod(obj, &mut errors);
+        errors
+    }
+
+    fn prepare_subresource(&self, subresource: &str, new: &mut Value, old: &Value) {
+        super::keep(new, old, "status");
+        match subresource {
+            "ephemeralcontainers" => {
+                let added = new["spec"].get("ephemeralContainers").cloned();
+                super::keep(new, old, "spec");
+                if let (Some(added), Some(spec)) = (added, common::spec_mut(new)) {
+                    spec.insert("ephemeralContainers".into(), added);
+                }
+            }
+            _ => super::keep_metadata(new, old, &super::CLIENT_METADATA),
+        }
+        if new["spec"] != old["spec"] {
+            meta::set_generation(new, meta::generation(old) + 1);
+        }
+    }
+
+    fn validate_subresource(&self, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate(new);
+        errors.extend(match subresource {
+            "ephemeralcontainers" => validate::ephemeral_containers(new, old),
+            _ => validate::resize(new, old),
+        });
+        errors
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        warnings::pod(obj)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
@@ -152,7 +199,6 @@ pub fn qos_class(obj: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn pod() -> Value {
         let mut pod = json!({"metadata": {"name": "x", "namespace": "d"}, "spec": {

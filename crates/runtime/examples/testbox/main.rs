@@ -1,5 +1,7 @@
 //! The only program of the images that this crate's tests make: `testbox VERB ARGUMENTS`.
 
+mod attacks;
+
 use std::io::{BufRead, Read, Write};
 use std::time::Duration;
 
@@ -108,6 +110,7 @@ fn main() {
             let _ = std::process::Command::new("/testbox").args(["sleep", "60000"]).spawn();
             println!("left");
         }
+        "attack" => attacks::run(&args[1..]),
         other => {
             eprintln!("unknown verb {other:?}");
             std::process::exit(2);

@@ -1,5 +1,7 @@
 //! Addresses and node ports of services.
 
+pub(crate) mod ip_address;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -44,6 +46,11 @@ impl Allocator {
         self.nth(1)
     }
 
+    /// The range of all addresses.
+    pub fn range(&self) -> Ipv4Net {
+        self.range
+    }
+
     fn nth(&self, n: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.range.network()).wrapping_add(n))
     }
@@ -71,17 +78,6 @@ impl Allocator {
             return Ok(None);
         }
         let guard = self.lock.clone().lock_owned().await;
-        let (new_type, old_type) = (service_type(new).to_owned(), service_type(old));
-        if new_type != "ExternalName" && old_type != "ExternalName" {
-            for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                if new["spec"][field].is_null() || new["spec"][field] == "" {
-                    new["spec"][field] = old["spec"][field].clone();
-                }
-            }
-        }
-        if has_node_ports(&new_type) {
-            keep_node_ports(new, old);
-        }
         let key = crate::request::key(Some(meta::namespace(old)), meta::name(old));
         let taken = Taken::without(inner, Some(&key))?;
         self.give(new, &taken)?;
@@ -91,29 +87,28 @@ impl Allocator {
     fn give(&self, service: &mut Value, taken: &Taken) -> Result<(), Status> {
         let (kind, name) = (service_type(service).to_owned(), meta::name(service).to_owned());
         let invalid = |error: FieldError| Status::invalid("", "Service", &name, vec![error]);
-        if kind == "ExternalName" {
-            if let Some(spec) = service["spec"].as_object_mut() {
-                for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-                    spec.remove(field);
-                }
-            }
-        } else {
+        if kind != "ExternalName" {
             self.give_address(service, taken).map_err(invalid)?;
         }
-        if has_node_ports(&kind) && service["spec"]["allocateLoadBalancerNodePorts"] != false {
+        if !has_node_ports(&kind) {
+            return Ok(());
+        }
+        if service["spec"]["allocateLoadBalancerNodePorts"] != false {
             give_node_ports(service, taken).map_err(invalid)?;
-        } else if !has_node_ports(&kind) {
-            for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
-                if let Some(port) = port.as_object_mut() {
-                    port.remove("nodePort");
-                }
-            }
+        }
+        if kind == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local" {
+            give_health_check_port(service, taken).map_err(invalid)?;
         }
         Ok(())
     }
 
     fn give_address(&self, service: &mut Value, taken: &Taken) -> Result<(), FieldError> {
         let spec = &mut service["spec"];
+        // Without a selector someone else says what the addresses are, of either family.
+        let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
+        if spec["clusterIP"] != "None" || selects {
+            families(spec)?;
+        }
         let given = spec["clusterIP"]
             .as_str()
             .filter(|text| !text.is_empty())
@@ -130,7 +125,9 @@ impl Allocator {
             spec["clusterIP"] = "None".into();
         }
         spec["clusterIPs"] = json!([spec["clusterIP"]]);
-        spec["ipFamilies"] = json!(["IPv4"]);
+        if !spec["ipFamilies"].is_array() {
+            spec["ipFamilies"] = json!(["IPv4"]);
+        }
         if spec["ipFamilyPolicy"].is_null() {
             spec["ipFamilyPolicy"] = "SingleStack".into();
         }
@@ -184,6 +181,10 @@ impl Taken {
             taken
                 .addresses
                 .extend(service["spec"]["clusterIP"].as_str().and_then(|text| text.parse::<Ipv4Addr>().ok()));
+            let health = service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0) as u16;
+            if health != 0 {
+                taken.ports.insert((health, "TCP".to_owned()));
+            }
             for port in service["spec"]["ports"].as_array().into_iter().flatten() {
                 let number = port["nodePort"].as_u64().unwrap_or(0) as u16;
                 if number != 0 {
@@ -191,7 +192,25 @@ impl Taken {
                 }
             }
         }
+        taken.addresses.extend(ip_address::reserved(inner, own)?);
         Ok(taken)
+    }
+}
+
+/// This cluster has addresses of one family.
+fn families(spec: &Value) -> Result<(), FieldError> {
+    let path = Path::new("spec");
+    if spec["ipFamilyPolicy"] == "RequireDualStack" {
+        let detail = "this cluster is not configured for dual-stack services";
+        return Err(FieldError::invalid(&path.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], detail));
+    }
+    let given = spec["ipFamilies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match given.iter().enumerate().find(|(_, family)| *family == "IPv6") {
+        Some((n, family)) => {
+            let path = path.child("ipFamilies").index(n);
+            Err(FieldError::invalid(&path, family, "not configured on this cluster"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -211,20 +230,6 @@ fn protocol(port: &Value) -> &str {
     port["protocol"].as_str().unwrap_or("TCP")
 }
 
-/// A port that is still there keeps its node port when the update does not name one.
-fn keep_node_ports(new: &mut Value, old: &Value) {
-    let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        if port["nodePort"].as_u64().unwrap_or(0) == 0
-            && let Some(same) =
-                before.iter().find(|other| other["port"] == port["port"] && protocol(other) == protocol(port))
-            && same["nodePort"].is_u64()
-        {
-            port["nodePort"] = same["nodePort"].clone();
-        }
-    }
-}
-
 fn give_node_ports(service: &mut Value, taken: &Taken) -> Result<(), FieldError> {
     let mut own: HashSet<(u16, String)> = HashSet::new();
     for (n, port) in service["spec"]["ports"].as_array_mut().into_iter().flatten().enumerate() {
@@ -233,13 +238,10 @@ fn give_node_ports(service: &mut Value, taken: &Taken) -> Result<(), FieldError>
         let given = port["nodePort"].as_u64().unwrap_or(0);
         let number = match given {
             0 => {
-                let count = u32::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
-                let start = random() % count;
-                let mut all = (0..count).map(|n| NODE_PORTS.start() + ((start + n) % count) as u16);
-                let free = all.find(|number| {
+                let free = |number: &u16| {
                     !taken.ports.contains(&(*number, protocol.clone())) && !own.iter().any(|(other, _)| other == number)
-                });
-                free.ok_or_else(|| {
+                };
+                free_port(free).ok_or_else(|| {
                     FieldError::invalid(&path, &0.into(), "failed to allocate a nodePort: range is full")
                 })?
             }
@@ -262,6 +264,32 @@ fn give_node_ports(service: &mut Value, taken: &Taken) -> Result<(), FieldError>
         own.insert((number, protocol));
         port["nodePort"] = number.into();
     }
+    Ok(())
+}
+
+/// A random port of those that fit.
+fn free_port(fits: impl Fn(&u16) -> bool) -> Option<u16> {
+    let count = u32::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
+    let start = random() % count;
+    (0..count).map(|n| NODE_PORTS.start() + ((start + n) % count) as u16).find(fits)
+}
+
+/// The port at which nodes tell a load balancer whether they have endpoints.
+fn give_health_check_port(service: &mut Value, taken: &Taken) -> Result<(), FieldError> {
+    if service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0) != 0 {
+        return Ok(());
+    }
+    let own: Vec<u64> = service["spec"]["ports"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|port| port["nodePort"].as_u64())
+        .collect();
+    let free = |number: &u16| !taken.ports.contains(&(*number, "TCP".to_owned())) && !own.contains(&u64::from(*number));
+    let path = Path::new("spec").child("healthCheckNodePort");
+    let number = free_port(free)
+        .ok_or_else(|| FieldError::invalid(&path, &0.into(), "failed to allocate a nodePort: range is full"))?;
+    service["spec"]["healthCheckNodePort"] = number.into();
     Ok(())
 }
 

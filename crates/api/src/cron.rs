@@ -1,0 +1,237 @@
+//! Schedules of cron jobs: five fields of a time, or a descriptor such as `@hourly` or `@every 1h30m`.
+//!
+//! What is accepted, and the words for what is not, are those of the parser that upstream uses
+//! (`ParseStandard` of robfig/cron).
+
+use std::time::Duration;
+
+/// A schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// The times whose parts are all in the fields.
+    Times(Times),
+    /// Again and again after this long.
+    Every(Duration),
+}
+
+/// The parts of a time, each as the set of its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// 0 to 59.
+    pub minutes: u64,
+    /// 0 to 23.
+    pub hours: u64,
+    /// 1 to 31.
+    pub days_of_month: u64,
+    /// 1 to 12.
+    pub months: u64,
+    /// 0, Sunday, to 6.
+    pub days_of_week: u64,
+    /// Whether both fields of days restrict: a day then needs to be in one of them only.
+    pub either_day: bool,
+}
+
+struct Bounds {
+    min: u32,
+    max: u32,
+    names: &'static [&'static str],
+}
+
+const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[] };
+const HOURS: Bounds = Bounds { min: 0, max: 23, names: &[] };
+const DAYS: Bounds = Bounds { min: 1, max: 31, names: &[] };
+const MONTHS: Bounds = Bounds {
+    min: 1,
+    max: 12,
+    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+};
+const WEEKDAYS: Bounds = Bounds { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
+
+impl Schedule {
+    /// Parses a schedule.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Schedule, String> {
+        if text.is_empty() {
+            return Err("empty spec string".into());
+        }
+        if text.starts_with('@') {
+            return descriptor(text);
+        }
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
+            return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
+        };
+        let free = |field: &str| field.starts_with(['*', '?']);
+        Ok(Schedule::Times(Times {
+            minutes: set(minutes, &MINUTES)?,
+            hours: set(hours, &HOURS)?,
+            days_of_month: set(days, &DAYS)?,
+            months: set(months, &MONTHS)?,
+            days_of_week: set(weekdays, &WEEKDAYS)?,
+            either_day: !free(days) && !free(weekdays),
+        }))
+    }
+}
+
+fn descriptor(text: &str) -> Result<Schedule, String> {
+    let fields = match text {
+        "@yearly" | "@annually" => "0 0 1 1 *",
+        "@monthly" => "0 0 1 * *",
+        "@weekly" => "0 0 * * 0",
+        "@daily" | "@midnight" => "0 0 * * *",
+        "@hourly" => "0 * * * *",
+        _ => {
+            let Some(every) = text.strip_prefix("@every ") else {
+                return Err(format!("unrecognized descriptor: {text}"));
+            };
+            let why =
+                || format!("failed to parse duration {text}: time: invalid duration {}", crate::field::quote(every));
+            // A second is the least.
+            return duration(every).map(|every| Schedule::Every(every.max(Duration::from_secs(1)))).ok_or_else(why);
+        }
+    };
+    Schedule::parse(fields)
+}
+
+/// A duration as Go writes it: `1h30m`, `1.5s`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut total = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = &rest[..rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len())];
+        total += number
+            * match unit {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[unit.len()..];
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
+/// The bits of a field: ranges with commas between.
+fn set(field: &str, bounds: &Bounds) -> Result<u64, String> {
+    // What is between two commas next to each other is nothing.
+    field.split(',').filter(|part| !part.is_empty()).try_fold(0, |bits, part| Ok(bits | range(part, bounds)?))
+}
+
+/// The bits of `*`, `n`, `n-m`, or one of them with `/step`.
+fn range(text: &str, bounds: &Bounds) -> Result<u64, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let ends: Vec<&str> = parts[0].split('-').collect();
+    let single = ends.len() == 1;
+    let (start, mut end) = match ends.as_slice() {
+        ["*" | "?", ..] => (bounds.min, bounds.max),
+        [one] => (number_or_name(one, bounds)?, number_or_name(one, bounds)?),
+        [start, end] => (number_or_name(start, bounds)?, number_or_name(end, bounds)?),
+        _ => return Err(format!("too many hyphens: {text}")),
+    };
+    let step = match parts.as_slice() {
+        [_] => 1,
+        [_, step] => {
+            // `n/step` means from n to the end.
+            if single {
+                end = bounds.max;
+            }
+            number(step)?
+        }
+        _ => return Err(format!("too many slashes: {text}")),
+    };
+    if start < bounds.min {
+        return Err(format!("beginning of range ({start}) below minimum ({}): {text}", bounds.min));
+    }
+    if end > bounds.max {
+        return Err(format!("end of range ({end}) above maximum ({}): {text}", bounds.max));
+    }
+    if start > end {
+        return Err(format!("beginning of range ({start}) beyond end of range ({end}): {text}"));
+    }
+    if step == 0 {
+        return Err(format!("step of range should be a positive number: {text}"));
+    }
+    Ok((start..=end).step_by(step as usize).fold(0, |bits, n| bits | 1 << n))
+}
+
+fn number_or_name(text: &str, bounds: &Bounds) -> Result<u32, String> {
+    let lower = text.to_lowercase();
+    match bounds.names.iter().position(|name| *name == lower) {
+        Some(at) => Ok(bounds.min + at as u32),
+        None => number(text),
+    }
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    match text.parse::<i64>() {
+        Ok(number) if number < 0 => Err(format!("negative number ({number}) not allowed: {text}")),
+        Ok(number) => Ok(u32::try_from(number).unwrap_or(u32::MAX)),
+        Err(_) => {
+            let quoted = crate::field::quote(text);
+            Err(format!("failed to parse int from {text}: strconv.Atoi: parsing {quoted}: invalid syntax"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn times(text: &str) -> Times {
+        match Schedule::parse(text) {
+            Ok(Schedule::Times(times)) => times,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn fields_are_sets() {
+        assert_eq!(times("*/15 0 * * *").minutes, 1 | 1 << 15 | 1 << 30 | 1 << 45);
+        assert_eq!(times("5/30 1-3,9 * * *").minutes, 1 << 5 | 1 << 35);
+        assert_eq!(times("0 1-3,9 * * *").hours, 0b10_0000_1110);
+        assert_eq!(times("0 0 * JAN,mar *").months, 0b1010);
+        assert_eq!(times("0 0 ? * mon-Fri").days_of_week, 0b11_1110);
+        assert!(times("0 0 1 * 1").either_day && !times("0 0 * * 1").either_day);
+        assert_eq!(Schedule::parse("@weekly"), Schedule::parse("0 0 * * 0"));
+        assert_eq!(Schedule::parse("@every 1h30m"), Ok(Schedule::Every(Duration::from_secs(5400))));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_as_upstream() {
+        for (text, why) in [
+            ("* * *", "expected exactly 5 fields, found 3: [* * *]"),
+            ("61 * * * *", "end of range (61) above maximum (59): 61"),
+            ("* * * 13 *", "end of range (13) above maximum (12): 13"),
+            ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),
+            ("5-1 * * * *", "beginning of range (5) beyond end of range (1): 5-1"),
+            ("1,2,x * * * *", "failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax"),
+            ("*/0 * * * *", "step of range should be a positive number: */0"),
+            ("1-2-3 * * * *", "too many hyphens: 1-2-3"),
+            ("1/2/3 * * * *", "too many slashes: 1/2/3"),
+            ("@foo", "unrecognized descriptor: @foo"),
+            ("@every x", "failed to parse duration @every x: time: invalid duration \"x\""),
+        ] {
+            assert_eq!(Schedule::parse(text), Err(why.into()), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}", fields in "[-0-9*/,@a-z ]{0,30}") {
+            let _ = Schedule::parse(&text);
+            let _ = Schedule::parse(&fields);
+        }
+    }
+}

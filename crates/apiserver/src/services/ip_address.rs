@@ -1,0 +1,93 @@
+//! IPAddress objects: each address of a service has one that names the service, written and deleted in the same
+//! transaction as the service.
+//! <https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/>
+
+use std::net::Ipv4Addr;
+
+use coracle_api::kinds::{self, Kind};
+use coracle_api::meta;
+use coracle_api::status::Status;
+use coracle_store::Op;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::encode;
+use crate::rest::{cache, core, store_key};
+use crate::server::Inner;
+
+/// The kind of the objects.
+fn kind() -> Result<&'static Kind, Status> {
+    kinds::by_resource("networking.k8s.io", "v1", "ipaddresses").ok_or_else(Status::path_not_found)
+}
+
+/// The address of a service, if it has one.
+fn address_of(service: &Value) -> Option<&str> {
+    service["spec"]["clusterIP"].as_str().filter(|ip| ip.parse::<Ipv4Addr>().is_ok())
+}
+
+/// The object for an address of a service.
+pub(crate) fn object(address: &str, service: &Value) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {
+            "name": address, "uid": uuid::Uuid::new_v4().to_string(),
+            "creationTimestamp": meta::format_time(Timestamp::now()),
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": {
+            "group": "", "resource": "services", "namespace": meta::namespace(service), "name": meta::name(service),
+        }},
+    })
+}
+
+fn is_of(address: &Value, namespace: &str, name: &str) -> bool {
+    let parent = &address["spec"]["parentRef"];
+    parent["resource"] == "services" && parent["namespace"] == namespace && parent["name"] == name
+}
+
+/// What a change of a service does to the objects of its addresses; other kinds pass.
+pub(crate) fn follow(inner: &Inner, of: &Kind, old: Option<&Value>, new: Option<&Value>) -> Result<Vec<Op>, Status> {
+    if !super::is_service(of) {
+        return Ok(Vec::new());
+    }
+    let (before, now) = (old.and_then(address_of), new.and_then(address_of));
+    let (kind, mut ops) = (kind()?, Vec::new());
+    let addresses = cache(inner, kind)?;
+    if let (Some(address), Some(service)) = (before.filter(|_| before != now), old) {
+        let ours = |value: Value| is_of(&value, meta::namespace(service), meta::name(service));
+        if addresses.get(address).is_some_and(|object| ours(object.value())) {
+            ops.push(Op::Delete { key: store_key(kind, None, address) });
+        }
+    }
+    if let (Some(address), Some(service)) = (now, new)
+        && addresses.get(address).is_none()
+    {
+        let value = encode::for_store(&object(address, service));
+        ops.push(Op::Put { key: store_key(kind, None, address), value, expires: None });
+    }
+    Ok(ops)
+}
+
+/// Addresses that objects reserve, but for those of one service, named by its key.
+pub(super) fn reserved(inner: &Inner, own: Option<&str>) -> Result<Vec<Ipv4Addr>, Status> {
+    let snapshot = cache(inner, kind()?)?.snapshot();
+    let own = own.and_then(|key| key.split_once('/'));
+    let others = snapshot
+        .range("", None)
+        .filter(|(_, object)| own.is_none_or(|(namespace, name)| !is_of(&object.value(), namespace, name)));
+    Ok(others.filter_map(|(key, _)| key.parse().ok()).collect())
+}
+
+/// The objects that are missing: of services that are older than they, or deleted by someone.
+pub(crate) fn missing(inner: &Inner) -> Result<Vec<Value>, Status> {
+    let addresses = cache(inner, kind()?)?;
+    let snapshot = cache(inner, core("services"))?.snapshot();
+    let without = snapshot.range("", None).filter_map(|(_, service)| {
+        let address = service.field("spec.clusterIP").filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
+        addresses.get(address).is_none().then(|| object(address, &service.value()))
+    });
+    Ok(without.collect())
+}

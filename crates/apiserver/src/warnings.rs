@@ -1,0 +1,90 @@
+//! What users should know of an answer: it goes with it in headers.
+
+use coracle_api::kinds::Kind;
+use coracle_api::meta;
+use serde_json::Value;
+
+/// What becomes of the objects of a kind that nothing here acts on yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Missing {
+    /// No controller looks at them.
+    Controller,
+    /// They limit or allow something, and are not asked.
+    Enforcement,
+}
+
+use Missing::{Controller, Enforcement};
+
+/// The kinds that are stored and no more, by group and kind.
+const MISSING: [(&str, &str, Missing); 31] = [
+    ("", "LimitRange", Enforcement),
+    ("", "PersistentVolume", Controller),
+    ("", "PersistentVolumeClaim", Controller),
+    ("", "ResourceQuota", Enforcement),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", Enforcement),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", Enforcement),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", Enforcement),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", Enforcement),
+    ("apiextensions.k8s.io", "CustomResourceDefinition", Controller),
+    ("apps", "DaemonSet", Controller),
+    ("apps", "StatefulSet", Controller),
+    ("autoscaling", "HorizontalPodAutoscaler", Controller),
+    ("batch", "CronJob", Controller),
+    ("batch", "Job", Controller),
+    ("certificates.k8s.io", "CertificateSigningRequest", Controller),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
+    ("networking.k8s.io", "NetworkPolicy", Enforcement),
+    ("networking.k8s.io", "ServiceCIDR", Controller),
+    ("rbac.authorization.k8s.io", "ClusterRole", Enforcement),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", Enforcement),
+    ("rbac.authorization.k8s.io", "Role", Enforcement),
+    ("rbac.authorization.k8s.io", "RoleBinding", Enforcement),
+    ("resource.k8s.io", "DeviceClass", Controller),
+    ("resource.k8s.io", "ResourceClaim", Controller),
+    ("resource.k8s.io", "ResourceClaimTemplate", Controller),
+    ("resource.k8s.io", "ResourceSlice", Controller),
+    ("storage.k8s.io", "CSIDriver", Controller),
+    ("storage.k8s.io", "StorageClass", Controller),
+    ("storage.k8s.io", "VolumeAttachment", Controller),
+    ("storage.k8s.io", "VolumeAttributesClass", Controller),
+];
+
+/// For a new object.
+pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
+    let mut out = on_change(kind, object);
+    let missing = MISSING.iter().find(|(group, name, _)| (*group, *name) == (kind.group, kind.kind));
+    match missing.map(|(_, _, missing)| missing) {
+        Some(Controller) => {
+            out.push(format!("{} is stored but has no controller in this version: nothing acts on it", kind.kind));
+        }
+        Some(Enforcement) => out.push(format!("{} is stored but not enforced by this version", kind.kind)),
+        None => {}
+    }
+    out
+}
+
+/// For a new or a changed object.
+pub fn on_change(kind: &Kind, object: &Value) -> Vec<String> {
+    let mut out = kind.strategy.warnings(object);
+    if (kind.group, kind.kind) == ("", "Namespace") {
+        let levels = meta::labels(object).filter(|(key, _)| key.starts_with("pod-security.kubernetes.io/"));
+        out.extend(levels.map(|(key, _)| {
+            format!("metadata.labels[{key}]: Pod Security Standards are stored but not enforced by this version")
+        }));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_that_is_said_to_miss_something_is_served() {
+        for (group, name, _) in MISSING {
+            let served = coracle_api::kinds::kinds().iter().any(|kind| (kind.group, kind.kind) == (group, name));
+            assert!(served, "{group}/{name}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Changes and deletions.
+
+use serde_json::json;
+
+use crate::Api;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test]
+async fn no_patch_makes_another_kind_of_an_object() {
+    let api = Api::new().await;
+    api.post(MAPS, &json!({"metadata": {"name": "a"}})).await.ok();
+    let path = format!("{MAPS}/a");
+    for patch in [json!({"kind": null, "apiVersion": null}), json!({"kind": "Pod", "apiVersion": "foo/v9"})] {
+        for kind in ["merge-patch", "strategic-merge-patch"] {
+            let answer = api.patch(kind, &path, &patch).await;
+            assert_eq!(answer.status, 422, "{kind} {patch}: {}", answer.text);
+        }
+    }
+    let answer = api.patch("json-patch", &path, &json!([{"op": "remove", "path": "/kind"}])).await;
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    let stored = api.get(&path).await.ok();
+    assert_eq!((&stored["kind"], &stored["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
+    api.put(&path, &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}})).await.refused(
+        400,
+        "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion",
+    );
+    // What says no kind is of the endpoint's.
+    api.put(&path, &json!({"metadata": {"name": "a"}, "data": {"k": "v"}})).await.ok();
+}
+
+#[tokio::test]
+async fn a_deletion_is_answered_as_the_kind_is() {
+    let api = Api::new().await;
+    let services = "/api/v1/namespaces/default/services";
+    api.post(services, &json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}})).await.ok();
+    assert_eq!(api.delete(&format!("{services}/a")).await.ok()["kind"], "Service");
+    api.post(MAPS, &json!({"metadata": {"name": "a"}})).await.ok();
+    let answer = api.delete(&format!("{MAPS}/a")).await;
+    assert!(answer.text.starts_with(r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success""#));
+    assert!(answer.text.ends_with("}\n"), "{:?}", answer.text);
+}
+
+#[tokio::test]
+async fn a_version_that_is_no_number_does_not_keep_an_object_from_being_made() {
+    let api = Api::new().await;
+    api.post(MAPS, &json!({"metadata": {"name": "a", "resourceVersion": "v1"}})).await.ok();
+    api.post(MAPS, &json!({"metadata": {"name": "b", "resourceVersion": "0"}})).await.ok();
+    api.post(MAPS, &json!({"metadata": {"name": "c", "resourceVersion": "7"}}))
+        .await
+        .refused(400, "resourceVersion should not be set on objects to be created");
+}
+
+#[tokio::test]
+async fn a_subresource_changes_what_is_its_own() {
+    let api = Api::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    api.post(pods, &json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}))
+        .await
+        .ok();
+    let container = |name: &str, command: &str| json!({"name": name, "image": "i:1", "command": [command]});
+    let patch = json!({"spec": {"containers": [{"name": "c", "image": "evil:1"}], "ephemeralContainers": [container("e", "a")]},
+        "status": {"phase": "Failed"}});
+    let pod = api.patch("strategic-merge-patch", &format!("{pods}/a/ephemeralcontainers"), &patch).await.ok();
+    assert_eq!(pod["spec"]["containers"][0]["image"], "i:1");
+    assert_eq!(pod["spec"]["ephemeralContainers"][0]["name"], "e");
+    assert_eq!(pod["status"]["phase"], "Pending");
+    let patch = json!({"spec": {"ephemeralContainers": [container("e", "b")]}});
+    let answer = api.patch("strategic-merge-patch", &format!("{pods}/a/ephemeralcontainers"), &patch).await;
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    let patch = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "20m"}}}]}});
+    api.patch("strategic-merge-patch", &format!("{pods}/a/resize"), &patch).await.refused(
+        422,
+        "Pod \"a\" is invalid: spec: Invalid value: \"BestEffort\": Pod QOS Class may not change as a result of resizing",
+    );
+}

@@ -1,0 +1,115 @@
+//! What the API server answers, asked of it in this process: no socket, no node, no root.
+
+mod changes;
+mod evictions;
+mod objects;
+mod reading;
+mod services;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use coracle_apiserver::auth::User;
+use coracle_apiserver::pki::Authority;
+use coracle_apiserver::{Config, Server};
+use coracle_store::{Embedded, Options};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+
+/// An API server of a test, with its data in a directory that goes with it.
+struct Api {
+    server: Server,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Api {
+    async fn new() -> Api {
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority = Authority::open(&dir.path().join("pki")).expect("an authority");
+        let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
+        let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
+        let config = Config {
+            store: Arc::new(store),
+            authority,
+            token_file: None,
+            service_cidr: "10.96.0.0/16".parse().expect("a range"),
+            advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            port: 6443,
+            kubelet_client,
+        };
+        let api = Api { server: Server::new(config).await.expect("a server"), _dir: dir };
+        // What the controllers of a cluster make first.
+        api.post("/api/v1/namespaces/default/serviceaccounts", &serde_json::json!({"metadata": {"name": "default"}}))
+            .await;
+        api
+    }
+
+    async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(bytes::Bytes::from(body))).expect("a request");
+        let user = Arc::new(User::new("admin", &["system:masters"]));
+        let (parts, body) = self.server.handle(request, Some(user)).await.into_parts();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, &[], String::new()).await
+    }
+
+    async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        self.call(Method::GET, path, &[("accept", accept)], String::new()).await
+    }
+
+    async fn post(&self, path: &str, object: &Value) -> Answer {
+        self.call(Method::POST, path, &[], object.to_string()).await
+    }
+
+    async fn put(&self, path: &str, object: &Value) -> Answer {
+        self.call(Method::PUT, path, &[], object.to_string()).await
+    }
+
+    async fn patch(&self, kind: &str, path: &str, patch: &Value) -> Answer {
+        let media_type = format!("application/{kind}+json");
+        self.call(Method::PATCH, path, &[("content-type", &media_type)], patch.to_string()).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, &[], String::new()).await
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The object of a success.
+    fn ok(&self) -> Value {
+        assert!(self.status.is_success(), "{}: {}", self.status, self.text);
+        self.json()
+    }
+
+    fn refused(&self, code: u16, message: &str) {
+        assert_eq!((self.status.as_u16(), self.json()["message"].as_str()), (code, Some(message)), "{}", self.text);
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let values = self.headers.get_all("warning").iter();
+        values
+            .map(|value| value.to_str().expect("text").trim_start_matches("299 - ").trim_matches('"').to_owned())
+            .collect()
+    }
+}

@@ -1,0 +1,92 @@
+//! What every cluster has, and what new objects are given.
+
+use base64::Engine;
+use serde_json::json;
+
+use crate::Api;
+
+#[tokio::test]
+async fn the_rows_that_people_look_for_are_there() {
+    let api = Api::new().await;
+    let statuses = api.get_as("/api/v1/componentstatuses", "application/json;as=Table;v=v1;g=meta.k8s.io").await.ok();
+    let cells: Vec<_> = statuses["rows"].as_array().unwrap().iter().map(|row| row["cells"].clone()).collect();
+    assert_eq!(
+        cells,
+        [
+            json!(["controller-manager", "Healthy", "ok", ""]),
+            json!(["etcd-0", "Healthy", "ok", ""]),
+            json!(["scheduler", "Healthy", "ok", ""]),
+        ]
+    );
+    let core = api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.").await.ok();
+    assert_eq!(core["status"]["conditions"][0]["message"], "Local APIServices are always available");
+    let apps = api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.apps").await.ok();
+    assert_eq!(
+        apps["spec"],
+        json!({"group": "apps", "version": "v1", "groupPriorityMinimum": 17800, "versionPriority": 15})
+    );
+    let range = api.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.ok();
+    assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/16"]));
+    assert_eq!(range["status"]["conditions"][0]["type"], "Ready");
+}
+
+#[tokio::test]
+async fn what_a_user_should_know_goes_with_the_answer() {
+    let api = Api::new().await;
+    let endpoints = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+    assert_eq!(api.get("/api/v1/endpoints").await.warnings(), [endpoints]);
+    assert_eq!(api.get("/api/v1/componentstatuses").await.warnings(), ["v1 ComponentStatus is deprecated in v1.19+"]);
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}});
+    let answer = api.post("/api/v1/namespaces/default/resourcequotas", &quota).await;
+    assert_eq!(answer.warnings(), ["ResourceQuota is stored but not enforced by this version"]);
+    let namespace = json!({"metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    assert_eq!(
+        api.post("/api/v1/namespaces", &namespace).await.warnings(),
+        [
+            "metadata.labels[pod-security.kubernetes.io/enforce]: Pod Security Standards are stored but not enforced by this version"
+        ]
+    );
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeSelector": {"beta.kubernetes.io/os": "linux"},
+        "containers": [{"name": "c", "image": "i:1"}]}});
+    let answer = api.post("/api/v1/namespaces/default/pods", &pod).await;
+    assert_eq!(answer.warnings().len(), 1, "{:?}", answer.warnings());
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    assert!(api.patch("merge-patch", "/api/v1/namespaces/default/configmaps/none", &label).await.warnings().is_empty());
+}
+
+#[tokio::test]
+async fn a_runtime_class_that_is_not_there_is_not_replaced_by_another() {
+    let api = Api::new().await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"runtimeClassName": "nope",
+        "containers": [{"name": "c", "image": "i:1"}]}});
+    api.post("/api/v1/namespaces/default/pods", &pod)
+        .await
+        .refused(403, "pods \"p\" is forbidden: pod rejected: RuntimeClass \"nope\" not found");
+}
+
+#[tokio::test]
+async fn a_request_for_a_certificate_says_who_made_it() {
+    let api = Api::new().await;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let request = rcgen::CertificateParams::default().serialize_request(&key).and_then(|request| request.pem());
+    let request = base64::engine::general_purpose::STANDARD.encode(request.expect("a request"));
+    let spec = json!({"request": request, "signerName": "a.b/c", "usages": ["client auth"], "username": "someone"});
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let made = api.post(requests, &json!({"metadata": {"name": "a"}, "spec": spec})).await.ok();
+    assert_eq!(made["spec"]["username"], "admin");
+    assert!(made["spec"]["groups"].as_array().unwrap().contains(&json!("system:masters")));
+}
+
+#[tokio::test]
+async fn a_review_names_the_audiences_that_are_asked_for_and_the_tokens() {
+    let api = Api::new().await;
+    let request = json!({"spec": {"audiences": ["a", "b"], "expirationSeconds": 600}});
+    let issued = api.post("/api/v1/namespaces/default/serviceaccounts/default/token", &request).await.ok();
+    let review = async |audiences: serde_json::Value| {
+        let spec = json!({"token": issued["status"]["token"], "audiences": audiences});
+        api.post("/apis/authentication.k8s.io/v1/tokenreviews", &json!({"spec": spec})).await.ok()["status"].clone()
+    };
+    let status = review(json!(["b", "c"])).await;
+    assert_eq!((&status["authenticated"], &status["audiences"]), (&json!(true), &json!(["b"])), "{status}");
+    assert_eq!(review(json!(["c"])).await["authenticated"], false);
+}

@@ -1,0 +1,103 @@
+//! How objects are shown, and which questions are refused.
+
+use serde_json::{Value, json};
+
+use crate::Api;
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+async fn deployment(api: &Api) -> Value {
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    let spec = json!({"replicas": 3, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    api.post(DEPLOYMENTS, &json!({"metadata": {"name": "d"}, "spec": spec})).await.ok()
+}
+
+#[tokio::test]
+async fn tables_and_metadata_say_the_version_that_was_asked_for() {
+    let api = Api::new().await;
+    for version in ["v1", "v1beta1"] {
+        let accept = |kind: &str| format!("application/json;as={kind};v={version};g=meta.k8s.io");
+        let table = api.get_as("/api/v1/namespaces", &accept("Table")).await.ok();
+        assert_eq!(table["apiVersion"], format!("meta.k8s.io/{version}"));
+        assert_eq!(table["rows"][0]["object"]["apiVersion"], format!("meta.k8s.io/{version}"));
+        let list = api.get_as("/api/v1/namespaces", &accept("PartialObjectMetadataList")).await.ok();
+        assert_eq!(list["apiVersion"], format!("meta.k8s.io/{version}"));
+        assert_eq!(list["items"][0]["apiVersion"], format!("meta.k8s.io/{version}"));
+    }
+}
+
+#[tokio::test]
+async fn a_scale_has_a_table_of_its_own() {
+    let api = Api::new().await;
+    deployment(&api).await;
+    let table =
+        api.get_as(&format!("{DEPLOYMENTS}/d/scale"), "application/json;as=Table;v=v1;g=meta.k8s.io").await.ok();
+    let names: Vec<&Value> = table["columnDefinitions"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("d"), json!(3), json!(0)]);
+}
+
+#[tokio::test]
+async fn new_objects_have_the_status_that_clients_count_on() {
+    let api = Api::new().await;
+    assert_eq!(deployment(&api).await["status"], json!({}));
+    let backend = json!({"service": {"name": "x", "port": {"number": 1}}});
+    let made = async |path: &str, spec: Value| {
+        api.post(path, &json!({"metadata": {"name": "a"}, "spec": spec})).await.ok()["status"].clone()
+    };
+    let ingress =
+        made("/apis/networking.k8s.io/v1/namespaces/default/ingresses", json!({"defaultBackend": backend})).await;
+    assert_eq!(ingress, json!({"loadBalancer": {}}));
+    let budget = made("/apis/policy/v1/namespaces/default/poddisruptionbudgets", json!({"minAvailable": 1})).await;
+    assert_eq!(budget, json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}));
+    let scaler = json!({"maxReplicas": 1, "scaleTargetRef": {"kind": "Deployment", "name": "d"}});
+    let v2 = made("/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers", scaler).await;
+    assert_eq!(v2, json!({"currentMetrics": null, "desiredReplicas": 0}));
+    let v1 = api.get("/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/a").await.ok();
+    assert_eq!(v1["status"], json!({"currentReplicas": 0, "desiredReplicas": 0}));
+}
+
+#[tokio::test]
+async fn a_container_always_has_a_last_state() {
+    let api = Api::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    api.post(pods, &json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}))
+        .await
+        .ok();
+    let status = json!({"status": {"containerStatuses": [{"name": "c", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0}]}});
+    let pod = api.patch("merge-patch", &format!("{pods}/p/status"), &status).await.ok();
+    assert_eq!(pod["status"]["containerStatuses"][0]["lastState"], json!({}));
+}
+
+#[tokio::test]
+async fn options_that_do_not_fit_each_other_are_refused() {
+    let api = Api::new().await;
+    let invalid =
+        |why: &str| format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: {why}");
+    api.get("/api/v1/pods?resourceVersionMatch=Exact")
+        .await
+        .refused(422, &invalid("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+    api.get("/api/v1/pods?resourceVersionMatch=Exact&resourceVersion=0")
+        .await
+        .refused(422, &invalid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+    api.get("/api/v1/pods?watch=1&sendInitialEvents=true")
+        .await
+        .refused(422, &invalid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+    for path in ["/api/v1/pods?resourceVersion=-1", "/api/v1/pods?watch=1&resourceVersion=-1"] {
+        let answer = api.get(path).await;
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn people_are_shown_lines() {
+    let api = Api::new().await;
+    let path = "/api/v1/namespaces/default";
+    assert!(api.get(&format!("{path}?pretty=true")).await.text.starts_with("{\n  \"apiVersion\": \"v1\""));
+    let curl = [("user-agent", "curl/8.0")];
+    let by = async |path: &str| api.call(http::Method::GET, path, &curl, String::new()).await.text;
+    assert!(by(path).await.starts_with("{\n"));
+    assert!(by("/api/v1/namespaces").await.starts_with("{\n"));
+    assert!(!by(&format!("{path}?pretty=false")).await.starts_with("{\n"));
+    assert!(!api.get(path).await.text.starts_with("{\n"));
+}

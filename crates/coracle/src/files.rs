@@ -1,0 +1,119 @@
+//! Files and directories that only their owner may read.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Replaces a file's content at once. What is left of a failure is removed.
+pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// A path without links and without `..`, also when its end does not exist yet.
+pub fn resolve(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()))?;
+    let mut missing = Vec::new();
+    let mut at = absolute.as_path();
+    loop {
+        match fs::canonicalize(at) {
+            Ok(found) => return Ok(missing.iter().rev().fold(found, |path, name| path.join(name))),
+            Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(at).is_err() => {
+                let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else {
+                    bail!("{} is not a path that a cluster can have", path.display());
+                };
+                missing.push(name.to_owned());
+                at = parent;
+            }
+            Err(error) => return Err(error).with_context(|| format!("failed to find {}", at.display())),
+        }
+    }
+}
+
+/// Makes a directory that only its owner may enter, or checks that one which holds something is like that.
+///
+/// # Errors
+/// It belongs to somebody else, or others may look into it.
+pub fn private_dir(dir: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("failed to make {}", dir.display()))?;
+    let failed = || format!("failed to look at {}", dir.display());
+    let meta = fs::metadata(dir).with_context(failed)?;
+    let own = rustix::process::geteuid().as_raw();
+    if meta.uid() != own {
+        bail!(
+            "{} belongs to the user with the ID {}, not to us: name another directory, or change its owner",
+            dir.display(),
+            meta.uid()
+        );
+    }
+    if meta.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    if fs::read_dir(dir).with_context(failed)?.next().is_some() {
+        bail!(
+            "{} is open to other users of this host (mode {:04o}), and holds keys, secrets and the files of containers: \
+             `chmod 0700 {}` closes it",
+            dir.display(),
+            meta.mode() & 0o7777,
+            dir.display()
+        );
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).with_context(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_enter_is_refused_unless_it_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("a/b");
+        private_dir(&data).unwrap();
+        assert_eq!(fs::metadata(&data).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+        private_dir(&data).unwrap();
+        assert_eq!(fs::metadata(&data).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o750)).unwrap();
+        fs::write(data.join("file"), "").unwrap();
+        let error = private_dir(&data).unwrap_err().to_string();
+        assert!(error.contains("mode 0750") && error.contains("chmod 0700"), "{error}");
+    }
+
+    #[test]
+    fn links_in_a_path_are_followed_also_where_its_end_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(dir.path()).unwrap().join("real");
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, dir.path().join("link")).unwrap();
+        assert_eq!(resolve(&dir.path().join("link/x/y")).unwrap(), real.join("x/y"));
+        std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+        assert!(resolve(&dir.path().join("dangling")).is_err());
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("busy");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("x"), "").unwrap();
+        assert!(write_atomically(&path, b"new", 0o600).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,83 @@
+//! What a server that runs on the host itself leaves there, and how it goes.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Error, Result, anyhow};
+use coracle_network::NodeNetwork;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cluster::Cluster;
+use crate::down::cgroup_mounts;
+use crate::server::DNS_ADDRESS;
+
+/// How long killed processes may take to be gone.
+const KILLED: Duration = Duration::from_secs(10);
+
+/// Ends shims and containers and removes mounts, links and tables. Answers what failed.
+pub fn end(cluster: &Cluster) -> Vec<(String, Error)> {
+    let mut failed = Vec::new();
+    let mut step = |what: &str, result: Result<()>| {
+        failed.extend(result.err().map(|error| (what.to_owned(), error)));
+    };
+    step("the containers", end_processes(&cluster.cgroup()));
+    step("the mounts of volumes", unmount_below(&cluster.dir));
+    step("the pod network", NodeNetwork::remove(&cluster.bridge(), &[DNS_ADDRESS]));
+    failed
+}
+
+/// Kills what is in a cgroup and below it, until nothing is.
+fn end_processes(group: &str) -> Result<()> {
+    let deadline = Instant::now() + KILLED;
+    loop {
+        let pids = processes(group);
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(anyhow!("{} processes do not end; a reboot removes them", pids.len()));
+        }
+        for pid in pids.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What is in a cgroup and below it, in any hierarchy.
+pub fn processes(group: &str) -> Vec<i32> {
+    let mut pids = Vec::new();
+    for root in cgroup_mounts() {
+        collect(&root.join(group), &mut pids);
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+fn collect(group: &Path, pids: &mut Vec<i32>) {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), pids);
+        }
+    }
+}
+
+/// Unmounts everything below a directory, the innermost first.
+fn unmount_below(dir: &Path) -> Result<()> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "));
+    let mut below: Vec<String> = points.filter(|point| Path::new(point).starts_with(dir)).collect();
+    below.retain(|point| Path::new(point) != dir);
+    let mut failed = Ok(());
+    for point in below.iter().rev() {
+        if let Err(error) = unmount(point.as_str(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            failed = Err(anyhow!("{point}: {error}"));
+        }
+    }
+    failed
+}

@@ -1,0 +1,151 @@
+//! Kernel parameters of the host that clusters need, and how they were before the first of them came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::files::write_atomically;
+
+/// In a directory that a reboot empties, as it resets the parameters.
+const FILE: &str = "/run/coracle/host-settings";
+
+/// A parameter that clusters hold.
+#[derive(Debug, Serialize, Deserialize)]
+struct Held {
+    before: String,
+    now: String,
+    holders: BTreeSet<String>,
+}
+
+type Settings = BTreeMap<String, Held>;
+
+/// Sets parameters for a cluster, such as `("net/ipv4/ip_forward", "1")`.
+pub fn hold(cluster: &str, parameters: &[(&str, &str)]) -> Result<()> {
+    Store::new(FILE, "/proc/sys").hold(cluster, parameters)
+}
+
+/// Sets back what a cluster held, as far as no other one holds it and nobody has changed it since.
+pub fn release(cluster: &str) -> Result<()> {
+    Store::new(FILE, "/proc/sys").release(cluster)
+}
+
+struct Store {
+    file: PathBuf,
+    parameters: PathBuf,
+}
+
+impl Store {
+    fn new(file: impl Into<PathBuf>, parameters: impl Into<PathBuf>) -> Store {
+        Store { file: file.into(), parameters: parameters.into() }
+    }
+
+    fn hold(&self, cluster: &str, parameters: &[(&str, &str)]) -> Result<()> {
+        self.change(|settings| {
+            for (name, value) in parameters {
+                let before = self.read(name)?;
+                let held = settings.entry((*name).to_owned()).or_insert_with(|| Held {
+                    before: before.clone(),
+                    now: (*value).to_owned(),
+                    holders: BTreeSet::new(),
+                });
+                held.holders.insert(cluster.to_owned());
+                if before != *value {
+                    self.write(name, value)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn release(&self, cluster: &str) -> Result<()> {
+        if !self.file.exists() {
+            return Ok(());
+        }
+        self.change(|settings| {
+            let mut failed = Ok(());
+            settings.retain(|name, held| {
+                held.holders.remove(cluster);
+                if held.holders.is_empty()
+                    && held.before != held.now
+                    && self.read(name).is_ok_and(|value| value == held.now)
+                {
+                    failed = self.write(name, &held.before);
+                }
+                !held.holders.is_empty()
+            });
+            failed
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Settings) -> Result<()>) -> Result<()> {
+        let directory = self.file.parent().context("the settings have a directory")?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        // The directory is always there to be locked, the file is replaced.
+        let lock = fs::File::open(directory)?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        let mut settings: Settings =
+            fs::read(&self.file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let result = change(&mut settings);
+        if settings.is_empty() {
+            let _ = fs::remove_file(&self.file);
+            return result;
+        }
+        write_atomically(&self.file, &serde_json::to_vec(&settings)?, 0o600)?;
+        result
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.parameters.join(Path::new(name))
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        let text = fs::read_to_string(self.path(name)).with_context(|| format!("failed to read {name}"))?;
+        Ok(text.trim().to_owned())
+    }
+
+    fn write(&self, name: &str, value: &str) -> Result<()> {
+        fs::write(self.path(name), value)
+            .with_context(|| format!("failed to set {} to {value}", name.replace('/', ".")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cluster_sets_back_what_the_first_one_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("run/settings"), dir.path());
+        let forward = dir.path().join("forward");
+        fs::write(&forward, "0\n").unwrap();
+        store.hold("a", &[("forward", "1")]).unwrap();
+        store.hold("b", &[("forward", "1")]).unwrap();
+        store.release("a").unwrap();
+        assert_eq!(fs::read_to_string(&forward).unwrap(), "1");
+        store.release("a").unwrap();
+        store.release("b").unwrap();
+        assert_eq!(fs::read_to_string(&forward).unwrap(), "0");
+        assert!(!dir.path().join("run/settings").exists());
+    }
+
+    #[test]
+    fn what_somebody_else_set_meanwhile_or_had_before_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("run/settings"), dir.path());
+        for (name, before, after) in [("had", "1", "1"), ("changed", "0", "2")] {
+            fs::write(dir.path().join(name), before).unwrap();
+            store.hold("a", &[(name, "1")]).unwrap();
+            if after == "2" {
+                fs::write(dir.path().join(name), after).unwrap();
+            }
+            store.release("a").unwrap();
+            assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), after);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The writer's thread: it takes whatever has queued up, commits it in one sync, and publishes it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use crate::embedded::{Expiry, Job, Shared, expiry, write_size};
+use crate::history::{Event, View};
+use crate::log::{Failure, Log};
+use crate::{Compare, Error, KeyValue, Op, Outcome, Result, Revision, Txn, Value, format};
+
+/// Transactions committed in one sync.
+const BATCH: usize = 512;
+/// Bytes after which a batch is closed.
+const BATCH_BYTES: usize = 8 << 20;
+/// How often room is looked for while the disk is full.
+const RETRY: Duration = Duration::from_secs(1);
+/// Bytes that a change of a key may add while the disk is full: enough for the marks of a deletion and its progress.
+const GROWTH: usize = 1024;
+
+/// The disk has no space for the next segment. What is left of this one is kept for what makes room.
+struct Full {
+    error: Error,
+    retry: Instant,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    log: Log,
+    expiries: BinaryHeap<Expiry>,
+    /// Those whose deletion is part of the batch at hand.
+    expiring: Vec<Expiry>,
+    /// Until when nothing expires: the disk took no deletion.
+    paused: Option<Instant>,
+    full: Option<Full>,
+}
+
+/// Tells the callers when the thread ends by a panic, its own or the feed's.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::Closed("its writer panicked; see the log".into()));
+        }
+    }
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, log: Log, expiries: BinaryHeap<Expiry>) -> Writer {
+        Writer { shared, log, expiries, expiring: Vec::new(), paused: None, full: None }
+    }
+
+    /// Commits until the store closes or fails.
+    pub fn run(mut self) {
+        let _guard = Guard(self.shared.clone());
+        while let Some(jobs) = self.next_batch() {
+            if let Err(error) = self.commit(jobs) {
+                self.shared.fail(error);
+                return;
+            }
+        }
+    }
+
+    /// Waits for transactions or for a key to expire; `None` once the store closes.
+    fn next_batch(&mut self) -> Option<Vec<Job>> {
+        let shared = self.shared.clone();
+        let mut queue = shared.queue.lock();
+        loop {
+            if queue.closing {
+                return None;
+            }
+            let mut room = BATCH_BYTES;
+            let mut jobs = Vec::new();
+            while jobs.len() < BATCH
+                && room > 0
+                && let Some(job) = queue.jobs.pop_front()
+            {
+                room = room.saturating_sub(job.txn.ops.iter().map(write_size).sum());
+                jobs.push(job);
+            }
+            let wait = self.expire(&mut jobs);
+            if !jobs.is_empty() {
+                return Some(jobs);
+            }
+            match wait {
+                Some(wait) => drop(shared.wake.wait_for(&mut queue, wait.max(Duration::from_millis(1)))),
+                None => shared.wake.wait(&mut queue),
+            }
+        }
+    }
+
+    /// Adds the deletion of what has expired; answers how long until there is more, if there is.
+    fn expire(&mut self, jobs: &mut Vec<Job>) -> Option<Duration> {
+        if let Some(wait) = self.paused.and_then(|until| until.checked_duration_since(Instant::now())) {
+            return Some(wait);
+        }
+        let now = SystemTime::now();
+        while let Some(Reverse((when, ..))) = self.expiries.peek() {
+            if let Ok(wait) = when.duration_since(now)
+                && !wait.is_zero()
+            {
+                return Some(wait);
+            }
+            if jobs.len() >= BATCH {
+                break;
+            }
+            let Some(Reverse((when, key, revision))) = self.expiries.pop() else { break };
+            let compares = vec![Compare::ModRevision(key.clone(), revision)];
+            jobs.push(Job {
+                txn: Txn { compares, ops: vec![Op::Delete { key: key.clone() }] },
+                reply: oneshot::channel().0,
+            });
+            self.expiring.push(Reverse((when, key, revision)));
+        }
+        None
+    }
+
+    /// An error is the end of the writer: nobody knows what the disk holds.
+    fn commit(&mut self, jobs: Vec<Job>) -> Result<()> {
+        let mut view = self.shared.state.read().view.clone();
+        let mut buffer = Vec::with_capacity(64 << 10);
+        let start = format::begin_frame(&mut buffer);
+        let mut events = Vec::new();
+        let mut replies = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let outcome = match &self.full {
+                Some(full) if !makes_room(&job.txn, &view) => Err(full.error.clone()),
+                _ => Ok(evaluate(job.txn, &mut view, &mut buffer, &mut events)),
+            };
+            replies.push((job.reply, outcome));
+        }
+        if !events.is_empty() {
+            format::end_frame(&mut buffer, start, self.log.next_sequence());
+            match self.write(&buffer) {
+                Ok(()) => self.publish(view, &events),
+                Err(Failure::Refused(error)) => {
+                    self.expiries.append(&mut std::mem::take(&mut self.expiring).into());
+                    self.paused = Some(Instant::now() + RETRY);
+                    replies.iter_mut().for_each(|(_, outcome)| *outcome = Err(error.clone()));
+                }
+                Err(Failure::Fatal(error)) => {
+                    for (reply, _) in replies {
+                        let _ = reply.send(Err(error.clone()));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.expiring.clear();
+        for (reply, outcome) in replies {
+            let _ = reply.send(outcome);
+        }
+        self.look_for_room();
+        Ok(())
+    }
+
+    fn publish(&mut self, view: View, events: &[Arc<Event>]) {
+        let feed = self.shared.feed.lock();
+        let mut state = self.shared.state.write();
+        state.view = view;
+        for event in events {
+            state.history.push(event.clone());
+            self.expiries.extend(event.now.as_ref().and_then(expiry));
+        }
+        drop(state);
+        if let Some(feed) = &*feed {
+            feed(events);
+        }
+    }
+
+    /// Appends a frame durably.
+    fn write(&mut self, frame: &[u8]) -> Result<(), Failure> {
+        let shared = self.shared.clone();
+        if self.log.is_full(frame.len()) {
+            let revision = shared.state.read().view.revision;
+            self.log.rotate(&*shared.disk, revision)?;
+            if self.log.since_snapshot > shared.options.snapshot_after {
+                self.log.since_snapshot = 0;
+                std::thread::spawn(move || {
+                    if let Err(error) = shared.write_snapshot() {
+                        tracing::error!(%error, "failed to write a snapshot");
+                    }
+                });
+            }
+        }
+        self.log.append(&*self.shared.disk, frame)
+    }
+
+    /// Reserves the next segment in time. When the disk has no space for it, a snapshot lets older segments go; while
+    /// that does not help either, only changes that make room are taken.
+    fn look_for_room(&mut self) {
+        let waits = self.full.as_ref().is_some_and(|full| Instant::now() < full.retry);
+        if !self.log.wants_spare() || waits {
+            return;
+        }
+        let disk = &*self.shared.disk;
+        let first = self.full.is_none();
+        let prepared = self.log.prepare_spare(disk).or_else(|error| {
+            if !self.log.has_older_segments() {
+                return Err(error);
+            }
+            if first {
+                tracing::warn!(%error, "no space for the next segment of the log: a snapshot lets older ones go");
+            }
+            self.shared.write_snapshot()?;
+            self.log.since_snapshot = 0;
+            self.log.prepare_spare(disk)
+        });
+        self.full = prepared.err().map(|error| Full { error, retry: Instant::now() + RETRY });
+    }
+}
+
+/// Whether a transaction only deletes, or changes keys without adding much to them.
+fn makes_room(txn: &Txn, view: &View) -> bool {
+    txn.ops.iter().all(|op| match op {
+        Op::Delete { .. } => true,
+        Op::Put { key, value, .. } => view.keys.get(key).is_some_and(|kv| value.bytes.len() <= kv.value.len() + GROWTH),
+    })
+}
+
+fn evaluate(txn: Txn, view: &mut View, buffer: &mut Vec<u8>, events: &mut Vec<Arc<Event>>) -> Outcome {
+    let holds = |compare: &Compare| {
+        let Compare::ModRevision(key, expected) = compare;
+        view.keys.get(key).map_or(0, |kv| kv.mod_revision) == *expected
+    };
+    if !txn.compares.iter().all(holds) {
+        let current = txn.compares.iter().map(|Compare::ModRevision(key, _)| view.keys.get(key).cloned()).collect();
+        return Outcome::Conflict { current };
+    }
+    let revision = view.revision + 1;
+    let mut written = Vec::with_capacity(txn.ops.len());
+    for op in txn.ops {
+        let before = view.keys.get(op.key()).cloned();
+        let (key, now) = match op {
+            Op::Put { key, value, expires } => {
+                let create_revision = before.as_ref().map_or(revision, |kv| kv.create_revision);
+                let kv = KeyValue {
+                    key: key.clone(),
+                    value: stamp(value, revision).into(),
+                    create_revision,
+                    mod_revision: revision,
+                    expires,
+                };
+                format::put_kv(buffer, &kv);
+                (key, Some(Arc::new(kv)))
+            }
+            Op::Delete { key } if before.is_none() => {
+                written.push(None);
+                drop(key);
+                continue;
+            }
+            Op::Delete { key } => {
+                format::put_delete(buffer, &key, revision);
+                (key, None)
+            }
+        };
+        written.push(now.clone());
+        let event = Arc::new(Event { revision, key, now, before });
+        view.apply(&event);
+        events.push(event);
+    }
+    Outcome::Committed { revision: view.revision, written }
+}
+
+/// The bytes of a value with its revision inserted.
+fn stamp(value: Value, revision: Revision) -> Vec<u8> {
+    let Value { mut bytes, stamp_at } = value;
+    if let Some(at) = stamp_at.filter(|at| *at <= bytes.len()) {
+        bytes.splice(at..at, revision.to_string().into_bytes());
+    }
+    bytes
+}
