@@ -346,7 +346,7 @@ async fn a_container_sees_the_processes_of_its_target() {
         config
     };
     let (_, seen) = bench.run(&sandbox, debug(&["read", "/proc/1/cmdline"])).await;
-    assert_eq!(seen, ["/testbox\0sleep\060000\0"]);
+    assert_eq!(seen, ["/testbox\0sleep\x0060000\0"]);
     let (_, seen) = bench.run(&sandbox, debug(&["ls", "/proc/1/root/data"])).await;
     assert_eq!(seen, ["kept", "new"]);
     // What hides parts of /proc covers the shared one as well.

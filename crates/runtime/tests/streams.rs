@@ -165,3 +165,68 @@ async fn a_rotated_log_is_opened_anew() {
     assert_eq!(bench.log(&id).await, ["got after", "end of input"]);
     bench.end().await;
 }
+
+/// The process that holds a container, and how many descriptors it has.
+fn shim_of(pid: i32) -> (i32, usize) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let shim = status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().parse().unwrap();
+    (shim, std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count())
+}
+
+#[tokio::test]
+async fn commands_given_up_before_they_start_leave_nothing_behind() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::with_image().await;
+    let mut config = bench.sandbox_config();
+    config.namespaces.shared_pid = true;
+    for sandbox in [bench.sandbox().await, bench.runtime.run_pod_sandbox(config).await.unwrap()] {
+        let id = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
+        let pid = bench.runtime.container_status(&id).await.unwrap().pid;
+        let before = shim_of(pid);
+        for step in 0..60 {
+            let limit = Some(Duration::from_micros(step * 50));
+            bench.runtime.exec_sync(&id, strings(&["/testbox", "sleep", "60000"]), limit).await.unwrap_err();
+        }
+        // Every process of the container but the first goes, and what the shim kept for it.
+        let task = format!("/proc/{}/task/{}/children", before.0, before.0);
+        let children = || std::fs::read_to_string(&task).unwrap().split_whitespace().count();
+        let first = if bench.runtime.pod_sandbox_status(&sandbox).await.unwrap().namespaces.shared_pid { 2 } else { 1 };
+        let mut rounds = 0;
+        while children() > first || shim_of(pid) != before {
+            rounds += 1;
+            assert!(rounds < 2000, "{} processes, {:?} and not {before:?}", children(), shim_of(pid));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let done = bench.runtime.exec_sync(&id, strings(&["/testbox", "echo", "still"]), None).await.unwrap();
+        assert_eq!(done.stdout, b"still\n");
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_takes_nobody_in_does_not_hold_its_pod_up() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::with_image().await;
+    let sandbox = bench.sandbox().await;
+    let id = bench.start(&sandbox, Bench::container_config(&["listen-and-ignore", "8080"])).await;
+    while bench.log(&id).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let forward = || bench.runtime.port_forward(&sandbox, 8080);
+    let waiting = async { tokio::join!(forward(), forward(), forward(), forward(), forward()) };
+    // The shim answers others while connections wait, which each do for many seconds.
+    let exec = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        bench.runtime.exec_sync(&id, strings(&["/testbox", "echo"]), None).await
+    };
+    tokio::select! {
+        biased;
+        done = exec => assert_eq!(done.unwrap().exit_code, 0),
+        results = waiting => panic!("no connection had to wait: {:?}", results.0),
+    }
+    bench.end().await;
+}

@@ -74,6 +74,13 @@ fn main() {
                 let _ = (&stream).write_all(b"hello\n");
             }
         }
+        "listen-and-ignore" => {
+            let socket = std::net::TcpListener::bind(("127.0.0.1", arg(1).parse().unwrap_or(0))).unwrap();
+            // SAFETY: takes no pointers. Nobody is taken in, and hardly anybody may wait.
+            unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&socket), 0) };
+            println!("listening");
+            std::thread::sleep(Duration::from_secs(600));
+        }
         "tty" => {
             // Waits for a window size, which arrives after the start.
             for _ in 0..100 {
