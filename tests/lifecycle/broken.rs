@@ -90,7 +90,7 @@ fn a_corrupt_data_directory_is_named_with_file_and_place() {
         let object = serde_json::json!({"metadata": {"name": format!("c{number}")}, "data": {"a": "b".repeat(200)}});
         cluster.api().post("/api/v1/namespaces/default/configmaps", &object).ok();
     }
-    cluster.ok("stop", &[]);
+    cluster.ok("stop", &["--grace", "2s"]);
     let log = largest_file(&cluster.data.join("store")).expect("the store has files");
     let mut bytes = fs::read(&log).unwrap();
     // In the middle of what is written: what follows is whole, so that it is no torn tail.

@@ -106,7 +106,7 @@ fn a_cluster_is_found_by_its_name_also_after_its_directory_was_moved() {
     let (found, text) = coracle(&["image", "ls", "--name", &cluster.name], &cluster);
     assert!(found && text.contains("test:1"), "{text}");
 
-    cluster.ok("stop", &[]);
+    cluster.ok("stop", &["--grace", "2s"]);
     let there = cluster.directory().join("there");
     fs::rename(&cluster.data, &there).unwrap();
     cluster.data = there;
@@ -138,7 +138,7 @@ fn users_of_the_host_see_nothing_of_a_clusters_data() {
         assert_eq!(meta.mode() & 0o007, 0, "{part}");
     }
     drop(namespace);
-    cluster.ok("stop", &[]);
+    cluster.ok("stop", &["--grace", "2s"]);
     fs::set_permissions(&cluster.data, fs::Permissions::from_mode(0o755)).unwrap();
     let failed = cluster.run("start", &[]);
     let text = String::from_utf8_lossy(&failed.stderr);

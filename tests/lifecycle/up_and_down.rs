@@ -97,7 +97,7 @@ fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
     let before = namespace.pod_ready("kept");
     let uid = before["metadata"]["uid"].clone();
 
-    cluster.ok("stop", &[]);
+    cluster.ok("stop", &["--grace", "2s"]);
     assert_eq!(processes_of(&cluster), []);
     assert_eq!(status(&cluster)["state"], "Stopped");
     cluster.ok("start", &[]);

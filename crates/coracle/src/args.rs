@@ -23,7 +23,7 @@ pub enum Command {
     /// Start a stopped cluster
     Start(Start),
     /// Stop a cluster; its objects, volumes and images stay
-    Stop(Which),
+    Stop(Stop),
     /// End a cluster and remove everything of it
     Down(Which),
     /// Show nodes, versions, uptime and memory of a cluster
@@ -88,6 +88,16 @@ pub struct Start {
     /// How long to wait until the cluster is ready; 0s does not wait
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub wait: Duration,
+}
+
+/// Options of `stop`.
+#[derive(ClapArgs)]
+pub struct Stop {
+    #[command(flatten)]
+    pub which: Which,
+    /// How long containers have to end after SIGTERM, before they are killed; their preStop hooks are not run
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub grace: Duration,
 }
 
 /// Options of `status`.

@@ -9,24 +9,27 @@ use anyhow::{Context, Result, bail};
 use coracle_network::host;
 use rustix::process::{Signal, pidfd_send_signal};
 
-use crate::args::Which;
+use crate::args::{Stop, Which};
 use crate::cluster::{Cluster, DEFAULT_NAME, Kind, Place};
 use crate::process::wait_for_exit;
 use crate::registry::{self, Lock};
 use crate::{host_node, host_settings, kubeconfig};
 
-/// How long containers have to end by themselves, and a killed node to be gone.
-const STOP: Duration = Duration::from_secs(5);
+/// How long a killed node may take to be gone.
 const KILLED: Duration = Duration::from_secs(20);
 
 /// Ends the node; everything on disk stays.
-pub fn stop(which: &Which) -> Result<()> {
-    let cluster = Cluster::load(which)?;
+pub fn stop(options: &Stop) -> Result<()> {
+    let cluster = Cluster::load(&options.which)?;
     let _lock = Lock::take(&cluster.name)?;
-    Place::find(which, DEFAULT_NAME)?.check_name()?;
+    Place::find(&options.which, DEFAULT_NAME)?.check_name()?;
+    // The server goes first: it would start containers anew.
     if let Some(node) = cluster.process().and_then(|process| process.open()) {
         let _ = pidfd_send_signal(&node, Signal::TERM);
-        wait_for_exit(&node, STOP);
+        wait_for_exit(&node, options.grace);
+    }
+    if cluster.kind == Kind::Host {
+        host_node::ask_to_end(&cluster, options.grace);
     }
     end_node(&cluster);
     let again = match cluster.kind {

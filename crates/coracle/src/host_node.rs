@@ -28,6 +28,23 @@ pub fn end(cluster: &Cluster) -> Vec<(String, Error)> {
     failed
 }
 
+/// Asks containers to end and waits for them. Shims end with their containers' node.
+pub fn ask_to_end(cluster: &Cluster, grace: Duration) {
+    let deadline = Instant::now() + grace;
+    let containers = || processes(&cluster.cgroup()).into_iter().filter(|pid| !is_shim(*pid));
+    for pid in containers().filter_map(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    while containers().next().is_some() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn is_shim(pid: i32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"shim")
+}
+
 /// Kills what is in a cgroup and below it, until nothing is.
 fn end_processes(group: &str) -> Result<()> {
     let deadline = Instant::now() + KILLED;

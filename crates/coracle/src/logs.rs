@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::args::Logs;
 use crate::cluster::{Cluster, Kind};
+use crate::server_log;
 
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -21,7 +22,7 @@ pub fn logs(options: &Logs) -> Result<()> {
     if cluster.kind == Kind::Host {
         bail!("a server on the host writes to its standard error: look where `coracle server` was started");
     }
-    let path = cluster.dir.join("log/server.log");
+    let path = server_log::path(&cluster.dir);
     let mut file = open(&path)?;
     let mut out = std::io::stdout().lock();
     let result = print(&mut file, options.tail, &mut out).and_then(|()| match options.follow {

@@ -18,6 +18,7 @@ mod progress;
 mod registry;
 mod sandbox_network;
 mod server;
+mod server_log;
 mod status;
 mod sys;
 mod up;

@@ -19,10 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::NodeInit;
 use crate::cluster::Cluster;
 use crate::process::{NodeProcess, start_time_in};
-use crate::sys;
-
-/// How long containers have to end when the node is stopped.
-const STOP_GRACE: Duration = Duration::from_secs(3);
+use crate::{server_log, sys};
 
 /// Runs either half.
 pub fn run(options: &NodeInit) -> Result<()> {
@@ -68,17 +65,9 @@ fn wait_for_link() -> Result<()> {
 
 /// From here on output goes to the log; the pipe to `coracle up` is closed.
 fn log_to(dir: &Path) -> Result<()> {
-    let path = dir.join("log/server.log");
-    fs::create_dir_all(dir.join("log"))?;
-    if fs::metadata(&path).is_ok_and(|meta| meta.len() > 16 << 20) {
-        fs::rename(&path, dir.join("log/server.log.1"))?;
-    }
-    let log = fs::OpenOptions::new().create(true).append(true).open(&path)?;
     let null = fs::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&log)?;
-    rustix::stdio::dup2_stderr(&log)?;
-    Ok(())
+    server_log::open(dir).with_context(|| format!("failed to open {}", server_log::path(dir).display()))
 }
 
 async fn keep_alive(cluster: &Cluster) -> Result<()> {
@@ -132,7 +121,8 @@ fn reap(server: i32) -> Option<WaitStatus> {
     ended
 }
 
-/// Ends the server, which would start containers anew, and asks everything else to end.
+/// Ends the server, which would start containers anew, and asks everything else to end. Whoever stops the node kills
+/// this process when it has waited long enough.
 async fn stop(server: i32) -> Result<()> {
     if let Some(pid) = Pid::from_raw(server) {
         let _ = kill_process_group(pid, Signal::KILL);
@@ -140,8 +130,7 @@ async fn stop(server: i32) -> Result<()> {
     for pid in processes() {
         let _ = rustix::process::kill_process(pid, Signal::TERM);
     }
-    let deadline = Instant::now() + STOP_GRACE;
-    while !processes().is_empty() && Instant::now() < deadline {
+    while !processes().is_empty() {
         reap(server);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -35,6 +35,7 @@ use crate::files::write_atomically;
 use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::sandbox_network::BuiltIn;
+use crate::server_log::Bounded;
 use crate::{checks, host_settings, kubeconfig};
 
 /// Addresses of pods and services, as kubeadm and kind have them.
@@ -53,11 +54,8 @@ pub const FAILURE: &str = "log/failure";
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Server) -> Result<()> {
     checks::host()?;
+    start_log(options);
     raise_descriptor_limit();
-    let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // A log that cannot be written is no reason to panic, which the default is.
-    let log = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter);
-    log.with_writer(std::io::stderr).with_ansi(false).init();
     let cluster = if options.in_node { in_node(options)? } else { on_host(options)? };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(options, &cluster));
@@ -71,6 +69,16 @@ pub fn run(options: &Server) -> Result<()> {
         Err(error) => drop(write_atomically(&failure, format!("{error:#}").as_bytes(), 0o600)),
     }
     result
+}
+
+fn start_log(options: &Server) {
+    let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A log that cannot be written is no reason to panic, which the default is.
+    let log = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_ansi(false);
+    match options.data_dir.as_deref().filter(|_| options.in_node) {
+        Some(dir) => log.with_writer(Bounded::new(dir)).init(),
+        None => log.with_writer(std::io::stderr).init(),
+    }
 }
 
 fn in_node(options: &Server) -> Result<Cluster> {

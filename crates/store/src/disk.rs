@@ -45,6 +45,10 @@ impl FsDisk {
     /// Opens a directory, making it when it does not exist; `WouldBlock` when another process has it.
     pub fn open(dir: &Path) -> io::Result<FsDisk> {
         std::fs::create_dir_all(dir)?;
+        // The directory's own name must be durable, too.
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         Ok(FsDisk { dir: dir.to_owned(), _lock: lock })
