@@ -15,19 +15,21 @@ async fn targets_are_found_and_made_inside_the_root_only() {
         &[
             Entry::Link("absolute", &outside_text),
             Entry::Link("relative", &format!("../../../../../../../../../..{outside_text}/dir")),
-            Entry::Link("magic", &format!("/proc/1/root{outside_text}/dir")),
+            Entry::Link("magic", &format!("/proc/1/root{outside_text}")),
             Entry::Link("descriptor", "/proc/self/fd/5/dir"),
         ],
         "",
     );
     let hostile_volume = volume(&bench, "v");
-    for (name, target) in [("a", outside_text.clone()), ("m", format!("/proc/1/root{outside_text}/dir"))] {
+    for (name, target) in [("a", outside_text.clone()), ("m", format!("/proc/1/root{outside_text}"))] {
         std::os::unix::fs::symlink(target, hostile_volume.join(name)).unwrap();
     }
     let (dir, file) = (volume(&bench, "source"), bench.dir.path().join("f"));
     std::fs::write(&file, "x").unwrap();
     for sandbox in [bench.sandbox().await, shared_sandbox(&bench).await] {
-        for target in ["/absolute/new", "/relative", "/magic/new", "/descriptor/new", "/vol/a/new", "/vol/m/new"] {
+        for target in
+            ["/absolute/new", "/relative", "/magic/new", "/descriptor/new", "/vol/a/new", "/vol/m/new", "/vol/m/new/er"]
+        {
             for source in [&dir, &file] {
                 let mounts = vec![mount(&hostile_volume, "/vol"), mount(source, target)];
                 let config = ContainerConfig { mounts, ..hostile(&["echo", "started"]) };
