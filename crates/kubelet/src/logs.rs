@@ -372,4 +372,17 @@ mod tests {
         drop((lines, events));
         task.await.unwrap().unwrap();
     }
+
+    proptest::proptest! {
+        /// Containers cannot write the file's format, but a disk can rot.
+        #[test]
+        fn any_bytes_of_a_log_are_read_without_panic(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), lines in 0usize..5,
+        ) {
+            let _ = parse_line(&bytes);
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, &bytes).unwrap();
+            proptest::prop_assert!(tail_offset(&mut file, lines).unwrap() <= bytes.len() as u64);
+        }
+    }
 }

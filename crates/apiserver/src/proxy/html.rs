@@ -142,4 +142,17 @@ mod tests {
         }
         assert_eq!(rewrite(b"<a href=\"/\xff\">", BASE, ""), b"<a href=\"/\xff\">");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_page_is_rewritten_without_panic_and_plain_text_stays(
+            page in "([a-z<>/=\"' ]|<a href=|<img src='|/x|&amp;|é){0,60}", noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+        ) {
+            let _ = rewrite(&noise, "/base", "host");
+            let written = rewrite(page.as_bytes(), "/base", "host");
+            if !page.contains('<') {
+                proptest::prop_assert_eq!(written, page.as_bytes());
+            }
+        }
+    }
 }

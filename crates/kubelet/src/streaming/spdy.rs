@@ -512,4 +512,36 @@ pub(super) mod tests {
         assert!(HeaderReader::new().read(b"garbage").is_err());
         assert!(parse_headers(&[0, 0, 0, 9, 0, 0, 0, 200]).is_err());
     }
+
+    /// Frames of a client that may be anybody: some of them whole, some cut, some of garbage.
+    fn frames() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+        use proptest::prelude::*;
+        let frame = (0u16..12, 0u32..6, any::<u8>(), proptest::collection::vec(any::<u8>(), 0..40), any::<bool>())
+            .prop_map(|(kind, id, flags, mut payload, headers)| {
+                if headers && kind == 1 {
+                    let block = HeaderWriter::new().unwrap().write(&[("streamtype", "stdin"), ("port", "80")]).unwrap();
+                    payload = [&id.to_be_bytes()[..], &[0; 6], &block].concat();
+                }
+                if kind == 0 { data_frame(id, &payload, flags) } else { control_frame(kind, flags, &payload) }.to_vec()
+            });
+        let noise = proptest::collection::vec(any::<u8>(), 0..20);
+        (proptest::collection::vec(frame, 0..12), noise).prop_map(|(frames, noise)| [frames.concat(), noise].concat())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_of_a_client_make_it_panic(bytes in frames()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (opened, mut streams) = mpsc::channel(16);
+                let (out, mut written) = mpsc::channel(WRITE_QUEUE);
+                tokio::spawn(async move { while streams.recv().await.is_some() {} });
+                tokio::spawn(async move { while written.recv().await.is_some() {} });
+                let weak = out.downgrade();
+                let headers = HeaderReader::new();
+                let mut connection = Connection { out: weak, opened, streams: HashMap::new(), headers, last: 0 };
+                let _ = connection.read_all(&bytes[..], out).await;
+            });
+        }
+    }
 }

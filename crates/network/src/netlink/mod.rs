@@ -271,4 +271,13 @@ mod tests {
         assert_eq!(attributes(&[255, 255, 1, 0, 1]).count(), 0);
         assert_eq!(attributes(&[2, 0]).count(), 0);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            for (_, value) in attributes(&bytes) {
+                attributes(value).for_each(drop);
+            }
+        }
+    }
 }

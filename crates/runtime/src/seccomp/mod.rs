@@ -544,4 +544,21 @@ mod tests {
         let error = json_profile(too_long.as_bytes(), 0).unwrap_err();
         assert!(error.contains("instructions"), "{error}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_profile_is_compiled_or_refused(
+            action in "SCMP_ACT_(ALLOW|ERRNO|KILL|LOG|NOTIFY|X)", name in "(read|open|clone|nothing|[a-z]{1,5})",
+            operator in "SCMP_CMP_(EQ|NE|LT|MASKED_EQ|X)", index in 0u32..9, value in proptest::prelude::any::<u64>(),
+            arguments in 0usize..60, noise in "[\\[\\]{}:,\"a-z0-9]{0,40}",
+        ) {
+            let _ = json_profile(noise.as_bytes(), 0);
+            let argument = serde_json::json!({"index": index, "value": value, "op": operator});
+            let rule = serde_json::json!({"names": [name], "action": action, "args": vec![argument; arguments]});
+            let profile = serde_json::json!({"defaultAction": action, "syscalls": [rule.clone(), rule]});
+            if let Ok(program) = json_profile(profile.to_string().as_bytes(), 0) {
+                proptest::prop_assert!(program.len().is_multiple_of(8) && program.len() / 8 <= 4096);
+            }
+        }
+    }
 }
