@@ -233,6 +233,27 @@ fn challenge(header: &str) -> (String, HashMap<String, String>) {
     (scheme.to_ascii_lowercase(), parameters)
 }
 
+/// A registry's host without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
+/// Whether a host is this node, or one that only this node's link knows, such as a cloud's metadata service.
+fn is_own(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V4(address)) => {
+            address.is_loopback() || address.is_link_local() || address.is_unspecified()
+        }
+        Ok(std::net::IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified()
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
 fn query(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -267,6 +288,7 @@ impl Session<'_> {
         if uri.scheme_str() != Some("https") && self.puller.scheme(self.reference.host()) == "https" {
             return Err(other("the registry asks for credentials over an unencrypted connection"));
         }
+        self.check_target(&uri)?;
         let headers: Vec<_> = self.basic().map(|basic| (AUTHORIZATION, basic)).into_iter().collect();
         let response = self.puller.send(&uri, &headers).await?;
         match response.status() {
@@ -282,6 +304,14 @@ impl Session<'_> {
         let token: Token = serde_json::from_slice(&body(response, self.puller.pace).await?).map_err(other)?;
         let token = token.token.or(token.access_token).ok_or(Failure::Denied)?;
         Ok(format!("Bearer {token}"))
+    }
+
+    /// A registry elsewhere has no business to make the node ask itself or its metadata service.
+    fn check_target(&self, target: &Uri) -> Fetched<()> {
+        if is_own(target.host().unwrap_or_default()) && !is_own(host_of(self.reference.host())) {
+            return Err(other(format_args!("the registry sends us to {target}, which is this node itself")));
+        }
+        Ok(())
     }
 
     /// Gets something of the repository: signs in when asked, follows redirects.
@@ -323,6 +353,7 @@ impl Session<'_> {
                     if uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
                         return Err(other("the registry redirects to an unencrypted connection"));
                     }
+                    self.check_target(&next)?;
                     uri = next;
                 }
                 status => return Err(other(format_args!("unexpected status from GET request to {uri}: {status}"))),
@@ -477,6 +508,17 @@ mod tests {
         assert_eq!(parameters["realm"], "https://auth.example/token");
         assert_eq!(parameters["service"], "registry, one");
         assert_eq!(challenge("Basic").0, "basic");
+    }
+
+    #[test]
+    fn a_node_and_its_metadata_service_are_no_place_for_tokens_of_a_registry_elsewhere() {
+        for host in ["127.0.0.1", "[::1]", "localhost", "169.254.169.254", "0.0.0.0", "[fe80::1]"] {
+            assert!(is_own(host), "{host}");
+        }
+        for host in ["auth.docker.io", "10.0.0.5", "[2001:db8::1]"] {
+            assert!(!is_own(host), "{host}");
+        }
+        assert_eq!((host_of("reg.lan:5000"), host_of("[::1]:5000"), host_of("a")), ("reg.lan", "::1", "a"));
     }
 
     #[test]
