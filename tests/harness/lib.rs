@@ -13,7 +13,7 @@ mod terminal;
 mod wait;
 
 pub use api::{Answer, Api, MERGE, PatchType, STRATEGIC, Watch};
-pub use build::{built, can_run};
+pub use build::{built, built_test, can_run};
 pub use cluster::{Cluster, shared};
 pub use host::{Host, cgroups_of, nftables, processes_of};
 pub use image::write_archive;

@@ -4,6 +4,7 @@
 mod dns;
 mod files;
 mod http;
+mod init;
 mod process;
 mod shell;
 
@@ -29,6 +30,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("hostname", process::hostname),
     ("id", process::id),
     ("ignore", process::ignore),
+    ("init", init::init),
     ("lines", process::lines),
     ("link", files::link),
     ("ls", files::ls),
