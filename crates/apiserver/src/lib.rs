@@ -6,6 +6,7 @@
 //! Never: reconciles anything, or talks to nodes and pods except to tunnel exec, attach, logs, port-forward and
 //! proxied requests.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod admission;
 pub mod auth;

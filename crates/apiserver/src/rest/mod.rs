@@ -210,7 +210,7 @@ pub(crate) fn core(plural: &str) -> &'static Kind {
 
 /// When an object that is written now is forgotten.
 pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
-    kind.strategy.ttl().map(|ttl| SystemTime::now() + ttl)
+    kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
 }
 
 /// The key of an object in the store.
