@@ -71,6 +71,15 @@ impl Api {
         self.call(Method::GET, path, &[], String::new()).await
     }
 
+    /// The first event of a watch, whose answer has no end.
+    async fn first_event(&self, path: &str) -> Value {
+        let request = Request::get(path).body(Full::new(bytes::Bytes::new())).expect("a request");
+        let user = Arc::new(User::new("admin", &["system:masters"]));
+        let mut body = self.server.handle(request, Some(user)).await.into_body();
+        let frame = body.frame().await.expect("an event").expect("a whole event").into_data().expect("data");
+        serde_json::from_slice(&frame).expect("an event")
+    }
+
     async fn get_as(&self, path: &str, accept: &str) -> Answer {
         self.call(Method::GET, path, &[("accept", accept)], String::new()).await
     }
