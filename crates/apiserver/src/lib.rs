@@ -13,6 +13,7 @@ pub mod auth;
 mod body;
 pub mod bootstrap;
 mod cache;
+mod connections;
 mod discovery;
 mod encode;
 mod health;
@@ -26,10 +27,11 @@ mod request;
 mod rest;
 mod server;
 mod services;
+mod upload;
 mod warnings;
 mod websocket;
 
-pub use body::Body;
+pub use body::{Body, BoxError};
 pub use server::{Config, InProcess, Server};
 
 /// The Kubernetes version whose API is served.
