@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use coracle_api::field::{self, FieldError, Path};
 use coracle_api::meta;
 use coracle_api::status::Status;
-use futures::StreamExt;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, BodyStream, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -27,6 +25,7 @@ use tokio_rustls::TlsConnector;
 use crate::body::Body;
 use crate::pki::Pair;
 use crate::rest::{Context, cache, core};
+use crate::upload::Upload;
 use crate::websocket::{self, Framing};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -54,7 +53,7 @@ impl Client {
         Ok(Client { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    pub async fn send(&self, address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+    pub async fn send(&self, address: SocketAddr, request: Request<Upload>) -> anyhow::Result<Response<Incoming>> {
         let connect = async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
@@ -260,7 +259,7 @@ async fn tunnel(cx: &mut Context<'_>, address: SocketAddr, path: &str) -> Result
     let method = cx.parts.method.clone();
     let method = if websocket::is_wanted(&cx.parts.headers) { Method::GET } else { method };
     let mut request =
-        Request::builder().method(method).uri(path).body(Full::new(cx.body.clone())).map_err(Status::internal)?;
+        Request::builder().method(method).uri(path).body(Upload::from(cx.body.clone())).map_err(Status::internal)?;
     *request.headers_mut() = headers;
     let unreachable = |error: anyhow::Error| Status::internal(format!("error dialing backend: {error:#}"));
     let response = cx.inner.kubelet.send(address, request).await.map_err(unreachable)?;
@@ -301,9 +300,7 @@ pub fn join(cx: &mut Context<'_>, mut response: Response<Incoming>) -> Result<Re
 /// The backend's answer as a stream.
 fn plain(response: Response<Incoming>) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    let pieces = BodyStream::new(body.map_err(|error| tracing::debug!(%error, "a backend's answer broke off")));
-    let pieces = pieces.filter_map(|frame| async move { frame.ok()?.into_data().ok() });
-    let mut answer = Response::new(Body::stream(pieces));
+    let mut answer = Response::new(Body::passed_on(body));
     *answer.status_mut() = parts.status;
     for (name, value) in &parts.headers {
         if *name == CONTENT_TYPE

@@ -6,12 +6,14 @@
 //! Never: reconciles anything, or talks to nodes and pods except to tunnel exec, attach, logs, port-forward and
 //! proxied requests.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod admission;
 pub mod auth;
 mod body;
 pub mod bootstrap;
 mod cache;
+mod connections;
 mod discovery;
 mod encode;
 mod health;
@@ -25,10 +27,11 @@ mod request;
 mod rest;
 mod server;
 mod services;
+mod upload;
 mod warnings;
 mod websocket;
 
-pub use body::Body;
+pub use body::{Body, BoxError};
 pub use server::{Config, InProcess, Server};
 
 /// The Kubernetes version whose API is served.

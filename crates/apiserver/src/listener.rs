@@ -1,26 +1,53 @@
 //! The HTTPS socket: TLS with optional client certificates, HTTP/1.1 and HTTP/2.
 
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use crate::auth::authorize::is_system;
 use crate::auth::user_of_certificate;
+use crate::body::{Body, BoxError};
+use crate::connections::{Connections, Limits, Place};
 use crate::pki::Pair;
 use crate::server::Server;
 
-/// Connections open at once.
-const CONNECTIONS: usize = 10_000;
+/// How long the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection may ask for nothing, or be at one request's head: before it has shown credentials, and
+/// afterwards as upstream's.
+const IDLE_UNPROVEN: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(90);
+/// How long a connection that was told to end may take for it.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// Requests at once on one connection, as upstream's.
+const STREAMS: u32 = 1000;
+/// Bytes that a connection holds for what is read or written next.
+const BUFFER: usize = 64 << 10;
+/// Bytes that clients may send before somebody takes them, on one stream and on one connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// A TLS configuration that shows a certificate and verifies those of clients who have one.
 pub fn tls(authority: &str, serving: &Pair) -> Result<rustls::ServerConfig> {
@@ -50,10 +77,9 @@ impl Server {
     pub async fn serve(&self, listener: TcpListener, serving: &Pair) -> Result<()> {
         let config = tls(&self.inner().config.authority.certificate, serving).context("failed to set up TLS")?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let connections = Connections::new(Limits::of_process());
         loop {
-            let place = places.clone().acquire_owned().await?;
-            let (stream, _) = match listener.accept().await {
+            let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a client that left already.
@@ -62,34 +88,166 @@ impl Server {
                     continue;
                 }
             };
+            let Some(place) = connections.admit(from.ip()).map(Arc::new) else {
+                tracing::debug!(%from, "no place for a connection: all have shown credentials");
+                continue;
+            };
             let (server, acceptor) = (self.clone(), acceptor.clone());
             tokio::spawn(async move {
-                if let Err(error) = server.connection(stream, acceptor).await {
-                    tracing::debug!(%error, "a connection ended");
+                let ended = tokio::select! {
+                    ended = server.connection(stream, acceptor, &place) => ended,
+                    () = place.evicted() => Err(anyhow::anyhow!("it made room for another")),
+                };
+                if let Err(error) = ended {
+                    tracing::debug!(%from, %error, "a connection ended");
                 }
-                drop(place);
             });
         }
     }
 
-    async fn connection(&self, stream: TcpStream, acceptor: TlsAcceptor) -> Result<()> {
+    async fn connection(&self, stream: TcpStream, acceptor: TlsAcceptor, place: &Arc<Place>) -> Result<()> {
         stream.set_nodelay(true)?;
         let stream =
             tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.context("no TLS handshake in 10 s")??;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let user = certificate.and_then(|der| user_of_certificate(der)).map(Arc::new);
-        let service = service_fn(move |request| {
-            let (server, user) = (self.clone(), user.clone());
-            async move { Ok::<_, std::convert::Infallible>(server.handle(request, user).await) }
+        if let Some(user) = &user {
+            place.prove(is_system(user)).map_err(|status| anyhow::anyhow!(status.message))?;
+        }
+        let activity = Arc::new(Activity::default());
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let (server, user, request_going_on) = (self.clone(), user.clone(), Going::on(&activity));
+            request.extensions_mut().insert(place.clone());
+            async move {
+                let response = server.handle(request, user).await;
+                Ok::<_, Infallible>(response.map(|body| Answer { body, _going: request_going_on }))
+            }
         });
-        let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(120));
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(1000)
-            .keep_alive_interval(Duration::from_secs(30));
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        connection.await.map_err(|error| anyhow::anyhow!(error))
+        let builder = builder();
+        let io = TokioIo::new(Connection { stream, _place: place.clone() });
+        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended.map_err(|error| anyhow::anyhow!(error)),
+            () = activity.idle(place) => connection.as_mut().graceful_shutdown(),
+        }
+        let ended = tokio::time::timeout(GOODBYE, connection).await.context("it asked for nothing")?;
+        ended.map_err(|error| anyhow::anyhow!(error))
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER)
+        .keep_alive_interval(Duration::from_secs(30));
+    builder
+}
+
+/// What goes on in a connection.
+#[derive(Default)]
+struct Activity {
+    requests: AtomicUsize,
+    /// When the last request ended, or the connection began.
+    since: Mutex<Option<Instant>>,
+}
+
+impl Activity {
+    /// Waits until nothing was asked for too long.
+    async fn idle(&self, place: &Place) {
+        let begun = Instant::now();
+        loop {
+            let limit = if place.is_proven() { IDLE } else { IDLE_UNPROVEN };
+            let left = match self.requests.load(Ordering::Acquire) {
+                0 => limit.saturating_sub(self.since.lock().unwrap_or(begun).elapsed()),
+                _ => limit,
+            };
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+/// A request that is being answered, until the last of its answer was handed on.
+struct Going(Arc<Activity>);
+
+impl Going {
+    fn on(activity: &Arc<Activity>) -> Going {
+        activity.requests.fetch_add(1, Ordering::AcqRel);
+        Going(activity.clone())
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        *self.0.since.lock() = Some(Instant::now());
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+struct Answer {
+    body: Body,
+    _going: Going,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream that keeps its place, also when it is handed to a tunnel.
+struct Connection<S> {
+    stream: S,
+    _place: Arc<Place>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

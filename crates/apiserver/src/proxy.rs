@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use coracle_api::status::Status;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -26,6 +25,7 @@ use tokio_rustls::TlsConnector;
 use crate::body::Body;
 use crate::kubelet::{address_of, join, passed_on};
 use crate::rest::{Context, cache, core};
+use crate::upload::Upload;
 
 mod html;
 
@@ -102,7 +102,7 @@ pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
     if let Ok(uri) = HeaderValue::from_str(&path) {
         headers.insert(HeaderName::from_static("x-forwarded-uri"), uri);
     }
-    let mut request = Request::new(Full::new(cx.body.clone()));
+    let mut request = Request::new(std::mem::take(cx.upload.get_mut()));
     *request.method_mut() = cx.parts.method.clone();
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
@@ -213,11 +213,11 @@ async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn plain(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+async fn plain(address: SocketAddr, request: Request<Upload>) -> anyhow::Result<Response<Incoming>> {
     send(connect(address).await?, request).await
 }
 
-async fn encrypted(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
+async fn encrypted(address: SocketAddr, request: Request<Upload>) -> anyhow::Result<Response<Incoming>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Arc::new(AnyCertificate(provider.clone()));
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -230,7 +230,7 @@ async fn encrypted(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow
     send(tokio::time::timeout(CONNECT, shake).await.context("no TLS handshake in 30 s")??, request).await
 }
 
-async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>>
+async fn send<S>(stream: S, request: Request<Upload>) -> anyhow::Result<Response<Incoming>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

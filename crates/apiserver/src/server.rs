@@ -15,24 +15,29 @@ use coracle_store::Store;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use ipnet::Ipv4Net;
-use tokio::sync::Semaphore;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::auth::authorize::{Attributes, Authorizer, SystemOnly};
+use crate::auth::authorize::{self, Attributes, Authorizer, SystemOnly};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
-use crate::body::{self, Body};
+use crate::body::{self, Body, BoxError};
 use crate::cache::Caches;
+use crate::connections::Place;
 use crate::health::Metrics;
 use crate::negotiate::{Encoding, Output};
 use crate::pki::{Authority, Pair};
 use crate::request::{self, Query};
 use crate::rest::Context;
+use crate::upload::Upload;
 use crate::{discovery, health, kubelet, negotiate, rest, services};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
-/// Requests answered at once, watches and streams not counted.
+/// Requests answered at once, watches and streams not counted; those of all but administrators and the system's own
+/// parts leave some places free.
 const IN_FLIGHT: usize = 600;
+const IN_FLIGHT_OF_OTHERS: usize = 400;
 
 /// How an API server is set up.
 pub struct Config {
@@ -68,6 +73,7 @@ pub(crate) struct Inner {
     pub metrics: Metrics,
     pub config: Config,
     in_flight: Semaphore,
+    in_flight_of_others: Semaphore,
 }
 
 impl Server {
@@ -86,6 +92,7 @@ impl Server {
             kubelet: kubelet::Client::new(&config.authority.certificate, &config.kubelet_client)?,
             metrics: Metrics::default(),
             in_flight: Semaphore::new(IN_FLIGHT),
+            in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             caches: caches.clone(),
             issuer: issuer.clone(),
             config,
@@ -109,22 +116,29 @@ impl Server {
     /// Answers one request; `user` is who the connection proved to be.
     pub async fn handle<B>(&self, request: Request<B>, user: Option<Arc<User>>) -> Response<Body>
     where
-        B: http_body::Body + Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
-        let bytes = match body::read(body, MAX_BODY).await {
-            Ok(bytes) => bytes,
-            Err(status) => return negotiate::status(&status),
-        };
-        let response = self.0.clone().answer(parts, bytes, user).await;
+        let mut upload = Upload::new(body);
+        let response = self.0.clone().answer(parts, &mut upload, user).await;
+        if !http_body::Body::is_end_stream(&upload) {
+            upload.discard().await;
+        }
         if is_head { body::headers_only(response) } else { response }
     }
 }
 
 impl Inner {
-    async fn answer(self: Arc<Inner>, mut parts: Parts, body: Bytes, user: Option<Arc<User>>) -> Response<Body> {
+    /// Finds out where a request leads, who makes it and whether they may, takes a place for it, and only then reads
+    /// what was sent with it.
+    async fn answer(
+        self: Arc<Inner>,
+        mut parts: Parts,
+        upload: &mut Upload,
+        user: Option<Arc<User>>,
+    ) -> Response<Body> {
         let start = Instant::now();
         let query = Query::parse(parts.uri.query());
         let path = parts.uri.path().to_owned();
@@ -138,13 +152,6 @@ impl Inner {
         };
         let long_running =
             verb == "watch" || matches!(subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
-        let _place = match self.in_flight.try_acquire() {
-            _ if long_running => None,
-            Ok(place) => Some(place),
-            Err(_) => {
-                return negotiate::status(&Status::too_many_requests("Too many requests, please try again later.", 1));
-            }
-        };
         let attributes = Attributes {
             verb,
             group: target.as_ref().map_or("", |target| target.kind.group),
@@ -161,6 +168,11 @@ impl Inner {
         };
         let answer = async {
             let user = self.authenticator.user(&parts.headers, user.as_ref())?;
+            if user.name != auth::ANONYMOUS
+                && let Some(connection) = parts.extensions.get::<Arc<Place>>()
+            {
+                connection.prove(authorize::is_system(&user))?;
+            }
             let user = auth::impersonated(user, &mut parts.headers, self.authorizer.as_ref())?;
             if !self.authorizer.allows(&user, &attributes) {
                 let mut status =
@@ -170,6 +182,7 @@ impl Inner {
                 }
                 return Err(status);
             }
+            let _place = if long_running { None } else { Some(self.place(&user)?) };
             match &target {
                 Some(target) => {
                     let target = target.clone();
@@ -178,7 +191,12 @@ impl Inner {
                         false => Output::of(&parts.headers)?,
                     };
                     let dry_run = query.dry_run(verb)?;
-                    let context = Context { inner: &self, user, parts, body, target, query, output, dry_run };
+                    let (body, upload) = match subresource {
+                        "proxy" => (Bytes::new(), std::mem::take(upload)),
+                        _ => (std::mem::take(upload).read(MAX_BODY).await?, Upload::default()),
+                    };
+                    let upload = Mutex::new(upload);
+                    let context = Context { inner: &self, user, parts, body, upload, target, query, output, dry_run };
                     rest::answer(context, verb).await
                 }
                 None => self.outside(parts, &path).await,
@@ -187,6 +205,16 @@ impl Inner {
         let response = answer.await.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
         self.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
         response
+    }
+
+    /// A place for a request until it is answered.
+    fn place(&self, user: &User) -> Result<(SemaphorePermit<'_>, Option<SemaphorePermit<'_>>), Status> {
+        let busy = |_| Status::too_many_requests("Too many requests, please try again later.", 1);
+        let of_others = match authorize::is_system(user) {
+            true => None,
+            false => Some(self.in_flight_of_others.try_acquire().map_err(busy)?),
+        };
+        Ok((self.in_flight.try_acquire().map_err(busy)?, of_others))
     }
 
     /// Paths that are no object's.
@@ -232,8 +260,7 @@ pub struct InProcess {
 impl<B> tower::Service<Request<B>> for InProcess
 where
     B: http_body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     type Response = Response<Body>;
     type Error = Infallible;

@@ -15,12 +15,15 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use crate::body::Body;
 use crate::rest::Context;
 
 const GOODBYE: Duration = Duration::from_secs(5);
+/// The longest message that is taken, in bytes.
+const MAX_SAID: usize = 4 << 10;
 
 /// What of a stream becomes one message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,7 +89,7 @@ impl Wish {
         let client = self.client.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
         tokio::spawn(async move {
             let Ok(client) = client.await else { return };
-            let socket = WebSocketStream::from_raw_socket(TokioIo::new(client), Role::Server, None).await;
+            let socket = WebSocketStream::from_raw_socket(TokioIo::new(client), Role::Server, Some(limits())).await;
             pump(socket, response.into_body(), framing, message).await;
         });
         Ok(switching)
@@ -107,6 +110,14 @@ fn protocol(headers: &HeaderMap) -> Result<Option<&'static str>, Status> {
     })
 }
 
+/// A client of these says nothing but pings and goodbye.
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(MAX_SAID))
+        .max_frame_size(Some(MAX_SAID))
+        .read_buffer_size(MAX_SAID)
+}
+
 async fn pump<S>(socket: WebSocketStream<S>, mut body: Body, framing: Framing, message: impl Fn(Bytes) -> Message)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -122,7 +133,16 @@ where
                 Some(Ok(_)) => continue,
             },
         };
-        let Some(Ok(frame)) = frame else { break };
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            None => break,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "what a WebSocket shows broke off");
+                let broken = CloseFrame { code: CloseCode::Error, reason: "the answer broke off".into() };
+                let _ = sink.send(Message::Close(Some(broken))).await;
+                return;
+            }
+        };
         let Ok(data) = frame.into_data() else { continue };
         let sent = match framing {
             Framing::Bytes => sink.send(message(data)).await,

@@ -21,7 +21,7 @@ impl Backoff {
     pub fn delay(&mut self) -> Duration {
         let plain = exponential(self.base, self.max, self.failures);
         self.failures = self.failures.saturating_add(1);
-        plain + plain.mul_f64(random_unit())
+        plain.saturating_add(plain.mul_f64(random_unit()))
     }
 
     /// Starts again at the first delay.

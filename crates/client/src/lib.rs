@@ -3,6 +3,8 @@
 //! Owns: the two transports of a [`kube::Client`] (a direct call in the server's process, or HTTPS), shared
 //! [`Informer`]s, the [`WorkQueue`] of controllers, the [`EventRecorder`], leader election and node leases,
 //! and patch helpers. All of it works against any Kubernetes API server; nothing here knows how ours is made.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod backoff;
 mod decode;
 mod events;
@@ -12,6 +14,7 @@ mod lease;
 mod patch;
 mod queue;
 mod store;
+mod time;
 mod transport;
 
 pub use backoff::Backoff;
@@ -22,4 +25,5 @@ pub use lease::NodeLease;
 pub use patch::{is_conflict, is_gone, is_not_found, merge_diff, patch_status, patch_status_strategic};
 pub use queue::{WorkQueue, run};
 pub use store::{Indexer, ObjectKey, Store};
+pub use time::{from_now, later};
 pub use transport::{Remote, in_process, remote, user_agent};

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backoff::exponential;
+use crate::time::from_now;
 
 /// First delay after a failure, as in client-go.
 const BASE_DELAY: Duration = Duration::from_millis(5);
@@ -74,12 +75,12 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
         self.0.1.notify_one();
     }
 
-    /// Adds a key once `delay` has passed; of several delays the earliest counts.
+    /// Adds a key once `delay` (at most a year) has passed; of several delays the earliest counts.
     pub fn add_after(&self, key: K, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
-        self.0.0.lock().add_at(key, Instant::now() + delay);
+        self.0.0.lock().add_at(key, from_now(delay));
         self.0.1.notify_one();
     }
 
@@ -205,42 +206,68 @@ impl<K: Hash + Eq + Clone> State<K> {
 }
 
 /// Works on a queue with `workers` tasks until it is closed. A `reconcile` that fails (or panics) is tried again
-/// with backoff; one that returns `Some(delay)` is called again after it.
+/// with backoff; one that returns `Some(delay)` is called again after it. A worker that dies is replaced, so that
+/// no key can end the work on the others.
 pub async fn run<K, F, Fut, E>(queue: WorkQueue<K>, workers: usize, reconcile: F)
 where
     K: Hash + Eq + Clone + Debug + Send + Sync + 'static,
     F: Fn(K) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Option<Duration>, E>> + Send + 'static,
-    E: std::fmt::Display,
+    E: std::fmt::Display + Send + 'static,
 {
     let reconcile = Arc::new(reconcile);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers.max(1) {
-        let (queue, reconcile) = (queue.clone(), reconcile.clone());
-        tasks.spawn(async move {
-            while let Some(key) = queue.get().await {
-                let outcome = AssertUnwindSafe(async { reconcile(key.clone()).await }).catch_unwind().await;
-                match outcome {
-                    Ok(Ok(again)) => {
-                        queue.forget(&key);
-                        if let Some(delay) = again {
-                            queue.add_after(key.clone(), delay);
-                        }
-                    }
-                    Ok(Err(error)) => {
-                        tracing::warn!(?key, %error, "reconciling failed, trying again");
-                        queue.add_rate_limited(key.clone());
-                    }
-                    Err(_) => {
-                        tracing::error!(?key, "reconciling panicked, trying again");
-                        queue.add_rate_limited(key.clone());
-                    }
-                }
-                queue.done(&key);
-            }
-        });
+        tasks.spawn(work(queue.clone(), reconcile.clone()));
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a worker of a queue died, another takes its place");
+            tasks.spawn(work(queue.clone(), reconcile.clone()));
+        }
+    }
+}
+
+/// One worker; it ends when the queue is closed.
+async fn work<K, F, Fut, E>(queue: WorkQueue<K>, reconcile: Arc<F>)
+where
+    K: Hash + Eq + Clone + Debug,
+    F: Fn(K) -> Fut,
+    Fut: Future<Output = Result<Option<Duration>, E>>,
+    E: std::fmt::Display,
+{
+    while let Some(key) = queue.get().await {
+        let held = Held { queue: &queue, key };
+        let key = &held.key;
+        match AssertUnwindSafe(async { reconcile(key.clone()).await }).catch_unwind().await {
+            Ok(Ok(again)) => {
+                queue.forget(key);
+                if let Some(delay) = again {
+                    queue.add_after(key.clone(), delay);
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(?key, %error, "reconciling failed, trying again");
+                queue.add_rate_limited(key.clone());
+            }
+            Err(_) => {
+                tracing::error!(?key, "reconciling panicked, trying again");
+                queue.add_rate_limited(key.clone());
+            }
+        }
+    }
+}
+
+/// A key that is worked on; it is given back however that ends.
+struct Held<'a, K: Hash + Eq + Clone> {
+    queue: &'a WorkQueue<K>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Clone> Drop for Held<'_, K> {
+    fn drop(&mut self) {
+        self.queue.done(&self.key);
+    }
 }
 
 #[cfg(test)]
@@ -300,5 +327,55 @@ mod tests {
         })
         .await;
         assert_eq!(calls.load(Ordering::SeqCst), 4);
+    }
+
+    #[tokio::test]
+    async fn a_delay_beyond_all_clocks_is_only_a_long_one() {
+        let queue = WorkQueue::new();
+        queue.add_after("a", Duration::MAX);
+        queue.add("b");
+        assert_eq!(queue.get().await, Some("b"));
+        assert!(queue.is_empty());
+    }
+
+    /// A key of which no copy can be made while it is armed.
+    #[derive(Debug, PartialEq, Eq, Hash)]
+    struct Key(u32);
+
+    static ARMED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+    impl Clone for Key {
+        fn clone(&self) -> Key {
+            assert!(!ARMED.swap(false, Ordering::SeqCst), "armed");
+            Key(self.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_dies_is_replaced_and_its_key_given_back() {
+        let queue = WorkQueue::new();
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        queue.add(Key(1));
+        let (seen, again) = (calls.clone(), queue.clone());
+        run(queue, 1, move |key: Key| {
+            seen.lock().push(key.0);
+            let again = again.clone();
+            let count = seen.lock().len();
+            async move {
+                match count {
+                    // The worker dies when it plans the next run of the key.
+                    1 => {
+                        again.add(Key(2));
+                        ARMED.store(true, Ordering::SeqCst);
+                        return Ok::<_, std::convert::Infallible>(Some(Duration::MAX));
+                    }
+                    2 => again.add(Key(1)),
+                    _ => again.close(),
+                }
+                Ok(None)
+            }
+        })
+        .await;
+        assert_eq!(*calls.lock(), [1, 2, 1]);
     }
 }

@@ -3,6 +3,7 @@
 //! They share one set of informers and one leader lease, run against any Kubernetes API server, and keep nothing
 //! that the API does not keep: killed at any instant they go on from what they read.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
 mod common;

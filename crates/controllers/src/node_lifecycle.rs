@@ -185,7 +185,11 @@ impl Controller {
         if condition_status(&node, "Ready") != "True" && condition(&node, "Ready").is_some() {
             self.mark_pods_not_ready(&node).await?;
         }
-        Ok(Some(if silent < GRACE { GRACE - silent + Duration::from_millis(10) } else { GRACE }))
+        Ok(Some(if silent < GRACE {
+            GRACE.saturating_sub(silent).saturating_add(Duration::from_millis(10))
+        } else {
+            GRACE
+        }))
     }
 
     /// Says in the node's status that nothing is known of it any more.

@@ -3,6 +3,8 @@
 //! Owns: the Node object and its lease, one worker a pod, volumes, probes, hooks, images' pull policy, pod status,
 //! and the kubelet's own HTTPS server (logs, exec, attach, port-forward, statistics). It reaches containers
 //! through the CRI traits of `coracle-runtime` alone, and never touches cgroups, namespaces or links itself.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod admission;
 mod backoff;
 mod config;

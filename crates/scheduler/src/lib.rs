@@ -4,6 +4,7 @@
 //! pods of one template share results; a pod is bound in the background while the next one is scheduled. It runs
 //! against any Kubernetes API server.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod core;
 mod cycle;

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_client::{from_now, later};
 use tokio::time::Instant;
 
 use crate::plugins::Reason;
@@ -175,7 +176,7 @@ impl Queue {
     /// Something went wrong: the pod is tried again after its backoff.
     pub fn failed(&mut self, uid: &str) {
         if let Some(waiting) = self.pods.get(uid) {
-            let until = Instant::now() + backoff(waiting.attempts);
+            let until = from_now(backoff(waiting.attempts));
             self.place(uid, Place::Backoff { until, failed: true });
         }
     }
@@ -198,7 +199,7 @@ impl Queue {
     /// When the queue has to be looked at although nothing happened.
     pub fn next_due(&self) -> Option<Instant> {
         let backoff = self.backoff.first().map(|(until, _)| *until);
-        let unschedulable = self.unschedulable.first().map(|(since, _)| *since + MAX_UNSCHEDULABLE);
+        let unschedulable = self.unschedulable.first().map(|(since, _)| later(*since, MAX_UNSCHEDULABLE));
         backoff.into_iter().chain(unschedulable).min()
     }
 
@@ -210,7 +211,7 @@ impl Queue {
             self.place(&uid, Place::Active);
         }
         while let Some((since, uid)) = self.unschedulable.first().cloned()
-            && since + MAX_UNSCHEDULABLE <= now
+            && later(since, MAX_UNSCHEDULABLE) <= now
         {
             self.retry(&uid);
         }
@@ -219,7 +220,7 @@ impl Queue {
     fn retry(&mut self, uid: &str) {
         self.detach(uid);
         let Some(waiting) = self.pods.get(uid) else { return };
-        let until = waiting.last_attempt + backoff(waiting.attempts);
+        let until = later(waiting.last_attempt, backoff(waiting.attempts));
         let place = if until <= Instant::now() { Place::Active } else { Place::Backoff { until, failed: false } };
         self.place(uid, place);
     }

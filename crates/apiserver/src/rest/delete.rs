@@ -197,13 +197,13 @@ fn mark(kind: &Kind, object: &mut Value, options: &Options) {
     let grace = grace_seconds(kind, object, options);
     match (meta::is_deleting(object), meta::deletion_grace_period_seconds(object)) {
         (false, _) => {
-            let at = Timestamp::now() + SignedDuration::from_secs(grace);
+            let at = ends(grace);
             meta::set_deletion(object, at, grace);
             bump_generation(object);
         }
         // A second deletion can only shorten the grace period.
         (true, Some(current)) if options.grace_seconds.is_some() && grace < current => {
-            let at = Timestamp::now() + SignedDuration::from_secs(grace);
+            let at = ends(grace);
             meta::set_deletion(object, at, grace);
         }
         _ => {}
@@ -211,10 +211,15 @@ fn mark(kind: &Kind, object: &mut Value, options: &Options) {
     kind.strategy.mark_deleted(object);
 }
 
+/// When a grace period ends that begins now; no time is later than the last that can be written.
+fn ends(grace: i64) -> Timestamp {
+    Timestamp::now().saturating_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX)
+}
+
 fn bump_generation(object: &mut Value) {
     let generation = meta::generation(object);
     if generation > 0 {
-        meta::set_generation(object, generation + 1);
+        meta::set_generation(object, generation.saturating_add(1));
     }
 }
 

@@ -26,6 +26,7 @@ use coracle_api::table::ListMeta;
 use coracle_store as store;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::auth::User;
@@ -37,6 +38,7 @@ use crate::negotiate::{Output, Shape};
 use crate::object::Object;
 use crate::request::{Query, Target, key};
 use crate::server::Inner;
+use crate::upload::Upload;
 
 pub(crate) use create::create_object;
 pub(crate) use update::{Change, update_object};
@@ -46,7 +48,10 @@ pub(crate) struct Context<'a> {
     pub inner: &'a Arc<Inner>,
     pub user: Arc<User>,
     pub parts: Parts,
+    /// What was sent; empty where it is passed on as it comes.
     pub body: Bytes,
+    /// What was sent to what `proxy` leads to (in a lock, as nobody but its taker may look at it).
+    pub upload: Mutex<Upload>,
     pub target: Target,
     pub query: Query,
     pub output: Output,
@@ -210,7 +215,7 @@ pub(crate) fn core(plural: &str) -> &'static Kind {
 
 /// When an object that is written now is forgotten.
 pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
-    kind.strategy.ttl().map(|ttl| SystemTime::now() + ttl)
+    kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
 }
 
 /// The key of an object in the store.

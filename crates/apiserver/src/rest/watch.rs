@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::list::Selection;
 use super::{Answer, Context, message, present};
 use crate::body::Body;
-use crate::cache::{Cache, Change};
+use crate::cache::{Cache, Change, Snapshot};
 use crate::negotiate::{Encoding, Output, Shape};
 use crate::object::Shared;
 use crate::request::Query;
@@ -28,6 +28,9 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// Changes pulled from the ring at a time.
 const BATCH: usize = 256;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Frames below this many bytes are joined.
+const SMALL: usize = 16 << 10;
 
 /// Answers a watch.
 pub(super) fn watch(cx: &Context<'_>) -> Answer {
@@ -41,26 +44,17 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     let bookmarks = cx.query.flag("allowWatchBookmarks");
     check_options(&cx.query)?;
     let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
-    // Unsynchronised ends: not all clients of a restarted server come back in the same second.
-    let lifetime = seconds.map_or_else(
-        || Duration::from_secs(1800 + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 7),
-        |seconds| Duration::from_secs(seconds as u64),
-    );
     let changed = cache.subscribe();
-    let mut queue = VecDeque::new();
+    let mut initial_events = None;
     let view = View { kind: cx.target.kind, output: cx.output, query: Query::parse(cx.parts.uri.query()) };
     let from = if initial.unwrap_or(wanted == 0) {
         let snapshot = cache.snapshot();
         if wanted > snapshot.revision {
             return Err(crate::cache::too_large(wanted, snapshot.revision));
         }
-        for (_, object) in snapshot.range(&selection.prefix, None).filter(|(_, object)| selection.matches(object)) {
-            queue.push_back(view.frame("ADDED", object));
-        }
-        if initial == Some(true) && bookmarks {
-            queue.push_back(view.bookmark(snapshot.revision, true));
-        }
-        snapshot.revision
+        let revision = snapshot.revision;
+        initial_events = Some(Initial { snapshot, last: None, bookmark: initial == Some(true) && bookmarks });
+        revision
     } else {
         let newest = cache.revision();
         if wanted > newest {
@@ -74,11 +68,12 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
         selection,
         view,
         changed,
-        queue,
+        initial: initial_events,
+        pulled: VecDeque::new(),
         position: from,
         bookmarks,
-        ends: Instant::now() + lifetime,
-        bookmark_due: Instant::now() + BOOKMARK_EVERY,
+        ends: from_now(lifetime(seconds)),
+        bookmark_due: from_now(BOOKMARK_EVERY),
         over: false,
     };
     let content_type = if state.view.output.encoding == Encoding::Protobuf { PROTOBUF } else { JSON };
@@ -86,6 +81,20 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     let mut response = Response::new(Body::stream(frames));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Ok(response)
+}
+
+/// How long a watch lasts: as long as asked for, at most a year; otherwise 30 to 60 minutes, so that not all clients
+/// of a restarted server come back in the same second.
+fn lifetime(seconds: Option<i64>) -> Duration {
+    match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
+        Some(seconds) => Duration::from_secs(seconds).min(LONGEST),
+        None => Duration::from_secs(1800 + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * 7),
+    }
+}
+
+fn from_now(delay: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(delay).unwrap_or(now)
 }
 
 /// Checks the options of a watch against each other.
@@ -109,12 +118,35 @@ fn check_options(query: &Query) -> Result<(), Status> {
     super::list::invalid_options(errors)
 }
 
+/// The objects that are there when a watch begins, shown one by one as the connection takes them.
+struct Initial {
+    snapshot: Snapshot,
+    /// The key shown last.
+    last: Option<Arc<str>>,
+    /// Whether a bookmark says that all were shown.
+    bookmark: bool,
+}
+
+impl Initial {
+    fn next(&mut self, selection: &Selection) -> Option<Shared> {
+        let mut objects = self.snapshot.range(&selection.prefix, self.last.as_deref());
+        let (key, object) = objects.find(|(_, object)| selection.matches(object))?;
+        let (key, object) = (key.clone(), object.clone());
+        self.last = Some(key);
+        Some(object)
+    }
+}
+
+/// A watch holds a snapshot while it begins, changes that the ring of its resource has (or had, at most [`BATCH`])
+/// afterwards, and one frame at a time: what a client does not take is not made.
 struct Watcher {
     cache: Arc<Cache>,
     selection: Selection,
     view: View,
     changed: tokio::sync::watch::Receiver<()>,
-    queue: VecDeque<Bytes>,
+    initial: Option<Initial>,
+    /// Changes that were taken from the ring and not shown yet.
+    pulled: VecDeque<Arc<Change>>,
     /// The revision up to which the client knows everything.
     position: u64,
     bookmarks: bool,
@@ -126,8 +158,8 @@ struct Watcher {
 impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(frame) = self.queue.pop_front() {
-                return Some(self.gather(frame));
+            if let Some(frame) = self.gather() {
+                return Some(frame);
             }
             if self.over {
                 return None;
@@ -136,15 +168,12 @@ impl Watcher {
             let global = self.cache.revision();
             match self.cache.changes(self.position, BATCH) {
                 Ok(changes) => {
-                    for change in &changes {
-                        let frame = self.frame(change);
-                        self.queue.extend(frame);
-                    }
                     match changes.last() {
                         Some(last) => self.position = last.revision,
                         None => self.position = self.position.max(global),
                     }
-                    if !changes.is_empty() {
+                    self.pulled = changes.into();
+                    if !self.pulled.is_empty() {
                         continue;
                     }
                 }
@@ -163,7 +192,7 @@ impl Watcher {
                     return None;
                 }
                 () = sleep_until(self.bookmark_due), if self.bookmarks => {
-                    self.bookmark_due = Instant::now() + BOOKMARK_EVERY;
+                    self.bookmark_due = from_now(BOOKMARK_EVERY);
                     // Everything up to the position has been sent: the ring was empty behind it.
                     return Some(self.view.bookmark(self.position, false));
                 }
@@ -171,19 +200,37 @@ impl Watcher {
         }
     }
 
-    /// Joins small frames that wait, so that a burst takes few writes.
-    fn gather(&mut self, first: Bytes) -> Bytes {
-        const SMALL: usize = 16 << 10;
-        if self.queue.is_empty() || first.len() >= SMALL {
-            return first;
-        }
-        let mut joined = BytesMut::from(first.as_ref());
+    /// The next frames that wait, small ones joined, so that a burst takes few writes.
+    fn gather(&mut self) -> Option<Bytes> {
+        let mut joined = BytesMut::new();
         while joined.len() < SMALL
-            && let Some(frame) = self.queue.pop_front()
+            && let Some(frame) = self.waiting()
         {
+            if joined.is_empty() && frame.len() >= SMALL {
+                return Some(frame);
+            }
             joined.extend_from_slice(&frame);
         }
-        joined.freeze()
+        Some(joined.freeze()).filter(|joined| !joined.is_empty())
+    }
+
+    /// The frame of the next event that needs no waiting.
+    fn waiting(&mut self) -> Option<Bytes> {
+        if let Some(mut initial) = self.initial.take() {
+            if let Some(object) = initial.next(&self.selection) {
+                self.initial = Some(initial);
+                return Some(self.view.frame("ADDED", &object));
+            }
+            if initial.bookmark {
+                return Some(self.view.bookmark(initial.snapshot.revision, true));
+            }
+        }
+        while let Some(change) = self.pulled.pop_front() {
+            if let Some(frame) = self.frame(&change) {
+                return Some(frame);
+            }
+        }
+        None
     }
 
     /// What the client sees of a change: an object that no longer matches is gone for it.

@@ -93,3 +93,34 @@ async fn an_event_that_repeats_is_forgotten_all_the_same() {
     api.patch("merge-patch", path, &json!({"deprecatedCount": 3})).await.ok();
     assert!(expires().await.is_some());
 }
+
+/// The largest number that a client can write.
+const EVER: i64 = i64::MAX;
+
+#[tokio::test]
+async fn times_that_no_clock_reaches_are_long_and_break_nothing() {
+    let api = Api::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |name: &str, spec: serde_json::Value| {
+        let mut spec = spec;
+        spec["containers"] = json!([{"name": "c", "image": "i:1"}]);
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let toleration = json!({"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": EVER});
+    let specs = [json!({"terminationGracePeriodSeconds": EVER}), json!({"tolerations": [toleration]}), json!({})];
+    for (name, spec) in ["grace", "toleration", "asked"].into_iter().zip(specs) {
+        api.post(pods, &pod(name, spec)).await.ok();
+        let binding = json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "n"}});
+        api.post(&format!("{pods}/{name}/binding"), &binding).await.ok();
+    }
+    let deleted = api.delete(&format!("{pods}/grace")).await.ok();
+    assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], EVER);
+    assert!(deleted["metadata"]["deletionTimestamp"].as_str().is_some_and(|time| time.starts_with("9999-12-")));
+    let deleted = api.delete(&format!("{pods}/asked?gracePeriodSeconds={EVER}")).await.ok();
+    assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], EVER);
+    // A second deletion with a shorter time is possible all the same.
+    let deleted = api.delete(&format!("{pods}/asked?gracePeriodSeconds=7")).await.ok();
+    assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 7);
+    let collection = api.delete(&format!("{pods}?gracePeriodSeconds={EVER}")).await.ok();
+    assert_eq!(collection["items"].as_array().map(Vec::len), Some(3));
+}

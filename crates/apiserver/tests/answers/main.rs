@@ -1,6 +1,7 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
 mod changes;
+mod connections;
 mod evictions;
 mod objects;
 mod reading;
@@ -10,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use coracle_apiserver::auth::User;
-use coracle_apiserver::pki::Authority;
+use coracle_apiserver::pki::{Authority, Pair};
 use coracle_apiserver::{Config, Server};
 use coracle_store::{Embedded, Options, Store};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -21,6 +22,10 @@ use serde_json::Value;
 struct Api {
     server: Server,
     store: Arc<dyn Store>,
+    /// The certificate of the authority, the server's and an administrator's.
+    authority: String,
+    serving: Pair,
+    admin: Pair,
     _dir: tempfile::TempDir,
 }
 
@@ -36,6 +41,10 @@ impl Api {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open(&dir.path().join("pki")).expect("an authority");
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let serving = authority.server("kube-apiserver", &[], &[], &[address]).expect("a certificate");
+        let admin = authority.client("admin", "admin", &["system:masters"]).expect("a certificate");
+        let certificate = authority.certificate.clone();
         let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
         let store: Arc<dyn Store> = Arc::new(store);
         let config = Config {
@@ -47,7 +56,8 @@ impl Api {
             port: 6443,
             kubelet_client,
         };
-        let api = Api { server: Server::new(config).await.expect("a server"), store, _dir: dir };
+        let server = Server::new(config).await.expect("a server");
+        let api = Api { server, store, authority: certificate, serving, admin, _dir: dir };
         // What the controllers of a cluster make first.
         api.post("/api/v1/namespaces/default/serviceaccounts", &serde_json::json!({"metadata": {"name": "default"}}))
             .await;
@@ -69,6 +79,15 @@ impl Api {
 
     async fn get(&self, path: &str) -> Answer {
         self.call(Method::GET, path, &[], String::new()).await
+    }
+
+    /// The first event of a watch, whose answer has no end.
+    async fn first_event(&self, path: &str) -> Value {
+        let request = Request::get(path).body(Full::new(bytes::Bytes::new())).expect("a request");
+        let user = Arc::new(User::new("admin", &["system:masters"]));
+        let mut body = self.server.handle(request, Some(user)).await.into_body();
+        let frame = body.frame().await.expect("an event").expect("a whole event").into_data().expect("data");
+        serde_json::from_slice(&frame).expect("an event")
     }
 
     async fn get_as(&self, path: &str, accept: &str) -> Answer {

@@ -101,3 +101,13 @@ async fn people_are_shown_lines() {
     assert!(!by(&format!("{path}?pretty=false")).await.starts_with("{\n"));
     assert!(!api.get(path).await.text.starts_with("{\n"));
 }
+
+#[tokio::test]
+async fn a_watch_lasts_as_long_as_any_number_says() {
+    let api = Api::new().await;
+    for seconds in [i64::MAX, i64::MIN, 1, 0] {
+        let path = format!("/api/v1/namespaces?watch=1&timeoutSeconds={seconds}&fieldSelector=metadata.name%3Ddefault");
+        let event = api.first_event(&path).await;
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&"ADDED".into(), &"default".into()));
+    }
+}

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{EventRecorder, EventType};
+use coracle_client::{EventRecorder, EventType, later};
 use coracle_runtime::cri::RuntimeService;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -112,7 +112,7 @@ impl Prober {
                     }
                 }
             }
-            next = (next + period).max(Instant::now());
+            next = later(next, period).max(Instant::now());
             tokio::time::sleep_until(next).await;
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use coracle_client::later;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
 use kube::Client;
@@ -70,15 +71,15 @@ impl Tokens {
             Err(error) => {
                 // A token that still works is better than none.
                 if let Some(held) = self.held.lock().get(&key).filter(|held| held.expires > now) {
-                    return Ok((held.token.clone(), now + Duration::from_secs(10)));
+                    return Ok((held.token.clone(), later(now, Duration::from_secs(10))));
                 }
                 return Err(format!("failed to fetch token: {}", crate::message_of(&error)));
             }
         };
-        let left = status.expiration_timestamp.0.as_second() - jiff::Timestamp::now().as_second();
+        let left = status.expiration_timestamp.0.as_second().saturating_sub(jiff::Timestamp::now().as_second());
         let life = Duration::from_secs(left.max(10) as u64);
-        let renew = now + life.mul_f64(0.8).min(MAX_AGE);
-        self.held.lock().insert(key, Held { token: status.token.clone(), renew, expires: now + life });
+        let renew = later(now, (life / 5).saturating_mul(4).min(MAX_AGE));
+        self.held.lock().insert(key, Held { token: status.token.clone(), renew, expires: later(now, life) });
         Ok((status.token, renew))
     }
 

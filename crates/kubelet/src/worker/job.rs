@@ -18,7 +18,7 @@ impl Retry {
     pub(super) fn failed(&mut self) {
         let delay = RETRY.saturating_mul(1 << self.failures.min(10)).min(MAX_RETRY);
         self.failures += 1;
-        self.at = Some(Instant::now() + delay);
+        self.at = Some(from_now(delay));
     }
     pub(super) fn succeeded(&mut self) {
         *self = Retry::default();
@@ -88,7 +88,7 @@ impl Worker {
             Some(Concern::Volumes) => self.mounting.lost(),
             Some(Concern::Start(name)) => {
                 self.starting = None;
-                self.not_before.insert(name, Instant::now() + CONFIG_RETRY);
+                self.not_before.insert(name, from_now(CONFIG_RETRY));
             }
             Some(Concern::Kill(id)) => self.kill_failed(&id),
             Some(Concern::Stage) => self.ending.lost(),

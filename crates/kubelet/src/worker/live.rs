@@ -89,9 +89,9 @@ impl Worker {
         if self.finished || self.failure.is_some() {
             return None;
         }
-        let age = Timestamp::now().as_second() - self.start_time.as_second();
+        let age = Timestamp::now().as_second().saturating_sub(self.start_time.as_second());
         if age < seconds {
-            return Some(Instant::now() + Duration::from_secs((seconds - age) as u64));
+            return Some(from_now(Duration::from_secs(seconds.saturating_sub(age).max(0) as u64)));
         }
         let message = "Pod was active on the node longer than the specified deadline".to_owned();
         self.k.recorder.event(&*self.pod, EventType::Normal, "DeadlineExceeded", message.clone());
@@ -142,7 +142,7 @@ impl Worker {
         if was_waiting && self.waiting.get(name).is_some_and(|waiting| waiting.reason != "CrashLoopBackOff") {
             return true;
         }
-        let nanos = Timestamp::now().as_nanosecond() - i128::from(status.finished_at);
+        let nanos = Timestamp::now().as_nanosecond().saturating_sub(i128::from(status.finished_at));
         let since = Duration::from_nanos(nanos.clamp(0, i128::from(u64::MAX)) as u64);
         let key = name.to_owned();
         let Some((delay, left)) = self.backoffs.in_backoff(&key, since) else {
@@ -154,7 +154,7 @@ impl Worker {
         let event = format!("Back-off restarting failed container {name} in pod {describe}");
         self.k.recorder.record(self.pod.container_reference(name), EventType::Warning, "BackOff", event);
         self.waiting.insert(key.clone(), Waiting::new("CrashLoopBackOff", message));
-        self.not_before.insert(key, now + left);
+        self.not_before.insert(key, from_now(left));
         false
     }
 

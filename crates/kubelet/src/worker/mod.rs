@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{EventType, is_conflict, is_not_found, patch_status_strategic};
+use coracle_client::{EventType, from_now, is_conflict, is_not_found, later, patch_status_strategic};
 use coracle_runtime::cri::{
     ContainerEvent, ContainerEventType, ContainerState, ContainerStatus, CriError, PodSandbox, PodSandboxConfig,
     PodSandboxMetadata, PortMapping, SandboxState,
@@ -451,7 +451,7 @@ impl Worker {
                         self.waiting.insert(name, waiting);
                     } else if waiting.reason != "ContainerCreating" {
                         let delay = waiting.retry.unwrap_or(CONFIG_RETRY);
-                        self.not_before.insert(name.clone(), Instant::now() + delay);
+                        self.not_before.insert(name.clone(), from_now(delay));
                         self.waiting.insert(name, waiting);
                     }
                 }

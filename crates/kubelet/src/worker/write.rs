@@ -42,7 +42,7 @@ impl Worker {
             return self.write.retry.at;
         }
         let starting = self.starting.is_some() || self.sandbox.busy || (self.mounting.busy && self.volumes.is_none());
-        let hold = self.born + FIRST_WRITE_DELAY;
+        let hold = later(self.born, FIRST_WRITE_DELAY);
         if !self.wrote && starting && Instant::now() < hold {
             return Some(hold);
         }

@@ -1,0 +1,102 @@
+//! Connections to the socket of the API server, on loopback: who comes without credentials keeps nobody out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coracle_apiserver::pki::Pair;
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::Api;
+
+async fn listen(api: &Api) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let (server, serving) = (api.server.clone(), api.serving.clone());
+    tokio::spawn(async move { server.serve(listener, &serving).await });
+    address
+}
+
+fn connector(api: &Api, client: Option<&Pair>) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(api.authority.as_bytes()).expect("a certificate")).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match client {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("a certificate")];
+            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+            builder.with_client_auth_cert(chain, key).expect("a client's certificate")
+        }
+    };
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn connect(connector: &TlsConnector, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    connector.connect(ServerName::IpAddress(address.ip().into()), TcpStream::connect(address).await?).await
+}
+
+async fn list_pods(api: &Api, address: SocketAddr) -> StatusCode {
+    let stream = connect(&connector(api, Some(&api.admin)), address).await.expect("a connection");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    let request = Request::get("/api/v1/pods").header("host", "api").body(Empty::<Bytes>::new()).expect("a request");
+    sender.send_request(request).await.expect("an answer").status()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_connections_without_credentials_keep_no_administrator_out() {
+    // Both ends are this process's: were every connection kept, there would be no descriptor for the administrator's.
+    let limit = getrlimit(Resource::Nofile);
+    let descriptors = limit.maximum.unwrap_or(u64::MAX).min(3000);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(descriptors), ..limit }).expect("a limit");
+    let count = descriptors * 2 / 3;
+    let api = Api::new().await;
+    let address = listen(&api).await;
+    let anonymous = connector(&api, None);
+    let (mut silent, mut talking) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let said = match number % 3 {
+            0 => {
+                silent.extend(TcpStream::connect(address).await);
+                continue;
+            }
+            1 => "GET /api HTTP/1.1\r\nHos",
+            _ => "POST /api/v1/namespaces HTTP/1.1\r\nHost: api\r\nContent-Length: 1000\r\n\r\n{",
+        };
+        // The oldest make room for those that come.
+        if let Ok(mut stream) = connect(&anonymous, address).await
+            && stream.write_all(said.as_bytes()).await.is_ok()
+        {
+            talking.push(stream);
+        }
+    }
+    assert!(silent.len() + talking.len() > count as usize / 2);
+    assert_eq!(list_pods(&api, address).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_so_before_anything_is_read() {
+    let api = Api::new().await;
+    let address = listen(&api).await;
+    let mut stream = connect(&connector(&api, None), address).await.expect("a connection");
+    let said = "POST /api/v1/namespaces HTTP/1.1\r\nHost: api\r\nContent-Length: 3000000\r\n\r\n";
+    stream.write_all(said.as_bytes()).await.expect("a request");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 403");
+}
