@@ -195,6 +195,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         service_cidr,
         service_addresses: vec![DNS_ADDRESS],
         mtu: coracle_network::host::mtu_of(node_ip)?,
+        on_host: !options.in_node,
     })?;
     let runtime = Runtime::new(
         RuntimeConfig {

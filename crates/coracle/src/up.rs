@@ -156,7 +156,8 @@ fn start_node(cluster: &Cluster) -> Result<()> {
     host_settings::hold(&cluster.name, &[("net/ipv4/ip_forward", "1")])?;
     host::create_bridge(&cluster.bridge(), Ipv4Net::new(cluster.gateway(), cluster.subnet.prefix_len())?)
         .with_context(|| format!("failed to make the bridge for {}", cluster.subnet))?;
-    host::masquerade(&cluster.table(), cluster.subnet).context("failed to let the node reach the world")?;
+    host::masquerade(&cluster.table(), &cluster.bridge(), cluster.subnet)
+        .context("failed to let the node reach the world")?;
     if let Err(error) = host::open_firewall(&cluster.bridge()) {
         eprintln!("warning: the node may not reach the world: {error:#}");
     }

@@ -49,8 +49,8 @@ pub fn set_sysctl(name: &str, value: &str) -> Result<()> {
 pub fn attach_node(bridge: &str, link: &str, netns: BorrowedFd<'_>, address: Ipv4Net, gateway: Ipv4Addr) -> Result<()> {
     let mut socket = Socket::route()?;
     let index = route::index_of(&mut socket, bridge)?;
-    route::add_veth(&mut socket, link, index, "eth0", netns, MTU)
-        .with_context(|| format!("failed to make the link {link}"))?;
+    let pair = route::Pair { name: link, bridge: index, peer: "eth0", hardware: None, netns, mtu: MTU };
+    route::add_veth(&mut socket, &pair).with_context(|| format!("failed to make the link {link}"))?;
     in_namespace(netns, || {
         let mut socket = Socket::route()?;
         let lo = route::index_of(&mut socket, "lo")?;
@@ -79,14 +79,23 @@ pub fn mtu_of(address: IpAddr) -> Result<u32> {
     Ok(route::mtu(&mut socket, link)?.unwrap_or(ETHERNET))
 }
 
-/// Makes packets of a network that leave the host carry the host's address.
-pub fn masquerade(table: &str, network: Ipv4Net) -> Result<()> {
+/// Makes packets of a bridge's network that leave the host carry the host's address, and lets nobody but the host begin
+/// anything with that network, unless a rule of the host's owner sends it there.
+pub fn masquerade(table: &str, bridge: &str, network: Ipv4Net) -> Result<()> {
     let mut batch = Batch::new();
     batch.renew_table(table);
     batch.base_chain(table, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
     let from = [Expr::source_in(network), Expr::destination_not_in(network), vec![Expr::Masquerade]].concat();
     batch.rule(table, "postrouting", &from);
     batch.base_chain(table, "forward", "filter", Hook::Forward, nft::PRIORITY_FILTER);
+    let begins = [
+        Expr::link_is(bridge, true, true),
+        Expr::link_is(bridge, false, false),
+        Expr::unanswered(),
+        Expr::destination_as_sent(),
+        vec![Expr::Drop],
+    ];
+    batch.rule(table, "forward", &begins.concat());
     batch.rule(table, "forward", &Expr::fit_segments());
     batch.commit(&mut Socket::netfilter()?).context("failed to make an nftables table")
 }
@@ -168,7 +177,7 @@ mod tests {
         }
         Namespace::new().run(|| {
             for _ in 0..2 {
-                masquerade("t", "10.9.0.0/16".parse().unwrap()).unwrap();
+                masquerade("t", "b", "10.9.0.0/16".parse().unwrap()).unwrap();
             }
             delete_table("t").unwrap();
             delete_table("t").unwrap();
@@ -189,7 +198,7 @@ mod tests {
                 let port = link.replace("cb", "cv");
                 attach_node(link, &port, netns.fd().as_fd(), address(2), address(1).addr()).unwrap();
             }
-            masquerade("t", "10.9.1.0/24".parse().unwrap()).unwrap();
+            masquerade("t", "cbnode", "10.9.1.0/24".parse().unwrap()).unwrap();
             world.run(|| tcp_server(80, 7));
             let reaches = || node.run(|| tcp_answer(Ipv4Addr::new(10, 9, 2, 2), 80));
             assert_eq!(reaches(), Some(7), "without a firewall");

@@ -114,6 +114,11 @@ impl Ipam {
         Some(address)
     }
 
+    /// Addresses in use.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        self.taken.keys().copied().collect()
+    }
+
     /// Sandboxes that have addresses.
     pub fn sandboxes(&self) -> Vec<String> {
         self.taken.values().map(|taken| taken.sandbox.clone()).collect()

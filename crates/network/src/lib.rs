@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
 mod conntrack;
+mod frames;
 pub mod host;
 mod ipam;
 mod netlink;

@@ -9,11 +9,12 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
 use crate::conntrack;
+use crate::frames;
 use crate::host::{close_firewall, delete_table, forward_packets, hardware_address, open_firewall, set_sysctl};
 use crate::ipam::Ipam;
 use crate::netlink::{Socket, in_namespace, route};
@@ -47,6 +48,9 @@ pub struct NodeNetworkConfig {
     pub service_addresses: Vec<Ipv4Addr>,
     /// The size of packets between pods, in bytes.
     pub mtu: u32,
+    /// The network namespace is the host's, where others live too: neighbours of the host come by its links, and
+    /// kernel parameters are not ours alone. A local node has one of its own, which only its host reaches.
+    pub on_host: bool,
 }
 
 /// A port of the node that leads into a pod.
@@ -73,6 +77,10 @@ struct State {
     route: Socket,
     netfilter: Socket,
     bridge: u32,
+    /// The kernel filters frames of bridges.
+    frames: bool,
+    /// Ports are isolated from each other.
+    isolated: bool,
 }
 
 impl NodeNetwork {
@@ -82,6 +90,7 @@ impl NodeNetwork {
         let mut route = Socket::route()?;
         let gateway = ipam.gateway();
         let name = config.bridge.as_str();
+        refuse_taken(&mut route, &config)?;
         match route::add_bridge(&mut route, name, hardware_address(gateway)) {
             Err(error) if error.raw_os_error() == Some(EEXIST) => {}
             other => other.with_context(|| format!("failed to make the bridge {name}"))?,
@@ -111,19 +120,33 @@ impl NodeNetwork {
         set_sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
         let mut netfilter = Socket::netfilter()?;
         base_rules(&config).commit(&mut netfilter).context("failed to make the nftables rules of the pod network")?;
-        let state = State { ipam, route, netfilter, bridge };
+        let frames = frames::renew(&mut netfilter, &ipam.addresses());
+        if let Err(error) = &frames {
+            tracing::warn!(
+                %error,
+                "pods can send in each other's name: the kernel has no nftables for bridges (CONFIG_NF_TABLES_BRIDGE)"
+            );
+        }
+        let isolated = can_isolate(config.on_host);
+        let state = State { ipam, route, netfilter, bridge, frames: frames.is_ok(), isolated };
         Ok(Arc::new(NodeNetwork { config, state: Mutex::new(state) }))
     }
 
-    /// Removes what [`NodeNetwork::new`] and the service proxy made. The links of pods go with their namespaces. Nothing
-    /// of it needs to exist.
+    /// Removes what [`NodeNetwork::new`], the service proxy and pods made. Nothing of it needs to exist.
     pub fn remove(bridge: &str, service_addresses: &[Ipv4Addr]) -> Result<()> {
         let mut route = Socket::route()?;
+        if let Ok(index) = route::index_of(&mut route, bridge) {
+            for port in route::ports(&mut route, index).context("failed to list the links of pods")? {
+                route::delete(&mut route, &port).with_context(|| format!("failed to remove the link {port}"))?;
+            }
+        }
         route::delete(&mut route, bridge).with_context(|| format!("failed to remove the bridge {bridge}"))?;
         close_firewall(bridge)?;
         for table in [TABLE, crate::proxy::TABLE] {
             delete_table(table).with_context(|| format!("failed to remove the nftables table {table}"))?;
         }
+        let removed = frames::remove(&mut Socket::netfilter()?);
+        removed.with_context(|| format!("failed to remove the nftables table bridge {}", frames::TABLE))?;
         let lo = route::index_of(&mut route, "lo")?;
         for address in service_addresses {
             match route.batch(vec![route::delete_address(lo, Ipv4Net::new(*address, 32)?)]) {
@@ -156,7 +179,8 @@ impl NodeNetwork {
         let (address, gateway) = {
             let mut state = self.state.lock();
             let address = state.ipam.allocate(sandbox, ports)?;
-            if let Err(error) = state.connect(address, netns, self.config.mtu).and_then(|()| state.add_rules(address)) {
+            if let Err(error) = state.add_rules(address).and_then(|()| state.connect(address, netns, &self.config)) {
+                state.remove_rules(address);
                 state.ipam.release(sandbox);
                 return Err(error);
             }
@@ -221,6 +245,9 @@ impl NodeNetwork {
 fn base_rules(config: &NodeNetworkConfig) -> Batch {
     let mut batch = Batch::new();
     batch.renew_table(TABLE);
+    if config.on_host {
+        keep_strangers_out(&mut batch, config);
+    }
     batch.set(TABLE, SELF, Type::AddressPair, None);
     batch.set(TABLE, HOST_PORTS, Type::ProtocolPort, Some(Type::AddressPort));
     batch.set(TABLE, ADDRESS_PORTS, Type::AddressProtocolPort, Some(Type::AddressPort));
@@ -261,6 +288,22 @@ fn base_rules(config: &NodeNetworkConfig) -> Batch {
     batch
 }
 
+/// Nobody but the host and the pods begins anything with addresses of pods and services: neighbours of the host, who can
+/// route them here, reach what has a port of the node.
+fn keep_strangers_out(batch: &mut Batch, config: &NodeNetworkConfig) {
+    batch.base_chain(TABLE, "strangers", "filter", Hook::Prerouting, nft::PRIORITY_UNTRANSLATED);
+    for network in [config.cluster_cidr, config.service_cidr] {
+        let begins = [
+            Expr::not_from_loopback(),
+            Expr::link_is(&config.bridge, false, false),
+            Expr::destination_in(network),
+            Expr::unanswered(),
+            vec![Expr::Drop],
+        ];
+        batch.rule(TABLE, "strangers", &begins.concat());
+    }
+}
+
 /// Where a host port is written down.
 fn map_and_key(port: &HostPort) -> (&'static str, Vec<u8>) {
     let key = port_key(&port.protocol, port.host_port);
@@ -270,8 +313,33 @@ fn map_and_key(port: &HostPort) -> (&'static str, Vec<u8>) {
     }
 }
 
-fn link_name(address: Ipv4Addr) -> String {
+/// The name of the link that leads to a pod.
+pub(crate) fn port_name(address: Ipv4Addr) -> String {
     format!("veth{:08x}", u32::from(address))
+}
+
+/// Whether ports can be isolated from each other. br_netfilter hands what it translates from one to the other, so that
+/// no pod would reach a service on its own node; nobody but the host has use for it.
+fn can_isolate(on_host: bool) -> bool {
+    const FILTER: &str = "net/bridge/bridge-nf-call-iptables";
+    let path = format!("/proc/sys/{FILTER}");
+    if !on_host && std::fs::exists(&path).unwrap_or(false) && set_sysctl(FILTER, "0").is_err() {
+        tracing::debug!("the node's bridge uses br_netfilter");
+    }
+    std::fs::read_to_string(&path).map_or(true, |value| value.trim() == "0")
+}
+
+/// Fails when packets to pods or services go elsewhere already: two servers on one host would take each other's.
+fn refuse_taken(socket: &mut Socket, config: &NodeNetworkConfig) -> Result<()> {
+    let own = route::index_of(socket, &config.bridge).ok();
+    let found = route::foreign_route(socket, own, &[config.pod_cidr, config.service_cidr])?;
+    let Some((link, network)) = found else { return Ok(()) };
+    bail!(
+        "the link {link} has a route to {network}, but pods need {} and services {}: another cluster or network uses \
+         them on this host. Remove it, or make a local cluster (coracle up), which has a network of its own",
+        config.pod_cidr,
+        config.service_cidr
+    )
 }
 
 fn pair_key(address: Ipv4Addr) -> Vec<u8> {
@@ -299,23 +367,43 @@ pub(crate) fn protocol_number(protocol: &str) -> u8 {
 }
 
 impl State {
-    fn connect(&mut self, address: Ipv4Addr, netns: BorrowedFd<'_>, mtu: u32) -> Result<()> {
-        let name = link_name(address);
-        let made = route::add_veth(&mut self.route, &name, self.bridge, "eth0", netns, mtu);
-        match made {
+    fn connect(&mut self, address: Ipv4Addr, netns: BorrowedFd<'_>, config: &NodeNetworkConfig) -> Result<()> {
+        self.isolate_ports(can_isolate(config.on_host))?;
+        let (name, hardware) = (port_name(address), hardware_address(address));
+        let (bridge, mtu) = (self.bridge, config.mtu);
+        let pair = route::Pair { name: &name, bridge, peer: "eth0", hardware: Some(hardware), netns, mtu };
+        match route::add_veth(&mut self.route, &pair) {
             // Left behind by a namespace that is still being taken down.
             Err(error) if error.raw_os_error() == Some(EEXIST) => {
                 route::delete(&mut self.route, &name)?;
-                route::add_veth(&mut self.route, &name, self.bridge, "eth0", netns, mtu)
+                route::add_veth(&mut self.route, &pair)
             }
             other => other,
         }
         .with_context(|| format!("failed to make the link {name}"))?;
         let port = route::index_of(&mut self.route, &name)?;
-        route::hairpin(&mut self.route, port).with_context(|| format!("failed to set up the bridge port of {name}"))
+        route::set_port(&mut self.route, port, hardware, self.isolated)
+            .with_context(|| format!("failed to set up the bridge port of {name}"))
+    }
+
+    /// Follows the kernel: br_netfilter may be loaded while pods run.
+    fn isolate_ports(&mut self, isolated: bool) -> Result<()> {
+        if self.isolated != isolated {
+            for name in self.ipam.addresses().into_iter().map(port_name) {
+                if let Ok(port) = route::index_of(&mut self.route, &name) {
+                    route::isolate(&mut self.route, port, isolated)
+                        .with_context(|| format!("failed to set up the bridge port of {name}"))?;
+                }
+            }
+            self.isolated = isolated;
+        }
+        Ok(())
     }
 
     fn add_rules(&mut self, address: Ipv4Addr) -> Result<()> {
+        if self.frames {
+            frames::allow(&mut self.netfilter, address).context("failed to let a pod send")?;
+        }
         let mut batch = Batch::new();
         batch.add_set_elements(TABLE, SELF, &[pair_key(address)]);
         let ports = self.ipam.ports(address);
@@ -342,6 +430,12 @@ impl State {
     }
 
     fn remove_rules(&mut self, address: Ipv4Addr) {
+        if self.frames
+            && let Err(error) = frames::deny(&mut self.netfilter, address)
+            && error.raw_os_error() != Some(ENOENT)
+        {
+            tracing::warn!(%error, %address, "failed to remove what a pod may send");
+        }
         let mut batch = Batch::new();
         batch.delete_elements(TABLE, SELF, &[pair_key(address)]);
         for (map, key) in self.ipam.ports(address).iter().map(map_and_key) {
@@ -353,5 +447,130 @@ impl State {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{attach_node, create_bridge, masquerade};
+    use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server};
+    use std::collections::BTreeSet;
+    use std::os::fd::AsFd;
+
+    const LAN: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 1);
+    const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 2);
+
+    /// A neighbour of the host, which is the current namespace, that routes everything there.
+    fn neighbour() -> Namespace {
+        let neighbour = Namespace::new();
+        create_bridge("lan", Ipv4Net::new(LAN, 24).unwrap()).unwrap();
+        attach_node("lan", "vlan", neighbour.fd().as_fd(), Ipv4Net::new(NEIGHBOUR, 24).unwrap(), LAN).unwrap();
+        neighbour
+    }
+
+    fn on_a_host(test: impl FnOnce(&std::path::Path) + Send) {
+        if !is_root() {
+            eprintln!("skipped: making network namespaces needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        Namespace::new().run(|| test(dir.path()));
+    }
+
+    #[test]
+    fn neighbours_of_a_host_reach_its_ports_and_no_address_of_pods_or_services() {
+        on_a_host(|dir| {
+            let network = NodeNetwork::new(node_config("coracle0", dir, true)).unwrap();
+            let (neighbour, pod) = (neighbour(), Namespace::new());
+            let ports =
+                [HostPort { protocol: "TCP".into(), container_port: 8080, host_port: 9090, host_ip: String::new() }];
+            let address = network.attach_blocking("pod", pod.fd().as_fd(), &ports).unwrap();
+            pod.run(|| tcp_server(8080, 1));
+            tcp_server(53, 2);
+            neighbour.run(|| tcp_server(80, 3));
+            let (dns, gateway) = (Ipv4Addr::new(10, 96, 0, 10), Ipv4Addr::new(10, 244, 0, 1));
+            let reached = |to: Ipv4Addr, port: u16| neighbour.run(|| tcp_answer(to, port));
+            assert_eq!(reached(LAN, 9090), Some(1), "a host port");
+            assert_eq!(reached(LAN, 53), Some(2), "what the host itself offers there");
+            for (to, port) in [(address, 8080), (dns, 53), (gateway, 53), (gateway, 9090)] {
+                assert_eq!(reached(to, port), None, "{to}:{port}");
+            }
+            assert_eq!(tcp_answer(address, 8080), Some(1), "the host itself");
+            assert_eq!(pod.run(|| tcp_answer(NEIGHBOUR, 80)), Some(3), "answers come back");
+            assert_eq!(pod.run(|| tcp_answer(dns, 53)), Some(2), "pods ask the node");
+        });
+    }
+
+    #[test]
+    fn a_range_that_another_link_has_is_refused_by_the_name_of_the_link() {
+        on_a_host(|dir| {
+            NodeNetwork::new(node_config("first", &dir.join("1"), true)).unwrap();
+            let again = NodeNetwork::new(node_config("second", &dir.join("2"), true)).err().unwrap().to_string();
+            assert!(again.contains("the link first has a route to 10."), "{again}");
+            NodeNetwork::new(node_config("first", &dir.join("1"), true)).unwrap();
+            NodeNetwork::remove("first", &[Ipv4Addr::new(10, 96, 0, 10)]).unwrap();
+            NodeNetwork::new(node_config("second", &dir.join("2"), true)).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_node_that_is_removed_leaves_nothing() {
+        on_a_host(|dir| {
+            let seen = || {
+                let links = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+                let links = links.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+                let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap();
+                let addresses = std::fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap();
+                let tables = nft::tables(&mut Socket::netfilter().unwrap()).unwrap();
+                (links.collect::<BTreeSet<_>>(), routes, addresses, tables)
+            };
+            let lo = route::index_of(&mut Socket::route().unwrap(), "lo").unwrap();
+            Socket::route().unwrap().request(route::up(lo)).unwrap();
+            let before = seen();
+            let network = NodeNetwork::new(node_config("coracle0", dir, true)).unwrap();
+            let pod = Namespace::new();
+            network.attach_blocking("pod", pod.fd().as_fd(), &[]).unwrap();
+            let made = seen();
+            assert!(made.0.len() == before.0.len() + 2 && !made.3.is_empty(), "{made:?}");
+            NodeNetwork::remove("coracle0", &[Ipv4Addr::new(10, 96, 0, 10)]).unwrap();
+            assert_eq!(seen(), before);
+            NodeNetwork::remove("coracle0", &[Ipv4Addr::new(10, 96, 0, 10)]).unwrap();
+        });
+    }
+
+    #[test]
+    fn neighbours_of_a_host_do_not_reach_its_local_clusters_unless_the_host_sends_them_there() {
+        on_a_host(|_| {
+            let (neighbour, node) = (neighbour(), Namespace::new());
+            let address = Ipv4Addr::new(10, 9, 1, 2);
+            let gateway = Ipv4Addr::new(10, 9, 1, 1);
+            create_bridge("cb", Ipv4Net::new(gateway, 24).unwrap()).unwrap();
+            attach_node("cb", "cv", node.fd().as_fd(), Ipv4Net::new(address, 24).unwrap(), gateway).unwrap();
+            masquerade("cluster", "cb", "10.9.1.0/24".parse().unwrap()).unwrap();
+            node.run(|| tcp_server(6443, 1));
+            neighbour.run(|| tcp_server(80, 3));
+            assert_eq!(tcp_answer(address, 6443), Some(1), "the host");
+            assert_eq!(node.run(|| tcp_answer(NEIGHBOUR, 80)), Some(3), "answers come back");
+            assert_eq!(neighbour.run(|| tcp_answer(address, 6443)), None, "a neighbour");
+
+            let mut batch = Batch::new();
+            batch.renew_table("own");
+            batch.base_chain("own", "prerouting", "nat", Hook::Prerouting, nft::PRIORITY_DESTINATION_NAT);
+            let [high, low] = 6443_u16.to_be_bytes();
+            let send = [
+                Expr::protocol_is(6),
+                vec![
+                    Expr::DestinationPort { into: 0 },
+                    Expr::Compare { register: 0, equal: true, value: 8443_u16.to_be_bytes().into() },
+                    Expr::Load { into: 0, value: address.octets() },
+                    Expr::Load { into: 1, value: [high, low, 0, 0] },
+                    Expr::Nat(Nat::DestinationAndPort),
+                ],
+            ];
+            batch.rule("own", "prerouting", &send.concat());
+            batch.commit(&mut Socket::netfilter().unwrap()).unwrap();
+            assert_eq!(neighbour.run(|| tcp_answer(LAN, 8443)), Some(1), "by a rule of the host's owner");
+        });
     }
 }

@@ -424,8 +424,8 @@ fn any(batch: &mut Batch, endpoints: &[Vec<u8>]) -> Vec<Expr> {
 mod tests {
     use super::*;
     use crate::netlink::route;
-    use crate::testing::{Namespace, is_root, tcp_answer, tcp_server, udp_answer, udp_server};
-    use crate::{HostPort, NodeNetwork, NodeNetworkConfig};
+    use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server, udp_answer, udp_server};
+    use crate::{HostPort, NodeNetwork};
     use std::net::UdpSocket;
     use std::os::fd::AsFd;
 
@@ -439,9 +439,19 @@ mod tests {
         PortRules { addresses, protocol: "TCP".into(), port: 80, node_port, endpoints, external: None, affinity: None }
     }
 
-    /// A node with three pods in namespaces: service, hairpin, node port, host port, refusal, removal.
     #[test]
-    fn pods_reach_each_other_and_services() {
+    fn pods_of_a_local_node_reach_each_other_and_services() {
+        pods_reach_each_other_and_services(false);
+    }
+
+    /// Where br_netfilter may have packets translated while they cross the bridge.
+    #[test]
+    fn pods_of_a_host_reach_each_other_and_services() {
+        pods_reach_each_other_and_services(true);
+    }
+
+    /// A node with three pods in namespaces: service, hairpin, node port, host port, refusal, removal.
+    fn pods_reach_each_other_and_services(on_host: bool) {
         if !is_root() {
             eprintln!("skipped: making network namespaces needs root");
             return;
@@ -449,15 +459,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let node = Namespace::new();
         node.run(|| {
-            let settings = || NodeNetworkConfig {
-                bridge: "cni0".into(),
-                state: dir.path().to_owned(),
-                pod_cidr: "10.244.0.0/24".parse().unwrap(),
-                cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-                service_cidr: "10.96.0.0/16".parse().unwrap(),
-                service_addresses: vec!["10.96.0.10".parse().unwrap()],
-                mtu: 1500,
-            };
+            let settings = || node_config("cni0", dir.path(), on_host);
             let network = NodeNetwork::new(settings()).unwrap();
             let pods: Vec<Namespace> = (0..3).map(|_| Namespace::new()).collect();
             let host_port = |ip: &str| HostPort {

@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+
+use crate::NodeNetworkConfig;
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -79,4 +82,86 @@ pub fn udp_answer(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> Option<u8
     let mut byte = [0];
     socket.recv_from(&mut byte).ok()?;
     Some(byte[0])
+}
+
+/// A node's network in the current namespace, with its files in a directory.
+pub fn node_config(bridge: &str, state: &std::path::Path, on_host: bool) -> NodeNetworkConfig {
+    NodeNetworkConfig {
+        bridge: bridge.into(),
+        state: state.to_owned(),
+        pod_cidr: "10.244.0.0/24".parse().unwrap(),
+        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        service_cidr: "10.96.0.0/16".parse().unwrap(),
+        service_addresses: vec!["10.96.0.10".parse().unwrap()],
+        mtu: 1500,
+        on_host,
+    }
+}
+
+/// Frames as they are on a link.
+pub struct Wire(OwnedFd);
+
+pub const EVERYBODY: [u8; 6] = [0xff; 6];
+
+impl Wire {
+    /// Opens a link of the current namespace.
+    pub fn open(link: &str) -> Wire {
+        // SAFETY: the call takes numbers only.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, i32::from(ALL.to_be())) };
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the descriptor was just made and is nobody else's.
+        let wire = unsafe { OwnedFd::from_raw_fd(fd) };
+        let index = rustix::net::netdevice::name_to_index(&wire, link).unwrap();
+        // SAFETY: zeroes are a valid address.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = ALL.to_be();
+        address.sll_ifindex = index as i32;
+        let size = size_of_val(&address) as u32;
+        // SAFETY: the address lives across the call and has the size that is said.
+        let bound = unsafe { libc::bind(fd, (&raw const address).cast(), size) };
+        assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
+        rustix::net::sockopt::set_socket_timeout(
+            &wire,
+            rustix::net::sockopt::Timeout::Recv,
+            Some(Duration::from_secs(10)),
+        )
+        .unwrap();
+        Wire(wire)
+    }
+
+    pub fn send(&self, frame: &[u8]) {
+        rustix::io::write(&self.0, frame).unwrap();
+    }
+
+    /// The next frame that satisfies a condition.
+    pub fn next(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        loop {
+            let length = rustix::io::read(&self.0, &mut buffer).unwrap();
+            if wanted(&buffer[..length]) {
+                return buffer[..length].to_vec();
+            }
+        }
+    }
+}
+
+const ALL: u16 = 3;
+
+pub fn frame(to: [u8; 6], from: [u8; 6], protocol: u16, data: &[u8]) -> Vec<u8> {
+    [&to[..], &from, &protocol.to_be_bytes(), data].concat()
+}
+
+/// An ARP answer: the address `is` has this hardware address.
+pub fn arp(hardware: [u8; 6], is: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    [&[0, 1, 8, 0, 6, 4, 0, 2][..], &hardware, &is.octets(), &EVERYBODY, &to.octets()].concat()
+}
+
+/// A packet with a datagram of one byte.
+pub fn datagram(from: Ipv4Addr, to: Ipv4Addr, port: u16, byte: u8) -> Vec<u8> {
+    let mut header = [&[0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0][..], &from.octets(), &to.octets()].concat();
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    header[10..12].copy_from_slice(&(!((folded & 0xffff) + (folded >> 16)) as u16).to_be_bytes());
+    [&header[..], &4000_u16.to_be_bytes(), &port.to_be_bytes(), &[0, 9, 0, 0, byte]].concat()
 }

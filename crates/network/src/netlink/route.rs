@@ -31,6 +31,7 @@ const RTA_GATEWAY: u16 = 5;
 const UP: u32 = 1;
 const INET: u8 = 2;
 const SCOPE_LINK: u8 = 253;
+const TABLE_MAIN: u8 = 254;
 
 fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut header = [0; 16];
@@ -65,6 +66,20 @@ pub fn with_address(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option
     Ok(found)
 }
 
+/// The names of a bridge's ports.
+pub fn ports(socket: &mut Socket, bridge: u32) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    socket.dump(Message::new(GETLINK, DUMP, &link_header(0, 0, 0)), |payload| {
+        let list = payload.get(16..).unwrap_or_default();
+        let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
+        if find(IFLA_MASTER) == Some(&bridge.to_ne_bytes()) {
+            let name = find(IFLA_IFNAME).and_then(|name| std::str::from_utf8(name.strip_suffix(&[0])?).ok());
+            names.extend(name.map(str::to_owned));
+        }
+    })?;
+    Ok(names)
+}
+
 /// The index of a link that must be there.
 pub fn index_of(socket: &mut Socket, name: &str) -> io::Result<u32> {
     rustix::net::netdevice::name_to_index(&socket.fd, name)
@@ -80,44 +95,82 @@ pub fn add_bridge(socket: &mut Socket, name: &str, hardware: [u8; 6]) -> io::Res
     socket.request(message)
 }
 
-/// Makes a pair of links: one here, on a bridge, and its peer at once in another namespace. Moving the peer
-/// there later would take twenty times as long.
-pub fn add_veth(
-    socket: &mut Socket,
-    name: &str,
-    bridge: u32,
-    peer: &str,
-    netns: BorrowedFd<'_>,
-    mtu: u32,
-) -> io::Result<()> {
+/// A pair of links: one here, on a bridge, and its peer at once in another namespace. Moving the peer there later
+/// would take twenty times as long.
+pub struct Pair<'a> {
+    pub name: &'a str,
+    pub bridge: u32,
+    pub peer: &'a str,
+    /// The peer's hardware address; any when it is `None`.
+    pub hardware: Option<[u8; 6]>,
+    pub netns: BorrowedFd<'a>,
+    /// In bytes.
+    pub mtu: u32,
+}
+
+/// Makes a pair of links.
+pub fn add_veth(socket: &mut Socket, pair: &Pair<'_>) -> io::Result<()> {
+    let peer = |inner: Message| {
+        let inner = inner.raw(&link_header(0, 0, 0)).text(IFLA_IFNAME, pair.peer).native(IFLA_MTU, pair.mtu);
+        let inner = inner.native(IFLA_NET_NS_FD, pair.netns.as_raw_fd() as u32);
+        pair.hardware.iter().fold(inner, |inner, hardware| inner.bytes(IFLA_ADDRESS, hardware))
+    };
     let message = Message::new(NEWLINK, CREATE | EXCL, &link_header(0, UP, UP))
-        .text(IFLA_IFNAME, name)
-        .native(IFLA_MTU, mtu)
-        .native(IFLA_MASTER, bridge)
-        .nest(IFLA_LINKINFO, |info| {
-            info.text(INFO_KIND, "veth").nest(INFO_DATA, |data| {
-                data.nest(VETH_PEER, |inner| {
-                    inner
-                        .raw(&link_header(0, 0, 0))
-                        .text(IFLA_IFNAME, peer)
-                        .native(IFLA_MTU, mtu)
-                        .native(IFLA_NET_NS_FD, netns.as_raw_fd() as u32)
-                })
-            })
-        });
+        .text(IFLA_IFNAME, pair.name)
+        .native(IFLA_MTU, pair.mtu)
+        .native(IFLA_MASTER, pair.bridge)
+        .nest(IFLA_LINKINFO, |info| info.text(INFO_KIND, "veth").nest(INFO_DATA, |data| data.nest(VETH_PEER, peer)));
     socket.request(message)
 }
 
-/// Lets a bridge send a packet back by the port it came from. With the kernel's br_netfilter services are
-/// translated while packets cross the bridge, and a pod that is its own endpoint would not be reached.
-pub fn hairpin(socket: &mut Socket, port: u32) -> io::Result<()> {
+/// Sets up a pod's port of a bridge, whose peer has the one hardware address for good: the bridge learns no other from
+/// the port, and sends nothing to it that it does not know to be there. What bridges say to each other is forwarded, that
+/// is filtered, as any frame: the kernel would hand it, whatever it carries, to the port's own IP layer.
+///
+/// Packets may go back by the port they came from: with the kernel's br_netfilter services are translated while packets
+/// cross the bridge, and a pod that is its own endpoint would not be reached. For the same reason ports can only be
+/// `isolated` from each other without it.
+pub fn set_port(socket: &mut Socket, port: u32, hardware: [u8; 6], isolated: bool) -> io::Result<()> {
+    const NEWNEIGH: u16 = 28;
+    const NOARP: u16 = 0x40;
+    const MASTER: u8 = 4;
+    const NDA_LLADDR: u16 = 2;
+    const BRPORT_GROUP_FWD_MASK: u16 = 31;
+    /// A bit for each of the groups 01:80:c2:00:00:00 to :0f. Those of :01 are dropped anyway.
+    const ALL_BUT_PAUSE: u16 = 0xfffd;
+    let mut known = [AF_BRIDGE, 0, 0, 0, 0, 0, 0, 0, 0, 0, MASTER, 0];
+    known[4..8].copy_from_slice(&port.to_ne_bytes());
+    known[8..10].copy_from_slice(&NOARP.to_ne_bytes());
+    let flags = [(BRPORT_MODE, true), (BRPORT_LEARNING, false), (BRPORT_UNICAST_FLOOD, false)];
+    socket.batch(vec![
+        port_message(port, &flags),
+        Message::new(NEWNEIGH, CREATE | REPLACE, &known).bytes(NDA_LLADDR, &hardware),
+        port_message(port, &[(BRPORT_ISOLATED, isolated)]),
+        port_change(port, |info| info.bytes(BRPORT_GROUP_FWD_MASK, &ALL_BUT_PAUSE.to_ne_bytes())),
+    ])
+}
+
+/// Has a bridge's port reach no other port that is isolated, or any.
+pub fn isolate(socket: &mut Socket, port: u32, isolated: bool) -> io::Result<()> {
+    socket.request(port_message(port, &[(BRPORT_ISOLATED, isolated)]))
+}
+
+const AF_BRIDGE: u8 = 7;
+const BRPORT_MODE: u16 = 4;
+const BRPORT_LEARNING: u16 = 8;
+const BRPORT_UNICAST_FLOOD: u16 = 9;
+const BRPORT_ISOLATED: u16 = 33;
+
+fn port_message(port: u32, flags: &[(u16, bool)]) -> Message {
+    port_change(port, |info| flags.iter().fold(info, |info, (flag, on)| info.bytes(*flag, &[u8::from(*on)])))
+}
+
+fn port_change(port: u32, fill: impl FnOnce(Message) -> Message) -> Message {
     const SETLINK: u16 = 19;
-    const AF_BRIDGE: u8 = 7;
     const IFLA_PROTINFO: u16 = 12;
-    const BRPORT_MODE: u16 = 4;
     let mut header = link_header(port, 0, 0);
     header[0] = AF_BRIDGE;
-    socket.request(Message::new(SETLINK, 0, &header).nest(IFLA_PROTINFO, |info| info.bytes(BRPORT_MODE, &[1])))
+    Message::new(SETLINK, 0, &header).nest(IFLA_PROTINFO, fill)
 }
 
 /// Removes a link; that it is not there is no error.
@@ -151,7 +204,6 @@ pub fn delete_address(index: u32, address: Ipv4Net) -> Message {
 }
 
 fn route_header(prefix: u8, scope: u8) -> [u8; 12] {
-    const TABLE_MAIN: u8 = 254;
     const PROTOCOL_STATIC: u8 = 4;
     const UNICAST: u8 = 1;
     [INET, prefix, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, scope, UNICAST, 0, 0, 0, 0]
@@ -169,4 +221,34 @@ pub fn default_route(index: u32, gateway: Ipv4Addr) -> Message {
     Message::new(NEWROUTE, CREATE | REPLACE, &route_header(0, 0))
         .bytes(RTA_GATEWAY, &gateway.octets())
         .native(RTA_OIF, index)
+}
+
+/// The name and network of a route of another link than `own` that leads into one of the networks.
+pub fn foreign_route(
+    socket: &mut Socket,
+    own: Option<u32>,
+    networks: &[Ipv4Net],
+) -> io::Result<Option<(String, Ipv4Net)>> {
+    const GETROUTE: u16 = 26;
+    let mut found = None;
+    let mut header = route_header(0, 0);
+    header[4] = 0;
+    socket.dump(Message::new(GETROUTE, DUMP, &header), |payload| {
+        let route = read_route(payload);
+        found = found.or(route.filter(|(link, to)| Some(*link) != own && networks.iter().any(|net| net.contains(to))));
+    })?;
+    let Some((link, network)) = found else { return Ok(None) };
+    let name = rustix::net::netdevice::index_to_name(&socket.fd, link).unwrap_or_else(|_| format!("number {link}"));
+    Ok(Some((name, network)))
+}
+
+/// The link and destination of a route of the main table.
+fn read_route(payload: &[u8]) -> Option<(u32, Ipv4Net)> {
+    let (prefix, table) = (*payload.get(1)?, *payload.get(4)?);
+    let list = payload.get(12..)?;
+    let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
+    let link = u32::from_ne_bytes(find(RTA_OIF)?.try_into().ok()?);
+    let to = Ipv4Addr::from(<[u8; 4]>::try_from(find(RTA_DST)?).ok()?);
+    (table == TABLE_MAIN).then_some(())?;
+    Some((link, Ipv4Net::new(to, prefix).ok()?))
 }

@@ -7,6 +7,7 @@ use crate::netlink::Message;
 /// The first of the sixteen 32-bit registers; a concatenation uses those behind it.
 const REG: u32 = 8;
 const REG_VERDICT: u32 = 0;
+const FRAME: u32 = 0;
 const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
 /// Bytes of a link's name with its padding.
@@ -35,6 +36,12 @@ pub enum Nat {
 pub enum Expr {
     /// Loads bytes of the IP header.
     IpHeader {
+        offset: u32,
+        length: u32,
+        into: u32,
+    },
+    /// Loads bytes of the frame's header.
+    FrameHeader {
         offset: u32,
         length: u32,
         into: u32,
@@ -78,6 +85,10 @@ pub enum Expr {
     },
     /// Loads the state of the packet's connection, a bit each.
     ConnectionState {
+        into: u32,
+    },
+    /// Loads what has been done to the packet's connection, a bit each.
+    ConnectionStatus {
         into: u32,
     },
     /// Loads the packet's mark.
@@ -216,6 +227,27 @@ impl Expr {
         ]
     }
 
+    /// Goes on if no rule has chosen another destination for the packet's connection.
+    pub fn destination_as_sent() -> Vec<Expr> {
+        const TRANSLATED: u32 = 1 << 5;
+        vec![
+            Expr::ConnectionStatus { into: 0 },
+            Expr::Bits { register: 0, mask: TRANSLATED.to_ne_bytes(), flip: [0; 4] },
+            Expr::Compare { register: 0, equal: true, value: 0u32.to_ne_bytes().into() },
+        ]
+    }
+
+    /// Goes on if the packet came, or leaves, by a link (or does not).
+    pub fn link_is(link: &str, leaving: bool, equal: bool) -> Vec<Expr> {
+        vec![Expr::LinkName { leaving, into: 0 }, Expr::Compare { register: 0, equal, value: link_name(link) }]
+    }
+
+    /// Goes on if the frame carries this protocol (EtherType).
+    pub fn frame_carries(protocol: u16) -> Vec<Expr> {
+        let value = protocol.to_be_bytes().into();
+        vec![Expr::FrameHeader { offset: 12, length: 2, into: 0 }, Expr::Compare { register: 0, equal: true, value }]
+    }
+
     /// Goes on if a bit of the mark is set.
     pub fn marked(bit: u32) -> Vec<Expr> {
         vec![
@@ -238,10 +270,7 @@ impl Expr {
 
     /// Lets packets through that come by a link, or that leave by it. iptables can show such a rule.
     pub fn let_through(link: &str, leaving: bool) -> Vec<Expr> {
-        let mut name = link.as_bytes().to_vec();
-        name.resize(LINK_NAME, 0);
-        let same = Expr::Compare { register: 0, equal: true, value: name };
-        vec![Expr::LinkName { leaving, into: 0 }, same, Expr::Counter, Expr::Accept]
+        [Expr::link_is(link, leaving, true), vec![Expr::Counter, Expr::Accept]].concat()
     }
 
     /// Has TCP connections that begin use no larger segments than the route takes.
@@ -265,6 +294,7 @@ impl Expr {
         let step = |name: &str, body: &dyn Fn(Message) -> Message| message.text(1, name).nest(2, body);
         match self {
             Expr::IpHeader { offset, length, into } => step("payload", &payload(NETWORK, *offset, *length, *into)),
+            Expr::FrameHeader { offset, length, into } => step("payload", &payload(FRAME, *offset, *length, *into)),
             Expr::DestinationPort { into } => step("payload", &payload(TRANSPORT, 2, 2, *into)),
             Expr::TcpFlags { into } => step("payload", &payload(TRANSPORT, 13, 1, *into)),
             Expr::RouteSegment { into } => step("rt", &|m| m.big(1, REG + into).big(2, 3)),
@@ -282,6 +312,7 @@ impl Expr {
                 step("meta", &|m| m.big(2, if *leaving { 7 } else { 6 }).big(1, REG + into))
             }
             Expr::ConnectionState { into } => step("ct", &|m| m.big(2, 0).big(1, REG + into)),
+            Expr::ConnectionStatus { into } => step("ct", &|m| m.big(2, 2).big(1, REG + into)),
             Expr::SetMark { from } => step("meta", &|m| m.big(2, 3).big(3, REG + from)),
             Expr::Bits { register, mask, flip } => step("bitwise", &|m| {
                 let m = m.big(1, REG + register).big(2, REG + register).big(3, 4);
@@ -314,6 +345,13 @@ impl Expr {
             Expr::RejectUnreachable => step("reject", &|m| m.big(1, 0).bytes(2, &[3])),
         }
     }
+}
+
+/// The name of a link as rules and sets have it.
+pub fn link_name(link: &str) -> Vec<u8> {
+    let mut name = link.as_bytes().to_vec();
+    name.resize(LINK_NAME, 0);
+    name
 }
 
 fn address_in(offset: u32, network: Ipv4Net, inside: bool) -> Vec<Expr> {

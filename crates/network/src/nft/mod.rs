@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::netlink::{CREATE, DUMP, Message, Socket, attributes};
 
-pub use expr::{Expr, Nat, Verdict};
+pub use expr::{Expr, Nat, Verdict, link_name};
 
 const SUBSYSTEM: u16 = 10;
 const INET4: u8 = 2;
+const BRIDGE: u8 = 7;
 const NEW_TABLE: u16 = 0;
 const DEL_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
@@ -24,6 +25,10 @@ const NEW_ELEMENT: u16 = 12;
 const DEL_ELEMENT: u16 = 14;
 const APPEND: u16 = 0x800;
 
+/// Priority of chains that see frames of a bridge before anything else looks into them, br_netfilter included.
+pub const PRIORITY_FRAMES: i32 = -300;
+/// Priority of chains that see packets after connection tracking and before they are translated.
+pub const PRIORITY_UNTRANSLATED: i32 = -150;
 /// Priority of source NAT chains.
 pub const PRIORITY_SOURCE_NAT: i32 = 100;
 /// Priority of destination NAT chains.
@@ -54,6 +59,10 @@ pub enum Type {
     AddressPort,
     /// An address.
     Address,
+    /// The name of a link.
+    Link,
+    /// The name of a link, hardware address, address.
+    LinkHardwareAddress,
     /// A number.
     Number,
     /// What to do with the packet.
@@ -66,6 +75,8 @@ impl Type {
         const ADDRESS: u32 = 7;
         const PROTOCOL: u32 = 12;
         const PORT: u32 = 13;
+        const HARDWARE: u32 = 9;
+        const LINK: u32 = 41;
         let join = |parts: &[u32]| parts.iter().fold(0, |code, part| code << 6 | part);
         match self {
             Type::AddressProtocolPort => join(&[ADDRESS, PROTOCOL, PORT]),
@@ -73,6 +84,8 @@ impl Type {
             Type::AddressPair => join(&[ADDRESS, ADDRESS]),
             Type::AddressPort => join(&[ADDRESS, PORT]),
             Type::Address => ADDRESS,
+            Type::Link => LINK,
+            Type::LinkHardwareAddress => join(&[LINK, HARDWARE, ADDRESS]),
             Type::Number => 4,
             Type::Verdict => 0xffff_ff00,
         }
@@ -84,6 +97,8 @@ impl Type {
             Type::Number | Type::Address => 4,
             Type::ProtocolPort | Type::AddressPair | Type::AddressPort => 8,
             Type::AddressProtocolPort => 12,
+            Type::Link => 16,
+            Type::LinkHardwareAddress => 28,
             Type::Verdict => 0,
         }
     }
@@ -101,11 +116,15 @@ fn header(family: u8) -> [u8; 4] {
 }
 
 fn message(kind: u16, flags: u16) -> Message {
-    Message::new(SUBSYSTEM << 8 | kind, flags, &header(INET4))
+    of_family(INET4, kind, flags)
 }
 
-fn rule_message(flags: u16, table: &str, chain: &str, expressions: &[Expr]) -> Message {
-    message(NEW_RULE, CREATE | flags).text(1, table).text(2, chain).nest(4, |list| {
+fn of_family(family: u8, kind: u16, flags: u16) -> Message {
+    Message::new(SUBSYSTEM << 8 | kind, flags, &header(family))
+}
+
+fn rule(message: Message, table: &str, chain: &str, expressions: &[Expr]) -> Message {
+    message.text(1, table).text(2, chain).nest(4, |list| {
         expressions.iter().fold(list, |list, expression| list.nest(1, |inner| expression.encode(inner)))
     })
 }
@@ -139,6 +158,17 @@ pub fn drops(socket: &mut Socket, table: &str, chain: &str) -> io::Result<bool> 
     Ok(drops)
 }
 
+/// The names of the tables of every family.
+#[cfg(test)]
+pub fn tables(socket: &mut Socket) -> io::Result<Vec<String>> {
+    const GET_TABLE: u16 = 1;
+    let mut names = Vec::new();
+    socket.dump(of_family(0, GET_TABLE, DUMP), |payload| {
+        names.extend(value(payload, 1).map(|name| String::from_utf8_lossy(name).into_owned()));
+    })?;
+    Ok(names)
+}
+
 /// The handles of a chain's rules that have a comment.
 pub fn rules(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> io::Result<Vec<u64>> {
     const GET_RULE: u16 = 7;
@@ -153,15 +183,25 @@ pub fn rules(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> io
 }
 
 /// Changes that the kernel makes all at once or not at all.
-#[derive(Default)]
 pub struct Batch {
+    family: u8,
     messages: Vec<Message>,
     set_id: u32,
 }
 
 impl Batch {
+    /// Of tables for packets.
     pub fn new() -> Batch {
-        Batch::default()
+        Batch { family: INET4, messages: Vec::new(), set_id: 0 }
+    }
+
+    /// Of tables for frames that cross bridges; not every kernel has them.
+    pub fn of_frames() -> Batch {
+        Batch { family: BRIDGE, ..Batch::new() }
+    }
+
+    fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(Message) -> Message) {
+        self.messages.push(fill(of_family(self.family, kind, flags)));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -171,54 +211,50 @@ impl Batch {
     /// An empty table, whether or not there was one of that name.
     pub fn renew_table(&mut self, table: &str) {
         // Deleting needs a table that exists.
-        self.messages.push(message(NEW_TABLE, CREATE).text(1, table));
+        self.add(NEW_TABLE, CREATE, |m| m.text(1, table));
         self.delete_table(table);
-        self.messages.push(message(NEW_TABLE, CREATE).text(1, table));
+        self.add(NEW_TABLE, CREATE, |m| m.text(1, table));
     }
 
     pub fn delete_table(&mut self, table: &str) {
-        self.messages.push(message(DEL_TABLE, 0).text(1, table));
+        self.add(DEL_TABLE, 0, |m| m.text(1, table));
     }
 
     pub fn base_chain(&mut self, table: &str, chain: &str, kind: &str, hook: Hook, priority: i32) {
-        let hook = message(NEW_CHAIN, CREATE)
-            .text(1, table)
-            .text(3, chain)
-            .nest(4, |inner| inner.big(1, hook as u32).big(2, priority as u32))
-            .text(7, kind);
-        self.messages.push(hook);
+        let place = |inner: Message| inner.big(1, hook as u32).big(2, priority as u32);
+        self.add(NEW_CHAIN, CREATE, |m| m.text(1, table).text(3, chain).nest(4, place).text(7, kind));
     }
 
     /// Has a base chain drop what none of its rules speaks of.
     #[cfg(test)]
     pub fn policy_drop(&mut self, table: &str, chain: &str) {
-        self.messages.push(message(NEW_CHAIN, 0).text(1, table).text(3, chain).big(5, 0));
+        self.add(NEW_CHAIN, 0, |m| m.text(1, table).text(3, chain).big(5, 0));
     }
 
     pub fn chain(&mut self, table: &str, chain: &str) {
-        self.messages.push(message(NEW_CHAIN, CREATE).text(1, table).text(3, chain));
+        self.add(NEW_CHAIN, CREATE, |m| m.text(1, table).text(3, chain));
     }
 
     pub fn delete_chain(&mut self, table: &str, chain: &str) {
-        self.messages.push(message(DEL_CHAIN, 0).text(1, table).text(3, chain));
+        self.add(DEL_CHAIN, 0, |m| m.text(1, table).text(3, chain));
     }
 
     /// Removes all rules of a chain.
     pub fn flush_chain(&mut self, table: &str, chain: &str) {
-        self.messages.push(message(DEL_RULE, 0).text(1, table).text(2, chain));
+        self.add(DEL_RULE, 0, |m| m.text(1, table).text(2, chain));
     }
 
     pub fn rule(&mut self, table: &str, chain: &str, expressions: &[Expr]) {
-        self.messages.push(rule_message(APPEND, table, chain, expressions));
+        self.add(NEW_RULE, CREATE | APPEND, |m| rule(m, table, chain, expressions));
     }
 
     /// Puts a rule before all others of a chain, with a comment by which [`rules`] finds it.
     pub fn first_rule(&mut self, table: &str, chain: &str, expressions: &[Expr], comment: &str) {
-        self.messages.push(rule_message(0, table, chain, expressions).bytes(7, &user_data(comment)));
+        self.add(NEW_RULE, CREATE, |m| rule(m, table, chain, expressions).bytes(7, &user_data(comment)));
     }
 
     pub fn delete_rule(&mut self, table: &str, chain: &str, handle: u64) {
-        self.messages.push(message(DEL_RULE, 0).text(1, table).text(2, chain).bytes(3, &handle.to_be_bytes()));
+        self.add(DEL_RULE, 0, |m| m.text(1, table).text(2, chain).bytes(3, &handle.to_be_bytes()));
     }
 
     /// A named set, or a map when it has a value type.
@@ -237,15 +273,19 @@ impl Batch {
     }
 
     pub fn delete_set(&mut self, table: &str, name: &str) {
-        self.messages.push(message(DEL_SET, 0).text(1, table).text(2, name));
+        self.add(DEL_SET, 0, |m| m.text(1, table).text(2, name));
     }
 
     fn set_message(&mut self, table: &str, name: &str, key: Type, value: Option<Type>, flags: u32) -> (Message, u32) {
         const MAP: u32 = 0x8;
         self.set_id += 1;
         let flags = flags | if value.is_some() { MAP } else { 0 };
-        let mut set =
-            message(NEW_SET, CREATE).text(1, table).text(2, name).big(3, flags).big(4, key.code()).big(5, key.length());
+        let mut set = of_family(self.family, NEW_SET, CREATE)
+            .text(1, table)
+            .text(2, name)
+            .big(3, flags)
+            .big(4, key.code())
+            .big(5, key.length());
         if let Some(value) = value {
             set = set.big(6, value.code()).big(7, value.length());
         }
@@ -314,7 +354,7 @@ impl Batch {
         const IN_ONE_MESSAGE: usize = 100;
         let mut elements = elements.peekable();
         while elements.peek().is_some() {
-            let mut list = message(kind, flags).text(1, table).text(2, set);
+            let mut list = of_family(self.family, kind, flags).text(1, table).text(2, set);
             if let Some(id) = id {
                 list = list.big(4, id);
             }
