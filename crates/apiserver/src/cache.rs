@@ -21,6 +21,8 @@ use crate::object::{Object, Shared};
 /// The most changes, and bytes of objects in them, that a ring keeps.
 const RING_CHANGES: usize = 16_384;
 const RING_BYTES: usize = 16 << 20;
+/// Bytes of objects after which a watcher has enough for one look into the ring.
+const PULLED: usize = 256 << 10;
 
 /// One change of one object.
 #[derive(Debug)]
@@ -122,14 +124,21 @@ impl Cache {
         self.global.load(Ordering::Acquire)
     }
 
-    /// At most `limit` changes after a revision, the oldest first.
+    /// At most `limit` changes after a revision, the oldest first, and no more than hold about [`PULLED`] bytes: whoever
+    /// has them keeps them in memory.
     pub fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Arc<Change>>, Status> {
         let state = self.state.read();
         if after < state.compacted {
             return Err(too_old(after, state.compacted));
         }
         let from = state.ring.partition_point(|change| change.revision <= after);
-        let mut to = (from + limit).min(state.ring.len());
+        let mut bytes = 0usize;
+        let fits = |change: &&Arc<Change>| {
+            let fits = bytes < PULLED;
+            bytes = bytes.saturating_add(change.size());
+            fits
+        };
+        let mut to = from.saturating_add(state.ring.range(from..).take(limit).take_while(fits).count());
         // Changes of one revision belong together: a watcher remembers only the revision.
         while to > from && to < state.ring.len() && state.ring[to].revision == state.ring[to - 1].revision {
             to += 1;

@@ -158,5 +158,23 @@ pub fn watch_frame(event: &str, object: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The frame of an event as [`watch_frame`] makes it of [`wrap`], without the object's message of `length` bytes, which
+/// comes last: so the message need not be copied.
+pub fn watch_head(event: &str, api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+    let mut envelope = Writer(wrap(api_version, kind, &[]));
+    // The empty message that stands there, its tag and length.
+    envelope.0.truncate(envelope.0.len().saturating_sub(2));
+    envelope.head(2, length);
+    let enveloped = envelope.0.len().saturating_add(length);
+    let mut extension = Writer::default();
+    extension.head(1, enveloped);
+    let extended = extension.0.len().saturating_add(enveloped);
+    let mut message = Writer::default();
+    message.bytes(1, event.as_bytes());
+    message.head(2, extended);
+    let whole = u32::try_from(message.0.len().saturating_add(extended)).unwrap_or(u32::MAX);
+    [&whole.to_be_bytes()[..], &message.0, &extension.0, &envelope.0].concat()
+}
+
 #[cfg(test)]
 mod tests;

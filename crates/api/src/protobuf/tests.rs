@@ -230,3 +230,13 @@ proptest! {
         let _ = decode(DefId(number), &bytes);
     }
 }
+
+#[test]
+fn the_frame_of_an_event_can_be_made_around_a_message_that_is_elsewhere() {
+    for length in [0, 1, 127, 128, 20_000, 3 << 20] {
+        let message = vec![7; length];
+        let whole = watch_frame("ADDED", &wrap("apps/v1", "Deployment", &message));
+        let head = watch_head("ADDED", "apps/v1", "Deployment", length);
+        assert_eq!([head, message].concat(), whole, "{length}");
+    }
+}

@@ -113,9 +113,14 @@ impl Writer {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
+    /// What stands before bytes.
+    pub fn head(&mut self, number: u32, length: usize) {
         self.raw(u64::from(number) << 3 | 2);
-        self.raw(bytes.len() as u64);
+        self.raw(length as u64);
+    }
+
+    pub fn bytes(&mut self, number: u32, bytes: &[u8]) {
+        self.head(number, bytes.len());
         self.0.extend_from_slice(bytes);
     }
 

@@ -16,6 +16,9 @@ use super::User;
 /// The issuer of all tokens.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
+/// How far, in seconds, a clock may be set back before a fresh token is not valid yet.
+const LEEWAY: u64 = 60;
+
 /// What a token is bound to: kind, name and UID.
 #[derive(Clone, Debug)]
 pub struct Bound {
@@ -90,13 +93,19 @@ impl Issuer {
     /// The user of a token; `None` unless it is ours, in its time, for one of the audiences (the API
     /// server's own when there are none), and bound to objects that exist.
     pub fn verify(&self, token: &str, audiences: &[String]) -> Option<User> {
+        self.verify_at(token, audiences, now())
+    }
+
+    fn verify_at(&self, token: &str, audiences: &[String], now: u64) -> Option<User> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (_, claims) = signed.split_once('.')?;
         let public = UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref());
         public.verify(signed.as_bytes(), &BASE64.decode(signature).ok()?).ok()?;
         let claims: Value = serde_json::from_slice(&BASE64.decode(claims).ok()?).ok()?;
-        let now = now();
-        if claims["iss"] != ISSUER || claims["nbf"].as_u64()? > now || claims["exp"].as_u64()? <= now {
+        if claims["iss"] != ISSUER
+            || claims["nbf"].as_u64()? > now.saturating_add(LEEWAY)
+            || claims["exp"].as_u64()? <= now
+        {
             return None;
         }
         let wanted = |audience: &str| {
@@ -186,6 +195,15 @@ mod tests {
         assert!(super::tests::issuer().verify(&token, &[]).is_none());
         let (expired, _) = issuer.issue("default", "builder", "u1", &audiences, 0, None).unwrap();
         assert!(issuer.verify(&expired, &[]).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_a_little_does_not_refuse_fresh_tokens() {
+        let issuer = issuer();
+        let (token, expires) = issuer.issue("default", "a", "u1", &[ISSUER.to_owned()], 600, None).unwrap();
+        let issued = expires - 600;
+        let valid = |at: u64| issuer.verify_at(&token, &[], at).is_some();
+        assert_eq!([issued - LEEWAY - 1, issued - LEEWAY, expires - 1, expires].map(valid), [false, true, true, false]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use coracle_api::field::{FieldError, Path};
 use coracle_api::kinds::Kind;
 use coracle_api::protobuf;
@@ -70,6 +70,7 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
         changed,
         initial: initial_events,
         pulled: VecDeque::new(),
+        pieces: VecDeque::new(),
         position: from,
         bookmarks,
         ends: from_now(lifetime(seconds)),
@@ -137,8 +138,8 @@ impl Initial {
     }
 }
 
-/// A watch holds a snapshot while it begins, changes that the ring of its resource has (or had, at most [`BATCH`])
-/// afterwards, and one frame at a time: what a client does not take is not made.
+/// A watch holds a snapshot while it begins, afterwards changes of the ring of its resource (at most [`BATCH`], and few
+/// large ones), and one frame at a time: what a client does not take is not made.
 struct Watcher {
     cache: Arc<Cache>,
     selection: Selection,
@@ -147,6 +148,8 @@ struct Watcher {
     initial: Option<Initial>,
     /// Changes that were taken from the ring and not shown yet.
     pulled: VecDeque<Arc<Change>>,
+    /// What is left of a large frame.
+    pieces: VecDeque<Bytes>,
     /// The revision up to which the client knows everything.
     position: u64,
     bookmarks: bool,
@@ -200,29 +203,37 @@ impl Watcher {
         }
     }
 
-    /// The next frames that wait, small ones joined, so that a burst takes few writes.
+    /// The next bytes that wait: small frames joined, so that a burst takes few writes; the body of a large one as
+    /// everybody shares it.
     fn gather(&mut self) -> Option<Bytes> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Some(piece);
+        }
         let mut joined = BytesMut::new();
         while joined.len() < SMALL
             && let Some(frame) = self.waiting()
         {
-            if joined.is_empty() && frame.len() >= SMALL {
-                return Some(frame);
+            joined.extend_from_slice(&frame.head);
+            if frame.body.len() >= SMALL {
+                self.pieces = [frame.body, Bytes::from_static(frame.tail)].into();
+                self.pieces.retain(|piece| !piece.is_empty());
+                break;
             }
-            joined.extend_from_slice(&frame);
+            joined.extend_from_slice(&frame.body);
+            joined.extend_from_slice(frame.tail);
         }
         Some(joined.freeze()).filter(|joined| !joined.is_empty())
     }
 
-    /// The frame of the next event that needs no waiting.
-    fn waiting(&mut self) -> Option<Bytes> {
+    /// The next event that needs no waiting.
+    fn waiting(&mut self) -> Option<Frame> {
         if let Some(mut initial) = self.initial.take() {
             if let Some(object) = initial.next(&self.selection) {
                 self.initial = Some(initial);
                 return Some(self.view.frame("ADDED", &object));
             }
             if initial.bookmark {
-                return Some(self.view.bookmark(initial.snapshot.revision, true));
+                return Some(Frame::whole(self.view.bookmark(initial.snapshot.revision, true)));
             }
         }
         while let Some(change) = self.pulled.pop_front() {
@@ -234,7 +245,7 @@ impl Watcher {
     }
 
     /// What the client sees of a change: an object that no longer matches is gone for it.
-    fn frame(&self, change: &Change) -> Option<Bytes> {
+    fn frame(&self, change: &Change) -> Option<Frame> {
         if !self.selection.covers(&change.key) {
             return None;
         }
@@ -256,6 +267,20 @@ impl Watcher {
     }
 }
 
+/// The bytes of one event.
+struct Frame {
+    head: Vec<u8>,
+    /// The object, shared with the cache where it is shown as it is stored.
+    body: Bytes,
+    tail: &'static [u8],
+}
+
+impl Frame {
+    fn whole(bytes: Bytes) -> Frame {
+        Frame { head: Vec::new(), body: bytes, tail: b"" }
+    }
+}
+
 /// How a client wants to see events.
 struct View {
     kind: &'static Kind,
@@ -264,20 +289,15 @@ struct View {
 }
 
 impl View {
-    fn frame(&self, event: &str, object: &Shared) -> Bytes {
+    fn frame(&self, event: &str, object: &Shared) -> Frame {
         if self.output.encoding == Encoding::Protobuf {
-            let body = protobuf::wrap(&self.kind.api_version(), self.kind.kind, &message(self.kind, object));
-            return protobuf::watch_frame(event, &body).into();
+            let body = message(self.kind, object);
+            let head = protobuf::watch_head(event, &self.kind.api_version(), self.kind.kind, body.len());
+            return Frame { head, body, tail: b"" };
         }
-        let shown =
+        let body =
             present(self.kind, self.output, &self.query, object.bytes.clone()).unwrap_or_else(|_| object.bytes.clone());
-        let mut frame = BytesMut::with_capacity(shown.len() + 40);
-        frame.put_slice(b"{\"type\":\"");
-        frame.put_slice(event.as_bytes());
-        frame.put_slice(b"\",\"object\":");
-        frame.put_slice(&shown);
-        frame.put_slice(b"}\n");
-        frame.freeze()
+        Frame { head: format!("{{\"type\":\"{event}\",\"object\":").into_bytes(), body, tail: b"}\n" }
     }
 
     fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {

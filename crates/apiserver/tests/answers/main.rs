@@ -81,13 +81,21 @@ impl Api {
         self.call(Method::GET, path, &[], String::new()).await
     }
 
-    /// The first event of a watch, whose answer has no end.
-    async fn first_event(&self, path: &str) -> Value {
-        let request = Request::get(path).body(Full::new(bytes::Bytes::new())).expect("a request");
+    /// The first pieces of a watch, whose answer has no end.
+    async fn pieces(&self, path: &str, accept: &str, count: usize) -> Vec<bytes::Bytes> {
+        let request = Request::get(path).header("accept", accept).body(Full::new(bytes::Bytes::new()));
         let user = Arc::new(User::new("admin", &["system:masters"]));
-        let mut body = self.server.handle(request, Some(user)).await.into_body();
-        let frame = body.frame().await.expect("an event").expect("a whole event").into_data().expect("data");
-        serde_json::from_slice(&frame).expect("an event")
+        let mut body = self.server.handle(request.expect("a request"), Some(user)).await.into_body();
+        let mut pieces = Vec::new();
+        while pieces.len() < count {
+            let frame = body.frame().await.expect("a piece").unwrap_or_else(|error| panic!("{error}"));
+            pieces.push(frame.into_data().expect("data"));
+        }
+        pieces
+    }
+
+    async fn first_event(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.pieces(path, "application/json", 1).await[0]).expect("an event")
     }
 
     async fn get_as(&self, path: &str, accept: &str) -> Answer {

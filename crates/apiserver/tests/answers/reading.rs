@@ -111,3 +111,17 @@ async fn a_watch_lasts_as_long_as_any_number_says() {
         assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&"ADDED".into(), &"default".into()));
     }
 }
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_shares_the_bytes_of_the_cache() {
+    let api = Api::new().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let large = "x".repeat(1_000_000);
+    api.post(maps, &json!({"metadata": {"name": "a"}, "data": {"k": large}})).await.ok();
+    for accept in ["application/json", "application/vnd.kubernetes.protobuf;stream=watch"] {
+        let first = api.pieces(&format!("{maps}?watch=1"), accept, 2).await;
+        let second = api.pieces(&format!("{maps}?watch=1"), accept, 2).await;
+        let shared = |piece: &bytes::Bytes| second.iter().any(|other| other.as_ptr() == piece.as_ptr());
+        assert!(first.iter().any(|piece| piece.len() > 900_000 && shared(piece)), "{accept}");
+    }
+}

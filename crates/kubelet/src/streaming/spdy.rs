@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::PollSender;
 
 use super::dictionary::dictionary;
@@ -36,6 +37,8 @@ const STATUS_STREAM_ALREADY_CLOSED: u32 = 9;
 const MAX_DATA: usize = 16 << 10;
 /// Bytes of a frame that is taken.
 const MAX_FRAME: usize = 1 << 20;
+/// Bytes that wait for the readers of all streams of a connection together. A reader that is slow slows them all then.
+const MAX_WAITING: usize = 2 << 20;
 /// Bytes of a header block, unpacked.
 const MAX_HEADERS: usize = 64 << 10;
 /// Streams open at the same time.
@@ -59,8 +62,14 @@ pub struct Stream {
 
 /// The receiving half of a [`Stream`].
 pub struct StreamRead {
-    frames: mpsc::Receiver<Bytes>,
-    current: Bytes,
+    frames: mpsc::Receiver<Waiting>,
+    current: Option<Waiting>,
+}
+
+/// A frame that waits for its reader, and its part of what may wait.
+struct Waiting {
+    data: Bytes,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The sending half of a [`Stream`].
@@ -72,15 +81,22 @@ pub struct StreamWrite {
 
 impl AsyncRead for StreamRead {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.current.is_empty() {
+        loop {
+            if let Some(current) = &mut self.current {
+                let count = current.data.len().min(buffer.remaining());
+                buffer.put_slice(&current.data.split_to(count));
+                if current.data.is_empty() {
+                    self.current = None;
+                }
+                if count > 0 || buffer.remaining() == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            }
             match ready!(self.frames.poll_recv(cx)) {
-                Some(frame) => self.current = frame,
+                Some(frame) => self.current = Some(frame),
                 None => return Poll::Ready(Ok(())),
             }
         }
-        let count = self.current.len().min(buffer.remaining());
-        buffer.put_slice(&self.current.split_to(count));
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -271,8 +287,14 @@ where
     tokio::spawn(async move {
         // The reader holds its sender weakly: once all streams are gone the writer ends the connection.
         let weak = out.downgrade();
-        let mut connection =
-            Connection { out: weak, opened, streams: HashMap::new(), headers: HeaderReader::new(), last: 0 };
+        let mut connection = Connection {
+            out: weak,
+            opened,
+            streams: HashMap::new(),
+            room: Arc::new(Semaphore::new(MAX_WAITING)),
+            headers: HeaderReader::new(),
+            last: 0,
+        };
         let result = connection.read_all(reader, out).await;
         if let Err(error) = result {
             tracing::debug!(%error, "a SPDY connection ended");
@@ -284,7 +306,8 @@ where
 struct Connection {
     out: mpsc::WeakSender<Bytes>,
     opened: mpsc::Sender<Stream>,
-    streams: HashMap<u32, Option<mpsc::Sender<Bytes>>>,
+    streams: HashMap<u32, Option<mpsc::Sender<Waiting>>>,
+    room: Arc<Semaphore>,
     headers: HeaderReader,
     last: u32,
 }
@@ -342,7 +365,10 @@ impl Connection {
         match reader {
             Some(sender) => {
                 // A reader that is gone does not want the rest; the client may go on.
-                let unwanted = !data.is_empty() && sender.send(data).await.is_err();
+                let unwanted = !data.is_empty() && {
+                    let room = self.room.clone().acquire_many_owned(length).await.map_err(broken)?;
+                    sender.send(Waiting { data, _room: room }).await.is_err()
+                };
                 if unwanted || finished {
                     *reader = None;
                 }
@@ -424,7 +450,7 @@ impl Connection {
         let stream = Stream {
             id,
             headers,
-            read: StreamRead { frames, current: Bytes::new() },
+            read: StreamRead { frames, current: None },
             write: StreamWrite { id, out: PollSender::new(out), finished: false },
         };
         if self.opened.send(stream).await.is_err() {
@@ -513,6 +539,37 @@ pub(super) mod tests {
         assert!(parse_headers(&[0, 0, 0, 9, 0, 0, 0, 200]).is_err());
     }
 
+    #[tokio::test]
+    async fn what_waits_for_all_readers_together_is_bounded() {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let mut streams = serve(server);
+        let mut client = Client::new(client);
+        let mut unread = Vec::new();
+        for id in [1, 3, 5, 7] {
+            client.open(id, 0, &[("streamtype", "data")]).await;
+            unread.push(streams.recv().await.unwrap());
+        }
+        let piece = vec![b'x'; 1 << 16];
+        let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = sent.clone();
+        let sending = tokio::spawn(async move {
+            loop {
+                for id in [1, 3, 5, 7] {
+                    client.io.write_all(&data_frame(id, &piece, 0)).await.unwrap();
+                    counter.fetch_add(piece.len(), std::sync::atomic::Ordering::SeqCst);
+                }
+            }
+        });
+        // The sender stands still: nothing more is taken however long one waits.
+        let mut last = usize::MAX;
+        while last != sent.load(std::sync::atomic::Ordering::SeqCst) || last == 0 {
+            last = sent.load(std::sync::atomic::Ordering::SeqCst);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(last <= MAX_WAITING + (1 << 18), "{last}");
+        sending.abort();
+    }
+
     /// Frames of a client that may be anybody: some of them whole, some cut, some of garbage.
     fn frames() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
         use proptest::prelude::*;
@@ -538,8 +595,8 @@ pub(super) mod tests {
                 tokio::spawn(async move { while streams.recv().await.is_some() {} });
                 tokio::spawn(async move { while written.recv().await.is_some() {} });
                 let weak = out.downgrade();
-                let headers = HeaderReader::new();
-                let mut connection = Connection { out: weak, opened, streams: HashMap::new(), headers, last: 0 };
+                let (headers, room) = (HeaderReader::new(), Arc::new(Semaphore::new(MAX_WAITING)));
+                let mut connection = Connection { out: weak, opened, streams: HashMap::new(), room, headers, last: 0 };
                 let _ = connection.read_all(&bytes[..], out).await;
             });
         }
