@@ -101,3 +101,16 @@ async fn people_are_shown_lines() {
     assert!(!by(&format!("{path}?pretty=false")).await.starts_with("{\n"));
     assert!(!api.get(path).await.text.starts_with("{\n"));
 }
+
+#[tokio::test]
+async fn people_are_shown_refusals_in_lines_too() {
+    let api = Api::new().await;
+    let path = "/api/v1/namespaces/default/services/x";
+    let curl = [("user-agent", "curl/8.0")];
+    let shown = api.call(http::Method::GET, path, &curl, String::new()).await.text;
+    let start =
+        "{\n  \"kind\": \"Status\",\n  \"apiVersion\": \"v1\",\n  \"metadata\": {},\n  \"status\": \"Failure\",\n";
+    assert!(shown.starts_with(start), "{shown}");
+    assert!(shown.ends_with("\"code\": 404\n}"), "{shown}");
+    assert!(api.get(path).await.text.starts_with("{\"kind\":\"Status\""));
+}
