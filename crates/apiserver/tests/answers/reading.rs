@@ -114,3 +114,14 @@ async fn people_are_shown_refusals_in_lines_too() {
     assert!(shown.ends_with("\"code\": 404\n}"), "{shown}");
     assert!(api.get(path).await.text.starts_with("{\"kind\":\"Status\""));
 }
+
+#[tokio::test]
+async fn metrics_are_in_the_text_format_of_prometheus() {
+    let api = Api::new().await;
+    let page = api.get("/metrics").await;
+    assert_eq!(page.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(page.text.contains("# TYPE apiserver_request_total counter\n"), "{}", page.text);
+    assert!(page.text.contains("\napiserver_request_total{"), "{}", page.text);
+    assert!(page.text.contains("# TYPE apiserver_request_duration_seconds histogram\n"), "{}", page.text);
+    assert!(!page.text.contains("# EOF"), "{}", page.text);
+}
