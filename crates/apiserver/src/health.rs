@@ -1,5 +1,7 @@
 //! Health, version and metrics pages.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -149,10 +151,23 @@ impl Metrics {
         registry.register("coracle_store_revision", "The newest revision of the store", revision);
         let mut text = String::new();
         match encode(&mut text, &registry) {
-            Ok(()) => {
-                negotiate::respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
-            }
+            Ok(()) => negotiate::respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", exposition(&text)),
             Err(error) => negotiate::status(&Status::internal(error)),
         }
     }
+}
+
+/// A page of OpenMetrics in the Prometheus text format, in which a counter is described by the name that its samples have.
+fn exposition(open_metrics: &str) -> String {
+    let counters: HashSet<&str> =
+        open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut out = String::with_capacity(open_metrics.len());
+    for line in open_metrics.lines().filter(|line| *line != "# EOF") {
+        let described = ["# HELP ", "# TYPE "].into_iter().find_map(|start| Some((start, line.strip_prefix(start)?)));
+        let _ = match described.and_then(|(start, rest)| Some((start, rest.split_once(' ')?))) {
+            Some((start, (name, rest))) if counters.contains(name) => writeln!(out, "{start}{name}_total {rest}"),
+            _ => writeln!(out, "{line}"),
+        };
+    }
+    out
 }

@@ -182,8 +182,44 @@ pub fn pretty(response: Response<Body>) -> Response<Body> {
         Body::Pieces(pieces, _) => pieces.flatten().collect(),
         stream => return Response::from_parts(parts, stream),
     };
-    let lines = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| serde_json::to_vec_pretty(&value).ok());
-    Response::from_parts(parts, lines.map_or(bytes, Bytes::from).into())
+    Response::from_parts(parts, Bytes::from(in_lines(&bytes)).into())
+}
+
+/// The same JSON with a field or an element a line, in the order in which they are.
+fn in_lines(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let mut depth = 0_usize;
+    let (mut quoted, mut escaped) = (false, false);
+    let line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.resize(out.len() + 2 * depth, b' ');
+    };
+    for &byte in json {
+        if quoted {
+            quoted = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            out.push(byte);
+            continue;
+        }
+        let opened = matches!(out.last(), Some(b'{' | b'['));
+        match byte {
+            byte if byte.is_ascii_whitespace() => continue,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if opened != matches!(byte, b'}' | b']') {
+            line(&mut out, depth);
+        }
+        out.push(byte);
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'"' => quoted = true,
+            b',' => line(&mut out, depth),
+            b':' => out.push(b' '),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// All warnings of an answer together have at most this many bytes, as upstream's.
@@ -245,5 +281,21 @@ mod tests {
         };
         assert_eq!(content_type(r#"{"kind":"Pod","apiVersion":"v1"}"#), PROTOBUF);
         assert_eq!(content_type(r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1"}"#), JSON);
+    }
+
+    #[test]
+    fn lines_are_those_of_the_usual_printer() {
+        for text in [
+            r#"{}"#,
+            r#"[]"#,
+            r#""a{,:\\\"[""#,
+            r#"{"a":[],"b":{},"c":[{"d":"x,\"}{"},[1,-2.5,null]],"e":"\\"}"#,
+            r#"[{"[":"]"},"[","{",[[]],true]"#,
+        ] {
+            let value: Value = serde_json::from_str(text).expect("JSON");
+            let usual = serde_json::to_string_pretty(&value).expect("text");
+            assert_eq!(String::from_utf8(in_lines(text.as_bytes())).expect("text"), usual);
+            assert_eq!(String::from_utf8(in_lines(usual.as_bytes())).expect("text"), usual);
+        }
     }
 }

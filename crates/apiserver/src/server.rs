@@ -166,6 +166,7 @@ impl Inner {
             Some(_) => Output::of(&parts.headers).map_or(Encoding::Json, |output| output.encoding),
             None => Encoding::Json,
         };
+        let pretty = negotiate::wants_pretty(&query, &parts.headers);
         let answer = async {
             let user = self.authenticator.user(&parts.headers, user.as_ref())?;
             if user.name != auth::ANONYMOUS
@@ -202,7 +203,10 @@ impl Inner {
                 None => self.outside(parts, &path).await,
             }
         };
-        let response = answer.await.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
+        let response = answer.await.unwrap_or_else(|status| {
+            let response = negotiate::status_as(&status, encoding);
+            if pretty { negotiate::pretty(response) } else { response }
+        });
         self.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
         response
     }

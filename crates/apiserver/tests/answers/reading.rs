@@ -125,3 +125,27 @@ async fn a_watcher_that_does_not_read_shares_the_bytes_of_the_cache() {
         assert!(first.iter().any(|piece| piece.len() > 900_000 && shared(piece)), "{accept}");
     }
 }
+
+#[tokio::test]
+async fn people_are_shown_refusals_in_lines_too() {
+    let api = Api::new().await;
+    let path = "/api/v1/namespaces/default/services/x";
+    let curl = [("user-agent", "curl/8.0")];
+    let shown = api.call(http::Method::GET, path, &curl, String::new()).await.text;
+    let start =
+        "{\n  \"kind\": \"Status\",\n  \"apiVersion\": \"v1\",\n  \"metadata\": {},\n  \"status\": \"Failure\",\n";
+    assert!(shown.starts_with(start), "{shown}");
+    assert!(shown.ends_with("\"code\": 404\n}"), "{shown}");
+    assert!(api.get(path).await.text.starts_with("{\"kind\":\"Status\""));
+}
+
+#[tokio::test]
+async fn metrics_are_in_the_text_format_of_prometheus() {
+    let api = Api::new().await;
+    let page = api.get("/metrics").await;
+    assert_eq!(page.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(page.text.contains("# TYPE apiserver_request_total counter\n"), "{}", page.text);
+    assert!(page.text.contains("\napiserver_request_total{"), "{}", page.text);
+    assert!(page.text.contains("# TYPE apiserver_request_duration_seconds histogram\n"), "{}", page.text);
+    assert!(!page.text.contains("# EOF"), "{}", page.text);
+}
