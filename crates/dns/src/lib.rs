@@ -9,6 +9,7 @@ mod cache;
 mod forward;
 mod lookup;
 mod message;
+mod places;
 mod server;
 mod zone;
 

@@ -10,7 +10,6 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use parking_lot::RwLock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -18,12 +17,14 @@ use crate::cache::Key;
 use crate::forward::Forwarder;
 use crate::lookup::{Found, Lookup, MAX_ALIASES};
 use crate::message::{Request, encode, read};
+use crate::places::Places;
 use crate::zone::Zone;
 
-/// How many UDP requests wait for upstreams at a time; more are refused.
-const MAX_WAITING: usize = 1024;
-/// How many TCP connections are served at a time; more wait.
-const MAX_CONNECTIONS: usize = 128;
+/// How many UDP requests wait for upstreams at a time, and how many of one client; more fail. Each may have a socket of
+/// its own, and a connection two: together half of the descriptors that the least generous systems allow.
+const MAX_WAITING: (usize, usize) = (256, 32);
+/// How many TCP connections are served at a time, and how many of one client; more are closed.
+const MAX_CONNECTIONS: (usize, usize) = (128, 16);
 /// How long a TCP connection may be silent.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -56,6 +57,8 @@ pub struct Server {
     lookup: Lookup,
     forwarder: Forwarder,
     serial: u32,
+    waiting: Arc<Places>,
+    connections: Arc<Places>,
 }
 
 /// What is known without asking anyone.
@@ -69,7 +72,9 @@ impl Server {
     /// Answers from these parts.
     pub fn new(zone: Arc<RwLock<Zone>>, lookup: Lookup, forwarder: Forwarder) -> Arc<Server> {
         let serial = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs() as u32);
-        Arc::new(Server { zone, lookup, forwarder, serial })
+        let waiting = Places::new(MAX_WAITING.0, MAX_WAITING.1);
+        let connections = Places::new(MAX_CONNECTIONS.0, MAX_CONNECTIONS.1);
+        Arc::new(Server { zone, lookup, forwarder, serial, waiting, connections })
     }
 
     /// Serves until the future is dropped.
@@ -78,10 +83,9 @@ impl Server {
     /// A listener fails for good.
     pub async fn serve(self: Arc<Server>, sockets: Vec<Sockets>) -> Result<()> {
         let mut tasks = JoinSet::new();
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for Sockets { udp, tcp } in sockets {
             tasks.spawn(self.clone().serve_udp(Arc::new(udp)));
-            tasks.spawn(self.clone().serve_tcp(tcp, connections.clone()));
+            tasks.spawn(self.clone().serve_tcp(tcp));
         }
         match tasks.join_next().await {
             Some(ended) => ended?,
@@ -90,7 +94,6 @@ impl Server {
     }
 
     async fn serve_udp(self: Arc<Server>, socket: Arc<UdpSocket>) -> Result<()> {
-        let waiting = Arc::new(Semaphore::new(MAX_WAITING));
         let mut forwarded = JoinSet::new();
         let mut buffer = vec![0; usize::from(u16::MAX)];
         loop {
@@ -118,7 +121,7 @@ impl Server {
                 let _ = socket.send_to(&encode(local.answer, request.udp_limit), client).await;
                 continue;
             }
-            let Ok(permit) = waiting.clone().try_acquire_owned() else {
+            let Some(place) = self.waiting.take(client.ip()) else {
                 let _ = socket.send_to(&encode(request.answer(ResponseCode::ServFail), 512), client).await;
                 continue;
             };
@@ -126,22 +129,22 @@ impl Server {
             forwarded.spawn(async move {
                 let answer = server.finish(&request, local, false).await;
                 let _ = socket.send_to(&encode(answer, request.udp_limit), client).await;
-                drop(permit);
+                drop(place);
             });
         }
     }
 
-    async fn serve_tcp(self: Arc<Server>, listener: TcpListener, connections: Arc<Semaphore>) -> Result<()> {
+    async fn serve_tcp(self: Arc<Server>, listener: TcpListener) -> Result<()> {
         let mut served = JoinSet::new();
         loop {
             while served.try_join_next().is_some() {}
-            let permit = connections.clone().acquire_owned().await?;
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, client)) => {
+                    let Some(place) = self.connections.take(client.ip()) else { continue };
                     let server = self.clone();
                     served.spawn(async move {
                         let _ = server.connection(stream).await;
-                        drop(permit);
+                        drop(place);
                     });
                 }
                 // For example too many open files: some will close.

@@ -74,27 +74,52 @@ pub async fn run(
     slices.subscribe(move |_| wake.notify_one());
     services.synced().await;
     slices.synced().await;
-    let mut socket = Socket::netfilter()?;
-    base_rules().commit(&mut socket).context("failed to make the nftables rules of services")?;
-    let mut current = Rules::new();
+    let config = Arc::new(config);
+    let mut kernel = blocking(Kernel::new).await?;
     let mut ready = Some(ready);
     loop {
         let wanted = rules(&config, &services.store().list(), &slices.store().list());
-        let batch = difference(&current, &wanted, &config);
-        if !batch.is_empty() {
-            if let Err(error) = batch.commit(&mut socket) {
-                tracing::error!(%error, "failed to change the rules of services; they are all made anew");
-                let made = base_rules().commit(&mut socket);
-                made.and_then(|()| difference(&Rules::new(), &wanted, &config).commit(&mut socket))
-                    .context("failed to make the nftables rules of services")?;
-            }
-            forget_stale(&mut socket, &current, &wanted);
-            current = wanted;
+        if wanted != kernel.current {
+            let config = config.clone();
+            kernel = blocking(move || kernel.change(wanted, &config)).await?;
         }
         if let Some(ready) = ready.take() {
             ready();
         }
         changed.notified().await;
+    }
+}
+
+/// Netlink answers when the kernel is done, which can take a while where there are many rules or flows: no task may wait
+/// for it on a thread that others share.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// The rules that the kernel has.
+struct Kernel {
+    socket: Socket,
+    current: Rules,
+}
+
+impl Kernel {
+    /// Begins without services.
+    fn new() -> Result<Kernel> {
+        let mut socket = Socket::netfilter()?;
+        base_rules().commit(&mut socket).context("failed to make the nftables rules of services")?;
+        Ok(Kernel { socket, current: Rules::new() })
+    }
+
+    fn change(mut self, wanted: Rules, config: &ProxyConfig) -> Result<Kernel> {
+        let socket = &mut self.socket;
+        if let Err(error) = difference(&self.current, &wanted, config).commit(socket) {
+            tracing::error!(%error, "failed to change the rules of services; they are all made anew");
+            let made = base_rules().commit(socket);
+            made.and_then(|()| difference(&Rules::new(), &wanted, config).commit(socket))
+                .context("failed to make the nftables rules of services")?;
+        }
+        forget_stale(socket, &self.current, &wanted);
+        Ok(Kernel { current: wanted, ..self })
     }
 }
 
@@ -500,13 +525,9 @@ mod tests {
             network.detach_blocking("stranger");
             assert_eq!(from_pod, None, "no pod reaches what listens on the node's loopback only");
 
-            let mut socket = Socket::netfilter().unwrap();
-            base_rules().commit(&mut socket).unwrap();
-            let mut current = Rules::new();
+            let mut kernel = Some(Kernel::new().unwrap());
             let mut change = |wanted: Rules| {
-                difference(&current, &wanted, &config()).commit(&mut socket).unwrap();
-                forget_stale(&mut socket, &current, &wanted);
-                current = wanted;
+                kernel = kernel.take().map(|kernel| kernel.change(wanted, &config()).unwrap());
             };
             let service = Ipv4Addr::new(10, 96, 0, 7);
             change(Rules::from([("a".into(), port(&[addresses[0]], Some(30080)))]));

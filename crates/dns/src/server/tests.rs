@@ -216,7 +216,10 @@ async fn by_udp(server: SocketAddr, packet: &[u8]) -> Message {
 }
 
 async fn by_tcp(server: SocketAddr, packet: &[u8]) -> Message {
-    let mut stream = TcpStream::connect(server).await.unwrap();
+    exchange(TcpStream::connect(server).await.unwrap(), packet).await
+}
+
+async fn exchange(mut stream: TcpStream, packet: &[u8]) -> Message {
     stream.write_u16(packet.len() as u16).await.unwrap();
     stream.write_all(packet).await.unwrap();
     let mut buffer = vec![0; stream.read_u16().await.unwrap().into()];
@@ -299,6 +302,100 @@ async fn an_upstream_that_is_silent_or_gone_is_passed_over() {
     let started = std::time::Instant::now();
     by_udp(server, &query("two.example.com.", RecordType::A).to_vec().unwrap()).await;
     assert!(started.elapsed() < Duration::from_secs(1), "the silent one was asked first again");
+}
+
+/// Another client than that of the loopback address.
+const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// An upstream that answers names that begin with "good" only.
+async fn half_silent_upstream() -> SocketAddr {
+    let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+            let mut answer = Message::from_vec(&buffer[..length]).unwrap();
+            let name = answer.queries[0].name.clone();
+            if name.to_ascii().starts_with("good") {
+                answer.metadata.message_type = MessageType::Response;
+                answer.add_answer(Record::from_rdata(name, 60, RData::from(IpAddr::from([192, 0, 2, 1]))));
+                socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_much_of_a_silent_upstream_does_not_starve_others() {
+    let server = started(server(vec![half_silent_upstream().await])).await;
+    let greedy = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let mut buffer = [0; 4096];
+    let mut refused = 0;
+    for number in 0..1024 {
+        let packet = query(&format!("n{number}.example.com."), RecordType::A).to_vec().unwrap();
+        greedy.send_to(&packet, server).await.unwrap();
+        // Beyond its share it is answered at once, so that nothing is lost on the way.
+        if number >= MAX_WAITING.1 {
+            let length = timeout(Duration::from_secs(20), greedy.recv(&mut buffer)).await.unwrap().unwrap();
+            let answer = Message::from_vec(&buffer[..length]).unwrap();
+            refused += usize::from(answer.metadata.response_code == ResponseCode::ServFail);
+        }
+    }
+    assert_eq!(refused, 1024 - MAX_WAITING.1);
+    let other = UdpSocket::bind((OTHER, 0)).await.unwrap();
+    other.send_to(&query("good.example.com.", RecordType::A).to_vec().unwrap(), server).await.unwrap();
+    let length = timeout(Duration::from_secs(20), other.recv(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(addresses(&Message::from_vec(&buffer[..length]).unwrap()), ["192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn a_client_with_many_idle_connections_does_not_keep_others_from_tcp() {
+    let server = started(server(Vec::new())).await;
+    let mut idle = Vec::new();
+    for _ in 0..257 {
+        idle.push(TcpStream::connect(server).await.unwrap());
+    }
+    let question = query("web.shop.svc.cluster.local.", RecordType::A).to_vec().unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((OTHER, 0).into()).unwrap();
+    let answer = exchange(socket.connect(server).await.unwrap(), &question);
+    assert_eq!(addresses(&answer.await), ["10.96.0.20"]);
+    let open =
+        |stream: &TcpStream| stream.try_read(&mut [0]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(open(&idle[0]), "the first is served still");
+    assert_eq!(idle.iter().filter(|stream| open(stream)).count(), MAX_CONNECTIONS.1);
+}
+
+#[tokio::test]
+async fn ten_thousand_random_packets_and_every_flag_stall_nothing() {
+    let server = started(server(Vec::new())).await;
+    let client = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    for _ in 0..10_000 {
+        let packet: Vec<u8> = (0..random()).map(|_| random()).collect();
+        client.send_to(&packet, server).await.unwrap();
+    }
+    let question = query("web.shop.svc.cluster.local.", RecordType::A).to_vec().unwrap();
+    for flags in 0..=u16::MAX {
+        let mut packet = question.clone();
+        packet[2..4].copy_from_slice(&flags.to_be_bytes());
+        handle(&packet);
+    }
+    // Some of the packets before may still be in the way.
+    let mut buffer = [0; 4096];
+    loop {
+        client.send_to(&question, server).await.unwrap();
+        let length = timeout(Duration::from_secs(20), client.recv(&mut buffer)).await.unwrap().unwrap();
+        if Message::from_vec(&buffer[..length]).is_ok_and(|answer| addresses(&answer) == ["10.96.0.20"]) {
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -204,6 +204,7 @@ impl Batch {
         self.messages.push(fill(of_family(self.family, kind, flags)));
     }
 
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
