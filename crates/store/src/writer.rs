@@ -58,8 +58,7 @@ impl Writer {
     pub fn run(mut self) {
         let _guard = Guard(self.shared.clone());
         while let Some(jobs) = self.next_batch() {
-            if let Err(error) = self.commit(jobs) {
-                self.shared.fail(error);
+            if !self.commit(jobs) {
                 return;
             }
         }
@@ -119,8 +118,8 @@ impl Writer {
         None
     }
 
-    /// An error is the end of the writer: nobody knows what the disk holds.
-    fn commit(&mut self, jobs: Vec<Job>) -> Result<()> {
+    /// False is the end of the writer: nobody knows what the disk holds.
+    fn commit(&mut self, jobs: Vec<Job>) -> bool {
         let mut view = self.shared.state.read().view.clone();
         let mut buffer = Vec::with_capacity(64 << 10);
         let start = format::begin_frame(&mut buffer);
@@ -143,10 +142,12 @@ impl Writer {
                     replies.iter_mut().for_each(|(_, outcome)| *outcome = Err(error.clone()));
                 }
                 Err(Failure::Fatal(error)) => {
+                    // Whoever is told finds the store failed.
+                    self.shared.fail(error.clone());
                     for (reply, _) in replies {
                         let _ = reply.send(Err(error.clone()));
                     }
-                    return Err(error);
+                    return false;
                 }
             }
         }
@@ -155,7 +156,7 @@ impl Writer {
             let _ = reply.send(outcome);
         }
         self.look_for_room();
-        Ok(())
+        true
     }
 
     fn publish(&mut self, view: View, events: &[Arc<Event>]) {
