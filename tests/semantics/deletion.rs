@@ -72,6 +72,23 @@ fn foreground_deletion_takes_the_dependents_first() {
 }
 
 #[test]
+fn objects_that_own_each_other_in_a_circle_go_together() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("circle");
+    let path = |name: &str| namespace.path(&format!("configmaps/{name}"));
+    let uid =
+        |name: &str| namespace.create("configmaps", &json!({"metadata": {"name": name}}))["metadata"]["uid"].clone();
+    let uids = ["a", "b", "c"].map(|name| (name, uid(name)));
+    for (dependent, (owner, uid)) in ["b", "c", "a"].into_iter().zip(uids) {
+        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uid,
+            "controller": true, "blockOwnerDeletion": true});
+        namespace.api.patch(&path(dependent), MERGE, &json!({"metadata": {"ownerReferences": [owner]}})).ok();
+    }
+    namespace.api.delete(&path("a"), &json!({"propagationPolicy": "Foreground"})).ok();
+    ["a", "b", "c"].into_iter().for_each(|name| gone(&namespace, &path(name)));
+}
+
+#[test]
 fn orphans_stay() {
     let cluster = cluster!();
     let namespace = cluster.namespace("orphans");

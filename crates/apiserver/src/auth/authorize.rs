@@ -1,6 +1,6 @@
 //! Whether a user may do something.
 
-use super::{AUTHENTICATED, MASTERS, User};
+use super::{AUTHENTICATED, MASTERS, SERVICE_ACCOUNTS, User};
 
 /// What a user wants to do.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,8 @@ pub trait Authorizer: Send + Sync + 'static {
 }
 
 /// Allows `system:masters` and the system's own components everything, those who are authenticated the
-/// discovery of the API and questions about themselves, everyone the health and version pages.
+/// discovery of the API and questions about themselves, service accounts what tokens are checked by, everyone the
+/// health and version pages: what upstream's default roles allow.
 pub struct SystemOnly;
 
 /// Users of the system's own components.
@@ -65,6 +66,7 @@ impl Authorizer for SystemOnly {
             return true;
         }
         user.is_in(AUTHENTICATED) && (is_discovery(what) || is_about_oneself(what))
+            || user.is_in(SERVICE_ACCOUNTS) && is_issuer_discovery(what)
     }
 }
 
@@ -80,7 +82,33 @@ fn is_discovery(what: &Attributes<'_>) -> bool {
         && ["/api", "/apis", "/openapi", "/healthz", "/livez", "/readyz"].into_iter().any(below)
 }
 
+/// The role `system:service-account-issuer-discovery`.
+fn is_issuer_discovery(what: &Attributes<'_>) -> bool {
+    let path = what.path.strip_suffix('/').unwrap_or(what.path);
+    let issuer = matches!(path, "/.well-known/openid-configuration" | "/openid/v1/jwks");
+    what.resource.is_empty() && what.verb == "get" && issuer
+}
+
 fn is_about_oneself(what: &Attributes<'_>) -> bool {
     let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"];
     what.verb == "create" && reviews.contains(&what.resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_accounts_find_out_what_tokens_are_checked_by() {
+        let user =
+            |groups: &[&str]| User { groups: groups.iter().map(|&group| group.into()).collect(), ..User::default() };
+        let allows =
+            |user: &User, verb, path| SystemOnly.allows(user, &Attributes { verb, path, ..Attributes::default() });
+        let (account, other) = (user(&[SERVICE_ACCOUNTS, AUTHENTICATED]), user(&[AUTHENTICATED]));
+        for path in ["/.well-known/openid-configuration", "/openid/v1/jwks", "/openid/v1/jwks/"] {
+            assert!(allows(&account, "get", path), "{path}");
+            assert!(!allows(&account, "post", path) && !allows(&other, "get", path), "{path}");
+        }
+        assert!(!allows(&account, "get", "/openid/v1/secret") && !allows(&account, "get", "/metrics"));
+    }
 }

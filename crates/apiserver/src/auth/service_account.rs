@@ -133,7 +133,7 @@ impl Issuer {
                 return None;
             }
         }
-        let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}")];
+        let groups = [super::SERVICE_ACCOUNTS, &format!("system:serviceaccounts:{namespace}")];
         let mut user = User::new(format!("system:serviceaccount:{namespace}:{name}"), &groups);
         user.uid = uid.into();
         let mut extra = |key: &str, value: &Value| {

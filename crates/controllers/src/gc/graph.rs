@@ -146,6 +146,13 @@ impl Graph {
         };
         vertex.dependents.iter().filter(blocks).cloned().collect()
     }
+
+    /// Whether a dependent of it is being deleted and waits for its own dependents. Where objects own each other in
+    /// a circle, one that is asked to go after its dependents may be what those wait for.
+    pub fn has_waiting_dependent(&self, uid: &str) -> bool {
+        let waits = |dependent: &String| self.0.get(dependent).is_some_and(|dependent| dependent.foreground);
+        self.0.get(uid).is_some_and(|vertex| vertex.dependents.iter().any(waits))
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +192,31 @@ mod tests {
         );
         assert_eq!(graph.blockers("o"), ["d"]);
         assert_eq!(graph.forget("d"), [Action::Check("o".into())]);
+        assert!(graph.blockers("o").is_empty());
+    }
+
+    #[test]
+    fn a_circle_closes_where_a_dependent_waits_already() {
+        let mut graph = Graph::default();
+        for (uid, owner) in [("a", "c"), ("b", "a"), ("c", "b")] {
+            graph.observe(Identity::default(), &owned(uid, owner));
+        }
+        let mut deleting = owned("a", "c");
+        deleting.deletion_timestamp = meta(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})).deletion_timestamp;
+        deleting.finalizers = Some(vec![FOREGROUND.into()]);
+        graph.observe(Identity::default(), &deleting);
+        assert!(graph.has_waiting_dependent("c"), "a waits, and c is its owner");
+        assert!(!graph.has_waiting_dependent("b") && !graph.has_waiting_dependent("a"));
+    }
+
+    #[test]
+    fn an_owner_that_is_no_longer_held_up_is_checked() {
+        let mut graph = Graph::default();
+        graph.observe(Identity::default(), &meta(json!({"uid": "o"})));
+        graph.observe(Identity::default(), &owned("d", "o"));
+        let mut released = owned("d", "o");
+        released.owner_references.iter_mut().flatten().for_each(|owner| owner.block_owner_deletion = Some(false));
+        assert!(graph.observe(Identity::default(), &released).contains(&Action::Check("o".into())));
         assert!(graph.blockers("o").is_empty());
     }
 

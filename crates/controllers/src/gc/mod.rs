@@ -110,7 +110,7 @@ impl Collector {
         // Until the kind is discovered nothing can be said about its objects.
         let Some(api) = self.api(&vertex.id) else { return Ok(None) };
         let live = api.get_metadata_opt(&vertex.id.name).await?.map(|found| found.metadata);
-        let Some(live) = live.filter(|meta| meta.uid.as_deref() == Some(uid)) else {
+        let Some(mut live) = live.filter(|meta| meta.uid.as_deref() == Some(uid)) else {
             self.forget(uid);
             return Ok(None);
         };
@@ -143,6 +143,9 @@ impl Collector {
                 self.drop_owners(&api, &live, &stale).await?;
             }
             return Ok(None);
+        }
+        if waiting > 0 && self.graph.lock().has_waiting_dependent(uid) {
+            live = self.release_owners(&api, live).await?;
         }
         let finalizer = |name: &str| live.finalizers.iter().flatten().any(|finalizer| finalizer == name);
         let policy = if waiting > 0 && !vertex.dependents.is_empty() || finalizer(FOREGROUND) {
@@ -237,7 +240,17 @@ impl Collector {
         if kept.len() == owners.len() {
             return Ok(());
         }
-        self.patch_meta(api, live, json!({"ownerReferences": kept})).await
+        self.patch_meta(api, live, json!({"ownerReferences": kept})).await.map(|_| ())
+    }
+
+    /// Lets owners go without waiting for this dependent, and returns it as it is then.
+    async fn release_owners(&self, api: &Api<DynamicObject>, live: ObjectMeta) -> kube::Result<ObjectMeta> {
+        let mut owners = live.owner_references.clone().unwrap_or_default();
+        let blocking = owners.iter_mut().filter(|owner| owner.block_owner_deletion == Some(true));
+        if blocking.map(|owner| owner.block_owner_deletion = Some(false)).count() == 0 {
+            return Ok(live);
+        }
+        self.patch_meta(api, &live, json!({"ownerReferences": owners})).await
     }
 
     async fn drop_finalizer(&self, api: &Api<DynamicObject>, live: &ObjectMeta, name: &str) -> kube::Result<()> {
@@ -246,7 +259,7 @@ impl Collector {
         if kept.len() == finalizers.len() {
             return Ok(());
         }
-        self.patch_meta(api, live, json!({"finalizers": kept})).await
+        self.patch_meta(api, live, json!({"finalizers": kept})).await.map(|_| ())
     }
 
     /// Merge-patches metadata of exactly the state that was read: lists are replaced whole.
@@ -255,11 +268,11 @@ impl Collector {
         api: &Api<DynamicObject>,
         live: &ObjectMeta,
         mut change: serde_json::Value,
-    ) -> kube::Result<()> {
+    ) -> kube::Result<ObjectMeta> {
         change["resourceVersion"] = json!(live.resource_version);
         change["uid"] = json!(live.uid);
         let name = live.name.clone().unwrap_or_default();
         let patch = json!({ "metadata": change });
-        api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ())
+        api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(|patched| patched.metadata)
     }
 }
