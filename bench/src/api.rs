@@ -27,11 +27,13 @@ fn object(name: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// A runtime of one thread: the load must cost little.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
-fn namespace(cluster: &Cluster) {
+/// Makes the namespace of the load.
+pub fn namespace(cluster: &Cluster) {
     let answer = cluster.api().post("/api/v1/namespaces", &serde_json::json!({"metadata": {"name": "bench"}}));
     assert!(matches!(answer.status, 201 | 409), "{}", answer.text);
 }
@@ -122,6 +124,12 @@ async fn load(
         ended??;
     }
     Ok(Rate { requests: total.load(Ordering::Relaxed) as f64 / time.as_secs_f64() })
+}
+
+/// Fills the collection and lists it many times at once.
+pub async fn write_and_list(target: &Target) -> Result<()> {
+    fill(target, 0).await?;
+    lists(target.clone()).await.map(drop)
 }
 
 /// Makes the collection exactly as large as the list test wants it.

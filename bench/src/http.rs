@@ -90,6 +90,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends a request for something that is never read.
+    pub async fn ask(&mut self, path: &str) -> Result<()> {
+        self.send("GET", path, b"").await
+    }
+
     /// Waits for bytes of a watch and drops them; whether `wanted` was among them. What is looked for must arrive in
     /// one piece, as the server writes each event at once.
     pub async fn event(&mut self, wanted: &[u8]) -> Result<bool> {

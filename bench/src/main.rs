@@ -1,11 +1,12 @@
 //! Measures a cluster on this machine and prints one table: `cargo run --release -p coracle-bench`.
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
-//! (`up`, `pods`, `api`, `watch`, `idle`, `others`); without any, all are measured and the file is written.
+//! (`up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
 
 mod api;
 mod http;
 mod idle;
+mod memory;
 mod others;
 mod pods;
 mod report;
@@ -42,6 +43,9 @@ fn main() -> Result<()> {
     }
     if is_wanted("watch") {
         api::fan_out(&cluster, &mut report)?;
+    }
+    if is_wanted("memory") {
+        memory::measure(&cluster, &mut report)?;
     }
     report.line("binary", std::fs::metadata(binary)?.len() as f64 / 1e6, "MB", "40 MB");
     drop(cluster);

@@ -1,6 +1,6 @@
 //! How long pods take to run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -66,6 +66,23 @@ pub fn measure(cluster: &Cluster, report: &mut Report) -> Result<()> {
         .sum();
     let each = (memory(cluster)? - before - own) / TOGETHER as f64;
     report.line("memory a pod costs besides its own processes", each / 1e6, "MB", "1.5 MB");
+    remove_all(cluster);
+    Ok(())
+}
+
+/// Makes pods until all run, and removes them.
+pub fn come_and_go(cluster: &Cluster, round: usize) -> Result<()> {
+    let api = cluster.api();
+    let version = api.get(PODS).ok()["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned();
+    let mut watch = api.watch(&format!("{PODS}?watch=true&resourceVersion={version}"));
+    for number in 0..TOGETHER {
+        api.post(PODS, &pod(&format!("round-{round}-{number}"), &["sleep", "100000"])).ok();
+    }
+    let mut seen = HashSet::new();
+    while seen.len() < TOGETHER {
+        let event = watch.next(PATIENCE).context("a pod does not run")?;
+        seen.extend(running(&event));
+    }
     remove_all(cluster);
     Ok(())
 }
