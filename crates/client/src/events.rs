@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -200,13 +201,14 @@ struct Record {
 }
 
 struct Correlated {
-    key: String,
+    key: u64,
     message: String,
     known: Option<Record>,
 }
 
 struct Similar {
-    messages: HashSet<String>,
+    /// Hashes of them.
+    messages: HashSet<u64>,
     since: Instant,
 }
 
@@ -218,6 +220,8 @@ struct Bucket {
 /// Decides which occurrences are written, and as what.
 #[derive(Default)]
 struct Correlator {
+    /// What is remembered of thousands of events is found by hashes of their texts.
+    seed: RandomState,
     records: Bounded<Record>,
     similar: Bounded<Similar>,
     buckets: Bounded<Bucket>,
@@ -227,45 +231,50 @@ impl Correlator {
     /// `None` when the object sends too much.
     fn correlate(&mut self, occurrence: &Occurrence, now: Instant) -> Option<Correlated> {
         let object = &occurrence.object;
-        let about = format!(
-            "{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
-            object.kind, object.namespace, object.name, object.uid, object.api_version, object.field_path
-        );
-        let similar_key = format!("{about}|{:?}|{}", occurrence.kind, occurrence.reason);
-        let similar = self.similar.entry(&similar_key, || Similar { messages: HashSet::new(), since: now });
+        let about = self.hash(&(
+            (&object.kind, &object.namespace, &object.name),
+            (&object.uid, &object.api_version, &object.field_path),
+        ));
+        let similar_key = self.hash(&(about, occurrence.kind.as_str(), &occurrence.reason));
+        let message_key = self.hash(&(similar_key, &occurrence.message));
+        let similar = self.similar.entry(similar_key, || Similar { messages: HashSet::new(), since: now });
         if now.duration_since(similar.since) > COMBINE_INTERVAL {
             similar.messages.clear();
         }
         similar.since = now;
         if similar.messages.len() < COMBINE_AFTER {
-            similar.messages.insert(occurrence.message.clone());
+            similar.messages.insert(message_key);
         }
         let combined = similar.messages.len() >= COMBINE_AFTER;
         let (key, message) = if combined {
             (similar_key, format!("(combined from similar events): {}", occurrence.message))
         } else {
-            (format!("{similar_key}|{}", occurrence.message), occurrence.message.clone())
+            (message_key, occurrence.message.clone())
         };
-        let bucket = self.buckets.entry(&about, || Bucket { tokens: BURST, at: now });
+        let bucket = self.buckets.entry(about, || Bucket { tokens: BURST, at: now });
         bucket.tokens = (bucket.tokens + now.duration_since(bucket.at).as_secs_f64() * REFILL_PER_SECOND).min(BURST);
         bucket.at = now;
         if bucket.tokens < 1.0 {
             return None;
         }
         bucket.tokens -= 1.0;
-        let known = self.records.get(&key).cloned();
+        let known = self.records.get(key).cloned();
         Some(Correlated { key, message, known })
     }
 
-    fn written(&mut self, key: String, record: Record) {
-        self.records.entry(&key, || record.clone()).clone_from(&record);
+    fn hash(&self, what: &impl Hash) -> u64 {
+        self.seed.hash_one(what)
+    }
+
+    fn written(&mut self, key: u64, record: Record) {
+        self.records.entry(key, || record.clone()).clone_from(&record);
     }
 }
 
 /// A map that forgets its oldest entries.
 struct Bounded<V> {
-    entries: HashMap<String, V>,
-    order: VecDeque<String>,
+    entries: HashMap<u64, V>,
+    order: VecDeque<u64>,
 }
 
 impl<V> Default for Bounded<V> {
@@ -275,20 +284,20 @@ impl<V> Default for Bounded<V> {
 }
 
 impl<V> Bounded<V> {
-    fn get(&self, key: &str) -> Option<&V> {
-        self.entries.get(key)
+    fn get(&self, key: u64) -> Option<&V> {
+        self.entries.get(&key)
     }
 
-    fn entry(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
-        if !self.entries.contains_key(key) {
+    fn entry(&mut self, key: u64, make: impl FnOnce() -> V) -> &mut V {
+        if !self.entries.contains_key(&key) {
             if self.entries.len() >= CACHE_SIZE
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.entries.remove(&oldest);
             }
-            self.order.push_back(key.to_owned());
+            self.order.push_back(key);
         }
-        self.entries.entry(key.to_owned()).or_insert_with(make)
+        self.entries.entry(key).or_insert_with(make)
     }
 }
 
