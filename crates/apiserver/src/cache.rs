@@ -2,12 +2,14 @@
 //!
 //! The store's feed is the only writer. Reads take a snapshot of the map in constant time; a past
 //! revision is the newest map with the ring's younger changes undone. Watchers hold nothing but a
-//! revision and pull from the ring.
+//! revision and pull from the ring. What is in the ring longer than a client takes to come back is forgotten, so that
+//! the memory of a load does not stay.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use coracle_api::kinds::{self, Kind};
 use coracle_api::status::Status;
@@ -21,6 +23,11 @@ use crate::object::{Object, Shared};
 /// The most changes, and bytes of objects in them, that a ring keeps.
 const RING_CHANGES: usize = 16_384;
 const RING_BYTES: usize = 16 << 20;
+/// How long changes are kept that are more than [`KEPT_BYTES`].
+const FRESH: Duration = Duration::from_secs(45);
+const KEPT_BYTES: usize = 1 << 20;
+/// What a change costs besides its objects' bytes.
+const OVERHEAD: usize = 500;
 /// Bytes of objects after which a watcher has enough for one look into the ring.
 const PULLED: usize = 256 << 10;
 
@@ -33,11 +40,15 @@ pub struct Change {
     pub before: Option<Shared>,
     /// What a watch shows of a deletion: the last state at the revision of the deletion.
     pub gone: Option<Shared>,
+    at: Instant,
 }
 
 impl Change {
+    /// Bytes that it keeps in memory. What was before an update is the previous change's, or soon nobody's.
     fn size(&self) -> usize {
-        self.now.as_ref().or(self.gone.as_ref()).map_or(0, |object| object.bytes.len()) + 200
+        let length = |object: &Option<Shared>| object.as_ref().map_or(0, |object| object.bytes.len());
+        let before = if self.now.is_none() { length(&self.before) } else { 0 };
+        length(&self.now).saturating_add(length(&self.gone)).saturating_add(before).saturating_add(OVERHEAD)
     }
 }
 
@@ -57,6 +68,15 @@ struct State {
     compacted: Revision,
     /// The revision of the last change of this resource.
     last: Revision,
+}
+
+impl State {
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.ring.pop_front() {
+            self.ring_bytes = self.ring_bytes.saturating_sub(oldest.size());
+            self.compacted = oldest.revision;
+        }
+    }
 }
 
 /// The objects of one resource at one revision.
@@ -163,15 +183,24 @@ impl Cache {
             (None, Some(before)) => Some(Arc::new(before.at_revision(event.revision))),
             _ => None,
         };
-        let change = Arc::new(Change { revision: event.revision, key, now, before, gone });
+        let change = Arc::new(Change { revision: event.revision, key, now, before, gone, at: Instant::now() });
         state.last = event.revision;
         state.ring_bytes += change.size();
         state.ring.push_back(change);
         while state.ring.len() > RING_CHANGES || state.ring_bytes > RING_BYTES {
-            let Some(oldest) = state.ring.pop_front() else { break };
-            state.ring_bytes -= oldest.size();
-            state.compacted = oldest.revision;
+            state.forget_oldest();
         }
+    }
+
+    /// Forgets changes that are no longer fresh, but for a few.
+    fn tidy(&self, now: Instant) {
+        let mut state = self.state.write();
+        let is_old = |state: &State| state.ring.front().is_some_and(|oldest| now.duration_since(oldest.at) >= FRESH);
+        while state.ring_bytes > KEPT_BYTES && is_old(&state) {
+            state.forget_oldest();
+        }
+        let room = state.ring.len().saturating_mul(2).max(64);
+        state.ring.shrink_to(room);
     }
 
     fn parse(&self, bytes: &bytes::Bytes, revision: Revision) -> Option<Shared> {
@@ -235,6 +264,12 @@ impl Caches {
         self.by_prefix.values()
     }
 
+    /// Forgets changes that are no longer fresh, but for a few of each resource.
+    pub fn tidy(&self) {
+        let now = Instant::now();
+        self.by_prefix.values().for_each(|cache| cache.tidy(now));
+    }
+
     /// The newest revision of the store.
     pub fn revision(&self) -> Revision {
         self.global.load(Ordering::Acquire)
@@ -280,5 +315,59 @@ impl Caches {
         for cache in woken {
             cache.changed.send_replace(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use coracle_store::KeyValue;
+
+    fn cache() -> Cache {
+        let kind = kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
+        let state = State { objects: OrdMap::new(), ring: VecDeque::new(), ring_bytes: 0, compacted: 0, last: 0 };
+        Cache { kind, state: RwLock::new(state), changed: watch::channel(()).0, global: Arc::default() }
+    }
+
+    /// Writes an object of about `length` bytes again and again.
+    fn write(cache: &Cache, times: u64, length: usize) {
+        for revision in 1..=times {
+            let text = format!(
+                r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a","resourceVersion":"{revision}"}},"data":{{"k":"{}"}}}}"#,
+                "x".repeat(length)
+            );
+            let now = KeyValue {
+                key: "a".into(),
+                value: Bytes::from(text),
+                create_revision: 1,
+                mod_revision: revision,
+                expires: None,
+            };
+            let event = Event { revision, key: "a".into(), now: Some(Arc::new(now)), before: None };
+            cache.apply(&event, "a");
+        }
+    }
+
+    #[test]
+    fn changes_are_forgotten_when_they_are_no_longer_fresh_but_for_a_few() {
+        let cache = cache();
+        write(&cache, 100, 100_000);
+        cache.tidy(Instant::now());
+        assert_eq!(cache.changes(0, 1000).unwrap().first().unwrap().revision, 1);
+        cache.tidy(Instant::now() + FRESH);
+        let state = cache.state.read();
+        assert!(state.ring_bytes <= KEPT_BYTES && state.ring.len() >= 9, "{} {}", state.ring_bytes, state.ring.len());
+        drop(state);
+        assert_eq!(cache.changes(0, 1).unwrap_err().code, 410);
+        assert_eq!(cache.get("a").unwrap().revision, 100);
+    }
+
+    #[test]
+    fn a_watcher_takes_few_large_changes_at_a_time() {
+        let cache = cache();
+        write(&cache, 100, 100_000);
+        assert_eq!(cache.changes(0, 256).unwrap().len(), 3);
+        assert_eq!(cache.changes(99, 256).unwrap().len(), 1);
     }
 }
