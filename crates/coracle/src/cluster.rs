@@ -109,7 +109,7 @@ impl Place {
     pub fn prepare(&self) -> Result<()> {
         files::private_dir(&self.dir)?;
         if owner(&self.dir).is_none() {
-            if fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            if !self.is_bare() {
                 bail!(
                     "{} is not empty and has no data of a cluster: name another directory with --data-dir",
                     self.dir.display()
@@ -118,6 +118,15 @@ impl Place {
             write_atomically(&self.dir.join(MARKER), format!("{}\n", self.name).as_bytes(), 0o600)?;
         }
         registry::add(&self.name, &self.dir)
+    }
+
+    /// Whether the directory has nothing, or only what an `up` that was killed at its first step left.
+    pub fn is_bare(&self) -> bool {
+        let unfinished = files::temporary(Path::new(MARKER));
+        let entries = fs::read_dir(&self.dir);
+        entries.is_ok_and(|mut entries| {
+            entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == unfinished.as_os_str()))
+        })
     }
 
     /// Whether the directory provably has this cluster's data.
@@ -322,6 +331,17 @@ mod tests {
         fs::write(dir.path().join(MARKER), "a\n").unwrap();
         assert!(place(dir.path(), "a").has_data());
         assert!(!place(dir.path(), "b").has_data());
+    }
+
+    #[test]
+    fn what_an_up_that_was_killed_at_once_left_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path(), "a");
+        assert!(place.is_bare());
+        fs::write(dir.path().join(".coracle.tmp"), "").unwrap();
+        assert!(place.is_bare() && !place.has_data());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(!place.is_bare());
     }
 
     #[test]

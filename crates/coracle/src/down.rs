@@ -60,7 +60,7 @@ pub fn down(which: &Which) -> Result<()> {
         let removed = kubeconfig::path().and_then(|path| kubeconfig::remove(&path, &cluster.context()));
         left.extend(removed.err().map(|error| format!("its entries in the kubeconfig: {error:#}")));
     }
-    if place.has_data() {
+    if place.has_data() || place.is_bare() {
         let removed = remove_data(&place.dir);
         left.extend(removed.err().map(|error| format!("{}: {error:#}", place.dir.display())));
     } else if fs::symlink_metadata(&place.dir).is_ok() {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Replaces a file's content at once. What is left of a failure is removed.
+/// Replaces a file's content at once. What is left of a failure is removed, and of a kill overwritten by the next; so
+/// whoever writes a file must be alone with it.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = temporary(path);
     let write = || {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
@@ -23,6 +23,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written.with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Where the next content of a file is written first.
+pub fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
 }
 
 /// A path without links and without `..`, also when its end does not exist yet.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_atomically;
+use crate::files::{temporary, write_atomically};
 
 /// In a directory that a reboot empties, as it resets the parameters.
 const FILE: &str = "/run/coracle/host-settings";
@@ -54,12 +54,16 @@ impl Store {
                     holders: BTreeSet::new(),
                 });
                 held.holders.insert(cluster.to_owned());
-                if before != *value {
-                    self.write(name, value)?;
-                }
             }
             Ok(())
-        })
+        })?;
+        // Only once it is written down how they were: a kill in between changes nothing.
+        for (name, value) in parameters {
+            if self.read(name)? != *value {
+                self.write(name, value)?;
+            }
+        }
+        Ok(())
     }
 
     fn release(&self, cluster: &str) -> Result<()> {
@@ -93,6 +97,7 @@ impl Store {
         let result = change(&mut settings);
         if settings.is_empty() {
             let _ = fs::remove_file(&self.file);
+            let _ = fs::remove_file(temporary(&self.file));
             return result;
         }
         write_atomically(&self.file, &serde_json::to_vec(&settings)?, 0o600)?;
@@ -132,6 +137,17 @@ mod tests {
         store.release("b").unwrap();
         assert_eq!(fs::read_to_string(&forward).unwrap(), "0");
         assert!(!dir.path().join("run/settings").exists());
+    }
+
+    #[test]
+    fn a_parameter_is_changed_only_once_it_is_written_down_how_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("run/settings"), dir.path());
+        fs::write(dir.path().join("forward"), "0").unwrap();
+        // The record cannot be written.
+        fs::create_dir_all(dir.path().join("run/settings/x")).unwrap();
+        assert!(store.hold("a", &[("forward", "1")]).is_err());
+        assert_eq!(fs::read_to_string(dir.path().join("forward")).unwrap(), "0");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_atomically;
+use crate::files::{temporary, write_atomically};
 use crate::process::NodeProcess;
 
 /// Where clusters have their data unless told otherwise.
@@ -106,7 +106,7 @@ pub fn add(name: &str, dir: &Path) -> Result<()> {
 
 /// Forgets a cluster.
 pub fn remove(name: &str) {
-    let _ = fs::remove_file(Path::new(CLUSTERS).join(name));
+    forget(&Path::new(CLUSTERS).join(name));
     for directory in [CLUSTERS, DATA] {
         // Fails while there is another cluster.
         let _ = fs::remove_dir(directory);
@@ -126,5 +126,11 @@ pub fn set_running(name: &str, running: &Running) -> Result<()> {
 
 /// Forgets the first process of a cluster.
 pub fn clear_running(name: &str) {
-    let _ = fs::remove_file(Path::new(RUN).join(format!("{name}.json")));
+    forget(&Path::new(RUN).join(format!("{name}.json")));
+}
+
+/// Removes a file, and what a killed writer of it left.
+fn forget(path: &Path) {
+    let _ = fs::remove_file(path);
+    let _ = fs::remove_file(temporary(path));
 }
