@@ -144,19 +144,22 @@ impl Query {
 
     /// Whether the request must change nothing.
     pub fn dry_run(&self, verb: &str) -> Result<bool, Status> {
-        match self.all("dryRun") {
-            [] => Ok(false),
-            values if values.iter().all(|value| value == "All") => Ok(true),
-            values => {
-                let options = match verb {
-                    "create" => "CreateOptions",
-                    "update" => "UpdateOptions",
-                    "patch" => "PatchOptions",
-                    _ => "DeleteOptions",
-                };
-                let error = FieldError::not_supported(&Path::new("dryRun"), &values.join(","), &["All"]);
-                Err(Status::invalid("meta.k8s.io", options, "", vec![error]))
-            }
-        }
+        let options = match verb {
+            "create" => "CreateOptions",
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            _ => "DeleteOptions",
+        };
+        dry_run(self.all("dryRun"), options)
     }
+}
+
+/// Whether the values of `dryRun`, in options of a kind, say that nothing must change.
+pub fn dry_run(values: &[impl AsRef<str>], options: &str) -> Result<bool, Status> {
+    if values.iter().all(|value| value.as_ref() == "All") {
+        return Ok(!values.is_empty());
+    }
+    let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
+    let error = FieldError::not_supported(&Path::new("dryRun"), &values.join(","), &["All"]);
+    Err(Status::invalid("meta.k8s.io", options, "", vec![error]))
 }

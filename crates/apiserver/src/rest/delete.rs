@@ -15,6 +15,7 @@ use crate::admission;
 use crate::encode;
 use crate::negotiate;
 use crate::object::Object;
+use crate::request;
 use crate::server::Inner;
 use crate::services::ip_address;
 
@@ -35,20 +36,33 @@ pub(super) struct Options {
 
 impl Options {
     fn of(cx: &Context<'_>) -> Result<Options, Status> {
-        let body = match cx.body.is_empty() {
-            true => Value::Null,
+        let mut options = match cx.body.is_empty() {
+            true => json!({}),
             false => decode::decode_options(
                 "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
                 &cx.body,
                 negotiate::body_format(&cx.parts.headers)?,
             )?,
         };
+        let query = [
+            ("gracePeriodSeconds", cx.query.number("gracePeriodSeconds")?.map(Value::from)),
+            ("propagationPolicy", cx.query.get("propagationPolicy").map(Value::from)),
+            ("orphanDependents", cx.query.get("orphanDependents").map(|text| (text == "true").into())),
+        ];
+        for (field, value) in query.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+            if options[field].is_null() {
+                options[field] = value;
+            }
+        }
+        Options::of_value(&options, cx.dry_run)
+    }
+
+    /// The options of a `DeleteOptions` whose types are right; `dry_run` is what the query says of it.
+    pub fn of_value(options: &Value, dry_run: bool) -> Result<Options, Status> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let query = |name: &str| cx.query.get(name).map(str::to_owned);
-        let orphan =
-            body["orphanDependents"].as_bool().or_else(|| cx.query.get("orphanDependents").map(|text| text == "true"));
+        let orphan = options["orphanDependents"].as_bool();
         let legacy = orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned());
-        let propagation = text(&body["propagationPolicy"]).or_else(|| query("propagationPolicy"));
+        let propagation = text(&options["propagationPolicy"]);
         if propagation.is_some() && legacy.is_some() {
             return Err(invalid_options("Invalid value: DeletionPropagation and OrphanDependents cannot both be set"));
         }
@@ -59,13 +73,14 @@ impl Options {
                 "Unsupported value: \"{policy}\": supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
             )));
         }
-        let dry_run = body["dryRun"].as_array().is_some_and(|values| !values.is_empty());
+        let dry_runs: Vec<&str> =
+            options["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         Ok(Options {
-            grace_seconds: body["gracePeriodSeconds"].as_i64().or(cx.query.number("gracePeriodSeconds")?),
-            uid: text(&body["preconditions"]["uid"]),
-            resource_version: text(&body["preconditions"]["resourceVersion"]),
+            grace_seconds: options["gracePeriodSeconds"].as_i64(),
+            uid: text(&options["preconditions"]["uid"]),
+            resource_version: text(&options["preconditions"]["resourceVersion"]),
             propagation: propagation.or(legacy),
-            dry_run: dry_run || cx.dry_run,
+            dry_run: request::dry_run(&dry_runs, "DeleteOptions")? || dry_run,
         })
     }
 }
@@ -169,7 +184,8 @@ pub(super) async fn delete_object(
     Err(Status::modified(kind.group, kind.plural, name))
 }
 
-fn check_preconditions(kind: &Kind, current: &Object, options: &Options) -> Result<(), Status> {
+/// Whether the object is the one, and as it was, that a deletion is about.
+pub(super) fn check_preconditions(kind: &Kind, current: &Object, options: &Options) -> Result<(), Status> {
     let revision = current.revision.to_string();
     let failed = |what: &str, wanted: &str, is: &str| {
         let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");

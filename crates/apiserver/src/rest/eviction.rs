@@ -3,48 +3,53 @@
 
 mod budget;
 
-use coracle_api::decode;
+use coracle_api::decode::{self, FieldValidation};
 use coracle_api::kinds;
 use coracle_api::meta;
+use coracle_api::schema;
 use coracle_api::selector::LabelSelector;
 use coracle_api::status::{Cause, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::delete::{Options, delete_object};
+use super::delete::{Options, check_preconditions, delete_object};
 use super::update::{Change, update_object};
 use super::{Answer, Context, cache};
 use crate::negotiate;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
-    let eviction: Value = match cx.body.is_empty() {
-        true => Value::Null,
-        false => decode::parse(&cx.body, negotiate::body_format(&cx.parts.headers)?).map_err(Status::bad_request)?.0,
-    };
+    let eviction = eviction(cx)?;
     let named = meta::name(&eviction);
     if !named.is_empty() && named != cx.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let pod = cx.current()?.value();
+    let options = Options::of_value(&eviction["deleteOptions"], cx.dry_run)?;
+    let current = cx.current()?;
+    check_preconditions(cx.target.kind, &current, &options)?;
+    let pod = current.value();
     let settled =
         matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending")) || meta::is_deleting(&pod);
     if !settled {
-        spend_budget(cx, &pod).await?;
+        spend_budget(cx, &pod, options.dry_run).await?;
     }
-    let options = &eviction["deleteOptions"];
-    let options = Options {
-        grace_seconds: options["gracePeriodSeconds"].as_i64(),
-        uid: options["preconditions"]["uid"].as_str().map(str::to_owned),
-        resource_version: options["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
-        propagation: options["propagationPolicy"].as_str().map(str::to_owned),
-        dry_run: cx.dry_run || options["dryRun"].as_array().is_some_and(|values| !values.is_empty()),
-    };
     delete_object(cx.inner, cx.target.kind, &cx.target.key(), &options).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 
+/// What was sent, of the types that an Eviction has; nothing is one without options.
+fn eviction(cx: &Context<'_>) -> Result<Value, Status> {
+    if cx.body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let def = schema::by_gvk("policy", "v1", "Eviction").ok_or_else(Status::path_not_found)?;
+    let format = negotiate::body_format(&cx.parts.headers)?;
+    let mut eviction = decode::parse(&cx.body, format).map_err(Status::bad_request)?.0;
+    decode::decode_value(def, &mut eviction, FieldValidation::Ignore)?;
+    Ok(eviction)
+}
+
 /// Takes one disruption from the budget of the pod, or says why there is none.
-async fn spend_budget(cx: &Context<'_>, pod: &Value) -> Result<(), Status> {
+async fn spend_budget(cx: &Context<'_>, pod: &Value, dry_run: bool) -> Result<(), Status> {
     let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets").ok_or_else(Status::path_not_found)?;
     let snapshot = cache(cx.inner, kind)?.snapshot();
     let prefix = format!("{}/", meta::namespace(pod));
@@ -67,7 +72,7 @@ async fn spend_budget(cx: &Context<'_>, pod: &Value) -> Result<(), Status> {
         }
     };
     let pod_name = meta::name(pod);
-    update_object(cx.inner, kind, key, Change::Whole, cx.dry_run, &mut |budget| {
+    update_object(cx.inner, kind, key, Change::Whole, dry_run, &mut |budget| {
         let mut spent = budget.clone();
         let status = budget::status(cx.inner, budget)?;
         spent["status"] = status.clone();

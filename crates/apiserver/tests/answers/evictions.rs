@@ -34,7 +34,11 @@ async fn budget(api: &Api, spec: Value) {
 }
 
 async fn evict(api: &Api, n: usize) -> crate::Answer {
-    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": format!("p{n}")}});
+    evict_with(api, n, Value::Null).await
+}
+
+async fn evict_with(api: &Api, n: usize, options: Value) -> crate::Answer {
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": format!("p{n}")}, "deleteOptions": options});
     api.post(&format!("{PODS}/p{n}/eviction"), &eviction).await
 }
 
@@ -71,4 +75,32 @@ async fn a_pod_that_is_not_ready_goes_while_enough_others_are() {
     budget(&api, json!({"minAvailable": 1})).await;
     assert_eq!(evict(&api, 1).await.status, 429);
     assert_eq!(evict(&api, 0).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_dry_run_said_in_the_options_of_the_deletion_spends_nothing() {
+    let api = Api::new().await;
+    replicas(&api, 2).await;
+    budget(&api, json!({"maxUnavailable": 1})).await;
+    let before = api.get(&format!("{BUDGETS}/b")).await.ok();
+    assert_eq!(evict_with(&api, 0, json!({"dryRun": ["All"]})).await.status, 201);
+    assert_eq!(api.get(&format!("{BUDGETS}/b")).await.ok(), before);
+    assert_eq!(api.get(&format!("{PODS}/p0")).await.ok()["metadata"].get("deletionTimestamp"), None);
+    assert_eq!(evict(&api, 0).await.status, 201);
+}
+
+#[tokio::test]
+async fn an_eviction_that_is_refused_spends_nothing() {
+    let api = Api::new().await;
+    replicas(&api, 2).await;
+    budget(&api, json!({"maxUnavailable": 1})).await;
+    let before = api.get(&format!("{BUDGETS}/b")).await.ok();
+    assert_eq!(evict_with(&api, 0, json!({"preconditions": {"uid": "another"}})).await.status, 409);
+    assert_eq!(evict_with(&api, 0, json!({"propagationPolicy": "Sideways"})).await.status, 422);
+    assert_eq!(evict_with(&api, 0, json!({"dryRun": "All"})).await.status, 400);
+    evict_with(&api, 0, json!({"dryRun": ["Some"]})).await.refused(
+        422,
+        "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: \"Some\": supported values: \"All\"",
+    );
+    assert_eq!(api.get(&format!("{BUDGETS}/b")).await.ok(), before);
 }
