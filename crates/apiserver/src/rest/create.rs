@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Answer, Context, store_error, store_key};
 use crate::server::Inner;
-use crate::services::ip_address;
+use crate::services::{Allocation, ip_address};
 use crate::{admission, encode, negotiate, warnings};
 
 /// Letters of generated names: none that make words or look alike.
@@ -20,6 +20,8 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX: usize = 5;
 /// Attempts at a generated name that is not taken.
 const ATTEMPTS: usize = 8;
+/// Attempts at addresses and ports that nobody else is given at the same time.
+const ALLOCATIONS: usize = 16;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = cx.target.kind;
@@ -80,7 +82,31 @@ pub(crate) async fn create_object(
 }
 
 async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_run: bool) -> Result<Bytes, Status> {
-    let metadata = meta::metadata_mut(&mut object);
+    prepare(inner, kind, &mut object)?;
+    for _ in 0..ALLOCATIONS {
+        let allocation = inner.services.allocate(inner, kind, &mut object, None).await?;
+        validate(kind, &object)?;
+        if dry_run {
+            let key = crate::request::key(namespace(&object), meta::name(&object));
+            return match super::cache(inner, kind)?.get(&key) {
+                Some(_) => Err(taken(kind, &object)),
+                None => serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal),
+            };
+        }
+        if let Some(bytes) = commit(inner, kind, &object, allocation.as_ref()).await? {
+            return Ok(bytes);
+        }
+        if let Some(allocation) = allocation {
+            allocation.undo(&mut object);
+        }
+    }
+    let why = "its addresses and ports were given to others again and again; please try again";
+    Err(Status::conflict(kind.group, kind.plural, meta::name(&object), why))
+}
+
+/// What a new object is given besides what was sent.
+fn prepare(inner: &Inner, kind: &'static Kind, object: &mut Value) -> Result<(), Status> {
+    let metadata = meta::metadata_mut(object);
     for ours in [
         "resourceVersion",
         "selfLink",
@@ -94,43 +120,45 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
     if !kind.namespaced {
         metadata.remove("namespace");
     }
-    meta::set_uid(&mut object, &uuid::Uuid::new_v4().to_string());
-    meta::set_creation_timestamp(&mut object, Timestamp::now());
-    kind.strategy.default(&mut object);
-    kind.strategy.prepare_create(&mut object);
-    admission::create(inner, kind, &mut object)?;
-    let allocation = inner.services.on_create(inner, kind, &mut object).await?;
-    let mut errors = meta_validate::validate(kind, &object);
-    errors.extend(kind.strategy.validate(&object));
-    errors.extend(kind.strategy.validate_create(&object));
-    if !errors.is_empty() {
-        return Err(Status::invalid(kind.group, kind.kind, meta::name(&object), errors));
+    meta::set_uid(object, &uuid::Uuid::new_v4().to_string());
+    meta::set_creation_timestamp(object, Timestamp::now());
+    kind.strategy.default(object);
+    kind.strategy.prepare_create(object);
+    admission::create(inner, kind, object)
+}
+
+fn validate(kind: &'static Kind, object: &Value) -> Result<(), Status> {
+    let mut errors = meta_validate::validate(kind, object);
+    errors.extend(kind.strategy.validate(object));
+    errors.extend(kind.strategy.validate_create(object));
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Status::invalid(kind.group, kind.kind, meta::name(object), errors)),
     }
-    let value = encode::for_store(&object);
-    if dry_run {
-        let exists =
-            super::cache(inner, kind)?.get(&crate::request::key(namespace(&object), meta::name(&object))).is_some();
-        return if exists {
-            Err(taken(kind, &object))
-        } else {
-            serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal)
-        };
-    }
-    let key = store_key(kind, namespace(&object), meta::name(&object));
+}
+
+/// Stores a new object; `None` when what was allocated for it is no longer free.
+async fn commit(
+    inner: &Inner,
+    kind: &'static Kind,
+    object: &Value,
+    allocation: Option<&Allocation>,
+) -> Result<Option<Bytes>, Status> {
+    let key = store_key(kind, namespace(object), meta::name(object));
     let compares = vec![Compare::ModRevision(key.clone(), 0)];
-    let mut ops = vec![Op::Put { key, value, expires: super::expires(kind) }];
-    ops.extend(ip_address::follow(inner, kind, None, Some(&object))?);
-    let txn = Txn { compares, ops };
-    let outcome = inner.store.txn(txn).await;
-    drop(allocation);
-    match outcome.map_err(|error| store_error(&error))? {
-        Outcome::Committed { written, .. } => written
-            .into_iter()
-            .next()
-            .flatten()
-            .map(|kv| kv.value.clone())
-            .ok_or_else(|| Status::internal("nothing was written")),
-        Outcome::Conflict { .. } => Err(taken(kind, &object)),
+    let ops = vec![Op::Put { key, value: encode::for_store(object), expires: super::expires(kind) }];
+    let mut txn = Txn { compares, ops };
+    if let Some(allocation) = allocation {
+        allocation.claim(&mut txn);
+    }
+    ip_address::follow(inner, kind, None, Some(object), &mut txn)?;
+    match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+        Outcome::Committed { written, .. } => match written.into_iter().next().flatten() {
+            Some(kv) => Ok(Some(kv.value.clone())),
+            None => Err(Status::internal("nothing was written")),
+        },
+        Outcome::Conflict { current } if current.first().is_some_and(Option::is_none) => Ok(None),
+        Outcome::Conflict { .. } => Err(taken(kind, object)),
     }
 }
 

@@ -169,11 +169,10 @@ pub(super) async fn delete_object(
             true => Op::Delete { key: store_key.clone() },
             false => Op::Put { key: store_key.clone(), value: encode::for_store(&new), expires: super::expires(kind) },
         };
-        let mut ops = vec![op];
+        let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops: vec![op] };
         if finished {
-            ops.extend(ip_address::follow(inner, kind, Some(&old), None)?);
+            ip_address::follow(inner, kind, Some(&old), None, &mut txn)?;
         }
-        let txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops };
         if let Outcome::Committed { written, .. } = inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
             return Ok(match written.into_iter().next().flatten() {
                 Some(kv) => Deleted::Pending(kv.value.clone()),

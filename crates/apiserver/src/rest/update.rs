@@ -146,7 +146,7 @@ async fn attempt(
         Change::Whole => {}
     }
     let allocation = match change {
-        Change::Main => inner.services.on_update(inner, kind, &mut new, &old).await?,
+        Change::Main => inner.services.allocate(inner, kind, &mut new, Some(&old)).await?,
         _ => None,
     };
     let mut errors = meta_validate::validate_update(kind, &new, &old);
@@ -168,27 +168,25 @@ async fn attempt(
     if dry_run {
         return serde_json::to_vec(&new).map(|bytes| Some(bytes.into())).map_err(Status::internal);
     }
-    let value = encode::for_store(&new);
     let key = store_key(kind, current.namespace.as_deref(), &current.name);
     let compares = vec![Compare::ModRevision(key.clone(), current.revision)];
-    if delete::is_finished(kind, &new) {
-        let mut ops = vec![Op::Delete { key }];
-        ops.extend(ip_address::follow(inner, kind, Some(&old), None)?);
-        let txn = Txn { compares, ops };
-        return Ok(match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
-            Outcome::Committed { .. } => Some(serde_json::to_vec(&new).map_err(Status::internal)?.into()),
-            Outcome::Conflict { .. } => None,
-        });
+    let finished = delete::is_finished(kind, &new);
+    let op = match finished {
+        true => Op::Delete { key },
+        false => Op::Put { key, value: encode::for_store(&new), expires: super::expires(kind) },
+    };
+    let mut txn = Txn { compares, ops: vec![op] };
+    if let Some(allocation) = allocation.as_ref().filter(|_| !finished) {
+        allocation.claim(&mut txn);
     }
-    let mut ops = vec![Op::Put { key, value, expires: super::expires(kind) }];
-    ops.extend(ip_address::follow(inner, kind, Some(&old), Some(&new))?);
-    let txn = Txn { compares, ops };
-    let outcome = inner.store.txn(txn).await.map_err(|error| store_error(&error))?;
-    drop(allocation);
-    Ok(match outcome {
-        Outcome::Committed { written, .. } => written.into_iter().next().flatten().map(|kv| kv.value.clone()),
-        Outcome::Conflict { .. } => None,
-    })
+    ip_address::follow(inner, kind, Some(&old), Some(&new).filter(|_| !finished), &mut txn)?;
+    match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+        Outcome::Committed { .. } if finished => {
+            serde_json::to_vec(&new).map(|bytes| Some(bytes.into())).map_err(Status::internal)
+        }
+        Outcome::Committed { written, .. } => Ok(written.into_iter().next().flatten().map(|kv| kv.value.clone())),
+        Outcome::Conflict { .. } => Ok(None),
+    }
 }
 
 /// What no client can change.

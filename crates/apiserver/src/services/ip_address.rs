@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use coracle_api::kinds::{self, Kind};
 use coracle_api::meta;
 use coracle_api::status::Status;
-use coracle_store::Op;
+use coracle_store::{Compare, Op, Txn};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -49,27 +49,37 @@ fn is_of(address: &Value, namespace: &str, name: &str) -> bool {
     parent["resource"] == "services" && parent["namespace"] == namespace && parent["name"] == name
 }
 
-/// What a change of a service does to the objects of its addresses; other kinds pass.
-pub(crate) fn follow(inner: &Inner, of: &Kind, old: Option<&Value>, new: Option<&Value>) -> Result<Vec<Op>, Status> {
+/// Adds to the transaction of a service what it does to the objects of its addresses, if these are still as they are
+/// now; other kinds pass.
+pub(crate) fn follow(
+    inner: &Inner,
+    of: &Kind,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    txn: &mut Txn,
+) -> Result<(), Status> {
     if !super::is_service(of) {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let (before, now) = (old.and_then(address_of), new.and_then(address_of));
-    let (kind, mut ops) = (kind()?, Vec::new());
+    let kind = kind()?;
     let addresses = cache(inner, kind)?;
     if let (Some(address), Some(service)) = (before.filter(|_| before != now), old) {
         let ours = |value: Value| is_of(&value, meta::namespace(service), meta::name(service));
-        if addresses.get(address).is_some_and(|object| ours(object.value())) {
-            ops.push(Op::Delete { key: store_key(kind, None, address) });
+        if let Some(object) = addresses.get(address).filter(|object| ours(object.value())) {
+            let key = store_key(kind, None, address);
+            txn.compares.push(Compare::ModRevision(key.clone(), object.revision));
+            txn.ops.push(Op::Delete { key });
         }
     }
     if let (Some(address), Some(service)) = (now, new)
         && addresses.get(address).is_none()
     {
-        let value = encode::for_store(&object(address, service));
-        ops.push(Op::Put { key: store_key(kind, None, address), value, expires: None });
+        let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service)));
+        txn.compares.push(Compare::ModRevision(key.clone(), 0));
+        txn.ops.push(Op::Put { key, value, expires: None });
     }
-    Ok(ops)
+    Ok(())
 }
 
 /// Addresses that objects reserve, but for that of one service.

@@ -11,29 +11,57 @@ use coracle_api::field::{FieldError, Path};
 use coracle_api::kinds::Kind;
 use coracle_api::meta;
 use coracle_api::status::Status;
+use coracle_store::{Compare, Op, Revision, Txn};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::rest::{cache, core};
+use crate::rest::{cache, core, store_error};
 use crate::server::Inner;
 
 /// Ports of nodes that services may have, as upstream's default.
 pub const NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
 
-/// Gives out cluster IPs and node ports. What is taken is what the stored services say; a lock held until
-/// the service is stored keeps two of them from being given the same.
+/// Whoever is given a node port writes this key, and compares that nobody did since they looked which ports are taken.
+const NODE_PORTS_KEY: &str = "/registry/coracle/nodeports";
+
+/// Gives out cluster IPs and node ports. What is taken is what the stored services say. The service's transaction compares
+/// that this is still so when it is committed; a lock only keeps those who ask here at once out of each other's way.
 pub struct Allocator {
     range: Ipv4Net,
     lock: Arc<Mutex<()>>,
 }
 
-/// Holds what was given out until the service is stored.
-pub type Allocation = Option<OwnedMutexGuard<()>>;
+/// What a service was given, until it is stored.
+pub struct Allocation {
+    /// The spec of the service as it was before.
+    before: Value,
+    node_ports: Option<(Compare, Op)>,
+    _guard: OwnedMutexGuard<()>,
+}
+
+impl Allocation {
+    /// Adds to the service's transaction that what was given is still free.
+    pub fn claim(&self, txn: &mut Txn) {
+        if let Some((compare, op)) = &self.node_ports {
+            txn.compares.push(compare.clone());
+            txn.ops.push(op.clone());
+        }
+    }
+
+    /// Takes back from the service what it was given.
+    pub fn undo(self, service: &mut Value) {
+        service["spec"] = self.before;
+    }
+}
+
+type Ports = HashSet<(u16, String)>;
 
 struct Taken {
+    /// The revision at which this was so.
+    revision: Revision,
     addresses: HashSet<Ipv4Addr>,
-    ports: HashSet<(u16, String)>,
+    ports: Ports,
 }
 
 impl Allocator {
@@ -55,32 +83,24 @@ impl Allocator {
         Ipv4Addr::from(u32::from(self.range.network()).wrapping_add(n))
     }
 
-    /// Gives a new service what it needs. Other kinds pass.
-    pub async fn on_create(&self, inner: &Inner, kind: &Kind, service: &mut Value) -> Result<Allocation, Status> {
-        if !is_service(kind) {
-            return Ok(None);
-        }
-        let guard = self.lock.clone().lock_owned().await;
-        let taken = Taken::without(inner, None)?;
-        self.give(service, &taken)?;
-        Ok(Some(guard))
-    }
-
-    /// Gives a changed service what it newly needs, and takes what its new type does not have.
-    pub async fn on_update(
+    /// Gives a new service what it needs, or a changed one what it newly needs. Other kinds pass.
+    pub async fn allocate(
         &self,
         inner: &Inner,
         kind: &Kind,
         new: &mut Value,
-        old: &Value,
-    ) -> Result<Allocation, Status> {
+        old: Option<&Value>,
+    ) -> Result<Option<Allocation>, Status> {
         if !is_service(kind) {
             return Ok(None);
         }
         let guard = self.lock.clone().lock_owned().await;
-        let taken = Taken::without(inner, Some(old))?;
+        let taken = Taken::without(inner, old)?;
+        let before = new["spec"].clone();
         self.give(new, &taken)?;
-        Ok(Some(guard))
+        let newly = ports(new).difference(&old.map(ports).unwrap_or_default()).next().is_some();
+        let node_ports = if newly { Some(claim_node_ports(inner, taken.revision).await?) } else { None };
+        Ok(Some(Allocation { before, node_ports, _guard: guard }))
     }
 
     fn give(&self, service: &mut Value, taken: &Taken) -> Result<(), Status> {
@@ -174,27 +194,34 @@ impl Allocator {
 impl Taken {
     fn without(inner: &Inner, own: Option<&Value>) -> Result<Taken, Status> {
         let key = own.map(|service| crate::request::key(Some(meta::namespace(service)), meta::name(service)));
-        let mut taken = Taken { addresses: HashSet::new(), ports: HashSet::new() };
         let snapshot = cache(inner, core("services"))?.snapshot();
+        let mut taken = Taken { revision: snapshot.revision, addresses: HashSet::new(), ports: HashSet::new() };
         for (_, object) in snapshot.range("", None).filter(|(other, _)| key.as_deref() != Some(&***other)) {
             let service = object.value();
             taken
                 .addresses
                 .extend(service["spec"]["clusterIP"].as_str().and_then(|text| text.parse::<Ipv4Addr>().ok()));
-            let health = service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0) as u16;
-            if health != 0 {
-                taken.ports.insert((health, "TCP".to_owned()));
-            }
-            for port in service["spec"]["ports"].as_array().into_iter().flatten() {
-                let number = port["nodePort"].as_u64().unwrap_or(0) as u16;
-                if number != 0 {
-                    taken.ports.insert((number, protocol(port).to_owned()));
-                }
-            }
+            taken.ports.extend(ports(&service));
         }
         taken.addresses.extend(ip_address::reserved(inner, own)?);
         Ok(taken)
     }
+}
+
+/// The ports of nodes that a service has.
+fn ports(service: &Value) -> Ports {
+    let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|port| *port != 0);
+    let health = number(&service["spec"]["healthCheckNodePort"]).map(|port| (port, "TCP".to_owned()));
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    ports.filter_map(|port| Some((number(&port["nodePort"])?, protocol(port).to_owned()))).chain(health).collect()
+}
+
+/// What a transaction that gives out node ports compares and writes, if it looked at the services of a revision.
+async fn claim_node_ports(inner: &Inner, revision: Revision) -> Result<(Compare, Op), Status> {
+    let key: Arc<str> = NODE_PORTS_KEY.into();
+    let last = inner.store.get(&key, Some(revision)).await.map_err(|error| store_error(&error))?;
+    let compare = Compare::ModRevision(key.clone(), last.map_or(0, |last| last.mod_revision));
+    Ok((compare, Op::Put { key, value: "".into(), expires: None }))
 }
 
 /// This cluster has addresses of one family.

@@ -3,6 +3,7 @@
 mod changes;
 mod connections;
 mod evictions;
+mod held;
 mod objects;
 mod reading;
 mod services;
@@ -38,6 +39,11 @@ struct Answer {
 
 impl Api {
     async fn new() -> Api {
+        Api::over(|store| store).await
+    }
+
+    /// One on a store that is made of the usual one.
+    async fn over(wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Api {
         let dir = tempfile::tempdir().expect("a directory");
         let authority = Authority::open(&dir.path().join("pki")).expect("an authority");
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
@@ -46,7 +52,7 @@ impl Api {
         let admin = authority.client("admin", "admin", &["system:masters"]).expect("a certificate");
         let certificate = authority.certificate.clone();
         let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store = wrap(Arc::new(store));
         let config = Config {
             store: store.clone(),
             authority,

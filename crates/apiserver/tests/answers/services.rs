@@ -1,8 +1,12 @@
 //! Addresses and ports of services.
 
+use std::sync::Arc;
+
+use coracle_store::{Op, Txn};
 use serde_json::{Value, json};
 
 use crate::Api;
+use crate::held::Held;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
@@ -87,4 +91,66 @@ async fn local_traffic_of_a_load_balancer_has_a_port_for_its_health() {
         assert_eq!(plain["spec"].get(key), None, "{key}");
     }
     assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
+}
+
+/// A server whose next write can be held, and what holds it.
+async fn held() -> (Arc<Api>, Arc<Held>) {
+    let mut held = None;
+    let api = Api::over(|store| held.insert(Arc::new(Held::new(store))).clone()).await;
+    (Arc::new(api), held.expect("a store"))
+}
+
+/// Begins to make a service whose write is held.
+async fn begin(api: &Arc<Api>, held: &Held, service: Value) -> tokio::task::JoinHandle<crate::Answer> {
+    held.hold();
+    let api = api.clone();
+    let task = tokio::spawn(async move { api.post(SERVICES, &service).await });
+    held.holds().await;
+    task
+}
+
+#[tokio::test]
+async fn what_a_client_that_left_was_given_is_given_to_nobody_else() {
+    let wanted = [json!({"clusterIP": "10.96.7.7"}), json!({"type": "NodePort"})];
+    for spec in wanted {
+        let (api, held) = held().await;
+        let with_port = |name: &str| {
+            let mut service = service(name, spec.clone());
+            if spec["type"] == "NodePort" {
+                service["spec"]["ports"][0]["nodePort"] = 30_080.into();
+            }
+            service
+        };
+        let task = begin(&api, &held, with_port("a")).await;
+        task.abort();
+        assert!(task.await.is_err_and(|error| error.is_cancelled()));
+        api.post(SERVICES, &with_port("b")).await.ok();
+        held.release().await;
+        assert_eq!(api.get(&format!("{SERVICES}/a")).await.status, 404, "{spec}");
+        api.get(&format!("{SERVICES}/b")).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_an_object_reserves_meanwhile_is_not_given() {
+    let (api, held) = held().await;
+    let task = begin(&api, &held, service("a", json!({"clusterIP": "10.96.5.5"}))).await;
+    let parent = json!({"resource": "gateways", "group": "g.example.com", "name": "x"});
+    let object = json!({"metadata": {"name": "10.96.5.5"}, "spec": {"parentRef": parent}});
+    let reserved = api.post(ADDRESSES, &object).await.ok();
+    held.release().await;
+    let answer = task.await.expect("an answer");
+    assert!(answer.text.contains("provided IP is already allocated"), "{}", answer.text);
+    assert_eq!(api.get(&format!("{ADDRESSES}/10.96.5.5")).await.ok(), reserved);
+}
+
+#[tokio::test]
+async fn a_service_whose_ports_another_server_may_have_given_is_given_others() {
+    let (api, held) = held().await;
+    let task = begin(&api, &held, service("a", json!({"type": "NodePort"}))).await;
+    let op = Op::Put { key: "/registry/coracle/nodeports".into(), value: "".into(), expires: None };
+    api.store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.expect("it is written");
+    held.release().await;
+    let made = task.await.expect("an answer").ok();
+    assert!(made["spec"]["ports"][0]["nodePort"].is_u64() && made["spec"]["clusterIP"].is_string(), "{made}");
 }

@@ -1,0 +1,105 @@
+//! A store whose next transaction waits in the queue, as under load, while others pass it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use coracle_store::{Error, Event, Feed, KeyValue, Outcome, Page, Result, Revision, Store, Txn, View};
+use tokio::sync::Notify;
+
+pub struct Held {
+    store: Arc<dyn Store>,
+    hold: AtomicBool,
+    held: Notify,
+    released: Arc<Notify>,
+    done: Arc<Notify>,
+}
+
+impl Held {
+    pub fn new(store: Arc<dyn Store>) -> Held {
+        Held {
+            store,
+            hold: AtomicBool::new(false),
+            held: Notify::new(),
+            released: Arc::default(),
+            done: Arc::default(),
+        }
+    }
+
+    /// Holds the next transaction.
+    pub fn hold(&self) {
+        self.hold.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until there is a transaction to hold.
+    pub async fn holds(&self) {
+        self.held.notified().await;
+    }
+
+    /// Lets it be committed, and waits until that was tried.
+    pub async fn release(&self) {
+        self.released.notify_one();
+        self.done.notified().await;
+    }
+}
+
+#[async_trait]
+impl Store for Held {
+    fn revision(&self) -> Revision {
+        self.store.revision()
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.store.failure()
+    }
+
+    async fn failed(&self) -> Error {
+        self.store.failed().await
+    }
+
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<KeyValue>>> {
+        self.store.get(key, at).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        at: Option<Revision>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Page> {
+        self.store.list(prefix, at, after, limit).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<Outcome> {
+        if !self.hold.swap(false, Ordering::SeqCst) {
+            return self.store.txn(txn).await;
+        }
+        // What is in the queue is committed whether or not anyone still waits for the answer.
+        let (store, released, done) = (self.store.clone(), self.released.clone(), self.done.clone());
+        let task = tokio::spawn(async move {
+            released.notified().await;
+            let outcome = store.txn(txn).await;
+            done.notify_one();
+            outcome
+        });
+        self.held.notify_one();
+        task.await.expect("the task ends")
+    }
+
+    async fn changes(&self, prefix: &str, after: Revision) -> Result<Vec<Arc<Event>>> {
+        self.store.changes(prefix, after).await
+    }
+
+    fn subscribe(&self, start: &mut dyn FnMut(&View), feed: Feed) {
+        self.store.subscribe(start, feed);
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<()> {
+        self.store.compact(revision).await
+    }
+
+    async fn snapshot(&self) -> Result<()> {
+        self.store.snapshot().await
+    }
+}
