@@ -68,7 +68,7 @@ fn namespace_lifecycle(inner: &Inner, kind: &Kind, object: &Value) -> Result<(),
     if name.is_empty() {
         return Ok(());
     }
-    let Some(namespace) = cache(inner, core("namespaces"))?.get(name) else {
+    let Some(namespace) = cache(inner, core("namespaces"))?.get(name)? else {
         return Err(Status::not_found("", "namespaces", name));
     };
     // Parsing every namespace on every create would be waste: one that ends has this in its bytes.
@@ -107,7 +107,7 @@ fn priority(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
         }
     } else {
         let why = format!("no PriorityClass with name {name} was found");
-        let class = classes.get(&name).ok_or_else(|| Status::forbidden("", "pods", meta::name(pod), &why))?.value();
+        let class = classes.get(&name)?.ok_or_else(|| Status::forbidden("", "pods", meta::name(pod), &why))?.value();
         (name, class["value"].as_i64().unwrap_or(0), class["preemptionPolicy"].clone())
     };
     let given = pod["spec"]["priority"].as_i64();
@@ -135,7 +135,7 @@ fn service_account(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
     pod["spec"]["serviceAccountName"] = name.as_str().into();
     pod["spec"]["serviceAccount"] = name.as_str().into();
     let namespace = meta::namespace(pod).to_owned();
-    let Some(account) = cache(inner, core("serviceaccounts"))?.get(&key(Some(&namespace), &name)) else {
+    let Some(account) = cache(inner, core("serviceaccounts"))?.get(&key(Some(&namespace), &name))? else {
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
         return Err(Status::forbidden("", "pods", meta::name(pod), &why));
     };

@@ -151,8 +151,9 @@ async fn ensure_with_status(server: &Server, group: &str, plural: &str, object: 
     let kind = kinds::by_resource(group, "v1", plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
     let name = meta::name(&object).to_owned();
     ensure(server, group, "v1", plural, object).await?;
-    let has_status = rest::cache(server.inner(), kind)
-        .is_ok_and(|cache| cache.get(&name).is_some_and(|object| object.value()["status"]["conditions"].is_array()));
+    let has_status = rest::cache(server.inner(), kind).is_ok_and(|cache| {
+        cache.get(&name).ok().flatten().is_some_and(|object| object.value()["status"]["conditions"].is_array())
+    });
     if has_status {
         return Ok(());
     }
@@ -216,7 +217,7 @@ async fn ensure(server: &Server, group: &str, version: &str, plural: &str, objec
     let kind =
         kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
     let key = crate::request::key(object["metadata"]["namespace"].as_str(), meta::name(&object));
-    if rest::cache(server.inner(), kind).is_ok_and(|cache| cache.get(&key).is_some()) {
+    if rest::cache(server.inner(), kind).and_then(|cache| cache.get(&key)).is_ok_and(|object| object.is_some()) {
         return Ok(());
     }
     match rest::create_object(server.inner(), kind, object, false).await {

@@ -19,6 +19,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::object::{Object, Shared};
+use crate::unreadable::{self, Unreadable};
 
 /// The most changes, and bytes of objects in them, that a ring keeps.
 const RING_CHANGES: usize = 16_384;
@@ -60,8 +61,11 @@ pub struct Cache {
     global: Arc<AtomicU64>,
 }
 
+#[derive(Default)]
 struct State {
     objects: OrdMap<Arc<str>, Shared>,
+    /// Keys whose values are no objects. None of them is among the objects.
+    unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
     ring: VecDeque<Arc<Change>>,
     ring_bytes: usize,
     /// Changes up to this revision are no longer in the ring.
@@ -82,20 +86,42 @@ impl State {
 /// The objects of one resource at one revision.
 pub struct Snapshot {
     pub revision: Revision,
+    kind: &'static Kind,
     objects: OrdMap<Arc<str>, Shared>,
+    unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
+}
+
+/// What lies in a namespace (`prefix` is its name and a slash) or in all (an empty `prefix`), behind the key `after`.
+fn range<'a, V: Clone>(
+    map: &'a OrdMap<Arc<str>, V>,
+    prefix: &str,
+    after: Option<&str>,
+) -> impl Iterator<Item = (&'a Arc<str>, &'a V)> + use<'a, V> {
+    let start = match after {
+        Some(key) if key >= prefix => Bound::Excluded(key),
+        _ => Bound::Included(prefix),
+    };
+    // The first text behind all that start so; compared once, not with every key.
+    let end = prefix.strip_suffix('/').map(|namespace| format!("{namespace}0"));
+    map.range::<_, str>((start, end.as_deref().map_or(Bound::Unbounded, Bound::Excluded)))
 }
 
 impl Snapshot {
     /// Objects of a namespace (`prefix` is its name and a slash) or of all (an empty `prefix`), behind the key
     /// `after`, in the order of keys.
     pub fn range(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&Arc<str>, &Shared)> + use<'_> {
-        let start = match after {
-            Some(key) if key >= prefix => Bound::Excluded(key),
-            _ => Bound::Included(prefix),
-        };
-        // The first text behind all that start so; compared once, not with every key.
-        let end = prefix.strip_suffix('/').map(|namespace| format!("{namespace}0"));
-        self.objects.range::<_, str>((start, end.as_deref().map_or(Bound::Unbounded, Bound::Excluded)))
+        range(&self.objects, prefix, after)
+    }
+
+    /// Checks that everything in such a range can be read: what shows all of it must not leave out something.
+    ///
+    /// # Errors
+    /// 500 that names the first key that cannot.
+    pub fn check(&self, prefix: &str, after: Option<&str>) -> Result<(), Status> {
+        match range(&self.unreadable, prefix, after).next() {
+            Some((key, unreadable)) => Err(unreadable.status(self.kind, key)),
+            None => Ok(()),
+        }
     }
 
     /// How many objects there are, of all namespaces.
@@ -106,8 +132,20 @@ impl Snapshot {
 
 impl Cache {
     /// One object, by its key below the resource (`namespace/name` or `name`).
-    pub fn get(&self, key: &str) -> Option<Shared> {
-        self.state.read().objects.get(key).cloned()
+    ///
+    /// # Errors
+    /// 500 when there is something that is no object.
+    pub fn get(&self, key: &str) -> Result<Option<Shared>, Status> {
+        let state = self.state.read();
+        match (state.objects.get(key), state.unreadable.get(key)) {
+            (None, Some(unreadable)) => Err(unreadable.status(self.kind, key)),
+            (object, _) => Ok(object.cloned()),
+        }
+    }
+
+    /// What there is under a key instead of an object.
+    pub fn unreadable(&self, key: &str) -> Option<Arc<Unreadable>> {
+        self.state.read().unreadable.get(key).cloned()
     }
 
     /// The objects now.
@@ -116,7 +154,12 @@ impl Cache {
         // below holds all changes up to it.
         let global = self.global.load(Ordering::Acquire);
         let state = self.state.read();
-        Snapshot { revision: global.max(state.last), objects: state.objects.clone() }
+        Snapshot {
+            revision: global.max(state.last),
+            kind: self.kind,
+            objects: state.objects.clone(),
+            unreadable: state.unreadable.clone(),
+        }
     }
 
     /// The objects at a past revision.
@@ -130,13 +173,20 @@ impl Cache {
             return Err(too_old(revision, state.compacted));
         }
         let mut objects = state.objects.clone();
+        let (unreadable, younger): (OrdMap<_, _>, OrdMap<_, _>) = state
+            .unreadable
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .partition(|(_, value)| value.revision <= revision);
+        let before = |(key, value): (Arc<str>, Arc<Unreadable>)| Some((key, value.before.clone()?));
+        objects.extend(younger.into_iter().filter_map(before));
         for change in state.ring.iter().rev().take_while(|change| change.revision > revision) {
             match &change.before {
                 Some(object) => objects.insert(change.key.clone(), object.clone()),
                 None => objects.remove(&change.key),
             };
         }
-        Ok(Snapshot { revision, objects })
+        Ok(Snapshot { revision, kind: self.kind, objects, unreadable })
     }
 
     /// The newest revision of the whole store.
@@ -173,12 +223,24 @@ impl Cache {
 
     fn apply(&self, event: &Event, key: &str) {
         let key: Arc<str> = key.into();
-        let now = event.now.as_ref().and_then(|kv| self.parse(&kv.value, event.revision));
+        let now = event.now.as_ref().map(|kv| self.parse(&kv.value, event.revision)).transpose();
         let mut state = self.state.write();
+        let seen = state.unreadable.remove(&key).and_then(|unreadable| unreadable.before.clone());
+        let now = match now {
+            Ok(now) => now,
+            // Watchers are told nothing: for all that is known the object is still there.
+            Err(why) => {
+                let before = state.objects.remove(&key).or(seen);
+                state.unreadable.insert(key, Arc::new(Unreadable { revision: event.revision, why, before }));
+                state.last = event.revision;
+                return;
+            }
+        };
         let before = match &now {
             Some(object) => state.objects.insert(key.clone(), object.clone()),
             None => state.objects.remove(&key),
         };
+        let before = before.or(seen);
         let gone = match (&now, &before) {
             (None, Some(before)) => Some(Arc::new(before.at_revision(event.revision))),
             _ => None,
@@ -203,16 +265,13 @@ impl Cache {
         state.ring.shrink_to(room);
     }
 
-    fn parse(&self, bytes: &bytes::Bytes, revision: Revision) -> Option<Shared> {
-        let object = Object::parse(self.kind, bytes.clone(), revision);
-        if object.is_none() {
-            tracing::error!(
-                kind = self.kind.kind,
-                revision,
-                "a stored value is not an object of its kind and is not served"
-            );
-        }
-        object.map(Arc::new)
+    /// The object that a value is, or why it is none.
+    fn parse(&self, bytes: &bytes::Bytes, revision: Revision) -> Result<Shared, String> {
+        Object::parse(self.kind, bytes.clone(), revision).map(Arc::new).ok_or_else(|| {
+            let why = unreadable::why(bytes);
+            tracing::error!(kind = self.kind.kind, revision, "{why}; it is not served");
+            why
+        })
     }
 }
 
@@ -242,10 +301,8 @@ impl Caches {
         let mut by_prefix = HashMap::new();
         for kind in kinds::kinds().iter().filter(|kind| !kind.review) {
             by_prefix.entry(kind.storage_prefix).or_insert_with(|| {
-                let state =
-                    State { objects: OrdMap::new(), ring: VecDeque::new(), ring_bytes: 0, compacted: 0, last: 0 };
                 let (changed, _) = watch::channel(());
-                Arc::new(Cache { kind: kind.storage(), state: RwLock::new(state), changed, global: global.clone() })
+                Arc::new(Cache { kind: kind.storage(), state: RwLock::default(), changed, global: global.clone() })
             });
         }
         let caches = Arc::new(Caches { by_prefix, global });
@@ -286,10 +343,15 @@ impl Caches {
 
     fn fill(&self, view: &View) {
         for (key, kv) in &view.keys {
-            if let Some((cache, key)) = self.route(key)
-                && let Some(object) = cache.parse(&kv.value, kv.mod_revision)
-            {
-                cache.state.write().objects.insert(key.into(), object);
+            let Some((cache, key)) = self.route(key) else { continue };
+            let object = cache.parse(&kv.value, kv.mod_revision);
+            let mut state = cache.state.write();
+            match object {
+                Ok(object) => drop(state.objects.insert(key.into(), object)),
+                Err(why) => {
+                    let unreadable = Unreadable { revision: kv.mod_revision, why, before: None };
+                    state.unreadable.insert(key.into(), Arc::new(unreadable));
+                }
             }
         }
         for cache in self.by_prefix.values() {
@@ -326,8 +388,7 @@ mod tests {
 
     fn cache() -> Cache {
         let kind = kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
-        let state = State { objects: OrdMap::new(), ring: VecDeque::new(), ring_bytes: 0, compacted: 0, last: 0 };
-        Cache { kind, state: RwLock::new(state), changed: watch::channel(()).0, global: Arc::default() }
+        Cache { kind, state: RwLock::default(), changed: watch::channel(()).0, global: Arc::default() }
     }
 
     /// Writes an object of about `length` bytes again and again.
@@ -360,7 +421,7 @@ mod tests {
         assert!(state.ring_bytes <= KEPT_BYTES && state.ring.len() >= 9, "{} {}", state.ring_bytes, state.ring.len());
         drop(state);
         assert_eq!(cache.changes(0, 1).unwrap_err().code, 410);
-        assert_eq!(cache.get("a").unwrap().revision, 100);
+        assert_eq!(cache.get("a").unwrap().unwrap().revision, 100);
     }
 
     #[test]

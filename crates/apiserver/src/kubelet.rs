@@ -143,7 +143,7 @@ fn node_address(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<Sock
             "cannot exec into a container in a completed pod; current phase is {phase}"
         )));
     }
-    let object = cache(cx.inner, core("nodes"))?.get(node).ok_or_else(|| Status::not_found("", "nodes", node))?;
+    let object = cache(cx.inner, core("nodes"))?.get(node)?.ok_or_else(|| Status::not_found("", "nodes", node))?;
     address_of(&object.value())
 }
 

@@ -27,6 +27,7 @@ mod request;
 mod rest;
 mod server;
 mod services;
+mod unreadable;
 mod upload;
 mod warnings;
 mod websocket;

@@ -131,7 +131,7 @@ fn split<'a>(cx: &'a Context<'_>) -> (&'a str, &'a str) {
 fn backend(cx: &Context<'_>, wanted: &Wanted<'_>) -> Result<Backend, Status> {
     let kind = cx.target.kind;
     let key = crate::request::key(cx.target.namespace.as_deref(), wanted.name);
-    let object = cx.cache()?.get(&key).ok_or_else(|| Status::not_found(kind.group, kind.plural, wanted.name))?;
+    let object = cx.cache()?.get(&key)?.ok_or_else(|| Status::not_found(kind.group, kind.plural, wanted.name))?;
     let object = object.value();
     let address = match kind.plural {
         "nodes" => {
@@ -188,7 +188,7 @@ fn endpoint(cx: &Context<'_>, service: &Value, wanted: &Wanted<'_>) -> Result<So
     };
     let none = || unavailable(format!("no endpoints available for service \"{name}\""));
     let key = crate::request::key(cx.target.namespace.as_deref(), name);
-    let endpoints = cache(cx.inner, core("endpoints"))?.get(&key).ok_or_else(none)?.value();
+    let endpoints = cache(cx.inner, core("endpoints"))?.get(&key)?.ok_or_else(none)?.value();
     let mut found = Vec::new();
     for subset in endpoints["subsets"].as_array().into_iter().flatten() {
         let mut own = subset["ports"].as_array().into_iter().flatten();

@@ -16,7 +16,7 @@ pub(super) fn apply(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
         return merge(pod, &Value::Null);
     }
     let kind = kinds::by_resource("node.k8s.io", "v1", "runtimeclasses").ok_or_else(Status::path_not_found)?;
-    let Some(class) = cache(inner, kind)?.get(&name) else {
+    let Some(class) = cache(inner, kind)?.get(&name)? else {
         return Err(refused(pod, &format!("pod rejected: RuntimeClass \"{name}\" not found")));
     };
     merge(pod, &class.value())

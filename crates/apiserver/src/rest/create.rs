@@ -88,7 +88,7 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
         validate(kind, &object)?;
         if dry_run {
             let key = crate::request::key(namespace(&object), meta::name(&object));
-            return match super::cache(inner, kind)?.get(&key) {
+            return match super::cache(inner, kind)?.get(&key)? {
                 Some(_) => Err(taken(kind, &object)),
                 None => serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal),
             };

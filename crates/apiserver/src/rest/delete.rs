@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::list::Selection;
-use super::{Answer, Context, cache, in_version, store_error, store_key};
+use super::{Answer, Context, cache, in_version, store_error, store_key, unsafe_delete};
 use crate::admission;
 use crate::encode;
 use crate::negotiate;
@@ -32,6 +32,8 @@ pub(super) struct Options {
     /// `Orphan`, `Background` or `Foreground`.
     pub propagation: Option<String>,
     pub dry_run: bool,
+    /// What cannot be read is to go as well.
+    pub even_unreadable: bool,
 }
 
 impl Options {
@@ -48,6 +50,7 @@ impl Options {
             ("gracePeriodSeconds", cx.query.number("gracePeriodSeconds")?.map(Value::from)),
             ("propagationPolicy", cx.query.get("propagationPolicy").map(Value::from)),
             ("orphanDependents", cx.query.get("orphanDependents").map(|text| (text == "true").into())),
+            (unsafe_delete::OPTION, cx.query.get(unsafe_delete::OPTION).map(|text| (text == "true").into())),
         ];
         for (field, value) in query.into_iter().filter_map(|(field, value)| Some((field, value?))) {
             if options[field].is_null() {
@@ -73,6 +76,7 @@ impl Options {
                 "Unsupported value: \"{policy}\": supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
             )));
         }
+        let even_unreadable = unsafe_delete::is_asked(options, dry_run)?;
         let dry_runs: Vec<&str> =
             options["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         Ok(Options {
@@ -81,6 +85,7 @@ impl Options {
             resource_version: text(&options["preconditions"]["resourceVersion"]),
             propagation: propagation.or(legacy),
             dry_run: request::dry_run(&dry_runs, "DeleteOptions")? || dry_run,
+            even_unreadable,
         })
     }
 }
@@ -108,6 +113,9 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let options = Options::of(cx)?;
     let kind = cx.target.kind;
     admission::delete(kind, cx.name())?;
+    if options.even_unreadable {
+        return unsafe_delete::delete(cx).await;
+    }
     let current = cx.current()?;
     match delete_object(cx.inner, kind, &cx.target.key(), &options).await? {
         Deleted::Pending(bytes) => cx.object(StatusCode::OK, bytes, &[]),
@@ -121,9 +129,14 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
 
 pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
     let options = Options::of(cx)?;
+    if options.even_unreadable {
+        let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
+        return Err(unsafe_delete::refused("meta.k8s.io", "DeleteOptions", "", vec![why.into()]));
+    }
     let selection = Selection::of(cx)?;
     let kind = cx.target.kind;
     let snapshot = cx.cache()?.snapshot();
+    snapshot.check(&selection.prefix, None)?;
     let mut items = Vec::new();
     for (key, _) in snapshot.range(&selection.prefix, None).filter(|(_, object)| selection.matches(object)) {
         match delete_object(cx.inner, kind, key, &options).await {
@@ -154,7 +167,7 @@ pub(super) async fn delete_object(
     let cache = cache(inner, kind)?;
     let kind = kind.storage();
     for _ in 0..ATTEMPTS {
-        let current = cache.get(key).ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        let current = cache.get(key)?.ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
         check_preconditions(kind, &current, options)?;
         let old = current.value();
         let mut new = old.clone();

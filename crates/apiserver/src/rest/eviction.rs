@@ -53,6 +53,7 @@ async fn spend_budget(cx: &Context<'_>, pod: &Value, dry_run: bool) -> Result<()
     let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets").ok_or_else(Status::path_not_found)?;
     let snapshot = cache(cx.inner, kind)?.snapshot();
     let prefix = format!("{}/", meta::namespace(pod));
+    snapshot.check(&prefix, None)?;
     let labels = &pod["metadata"]["labels"];
     let covers = |budget: &Value| {
         LabelSelector::from_object(&budget["spec"]["selector"]).is_ok_and(|selector| selector.matches(labels))

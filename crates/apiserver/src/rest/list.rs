@@ -106,6 +106,7 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
     let selection = Selection::of(cx)?;
     if selection.is_everything() && is_as_stored(cx) {
         let snapshot = at_revision(cx.cache()?, cx.query.revision()?, cx.query.get("resourceVersionMatch"))?;
+        snapshot.check(&selection.prefix, None)?;
         let meta = ListMeta { resource_version: snapshot.revision.to_string(), ..ListMeta::default() };
         let head = head(&cx.target.kind.list_kind(), &cx.target.kind.api_version(), &meta);
         return Ok(pieces(Pieces::new(head, Whole { snapshot, prefix: selection.prefix, last: None })));
@@ -186,6 +187,7 @@ fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
         }
         None => (at_revision(cache, wanted, matching)?, None),
     };
+    snapshot.check(&selection.prefix, after.as_deref())?;
     let mut objects = Vec::new();
     let mut found = snapshot.range(&selection.prefix, after.as_deref()).filter(|(_, object)| selection.matches(object));
     let mut last: Option<Arc<str>> = None;

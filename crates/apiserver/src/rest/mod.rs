@@ -10,6 +10,7 @@ mod read;
 mod review;
 mod scale;
 mod token;
+mod unsafe_delete;
 mod update;
 mod watch;
 
@@ -146,7 +147,7 @@ impl Context<'_> {
 
     /// The object that the path names.
     pub fn current(&self) -> Result<Arc<Object>, Status> {
-        self.cache()?.get(&self.target.key()).ok_or_else(|| self.not_found())
+        self.cache()?.get(&self.target.key())?.ok_or_else(|| self.not_found())
     }
 
     pub fn not_found(&self) -> Status {
@@ -241,7 +242,7 @@ pub(crate) fn exists_check(caches: Arc<Caches>) -> Exists {
             "secret" => ("secrets", Some(namespace)),
             _ => ("nodes", None),
         };
-        let object = caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)));
+        let object = caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
         object.is_some_and(|object| *object.uid == *uid)
     })
 }

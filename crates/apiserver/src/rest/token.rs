@@ -71,7 +71,7 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
         }
     };
     let object =
-        cache(cx.inner, core(plural))?.get(&key(scope, name)).ok_or_else(|| Status::not_found("", plural, name))?;
+        cache(cx.inner, core(plural))?.get(&key(scope, name))?.ok_or_else(|| Status::not_found("", plural, name))?;
     let uid = text("uid");
     if !uid.is_empty() && uid != &*object.uid {
         let why = format!(
@@ -89,7 +89,7 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
             )));
         }
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        bound.node = cache(cx.inner, core("nodes"))?.get(node).map(|found| (node.to_owned(), (*found.uid).to_owned()));
+        bound.node = cache(cx.inner, core("nodes"))?.get(node)?.map(|found| (node.to_owned(), (*found.uid).to_owned()));
     }
     Ok(bound)
 }

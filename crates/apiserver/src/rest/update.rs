@@ -62,7 +62,7 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
     if change == Change::Main {
         told.extend(warnings::on_change(kind, &object));
     }
-    let exists = cx.cache()?.get(&cx.target.key()).is_some();
+    let exists = cx.cache()?.get(&cx.target.key())?.is_some();
     if !exists && change == Change::Main && kind.strategy.allow_create_on_update() {
         let mut object = object;
         if let Some(namespace) = &cx.target.namespace {
@@ -99,7 +99,7 @@ pub(crate) async fn update_object(
     let stored = kind.storage();
     let name = key.rsplit('/').next().unwrap_or_default();
     for _ in 0..ATTEMPTS {
-        let current = cache.get(key).ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        let current = cache.get(key)?.ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
         let shown: Value =
             serde_json::from_slice(&in_version(kind, current.bytes.clone())).map_err(Status::internal)?;
         let mut new = make(&shown)?;

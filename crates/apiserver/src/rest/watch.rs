@@ -52,6 +52,7 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
         if wanted > snapshot.revision {
             return Err(crate::cache::too_large(wanted, snapshot.revision));
         }
+        snapshot.check(&selection.prefix, None)?;
         let revision = snapshot.revision;
         initial_events = Some(Initial { snapshot, last: None, bookmark: initial == Some(true) && bookmarks });
         revision

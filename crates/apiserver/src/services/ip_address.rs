@@ -66,14 +66,14 @@ pub(crate) fn follow(
     let addresses = cache(inner, kind)?;
     if let (Some(address), Some(service)) = (before.filter(|_| before != now), old) {
         let ours = |value: Value| is_of(&value, meta::namespace(service), meta::name(service));
-        if let Some(object) = addresses.get(address).filter(|object| ours(object.value())) {
+        if let Some(object) = addresses.get(address)?.filter(|object| ours(object.value())) {
             let key = store_key(kind, None, address);
             txn.compares.push(Compare::ModRevision(key.clone(), object.revision));
             txn.ops.push(Op::Delete { key });
         }
     }
     if let (Some(address), Some(service)) = (now, new)
-        && addresses.get(address).is_none()
+        && addresses.get(address)?.is_none()
     {
         let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service)));
         txn.compares.push(Compare::ModRevision(key.clone(), 0));
@@ -100,7 +100,7 @@ pub(crate) fn missing(inner: &Inner) -> Result<Vec<Value>, Status> {
     let snapshot = cache(inner, core("services"))?.snapshot();
     let without = snapshot.range("", None).filter_map(|(_, service)| {
         let address = service.field("spec.clusterIP").filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
-        addresses.get(address).is_none().then(|| object(address, &service.value()))
+        addresses.get(address).is_ok_and(|found| found.is_none()).then(|| object(address, &service.value()))
     });
     Ok(without.collect())
 }

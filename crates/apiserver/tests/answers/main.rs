@@ -7,6 +7,7 @@ mod held;
 mod objects;
 mod reading;
 mod services;
+mod unreadable;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -70,6 +70,7 @@ fn selected(inner: &Inner, budget: &Value) -> Result<Vec<Value>, Status> {
     let selector = LabelSelector::from_object(&budget["spec"]["selector"]).map_err(Status::internal)?;
     let prefix = format!("{}/", meta::namespace(budget));
     let snapshot = cache(inner, crate::rest::core("pods"))?.snapshot();
+    snapshot.check(&prefix, None)?;
     let pods = snapshot.range(&prefix, None).map(|(_, object)| object.value());
     let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     Ok(pods.filter(|pod| !ended(pod) && selector.matches(&pod["metadata"]["labels"])).collect())
@@ -97,7 +98,7 @@ fn expected(inner: &Inner, namespace: &str, pods: &[Value]) -> Result<i64, Statu
     let mut seen: HashSet<String> = HashSet::new();
     let mut total = 0;
     for pod in pods {
-        let Some((uid, replicas)) = scale_of(inner, namespace, pod) else {
+        let Some((uid, replicas)) = scale_of(inner, namespace, pod)? else {
             // Of a pod that nothing scales nobody knows how many there should be: upstream lets none of them go.
             return Ok(0);
         };
@@ -109,22 +110,21 @@ fn expected(inner: &Inner, namespace: &str, pods: &[Value]) -> Result<i64, Statu
 }
 
 /// The UID and the wanted replicas of what scales a pod: its controller, or the one of that.
-fn scale_of(inner: &Inner, namespace: &str, pod: &Value) -> Option<(String, i64)> {
+fn scale_of(inner: &Inner, namespace: &str, pod: &Value) -> Result<Option<(String, i64)>, Status> {
     let mut found = None;
     let mut object = pod.clone();
     // A replica set may belong to a deployment.
     for _ in 0..2 {
         let Some(owner) = meta::controller_of(&object) else { break };
         let (group, version) = owner.api_version.rsplit_once('/').unwrap_or(("", &owner.api_version));
-        let kind = kinds::by_kind(group, version, &owner.kind).filter(|kind| kind.subresource("scale").is_some())?;
-        let controller = cache(inner, kind).ok()?.get(&key(Some(namespace), &owner.name))?;
-        if *controller.uid != *owner.uid {
-            return None;
-        }
+        let kind = kinds::by_kind(group, version, &owner.kind).filter(|kind| kind.subresource("scale").is_some());
+        let Some(kind) = kind else { return Ok(None) };
+        let controller = cache(inner, kind)?.get(&key(Some(namespace), &owner.name))?;
+        let Some(controller) = controller.filter(|controller| *controller.uid == *owner.uid) else { return Ok(None) };
         object = controller.value();
         found = Some((owner.uid, object["spec"]["replicas"].as_i64().unwrap_or(1)));
     }
-    found
+    Ok(found)
 }
 
 #[cfg(test)]

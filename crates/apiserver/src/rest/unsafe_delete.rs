@@ -1,0 +1,81 @@
+//! DELETE of what cannot be read, for those who say that they know what they do: nothing of it is looked at, so no
+//! finalizer and no grace period is kept.
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#delete-option-ignore-storage-read-error>
+
+use coracle_api::field::{FieldError, Path};
+use coracle_api::kinds::Kind;
+use coracle_api::status::Status;
+use coracle_store::{Compare, Op, Outcome, Txn};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{Answer, Context, cache, store_error, store_key};
+use crate::auth::authorize::Attributes;
+use crate::negotiate;
+use crate::object::Object;
+use crate::services::ip_address;
+
+/// The option that asks for it.
+pub const OPTION: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+const VERB: &str = "unsafe-delete-ignore-read-errors";
+
+/// Checks the option against the others; whether it is set.
+pub(super) fn is_asked(options: &Value, dry_run: bool) -> Result<bool, Status> {
+    if options[OPTION] != true {
+        return Ok(false);
+    }
+    let given = |field: &&str| !options[*field].is_null() || *field == "dryRun" && dry_run;
+    let others = ["dryRun", "propagationPolicy", "orphanDependents", "gracePeriodSeconds", "preconditions"];
+    let errors: Vec<_> = others
+        .iter()
+        .filter(|field| given(field))
+        .map(|field| format!("cannot be set together with .{field}"))
+        .collect();
+    if errors.is_empty() { Ok(true) } else { Err(refused("meta.k8s.io", "DeleteOptions", "", errors)) }
+}
+
+/// The option does not fit, for these reasons.
+pub(super) fn refused(group: &str, kind: &str, name: &str, why: Vec<String>) -> Status {
+    let errors = why.into_iter().map(|why| FieldError::invalid(&Path::new(OPTION), &true.into(), why));
+    Status::invalid(group, kind, name, errors.collect())
+}
+
+/// Deletes it.
+pub(super) async fn delete(cx: &Context<'_>) -> Answer {
+    let kind = cx.target.kind;
+    authorize(cx, kind)?;
+    let key = cx.target.key();
+    let cache = cache(cx.inner, kind)?;
+    let Some(found) = cache.unreadable(&key) else {
+        let why = "is exclusively used to delete corrupt object(s), try again by removing this option";
+        return Err(refused(kind.group, kind.kind, cx.name(), vec![why.into()]));
+    };
+    let stored = store_key(kind, cx.target.namespace.as_deref(), cx.name());
+    let compares = vec![Compare::ModRevision(stored.clone(), found.revision)];
+    let mut txn = Txn { compares, ops: vec![Op::Delete { key: stored }] };
+    let before = found.before.as_deref().map(Object::value);
+    ip_address::follow(cx.inner, kind, before.as_ref(), None, &mut txn)?;
+    match cx.inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+        Outcome::Committed { .. } => {
+            let status = Status::success(kind.group, kind.plural, cx.name(), "");
+            Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))
+        }
+        Outcome::Conflict { .. } => Err(Status::modified(kind.group, kind.plural, cx.name())),
+    }
+}
+
+fn authorize(cx: &Context<'_>, kind: &Kind) -> Result<(), Status> {
+    let what = Attributes {
+        verb: VERB,
+        group: kind.group,
+        resource: kind.plural,
+        namespace: cx.target.namespace.as_deref().unwrap_or_default(),
+        name: cx.name(),
+        ..Attributes::default()
+    };
+    if cx.inner.authorizer.allows(&cx.user, &what) {
+        return Ok(());
+    }
+    let why = format!("not permitted to do \"{VERB}\", reason: {}", what.refusal(&cx.user));
+    Err(Status::forbidden(kind.group, kind.plural, cx.name(), &why))
+}
