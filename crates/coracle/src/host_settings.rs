@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -67,22 +68,47 @@ impl Store {
     }
 
     fn release(&self, cluster: &str) -> Result<()> {
-        if !self.file.exists() {
+        if self.record()?.is_empty() {
             return Ok(());
         }
         self.change(|settings| {
-            let mut failed = Ok(());
+            let mut result = Ok(());
             settings.retain(|name, held| {
                 held.holders.remove(cluster);
-                if held.holders.is_empty()
-                    && held.before != held.now
-                    && self.read(name).is_ok_and(|value| value == held.now)
-                {
-                    failed = self.write(name, &held.before);
+                if !held.holders.is_empty() {
+                    return true;
                 }
-                !held.holders.is_empty()
+                // What cannot be set back now stays written down for the next one who tries.
+                let failed = self.set_back(name, held).err();
+                let keep = failed.is_some();
+                result = failed.map_or(std::mem::replace(&mut result, Ok(())), Err);
+                keep
             });
-            failed
+            result
+        })
+    }
+
+    /// Sets a parameter back, unless somebody else changed it meanwhile or the kernel no longer has it.
+    fn set_back(&self, name: &str, held: &Held) -> Result<()> {
+        if held.before == held.now || !self.path(name).try_exists()? || self.read(name)? != held.now {
+            return Ok(());
+        }
+        self.write(name, &held.before)
+    }
+
+    /// What is written down; nothing if there is no file. One that cannot be read is no absence of one: what is set
+    /// now would be taken for what was there before, and the host never be set back.
+    fn record(&self) -> Result<Settings> {
+        let file = self.file.display();
+        let bytes = match fs::read(&self.file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Settings::new()),
+            read => read.with_context(|| format!("failed to read {file}"))?,
+        };
+        serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{file} should say which kernel parameters clusters hold and how they were before, and cannot be \
+                 understood; look at it, and remove it to go on with the parameters as they are now"
+            )
         })
     }
 
@@ -92,8 +118,7 @@ impl Store {
         // The directory is always there to be locked, the file is replaced.
         let lock = fs::File::open(directory)?;
         flock(&lock, FlockOperation::LockExclusive)?;
-        let mut settings: Settings =
-            fs::read(&self.file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let mut settings = self.record()?;
         let result = change(&mut settings);
         if settings.is_empty() {
             let _ = fs::remove_file(&self.file);
@@ -148,6 +173,41 @@ mod tests {
         fs::create_dir_all(dir.path().join("run/settings/x")).unwrap();
         assert!(store.hold("a", &[("forward", "1")]).is_err());
         assert_eq!(fs::read_to_string(dir.path().join("forward")).unwrap(), "0");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_no_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("run/settings"), dir.path());
+        let forward = dir.path().join("forward");
+        fs::write(&forward, "0").unwrap();
+        store.hold("a", &[("forward", "1")]).unwrap();
+        let record = fs::read(dir.path().join("run/settings")).unwrap();
+        fs::write(dir.path().join("run/settings"), &record[..record.len() / 2]).unwrap();
+        for result in [store.hold("b", &[("forward", "1")]), store.release("a")] {
+            let error = format!("{:#}", result.unwrap_err());
+            assert!(error.contains("run/settings should say which kernel parameters"), "{error}");
+        }
+        fs::write(dir.path().join("run/settings"), &record).unwrap();
+        store.release("a").unwrap();
+        assert_eq!(fs::read_to_string(&forward).unwrap(), "0");
+    }
+
+    #[test]
+    fn what_cannot_be_set_back_now_is_set_back_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("run/settings"), dir.path());
+        let forward = dir.path().join("forward");
+        fs::write(&forward, "0").unwrap();
+        store.hold("a", &[("forward", "1")]).unwrap();
+        fs::remove_file(&forward).unwrap();
+        fs::create_dir(&forward).unwrap();
+        assert!(store.release("a").is_err());
+        fs::remove_dir(&forward).unwrap();
+        fs::write(&forward, "1").unwrap();
+        store.release("b").unwrap();
+        assert_eq!(fs::read_to_string(&forward).unwrap(), "0");
+        assert!(!dir.path().join("run/settings").exists());
     }
 
     #[test]
