@@ -1,12 +1,13 @@
 //! What a server that runs on the host itself leaves there, and how it goes.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result, anyhow};
 use coracle_network::NodeNetwork;
-use rustix::mount::{UnmountFlags, unmount};
+use coracle_runtime::tree;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::Cluster;
@@ -84,17 +85,37 @@ fn collect(group: &Path, pids: &mut Vec<i32>) {
     }
 }
 
-/// Unmounts everything below a directory, the innermost first.
+/// Unmounts everything below a directory, if it is there.
 fn unmount_below(dir: &Path) -> Result<()> {
-    let text = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| point.replace("\\040", " "));
-    let mut below: Vec<String> = points.filter(|point| Path::new(point).starts_with(dir)).collect();
-    below.retain(|point| Path::new(point) != dir);
-    let mut failed = Ok(());
-    for point in below.iter().rev() {
-        if let Err(error) = unmount(point.as_str(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-            failed = Err(anyhow!("{point}: {error}"));
-        }
+    match tree::unmount_all_below(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => Ok(result?),
     }
-    failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+
+    #[test]
+    fn mounts_go_whatever_the_names_on_the_way_to_them() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            // SAFETY: only this thread leaves, and it ends with the test.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let point = dir.path().join("a b\tc\nd\\e");
+            fs::create_dir(&point).unwrap();
+            mount("tmpfs", &point, "tmpfs", MountFlags::empty(), None).unwrap();
+            unmount_below(dir.path()).unwrap();
+            fs::remove_dir(&point).unwrap();
+            unmount_below(&dir.path().join("none")).unwrap();
+        });
+        thread.join().unwrap();
+    }
 }
