@@ -1,5 +1,7 @@
 //! CertificateSigningRequest.
 
+mod status;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -50,6 +52,25 @@ impl Strategy for CertificateSigningRequest {
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         keep(new, old, "spec");
         keep(new, old, "status");
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        status::prepare_status(new, old);
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        status::validate_status(new, old)
+    }
+
+    fn prepare_subresource(&self, subresource: &str, new: &mut Value, old: &Value) {
+        match subresource {
+            "approval" => status::prepare_approval(new, old),
+            _ => *new = old.clone(),
+        }
+    }
+
+    fn validate_subresource(&self, _subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+        status::validate(new, old)
     }
 
     fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {

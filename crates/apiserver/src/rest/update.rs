@@ -36,7 +36,7 @@ impl Change {
     pub fn of_subresource(name: Option<&'static str>) -> Change {
         match name {
             None => Change::Main,
-            Some("status" | "approval") => Change::Status,
+            Some("status") => Change::Status,
             Some(name) => Change::Subresource(name),
         }
     }

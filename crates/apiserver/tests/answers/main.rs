@@ -1,5 +1,6 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
+mod certificates;
 mod changes;
 mod connections;
 mod evictions;
