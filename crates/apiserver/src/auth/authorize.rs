@@ -90,13 +90,31 @@ fn is_issuer_discovery(what: &Attributes<'_>) -> bool {
 }
 
 fn is_about_oneself(what: &Attributes<'_>) -> bool {
-    let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"];
-    what.verb == "create" && reviews.contains(&what.resource)
+    const REVIEWS: [(&str, &str); 3] = [
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        ("authentication.k8s.io", "selfsubjectreviews"),
+    ];
+    what.verb == "create" && what.subresource.is_empty() && REVIEWS.contains(&(what.group, what.resource))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everyone_may_ask_about_themselves_and_make_nothing_else_of_that_name() {
+        let user = User { groups: vec![AUTHENTICATED.into()], ..User::default() };
+        let allows = |group, resource, subresource| {
+            let what = Attributes { verb: "create", group, resource, subresource, ..Attributes::default() };
+            SystemOnly.allows(&user, &what)
+        };
+        assert!(allows("authorization.k8s.io", "selfsubjectrulesreviews", ""));
+        assert!(allows("authentication.k8s.io", "selfsubjectreviews", ""));
+        assert!(!allows("example.com", "selfsubjectreviews", ""));
+        assert!(!allows("", "selfsubjectaccessreviews", ""));
+        assert!(!allows("authentication.k8s.io", "selfsubjectreviews", "status"));
+    }
 
     #[test]
     fn service_accounts_find_out_what_tokens_are_checked_by() {
