@@ -65,7 +65,7 @@ impl Strategy for CertificateSigningRequest {
     fn prepare_subresource(&self, subresource: &str, new: &mut Value, old: &Value) {
         match subresource {
             "approval" => status::prepare_approval(new, old),
-            _ => *new = old.clone(),
+            _ => new.clone_from(old),
         }
     }
 

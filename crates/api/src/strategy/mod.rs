@@ -86,11 +86,11 @@ pub const AGE: Column = column("Age");
 
 /// What is special about a kind. Every method has the answer that is right for most kinds.
 ///
-/// The order on a create: `default`, then name and UID are set, `prepare_create`, `validate`; on an update: `default` of the new
-/// object, `prepare_update`, `validate`, `validate_update`. Metadata is checked separately, by
-/// [`crate::meta_validate`].
+/// The order on a create: name and UID are set, `default`, `prepare_create`, then the server's admission and allocation,
+/// `validate`, `validate_create`; on an update: `default` of the new object, `prepare_update`, allocation, `validate`,
+/// `validate_update`. Metadata is checked separately, by [`crate::meta_validate`].
 pub trait Strategy: Sync {
-    /// Fills in what the client left out. Runs on everything that is decoded; must be idempotent.
+    /// Fills in what the client left out. Runs on everything that is written; must be idempotent.
     fn default(&self, _obj: &mut Value) {}
 
     /// Whether the kind has a status that only its subresource writes.
@@ -143,8 +143,11 @@ pub trait Strategy: Sync {
         Vec::new()
     }
 
-    /// Keeps what a client cannot change through another subresource than `status`.
-    fn prepare_subresource(&self, _subresource: &str, _new: &mut Value, _old: &Value) {}
+    /// Keeps what a client cannot change through another subresource than `status`: everything, until a kind says what
+    /// a subresource of it writes.
+    fn prepare_subresource(&self, _subresource: &str, new: &mut Value, old: &Value) {
+        new.clone_from(old);
+    }
 
     /// Checks a change through another subresource than `status`.
     fn validate_subresource(&self, _subresource: &str, new: &Value, _old: &Value) -> Vec<FieldError> {
@@ -307,5 +310,24 @@ fn differs_outside_metadata(new: &Value, old: &Value) -> bool {
 pub fn immutable(errors: &mut Vec<FieldError>, path: &Path, new: &Value, old: &Value) {
     if new != old {
         errors.push(FieldError::invalid(path, new, "field is immutable"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::kinds;
+
+    #[test]
+    fn a_subresource_that_a_kind_does_not_know_writes_nothing() {
+        let old = json!({"metadata": {"name": "a"}, "spec": {"a": 1}, "status": {"b": 1}});
+        let written =
+            json!({"metadata": {"name": "a", "labels": {"l": "v"}}, "spec": {"a": 2}, "status": {"b": 2}, "data": {}});
+        for kind in kinds::kinds() {
+            let mut new = written.clone();
+            kind.strategy.prepare_subresource("another", &mut new, &old);
+            assert_eq!(new, old, "{}", kind.kind);
+        }
     }
 }

@@ -40,9 +40,12 @@ impl Strategy for Namespace {
         keep(new, old, "status");
     }
 
-    fn prepare_subresource(&self, _subresource: &str, new: &mut Value, old: &Value) {
-        // `finalize` writes the finalizers of the spec.
-        keep(new, old, "status");
+    fn prepare_subresource(&self, subresource: &str, new: &mut Value, old: &Value) {
+        match subresource {
+            // The finalizers are all that the spec has.
+            "finalize" => keep(new, old, "status"),
+            _ => new.clone_from(old),
+        }
     }
 
     fn mark_deleted(&self, obj: &mut Value) {

@@ -81,16 +81,20 @@ impl Strategy for Pod {
     }
 
     fn prepare_subresource(&self, subresource: &str, new: &mut Value, old: &Value) {
-        super::keep(new, old, "status");
         match subresource {
             "ephemeralcontainers" => {
+                super::keep(new, old, "status");
                 let added = new["spec"].get("ephemeralContainers").cloned();
                 super::keep(new, old, "spec");
                 if let (Some(added), Some(spec)) = (added, common::spec_mut(new)) {
                     spec.insert("ephemeralContainers".into(), added);
                 }
             }
-            _ => super::keep_metadata(new, old, &super::CLIENT_METADATA),
+            "resize" => {
+                super::keep(new, old, "status");
+                super::keep_metadata(new, old, &super::CLIENT_METADATA);
+            }
+            _ => new.clone_from(old),
         }
         if new["spec"] != old["spec"] {
             meta::set_generation(new, meta::generation(old) + 1);
