@@ -198,7 +198,7 @@ impl Inner {
                     };
                     let upload = Mutex::new(upload);
                     let context = Context { inner: &self, user, parts, body, upload, target, query, output, dry_run };
-                    rest::answer(context, verb).await
+                    Ok(rest::answer(context, verb).await)
                 }
                 None => self.outside(parts, &path).await,
             }

@@ -62,12 +62,14 @@ pub(crate) struct Context<'a> {
 type Answer = Result<Response<Body>, Status>;
 
 /// Answers a request whose sender may make it.
-pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Answer {
+pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body> {
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
     let pretty = negotiate::wants_pretty(&cx.query, &cx.parts.headers);
-    let mut response = route(cx, verb).await?;
+    let encoding = cx.output.encoding;
+    // A refusal goes with it as well.
+    let mut response = route(cx, verb).await.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());
-    Ok(if pretty { negotiate::pretty(response) } else { response })
+    if pretty { negotiate::pretty(response) } else { response }
 }
 
 async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {

@@ -35,6 +35,8 @@ async fn what_a_user_should_know_goes_with_the_answer() {
     let api = Api::new().await;
     let endpoints = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
     assert_eq!(api.get("/api/v1/endpoints").await.warnings(), [endpoints]);
+    let refused = api.get("/api/v1/namespaces/default/endpoints/none").await;
+    assert_eq!((refused.status.as_u16(), refused.warnings()), (404, vec![endpoints.to_owned()]));
     assert_eq!(api.get("/api/v1/componentstatuses").await.warnings(), ["v1 ComponentStatus is deprecated in v1.19+"]);
     let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}});
     let answer = api.post("/api/v1/namespaces/default/resourcequotas", &quota).await;
