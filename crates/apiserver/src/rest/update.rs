@@ -62,26 +62,48 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
     if change == Change::Main {
         told.extend(warnings::on_change(kind, &object));
     }
-    let exists = cx.cache()?.get(&cx.target.key())?.is_some();
-    if !exists && change == Change::Main && kind.strategy.allow_create_on_update() {
-        let mut object = object;
-        if let Some(namespace) = &cx.target.namespace {
-            meta::set_namespace(&mut object, namespace);
-        }
-        meta::set_resource_version(&mut object, "");
-        let bytes = super::create_object(cx.inner, kind, object, cx.dry_run).await?;
-        return cx.object(StatusCode::CREATED, bytes, &told);
+    if change == Change::Main && kind.strategy.allow_create_on_update() {
+        return put_or_create(cx, object, &told).await;
     }
-    if meta::resource_version(&object).is_empty() && !kind.strategy.allow_unconditional_update() {
+    replace(cx, &object, change, &told).await
+}
+
+/// Puts an object in the place of the one that is there.
+async fn replace(cx: &Context<'_>, object: &Value, change: Change, told: &[String]) -> Answer {
+    let kind = cx.target.kind;
+    if meta::resource_version(object).is_empty() && !kind.strategy.allow_unconditional_update() {
         let error = coracle_api::field::FieldError::required(
             &coracle_api::field::Path::new("metadata").child("resourceVersion"),
             "must be specified for an update",
         );
-        return Err(Status::invalid(kind.group, kind.kind, name, vec![error]));
+        return Err(Status::invalid(kind.group, kind.kind, cx.name(), vec![error]));
     }
     let bytes =
         update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |_| Ok(object.clone())).await?;
-    cx.object(StatusCode::OK, bytes, &told)
+    cx.object(StatusCode::OK, bytes, told)
+}
+
+/// Puts an object where there may be none. Whoever else makes or deletes it meanwhile is not in the way.
+async fn put_or_create(cx: &Context<'_>, object: Value, told: &[String]) -> Answer {
+    let kind = cx.target.kind;
+    for _ in 0..ATTEMPTS {
+        if cx.cache()?.get(&cx.target.key())?.is_some() {
+            match replace(cx, &object, Change::Main, told).await {
+                Err(status) if status.code == 404 => continue,
+                done => return done,
+            }
+        }
+        let mut new = object.clone();
+        if let Some(namespace) = &cx.target.namespace {
+            meta::set_namespace(&mut new, namespace);
+        }
+        meta::set_resource_version(&mut new, "");
+        match super::create_object(cx.inner, kind, new, cx.dry_run).await {
+            Err(status) if status.reason == "AlreadyExists" => continue,
+            made => return cx.object(StatusCode::CREATED, made?, told),
+        }
+    }
+    Err(Status::modified(kind.group, kind.plural, cx.name()))
 }
 
 /// Changes an existing object: `make` gives the new object (in the version of `kind`) from the current one.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::Api;
+use crate::{Api, held};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -123,4 +123,22 @@ async fn times_that_no_clock_reaches_are_long_and_break_nothing() {
     assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 7);
     let collection = api.delete(&format!("{pods}?gracePeriodSeconds={EVER}")).await.ok();
     assert_eq!(collection["items"].as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
+async fn a_put_that_makes_an_object_replaces_the_one_that_came_first() {
+    let (api, held) = held::api().await;
+    let path = "/api/v1/namespaces/default/endpoints/e";
+    let endpoints = |label: &str| json!({"metadata": {"name": "e", "labels": {"put": label}}});
+    held.hold();
+    let (late, second) = (api.clone(), endpoints("second"));
+    let task = tokio::spawn(async move { late.put(path, &second).await });
+    held.holds().await;
+    let first = api.put(path, &endpoints("first")).await;
+    assert_eq!(first.status, 201);
+    held.release().await;
+    let second = task.await.expect("an answer");
+    assert_eq!(second.status, 200, "{}", second.text);
+    assert_eq!(second.json()["metadata"]["uid"], first.json()["metadata"]["uid"]);
+    assert_eq!(api.get(path).await.ok()["metadata"]["labels"]["put"], "second");
 }

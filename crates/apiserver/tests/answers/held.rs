@@ -7,6 +7,15 @@ use async_trait::async_trait;
 use coracle_store::{Error, Event, Feed, KeyValue, Outcome, Page, Result, Revision, Store, Txn, View};
 use tokio::sync::Notify;
 
+use crate::Api;
+
+/// A server whose next write can be held, and what holds it.
+pub async fn api() -> (Arc<Api>, Arc<Held>) {
+    let mut held = None;
+    let api = Api::over(|store| held.insert(Arc::new(Held::new(store))).clone()).await;
+    (Arc::new(api), held.expect("a store"))
+}
+
 pub struct Held {
     store: Arc<dyn Store>,
     hold: AtomicBool,

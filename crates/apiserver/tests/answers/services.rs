@@ -6,7 +6,7 @@ use coracle_store::{Op, Txn};
 use serde_json::{Value, json};
 
 use crate::Api;
-use crate::held::Held;
+use crate::held::{self, Held};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
@@ -93,13 +93,6 @@ async fn local_traffic_of_a_load_balancer_has_a_port_for_its_health() {
     assert_eq!(plain["spec"]["ports"][0].get("nodePort"), None);
 }
 
-/// A server whose next write can be held, and what holds it.
-async fn held() -> (Arc<Api>, Arc<Held>) {
-    let mut held = None;
-    let api = Api::over(|store| held.insert(Arc::new(Held::new(store))).clone()).await;
-    (Arc::new(api), held.expect("a store"))
-}
-
 /// Begins to make a service whose write is held.
 async fn begin(api: &Arc<Api>, held: &Held, service: Value) -> tokio::task::JoinHandle<crate::Answer> {
     held.hold();
@@ -113,7 +106,7 @@ async fn begin(api: &Arc<Api>, held: &Held, service: Value) -> tokio::task::Join
 async fn what_a_client_that_left_was_given_is_given_to_nobody_else() {
     let wanted = [json!({"clusterIP": "10.96.7.7"}), json!({"type": "NodePort"})];
     for spec in wanted {
-        let (api, held) = held().await;
+        let (api, held) = held::api().await;
         let with_port = |name: &str| {
             let mut service = service(name, spec.clone());
             if spec["type"] == "NodePort" {
@@ -133,7 +126,7 @@ async fn what_a_client_that_left_was_given_is_given_to_nobody_else() {
 
 #[tokio::test]
 async fn an_address_that_an_object_reserves_meanwhile_is_not_given() {
-    let (api, held) = held().await;
+    let (api, held) = held::api().await;
     let task = begin(&api, &held, service("a", json!({"clusterIP": "10.96.5.5"}))).await;
     let parent = json!({"resource": "gateways", "group": "g.example.com", "name": "x"});
     let object = json!({"metadata": {"name": "10.96.5.5"}, "spec": {"parentRef": parent}});
@@ -146,7 +139,7 @@ async fn an_address_that_an_object_reserves_meanwhile_is_not_given() {
 
 #[tokio::test]
 async fn a_service_whose_ports_another_server_may_have_given_is_given_others() {
-    let (api, held) = held().await;
+    let (api, held) = held::api().await;
     let task = begin(&api, &held, service("a", json!({"type": "NodePort"}))).await;
     let op = Op::Put { key: "/registry/coracle/nodeports".into(), value: "".into(), expires: None };
     api.store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.expect("it is written");
