@@ -1,26 +1,20 @@
 //! What the server serves, told in the legacy and the aggregated form, and the OpenAPI documents.
 //! <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
-
-use bytes::Bytes;
 use coracle_api::kinds::{self, Group, Kind};
-use coracle_api::openapi;
 use coracle_api::status::Status;
-use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
-use http::request::Parts;
+use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, Response, StatusCode};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::body::Body;
+use crate::documents::{self, Name};
 use crate::negotiate;
 use crate::server::Inner;
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const AGGREGATED_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+pub const AGGREGATED_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// Whether a group is served in a version.
 pub fn serves(group: &str, version: &str) -> bool {
@@ -28,27 +22,40 @@ pub fn serves(group: &str, version: &str) -> bool {
 }
 
 /// Answers paths that describe the API.
-pub fn answer(inner: &Inner, path: &str, parts: &Parts) -> Result<Response<Body>, Status> {
+pub async fn answer(inner: &Inner, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let json = |value: Value| Ok(negotiate::json(StatusCode::OK, value.to_string()));
+    let open_api = |group, version| Name::open_api_v3(group, version).ok_or_else(Status::path_not_found);
     match segments.as_slice() {
-        ["" | "api" | "apis"] if segments != [""] => match aggregated_version(&parts.headers) {
-            Some(version) => Ok(aggregated(segments[0] == "api", version, &parts.headers)),
-            None if segments[0] == "api" => json(core_versions(inner)),
-            None => json(group_list()),
-        },
+        [root @ ("api" | "apis")] => {
+            let core = *root == "api";
+            match aggregated_version(headers) {
+                Some(version) => {
+                    let mut response = documents::answer(Name::Discovery { core, version }, headers).await?;
+                    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+                    Ok(response)
+                }
+                None => json(if core { core_versions(inner) } else { group_list() }),
+            }
+        }
         [""] => json(json!({"paths": paths()})),
         ["api", version] if serves("", version) => json(resource_list("", version)),
         ["apis", group] => {
             find(group).map_or(Err(Status::path_not_found()), |group| json(with_type(api_group(group), "APIGroup")))
         }
         ["apis", group, version] if serves(group, version) => json(resource_list(group, version)),
-        ["openapi", "v2"] => Ok(openapi_v2(&parts.headers)),
-        ["openapi", "v3"] => Ok(cacheable(openapi_index().clone(), "application/json", &parts.headers)),
-        ["openapi", "v3", "api", version] => openapi_v3("", version, &parts.headers),
-        ["openapi", "v3", "apis", group, version] => openapi_v3(group, version, &parts.headers),
+        ["openapi", "v2"] => documents::answer(open_api_v2(headers), headers).await,
+        ["openapi", "v3"] => documents::answer(Name::OpenApiV3Index, headers).await,
+        ["openapi", "v3", "api", version] => documents::answer(open_api("", version)?, headers).await,
+        ["openapi", "v3", "apis", group, version] => documents::answer(open_api(group, version)?, headers).await,
         _ => Err(Status::path_not_found()),
     }
+}
+
+/// The form that the client asked for.
+fn open_api_v2(headers: &HeaderMap) -> Name {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains("proto-openapi.spec.v2") { Name::OpenApiV2Protobuf } else { Name::OpenApiV2 }
 }
 
 fn find(name: &str) -> Option<&'static Group> {
@@ -160,14 +167,11 @@ fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
     })?
 }
 
-fn aggregated(core: bool, version: &str, headers: &HeaderMap) -> Response<Body> {
+/// The core group, or all others, with all that they have.
+pub fn aggregated(core: bool, version: &str) -> Value {
     let groups: Vec<Value> =
         kinds::groups().iter().filter(|group| group.name.is_empty() == core).map(discovery_group).collect();
-    let list = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": groups});
-    let content_type = if version == "v2" { AGGREGATED } else { AGGREGATED_BETA };
-    let mut response = cacheable(list.to_string().into(), content_type, headers);
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    response
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": groups})
 }
 
 fn discovery_group(group: &Group) -> Value {
@@ -200,56 +204,4 @@ fn discovery_resource(kind: &'static Kind) -> Value {
         resource["subresources"] = kind.subresources.iter().map(subresource).collect();
     }
     resource
-}
-
-fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
-    static JSON: OnceLock<Bytes> = OnceLock::new();
-    static PROTO: OnceLock<Bytes> = OnceLock::new();
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accept.contains("proto-openapi.spec.v2") {
-        return cacheable(
-            PROTO.get_or_init(|| openapi::v2_protobuf().into()).clone(),
-            openapi::V2_PROTOBUF_MEDIA_TYPE,
-            headers,
-        );
-    }
-    cacheable(JSON.get_or_init(|| openapi::v2().into()).clone(), "application/json", headers)
-}
-
-fn openapi_index() -> &'static Bytes {
-    static INDEX: OnceLock<Bytes> = OnceLock::new();
-    INDEX.get_or_init(|| openapi::v3_index().into())
-}
-
-fn openapi_v3(group: &str, version: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    static DOCUMENTS: Mutex<BTreeMap<String, Bytes>> = Mutex::new(BTreeMap::new());
-    if !serves(group, version) {
-        return Err(Status::path_not_found());
-    }
-    let mut documents = DOCUMENTS.lock();
-    let name = format!("{group}/{version}");
-    let document = match documents.get(&name) {
-        Some(document) => document.clone(),
-        None => {
-            let document = Bytes::from(openapi::v3(group, version).ok_or_else(Status::path_not_found)?);
-            documents.insert(name, document.clone());
-            document
-        }
-    };
-    Ok(cacheable(document, "application/json", headers))
-}
-
-/// A document with its digest as entity tag; 304 to a client that has it.
-fn cacheable(bytes: Bytes, content_type: &'static str, headers: &HeaderMap) -> Response<Body> {
-    let digest: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02X}")).collect();
-    let tag = format!("\"{digest}\"");
-    let known = headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == tag.as_bytes());
-    let mut response = match known {
-        true => negotiate::respond(StatusCode::NOT_MODIFIED, content_type, Bytes::new()),
-        false => negotiate::respond(StatusCode::OK, content_type, bytes),
-    };
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    response
 }

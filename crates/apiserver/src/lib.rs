@@ -15,6 +15,7 @@ pub mod bootstrap;
 mod cache;
 mod connections;
 mod discovery;
+mod documents;
 mod encode;
 mod health;
 mod kubelet;

@@ -239,7 +239,7 @@ impl Inner {
                 document(self.issuer.openid_configuration(&server))
             }
             "/openid/v1/jwks" => document(self.issuer.key_set()),
-            path => discovery::answer(self, path, &parts),
+            path => discovery::answer(self, path, &parts.headers).await,
         }
     }
 }

@@ -1,0 +1,52 @@
+//! Documents that describe the API.
+
+use http_body_util::BodyExt;
+
+use crate::Api;
+
+/// The bytes of an answer, as they lie in memory.
+async fn bytes(api: &Api, path: &str, accept: &str) -> bytes::Bytes {
+    let request = http::Request::get(path).header("accept", accept);
+    let request = request.body(http_body_util::Full::new(bytes::Bytes::new())).expect("a request");
+    let admin = coracle_apiserver::auth::User::new("admin", &["system:masters"]);
+    let mut body = api.server.handle(request, Some(std::sync::Arc::new(admin))).await.into_body();
+    body.frame().await.expect("a piece").expect("no error").into_data().expect("data")
+}
+
+#[tokio::test]
+async fn a_document_is_made_once() {
+    let api = Api::new().await;
+    let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let paths =
+        [("/apis", aggregated), ("/api", aggregated), ("/openapi/v3", "*/*"), ("/openapi/v3/apis/apps/v1", "*/*")];
+    for (path, accept) in paths {
+        let (first, second) = (bytes(&api, path, accept).await, bytes(&api, path, accept).await);
+        assert_eq!(first.as_ptr(), second.as_ptr(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_while_a_document_is_made_for_another() {
+    let api = Api::new().await;
+    // Nothing else in this process asks for it.
+    let document = api.get("/openapi/v3/apis/node.k8s.io/v1");
+    tokio::pin!(document);
+    tokio::select! {
+        biased;
+        _ = &mut document => panic!("the document was made where requests are answered"),
+        version = api.get("/version") => assert_eq!(version.status, 200),
+    }
+    assert_eq!(document.await.ok()["info"]["title"], "Kubernetes");
+}
+
+#[tokio::test]
+async fn a_client_that_has_a_document_is_not_sent_it_again() {
+    let api = Api::new().await;
+    for path in ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"] {
+        let answer = api.get(path).await;
+        let tag = answer.headers["etag"].to_str().expect("text").to_owned();
+        let again = api.call(http::Method::GET, path, &[("if-none-match", &tag)], String::new()).await;
+        assert_eq!((again.status.as_u16(), again.text.as_str()), (304, ""), "{path}");
+    }
+    assert_eq!(api.get("/openapi/v3/apis/apps/v7").await.status, 404);
+}
