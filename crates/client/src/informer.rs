@@ -360,7 +360,8 @@ impl Informers {
         self.indexed(Vec::new())
     }
 
-    /// As [`Informers::all`], with indexes when this call makes the informer; the first caller decides on them.
+    /// As [`Informers::all`], with indexes. Those that the informer does not have yet are added to it; of one name, the
+    /// first stays.
     pub fn indexed<K>(&self, indexes: Vec<(&'static str, Indexer<K>)>) -> Informer<K>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -368,14 +369,12 @@ impl Informers {
         let mut made = self.made.lock();
         let informer = made
             .entry(TypeId::of::<K>())
-            .or_insert_with(|| {
-                let api = Api::<K>::all(self.client.clone());
-                Box::new(Informer::with_selectors(api, None, None, indexes))
-            })
+            .or_insert_with(|| Box::new(Informer::new(Api::<K>::all(self.client.clone()))))
             .downcast_ref::<Informer<K>>()
             .expect("the map's key is the type of its value")
             .clone();
         drop(made);
+        informer.store().add_indexes(indexes);
         informer.start();
         informer
     }

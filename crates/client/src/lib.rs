@@ -24,6 +24,6 @@ pub use leader::{LeaderElection, LeadershipLost};
 pub use lease::NodeLease;
 pub use patch::{is_conflict, is_gone, is_not_found, merge_diff, patch_status, patch_status_strategic};
 pub use queue::{WorkQueue, run};
-pub use store::{Indexer, ObjectKey, Store};
+pub use store::{Indexer, NoIndex, ObjectKey, Store};
 pub use time::{from_now, later};
 pub use transport::{Remote, in_process, remote, user_agent};

@@ -42,6 +42,17 @@ impl fmt::Display for ObjectKey {
 /// Computes the values under which an index finds an object ([`Store::by_index`]).
 pub type Indexer<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 
+/// A store was asked for an index that it does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cache has no index \"{0}\": name it where the informer is made")]
+pub struct NoIndex(pub String);
+
+impl From<NoIndex> for kube::Error {
+    fn from(error: NoIndex) -> kube::Error {
+        kube::Error::Service(Box::new(error))
+    }
+}
+
 struct Index<K> {
     keys_of: Indexer<K>,
     found: HashMap<String, BTreeSet<ObjectKey>>,
@@ -63,9 +74,22 @@ impl<K> Clone for Store<K> {
 
 impl<K: Resource> Store<K> {
     pub(crate) fn new(indexes: Vec<(&'static str, Indexer<K>)>) -> Store<K> {
-        let indexes =
-            indexes.into_iter().map(|(name, keys_of)| (name, Index { keys_of, found: HashMap::new() })).collect();
-        Store(Arc::new(RwLock::new(Contents { objects: BTreeMap::new(), indexes })))
+        let store = Store(Arc::new(RwLock::new(Contents { objects: BTreeMap::new(), indexes: HashMap::new() })));
+        store.add_indexes(indexes);
+        store
+    }
+
+    /// Adds those indexes that are missing, with the objects that are there.
+    pub(crate) fn add_indexes(&self, indexes: Vec<(&'static str, Indexer<K>)>) {
+        let mut contents = self.0.write();
+        let Contents { objects, indexes: known } = &mut *contents;
+        for (name, keys_of) in indexes {
+            known.entry(name).or_insert_with(|| {
+                let mut index = Index { keys_of, found: HashMap::new() };
+                objects.iter().for_each(|(key, object)| index.insert(object, key));
+                index
+            });
+        }
     }
 
     /// One object.
@@ -95,13 +119,15 @@ impl<K: Resource> Store<K> {
             .collect()
     }
 
-    /// The objects that the index `name` finds under `value`; none when there is no such index.
-    pub fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
+    /// The objects that the index `name` finds under `value`.
+    ///
+    /// # Errors
+    /// There is no such index: nothing is known of what it would find.
+    pub fn by_index(&self, name: &str, value: &str) -> Result<Vec<Arc<K>>, NoIndex> {
         let contents = self.0.read();
-        let Some(keys) = contents.indexes.get(name).and_then(|index| index.found.get(value)) else {
-            return Vec::new();
-        };
-        keys.iter().filter_map(|key| contents.objects.get(key).cloned()).collect()
+        let index = contents.indexes.get(name).ok_or_else(|| NoIndex(name.to_owned()))?;
+        let keys = index.found.get(value).into_iter().flatten();
+        Ok(keys.filter_map(|key| contents.objects.get(key).cloned()).collect())
     }
 
     /// How many objects there are.
@@ -128,9 +154,7 @@ impl<K: Resource> Store<K> {
             if let Some(old) = &old {
                 index.remove(old, &key);
             }
-            for value in (index.keys_of)(&object) {
-                index.found.entry(value).or_default().insert(key.clone());
-            }
+            index.insert(&object, &key);
         }
         old
     }
@@ -147,6 +171,12 @@ impl<K: Resource> Store<K> {
 }
 
 impl<K> Index<K> {
+    fn insert(&mut self, object: &K, key: &ObjectKey) {
+        for value in (self.keys_of)(object) {
+            self.found.entry(value).or_default().insert(key.clone());
+        }
+    }
+
     fn remove(&mut self, object: &K, key: &ObjectKey) {
         for value in (self.keys_of)(object) {
             if let Some(keys) = self.found.get_mut(&value) {
@@ -179,12 +209,23 @@ mod tests {
         store.insert(pod("a", "x", "n1"));
         store.insert(pod("a", "y", "n1"));
         store.insert(pod("b", "x", "n2"));
-        assert_eq!(store.by_index("node", "n1").len(), 2);
+        assert_eq!(store.by_index("node", "n1").unwrap().len(), 2);
         assert_eq!(store.list_namespace("a").len(), 2);
         store.insert(pod("a", "x", "n2"));
-        assert_eq!(store.by_index("node", "n2").len(), 2);
+        assert_eq!(store.by_index("node", "n2").unwrap().len(), 2);
         store.remove(&ObjectKey::new("a", "y"));
-        assert!(store.by_index("node", "n1").is_empty());
+        assert!(store.by_index("node", "n1").unwrap().is_empty());
         assert_eq!(store.len(), 2);
+    }
+
+    #[test]
+    fn an_index_that_comes_later_finds_what_was_there_and_one_that_never_came_is_an_error() {
+        let store = Store::new(Vec::new());
+        store.insert(pod("a", "x", "n1"));
+        assert_eq!(store.by_index("node", "n1"), Err(NoIndex("node".into())));
+        let by_node: Indexer<Pod> = Box::new(|pod| pod.spec.iter().filter_map(|spec| spec.node_name.clone()).collect());
+        store.add_indexes(vec![("node", by_node)]);
+        store.insert(pod("a", "y", "n1"));
+        assert_eq!(store.by_index("node", "n1").unwrap().len(), 2);
     }
 }

@@ -31,7 +31,7 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let matches = |object: &K| selector.matches(object.labels());
     let mut claimed = Vec::new();
-    for object in store.by_index(BY_CONTROLLER, uid(owner)) {
+    for object in store.by_index(BY_CONTROLLER, uid(owner))? {
         if matches(&object) {
             claimed.push(object);
         } else if !is_deleting(owner) && !is_deleting(&*object) {
@@ -46,7 +46,7 @@ where
         return Ok(claimed);
     }
     let mut verified = false;
-    for object in store.by_index(ORPHANS, namespace) {
+    for object in store.by_index(ORPHANS, namespace)? {
         if is_deleting(&*object) || !matches(&object) || !adoptable(&object) {
             continue;
         }

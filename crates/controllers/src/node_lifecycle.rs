@@ -161,8 +161,9 @@ impl Controller {
             self.queue.add(name.clone());
         }
         if old.is_none_or(|old| taints(old) != taints(node)) {
-            for pod in self.pods.store().by_index(BY_NODE, &name) {
-                self.evictions.add(ObjectKey::of(&*pod));
+            match self.pods.store().by_index(BY_NODE, &name) {
+                Ok(pods) => pods.iter().for_each(|pod| self.evictions.add(ObjectKey::of(&**pod))),
+                Err(error) => tracing::error!(%error, node = name, "the node's pods are not looked at for its taints"),
             }
         }
     }
@@ -221,7 +222,7 @@ impl Controller {
     }
 
     async fn mark_pods_not_ready(&self, node: &Node) -> kube::Result<()> {
-        for pod in self.pods.store().by_index(BY_NODE, &node.name_any()) {
+        for pod in self.pods.store().by_index(BY_NODE, &node.name_any())? {
             if !is_ready(&pod) {
                 continue;
             }

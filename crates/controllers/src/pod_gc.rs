@@ -57,12 +57,12 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         async move {
             let (doomed, orphaned): (Vec<Arc<Pod>>, bool) = match &task {
                 Task::Node(name) if name.is_empty() => {
-                    (pods.by_index(BY_NODE, "").into_iter().filter(|pod| is_deleting(&**pod)).collect(), false)
+                    (pods.by_index(BY_NODE, "")?.into_iter().filter(|pod| is_deleting(&**pod)).collect(), false)
                 }
                 Task::Node(name) => {
                     let gone = nodes.get("", name).is_none()
                         && Api::<Node>::all(client.clone()).get_opt(name).await?.is_none();
-                    (if gone { pods.by_index(BY_NODE, name) } else { Vec::new() }, gone)
+                    (if gone { pods.by_index(BY_NODE, name)? } else { Vec::new() }, gone)
                 }
                 Task::Finished => (beyond_threshold(&pods.list(), threshold), false),
             };

@@ -249,7 +249,10 @@ impl<R: Replicated> Controller<R> {
         }
         if active.len() > wanted {
             let count = (active.len() - wanted).min(BURST);
-            let related = self.related(owner);
+            let related = match self.related(owner) {
+                Ok(related) => related,
+                Err(error) => return Some(("FailedDelete", error)),
+            };
             let victims = to_delete(active, &related, count, Timestamp::now());
             self.expectations.expect_deletions(key, victims.iter().map(|pod| uid(&**pod).to_owned()));
             let deletions = victims.iter().map(|pod| async move {
@@ -266,7 +269,7 @@ impl<R: Replicated> Controller<R> {
     }
 
     /// Active pods of all owners that share this one's controller: a node with many of them gives one up first.
-    fn related(&self, owner: &R) -> Vec<Arc<Pod>> {
+    fn related(&self, owner: &R) -> kube::Result<Vec<Arc<Pod>>> {
         let pods = self.pods.store();
         let siblings: Vec<String> = match controller_of(owner.meta()) {
             Some(parent) => self
@@ -279,7 +282,11 @@ impl<R: Replicated> Controller<R> {
                 .collect(),
             None => vec![uid(owner).to_owned()],
         };
-        siblings.iter().flat_map(|uid| pods.by_index(BY_CONTROLLER, uid)).filter(|pod| is_active(pod)).collect()
+        let mut related = Vec::new();
+        for uid in &siblings {
+            related.extend(pods.by_index(BY_CONTROLLER, uid)?.into_iter().filter(|pod| is_active(pod)));
+        }
+        Ok(related)
     }
 
     async fn write_status(&self, owner: &R, status: &ReplicaSetStatus) -> kube::Result<()> {

@@ -234,7 +234,7 @@ impl Controller {
                 scaled = true;
             }
         }
-        if scaled || self.old_pods_running(&sets) {
+        if scaled || self.old_pods_running(&sets)? {
             return self.finish(d, spec, sets).await;
         }
         let mut sets = self.with_new_set(&mut d, spec, sets, true).await?;
@@ -246,11 +246,16 @@ impl Controller {
         self.finish(d, spec, sets).await
     }
 
-    fn old_pods_running(&self, sets: &Sets) -> bool {
-        sets.old.iter().any(|set| {
-            set.status.as_ref().is_some_and(|status| status.replicas > 0)
-                || self.pods.store().by_index(BY_CONTROLLER, uid(&**set)).iter().any(|pod| !is_terminal(pod))
-        })
+    fn old_pods_running(&self, sets: &Sets) -> kube::Result<bool> {
+        let pods = self.pods.store();
+        for set in &sets.old {
+            if set.status.as_ref().is_some_and(|status| status.replicas > 0)
+                || pods.by_index(BY_CONTROLLER, uid(&**set))?.iter().any(|pod| !is_terminal(pod))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Cleans up when the rollout is complete, writes the status, and says when to look at the progress again.

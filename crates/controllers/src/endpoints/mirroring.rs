@@ -79,7 +79,7 @@ fn has_selector(service: &Service) -> bool {
 
 impl Controller {
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
-        let existing = self.slices.current(&key);
+        let existing = self.slices.current(&key)?;
         let wanted = self.services.store().get_key(&key).is_some_and(|service| !has_selector(&service));
         let endpoints = self.endpoints.store().get_key(&key).filter(|found| wanted && is_mirrored(found));
         let mut changes = Changes::default();

@@ -103,7 +103,7 @@ impl Controller {
         pods: &[Arc<Pod>],
         trigger: Option<jiff::Timestamp>,
     ) -> kube::Result<()> {
-        let (existing, families, nodes) = (self.slices.current(key), families(service), self.nodes.store());
+        let (existing, families, nodes) = (self.slices.current(key)?, families(service), self.nodes.store());
         let of_other_family =
             |slice: &&Arc<EndpointSlice>| !families.iter().any(|(family, _)| slice.address_type == *family);
         let mut changes =

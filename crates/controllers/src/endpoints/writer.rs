@@ -110,8 +110,8 @@ impl Slices {
     }
 
     /// The service's slices: the cache, with what was written since.
-    pub fn current(&self, key: &ObjectKey) -> Vec<Arc<EndpointSlice>> {
-        let cached = self.informer.store().by_index("service", &key.to_string());
+    pub fn current(&self, key: &ObjectKey) -> kube::Result<Vec<Arc<EndpointSlice>>> {
+        let cached = self.informer.store().by_index("service", &key.to_string())?;
         let mut slices: BTreeMap<String, Arc<EndpointSlice>> =
             cached.into_iter().filter(|slice| self.is_mine(slice)).map(|slice| (slice.name_any(), slice)).collect();
         for (name, last) in self.written.lock().get(key).into_iter().flatten() {
@@ -125,7 +125,7 @@ impl Slices {
                 Some(_) => {}
             }
         }
-        slices.into_values().filter(|slice| !is_deleting(&**slice)).collect()
+        Ok(slices.into_values().filter(|slice| !is_deleting(&**slice)).collect())
     }
 
     fn note(&self, key: &ObjectKey, name: String, slice: Option<EndpointSlice>) {
