@@ -69,12 +69,3 @@ fn cargo(verb: &str) -> (Command, PathBuf) {
     cargo.args([verb, "--quiet", "--workspace", "--profile", profile]).current_dir(env!("CARGO_MANIFEST_DIR"));
     (cargo, directory.to_owned())
 }
-
-/// Whether clusters can be made here; says why not.
-pub fn can_run() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: clusters are made as root only");
-    }
-    root
-}

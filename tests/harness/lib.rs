@@ -13,8 +13,11 @@ mod terminal;
 mod wait;
 
 pub use api::{Answer, Api, MERGE, PatchType, STRATEGIC, Watch};
-pub use build::{built, built_test, can_run};
+pub use build::{built, built_test};
 pub use cluster::{Cluster, shared};
+/// Whether clusters can be made here; says why not.
+pub use coracle_testing::is_root as can_run;
+pub use coracle_testing::{Lacks, skip};
 pub use host::{Host, cgroups_of, nftables, processes_of};
 pub use image::write_archive;
 pub use kubectl::{Kubectl, Ran, kubectls};
@@ -40,7 +43,7 @@ macro_rules! kubectl {
         match $crate::kubectls().into_iter().next() {
             Some(program) => $crate::Kubectl::new($cluster, &program, &$namespace.name),
             None => {
-                eprintln!("skipped: there is no kubectl on PATH");
+                $crate::skip($crate::Lacks::Tool("there is no kubectl on PATH"));
                 return;
             }
         }

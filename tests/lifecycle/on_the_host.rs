@@ -37,7 +37,7 @@ fn has_an_address() -> bool {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let found = routes.lines().skip(1).any(|line| line.split_whitespace().nth(1) == Some("00000000"));
     if !found {
-        eprintln!("skipped: this host has no default route");
+        skip(Lacks::Machine("this host has no default route"));
     }
     found
 }

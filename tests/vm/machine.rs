@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use coracle_e2e::{Lacks, skip};
+
 /// Modules for the files of containers, the links of pods and the rules of services.
 const MODULES: &[&str] = &[
     "overlay",
@@ -42,7 +44,7 @@ impl Kernel {
     pub fn find() -> Option<Kernel> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         if !std::env::split_paths(&path).any(|dir| dir.join(QEMU).is_file()) {
-            eprintln!("skipped: there is no {QEMU} on PATH");
+            skip(Lacks::Tool(&format!("there is no {QEMU} on PATH")));
             return None;
         }
         let entries = fs::read_dir("/boot").into_iter().flatten().flatten();
@@ -56,7 +58,7 @@ impl Kernel {
             |kernel: &Kernel| fs::File::open(&kernel.image).is_ok() && kernel.modules.join("modules.dep").is_file();
         let newest = found.filter(usable).max_by(|one, other| one.image.cmp(&other.image));
         if newest.is_none() {
-            eprintln!("skipped: there is no readable kernel in /boot with its modules in /lib/modules");
+            skip(Lacks::Tool("there is no readable kernel in /boot with its modules in /lib/modules"));
         }
         newest
     }

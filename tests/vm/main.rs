@@ -17,7 +17,7 @@ use machine::Kernel;
 #[test]
 fn pods_and_containers_run_on_cgroup_v2_alone() {
     if !cfg!(target_arch = "x86_64") {
-        eprintln!("skipped: the virtual machine is made for x86_64 only");
+        skip(Lacks::Machine("the virtual machine is made for x86_64 only"));
         return;
     }
     let Some(kernel) = Kernel::find() else { return };

@@ -7,7 +7,7 @@ fn a_deployment_is_made_exposed_changed_undone_scaled_and_deleted() {
     let cluster = cluster!();
     let programs = kubectls();
     if programs.is_empty() {
-        eprintln!("skipped: there is no kubectl on PATH");
+        skip(Lacks::Tool("there is no kubectl on PATH"));
     }
     for (number, program) in programs.iter().enumerate() {
         let namespace = cluster.namespace(&format!("walk-{number}"));

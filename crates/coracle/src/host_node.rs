@@ -100,8 +100,7 @@ mod tests {
 
     #[test]
     fn mounts_go_whatever_the_names_on_the_way_to_them() {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: needs root");
+        if !coracle_testing::is_root() {
             return;
         }
         let thread = std::thread::spawn(|| {

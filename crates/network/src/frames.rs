@@ -98,7 +98,7 @@ fn rules(batch: &mut Batch) {
 mod tests {
     use super::*;
     use crate::testing::{
-        EVERYBODY, Namespace, Wire, arp, datagram, frame, is_root, node_config, tcp_answer, tcp_server,
+        EVERYBODY, Lacks, Namespace, Wire, arp, datagram, frame, is_root, node_config, skip, tcp_answer, tcp_server,
     };
     use crate::{NodeNetwork, host};
     use std::net::UdpSocket;
@@ -121,13 +121,12 @@ mod tests {
 
     fn in_scene(test: impl FnOnce(Scene) + Send) {
         if !is_root() {
-            eprintln!("skipped: making network namespaces needs root");
             return;
         }
         Namespace::new().run(|| {
             let mut socket = Socket::netfilter().unwrap();
             if let Err(error) = renew(&mut socket, &[]) {
-                eprintln!("skipped: the kernel does not filter frames of bridges: {error}");
+                skip(Lacks::Machine(&format!("the kernel does not filter frames of bridges: {error}")));
                 return;
             }
             let dir = tempfile::tempdir().unwrap();
@@ -262,7 +261,7 @@ mod tests {
     fn br_netfilter_is_kept_off_the_bridge_of_a_local_node_so_that_its_ports_are_isolated() {
         in_scene(|scene| {
             let Ok(before) = std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables") else {
-                eprintln!("skipped: the kernel has no br_netfilter");
+                skip(Lacks::Machine("the kernel has no br_netfilter"));
                 return;
             };
             assert_eq!(before.trim(), "0", "a node of its own switches it off");

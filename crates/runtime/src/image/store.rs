@@ -507,6 +507,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coracle_testing::is_root;
 
     #[test]
     fn creation_times_are_understood() {
@@ -548,14 +549,6 @@ mod tests {
             append(&mut whole, path, &mut &*bytes, bytes.len() as u64);
         }
         (diff_id, whole.into_inner().unwrap())
-    }
-
-    fn is_root() -> bool {
-        let root = rustix::process::geteuid().is_root();
-        if !root {
-            println!("skipped: needs root");
-        }
-        root
     }
 
     #[test]

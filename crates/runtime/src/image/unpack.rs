@@ -346,15 +346,8 @@ fn times(mtime: i64) -> Timestamps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coracle_testing::is_root;
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
-
-    fn is_root() -> bool {
-        let root = rustix::process::geteuid().is_root();
-        if !root {
-            println!("skipped: needs root");
-        }
-        root
-    }
 
     fn raw_entry(builder: &mut tar::Builder<Vec<u8>>, path: &str, kind: tar::EntryType, link: &str, data: &[u8]) {
         let mut header = tar::Header::new_gnu();

@@ -29,13 +29,7 @@ impl SandboxNetwork for NoNetwork {
     }
 }
 
-pub fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        println!("skipped: needs root");
-    }
-    root
-}
+pub use coracle_testing::is_root;
 
 /// An example program of this crate, next to the test's own binary.
 pub fn program(name: &str) -> PathBuf {
