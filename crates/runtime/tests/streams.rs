@@ -54,12 +54,12 @@ async fn exec_sync_gives_output_exit_code_and_deadline() {
     assert_eq!(done.stdout, b"testbox\n");
     let done = run(&["/testbox", "id"], None).await.unwrap();
     assert!(String::from_utf8_lossy(&done.stdout).contains("CapEff:\t00000000a80425fb"));
-    let begin = Instant::now();
-    let error = run(&["/testbox", "sleep", "60000"], Some(Duration::from_millis(100))).await.unwrap_err();
-    assert!(matches!(error, CriError::DeadlineExceeded(_)) && begin.elapsed() < Duration::from_secs(2), "{error}");
-    let begin = Instant::now();
+    let hour = "3600000";
+    let error = run(&["/testbox", "sleep", hour], Some(Duration::from_millis(100))).await.unwrap_err();
+    assert!(matches!(error, CriError::DeadlineExceeded(_)), "{error}");
     assert_eq!(run(&["/testbox", "leave"], None).await.unwrap().stdout, b"left\n");
-    assert!(begin.elapsed() < Duration::from_secs(2));
+    // Nobody waited for the child that was left.
+    assert!(bench.runtime.container_stats(&id).await.unwrap().process_count >= 2);
     let error = run(&["nope"], None).await.unwrap_err().to_string();
     assert!(error.contains(r#"exec: "nope": executable file not found in $PATH: unknown"#), "{error}");
     let begin = Instant::now();
