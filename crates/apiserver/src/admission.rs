@@ -1,4 +1,5 @@
-//! Built-in admission: what the server adds to or refuses of new objects beyond their own validity.
+//! Built-in admission: what the server adds to or refuses of new objects beyond their own validity. Changes of objects and
+//! deletions pass none, but that some namespaces cannot be deleted.
 
 mod runtime_class;
 

@@ -1,4 +1,5 @@
-//! Objects that every cluster has from its first second.
+//! Objects that every cluster has from its first second: made before the server answers, and again when someone deletes
+//! them. The same round forgets the history of the caches and of the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -59,7 +59,8 @@ impl Client {
             stream.set_nodelay(true)?;
             anyhow::Ok(self.connector.connect(ServerName::IpAddress(address.ip().into()), stream).await?)
         };
-        let stream = tokio::time::timeout(CONNECT, connect).await.context("no connection in 10 s")??;
+        let stream =
+            tokio::time::timeout(CONNECT, connect).await.with_context(|| format!("no connection in {CONNECT:?}"))??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection.with_upgrades());
         Ok(sender.send_request(request).await?)

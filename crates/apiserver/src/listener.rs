@@ -107,8 +107,9 @@ impl Server {
 
     async fn connection(&self, stream: TcpStream, acceptor: TlsAcceptor, place: &Arc<Place>) -> Result<()> {
         stream.set_nodelay(true)?;
-        let stream =
-            tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.context("no TLS handshake in 10 s")??;
+        let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
+            .await
+            .with_context(|| format!("no TLS handshake in {HANDSHAKE:?}"))??;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let user = certificate.and_then(|der| user_of_certificate(der)).map(Arc::new);
         if let Some(user) = &user {

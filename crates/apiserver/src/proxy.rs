@@ -227,7 +227,8 @@ async fn encrypted(address: SocketAddr, request: Request<Upload>) -> anyhow::Res
         .with_no_client_auth();
     let stream = connect(address).await?;
     let shake = TlsConnector::from(Arc::new(config)).connect(ServerName::IpAddress(address.ip().into()), stream);
-    send(tokio::time::timeout(CONNECT, shake).await.context("no TLS handshake in 30 s")??, request).await
+    let shaken = tokio::time::timeout(CONNECT, shake).await;
+    send(shaken.with_context(|| format!("no TLS handshake in {CONNECT:?}"))??, request).await
 }
 
 async fn send<S>(stream: S, request: Request<Upload>) -> anyhow::Result<Response<Incoming>>

@@ -46,7 +46,7 @@ impl Upload {
 
     async fn read_within(self, deadline: Duration, limit: usize) -> Result<Bytes, Status> {
         let whole = tokio::time::timeout(deadline, collect(self.0, limit)).await;
-        whole.map_err(|_| Status::timeout("the body of the request was not received in 60 s", 0))?
+        whole.map_err(|_| Status::timeout(format!("the body of the request was not received in {deadline:?}"), 0))?
     }
 
     /// Reads a little of what nobody asked for and throws it away: a sender that is cut off while it sends may not
@@ -181,7 +181,9 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_never_ends_is_given_up() {
         let endless = || Upload::new(StreamBody::new(stream::pending::<Result<Frame<Bytes>, BoxError>>()));
-        assert_eq!(endless().read_within(Duration::from_millis(1), 3).await.unwrap_err().code, 504);
+        let status = endless().read_within(Duration::from_millis(1), 3).await.unwrap_err();
+        let message = "Timeout: the body of the request was not received in 1ms";
+        assert_eq!((status.code, status.message.as_str()), (504, message));
         endless().discard().await;
     }
 }

@@ -201,8 +201,9 @@ pub type Feed = Box<dyn Fn(&[Arc<Event>]) + Send + Sync>;
 
 /// A revisioned key-value store.
 ///
-/// Guarantees: one global order of revisions; a committed transaction is durable and has passed through
-/// the feed before [`Store::txn`] returns; reads without a revision see every committed transaction.
+/// Guarantees: one global order of revisions; a committed transaction is durable; reads without a revision see every
+/// committed transaction. Of the one process that has the store open: a transaction has passed through the feed before
+/// [`Store::txn`] returns, which those rely on who read from what the feed fills.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The newest revision.
