@@ -8,7 +8,7 @@ use crate::status::Status;
 
 /// At most this many operations are applied, as upstream.
 const MAX_OPERATIONS: usize = 10_000;
-/// A copy may not grow the object beyond this many nodes.
+/// Copies may not grow the object by more than this many nodes: values and keys, long ones as many.
 const MAX_COPIED: usize = 1_000_000;
 
 /// Applies a JSON patch: a list of operations. On an error the target is as it was.
@@ -89,7 +89,7 @@ fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<()
 fn size(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Value::Object(map) => 1 + map.values().map(size).sum::<usize>(),
+        Value::Object(map) => 1 + map.iter().map(|(key, value)| 1 + key.len() / 16 + size(value)).sum::<usize>(),
         Value::String(s) => 1 + s.len() / 16,
         _ => 1,
     }
@@ -184,6 +184,20 @@ mod tests {
         assert_eq!(error.code, 422);
         assert!(error.message.ends_with(": testing value /a/0 failed: test failed"), "{}", error.message);
         assert_eq!(value, before);
+    }
+
+    #[test]
+    fn copies_do_not_fill_the_memory() {
+        let long = "x".repeat(1 << 20);
+        let many: Vec<u8> = vec![0; 1 << 16];
+        for value in [json!({&long: 1}), json!({"a": {"b": long}}), json!(many), json!({"a": [many]})] {
+            let add = json!({"op": "add", "path": "/a", "value": [value]});
+            let copies = std::iter::repeat_n(json!({"op": "copy", "from": "/a/0", "path": "/a/-"}), 9_000);
+            let patch: Value = std::iter::once(add).chain(copies).collect();
+            let mut object = json!({});
+            let error = json_patch(&mut object, &patch).unwrap_err();
+            assert_eq!((error.code, object), (413, json!({})));
+        }
     }
 
     proptest! {
