@@ -27,6 +27,7 @@ mod request;
 mod rest;
 mod server;
 mod services;
+mod shares;
 mod upload;
 mod warnings;
 mod websocket;

@@ -6,6 +6,7 @@ mod evictions;
 mod objects;
 mod reading;
 mod services;
+mod shares;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
