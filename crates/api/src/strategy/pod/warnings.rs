@@ -1,5 +1,7 @@
 //! What users should know of a pod that is valid: old labels, annotations and volumes, definitions that hide others.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use crate::field::{self, Path, quote};
@@ -127,10 +129,10 @@ fn nodes(spec: &Value, path: &Path, out: &mut Vec<String>) {
 }
 
 fn container(container: &Value, path: &Path, out: &mut Vec<String>) {
-    let env = list(container, &["env"]);
-    for (i, var) in env.iter().enumerate() {
+    let mut names = HashSet::new();
+    for (i, var) in list(container, &["env"]).iter().enumerate() {
         let name = text(var, &["name"]);
-        if env[..i].iter().any(|other| text(other, &["name"]) == name) {
+        if !names.insert(name) {
             out.push(format!(
                 "{}: hides previous definition of {}, which may be dropped when using apply",
                 path.child("env").index(i),
@@ -138,19 +140,16 @@ fn container(container: &Value, path: &Path, out: &mut Vec<String>) {
             ));
         }
     }
-    let ports = list(container, &["ports"]);
-    for (i, port) in ports.iter().enumerate() {
-        let place = |key: &'static str, p: &Value| p[key].as_i64().unwrap_or(0);
-        let protocol = |p: &Value| {
-            if text(p, &["protocol"]).is_empty() { "TCP".into() } else { text(p, &["protocol"]).to_owned() }
+    let mut places = HashMap::new();
+    for (i, port) in list(container, &["ports"]).iter().enumerate() {
+        let number = |key: &str| port[key].as_i64().unwrap_or(0);
+        let protocol = match text(port, &["protocol"]) {
+            "" => "TCP",
+            protocol => protocol,
         };
-        let same = |other: &Value| {
-            place("containerPort", other) == place("containerPort", port)
-                && protocol(other) == protocol(port)
-                && place("hostPort", other) == place("hostPort", port)
-                && text(other, &["hostIP"]) == text(port, &["hostIP"])
-        };
-        if let Some(first) = ports[..i].iter().position(same) {
+        let place = (number("containerPort"), protocol, number("hostPort"), text(port, &["hostIP"]));
+        let first = *places.entry(place).or_insert(i);
+        if first < i {
             let path = path.child("ports");
             out.push(format!("{}: duplicate port definition with {}", path.index(i), path.index(first)));
         }
@@ -190,5 +189,14 @@ mod tests {
             ]
         );
         assert!(pod(&json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}})).is_empty());
+    }
+    #[test]
+    fn a_container_of_very_many_parts_is_looked_at_once() {
+        let parts = |of: fn(u32) -> Value| (0..300_000).map(of).collect::<Value>();
+        let env = parts(|n| json!({"name": format!("E{n}")}));
+        let ports = parts(|n| json!({"containerPort": n % 60_000 + 1, "hostPort": n}));
+        let many =
+            json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "env": env, "ports": ports}]}});
+        assert_eq!(pod(&many), Vec::<String>::new());
     }
 }
