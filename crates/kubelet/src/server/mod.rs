@@ -29,7 +29,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
-use crate::pod::PodExt;
 
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 2048;
@@ -217,8 +216,7 @@ pub(super) struct Named<'a> {
 pub(super) fn find(k: &Kubelet, named: &Named<'_>) -> Result<Arc<Pod>, Box<Response<Body>>> {
     let Named { namespace, pod: name, uid } = named;
     k.pods
-        .find(namespace, name)
-        .filter(|pod| uid.iter().all(|uid| *uid == pod.uid()))
+        .find(namespace, name, uid.first().copied())
         .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"))))
 }
 
