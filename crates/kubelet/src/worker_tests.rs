@@ -278,6 +278,9 @@ async fn the_server_serves_logs_and_exec_to_whom_it_may() {
     let answer = call(port, true, exec, b"NonZeroExitCode").await;
     assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
     assert!(answer.contains("NonZeroExitCode"), "{answer}");
+    let answer = call(port, true, &exec.replace("command=3", "command=nope"), b"InternalError").await;
+    let told = "\"message\":\"Internal error occurred: error executing command in container: no such command\"";
+    assert!(answer.contains(told), "{answer}");
     let spdy = "POST /exec/n/p/c?command=0&output=1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
         X-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n";
     let answer = call(port, true, spdy, b"\r\n\r\n").await.to_lowercase();
