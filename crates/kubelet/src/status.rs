@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::images::Waiting;
 use crate::pod::{PodExt, ephemeral_as_container, is_recursively_read_only, is_sidecar};
 use crate::resources::Qos;
-use crate::sync::{Observed, ProbeState, should_start};
+use crate::sync::{IMAGE, Observed, ProbeState, should_start};
 
 /// Everything a status is made from.
 pub(crate) struct Input<'a> {
@@ -103,6 +103,9 @@ impl Input<'_> {
         if let Some(status) = latest {
             result.container_id = Some(container_id(status));
             result.image_id.clone_from(&status.image_ref);
+            if let Some(image) = status.annotations.get(IMAGE) {
+                result.image.clone_from(image);
+            }
             result.restart_count = status.metadata.attempt as i32;
             result.volume_mounts = volume_mounts(container);
         }

@@ -561,6 +561,29 @@ async fn an_ending_container_is_killed_once_also_when_its_end_comes_late_or_a_st
 }
 
 #[tokio::test]
+async fn the_status_names_the_image_that_runs_until_another_does() {
+    let cluster = start();
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    cluster.runtime.state.lock().ends_late = true;
+    let mut pod = cluster.api.get(POD).unwrap();
+    pod["spec"]["containers"][0]["image"] = json!("i:2");
+    pod["metadata"]["generation"] = json!(2);
+    cluster.api.put(POD, pod, "MODIFIED");
+    until("the old container is told to end", || cluster.runtime.state.lock().stops == 1).await;
+    let seen =
+        |pod: Option<&Value>, generation: i64| pod.is_some_and(|pod| pod["status"]["observedGeneration"] == generation);
+    let pod = cluster.api.wait(POD, |pod| seen(pod, 2)).await.unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:1");
+    cluster.runtime.exit("u-c-0", 143);
+    let restarted =
+        |pod: Option<&Value>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
+    let pod = cluster.api.wait(POD, restarted).await.unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:2");
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
 async fn a_job_that_is_lost_starts_nothing_beside_those_that_go_on() {
     let cluster = start();
     {
