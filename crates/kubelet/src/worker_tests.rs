@@ -46,7 +46,9 @@ fn merge(target: &mut Value, patch: &Value) {
             let list = target[key].as_array_mut().unwrap();
             for condition in value.as_array().unwrap() {
                 list.retain(|known| known["type"] != condition["type"]);
-                list.push(condition.clone());
+                if condition["$patch"] != "delete" {
+                    list.push(condition.clone());
+                }
             }
         } else if value.is_object() {
             merge(target.entry(key.clone()).or_insert(json!({})), value);
@@ -580,6 +582,28 @@ async fn the_status_names_the_image_that_runs_until_another_does() {
         |pod: Option<&Value>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
     let pod = cluster.api.wait(POD, restarted).await.unwrap();
     assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:2");
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_resize_is_told_to_wait_for_the_next_start() {
+    let cluster = start();
+    let cpu = |amount: &str| json!({"limits": {"cpu": amount}, "requests": {"cpu": amount}});
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1", "resources": cpu("10m")}]}));
+    let mut pod = cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await.unwrap();
+    pod["spec"]["containers"][0]["resources"] = cpu("20m");
+    pod["metadata"]["generation"] = json!(2);
+    cluster.api.put(POD, pod, "MODIFIED");
+    let pod = cluster.api.wait(POD, |pod| condition(pod, "PodResizePending", "True")).await.unwrap();
+    let pending = pod["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "PodResizePending");
+    assert_eq!(pending.unwrap()["reason"], "Infeasible");
+    let status = &pod["status"]["containerStatuses"][0];
+    assert_eq!((&status["resources"], &status["allocatedResources"]), (&cpu("10m"), &json!({"cpu": "10m"})));
+    cluster.runtime.exit("u-c-0", 1);
+    let resized =
+        |pod: Option<&Value>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["resources"] == cpu("20m"));
+    let waits = |pod: Option<&Value>| ["True", "False"].iter().any(|status| condition(pod, "PodResizePending", status));
+    cluster.api.wait(POD, |pod| resized(pod) && !waits(pod)).await;
     cluster.shutdown.cancel();
 }
 
