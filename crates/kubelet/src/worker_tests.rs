@@ -293,6 +293,32 @@ async fn the_server_serves_logs_and_exec_to_whom_it_may() {
     cluster.shutdown.cancel();
 }
 
+#[tokio::test]
+async fn the_logs_of_a_container_that_waits_say_what_for() {
+    let cluster = start();
+    let missing = json!([{"configMapRef": {"name": "m"}}]);
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "c", "image": "i:1"}], "ephemeralContainers": [{"name": "e", "image": "i:1", "envFrom": missing}]}),
+    );
+    let waits = |pod: Option<&Value>| {
+        pod.is_some_and(|pod| {
+            let state = &pod["status"]["ephemeralContainerStatuses"][0]["state"];
+            state["waiting"]["reason"] == "CreateContainerConfigError"
+        })
+    };
+    cluster.api.wait(POD, waits).await;
+    let node = cluster.api.wait("/api/v1/nodes/node", |node| condition(node, "Ready", "True")).await.unwrap();
+    let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap();
+    let get = "GET /containerLogs/n/p/e HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = call(port, true, get, b"Error").await;
+    assert!(
+        answer.contains("container \"e\" in pod \"p\" is waiting to start: CreateContainerConfigError"),
+        "{answer}"
+    );
+    cluster.shutdown.cancel();
+}
+
 struct Cluster {
     api: Api,
     runtime: Arc<FakeRuntime>,
