@@ -22,7 +22,7 @@ use crate::kubelet::Kubelet;
 use crate::pod::{PodExt, container_hash, is_recursively_read_only};
 use crate::resources::container_resources;
 use crate::security::{container_security, verify_non_root};
-use crate::sync::{HASH, Observed};
+use crate::sync::{HASH, IMAGE, Observed, RESOURCES};
 use crate::volumes::{Mounted, subpath};
 
 /// Everything needed to start a container.
@@ -151,6 +151,11 @@ async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<Containe
     ]);
     let annotations = BTreeMap::from([
         (HASH.to_owned(), container_hash(container)),
+        (IMAGE.to_owned(), container.image.clone().unwrap_or_default()),
+        (
+            RESOURCES.to_owned(),
+            serde_json::to_string(&container.resources.clone().unwrap_or_default()).unwrap_or_default(),
+        ),
         ("io.kubernetes.container.restartCount".to_owned(), attempt.to_string()),
         (
             "io.kubernetes.container.terminationMessagePolicy".to_owned(),

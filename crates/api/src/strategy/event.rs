@@ -17,6 +17,11 @@ const LIFE: Duration = Duration::from_secs(3600);
 pub struct Event;
 
 impl Strategy for Event {
+    fn default(&self, obj: &mut Value) {
+        // The schema requires it, and upstream always writes it.
+        meta::as_object(obj).entry("eventTime").or_insert(Value::Null);
+    }
+
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let about = about(obj);

@@ -128,6 +128,11 @@ pub trait Strategy: Sync {
         Vec::new()
     }
 
+    /// What the user of a new object should know besides.
+    fn warnings_on_create(&self, _obj: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What users of the kind should know, whatever they do with it.
     fn deprecation(&self) -> Option<&'static str> {
         None

@@ -30,7 +30,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
-use crate::pod::PodExt;
 use strangers::{Stranger, Strangers};
 
 /// Connections at the same time of those who may use the API.
@@ -239,8 +238,7 @@ pub(super) struct Named<'a> {
 pub(super) fn find(k: &Kubelet, named: &Named<'_>) -> Result<Arc<Pod>, Box<Response<Body>>> {
     let Named { namespace, pod: name, uid } = named;
     k.pods
-        .find(namespace, name)
-        .filter(|pod| uid.iter().all(|uid| *uid == pod.uid()))
+        .find(namespace, name, uid.first().copied())
         .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"))))
 }
 
