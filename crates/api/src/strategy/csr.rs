@@ -1,5 +1,7 @@
 //! CertificateSigningRequest.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -52,8 +54,8 @@ impl Strategy for CertificateSigningRequest {
         keep(new, old, "status");
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("spec.signerName", text(obj, &["spec", "signerName"]).to_owned())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![text(obj, &["spec", "signerName"]).into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

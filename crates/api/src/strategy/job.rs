@@ -1,5 +1,7 @@
 //! Job.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -72,8 +74,8 @@ impl Strategy for Job {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("status.successful", int(obj, &["status", "succeeded"]).unwrap_or(0).to_string())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![int(obj, &["status", "succeeded"]).unwrap_or(0).to_string().into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

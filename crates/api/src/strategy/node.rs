@@ -1,5 +1,7 @@
 //! Node.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -96,8 +98,8 @@ impl Strategy for Node {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("spec.unschedulable", at(obj, &["spec", "unschedulable"]).as_bool().unwrap_or(false).to_string())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![at(obj, &["spec", "unschedulable"]).as_bool().unwrap_or(false).to_string().into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

@@ -118,7 +118,7 @@ fn scale_of(inner: &Inner, namespace: &str, pod: &Value) -> Option<(String, i64)
         let (group, version) = owner.api_version.rsplit_once('/').unwrap_or(("", &owner.api_version));
         let kind = kinds::by_kind(group, version, &owner.kind).filter(|kind| kind.subresource("scale").is_some())?;
         let controller = cache(inner, kind).ok()?.get(&key(Some(namespace), &owner.name))?;
-        if *controller.uid != *owner.uid {
+        if *controller.uid() != *owner.uid {
             return None;
         }
         object = controller.value();
