@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use std::collections::HashSet;
+
 use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
@@ -30,10 +32,11 @@ impl Strategy for CertificateSigningRequest {
         if usages.is_empty() {
             errors.push(FieldError::required(&path.child("usages"), "usages must be provided"));
         }
+        let mut seen = HashSet::new();
         for (i, usage) in usages.iter().enumerate() {
             let path = path.child("usages").index(i);
             common::one_of(&mut errors, &path, usage, &USAGES, true);
-            if usages[..i].contains(usage) {
+            if !seen.insert(usage.as_str()) {
                 errors.push(FieldError::duplicate(&path, usage));
             }
         }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::common::{self, age, default_text, default_to, spec_mut};
@@ -266,12 +268,13 @@ fn exit_codes(codes: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if values.is_empty() {
         errors.push(FieldError::invalid(&path.child("values"), &codes["values"], "at least one value is required"));
     }
+    let mut seen = HashSet::new();
     for (i, value) in values.iter().enumerate() {
         if codes["operator"] == "In" && *value == 0 {
             let detail = "must not be 0 for the In operator";
             errors.push(FieldError::invalid(&path.child("values").index(i), value, detail));
         }
-        if values[..i].contains(value) {
+        if !seen.insert(value.as_i64()) {
             errors.push(FieldError::duplicate(&path.child("values").index(i), value));
         }
     }
