@@ -26,8 +26,18 @@ fn the_server_fills_in_what_is_its_to_say() {
         json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}})
     );
     assert_eq!(made["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");
-    // The generation of a deployment also counts changes of annotations, which its controller makes; a replica set's
-    // counts those of the spec only.
+    // The generation of a deployment also counts changes of annotations, but not of the one that its controller makes;
+    // a replica set's counts those of the spec only.
+    eventually("the controller has seen the deployment", || {
+        let seen = namespace.api.get(&format!("{path}/d")).ok();
+        let revision = &seen["metadata"]["annotations"]["deployment.kubernetes.io/revision"];
+        if revision == "1" && !seen["status"]["observedGeneration"].is_null() { Ok(()) } else { Err(seen.to_string()) }
+    });
+    let seen = namespace.api.get(&format!("{path}/d")).ok();
+    assert_eq!((&seen["status"]["observedGeneration"], &seen["metadata"]["generation"]), (&json!(1), &json!(1)));
+    let noted = json!({"metadata": {"annotations": {"note": "x"}}});
+    let patched = namespace.api.patch(&format!("{path}/d"), MERGE, &noted).ok();
+    assert_eq!(patched["metadata"]["generation"], 2);
     let path = namespace.path_in("apps/v1", "replicasets");
     let spec = json!({"replicas": 0, "selector": {"matchLabels": {"c": "d"}}, "template": {
         "metadata": {"labels": {"c": "d"}}, "spec": {"containers": [{"name": "c", "image": "test:1"}]}}});

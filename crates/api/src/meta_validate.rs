@@ -1,5 +1,7 @@
 //! Checks metadata: names, labels, annotations, owners and finalizers, the same for every kind.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::field::{self, FieldError, Path, push_all};
@@ -58,7 +60,7 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError>
         }
     }
     if meta::is_deleting(old) {
-        let before = meta::finalizers(old);
+        let before: HashSet<&str> = meta::finalizers(old).into_iter().collect();
         let added: Vec<&str> = meta::finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
         if !added.is_empty() {
             let detail = format!(

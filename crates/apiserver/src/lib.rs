@@ -28,6 +28,7 @@ mod request;
 mod rest;
 mod server;
 mod services;
+mod shares;
 mod unreadable;
 mod upload;
 mod warnings;

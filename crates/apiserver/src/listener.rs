@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::Request;
+use http::header::HOST;
+use http::{Request, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -30,6 +31,7 @@ use crate::auth::authorize::is_system;
 use crate::auth::user_of_certificate;
 use crate::body::{Body, BoxError};
 use crate::connections::{Connections, Limits, Place};
+use crate::negotiate;
 use crate::pki::Pair;
 use crate::server::Server;
 
@@ -120,7 +122,10 @@ impl Server {
             let (server, user, request_going_on) = (self.clone(), user.clone(), Going::on(&activity));
             request.extensions_mut().insert(place.clone());
             async move {
-                let response = server.handle(request, user).await;
+                let response = match host_fault(&request) {
+                    Some(fault) => negotiate::respond(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", fault),
+                    None => server.handle(request, user).await,
+                };
                 Ok::<_, Infallible>(response.map(|body| Answer { body, _going: request_going_on }))
             }
         });
@@ -133,6 +138,18 @@ impl Server {
         }
         let ended = tokio::time::timeout(GOODBYE, connection).await.context("it asked for nothing")?;
         ended.map_err(|error| anyhow::anyhow!(error))
+    }
+}
+
+/// What is wrong with the host that a request names; RFC 9112, section 3.2.
+fn host_fault<B>(request: &Request<B>) -> Option<&'static str> {
+    if request.version() != Version::HTTP_11 {
+        return None;
+    }
+    match request.headers().get_all(HOST).iter().count() {
+        0 => Some("400 Bad Request: missing required Host header"),
+        1 => None,
+        _ => Some("400 Bad Request: too many Host headers"),
     }
 }
 

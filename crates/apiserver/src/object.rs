@@ -23,15 +23,54 @@ pub struct Object {
     pub revision: Revision,
     /// Where in `bytes` the digits of the resource version stand.
     revision_at: usize,
-    pub namespace: Option<Box<str>>,
-    pub name: Box<str>,
-    pub uid: Box<str>,
-    pub labels: BTreeMap<String, String>,
+    /// Namespace, name and UID, keys and values of labels, values of `fields`.
+    texts: Texts,
     /// Fields that field selectors of this kind may name, besides name and namespace.
-    pub fields: Vec<(&'static str, String)>,
+    fields: &'static [&'static str],
     /// The protobuf message, made when a client first asks for it.
     message: OnceLock<Bytes>,
 }
+
+/// Short texts in one piece of memory, each once: what is kept by the hundred thousand and for long must not be scattered
+/// among what comes and goes.
+#[derive(Clone, Debug, Default)]
+struct Texts {
+    joined: Box<str>,
+    /// Where each text begins and ends.
+    ranges: Box<[(u32, u32)]>,
+}
+
+impl Texts {
+    fn new<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Texts> {
+        let mut joined = String::new();
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for text in texts {
+            let known = ranges.iter().find(|(from, to)| joined.get(*from as usize..*to as usize) == Some(text));
+            let range = match known {
+                Some(range) => *range,
+                None => {
+                    let from = u32::try_from(joined.len()).ok()?;
+                    joined.push_str(text);
+                    (from, u32::try_from(joined.len()).ok()?)
+                }
+            };
+            ranges.push(range);
+        }
+        Some(Texts { joined: joined.into(), ranges: ranges.into() })
+    }
+
+    /// The text of this number; empty when there are fewer.
+    fn get(&self, number: usize) -> &str {
+        let range = self.ranges.get(number);
+        range.and_then(|(from, to)| self.joined.get(*from as usize..*to as usize)).unwrap_or_default()
+    }
+}
+
+/// Numbers of texts.
+const NAMESPACE: usize = 0;
+const NAME: usize = 1;
+const UID: usize = 2;
+const LABELS: usize = 3;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,9 +94,13 @@ struct Metadata<'a> {
     uid: Cow<'a, str>,
     #[serde(borrow)]
     resource_version: &'a str,
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
+    #[serde(borrow, default)]
+    labels: Option<BTreeMap<Text<'a>, Text<'a>>>,
 }
+
+/// Borrowed unless it has escapes.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Object {
     /// Reads what the store holds; `None` when it is not an object.
@@ -70,22 +113,14 @@ impl Object {
         }
         let meta = head.metadata;
         let revision_at = (meta.resource_version.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
-        let fields = if kind.strategy.supported_fields().is_empty() {
-            Vec::new()
-        } else {
-            kind.strategy.selectable_fields(&serde_json::from_slice(&bytes).ok()?)
-        };
-        Some(Object {
-            revision,
-            revision_at,
-            namespace: meta.namespace.map(|namespace| namespace.into()),
-            name: meta.name.into(),
-            uid: meta.uid.into(),
-            labels: meta.labels.unwrap_or_default(),
-            fields,
-            message: OnceLock::new(),
-            bytes,
-        })
+        let fields = kind.strategy.supported_fields();
+        let value = if fields.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).ok()? };
+        let values = if fields.is_empty() { Vec::new() } else { kind.strategy.selectable_fields(&value) };
+        let labels = meta.labels.unwrap_or_default();
+        let head = [meta.namespace.as_deref().unwrap_or_default(), &*meta.name, &*meta.uid];
+        let labels = labels.iter().flat_map(|(key, value)| [&*key.0, &*value.0]);
+        let texts = Texts::new(head.into_iter().chain(labels).chain(values.iter().map(|value| &**value)))?;
+        Some(Object { revision, revision_at, texts, fields, message: OnceLock::new(), bytes })
     }
 
     /// The same object with another resource version: what a watch says of a deletion.
@@ -100,11 +135,8 @@ impl Object {
             bytes: bytes.freeze(),
             revision,
             revision_at: self.revision_at,
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            uid: self.uid.clone(),
-            labels: self.labels.clone(),
-            fields: self.fields.clone(),
+            texts: self.texts.clone(),
+            fields: self.fields,
             message: OnceLock::new(),
         }
     }
@@ -119,13 +151,39 @@ impl Object {
         serde_json::from_slice(&self.bytes).unwrap_or_default()
     }
 
+    pub fn name(&self) -> &str {
+        self.texts.get(NAME)
+    }
+
+    /// The namespace, where the kind has them.
+    pub fn namespace(&self) -> Option<&str> {
+        Some(self.texts.get(NAMESPACE)).filter(|namespace| !namespace.is_empty())
+    }
+
+    pub fn uid(&self) -> &str {
+        self.texts.get(UID)
+    }
+
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let mut numbers = (LABELS..self.first_field()).step_by(2);
+        numbers.find(|number| self.texts.get(*number) == key).map(|number| self.texts.get(number + 1))
+    }
+
     /// The value of a selectable field.
     pub fn field(&self, field: &str) -> Option<&str> {
         match field {
-            "metadata.name" => Some(&self.name),
-            "metadata.namespace" => Some(self.namespace.as_deref().unwrap_or_default()),
-            _ => self.fields.iter().find(|(name, _)| *name == field).map(|(_, value)| value.as_str()),
+            "metadata.name" => Some(self.name()),
+            "metadata.namespace" => Some(self.namespace().unwrap_or_default()),
+            _ => {
+                let number = self.fields.iter().position(|name| *name == field)?;
+                Some(self.texts.get(self.first_field() + number))
+            }
         }
+    }
+
+    fn first_field(&self) -> usize {
+        self.texts.ranges.len().saturating_sub(self.fields.len())
     }
 }
 
@@ -155,6 +213,40 @@ mod tests {
             let value = object.value();
             assert_eq!((meta::kind(&value), meta::api_version(&value)), ("ConfigMap", "v1"));
             assert_eq!(object.at_revision(123).value()["metadata"]["resourceVersion"], "123");
+        }
+    }
+
+    #[test]
+    fn what_selectors_ask_for_is_found_by_its_name() {
+        let kind = coracle_api::kinds::by_kind("", "v1", "Pod").expect("a kind of the table");
+        let stored = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"d","resourceVersion":"7",
+            "uid":"u","labels":{"a":"","d":"\u0061","z":"Running"}},
+            "spec":{"nodeName":"n","restartPolicy":"Always"},"status":{"phase":"Running","podIP":"10.0.0.1"}}"#;
+        let parsed = Object::parse(kind, Bytes::from_static(stored.as_bytes()), 7).expect("it is read");
+        for object in [parsed.at_revision(8), parsed] {
+            assert_eq!((object.namespace(), object.name(), object.uid()), (Some("d"), "a", "u"));
+            let labels = ["a", "d", "z", "u", "", "Running"].map(|key| object.label(key));
+            assert_eq!(labels, [Some(""), Some("a"), Some("Running"), None, None, None]);
+            let fields = ["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP", "spec.hostNetwork"];
+            let expected = ["n", "Always", "Running", "10.0.0.1", "false"].map(Some);
+            assert_eq!(fields.map(|field| object.field(field)), expected);
+            assert_eq!((object.field("status.nominatedNodeName"), object.field("status.message")), (Some(""), None));
+        }
+    }
+
+    #[test]
+    fn every_kind_gives_the_values_of_its_selectable_fields_in_their_order() {
+        const NO_TEXTS: [&str; 4] = ["spec.hostNetwork", "spec.unschedulable", "status.replicas", "status.successful"];
+        for kind in coracle_api::kinds::kinds() {
+            let fields = kind.strategy.supported_fields();
+            for (number, field) in fields.iter().enumerate() {
+                let path = if *field == "source" { "source.component" } else { field };
+                let value =
+                    path.rsplit('.').fold(serde_json::json!(field), |value, key| serde_json::json!({key: value}));
+                let values = kind.strategy.selectable_fields(&value);
+                assert_eq!(values.len(), fields.len(), "{} {}", kind.group, kind.kind);
+                assert!(values[number] == *field || NO_TEXTS.contains(field), "{field}: {values:?}");
+            }
         }
     }
 }

@@ -137,7 +137,7 @@ fn backend(cx: &Context<'_>, wanted: &Wanted<'_>) -> Result<Backend, Status> {
         "nodes" => {
             let kubelet = address_of(&object)?;
             match wanted.port.parse() {
-                Ok(port) if port != kubelet.port() => SocketAddr::new(kubelet.ip(), port),
+                Ok(port) if port != kubelet.port() => SocketAddr::new(reachable(Some(kubelet.ip()))?, port),
                 _ => return Ok(Backend::Kubelet(kubelet)),
             }
         }
@@ -151,14 +151,21 @@ fn number(port: &str) -> Result<u16, Status> {
     port.parse().map_err(|_| Status::bad_request(format!("invalid port \"{port}\": it is no port number")))
 }
 
-/// Addresses of the node itself are not reachable this way.
 fn allowed(address: &Value) -> Result<IpAddr, Status> {
-    let address: Option<IpAddr> = address.as_str().and_then(|address| address.parse().ok());
+    reachable(address.as_str().and_then(|address| address.parse().ok()))
+}
+
+/// Addresses that mean the node itself, or its neighbours, to whoever calls them are not reachable this way.
+fn reachable(address: Option<IpAddr>) -> Result<IpAddr, Status> {
     let global = |address: &IpAddr| match address {
         IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast()),
         IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast()),
     };
-    address.filter(global).ok_or_else(|| Status::bad_request("address not allowed"))
+    // An address of the fourth version that is written as one of the sixth leads to the same place.
+    address
+        .map(|address| address.to_canonical())
+        .filter(global)
+        .ok_or_else(|| Status::bad_request("address not allowed"))
 }
 
 fn pod_address(pod: &Value, port: &str) -> Result<SocketAddr, Status> {
@@ -333,7 +340,7 @@ mod tests {
         assert_eq!(pod_address(&pod("10.244.0.5"), "").unwrap(), "10.244.0.5:8080".parse().unwrap());
         assert_eq!(pod_address(&pod("10.244.0.5"), "81").unwrap(), "10.244.0.5:81".parse().unwrap());
         assert_eq!(pod_address(&pod("10.244.0.5"), "web").unwrap_err().code, 400);
-        for address in ["127.0.0.1", "169.254.169.254", ""] {
+        for address in ["127.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "::1", "0.0.0.0", ""] {
             assert_eq!(pod_address(&pod(address), "80").unwrap_err().message, "address not allowed");
         }
     }

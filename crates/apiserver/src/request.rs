@@ -38,7 +38,7 @@ pub fn target(group: &str, version: &str, segments: &[&str]) -> Option<Target> {
     let (namespace, segments) = match segments {
         // A namespace is also an object with subresources of its own.
         ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, segments),
-        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(decode(namespace)), rest),
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(segment(namespace)?), rest),
         all => (None, all),
     };
     let (resource, rest) = segments.split_first()?;
@@ -46,7 +46,10 @@ pub fn target(group: &str, version: &str, segments: &[&str]) -> Option<Target> {
     if namespace.is_some() && !kind.namespaced {
         return None;
     }
-    let name = rest.first().map(|name| decode(name));
+    let name = match rest.first() {
+        Some(name) => Some(segment(name)?),
+        None => None,
+    };
     let subresource = match rest.get(1) {
         Some(name) => Some(kind.subresources.iter().find(|subresource| subresource.name == *name)?),
         None => None,
@@ -85,6 +88,11 @@ pub fn key(namespace: Option<&str>, name: &str) -> String {
         Some(namespace) => format!("{namespace}/{name}"),
         None => name.to_owned(),
     }
+}
+
+/// A segment of a path, whose escaped slash would be a separator to whoever decodes first, and names nothing.
+fn segment(raw: &str) -> Option<String> {
+    Some(decode(raw)).filter(|segment| !segment.contains('/'))
 }
 
 fn decode(segment: &str) -> String {

@@ -23,21 +23,23 @@ use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
 use crate::body::{self, Body, BoxError};
 use crate::cache::Caches;
-use crate::connections::Place;
+use crate::connections;
 use crate::health::Metrics;
 use crate::negotiate::{Encoding, Output};
 use crate::pki::{Authority, Pair};
 use crate::request::{self, Query};
 use crate::rest::Context;
+use crate::shares::{Share, Shares};
 use crate::upload::Upload;
 use crate::{discovery, health, kubelet, negotiate, rest, services};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
 /// Requests answered at once, watches and streams not counted; those of all but administrators and the system's own
-/// parts leave some places free.
+/// parts leave some places free, and one of them, who may send every body slowly, does not take those of all.
 const IN_FLIGHT: usize = 600;
 const IN_FLIGHT_OF_OTHERS: usize = 400;
+const IN_FLIGHT_OF_ONE: usize = 50;
 
 /// How an API server is set up.
 pub struct Config {
@@ -74,6 +76,13 @@ pub(crate) struct Inner {
     pub config: Config,
     in_flight: Semaphore,
     in_flight_of_others: Semaphore,
+    shares_of_others: Shares,
+}
+
+/// A place among the requests that are answered at once.
+struct Place<'a> {
+    _of_all: SemaphorePermit<'a>,
+    _of_others: Option<(Share<'a>, SemaphorePermit<'a>)>,
 }
 
 impl Server {
@@ -93,6 +102,7 @@ impl Server {
             metrics: Metrics::default(),
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
+            shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),
             caches: caches.clone(),
             issuer: issuer.clone(),
             config,
@@ -170,7 +180,7 @@ impl Inner {
         let answer = async {
             let user = self.authenticator.user(&parts.headers, user.as_ref())?;
             if user.name != auth::ANONYMOUS
-                && let Some(connection) = parts.extensions.get::<Arc<Place>>()
+                && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
             {
                 connection.prove(authorize::is_system(&user))?;
             }
@@ -212,13 +222,16 @@ impl Inner {
     }
 
     /// A place for a request until it is answered.
-    fn place(&self, user: &User) -> Result<(SemaphorePermit<'_>, Option<SemaphorePermit<'_>>), Status> {
-        let busy = |_| Status::too_many_requests("Too many requests, please try again later.", 1);
+    fn place<'a>(&'a self, user: &User) -> Result<Place<'a>, Status> {
+        let busy = || Status::too_many_requests("Too many requests, please try again later.", 1);
         let of_others = match authorize::is_system(user) {
             true => None,
-            false => Some(self.in_flight_of_others.try_acquire().map_err(busy)?),
+            false => {
+                let share = self.shares_of_others.take(&user.name).ok_or_else(busy)?;
+                Some((share, self.in_flight_of_others.try_acquire().map_err(|_| busy())?))
+            }
         };
-        Ok((self.in_flight.try_acquire().map_err(busy)?, of_others))
+        Ok(Place { _of_all: self.in_flight.try_acquire().map_err(|_| busy())?, _of_others: of_others })
     }
 
     /// Paths that are no object's.

@@ -53,6 +53,7 @@ const MISSING: [(&str, &str, Missing); 31] = [
 /// For a new object.
 pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
     let mut out = on_change(kind, object);
+    out.extend(kind.strategy.warnings_on_create(object));
     let missing = MISSING.iter().find(|(group, name, _)| (*group, *name) == (kind.group, kind.kind));
     match missing.map(|(_, _, missing)| missing) {
         Some(Controller) => {

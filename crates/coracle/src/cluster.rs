@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
@@ -137,8 +137,13 @@ impl Place {
 
 /// The name of the cluster whose data a directory has.
 fn owner(dir: &Path) -> Option<String> {
-    let marked = fs::read_to_string(dir.join(MARKER)).ok().map(|text| text.trim_end().to_owned());
-    marked.or_else(|| Some(Cluster::read(dir).ok()??.name)).filter(|name| crate::args::cluster_name(name).is_ok())
+    let name = marked(dir).or_else(|| Some(Cluster::read(dir).ok()??.name));
+    name.filter(|name| crate::args::cluster_name(name).is_ok())
+}
+
+/// What the marker of a directory says.
+fn marked(dir: &Path) -> Option<String> {
+    Some(fs::read_to_string(dir.join(MARKER)).ok()?.trim_end().to_owned())
 }
 
 impl Cluster {
@@ -180,7 +185,10 @@ impl Cluster {
         let cluster: Cluster = serde_json::from_slice(&bytes).with_context(|| {
             format!("{} is not the description of a cluster; `coracle down` removes the cluster", path.display())
         })?;
-        Ok(Some(Cluster { dir: dir.to_owned(), ..cluster }))
+        // What is on the host is found by the name: a description that was edited, or is another's, must not lead to it.
+        let name = marked(dir).unwrap_or(cluster.name);
+        crate::args::cluster_name(&name).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        Ok(Some(Cluster { name, dir: dir.to_owned(), ..cluster }))
     }
 
     /// Writes the description.
@@ -352,6 +360,22 @@ mod tests {
         assert!(place(dir.path(), "a").has_data());
         let error = Cluster::read(dir.path()).unwrap_err().to_string();
         assert!(error.contains("cluster.json") && error.contains("coracle down"), "{error}");
+    }
+
+    #[test]
+    fn a_description_does_not_lead_to_another_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(dir.path(), "a");
+        let mut cluster = Cluster::new(&place, Kind::Local, "10.90.7.0/24".parse().unwrap());
+        for name in ["b", "../../b"] {
+            cluster.name = name.into();
+            fs::write(dir.path().join(DESCRIPTION), serde_json::to_vec(&cluster).unwrap()).unwrap();
+            fs::write(dir.path().join(MARKER), "a\n").unwrap();
+            assert_eq!(Cluster::read(dir.path()).unwrap().unwrap().name, "a");
+            fs::remove_file(dir.path().join(MARKER)).unwrap();
+            assert_eq!(Cluster::read(dir.path()).is_ok_and(|found| found.unwrap().name == "b"), name == "b");
+        }
+        assert!(!place.has_data());
     }
 
     #[test]

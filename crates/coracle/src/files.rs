@@ -2,20 +2,31 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Replaces a file's content at once. What is left of a failure is removed, and of a kill overwritten by the next; so
-/// whoever writes a file must be alone with it.
+/// Replaces a file's content at once. What is left of a failure is removed, and of a kill by the next; so whoever writes a
+/// file must be alone with it.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    write_atomically_for(path, bytes, mode, None)
+}
+
+/// The same for another user and group. The directory may be that user's, who can put links in place of any name in it at
+/// any time: what is written and given away is a new file, held open, and no name is followed.
+pub fn write_atomically_for(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
     let temporary = temporary(path);
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let _ = fs::remove_file(&temporary);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        if let Some((user, group)) = owner {
+            // Who is not root can give nothing away, and has no need to.
+            let _ = fchown(&file, Some(user), Some(group));
+        }
         fs::rename(&temporary, path)
     };
     let written = write();
@@ -101,6 +112,23 @@ mod tests {
         fs::write(data.join("file"), "").unwrap();
         let error = private_dir(&data).unwrap_err().to_string();
         assert!(error.contains("mode 0750") && error.contains("chmod 0700"), "{error}");
+    }
+
+    #[test]
+    fn a_link_in_the_way_of_a_file_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("config"), dir.path().join("other"));
+        fs::write(&other, "kept").unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink(&other, temporary(&path)).unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        write_atomically_for(&path, b"new", 0o600, Some((65_534, 65_534))).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"new".to_vec(), b"kept".to_vec()));
+        let (written, kept) = (fs::symlink_metadata(&path).unwrap(), fs::metadata(&other).unwrap());
+        assert!(written.is_file() && written.mode() & 0o777 == 0o600 && kept.mode() & 0o777 == 0o644);
+        if rustix::process::geteuid().is_root() {
+            assert_eq!((written.uid(), kept.uid()), (65_534, 0));
+        }
     }
 
     #[test]

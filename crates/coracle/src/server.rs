@@ -7,7 +7,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::auth::{MASTERS, User};
@@ -36,7 +36,7 @@ use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::sandbox_network::BuiltIn;
 use crate::server_log::Bounded;
-use crate::{checks, host_settings, kubeconfig};
+use crate::{checks, host_settings, kubeconfig, sys};
 
 /// Addresses of pods and services, as kubeadm and kind have them.
 const CLUSTER_CIDR: &str = "10.244.0.0/16";
@@ -58,6 +58,7 @@ pub fn run(options: &Server) -> Result<()> {
     raise_descriptor_limit();
     let cluster = if options.in_node { in_node(options)? } else { on_host(options)? };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.spawn(give_memory_back());
     let result = runtime.block_on(serve(options, &cluster));
     // Work that hangs on a failing disk must not keep the process.
     runtime.shutdown_background();
@@ -69,6 +70,14 @@ pub fn run(options: &Server) -> Result<()> {
         Err(error) => drop(write_atomically(&failure, format!("{error:#}").as_bytes(), 0o600)),
     }
     result
+}
+
+/// Gives what a load has left behind back to the kernel, within half a minute.
+async fn give_memory_back() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let _ = tokio::task::spawn_blocking(sys::give_memory_back).await;
+    }
 }
 
 fn start_log(options: &Server) {

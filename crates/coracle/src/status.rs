@@ -73,14 +73,15 @@ pub fn status(options: &Status) -> Result<()> {
         println!("Node        {} at {}, {}", node.name, node.address, if node.ready { "Ready" } else { "not ready" });
     }
     for memory in &report.memory {
-        println!(
-            "Memory      {:<12} {:>7.1} MB in {} processes",
-            memory.part,
-            memory.bytes as f64 / 1e6,
-            memory.processes
-        );
+        println!("Memory      {}", memory_line(memory));
     }
     Ok(())
+}
+
+fn memory_line(memory: &Memory) -> String {
+    let plural = if memory.processes == 1 { "" } else { "es" };
+    let megabytes = memory.bytes as f64 / 1e6;
+    format!("{:<12} {megabytes:>7.1} MB in {} process{plural}", memory.part, memory.processes)
 }
 
 /// Looks at a cluster, running or not.
@@ -154,4 +155,16 @@ fn proportional_set_size(pid: i32) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
     line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<u64>().ok())
         .map_or(0, |kilobytes| kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_with_the_number_of_processes() {
+        let line = |processes| memory_line(&Memory { part: "server", processes, bytes: 18_700_000 });
+        assert_eq!(line(1), "server          18.7 MB in 1 process");
+        assert_eq!(line(3), "server          18.7 MB in 3 processes");
+    }
 }

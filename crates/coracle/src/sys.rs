@@ -22,3 +22,36 @@ pub fn in_own_session(command: &mut Command) -> &mut Command {
     // SAFETY: setsid is async-signal-safe and touches no memory.
     unsafe { command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into)) }
 }
+
+/// Gives memory that was freed back to the kernel. The C library keeps it otherwise, for each thread by itself, and a
+/// load of a minute would stay for the life of the process.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointers, and locks what it looks at.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    #[test]
+    fn what_was_freed_below_what_is_kept_goes_back_to_the_kernel() {
+        const PIECE: usize = 64 << 10;
+        let mut pieces: Vec<Vec<u8>> = (0..1024).map(|_| vec![1; PIECE]).collect();
+        let kept = pieces.pop();
+        drop(pieces);
+        let before = resident();
+        give_memory_back();
+        assert!(resident() + 512 * PIECE < before);
+        assert_eq!(kept.map(|kept| kept.len()), Some(PIECE));
+    }
+}

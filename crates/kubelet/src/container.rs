@@ -1,6 +1,7 @@
 //! Starting one container: image, configuration, creation.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::kubelet::Kubelet;
 use crate::pod::{PodExt, container_hash, is_recursively_read_only};
 use crate::resources::container_resources;
 use crate::security::{container_security, verify_non_root};
-use crate::sync::{HASH, Observed};
+use crate::sync::{HASH, IMAGE, Observed, RESOURCES};
 use crate::volumes::{Mounted, subpath};
 
 /// Everything needed to start a container.
@@ -150,6 +151,11 @@ async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<Containe
     ]);
     let annotations = BTreeMap::from([
         (HASH.to_owned(), container_hash(container)),
+        (IMAGE.to_owned(), container.image.clone().unwrap_or_default()),
+        (
+            RESOURCES.to_owned(),
+            serde_json::to_string(&container.resources.clone().unwrap_or_default()).unwrap_or_default(),
+        ),
         ("io.kubernetes.container.restartCount".to_owned(), attempt.to_string()),
         (
             "io.kubernetes.container.terminationMessagePolicy".to_owned(),
@@ -246,7 +252,7 @@ fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -
         let node =
             if pod.host_network() { std::fs::read_to_string("/etc/hosts").unwrap_or_default() } else { String::new() };
         let text = hosts_file(pod, &sandbox.ips, &k.config.cluster_domain, &node);
-        if std::fs::read_to_string(&file).ok().as_deref() != Some(text.as_str()) {
+        if !std::fs::File::open(&file).is_ok_and(|old| holds(old, &text)) {
             if let Some(parent) = file.parent() {
                 std::fs::create_dir_all(parent)?;
             }
@@ -268,6 +274,14 @@ fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -
     Ok(mounts)
 }
 
+/// Whether a file has this text. Containers write to it and may have made it of any length: what cannot be the text is
+/// not read.
+fn holds(file: impl Read, text: &str) -> bool {
+    let mut found = Vec::with_capacity(text.len() + 1);
+    let read = file.take(text.len() as u64 + 1).read_to_end(&mut found);
+    read.is_ok() && found == text.as_bytes()
+}
+
 fn plain(container_path: &str, file: &Path) -> Mount {
     Mount {
         container_path: container_path.to_owned(),
@@ -282,6 +296,15 @@ mod tests {
     use super::*;
     use crate::testing::container_status;
     use coracle_runtime::cri::ContainerState;
+
+    #[test]
+    fn a_hosts_file_that_a_container_made_endless_is_not_read_to_its_end() {
+        assert!(holds(&b"127.0.0.1 a\n"[..], "127.0.0.1 a\n"));
+        for other in [&b""[..], b"127.0.0.1 b\n", b"127.0.0.1 a\nmore"] {
+            assert!(!holds(other, "127.0.0.1 a\n"));
+        }
+        assert!(!holds(std::io::repeat(b'1'), "127.0.0.1 a\n"));
+    }
 
     #[test]
     fn an_ephemeral_container_names_the_container_whose_processes_it_sees() {

@@ -27,6 +27,14 @@ pub(crate) enum Desired {
     Gone(Arc<Pod>),
 }
 
+impl Desired {
+    fn pod(&self) -> &Arc<Pod> {
+        match self {
+            Self::Pod(pod) | Self::Gone(pod) => pod,
+        }
+    }
+}
+
 struct Handle {
     desired: watch::Sender<Desired>,
     inbox: mpsc::Sender<Message>,
@@ -127,18 +135,14 @@ impl Pods {
 
     /// All pods as the API wants them.
     pub(crate) fn list(&self) -> Vec<Arc<Pod>> {
-        let of = |handle: &Handle| match &*handle.desired.borrow() {
-            Desired::Pod(pod) | Desired::Gone(pod) => pod.clone(),
-        };
-        self.handles.lock().values().map(of).collect()
+        self.handles.lock().values().map(|handle| handle.desired.borrow().pod().clone()).collect()
     }
 
-    /// A pod by namespace and name; of several the one that is not being deleted.
-    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        let mut found: Vec<_> =
-            self.list().into_iter().filter(|pod| pod.namespace() == namespace && pod.name() == name).collect();
-        found.sort_by_key(|pod| pod.is_deleted());
-        found.into_iter().next()
+    /// A pod by namespace and name, and by its UID if one is given.
+    pub(crate) fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<Arc<Pod>> {
+        let handles = self.handles.lock();
+        let wanted = handles.values().map(|handle| handle.desired.borrow().clone());
+        meant(wanted, namespace, name, uid)
     }
 
     /// Whether there is a worker for a pod.
@@ -175,6 +179,43 @@ impl Pods {
     pub(crate) fn leave(&self, uid: &str) {
         if let Some(handle) = self.handles.lock().get_mut(uid) {
             handle.requests = None;
+        }
+    }
+}
+
+/// The pod of a name. While one that the API has forgotten or deletes still ends, another may have its name, and is
+/// meant then unless a UID says otherwise.
+fn meant(pods: impl Iterator<Item = Desired>, namespace: &str, name: &str, uid: Option<&str>) -> Option<Arc<Pod>> {
+    pods.filter(|desired| desired.pod().namespace() == namespace && desired.pod().name() == name)
+        .filter(|desired| uid.is_none_or(|uid| desired.pod().uid() == uid))
+        .min_by_key(|desired| (matches!(desired, Desired::Gone(_)), desired.pod().is_deleted()))
+        .map(|desired| desired.pod().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn of_pods_of_one_name_the_one_that_stays_is_meant_or_the_one_of_the_uid() {
+        let pod = |uid: &str, deleted: Option<&str>| -> Arc<Pod> {
+            let metadata = json!({"name": "p", "namespace": "n", "uid": uid, "deletionTimestamp": deleted});
+            Arc::new(serde_json::from_value(json!({"metadata": metadata})).unwrap())
+        };
+        let mut pods = [
+            Desired::Gone(pod("forgotten", None)),
+            Desired::Pod(pod("ends", Some("2026-01-01T00:00:00Z"))),
+            Desired::Pod(pod("stays", None)),
+        ];
+        for _ in 0..pods.len() {
+            pods.rotate_left(1);
+            let uid = |name: &str, uid| meant(pods.iter().cloned(), "n", name, uid).map(|pod| pod.uid().to_owned());
+            assert_eq!(uid("p", None).as_deref(), Some("stays"));
+            for known in ["forgotten", "ends", "stays"] {
+                assert_eq!(uid("p", Some(known)).as_deref(), Some(known));
+            }
+            assert_eq!((uid("p", Some("other")), uid("q", None)), (None, None));
         }
     }
 }

@@ -7,7 +7,7 @@ use coracle_runtime::cri::{self, ContainerState as CriState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::images::Waiting;
 use crate::pod::{PodExt, ephemeral_as_container, is_recursively_read_only, is_sidecar};
 use crate::resources::Qos;
-use crate::sync::{Observed, ProbeState, should_start};
+use crate::sync::{IMAGE, Observed, ProbeState, RESOURCES, should_start};
 
 /// Everything a status is made from.
 pub(crate) struct Input<'a> {
@@ -82,19 +82,34 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
     Some(mounts.iter().map(status).collect())
 }
 
+/// The resources that a container was made with, if it remembers them.
+fn made_with(status: &cri::ContainerStatus) -> Option<ResourceRequirements> {
+    serde_json::from_str(status.annotations.get(RESOURCES)?).ok()
+}
+
 impl Input<'_> {
+    /// The containers that run with other resources than their pod wants now.
+    fn resized(&self) -> Vec<&str> {
+        let spec = self.pod.spec();
+        let differs = |container: &&Container| {
+            let latest = self.observed.latest(&container.name).filter(|status| status.state == CriState::Running);
+            let made = latest.and_then(made_with);
+            made.is_some_and(|made| container.resources.clone().unwrap_or_default() != made)
+        };
+        let containers = self.pod.init_containers().iter().chain(&spec.containers);
+        containers.filter(differs).map(|container| container.name.as_str()).collect()
+    }
+
     fn container(&self, container: &Container, default_reason: &str, init: bool) -> ContainerStatus {
         let list = self.observed.containers.get(&container.name).map(Vec::as_slice).unwrap_or_default();
         let latest = list.first();
         let probe = self.probes.get(&container.name).copied().unwrap_or_default();
+        let resources = latest.and_then(made_with).or(container.resources.clone());
         let mut result = ContainerStatus {
             name: container.name.clone(),
             image: container.image.clone().unwrap_or_default(),
-            resources: container
-                .resources
-                .clone()
-                .filter(|resources| resources.limits.is_some() || resources.requests.is_some()),
-            allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
+            allocated_resources: resources.as_ref().and_then(|resources| resources.requests.clone()),
+            resources: resources.filter(|resources| resources.limits.is_some() || resources.requests.is_some()),
             started: Some(false),
             ..Default::default()
         };
@@ -103,6 +118,9 @@ impl Input<'_> {
         if let Some(status) = latest {
             result.container_id = Some(container_id(status));
             result.image_id.clone_from(&status.image_ref);
+            if let Some(image) = status.annotations.get(IMAGE) {
+                result.image.clone_from(image);
+            }
             result.restart_count = status.metadata.attempt as i32;
             result.volume_mounts = volume_mounts(container);
         }
@@ -313,13 +331,21 @@ fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete
         ),
     };
     let sandbox = (input.observed.sandbox_ready() && !input.terminal, "", String::new());
-    let own = [
+    let mut own = vec![
         ("PodReadyToStartContainers", sandbox),
         ("Initialized", initialized),
         ("Ready", ready),
         ("ContainersReady", containers_ready),
         ("PodScheduled", (true, "", String::new())),
     ];
+    let resized = input.resized();
+    if !resized.is_empty() {
+        let message = format!(
+            "containers are not resized in place by this version, but when they restart: [{}]",
+            resized.join(" ")
+        );
+        own.push((RESIZE_PENDING, (true, "Infeasible", message)));
+    }
     let mut list: Vec<PodCondition> = own
         .into_iter()
         .map(|(type_, (value, reason, message))| {
@@ -344,8 +370,12 @@ fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete
     list
 }
 
+/// The condition of a pod whose containers do not have the resources yet that it wants.
+const RESIZE_PENDING: &str = "PodResizePending";
+
 fn own_condition(type_: &str) -> bool {
-    matches!(type_, "PodReadyToStartContainers" | "Initialized" | "Ready" | "ContainersReady" | "PodScheduled")
+    type_ == RESIZE_PENDING
+        || matches!(type_, "PodReadyToStartContainers" | "Initialized" | "Ready" | "ContainersReady" | "PodScheduled")
 }
 
 /// The strategic merge patch from one status to another; `None` when they are equal. Conditions of others are not
@@ -362,13 +392,18 @@ pub(crate) fn status_patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Optio
         match key.as_str() {
             "conditions" => {
                 let known = was.and_then(Value::as_array);
-                let changed: Vec<Value> = value
-                    .as_array()?
+                let (wanted, own) = (value.as_array()?, |condition: &&Value| {
+                    own_condition(condition["type"].as_str().unwrap_or_default())
+                });
+                let mut changed: Vec<Value> = wanted
                     .iter()
-                    .filter(|condition| own_condition(condition["type"].as_str().unwrap_or_default()))
+                    .filter(own)
                     .filter(|condition| !known.is_some_and(|known| known.contains(condition)))
                     .map(|condition| nulls_for_absent(condition, known))
                     .collect();
+                let stays = |old: &&Value| wanted.iter().any(|condition| condition["type"] == old["type"]);
+                let gone = known.into_iter().flatten().filter(own).filter(|old| !stays(old));
+                changed.extend(gone.map(|old| json!({"$patch": "delete", "type": old["type"]})));
                 if !changed.is_empty() {
                     patch.insert(key.clone(), Value::Array(changed));
                 }

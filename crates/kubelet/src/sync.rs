@@ -9,6 +9,10 @@ use crate::pod::{PodExt, container_hash, is_sidecar};
 
 /// The annotation in which a container remembers its hash.
 pub(crate) const HASH: &str = "io.kubernetes.container.hash";
+/// The annotation in which a container remembers the resources that it was made with; its pod may want others since.
+pub(crate) const RESOURCES: &str = "io.kubernetes.container.resources";
+/// The annotation in which a container remembers the name of the image it was made from: its pod may want another since.
+pub(crate) const IMAGE: &str = "io.kubernetes.container.image";
 
 /// What the runtime has of a pod.
 #[derive(Clone, Debug, Default)]

@@ -248,7 +248,10 @@ impl RuntimeService for FakeRuntime {
         if let (Some(mut stdin), Some(mut stdout)) = (streams.stdin, streams.stdout) {
             let _ = tokio::io::copy(&mut stdin, &mut stdout).await;
         }
-        Ok(command.first().and_then(|code| code.parse().ok()).unwrap_or(0))
+        match command.first().map(String::as_str) {
+            Some("nope") => Err(CriError::Internal("no such command".to_owned())),
+            code => Ok(code.and_then(|code| code.parse().ok()).unwrap_or(0)),
+        }
     }
     async fn attach(&self, _: &str, _: Streams) -> Result<()> {
         Ok(())

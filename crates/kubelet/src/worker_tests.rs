@@ -46,7 +46,9 @@ fn merge(target: &mut Value, patch: &Value) {
             let list = target[key].as_array_mut().unwrap();
             for condition in value.as_array().unwrap() {
                 list.retain(|known| known["type"] != condition["type"]);
-                list.push(condition.clone());
+                if condition["$patch"] != "delete" {
+                    list.push(condition.clone());
+                }
             }
         } else if value.is_object() {
             merge(target.entry(key.clone()).or_insert(json!({})), value);
@@ -278,11 +280,40 @@ async fn the_server_serves_logs_and_exec_to_whom_it_may() {
     let answer = call(port, true, exec, b"NonZeroExitCode").await;
     assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
     assert!(answer.contains("NonZeroExitCode"), "{answer}");
+    let answer = call(port, true, &exec.replace("command=3", "command=nope"), b"InternalError").await;
+    let told = "\"message\":\"Internal error occurred: error executing command in container: no such command\"";
+    assert!(answer.contains(told), "{answer}");
     let spdy = "POST /exec/n/p/c?command=0&output=1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\
         X-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n";
     let answer = call(port, true, spdy, b"\r\n\r\n").await.to_lowercase();
     assert!(
         answer.starts_with("http/1.1 101") && answer.contains("x-stream-protocol-version: v4.channel.k8s.io"),
+        "{answer}"
+    );
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn the_logs_of_a_container_that_waits_say_what_for() {
+    let cluster = start();
+    let missing = json!([{"configMapRef": {"name": "m"}}]);
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "c", "image": "i:1"}], "ephemeralContainers": [{"name": "e", "image": "i:1", "envFrom": missing}]}),
+    );
+    let waits = |pod: Option<&Value>| {
+        pod.is_some_and(|pod| {
+            let state = &pod["status"]["ephemeralContainerStatuses"][0]["state"];
+            state["waiting"]["reason"] == "CreateContainerConfigError"
+        })
+    };
+    cluster.api.wait(POD, waits).await;
+    let node = cluster.api.wait("/api/v1/nodes/node", |node| condition(node, "Ready", "True")).await.unwrap();
+    let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap();
+    let get = "GET /containerLogs/n/p/e HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = call(port, true, get, b"Error").await;
+    assert!(
+        answer.contains("container \"e\" in pod \"p\" is waiting to start: CreateContainerConfigError"),
         "{answer}"
     );
     cluster.shutdown.cancel();
@@ -555,6 +586,51 @@ async fn an_ending_container_is_killed_once_also_when_its_end_comes_late_or_a_st
         assert_eq!(told(&cluster.api, "Killing"), 1);
         cluster.shutdown.cancel();
     }
+}
+
+#[tokio::test]
+async fn the_status_names_the_image_that_runs_until_another_does() {
+    let cluster = start();
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    cluster.runtime.state.lock().ends_late = true;
+    let mut pod = cluster.api.get(POD).unwrap();
+    pod["spec"]["containers"][0]["image"] = json!("i:2");
+    pod["metadata"]["generation"] = json!(2);
+    cluster.api.put(POD, pod, "MODIFIED");
+    until("the old container is told to end", || cluster.runtime.state.lock().stops == 1).await;
+    let seen =
+        |pod: Option<&Value>, generation: i64| pod.is_some_and(|pod| pod["status"]["observedGeneration"] == generation);
+    let pod = cluster.api.wait(POD, |pod| seen(pod, 2)).await.unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:1");
+    cluster.runtime.exit("u-c-0", 143);
+    let restarted =
+        |pod: Option<&Value>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
+    let pod = cluster.api.wait(POD, restarted).await.unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:2");
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_resize_is_told_to_wait_for_the_next_start() {
+    let cluster = start();
+    let cpu = |amount: &str| json!({"limits": {"cpu": amount}, "requests": {"cpu": amount}});
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1", "resources": cpu("10m")}]}));
+    let mut pod = cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await.unwrap();
+    pod["spec"]["containers"][0]["resources"] = cpu("20m");
+    pod["metadata"]["generation"] = json!(2);
+    cluster.api.put(POD, pod, "MODIFIED");
+    let pod = cluster.api.wait(POD, |pod| condition(pod, "PodResizePending", "True")).await.unwrap();
+    let pending = pod["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "PodResizePending");
+    assert_eq!(pending.unwrap()["reason"], "Infeasible");
+    let status = &pod["status"]["containerStatuses"][0];
+    assert_eq!((&status["resources"], &status["allocatedResources"]), (&cpu("10m"), &json!({"cpu": "10m"})));
+    cluster.runtime.exit("u-c-0", 1);
+    let resized =
+        |pod: Option<&Value>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["resources"] == cpu("20m"));
+    let waits = |pod: Option<&Value>| ["True", "False"].iter().any(|status| condition(pod, "PodResizePending", status));
+    cluster.api.wait(POD, |pod| resized(pod) && !waits(pod)).await;
+    cluster.shutdown.cancel();
 }
 
 #[tokio::test]

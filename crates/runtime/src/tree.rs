@@ -166,9 +166,15 @@ impl Walk<'_> {
             while self.clear(top, &inner, shown, depth + 1)? > 0 {}
             return remove_dir(dir.as_fd(), name, shown);
         }
-        self.moved += 1;
-        let fresh = format!(".removed-{}-{}", std::process::id(), self.moved);
-        rustix::fs::renameat(dir, name, top, fresh).map_err(|error| at(shown, error))
+        loop {
+            self.moved += 1;
+            let fresh = format!(".removed-{}-{}", std::process::id(), self.moved);
+            match rustix::fs::renameat(dir, name, top, fresh) {
+                // Whoever filled the tree may have guessed the name.
+                Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+                other => return other.map_err(|error| at(shown, error)),
+            }
+        }
     }
 }
 
@@ -301,6 +307,18 @@ mod tests {
             rustix::fs::mkdirat(&deep, "d", Mode::RWXU).unwrap();
             deep = rustix::fs::openat(&deep, "d", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
         }
+        remove(&tree).unwrap();
+        assert!(!tree.exists());
+    }
+
+    #[test]
+    fn names_that_were_guessed_do_not_keep_a_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        let guess = |number: u32| tree.join(format!(".removed-{}-{number}", std::process::id()));
+        fs::create_dir_all(guess(1).join("d/".repeat(MAX_DEPTH + 2))).unwrap();
+        fs::write(guess(2), "").unwrap();
+        fs::create_dir_all(guess(3).join("d")).unwrap();
         remove(&tree).unwrap();
         assert!(!tree.exists());
     }

@@ -8,8 +8,35 @@ use crate::status::Status;
 
 /// At most this many operations are applied, as upstream.
 const MAX_OPERATIONS: usize = 10_000;
-/// A copy may not grow the object beyond this many nodes.
+/// Copies may not grow the object by more than this many nodes: values and keys, long ones as many.
 const MAX_COPIED: usize = 1_000_000;
+/// How many items of lists may make room for those before them, or close the gap of one, in all.
+const MAX_MOVED: usize = 200_000_000;
+
+/// What a patch has done so far of what it may.
+#[derive(Default)]
+struct Work {
+    copied: usize,
+    moved: usize,
+}
+
+impl Work {
+    fn copies(&mut self, nodes: usize) -> Result<(), Status> {
+        self.copied = self.copied.saturating_add(nodes);
+        if self.copied > MAX_COPIED {
+            return Err(Status::too_large("the patch copies more than is allowed"));
+        }
+        Ok(())
+    }
+
+    fn moves(&mut self, items: usize) -> Result<(), Status> {
+        self.moved = self.moved.saturating_add(items);
+        if self.moved > MAX_MOVED {
+            return Err(Status::too_large("the patch moves more items of lists than is allowed"));
+        }
+        Ok(())
+    }
+}
 
 /// Applies a JSON patch: a list of operations. On an error the target is as it was.
 ///
@@ -28,15 +55,15 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), Status> {
         )));
     }
     let mut out = target.clone();
-    let mut copied = 0;
+    let mut work = Work::default();
     for operation in operations {
-        apply(&mut out, operation, &mut copied)?;
+        apply(&mut out, operation, &mut work)?;
     }
     *target = out;
     Ok(())
 }
 
-fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Status> {
+fn apply(target: &mut Value, operation: &Value, work: &mut Work) -> Result<(), Status> {
     let kind = text(operation, &["op"]);
     let Some(path) = operation["path"].as_str() else {
         return Err(rejected(format!("{kind} operation failed to decode path: missing field: path")));
@@ -53,8 +80,8 @@ fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<()
             .ok_or_else(|| rejected(format!("{kind} operation failed to decode from: missing field: from")))
     };
     match kind {
-        "add" => add(target, path, value()?, "add"),
-        "remove" => remove(target, path, "remove").map(|_| ()),
+        "add" => add(target, path, value()?, "add", work),
+        "remove" => remove(target, path, "remove", work).map(|_| ()),
         "replace" => {
             let value = value()?;
             let place = target.pointer_mut(path).ok_or_else(|| missing("replace", path))?;
@@ -66,16 +93,13 @@ fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<()
             if path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
                 return Err(rejected(format!("move operation: {path} is inside of {from}")));
             }
-            let value = remove(target, from, "move")?;
-            add(target, path, value, "move")
+            let value = remove(target, from, "move", work)?;
+            add(target, path, value, "move", work)
         }
         "copy" => {
             let value = target.pointer(from()?).cloned().ok_or_else(|| missing("copy", path))?;
-            *copied += size(&value);
-            if *copied > MAX_COPIED {
-                return Err(Status::too_large("the patch copies more than is allowed"));
-            }
-            add(target, path, value, "copy")
+            work.copies(size(&value))?;
+            add(target, path, value, "copy", work)
         }
         "test" => match target.pointer(path) {
             Some(found) if operation.get("value").is_none_or(|v| equal(found, v)) => Ok(()),
@@ -89,7 +113,7 @@ fn apply(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<()
 fn size(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Value::Object(map) => 1 + map.values().map(size).sum::<usize>(),
+        Value::Object(map) => 1 + map.iter().map(|(key, value)| 1 + key.len() / 16 + size(value)).sum::<usize>(),
         Value::String(s) => 1 + s.len() / 16,
         _ => 1,
     }
@@ -122,7 +146,7 @@ fn index(key: &str, len: usize) -> Option<usize> {
     key.parse().ok().filter(|i| canonical && *i < len)
 }
 
-fn add(target: &mut Value, path: &str, value: Value, kind: &str) -> Result<(), Status> {
+fn add(target: &mut Value, path: &str, value: Value, kind: &str, work: &mut Work) -> Result<(), Status> {
     if path.is_empty() {
         *target = value;
         return Ok(());
@@ -141,6 +165,7 @@ fn add(target: &mut Value, path: &str, value: Value, kind: &str) -> Result<(), S
             let at = index(&last, items.len() + 1).ok_or_else(|| {
                 rejected(format!("{kind} operation does not apply: doc is missing path: {path}: invalid array index"))
             })?;
+            work.moves(items.len() - at)?;
             items.insert(at, value);
             Ok(())
         }
@@ -148,11 +173,17 @@ fn add(target: &mut Value, path: &str, value: Value, kind: &str) -> Result<(), S
     }
 }
 
-fn remove(target: &mut Value, path: &str, kind: &str) -> Result<Value, Status> {
+fn remove(target: &mut Value, path: &str, kind: &str, work: &mut Work) -> Result<Value, Status> {
     let (outer, last) = split(path, kind)?;
     let gone = match target.pointer_mut(&outer) {
         Some(Value::Object(map)) => map.remove(&last),
-        Some(Value::Array(items)) => index(&last, items.len()).map(|at| items.remove(at)),
+        Some(Value::Array(items)) => match index(&last, items.len()) {
+            Some(at) => {
+                work.moves(items.len() - at)?;
+                Some(items.remove(at))
+            }
+            None => None,
+        },
         _ => None,
     };
     gone.ok_or_else(|| missing(kind, path))
@@ -184,6 +215,35 @@ mod tests {
         assert_eq!(error.code, 422);
         assert!(error.message.ends_with(": testing value /a/0 failed: test failed"), "{}", error.message);
         assert_eq!(value, before);
+    }
+
+    #[test]
+    fn copies_do_not_fill_the_memory() {
+        let long = "x".repeat(1 << 20);
+        let many: Vec<u8> = vec![0; 1 << 16];
+        for value in [json!({&long: 1}), json!({"a": {"b": long}}), json!(many), json!({"a": [many]})] {
+            let add = json!({"op": "add", "path": "/a", "value": [value]});
+            let copies = std::iter::repeat_n(json!({"op": "copy", "from": "/a/0", "path": "/a/-"}), 9_000);
+            let patch: Value = std::iter::once(add).chain(copies).collect();
+            let mut object = json!({});
+            let error = json_patch(&mut object, &patch).unwrap_err();
+            assert_eq!((error.code, object), (413, json!({})));
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_not_moved_for_minutes() {
+        let mut object = json!({"l": vec![0; 300_000]});
+        let first = |kind: &str| json!({"op": kind, "path": "/l/0", "from": "/l/299999", "value": 0});
+        for kind in ["add", "move"] {
+            let patch: Value = std::iter::repeat_n(first(kind), 9_000).collect();
+            assert_eq!(json_patch(&mut object, &patch).unwrap_err().code, 413, "{kind}");
+        }
+        let patch: Value = std::iter::repeat_n(json!({"op": "remove", "path": "/l/0"}), 9_000).collect();
+        assert_eq!(json_patch(&mut object, &patch).unwrap_err().code, 413);
+        // As many operations on a list as long as they make it are fine.
+        let patch: Value = std::iter::repeat_n(first("add"), 9_000).collect();
+        json_patch(&mut json!({"l": []}), &patch).unwrap();
     }
 
     proptest! {

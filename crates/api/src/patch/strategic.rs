@@ -3,6 +3,8 @@
 //! Specified in the community's `strategic-merge-patch.md`. Merge keys are `patchMergeKey`s, not the
 //! keys of list-maps.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use crate::schema::{DefId, Field, Ty};
@@ -66,13 +68,15 @@ fn merge_object(
     }
     if let Some(keys) = patch.get(RETAIN_KEYS) {
         let keys = keys.as_array().ok_or_else(|| bad("invalid patch format of retainKeys list"))?;
-        target.retain(|key, _| keys.iter().any(|k| k == key));
+        let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+        target.retain(|key, _| keys.contains(key.as_str()));
     }
     for (key, list) in patch {
         let Some(name) = key.strip_prefix(DELETE_FROM) else { continue };
         let list = list.as_array().ok_or_else(|| bad("invalid patch format of deletion list"))?;
         if let Some(Value::Array(items)) = target.get_mut(name) {
-            items.retain(|item| !list.contains(item));
+            let doomed = positions(None, list);
+            items.retain(|item| identity(None, item).is_none_or(|identity| !doomed.contains_key(&identity)));
         }
     }
     for (key, value) in patch {
@@ -165,11 +169,8 @@ fn merge_list(
 ) -> Result<(), Status> {
     let Some(key) = field.merge_key else {
         // A set of scalars.
-        for item in patch {
-            if !target.contains(item) {
-                target.push(item.clone());
-            }
-        }
+        let mut known: HashSet<_> = target.iter().filter_map(|item| identity(None, item)).collect();
+        target.extend(patch.iter().filter(|item| identity(None, item).is_some_and(|new| known.insert(new))).cloned());
         return Ok(());
     };
     let replaces = |item: &Value| item.get(DIRECTIVE).is_some_and(|d| d == "replace") && item.get(key).is_none();
@@ -177,54 +178,76 @@ fn merge_list(
         *target = patch.iter().filter(|item| !replaces(item)).cloned().collect();
         return Ok(());
     }
+    let mut items: Vec<Option<Value>> = target.drain(..).map(Some).collect();
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    for (at, item) in items.iter().enumerate() {
+        if let Some(identity) = item.as_ref().and_then(|item| identity(Some(key), item)) {
+            places.entry(identity).or_default().push(at);
+        }
+    }
     for item in patch {
         let Value::Object(map) = item else {
             return Err(bad(format!("list item of {} must be an object", field.name)));
         };
-        let Some(value) = map.get(key) else {
+        let Some(identity) = identity(Some(key), item) else {
             return Err(bad(format!("map: {item} does not contain declared merge key: {key}")));
         };
-        let position = target.iter().position(|t| t.get(key) == Some(value));
-        match map.get(DIRECTIVE).and_then(Value::as_str) {
-            Some("delete") => target.retain(|t| t.get(key) != Some(value)),
+        let directive = map.get(DIRECTIVE).and_then(Value::as_str);
+        if directive == Some("delete") {
+            places.remove(&identity).into_iter().flatten().for_each(|at| items[at] = None);
+            continue;
+        }
+        let found = places.entry(identity).or_insert_with(|| {
+            items.push(None);
+            vec![items.len() - 1]
+        });
+        let place = items[found[0]].get_or_insert_with(|| Value::Object(Map::new()));
+        match directive {
             Some("replace") => {
                 let mut item = map.clone();
                 item.remove(DIRECTIVE);
-                match position {
-                    Some(at) => target[at] = Value::Object(item),
-                    None => target.push(Value::Object(item)),
-                }
+                *place = Value::Object(item);
             }
-            Some("merge") | None => {
-                let at = position.unwrap_or_else(|| {
-                    target.push(Value::Object(Map::new()));
-                    target.len() - 1
-                });
-                merge_object(inner, crate::meta::as_object(&mut target[at]), map, depth)?;
-            }
+            Some("merge") | None => merge_object(inner, crate::meta::as_object(place), map, depth)?,
             Some(other) => return Err(bad(format!("unrecognized patch type: {other}"))),
         }
     }
+    target.extend(items.into_iter().flatten());
     Ok(())
+}
+
+/// What tells the items of a list apart: their merge key, or all of them. `None` for one that lacks the key.
+fn identity(merge_key: Option<&str>, item: &Value) -> Option<String> {
+    match merge_key {
+        Some(key) => item.get(key).map(Value::to_string),
+        None => Some(item.to_string()),
+    }
+}
+
+/// The first place of each item of a list: with a look for each, a large patch would take minutes.
+fn positions(merge_key: Option<&str>, list: &[Value]) -> HashMap<String, usize> {
+    let mut found = HashMap::with_capacity(list.len());
+    for (at, item) in list.iter().enumerate() {
+        if let Some(identity) = identity(merge_key, item) {
+            found.entry(identity).or_insert(at);
+        }
+    }
+    found
 }
 
 /// Orders the items that the patch lists as it lists them; the others keep their order `before`, and come in front of
 /// a listed item only where they did so before.
 fn arrange(merge_key: Option<&str>, items: &mut Vec<Value>, order: &[Value], before: &[Value]) {
-    let place = |list: &[Value], item: &Value| {
-        list.iter().position(|other| match merge_key {
-            Some(key) => other.get(key).is_some() && other.get(key) == item.get(key),
-            None => other == item,
-        })
-    };
+    let (order, before) = (positions(merge_key, order), positions(merge_key, before));
+    let place = |list: &HashMap<String, usize>, item: &Value| list.get(&identity(merge_key, item)?).copied();
     let (mut listed, mut others): (Vec<Value>, Vec<Value>) =
-        items.drain(..).partition(|item| place(order, item).is_some());
-    listed.sort_by_cached_key(|item| place(order, item));
-    others.sort_by_cached_key(|item| place(before, item));
+        items.drain(..).partition(|item| place(&order, item).is_some());
+    listed.sort_by_cached_key(|item| place(&order, item));
+    others.sort_by_cached_key(|item| place(&before, item));
     let mut others = others.into_iter().peekable();
     for item in listed {
-        let at = place(before, &item);
-        let in_front = |other: &Value| matches!((place(before, other), at), (Some(other), Some(at)) if other < at);
+        let at = place(&before, &item);
+        let in_front = |other: &Value| matches!((place(&before, other), at), (Some(other), Some(at)) if other < at);
         while let Some(other) = others.next_if(in_front) {
             items.push(other);
         }
@@ -254,6 +277,19 @@ mod tests {
             {"name": "a", "image": "2", "command": ["y"]}, {"name": "c"}, {"name": "b", "$patch": "delete"}]}}),
         );
         assert_eq!(out["spec"]["containers"], json!([{"name": "a", "image": "2", "command": ["y"]}, {"name": "c"}]));
+    }
+
+    #[test]
+    fn lists_of_many_items_merge() {
+        let many =
+            |name: &str| -> Vec<Value> { (0..60_000).map(|n| json!({"uid": n.to_string(), "name": name})).collect() };
+        let texts = |from: u32| -> Vec<String> { (from..from + 60_000).map(|n| format!("a.b/{n}")).collect() };
+        let object = |name, from| json!({"metadata": {"ownerReferences": many(name), "finalizers": texts(from)}});
+        let out = patched(object("old", 0), object("new", 30_000));
+        assert_eq!(out["metadata"]["ownerReferences"], json!(many("new")));
+        assert_eq!(out["metadata"]["finalizers"].as_array().map(Vec::len), Some(90_000));
+        let gone = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": texts(0)}});
+        assert_eq!(patched(out, gone)["metadata"]["finalizers"].as_array().map(Vec::len), Some(30_000));
     }
 
     #[test]

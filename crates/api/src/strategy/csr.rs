@@ -2,6 +2,9 @@
 
 mod status;
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -30,10 +33,11 @@ impl Strategy for CertificateSigningRequest {
         if usages.is_empty() {
             errors.push(FieldError::required(&path.child("usages"), "usages must be provided"));
         }
+        let mut seen = HashSet::new();
         for (i, usage) in usages.iter().enumerate() {
             let path = path.child("usages").index(i);
             common::one_of(&mut errors, &path, usage, &USAGES, true);
-            if usages[..i].contains(usage) {
+            if !seen.insert(usage.as_str()) {
                 errors.push(FieldError::duplicate(&path, usage));
             }
         }
@@ -73,8 +77,8 @@ impl Strategy for CertificateSigningRequest {
         status::validate(new, old)
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("spec.signerName", text(obj, &["spec", "signerName"]).to_owned())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![text(obj, &["spec", "signerName"]).into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

@@ -61,10 +61,11 @@ impl Strategy for Endpoints {
 /// Checks an address that traffic is sent to.
 pub fn endpoint_ip(text: &str) -> Vec<String> {
     let mut out = field::ip(text);
-    if let Some(ip) = field::parse_ip(text) {
-        let local = match ip {
-            std::net::IpAddr::V4(v4) => v4.is_link_local(),
-            std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    // An address of the fourth version that is written as one of the sixth leads to the same place.
+    if let Some(ip) = field::parse_ip(text).map(|ip| ip.to_canonical()) {
+        let (local, local_multicast) = match ip {
+            std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+            std::net::IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
         };
         if ip.is_unspecified() {
             out.push(format!("may not be unspecified ({text})"));
@@ -72,6 +73,8 @@ pub fn endpoint_ip(text: &str) -> Vec<String> {
             out.push("may not be in the loopback range (127.0.0.0/8, ::1/128)".into());
         } else if local {
             out.push("may not be in the link-local range (169.254.0.0/16, fe80::/10)".into());
+        } else if local_multicast {
+            out.push("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".into());
         }
     }
     out
@@ -119,5 +122,30 @@ fn summary(obj: &Value) -> String {
         0 => "<none>".into(),
         n if n > shown.len() => format!("{} + {} more...", shown.join(","), n - shown.len()),
         _ => shown.join(","),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_is_not_sent_to_the_nodes_own_addresses_however_they_are_written() {
+        for (address, range) in [
+            ("127.0.0.1", "loopback"),
+            ("::ffff:127.0.0.1", "loopback"),
+            ("::1", "loopback"),
+            ("::ffff:169.254.169.254", "link-local range"),
+            ("fe80::1", "link-local range"),
+            ("224.0.0.251", "link-local multicast"),
+            ("ff02::fb", "link-local multicast"),
+            ("::ffff:0.0.0.0", "unspecified"),
+        ] {
+            let told = endpoint_ip(address);
+            assert!(told.len() == 1 && told[0].contains(range), "{address}: {told:?}");
+        }
+        for address in ["10.244.0.5", "2001:db8::5", "225.0.0.1"] {
+            assert_eq!(endpoint_ip(address), Vec::<String>::new(), "{address}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Event, in the core group and in `events.k8s.io`: the fields have other names there.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +18,11 @@ const LIFE: Duration = Duration::from_secs(3600);
 pub struct Event;
 
 impl Strategy for Event {
+    fn default(&self, obj: &mut Value) {
+        // The schema requires it, and upstream always writes it.
+        meta::as_object(obj).entry("eventTime").or_insert(Value::Null);
+    }
+
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let about = about(obj);
@@ -56,31 +62,31 @@ impl Strategy for Event {
         true
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
         let about = about(obj);
-        let get = |key: &str| text(about, &[key]).to_owned();
+        let get = |key: &str| Cow::from(text(about, &[key]));
         let source = first(obj, &["reportingComponent", "reportingController"]);
         let component = source_component(obj);
         vec![
-            ("involvedObject.kind", get("kind")),
-            ("involvedObject.namespace", get("namespace")),
-            ("involvedObject.name", get("name")),
-            ("involvedObject.uid", get("uid")),
-            ("involvedObject.apiVersion", get("apiVersion")),
-            ("involvedObject.resourceVersion", get("resourceVersion")),
-            ("involvedObject.fieldPath", get("fieldPath")),
-            ("reason", text(obj, &["reason"]).to_owned()),
-            ("reportingComponent", source.to_owned()),
-            ("reportingController", source.to_owned()),
-            ("regarding.kind", get("kind")),
-            ("regarding.namespace", get("namespace")),
-            ("regarding.name", get("name")),
-            ("regarding.uid", get("uid")),
-            ("regarding.apiVersion", get("apiVersion")),
-            ("regarding.resourceVersion", get("resourceVersion")),
-            ("regarding.fieldPath", get("fieldPath")),
-            ("source", if component.is_empty() { source.to_owned() } else { component.to_owned() }),
-            ("type", text(obj, &["type"]).to_owned()),
+            get("kind"),
+            get("namespace"),
+            get("name"),
+            get("uid"),
+            get("apiVersion"),
+            get("resourceVersion"),
+            get("fieldPath"),
+            text(obj, &["reason"]).into(),
+            source.into(),
+            source.into(),
+            get("kind"),
+            get("namespace"),
+            get("name"),
+            get("uid"),
+            get("apiVersion"),
+            get("resourceVersion"),
+            get("fieldPath"),
+            if component.is_empty() { source } else { component }.into(),
+            text(obj, &["type"]).into(),
         ]
     }
 

@@ -12,6 +12,15 @@ use crate::meta::{self, at, list, text};
 pub struct Ingress;
 
 impl Strategy for Ingress {
+    fn warnings_on_create(&self, obj: &Value) -> Vec<String> {
+        let class = "kubernetes.io/ingress.class";
+        let given = !at(obj, &["metadata", "annotations", class]).is_null();
+        given
+            .then(|| format!("annotation \"{class}\" is deprecated, please use 'spec.ingressClassName' instead"))
+            .into_iter()
+            .collect()
+    }
+
     fn empty_status(&self) -> Value {
         json!({"loadBalancer": {}})
     }

@@ -1,6 +1,10 @@
 //! Job.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::common::{self, age, default_text, default_to, spec_mut};
@@ -72,8 +76,8 @@ impl Strategy for Job {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("status.successful", int(obj, &["status", "succeeded"]).unwrap_or(0).to_string())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![int(obj, &["status", "succeeded"]).unwrap_or(0).to_string().into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {
@@ -264,12 +268,13 @@ fn exit_codes(codes: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if values.is_empty() {
         errors.push(FieldError::invalid(&path.child("values"), &codes["values"], "at least one value is required"));
     }
+    let mut seen = HashSet::new();
     for (i, value) in values.iter().enumerate() {
         if codes["operator"] == "In" && *value == 0 {
             let detail = "must not be 0 for the In operator";
             errors.push(FieldError::invalid(&path.child("values").index(i), value, detail));
         }
-        if values[..i].contains(value) {
+        if !seen.insert(value.as_i64()) {
             errors.push(FieldError::duplicate(&path.child("values").index(i), value));
         }
     }

@@ -1,6 +1,7 @@
 //! What is special about each kind: defaults, validation, what updates may change, selectable fields,
 //! and the columns of its table.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -128,6 +129,11 @@ pub trait Strategy: Sync {
         Vec::new()
     }
 
+    /// What the user of a new object should know besides.
+    fn warnings_on_create(&self, _obj: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What users of the kind should know, whatever they do with it.
     fn deprecation(&self) -> Option<&'static str> {
         None
@@ -164,13 +170,12 @@ pub trait Strategy: Sync {
         Vec::new()
     }
 
-    /// Values of the fields that field selectors may name. `metadata.name` and `metadata.namespace`
-    /// are not among them: every kind has those.
-    fn selectable_fields(&self, _obj: &Value) -> Vec<(&'static str, String)> {
+    /// Values of [`Strategy::supported_fields`], in their order.
+    fn selectable_fields<'a>(&self, _obj: &'a Value) -> Vec<Cow<'a, str>> {
         Vec::new()
     }
 
-    /// Names of the fields that [`Strategy::selectable_fields`] gives.
+    /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`, which every kind has.
     fn supported_fields(&self) -> &'static [&'static str] {
         &[]
     }

@@ -1,5 +1,7 @@
 //! Namespace.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -74,8 +76,8 @@ impl Strategy for Namespace {
         vec![FieldError::invalid_str(&Path::new("status").child("Phase"), phase, detail)]
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("status.phase", text(obj, &["status", "phase"]).to_owned())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![text(obj, &["status", "phase"]).into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

@@ -1,6 +1,10 @@
 //! Node.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::common::{self, age, or, spec_mut};
@@ -59,7 +63,7 @@ impl Strategy for Node {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let mut seen: Vec<(&str, &str)> = Vec::new();
+        let mut seen = HashSet::new();
         for (i, taint) in list(obj, &["spec", "taints"]).iter().enumerate() {
             let path = Path::new("spec").child("taints").index(i);
             let (key, effect) = (text(taint, &["key"]), text(taint, &["effect"]));
@@ -68,10 +72,9 @@ impl Strategy for Node {
             push_all(&mut errors, &path.child("value"), value, field::label_value(value));
             let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
             common::one_of(&mut errors, &path.child("effect"), &taint["effect"], &effects, true);
-            if seen.contains(&(key, effect)) {
+            if !seen.insert((key, effect)) {
                 errors.push(FieldError::duplicate(&path, taint));
             }
-            seen.push((key, effect));
         }
         for (i, cidr) in list(obj, &["spec", "podCIDRs"]).iter().filter_map(Value::as_str).enumerate() {
             push_all(&mut errors, &Path::new("spec").child("podCIDRs").index(i), cidr, field::cidr(cidr));
@@ -96,8 +99,8 @@ impl Strategy for Node {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("spec.unschedulable", at(obj, &["spec", "unschedulable"]).as_bool().unwrap_or(false).to_string())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![at(obj, &["spec", "unschedulable"]).as_bool().unwrap_or(false).to_string().into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {
@@ -157,5 +160,23 @@ impl Strategy for Node {
             info("kernelVersion"),
             info("containerRuntimeVersion"),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn taints_differ_in_key_or_effect_however_many_there_are() {
+        let taint = |key: String, effect: &str| json!({"key": key, "effect": effect});
+        let mut taints: Vec<Value> = (0..100_000).map(|n| taint(format!("k{n}"), "NoSchedule")).collect();
+        taints.push(taint("k7".into(), "NoExecute"));
+        let node = |taints: &[Value]| json!({"metadata": {"name": "a"}, "spec": {"taints": taints}});
+        assert_eq!(Node.validate(&node(&taints)), []);
+        taints.push(taint("k7".into(), "NoSchedule"));
+        let errors = Node.validate(&node(&taints));
+        assert!(errors.len() == 1 && errors[0].to_string().starts_with("spec.taints[100001]: Duplicate value"));
     }
 }

@@ -4,11 +4,15 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::common::{self, age, default_text, default_to, object_mut, or, spec_mut};
-use super::persistent_volume_claim::{access_modes, positive};
-use super::pod::validate::scheduling;
+use super::persistent_volume_claim::{STORAGE_CLASS, access_modes, old_annotation, positive};
+use super::pod::{validate::scheduling, warnings};
 use super::{AGE, Column, NAME, Strategy, column, wide};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, at, list, text};
+
+/// What a field has replaced.
+const MOUNT_OPTIONS: (&str, &str) =
+    ("volume.beta.kubernetes.io/mount-options", "deprecated since v1.31; use \"mountOptions\" attribute instead");
 
 /// A PersistentVolume.
 pub struct PersistentVolume;
@@ -20,6 +24,20 @@ impl Strategy for PersistentVolume {
 
     fn has_status(&self) -> bool {
         true
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let mut out = Vec::new();
+        old_annotation(obj, STORAGE_CLASS, &mut out);
+        old_annotation(obj, MOUNT_OPTIONS, &mut out);
+        let spec = &obj["spec"];
+        if spec["persistentVolumeReclaimPolicy"] == "Recycle" {
+            out.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
+        }
+        let path = Path::new("spec").child("nodeAffinity").child("required");
+        warnings::node_selector(at(spec, &["nodeAffinity", "required"]), &path, &mut out);
+        warnings::sources(spec, &Path::new("spec"), &mut out);
+        out
     }
 
     fn default(&self, obj: &mut Value) {

@@ -4,10 +4,22 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::common::{self, age, default_text, or, spec_mut};
+use super::pod::warnings;
 use super::{AGE, Column, NAME, Strategy, column, wide};
 use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{self, at, list, text};
 use crate::quantity::Quantity;
+
+/// An annotation that a field has replaced, and since when.
+pub(super) const STORAGE_CLASS: (&str, &str) =
+    ("volume.beta.kubernetes.io/storage-class", "deprecated since v1.8; use \"storageClassName\" attribute instead");
+
+/// A warning if the object has an annotation that a field has replaced.
+pub(super) fn old_annotation(obj: &Value, (name, detail): (&str, &str), out: &mut Vec<String>) {
+    if !at(obj, &["metadata", "annotations", name]).is_null() {
+        out.push(format!("{}: {detail}", Path::new("metadata").child("annotations").key(name)));
+    }
+}
 
 /// A PersistentVolumeClaim.
 pub struct PersistentVolumeClaim;
@@ -19,6 +31,16 @@ impl Strategy for PersistentVolumeClaim {
 
     fn has_status(&self) -> bool {
         true
+    }
+
+    fn warnings(&self, obj: &Value) -> Vec<String> {
+        let mut out = Vec::new();
+        old_annotation(obj, STORAGE_CLASS, &mut out);
+        for kind in ["limits", "requests"] {
+            let path = Path::new("spec").child("resources").child(kind);
+            warnings::fractions(at(obj, &["spec", "resources", kind]), &path, &mut out);
+        }
+        out
     }
 
     fn default(&self, obj: &mut Value) {

@@ -1,5 +1,7 @@
 //! ReplicaSet, and its predecessor ReplicationController.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -85,9 +87,9 @@ impl Strategy for ReplicaSet {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
         let replicas = meta::int(obj, &["status", "replicas"]).unwrap_or(0);
-        vec![("status.replicas", replicas.to_string())]
+        vec![replicas.to_string().into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {
@@ -152,7 +154,7 @@ impl Strategy for ReplicationController {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
         ReplicaSet.selectable_fields(obj)
     }
 

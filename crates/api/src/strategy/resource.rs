@@ -1,5 +1,7 @@
 //! The kinds of `resource.k8s.io`: dynamic resource allocation.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -96,11 +98,8 @@ impl Strategy for ResourceSlice {
         true
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![
-            ("spec.driver", text(obj, &["spec", "driver"]).to_owned()),
-            ("spec.nodeName", text(obj, &["spec", "nodeName"]).to_owned()),
-        ]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![text(obj, &["spec", "driver"]).into(), text(obj, &["spec", "nodeName"]).into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

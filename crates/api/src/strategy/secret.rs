@@ -1,5 +1,7 @@
 //! Secret.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -84,8 +86,8 @@ impl Strategy for Secret {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![("type", text(obj, &["type"]).to_owned())]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![text(obj, &["type"]).into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

@@ -1,5 +1,6 @@
 //! Users of client certificates: the common name is the user, organizations are groups.
 
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::User;
@@ -11,5 +12,34 @@ pub fn user_of_certificate(der: &[u8]) -> Option<User> {
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?;
     let groups: Vec<&str> = subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
-    Some(User::new(name, &groups))
+    let mut user = User::new(name, &groups);
+    let digest: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
+    user.extra.push((super::CREDENTIAL_ID.into(), vec![format!("X509SHA256={digest}")]));
+    Some(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::Authority;
+
+    #[test]
+    fn a_certificate_names_a_user_its_groups_and_itself() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let authority = Authority::open(dir.path()).expect("an authority");
+        let pair = authority.client("admin", "kubernetes-admin", &["system:masters"]).expect("a certificate");
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()).expect("a certificate in PEM");
+        let user = user_of_certificate(&pem.contents).expect("a user");
+        assert_eq!(
+            (user.name.as_str(), user.groups.join(",").as_str()),
+            ("kubernetes-admin", "system:masters,system:authenticated")
+        );
+        let [(key, values)] = &user.extra[..] else { panic!("{:?}", user.extra) };
+        assert_eq!((key.as_str(), values.len()), ("authentication.kubernetes.io/credential-id", 1));
+        let digest = values[0].strip_prefix("X509SHA256=").expect("the kind of ID");
+        assert!(digest.len() == 64 && digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{digest}");
+        let other = authority.client("other", "kubernetes-admin", &["system:masters"]).expect("a certificate");
+        let (_, pem) = x509_parser::pem::parse_x509_pem(other.certificate.as_bytes()).expect("a certificate in PEM");
+        assert_ne!(user_of_certificate(&pem.contents).expect("a user").extra, user.extra);
+    }
 }

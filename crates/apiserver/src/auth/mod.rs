@@ -23,6 +23,8 @@ pub const ANONYMOUS: &str = "system:anonymous";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Everyone who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// Which certificate or token a user showed: a fact beside the name.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// All service accounts.
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 /// Those who may do everything.

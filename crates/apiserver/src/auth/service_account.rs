@@ -146,7 +146,7 @@ impl Issuer {
         extra("node-name", &bound["node"]["name"]);
         extra("node-uid", &bound["node"]["uid"]);
         if let Some(id) = claims["jti"].as_str() {
-            user.extra.push(("authentication.kubernetes.io/credential-id".into(), vec![format!("JTI={id}")]));
+            user.extra.push((super::CREDENTIAL_ID.into(), vec![format!("JTI={id}")]));
         }
         Some(user)
     }

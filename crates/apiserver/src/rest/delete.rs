@@ -121,7 +121,7 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
         Deleted::Pending(bytes) => cx.object(StatusCode::OK, bytes, &[]),
         Deleted::Gone(bytes) if kind.strategy.is_answered_when_deleted() => cx.object(StatusCode::OK, bytes, &[]),
         Deleted::Gone(_) => {
-            let status = Status::success(kind.group, kind.plural, &current.name, &current.uid);
+            let status = Status::success(kind.group, kind.plural, current.name(), current.uid());
             Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))
         }
     }
@@ -177,7 +177,7 @@ pub(super) async fn delete_object(
             let bytes = current.bytes.clone();
             return Ok(if finished { Deleted::Gone(bytes) } else { Deleted::Pending(bytes) });
         }
-        let store_key = store_key(kind, current.namespace.as_deref(), &current.name);
+        let store_key = store_key(kind, current.namespace(), current.name());
         let op = match finished {
             true => Op::Delete { key: store_key.clone() },
             false => Op::Put { key: store_key.clone(), value: encode::for_store(&new), expires: super::expires(kind) },
@@ -201,10 +201,10 @@ pub(super) fn check_preconditions(kind: &Kind, current: &Object, options: &Optio
     let revision = current.revision.to_string();
     let failed = |what: &str, wanted: &str, is: &str| {
         let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
-        Err(Status::conflict(kind.group, kind.plural, &current.name, &why))
+        Err(Status::conflict(kind.group, kind.plural, current.name(), &why))
     };
     match (&options.uid, &options.resource_version) {
-        (Some(uid), _) if **uid != *current.uid => failed("UID", uid, &current.uid),
+        (Some(uid), _) if **uid != *current.uid() => failed("UID", uid, current.uid()),
         (_, Some(version)) if *version != revision => failed("ResourceVersion", version, &revision),
         _ => Ok(()),
     }

@@ -58,11 +58,8 @@ impl Selection {
     }
 
     pub fn matches(&self, object: &Object) -> bool {
-        self.name.as_deref().is_none_or(|name| *object.name == *name)
-            && self
-                .labels
-                .as_ref()
-                .is_none_or(|selector| selector.matches_with(|key| object.labels.get(key).map(String::as_str)))
+        self.name.as_deref().is_none_or(|name| object.name() == name)
+            && self.labels.as_ref().is_none_or(|selector| selector.matches_with(|key| object.label(key)))
             && self.fields.as_ref().is_none_or(|selector| selector.matches_with(|field| object.field(field)))
     }
 

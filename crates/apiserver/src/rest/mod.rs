@@ -245,6 +245,6 @@ pub(crate) fn exists_check(caches: Arc<Caches>) -> Exists {
             _ => ("nodes", None),
         };
         let object = caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
-        object.is_some_and(|object| *object.uid == *uid)
+        object.is_some_and(|object| *object.uid() == *uid)
     })
 }

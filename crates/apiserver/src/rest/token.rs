@@ -19,7 +19,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let (request, _) =
         decode::parse(&cx.body, negotiate::body_format(&cx.parts.headers)?).map_err(Status::bad_request)?;
     let account = cx.current()?;
-    let namespace = account.namespace.as_deref().unwrap_or_default();
+    let namespace = account.namespace().unwrap_or_default();
     let spec = &request["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(HOUR);
     let path = Path::new("spec").child("expirationSeconds");
@@ -40,17 +40,17 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     }
     let bound = match &spec["boundObjectRef"] {
         Value::Null => None,
-        reference => Some(bound(cx, namespace, &account.name, reference)?),
+        reference => Some(bound(cx, namespace, account.name(), reference)?),
     };
     let (token, expires) = cx
         .inner
         .issuer
-        .issue(namespace, &account.name, &account.uid, &audiences, seconds as u64, bound.as_ref())
+        .issue(namespace, account.name(), account.uid(), &audiences, seconds as u64, bound.as_ref())
         .map_err(Status::internal)?;
     let expires = Timestamp::from_second(expires as i64).unwrap_or(Timestamp::MAX);
     let answer = json!({
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {"name": &*account.name, "namespace": namespace, "creationTimestamp": meta::format_time(Timestamp::now())},
+        "metadata": {"name": account.name(), "namespace": namespace, "creationTimestamp": meta::format_time(Timestamp::now())},
         "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": spec["boundObjectRef"]},
         "status": {"token": token, "expirationTimestamp": meta::format_time(expires)},
     });
@@ -73,13 +73,13 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
     let object =
         cache(cx.inner, core(plural))?.get(&key(scope, name))?.ok_or_else(|| Status::not_found("", plural, name))?;
     let uid = text("uid");
-    if !uid.is_empty() && uid != &*object.uid {
+    if !uid.is_empty() && uid != object.uid() {
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
         return Err(Status::conflict("", plural, name, &why));
     }
-    let mut bound = Bound { kind: kind.into(), name: name.into(), uid: (*object.uid).into(), node: None };
+    let mut bound = Bound { kind: kind.into(), name: name.into(), uid: object.uid().into(), node: None };
     if plural == "pods" {
         let pod = object.value();
         let own = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
@@ -89,7 +89,7 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
             )));
         }
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        bound.node = cache(cx.inner, core("nodes"))?.get(node)?.map(|found| (node.to_owned(), (*found.uid).to_owned()));
+        bound.node = cache(cx.inner, core("nodes"))?.get(node)?.map(|found| (node.to_owned(), found.uid().to_owned()));
     }
     Ok(bound)
 }

@@ -133,11 +133,11 @@ pub(crate) async fn update_object(
         if !version.is_empty() && version != "0" && version != current.revision.to_string() {
             return Err(Status::modified(kind.group, kind.plural, name));
         }
-        if !meta::uid(&new).is_empty() && *meta::uid(&new) != *current.uid {
+        if !meta::uid(&new).is_empty() && *meta::uid(&new) != *current.uid() {
             let why = format!(
                 "Precondition failed: UID in precondition: {}, UID in object meta: {}",
                 meta::uid(&new),
-                current.uid
+                current.uid()
             );
             return Err(Status::conflict(kind.group, kind.plural, name, &why));
         }
@@ -182,7 +182,7 @@ async fn attempt(
         Change::Whole => errors.extend(kind.strategy.validate(&new)),
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(kind.group, kind.kind, &current.name, errors));
+        return Err(Status::invalid(kind.group, kind.kind, current.name(), errors));
     }
     if new == old {
         return Ok(Some(current.bytes.clone()));
@@ -190,7 +190,7 @@ async fn attempt(
     if dry_run {
         return serde_json::to_vec(&new).map(|bytes| Some(bytes.into())).map_err(Status::internal);
     }
-    let key = store_key(kind, current.namespace.as_deref(), &current.name);
+    let key = store_key(kind, current.namespace(), current.name());
     let compares = vec![Compare::ModRevision(key.clone(), current.revision)];
     let finished = delete::is_finished(kind, &new);
     let op = match finished {

@@ -76,6 +76,22 @@ async fn a_subresource_changes_what_is_its_own() {
 }
 
 #[tokio::test]
+async fn an_event_always_has_its_time_if_only_as_null() {
+    let api = Api::new().await;
+    let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": about, "reason": "R", "type": "Normal"});
+    api.post("/api/v1/namespaces/default/events", &event).await.ok();
+    for path in ["/api/v1/namespaces/default/events/e", "/apis/events.k8s.io/v1/namespaces/default/events/e"] {
+        let event = api.get(path).await.ok();
+        assert_eq!(event.as_object().unwrap().get("eventTime"), Some(&serde_json::Value::Null), "{event}");
+    }
+    let changed = api.patch("merge-patch", "/api/v1/namespaces/default/events/e", &json!({"count": 2})).await.ok();
+    assert_eq!(changed.as_object().unwrap().get("eventTime"), Some(&serde_json::Value::Null), "{changed}");
+    let protobuf = api.get_as("/api/v1/namespaces/default/events/e", "application/vnd.kubernetes.protobuf").await;
+    assert_eq!(protobuf.status, 200);
+}
+
+#[tokio::test]
 async fn an_event_that_repeats_is_forgotten_all_the_same() {
     let api = Api::new().await;
     let events = "/api/v1/namespaces/default/events";

@@ -100,3 +100,17 @@ async fn who_may_not_is_told_so_before_anything_is_read() {
     stream.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 403");
 }
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let api = Api::new().await;
+    let address = listen(&api).await;
+    for (hosts, code) in [("", "400"), ("Host: api\r\nHost: api\r\n", "400"), ("Host: api\r\n", "200")] {
+        let mut stream = connect(&connector(&api, None), address).await.expect("a connection");
+        let said = format!("GET /livez HTTP/1.1\r\n{hosts}\r\n");
+        stream.write_all(said.as_bytes()).await.expect("a request");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {code}"), "{hosts:?}");
+    }
+}

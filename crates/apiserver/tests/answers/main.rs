@@ -9,6 +9,7 @@ mod held;
 mod objects;
 mod reading;
 mod services;
+mod shares;
 mod unreadable;
 
 use std::net::{IpAddr, Ipv4Addr};

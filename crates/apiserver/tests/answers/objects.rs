@@ -57,6 +57,42 @@ async fn what_a_user_should_know_goes_with_the_answer() {
 }
 
 #[tokio::test]
+async fn what_is_old_of_an_object_is_told() {
+    let api = Api::new().await;
+    let volume = json!({"metadata": {"name": "v", "annotations": {"volume.beta.kubernetes.io/storage-class": "x",
+            "volume.beta.kubernetes.io/mount-options": "ro"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"},
+            "persistentVolumeReclaimPolicy": "Recycle", "nodeAffinity": {"required": {"nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "beta.kubernetes.io/os", "operator": "Exists"}]}]}}}});
+    assert_eq!(
+        api.post("/api/v1/persistentvolumes", &volume).await.warnings(),
+        [
+            r#"metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" attribute instead"#,
+            r#"metadata.annotations[volume.beta.kubernetes.io/mount-options]: deprecated since v1.31; use \"mountOptions\" attribute instead"#,
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+            r#"spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: beta.kubernetes.io/os is deprecated since v1.14; use \"kubernetes.io/os\" instead"#,
+            "PersistentVolume is stored but has no controller in this version: nothing acts on it",
+        ]
+    );
+    let claim = json!({"metadata": {"name": "c"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1500m"}}}});
+    let answer = api.post("/api/v1/namespaces/default/persistentvolumeclaims", &claim).await;
+    assert_eq!(
+        answer.warnings()[0],
+        r#"spec.resources.requests[storage]: fractional byte value \"1500m\" is invalid, must be an integer"#
+    );
+    let ingress = json!({"metadata": {"name": "i", "annotations": {"kubernetes.io/ingress.class": "x"}},
+        "spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 1}}}}});
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    assert_eq!(
+        api.post(ingresses, &ingress).await.warnings(),
+        [r#"annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"#]
+    );
+    // Only whoever makes one is told.
+    assert!(api.put(&format!("{ingresses}/i"), &ingress).await.warnings().is_empty());
+}
+
+#[tokio::test]
 async fn a_runtime_class_that_is_not_there_is_not_replaced_by_another() {
     let api = Api::new().await;
     let pod = json!({"metadata": {"name": "p"}, "spec": {"runtimeClassName": "nope",

@@ -149,3 +149,13 @@ async fn metrics_are_in_the_text_format_of_prometheus() {
     assert!(page.text.contains("# TYPE apiserver_request_duration_seconds histogram\n"), "{}", page.text);
     assert!(!page.text.contains("# EOF"), "{}", page.text);
 }
+
+#[tokio::test]
+async fn an_escaped_slash_leads_to_no_object() {
+    let api = Api::new().await;
+    for path in ["/api/v1/configmaps/kube-system%2Fkube-root-ca.crt", "/api/v1/namespaces/a%2Fb/configmaps/c"] {
+        let answer = api.get(path).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.text.contains("the server could not find the requested resource"), "{path}: {}", answer.text);
+    }
+}

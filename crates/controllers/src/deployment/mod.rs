@@ -399,7 +399,9 @@ impl Controller {
         Ok(Arc::new(made))
     }
 
-    /// Gives the deployment its revision annotation when that changed. Never asks for a status write.
+    /// Gives the deployment its revision annotation when that changed, through its status as upstream does: there an
+    /// annotation is no change of what is wanted, and a fresh deployment stays at generation 1. Never asks for a status
+    /// write.
     async fn write_revision(&self, d: &mut Deployment, revision: Option<i64>) -> kube::Result<bool> {
         let Some(revision) = revision else { return Ok(false) };
         if revision_of(&d.metadata) == Some(revision) {
@@ -409,7 +411,7 @@ impl Controller {
             "annotations": {REVISION: revision.to_string()}}});
         let status = d.status.take();
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace_of(d));
-        *d = api.patch(&d.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        *d = api.patch_status(&d.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
         d.status = status;
         Ok(false)
     }

@@ -1,6 +1,6 @@
 //! Who owns whom, by UID.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -40,12 +40,13 @@ pub(crate) enum Action {
     Orphan(String),
 }
 
+/// An ordered map gives its memory back as objects go.
 #[derive(Debug, Default)]
-pub(crate) struct Graph(HashMap<String, Vertex>);
+pub(crate) struct Graph(BTreeMap<String, Box<Vertex>>);
 
 impl Graph {
     pub fn get(&self, uid: &str) -> Option<&Vertex> {
-        self.0.get(uid)
+        self.0.get(uid).map(|vertex| &**vertex)
     }
 
     /// Takes in an object's state. Objects without owners, dependents or finalizers cost a vertex too, for they
@@ -99,15 +100,17 @@ impl Graph {
 
     /// Makes `dependent` known to its owner; says whether the owner is not known itself.
     fn link(&mut self, owner: &OwnerReference, dependent: &str, namespace: &str) -> bool {
-        let vertex = self.0.entry(owner.uid.clone()).or_insert_with(|| Vertex {
-            id: Identity {
-                api_version: owner.api_version.clone(),
-                kind: owner.kind.clone(),
-                namespace: namespace.to_owned(),
-                name: owner.name.clone(),
-            },
-            is_virtual: true,
-            ..Vertex::default()
+        let vertex = self.0.entry(owner.uid.clone()).or_insert_with(|| {
+            Box::new(Vertex {
+                id: Identity {
+                    api_version: owner.api_version.clone(),
+                    kind: owner.kind.clone(),
+                    namespace: namespace.to_owned(),
+                    name: owner.name.clone(),
+                },
+                is_virtual: true,
+                ..Vertex::default()
+            })
         });
         vertex.dependents.insert(dependent.to_owned());
         vertex.is_virtual

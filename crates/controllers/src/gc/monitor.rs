@@ -1,6 +1,6 @@
 //! What feeds the graph: an informer where there is one, a metadata-only watch of every other resource.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +150,7 @@ impl Monitors {
 }
 
 /// The UIDs of a resource's objects, by namespace and name.
-type Known = HashMap<(String, String), String>;
+type Known = BTreeMap<(String, String), String>;
 
 /// Lists and watches one resource for ever.
 async fn feed(collector: Collector, resource: ApiResource, synced: watch::Sender<bool>, changed: Arc<Notify>) {

@@ -4,7 +4,7 @@ mod edit;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use crate::control::Access;
-use crate::files::{resolve, write_atomically};
+use crate::files::{resolve, write_atomically_for};
 
 /// How long others may keep the file locked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -89,12 +89,12 @@ fn change(path: &Path, change: impl FnOnce(&str) -> Result<String>) -> Result<()
     }
     // With `sudo` the file stays its owner's, and a new one becomes that of whoever has the home.
     let owner = fs::metadata(path).or_else(|_| fs::metadata(directory.parent().filter(|_| !made).unwrap_or(directory)));
-    write_atomically(path, after.as_bytes(), fs::metadata(path).map_or(0o600, |meta| meta.mode() & 0o700))?;
-    if let Ok(owner) = owner {
-        let _ = chown(path, Some(owner.uid()), Some(owner.gid()));
-        if !made {
-            let _ = chown(directory, Some(owner.uid()), Some(owner.gid()));
-        }
+    let mode = fs::metadata(path).map_or(0o600, |meta| meta.mode() & 0o700);
+    let owner = owner.ok().map(|owner| (owner.uid(), owner.gid()));
+    write_atomically_for(path, after.as_bytes(), mode, owner)?;
+    if let Some((user, group)) = owner.filter(|_| !made) {
+        // Not what a link leads to, which its owner may have put there by now.
+        let _ = lchown(directory, Some(user), Some(group));
     }
     Ok(())
 }

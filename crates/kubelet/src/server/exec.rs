@@ -122,6 +122,11 @@ where
     response
 }
 
+/// The same error with what was being done when it happened, in upstream's words.
+fn in_words(doing: &'static str) -> impl FnOnce(CriError) -> CriError {
+    move |error| CriError::Internal(format!("{doing}: {error}"))
+}
+
 pub(super) async fn exec(
     k: Arc<Kubelet>,
     named: &Named<'_>,
@@ -134,7 +139,12 @@ pub(super) async fn exec(
         Err(refusal) => return *refusal,
     };
     let command: Vec<String> = query.all("command").map(str::to_owned).collect();
-    session(request, options, move |streams| async move { k.runtime.exec(&id, command, options.tty, streams).await })
+    session(request, options, move |streams| async move {
+        k.runtime
+            .exec(&id, command, options.tty, streams)
+            .await
+            .map_err(in_words("error executing command in container"))
+    })
 }
 
 pub(super) async fn attach(
@@ -152,7 +162,9 @@ pub(super) async fn attach(
     if let Some(spec) = find(&k, named).as_ref().ok().and_then(|pod| pod.container(container)) {
         options.tty = spec.tty.unwrap_or(false);
     }
-    session(request, options, move |streams| async move { k.runtime.attach(&id, streams).await.map(|()| 0) })
+    session(request, options, move |streams| async move {
+        k.runtime.attach(&id, streams).await.map(|()| 0).map_err(in_words("error attaching to container"))
+    })
 }
 
 pub(super) async fn port_forward(

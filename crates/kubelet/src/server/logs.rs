@@ -80,7 +80,13 @@ pub(super) async fn serve(
             format!("previous terminated container \"{container}\" in pod \"{pod_name}\" not found")
         } else {
             let waiting = pod.status.iter().flat_map(|status| {
-                status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
+                let ephemeral = status.ephemeral_container_statuses.iter().flatten();
+                status
+                    .container_statuses
+                    .iter()
+                    .flatten()
+                    .chain(status.init_container_statuses.iter().flatten())
+                    .chain(ephemeral)
             });
             let reason = waiting
                 .filter(|status| status.name == container)

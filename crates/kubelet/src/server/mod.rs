@@ -7,6 +7,7 @@ mod auth;
 mod exec;
 mod logs;
 mod stats;
+mod strangers;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,15 +24,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
-use crate::pod::PodExt;
+use strangers::{Stranger, Strangers};
 
-/// Connections at the same time.
+/// Connections at the same time of those who may use the API.
 const MAX_CONNECTIONS: usize = 2048;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take for its first request and each later head, and all of one without a certificate.
@@ -57,11 +58,10 @@ pub(crate) async fn listen(config: &KubeletConfig) -> Result<(TcpListener, TlsAc
 
 /// Accepts connections, for ever.
 pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (places, strangers) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Strangers::default());
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: others must end first.
                 tracing::warn!(%error, "the kubelet's server failed to accept a connection");
@@ -69,16 +69,37 @@ pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsA
                 continue;
             }
         };
-        let (k, acceptor) = (k.clone(), acceptor.clone());
+        let (k, acceptor, places, stranger) = (k.clone(), acceptor.clone(), places.clone(), strangers.admit(from.ip()));
         tokio::spawn(async move {
-            let _permit = permit;
-            let _ = stream.set_nodelay(true);
-            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
-            let caller = auth::caller(stream.get_ref().1.peer_certificates());
-            let anonymous = caller.is_anonymous();
-            answer(stream, anonymous, PATIENCE, move |request| route(k.clone(), caller.clone(), request)).await;
+            tokio::select! {
+                () = connection(k, stream, acceptor, &places, &stranger) => {}
+                () = stranger.evicted() => tracing::debug!(%from, "a connection made room for another"),
+            }
         });
     }
+}
+
+/// One connection, which is a stranger's until its certificate is known.
+async fn connection(
+    k: Arc<Kubelet>,
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    places: &Semaphore,
+    stranger: &Stranger,
+) {
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
+    let caller = auth::caller(stream.get_ref().1.peer_certificates());
+    let known = caller.may_use(&k.config.apiserver_user);
+    let _place = match known {
+        true => {
+            let Ok(place) = places.try_acquire() else { return };
+            stranger.is_known();
+            Some(place)
+        }
+        false => None,
+    };
+    answer(stream, !known, PATIENCE, move |request| route(k.clone(), caller.clone(), request)).await;
 }
 
 /// Answers the requests of one connection, which must not be held for nothing.
@@ -217,8 +238,7 @@ pub(super) struct Named<'a> {
 pub(super) fn find(k: &Kubelet, named: &Named<'_>) -> Result<Arc<Pod>, Box<Response<Body>>> {
     let Named { namespace, pod: name, uid } = named;
     k.pods
-        .find(namespace, name)
-        .filter(|pod| uid.iter().all(|uid| *uid == pod.uid()))
+        .find(namespace, name, uid.first().copied())
         .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"))))
 }
 

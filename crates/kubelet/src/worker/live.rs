@@ -17,8 +17,7 @@ impl Worker {
             return Duration::ZERO;
         }
         let chosen = self.pod.metadata.deletion_grace_period_seconds.filter(|_| self.pod.is_deleted());
-        let seconds = chosen.or(self.pod.spec().termination_grace_period_seconds).unwrap_or(30);
-        Duration::from_secs(seconds.max(0) as u64)
+        Duration::from_secs(grace_seconds(chosen.or(self.pod.spec().termination_grace_period_seconds)))
     }
 
     pub(super) fn probe_states(&self) -> HashMap<String, ProbeState> {
@@ -368,5 +367,20 @@ impl Worker {
             }
             probed.started.send_replace(started);
         }
+    }
+}
+
+/// How long a pod has to end, if it asked for so many seconds: a negative number counts as 1, as it does for a deletion.
+fn grace_seconds(asked: Option<i64>) -> u64 {
+    u64::try_from(asked.unwrap_or(30)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negative_grace_period_is_a_second() {
+        assert_eq!([None, Some(0), Some(7), Some(-1), Some(i64::MIN)].map(grace_seconds), [30, 0, 7, 1, 1]);
     }
 }

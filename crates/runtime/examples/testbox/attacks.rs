@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
-use std::io::Error;
+use std::io::{Error, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ pub fn run(args: &[String]) {
         "keyring" => keyring(),
         "watch" => watch(Duration::from_millis(arg(1).parse().unwrap_or(0)), Path::new(arg(2))),
         "setuid" => setuid(),
+        "flood-output-of" => flood_output_of(arg(1)),
         "wait-for" => {
             let end = Instant::now() + Duration::from_secs(20);
             while !Path::new(arg(1)).exists() && Instant::now() < end {
@@ -82,6 +83,31 @@ fn setuid() {
         Ok(output) => print!("{}", String::from_utf8_lossy(&output.stdout)),
         Err(error) => println!("error {error}"),
     }
+}
+
+/// Writes for ever to the output of the process of another container that has a word in its arguments.
+fn flood_output_of(word: &str) {
+    let output = loop {
+        let found = std::fs::read_dir("/proc").into_iter().flatten().flatten().find_map(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let other = entry.file_name().to_str()?.parse::<u32>().ok()? != std::process::id();
+            let named = other && line.split(|byte| *byte == 0).any(|part| part == word.as_bytes());
+            named.then(|| OpenOptions::new().write(true).open(entry.path().join("fd/1")).ok())?
+        });
+        if let Some(found) = found {
+            break found;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    // SAFETY: takes no pointers. The more the pipe holds, the less often its reader finds it empty.
+    unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&output), libc::F_SETPIPE_SZ, 1 << 20) };
+    say("flooding", std::fs::write("/flooding", ""));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| while (&output).write_all(&[b'x'; 1 << 16]).is_ok() {});
+        }
+    });
+    println!("the output is closed");
 }
 
 /// Lies in wait for processes of others until a file appears: before they execute their program they are the

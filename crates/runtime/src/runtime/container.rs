@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::spec::{devices, signal_number};
-use super::{Container, ContainerRecord, Runtime, blocking, disk_usage, internal, new_id, save};
+use super::{Container, ContainerRecord, Runtime, blocking, internal, new_id, save};
 use crate::cgroup::Usage;
 use crate::cri::{
     ContainerConfig, ContainerEventType, ContainerState, ContainerStats, ContainerStatus, CriError,
@@ -236,7 +236,7 @@ impl Runtime {
             let cgroup = container.record.lock().cgroup.clone();
             let usage = runtime.cgroups.usage(&cgroup).map_err(internal("failed to get container stats"))?;
             let mut stats = to_stats(id, usage);
-            stats.writable_layer_bytes = disk_usage(&container.dir.join("upper")).0;
+            stats.writable_layer_bytes = crate::tree::usage(&container.dir.join("upper"));
             Ok(stats)
         })
         .await

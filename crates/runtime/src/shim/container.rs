@@ -18,6 +18,8 @@ use crate::sys::{self, Child};
 
 /// Bytes read from an output at a time.
 const READ: usize = 16 * 1024;
+/// Most bytes that a terminal holds for its reader, and a pipe unless its container may make it larger.
+const MAX_HELD: usize = 1 << 20;
 /// Most attach sessions of one container.
 const MAX_ATTACHED: usize = 64;
 
@@ -292,25 +294,37 @@ impl Container {
         self.pump_once(stream, &mut buffer);
     }
 
-    /// False when there is nothing more for now.
-    fn pump_once(&mut self, stream: usize, buffer: &mut [u8]) -> bool {
-        let Some(output) = self.outputs.get_mut(stream) else { return false };
-        let Some(fd) = &output.fd else { return false };
+    /// Bytes moved; `None` when there is nothing more for now.
+    fn pump_once(&mut self, stream: usize, buffer: &mut [u8]) -> Option<usize> {
+        let output = self.outputs.get_mut(stream)?;
+        let fd = output.fd.as_ref()?;
         match read_some(fd, buffer) {
             Ok(Some(data)) => {
                 output.lines.feed(data, &mut self.log);
                 for attached in self.attached.iter_mut().filter(|attached| attached.stream == stream) {
                     attached.give(data);
                 }
-                true
+                Some(data.len())
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Some(0),
             Ok(None) | Err(_) => {
                 output.lines.finish(&mut self.log);
                 output.fd = None;
-                false
+                None
             }
+        }
+    }
+
+    /// Moves what an output holds now, and no more: another container may have got hold of it and write for ever.
+    fn pump_rest(&mut self, stream: usize) {
+        let held = |fd: &OwnedFd| rustix::pipe::fcntl_getpipe_size(fd).unwrap_or(MAX_HELD);
+        let output = self.outputs.get(stream).and_then(|output| output.fd.as_ref());
+        let (mut left, mut buffer) = (output.map_or(0, held), [0; READ]);
+        while left > 0
+            && let Some(moved) = self.pump_once(stream, &mut buffer)
+        {
+            left = left.saturating_sub(moved);
         }
     }
 
@@ -384,9 +398,8 @@ impl Container {
         if !self.own_pids {
             self.procs_file.iter().for_each(|file| crate::cgroup::kill_all_listed(file));
         }
-        let mut buffer = [0; READ];
         for stream in 0..self.outputs.len() {
-            while self.pump_once(stream, &mut buffer) {}
+            self.pump_rest(stream);
             let output = &mut self.outputs[stream];
             output.lines.finish(&mut self.log);
             output.fd = None;
@@ -452,4 +465,51 @@ fn record(dir: &Path, exit: &ExitRecord) -> io::Result<()> {
     let temporary = dir.join("exit.json.new");
     std::fs::write(&temporary, serde_json::to_vec(exit)?)?;
     std::fs::rename(temporary, dir.join("exit.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A container that ended, whose standard output is `output`.
+    fn ended(dir: &Path, output: OwnedFd) -> Container {
+        let pid = rustix::process::getpid();
+        Container {
+            id: "c".into(),
+            pid: pid.as_raw_nonzero().get(),
+            pidfd: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap(),
+            null: None,
+            dir: dir.into(),
+            own_pids: true,
+            oom_file: None,
+            procs_file: None,
+            started_at: 1,
+            code: Some(0),
+            exit: None,
+            outputs: vec![Output { fd: Some(output), lines: LineSplitter::new("stdout") }],
+            input: None,
+            terminal: false,
+            stdin_once: false,
+            log: LogFile::open(Some(&dir.join("0.log"))).unwrap(),
+            attached: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_pipe_holds_at_the_end_is_logged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let text = [&[b'a'; 40_000][..], b"\nlast\n"].concat();
+        assert_eq!(rustix::io::write(&write, &text), Ok(text.len()));
+        assert!(ended(dir.path(), read).conclude().is_some());
+        let log = std::fs::read_to_string(dir.path().join("0.log")).unwrap();
+        assert!(log.len() > text.len() && log.ends_with("stdout F last\n"));
+    }
+
+    #[test]
+    fn an_output_that_never_ends_does_not_keep_a_container_that_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let endless = rustix::fs::open("/dev/zero", OFlags::RDONLY, Mode::empty()).unwrap();
+        assert!(ended(dir.path(), endless).conclude().is_some());
+    }
 }

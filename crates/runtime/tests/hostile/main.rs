@@ -12,6 +12,7 @@ mod exec;
 mod image_links;
 mod masked_paths;
 mod mount_targets;
+mod outputs;
 mod pid1;
 mod privileges;
 mod procfs;

@@ -1,5 +1,7 @@
 //! Pod.
 
+use std::borrow::Cow;
+
 pub mod defaults;
 mod row;
 pub mod validate;
@@ -128,20 +130,20 @@ impl Strategy for Pod {
         errors
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        let get = |path: &[&str]| text(obj, path).to_owned();
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        let get = |path: &[&str]| Cow::from(text(obj, path));
         let host = list(obj, &["status", "podIPs"]).first().map(|ip| text(ip, &["ip"])).unwrap_or_default();
-        let ip = if host.is_empty() { get(&["status", "podIP"]) } else { host.to_owned() };
+        let ip = if host.is_empty() { get(&["status", "podIP"]) } else { host.into() };
         let host_network = at(obj, &["spec", "hostNetwork"]).as_bool().unwrap_or(false);
         vec![
-            ("spec.nodeName", get(&["spec", "nodeName"])),
-            ("spec.restartPolicy", get(&["spec", "restartPolicy"])),
-            ("spec.schedulerName", get(&["spec", "schedulerName"])),
-            ("spec.serviceAccountName", get(&["spec", "serviceAccountName"])),
-            ("spec.hostNetwork", host_network.to_string()),
-            ("status.phase", get(&["status", "phase"])),
-            ("status.podIP", ip),
-            ("status.nominatedNodeName", get(&["status", "nominatedNodeName"])),
+            get(&["spec", "nodeName"]),
+            get(&["spec", "restartPolicy"]),
+            get(&["spec", "schedulerName"]),
+            get(&["spec", "serviceAccountName"]),
+            host_network.to_string().into(),
+            get(&["status", "phase"]),
+            ip,
+            get(&["status", "nominatedNodeName"]),
         ]
     }
 

@@ -1,5 +1,7 @@
 //! What users should know of a pod that is valid: old labels, annotations and volumes, definitions that hide others.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use crate::field::{self, Path, quote};
@@ -34,6 +36,19 @@ const ANNOTATIONS: [(&str, &str); 6] = [
         "scheduler.alpha.kubernetes.io/critical-pod",
         "non-functional in v1.16+; use the \"priorityClassName\" field instead",
     ),
+];
+
+/// Sources of volumes that are not worked on any more, or are gone.
+const VOLUMES: [(&str, &str); 9] = [
+    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
+    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
 /// Warnings for a pod.
@@ -73,64 +88,125 @@ pub fn template(template: &Value, path: &Path, out: &mut Vec<String>) {
     nodes(spec, &path, out);
     for (i, volume) in list(spec, &["volumes"]).iter().enumerate() {
         let path = path.child("volumes").index(i);
-        for (key, detail) in [
-            ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
-            ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
-            ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
-            ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
-            ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
-            ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
-            ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
-            ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
-        ] {
-            if !volume[key].is_null() {
-                out.push(format!("{}: {detail}", path.child(key)));
-            }
-        }
+        sources(volume, &path, out);
     }
-    for (i, secret) in list(spec, &["imagePullSecrets"]).iter().enumerate() {
-        if text(secret, &["name"]).is_empty() {
-            out.push(format!("{}: invalid empty name \"\"", path.child("imagePullSecrets").index(i).child("name")));
-        }
-    }
+    repeated(spec, &path, out);
+    let mut ports = Vec::new();
     for group in ["initContainers", "containers"] {
         for (i, container) in list(spec, &[group]).iter().enumerate() {
-            self::container(container, &path.child(group).index(i), out);
+            let path = path.child(group).index(i);
+            self::container(container, &path, out);
+            let path = path.child("ports");
+            ports.extend(list(container, &["ports"]).iter().enumerate().map(|(i, port)| (port, path.index(i))));
         }
     }
-    for (i, constraint) in list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
-        if constraint["labelSelector"].is_null() {
-            let path = path.child("topologySpreadConstraints").index(i).child("labelSelector");
-            out.push(format!("{path}: a null labelSelector results in matching no pod"));
+    self::ports(&ports, out);
+    if at(spec, &["terminationGracePeriodSeconds"]).as_i64().is_some_and(|seconds| seconds < 0) {
+        let path = path.child("terminationGracePeriodSeconds");
+        out.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+    pod_affinity(spec, &path.child("affinity"), out);
+}
+
+/// Warnings for a source of a volume that is old.
+pub fn sources(volume: &Value, path: &Path, out: &mut Vec<String>) {
+    for (key, detail) in VOLUMES {
+        if !volume[key].is_null() {
+            out.push(format!("{}: {detail}", path.child(key)));
         }
     }
 }
 
+/// Elements of lists that other elements, or nothing, will be taken for.
+fn repeated(spec: &Value, path: &Path, out: &mut Vec<String>) {
+    for (field, key) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
+        let items = list(spec, &[field]);
+        for (i, item) in items.iter().enumerate() {
+            let (given, path) = (text(item, &[key]), path.child(field).index(i).child(key));
+            if items[..i].iter().any(|other| text(other, &[key]) == given) {
+                out.push(format!("{path}: duplicate {key} {}", quote(given)));
+            }
+            if given.is_empty() && field == "imagePullSecrets" {
+                out.push(format!("{path}: invalid empty name \"\""));
+            }
+        }
+    }
+}
+
+fn renamed(label: &str) -> Option<&'static str> {
+    NODE_LABELS.iter().find(|(name, _)| *name == label).map(|(_, detail)| *detail)
+}
+
 fn nodes(spec: &Value, path: &Path, out: &mut Vec<String>) {
-    let renamed = |key: &str| NODE_LABELS.iter().find(|(name, _)| *name == key).map(|(_, detail)| *detail);
     for (key, _) in string_map(&spec["nodeSelector"]) {
         if let Some(detail) = renamed(key) {
             out.push(format!("{}: {detail}", path.child("nodeSelector").key(key)));
         }
     }
-    let path = path.child("affinity").child("nodeAffinity").child("requiredDuringSchedulingIgnoredDuringExecution");
-    let required = at(spec, &["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"]);
-    for (i, term) in list(required, &["nodeSelectorTerms"]).iter().enumerate() {
-        for (j, expression) in list(term, &["matchExpressions"]).iter().enumerate() {
-            let key = text(expression, &["key"]);
-            if let Some(detail) = renamed(key) {
-                let path = path.child("nodeSelectorTerms").index(i).child("matchExpressions").index(j).child("key");
-                out.push(format!("{path}: {key} is {detail}"));
-            }
+    let affinity = at(spec, &["affinity", "nodeAffinity"]);
+    let affinity_path = path.child("affinity").child("nodeAffinity");
+    let key = "requiredDuringSchedulingIgnoredDuringExecution";
+    node_selector(&affinity[key], &affinity_path.child(key), out);
+    let key = "preferredDuringSchedulingIgnoredDuringExecution";
+    for (i, preferred) in list(affinity, &[key]).iter().enumerate() {
+        node_selector_term(&preferred["preference"], &affinity_path.child(key).index(i).child("preference"), out);
+    }
+    for (i, constraint) in list(spec, &["topologySpreadConstraints"]).iter().enumerate() {
+        let (path, key) = (path.child("topologySpreadConstraints").index(i), text(constraint, &["topologyKey"]));
+        if let Some(detail) = renamed(key) {
+            out.push(format!("{}: {key} is {detail}", path.child("topologyKey")));
+        }
+        no_selector(constraint, &path, out);
+    }
+}
+
+/// Warnings for a selector of nodes.
+pub fn node_selector(selector: &Value, path: &Path, out: &mut Vec<String>) {
+    for (i, term) in list(selector, &["nodeSelectorTerms"]).iter().enumerate() {
+        node_selector_term(term, &path.child("nodeSelectorTerms").index(i), out);
+    }
+}
+
+fn node_selector_term(term: &Value, path: &Path, out: &mut Vec<String>) {
+    for (i, expression) in list(term, &["matchExpressions"]).iter().enumerate() {
+        let key = text(expression, &["key"]);
+        if let Some(detail) = renamed(key) {
+            out.push(format!("{}: {key} is {detail}", path.child("matchExpressions").index(i).child("key")));
         }
     }
 }
 
+fn pod_affinity(spec: &Value, path: &Path, out: &mut Vec<String>) {
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let (affinity, path) = (at(spec, &["affinity", kind]), path.child(kind));
+        let key = "requiredDuringSchedulingIgnoredDuringExecution";
+        for (i, term) in list(affinity, &[key]).iter().enumerate() {
+            no_selector(term, &path.child(key).index(i), out);
+        }
+        let key = "preferredDuringSchedulingIgnoredDuringExecution";
+        for (i, term) in list(affinity, &[key]).iter().enumerate() {
+            no_selector(&term["podAffinityTerm"], &path.child(key).index(i).child("podAffinityTerm"), out);
+        }
+    }
+}
+
+fn no_selector(of: &Value, path: &Path, out: &mut Vec<String>) {
+    if of["labelSelector"].is_null() {
+        out.push(format!("{}: a null labelSelector results in matching no pod", path.child("labelSelector")));
+    }
+}
+
 fn container(container: &Value, path: &Path, out: &mut Vec<String>) {
-    let env = list(container, &["env"]);
-    for (i, var) in env.iter().enumerate() {
-        let name = text(var, &["name"]);
-        if env[..i].iter().any(|other| text(other, &["name"]) == name) {
+    for kind in ["limits", "requests"] {
+        fractions(at(container, &["resources", kind]), &path.child("resources").child(kind), out);
+    }
+    let mut names = HashSet::new();
+    for (i, var) in list(container, &["env"]).iter().enumerate() {
+        let (name, value) = (text(var, &["name"]), text(var, &["value"]));
+        // One that adds to the value before it is meant so.
+        let before = format!("$({name})");
+        let adds = var["valueFrom"].is_null() && value != before && value.contains(&before);
+        if !names.insert(name) && !adds {
             out.push(format!(
                 "{}: hides previous definition of {}, which may be dropped when using apply",
                 path.child("env").index(i),
@@ -138,28 +214,47 @@ fn container(container: &Value, path: &Path, out: &mut Vec<String>) {
             ));
         }
     }
-    let ports = list(container, &["ports"]);
-    for (i, port) in ports.iter().enumerate() {
-        let place = |key: &'static str, p: &Value| p[key].as_i64().unwrap_or(0);
-        let protocol = |p: &Value| {
-            if text(p, &["protocol"]).is_empty() { "TCP".into() } else { text(p, &["protocol"]).to_owned() }
-        };
-        let same = |other: &Value| {
-            place("containerPort", other) == place("containerPort", port)
-                && protocol(other) == protocol(port)
-                && place("hostPort", other) == place("hostPort", port)
-                && text(other, &["hostIP"]) == text(port, &["hostIP"])
-        };
-        if let Some(first) = ports[..i].iter().position(same) {
-            let path = path.child("ports");
-            out.push(format!("{}: duplicate port definition with {}", path.index(i), path.index(first)));
+}
+
+/// Amounts of bytes that are no whole number.
+pub fn fractions(amounts: &Value, path: &Path, out: &mut Vec<String>) {
+    for resource in ["memory", "ephemeral-storage", "storage"] {
+        let amount = text(amounts, &[resource]);
+        if amount.parse::<Quantity>().is_ok_and(|parsed| !parsed.is_integer()) {
+            let path = path.key(resource);
+            out.push(format!("{path}: fractional byte value {} is invalid, must be an integer", quote(amount)));
         }
     }
-    for kind in ["limits", "requests"] {
-        let amount = text(container, &["resources", kind, "memory"]);
-        if amount.parse::<Quantity>().is_ok_and(|parsed| !parsed.is_integer()) {
-            let path = path.child("resources").child(kind).key("memory");
-            out.push(format!("{path}: fractional byte value {} is invalid, must be an integer", quote(amount)));
+}
+
+/// The most ports of one number that another is compared with.
+const ALIKE: usize = 64;
+
+/// Ports of all containers, which share their pod's address.
+fn ports(ports: &[(&Value, Path)], out: &mut Vec<String>) {
+    let number = |key: &'static str, port: &Value| port[key].as_i64().unwrap_or(0);
+    let host_ip = |port: &Value| text(port, &["hostIP"]).to_owned();
+    let protocol = |port: &Value| match text(port, &["protocol"]) {
+        "" => "TCP".to_owned(),
+        given => given.to_owned(),
+    };
+    // Those with one number and protocol; so many that they cannot be meant are compared with the first ones only.
+    let mut alike: HashMap<(i64, String), Vec<usize>> = HashMap::new();
+    for (i, (port, path)) in ports.iter().enumerate() {
+        let (ip, host) = (host_ip(port), number("hostPort", port));
+        let before = alike.entry((number("containerPort", port), protocol(port))).or_default();
+        for (other, first) in before.iter().filter_map(|other| ports.get(*other)) {
+            let (other_ip, other_host) = (host_ip(other), number("hostPort", other));
+            if ip == other_ip && host == other_host {
+                out.push(format!("{path}: duplicate port definition with {first}"));
+            } else if host == 0 || other_host == 0 {
+                out.push(format!("{path}: overlapping port definition with {first}"));
+            } else if host == other_host && (ip.is_empty() != other_ip.is_empty()) {
+                out.push(format!("{path}: dangerously ambiguous port definition with {first}"));
+            }
+        }
+        if before.len() < ALIKE {
+            before.push(i);
         }
     }
 }
@@ -184,11 +279,60 @@ mod tests {
                 "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]",
                 "metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the \"seccompProfile\" field instead",
                 "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+                "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
                 "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
                 "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
-                "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
             ]
         );
         assert!(pod(&json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}})).is_empty());
+    }
+    #[test]
+    fn a_container_of_very_many_parts_is_looked_at_once() {
+        let parts = |of: fn(u32) -> Value| (0..300_000).map(of).collect::<Value>();
+        let env = parts(|n| json!({"name": format!("E{n}")}));
+        let ports = parts(|n| json!({"containerPort": n % 60_000 + 1, "hostPort": n + 1}));
+        let many =
+            json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "env": env, "ports": ports}]}});
+        assert_eq!(pod(&many), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_stands_twice_or_matches_nothing_is_told() {
+        let label = json!({"matchExpressions": [{"key": "beta.kubernetes.io/os", "operator": "Exists"}]});
+        let none = json!({"topologyKey": "a"});
+        let given = json!({"metadata": {"name": "a"}, "spec": {
+        "terminationGracePeriodSeconds": -1,
+        "hostAliases": [{"ip": "1.2.3.4"}, {"ip": "1.2.3.4"}],
+        "imagePullSecrets": [{"name": "a"}, {"name": "a"}, {"name": ""}],
+        "topologySpreadConstraints": [{"topologyKey": "failure-domain.beta.kubernetes.io/zone", "labelSelector": {}}],
+        "affinity": {
+            "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": label}]},
+            "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [none]},
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": none}]},
+        },
+        "containers": [
+            {"name": "c", "ports": [{"containerPort": 80}, {"containerPort": 81, "hostPort": 81}],
+                "env": [{"name": "A", "value": "1"}, {"name": "A", "value": "$(A):2"}, {"name": "A", "value": "$(A)"}]},
+            {"name": "d", "ports": [{"containerPort": 80, "hostPort": 80}, {"containerPort": 80, "protocol": "UDP"},
+                {"containerPort": 81, "hostPort": 81, "hostIP": "127.0.0.1"}],
+                "resources": {"requests": {"ephemeral-storage": "1500m"}}},
+        ]}});
+        assert_eq!(
+            pod(&given),
+            [
+                "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key: beta.kubernetes.io/os is deprecated since v1.14; use \"kubernetes.io/os\" instead",
+                "spec.topologySpreadConstraints[0].topologyKey: failure-domain.beta.kubernetes.io/zone is deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+                "spec.hostAliases[1].ip: duplicate ip \"1.2.3.4\"",
+                "spec.imagePullSecrets[1].name: duplicate name \"a\"",
+                "spec.imagePullSecrets[2].name: invalid empty name \"\"",
+                "spec.containers[0].env[2]: hides previous definition of \"A\", which may be dropped when using apply",
+                "spec.containers[1].resources.requests[ephemeral-storage]: fractional byte value \"1500m\" is invalid, must be an integer",
+                "spec.containers[1].ports[0]: overlapping port definition with spec.containers[0].ports[0]",
+                "spec.containers[1].ports[2]: dangerously ambiguous port definition with spec.containers[0].ports[1]",
+                "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
+                "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector: a null labelSelector results in matching no pod",
+                "spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.labelSelector: a null labelSelector results in matching no pod",
+            ]
+        );
     }
 }

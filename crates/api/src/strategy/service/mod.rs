@@ -1,5 +1,7 @@
 //! Service.
 
+use std::borrow::Cow;
+
 mod validate;
 
 use std::collections::HashSet;
@@ -107,11 +109,8 @@ impl Strategy for Service {
         validate::update(new, old)
     }
 
-    fn selectable_fields(&self, obj: &Value) -> Vec<(&'static str, String)> {
-        vec![
-            ("spec.clusterIP", text(obj, &["spec", "clusterIP"]).to_owned()),
-            ("spec.type", text(obj, &["spec", "type"]).to_owned()),
-        ]
+    fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
+        vec![text(obj, &["spec", "clusterIP"]).into(), text(obj, &["spec", "type"]).into()]
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {

@@ -120,7 +120,7 @@ fn scale_of(inner: &Inner, namespace: &str, pod: &Value) -> Result<Option<(Strin
         let kind = kinds::by_kind(group, version, &owner.kind).filter(|kind| kind.subresource("scale").is_some());
         let Some(kind) = kind else { return Ok(None) };
         let controller = cache(inner, kind)?.get(&key(Some(namespace), &owner.name))?;
-        let Some(controller) = controller.filter(|controller| *controller.uid == *owner.uid) else { return Ok(None) };
+        let Some(controller) = controller.filter(|controller| *controller.uid() == *owner.uid) else { return Ok(None) };
         object = controller.value();
         found = Some((owner.uid, object["spec"]["replicas"].as_i64().unwrap_or(1)));
     }

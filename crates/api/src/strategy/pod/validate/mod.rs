@@ -23,7 +23,7 @@ pub use update::{ephemeral_containers, update};
 use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{at, int, list, text};
 use crate::meta_validate;
-use crate::strategy::common::{non_negative, one_of};
+use crate::strategy::common::one_of;
 
 type Errors = Vec<FieldError>;
 
@@ -137,5 +137,4 @@ fn numbers(spec: &Value, path: &Path, errors: &mut Errors) {
         let detail = "must be between 1 and 2147483647, inclusive";
         errors.push(FieldError::invalid(&path.child("activeDeadlineSeconds"), &spec["activeDeadlineSeconds"], detail));
     }
-    non_negative(errors, &path.child("terminationGracePeriodSeconds"), &spec["terminationGracePeriodSeconds"]);
 }

@@ -11,7 +11,10 @@ use crate::strategy::common::one_of;
 
 /// Checks the mounts of a container. Upstream names some of their fields without the place in the list.
 pub(super) fn mounts(container: &Value, surroundings: &Surroundings<'_>, list_path: &Path, errors: &mut Errors) {
-    let devices = list(container, &["volumeDevices"]);
+    let of_devices = |key: &'static str| -> HashSet<&str> {
+        list(container, &["volumeDevices"]).iter().map(|device| text(device, &[key])).collect()
+    };
+    let (device_names, device_paths) = (of_devices("name"), of_devices("devicePath"));
     let mut paths: HashSet<&str> = HashSet::new();
     for (i, mount) in list(container, &["volumeMounts"]).iter().enumerate() {
         let path = list_path.index(i);
@@ -27,10 +30,10 @@ pub(super) fn mounts(container: &Value, surroundings: &Surroundings<'_>, list_pa
         } else if !paths.insert(target) {
             errors.push(FieldError::invalid_str(&path.child("mountPath"), target, "must be unique"));
         }
-        if devices.iter().any(|d| text(d, &["name"]) == name) {
+        if device_names.contains(name) {
             errors.push(FieldError::invalid_str(&path.child("name"), name, "must not already exist in volumeDevices"));
         }
-        if devices.iter().any(|d| text(d, &["devicePath"]) == target) {
+        if device_paths.contains(target) {
             let detail = "must not already exist as a path in volumeDevices";
             errors.push(FieldError::invalid_str(&path.child("mountPath"), target, detail));
         }

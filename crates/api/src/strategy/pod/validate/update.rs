@@ -1,5 +1,7 @@
 //! Checks of changes of pods: only a few fields of a spec may change.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::Errors;
@@ -74,21 +76,19 @@ fn deadline(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn tolerations(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    let now = list(new, &["spec", "tolerations"]);
-    let same = |a: &Value, b: &Value| {
-        ["key", "operator", "value", "effect"].iter().all(|key| text(a, &[key]) == text(b, &[key]))
-    };
-    if !list(old, &["spec", "tolerations"]).iter().all(|before| now.iter().any(|t| same(t, before))) {
+    let parts = |toleration| ["key", "operator", "value", "effect"].map(|key| text(toleration, &[key]));
+    let now: HashSet<_> = list(new, &["spec", "tolerations"]).iter().map(parts).collect();
+    if !list(old, &["spec", "tolerations"]).iter().all(|before| now.contains(&parts(before))) {
         let detail = "existing toleration can not be modified except its tolerationSeconds";
         errors.push(FieldError::forbidden(path, detail));
     }
 }
 
 fn gates(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    let before = list(old, &["spec", "schedulingGates"]);
+    let before: HashSet<_> = list(old, &["spec", "schedulingGates"]).iter().map(|gate| text(gate, &["name"])).collect();
     for (i, gate) in list(new, &["spec", "schedulingGates"]).iter().enumerate() {
         let name = text(gate, &["name"]);
-        if !before.iter().any(|other| text(other, &["name"]) == name) {
+        if !before.contains(name) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             errors.push(FieldError::forbidden(&path.index(i).child("name"), detail));
         }
