@@ -75,6 +75,13 @@ struct State {
 }
 
 impl State {
+    /// Notes that a key's new value is no object. Watchers are told nothing: for all that is known the object is there.
+    fn set_aside(&mut self, key: Arc<str>, revision: Revision, why: String, seen: Option<Shared>) {
+        let before = self.objects.remove(&key).or(seen);
+        self.unreadable.insert(key, Arc::new(Unreadable { revision, why, before }));
+        self.last = revision;
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.ring.pop_front() {
             self.ring_bytes = self.ring_bytes.saturating_sub(oldest.size());
@@ -228,13 +235,7 @@ impl Cache {
         let seen = state.unreadable.remove(&key).and_then(|unreadable| unreadable.before.clone());
         let now = match now {
             Ok(now) => now,
-            // Watchers are told nothing: for all that is known the object is still there.
-            Err(why) => {
-                let before = state.objects.remove(&key).or(seen);
-                state.unreadable.insert(key, Arc::new(Unreadable { revision: event.revision, why, before }));
-                state.last = event.revision;
-                return;
-            }
+            Err(why) => return state.set_aside(key, event.revision, why, seen),
         };
         let before = match &now {
             Some(object) => state.objects.insert(key.clone(), object.clone()),
