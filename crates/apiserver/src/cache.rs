@@ -25,7 +25,7 @@ use crate::unreadable::{self, Unreadable};
 const RING_CHANGES: usize = 16_384;
 const RING_BYTES: usize = 16 << 20;
 /// How long changes are kept that are more than [`KEPT_BYTES`].
-const FRESH: Duration = Duration::from_secs(45);
+const FRESH: Duration = Duration::from_secs(40);
 const KEPT_BYTES: usize = 1 << 20;
 /// What a change costs besides its objects' bytes.
 const OVERHEAD: usize = 500;

@@ -72,10 +72,10 @@ pub fn run(options: &Server) -> Result<()> {
     result
 }
 
-/// Gives what a load has left behind back to the kernel, within half a minute.
+/// Gives what a load has left behind back to the kernel, within ten seconds.
 async fn give_memory_back() {
     loop {
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
         let _ = tokio::task::spawn_blocking(sys::give_memory_back).await;
     }
 }

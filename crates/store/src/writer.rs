@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::embedded::{Expiry, Job, Shared, expiry, write_size};
@@ -238,10 +239,13 @@ fn evaluate(txn: Txn, view: &mut View, buffer: &mut Vec<u8>, events: &mut Vec<Ar
         let before = view.keys.get(op.key()).cloned();
         let (key, now) = match op {
             Op::Put { key, value, expires } => {
+                // What stays is made by this thread alone, whose memory the C library keeps apart from that of requests: a
+                // text that stays among those which go would keep a page of theirs.
+                let key = before.as_ref().map_or_else(|| Arc::from(&*key), |kv| kv.key.clone());
                 let create_revision = before.as_ref().map_or(revision, |kv| kv.create_revision);
                 let kv = KeyValue {
                     key: key.clone(),
-                    value: stamp(value, revision).into(),
+                    value: stamp(&value, revision),
                     create_revision,
                     mod_revision: revision,
                     expires,
@@ -267,11 +271,10 @@ fn evaluate(txn: Txn, view: &mut View, buffer: &mut Vec<u8>, events: &mut Vec<Ar
     Outcome::Committed { revision: view.revision, written }
 }
 
-/// The bytes of a value with its revision inserted.
-fn stamp(value: Value, revision: Revision) -> Vec<u8> {
-    let Value { mut bytes, stamp_at } = value;
-    if let Some(at) = stamp_at.filter(|at| *at <= bytes.len()) {
-        bytes.splice(at..at, revision.to_string().into_bytes());
-    }
-    bytes
+/// The bytes of a value with its revision inserted, and no room behind them.
+fn stamp(value: &Value, revision: Revision) -> Bytes {
+    let Value { bytes, stamp_at } = value;
+    let Some(at) = stamp_at.filter(|at| *at <= bytes.len()) else { return Bytes::copy_from_slice(bytes) };
+    let (digits, (head, tail)) = (revision.to_string(), bytes.split_at(at));
+    [head, digits.as_bytes(), tail].concat().into()
 }
