@@ -172,9 +172,13 @@ impl Inner {
             path: &path,
         };
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.
-        let encoding = match &target {
-            Some(_) => Output::of(&parts.headers).map_or(Encoding::Json, |output| output.encoding),
-            None => Encoding::Json,
+        let output = match &target {
+            Some(target) if target.kind.review => Output::of_whole(&parts.headers),
+            _ => Output::of(&parts.headers),
+        };
+        let encoding = match (&target, &output) {
+            (Some(_), Ok(output)) => output.encoding,
+            _ => Encoding::Json,
         };
         let pretty = negotiate::wants_pretty(&query, &parts.headers);
         let answer = async {
@@ -197,10 +201,7 @@ impl Inner {
             match &target {
                 Some(target) => {
                     let target = target.clone();
-                    let output = match target.kind.review {
-                        true => Output::of_whole(&parts.headers)?,
-                        false => Output::of(&parts.headers)?,
-                    };
+                    let output = output?;
                     let dry_run = query.dry_run(verb)?;
                     let (body, upload) = match subresource {
                         "proxy" => (Bytes::new(), std::mem::take(upload)),
@@ -213,10 +214,11 @@ impl Inner {
                 None => self.outside(parts, &path).await,
             }
         };
-        let response = answer.await.unwrap_or_else(|status| {
-            let response = negotiate::status_as(&status, encoding);
-            if pretty { negotiate::pretty(response) } else { response }
-        });
+        let (response, is_document) = match answer.await {
+            Ok(response) => (response, target.is_none()),
+            Err(status) => (negotiate::status_as(&status, encoding), false),
+        };
+        let response = if pretty && !is_document { negotiate::pretty(response) } else { response };
         self.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
         response
     }

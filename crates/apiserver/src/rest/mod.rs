@@ -64,12 +64,11 @@ type Answer = Result<Response<Body>, Status>;
 /// Answers a request whose sender may make it.
 pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body> {
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
-    let pretty = negotiate::wants_pretty(&cx.query, &cx.parts.headers);
     let encoding = cx.output.encoding;
     // A refusal goes with it as well.
     let mut response = route(cx, verb).await.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());
-    if pretty { negotiate::pretty(response) } else { response }
+    response
 }
 
 async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
