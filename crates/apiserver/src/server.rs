@@ -134,7 +134,7 @@ impl Server {
         let mut upload = Upload::new(body);
         let response = self.0.clone().answer(parts, &mut upload, user).await;
         if !http_body::Body::is_end_stream(&upload) {
-            upload.discard().await;
+            Box::pin(upload.discard()).await;
         }
         if is_head { body::headers_only(response) } else { response }
     }
@@ -211,7 +211,7 @@ impl Inner {
                     let context = Context { inner: &self, user, parts, body, upload, target, query, output, dry_run };
                     Ok(rest::answer(context, verb).await)
                 }
-                None => self.outside(parts, &path).await,
+                None => Box::pin(self.outside(parts, &path)).await,
             }
         };
         let (response, is_document) = match answer.await {

@@ -66,9 +66,25 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
     let encoding = cx.output.encoding;
     // A refusal goes with it as well.
-    let mut response = route(cx, verb).await.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
+    let answer = match read(&cx, verb) {
+        Some(answer) => answer,
+        // Kept apart, as what waits is large, and a read would carry the room for it about.
+        None => Box::pin(route(cx, verb)).await,
+    };
+    let mut response = answer.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());
     response
+}
+
+/// Answers what is answered from the cache.
+fn read(cx: &Context<'_>, verb: &str) -> Option<Answer> {
+    let kind = cx.target.kind;
+    let is_object = cx.target.subresource.is_none() && !kind.review && kind.has_verb(verb) && is_routed(cx);
+    match verb {
+        "get" if is_object => Some(read::get(cx)),
+        "list" if is_object => Some(list::list(cx)),
+        _ => None,
+    }
 }
 
 async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
@@ -107,8 +123,6 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
         return Err(refused());
     }
     match verb {
-        "get" => read::get(&cx),
-        "list" => list::list(&cx),
         "watch" => match crate::websocket::take(&mut cx) {
             Some(wish) => wish.grant(watch::watch(&cx)?, crate::websocket::Framing::Lines),
             None => watch::watch(&cx),
