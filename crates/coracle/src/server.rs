@@ -72,11 +72,17 @@ pub fn run(options: &Server) -> Result<()> {
     result
 }
 
-/// Gives what a load has left behind back to the kernel, within ten seconds.
+/// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again.
 async fn give_memory_back() {
+    const EVERY: Duration = Duration::from_secs(10);
+    let mut used = sys::processor_time();
     loop {
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let _ = tokio::task::spawn_blocking(sys::give_memory_back).await;
+        tokio::time::sleep(EVERY).await;
+        let now = sys::processor_time();
+        if now.saturating_sub(used) < EVERY / 10 {
+            let _ = tokio::task::spawn_blocking(sys::give_memory_back).await;
+        }
+        used = now;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::thread::UnshareFlags;
 
@@ -21,6 +22,12 @@ pub fn in_own_session(command: &mut Command) -> &mut Command {
     use std::os::unix::process::CommandExt;
     // SAFETY: setsid is async-signal-safe and touches no memory.
     unsafe { command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into)) }
+}
+
+/// The time that all processors have worked for this process.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Gives memory that was freed back to the kernel. The C library keeps it otherwise, for each thread by itself, and a

@@ -1,6 +1,7 @@
 //! Who owns whom, by UID.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
@@ -40,9 +41,15 @@ pub(crate) enum Action {
     Orphan(String),
 }
 
-/// An ordered map gives its memory back as objects go.
 #[derive(Debug, Default)]
-pub(crate) struct Graph(BTreeMap<String, Box<Vertex>>);
+pub(crate) struct Graph(HashMap<String, Box<Vertex>>);
+
+/// Gives the room back that a map has kept for what is gone.
+pub(crate) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 256 && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
+    }
+}
 
 impl Graph {
     pub fn get(&self, uid: &str) -> Option<&Vertex> {
@@ -132,6 +139,7 @@ impl Graph {
     pub fn forget(&mut self, uid: &str) -> Vec<Action> {
         let mut actions = Vec::new();
         let Some(vertex) = self.0.remove(uid) else { return actions };
+        shrink(&mut self.0);
         for owner in &vertex.owners {
             self.unlink(&owner.uid, uid, &mut actions);
         }

@@ -1,6 +1,6 @@
 //! What feeds the graph: an informer where there is one, a metadata-only watch of every other resource.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::Collector;
-use super::graph::Identity;
+use super::graph::{Identity, shrink};
 use crate::common::{Context, namespace_of};
 use crate::discovery::{Deletable, deletable};
 
@@ -150,7 +150,7 @@ impl Monitors {
 }
 
 /// The UIDs of a resource's objects, by namespace and name.
-type Known = BTreeMap<(String, String), String>;
+type Known = HashMap<(String, String), String>;
 
 /// Lists and watches one resource for ever.
 async fn feed(collector: Collector, resource: ApiResource, synced: watch::Sender<bool>, changed: Arc<Notify>) {
@@ -213,6 +213,7 @@ impl Feed {
 
     fn gone(&mut self, meta: &Meta) {
         self.known.remove(&(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default()));
+        shrink(&mut self.known);
         self.collector.forget(meta.uid.as_deref().unwrap_or_default());
         if self.defines {
             self.changed.notify_one();
