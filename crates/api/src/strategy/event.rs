@@ -64,30 +64,14 @@ impl Strategy for Event {
 
     fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
         let about = about(obj);
-        let get = |key: &str| Cow::from(text(about, &[key]));
+        let about = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"]
+            .map(|key| text(about, &[key]));
         let source = first(obj, &["reportingComponent", "reportingController"]);
-        let component = source_component(obj);
-        vec![
-            get("kind"),
-            get("namespace"),
-            get("name"),
-            get("uid"),
-            get("apiVersion"),
-            get("resourceVersion"),
-            get("fieldPath"),
-            text(obj, &["reason"]).into(),
-            source.into(),
-            source.into(),
-            get("kind"),
-            get("namespace"),
-            get("name"),
-            get("uid"),
-            get("apiVersion"),
-            get("resourceVersion"),
-            get("fieldPath"),
-            if component.is_empty() { source } else { component }.into(),
-            text(obj, &["type"]).into(),
-        ]
+        let component = Some(source_component(obj)).filter(|component| !component.is_empty()).unwrap_or(source);
+        let own = [text(obj, &["reason"]), source, source];
+        let rest = [component, text(obj, &["type"])];
+        // The object is found by its old name and by its new one.
+        about.into_iter().chain(own).chain(about).chain(rest).map(Cow::from).collect()
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {
