@@ -1,12 +1,11 @@
 //! The embedded engine: one writer thread that commits whatever has queued up in one sync.
 
-use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -93,7 +92,7 @@ impl Embedded {
     pub fn on(disk: Box<dyn Disk>, options: Options) -> Result<Embedded> {
         let opened = snapshot::open(&*disk)?;
         let log = Log::new(&*disk, options.segment_bytes, &opened)?;
-        let expiries = opened.view.keys.values().filter_map(expiry).collect();
+        let expiries = opened.view.iter().filter_map(Expiry::of).collect::<BTreeSet<_>>();
         let shared = Arc::new(Shared {
             disk,
             options,
@@ -139,8 +138,8 @@ impl Store for Embedded {
         }
     }
 
-    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<KeyValue>>> {
-        Ok(self.shared.view_at(at)?.keys.get(key).cloned())
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>> {
+        Ok(self.shared.view_at(at)?.get(key).cloned())
     }
 
     async fn list(
@@ -175,7 +174,7 @@ impl Store for Embedded {
     async fn changes(&self, prefix: &str, after: Revision) -> Result<Vec<Arc<Event>>> {
         let state = self.shared.state.read();
         let events = state.history.after(after, state.view.revision)?;
-        Ok(events.filter(|event| event.key.starts_with(prefix)).cloned().collect())
+        Ok(events.filter(|event| event.key().starts_with(prefix)).cloned().collect())
     }
 
     fn subscribe(&self, start: &mut dyn FnMut(&View), feed: Feed) {
@@ -204,16 +203,35 @@ impl Store for Embedded {
 
 pub(crate) fn write_size(op: &Op) -> usize {
     match op {
-        Op::Put { key, value, .. } => key.len() + value.bytes.len(),
+        Op::Put { key, value, .. } => key.len() + value.len(),
         Op::Delete { key } => key.len(),
     }
 }
 
-/// When a key goes by itself, if it is still as that revision made it.
-pub(crate) type Expiry = Reverse<(SystemTime, Arc<str>, Revision)>;
+/// A key that goes by itself, in the order in which they go.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Expiry(pub KeyValue);
 
-pub(crate) fn expiry(kv: &Arc<KeyValue>) -> Option<Expiry> {
-    Some(Reverse((kv.expires?, kv.key.clone(), kv.mod_revision)))
+impl Expiry {
+    pub fn of(kv: &KeyValue) -> Option<Expiry> {
+        (kv.expires_millis() > 0).then(|| Expiry(kv.clone()))
+    }
+
+    fn order(&self) -> (u64, &[u8], Revision) {
+        (self.0.expires_millis(), self.0.key_bytes(), self.0.mod_revision())
+    }
+}
+
+impl PartialOrd for Expiry {
+    fn partial_cmp(&self, other: &Expiry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Expiry {
+    fn cmp(&self, other: &Expiry) -> Ordering {
+        self.order().cmp(&other.order())
+    }
 }
 
 impl Shared {

@@ -1,9 +1,6 @@
 //! What the bytes of segments and snapshots mean; `docs/store-format.md` draws them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use bytes::Bytes;
 
 use crate::{KeyValue, Revision};
 
@@ -113,11 +110,11 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 pub fn put_kv(out: &mut Vec<u8>, kv: &KeyValue) {
     out.push(1);
-    put_bytes(out, kv.key.as_bytes());
-    out.extend_from_slice(&kv.create_revision.to_le_bytes());
-    out.extend_from_slice(&kv.mod_revision.to_le_bytes());
-    out.extend_from_slice(&millis(kv.expires).to_le_bytes());
-    put_bytes(out, &kv.value);
+    put_bytes(out, kv.key_bytes());
+    out.extend_from_slice(&kv.create_revision().to_le_bytes());
+    out.extend_from_slice(&kv.mod_revision().to_le_bytes());
+    out.extend_from_slice(&kv.expires_millis().to_le_bytes());
+    put_bytes(out, kv.value());
 }
 
 pub fn put_delete(out: &mut Vec<u8>, key: &str, revision: Revision) {
@@ -140,16 +137,15 @@ pub fn records(payload: &[u8]) -> Result<Vec<Record>, String> {
 fn record(rest: &mut &[u8]) -> Option<Record> {
     let tag = take(rest, 1)?[0];
     let length = word(rest)?;
-    let key: Arc<str> = std::str::from_utf8(take(rest, length)?).ok()?.into();
+    let key = std::str::from_utf8(take(rest, length)?).ok()?;
     match tag {
         1 => {
             let (create_revision, mod_revision, expires) = (long(rest)?, long(rest)?, long(rest)?);
             let length = word(rest)?;
-            let value = Bytes::copy_from_slice(take(rest, length)?);
-            let expires = (expires > 0).then(|| UNIX_EPOCH.checked_add(Duration::from_millis(expires))).flatten();
-            Some(Record::Put(KeyValue { key, value, create_revision, mod_revision, expires }))
+            let value = take(rest, length)?;
+            Some(Record::Put(KeyValue::at_millis(key, value, create_revision, mod_revision, expires)))
         }
-        2 => Some(Record::Delete { key, revision: long(rest)? }),
+        2 => Some(Record::Delete { key: key.into(), revision: long(rest)? }),
         _ => None,
     }
 }
@@ -168,10 +164,6 @@ fn long(rest: &mut &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(take(rest, 8)?.try_into().ok()?))
 }
 
-fn millis(time: Option<SystemTime>) -> u64 {
-    time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_millis().max(1) as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,7 +180,7 @@ mod tests {
 
         #[test]
         fn records_come_back(key in "[a-z/]{1,40}", value in proptest::collection::vec(any::<u8>(), 0..300), rev in 2u64..1_000_000) {
-            let kv = KeyValue { key: key.as_str().into(), value: value.into(), create_revision: rev, mod_revision: rev + 1, expires: None };
+            let kv = KeyValue::new(&key, &value, rev, rev + 1, None);
             let mut out = Vec::new();
             let start = begin_frame(&mut out);
             put_kv(&mut out, &kv);

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::OrdSet;
 
+use crate::key_value::ByKey;
 use crate::{Error, KeyValue, Page, Result, Revision};
 
 /// One change of one key.
@@ -13,58 +14,75 @@ use crate::{Error, KeyValue, Page, Result, Revision};
 pub struct Event {
     /// The revision of the change.
     pub revision: Revision,
-    /// The key.
-    pub key: Arc<str>,
     /// What the key is now; `None` when it was removed.
-    pub now: Option<Arc<KeyValue>>,
+    pub now: Option<KeyValue>,
     /// What it was before; `None` when it did not exist.
-    pub before: Option<Arc<KeyValue>>,
+    pub before: Option<KeyValue>,
 }
 
 impl Event {
+    /// The key.
+    pub fn key(&self) -> &str {
+        self.now.as_ref().or(self.before.as_ref()).map_or("", KeyValue::key)
+    }
+
     fn size(&self) -> usize {
-        self.key.len() + self.now.as_ref().map_or(0, |kv| kv.value.len()) + 64
+        self.now.as_ref().map_or(0, |kv| kv.key_bytes().len() + kv.value().len()) + 64
     }
 }
 
 /// Everything the store holds at one revision, with recent history. Cloning shares all of it.
 #[derive(Clone, Default)]
 pub struct View {
-    /// All keys at [`View::revision`].
-    pub keys: OrdMap<Arc<str>, Arc<KeyValue>>,
+    pub(crate) keys: OrdSet<ByKey>,
     /// The newest revision.
     pub revision: Revision,
 }
 
 impl View {
+    /// What a key is.
+    pub fn get(&self, key: &str) -> Option<&KeyValue> {
+        self.keys.get(key.as_bytes()).map(|kv| &kv.0)
+    }
+
+    /// All keys in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = &KeyValue> {
+        self.keys.iter().map(|kv| &kv.0)
+    }
+
+    pub(crate) fn insert(&mut self, kv: KeyValue) {
+        self.keys.insert(ByKey(kv));
+    }
+
     /// Makes one change.
     pub(crate) fn apply(&mut self, event: &Event) {
-        match &event.now {
-            Some(kv) => self.keys.insert(event.key.clone(), kv.clone()),
-            None => self.keys.remove(&event.key),
-        };
+        self.set(event.key(), event.now.as_ref());
         self.revision = event.revision;
     }
 
     /// Takes one change back.
     fn undo(&mut self, event: &Event) {
-        match &event.before {
-            Some(kv) => self.keys.insert(event.key.clone(), kv.clone()),
-            None => self.keys.remove(&event.key),
-        };
+        self.set(event.key(), event.before.as_ref());
+    }
+
+    fn set(&mut self, key: &str, kv: Option<&KeyValue>) {
+        match kv {
+            Some(kv) => self.insert(kv.clone()),
+            None => drop(self.keys.remove(key.as_bytes())),
+        }
     }
 
     /// Keys with a prefix in ascending order.
     pub fn page(&self, prefix: &str, after: Option<&str>, limit: Option<usize>) -> Page {
         let start = match after {
-            Some(key) if key >= prefix => Bound::Excluded(Arc::<str>::from(key)),
-            _ => Bound::Included(Arc::<str>::from(prefix)),
+            Some(key) if key >= prefix => Bound::Excluded(key.as_bytes()),
+            _ => Bound::Included(prefix.as_bytes()),
         };
         let mut found = self
             .keys
-            .range((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(_, kv)| kv.clone());
+            .range::<_, [u8]>((start, Bound::Unbounded))
+            .map(|kv| kv.0.clone())
+            .take_while(|kv| kv.key_bytes().starts_with(prefix.as_bytes()));
         let items: Vec<_> = found.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
         Page { revision: self.revision, items, more: found.next().is_some() }
     }

@@ -10,6 +10,7 @@ pub mod disk;
 mod embedded;
 mod format;
 mod history;
+mod key_value;
 mod log;
 mod mark;
 mod snapshot;
@@ -19,44 +20,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 pub use embedded::{Embedded, Options};
 pub use history::{Event, View};
+pub use key_value::KeyValue;
 
 /// A point in the store's one global order of changes. The first change makes revision 2, as with etcd,
 /// so that 0 can mean "does not exist" and 1 "the empty store".
 pub type Revision = u64;
-
-/// One key as it was after some revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyValue {
-    /// The key, for example `/registry/pods/default/web`.
-    pub key: Arc<str>,
-    /// The value, with the revision stamped into it where the writer asked for that.
-    pub value: Bytes,
-    /// The revision that made the key.
-    pub create_revision: Revision,
-    /// The revision that last changed it.
-    pub mod_revision: Revision,
-    /// When the store removes it by itself.
-    pub expires: Option<SystemTime>,
-}
-
-/// A value to write.
-#[derive(Clone, Debug)]
-pub struct Value {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// Where the store inserts the decimal digits of the revision it gives to the write.
-    pub stamp_at: Option<usize>,
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Value { bytes: text.as_bytes().to_vec(), stamp_at: None }
-    }
-}
 
 /// A condition of a transaction.
 #[derive(Clone, Debug)]
@@ -73,7 +44,7 @@ pub enum Op {
         /// Where.
         key: Arc<str>,
         /// What.
-        value: Value,
+        value: Vec<u8>,
         /// When the store removes it by itself.
         expires: Option<SystemTime>,
     },
@@ -110,12 +81,12 @@ pub enum Outcome {
         /// The revision of the changes, or the current one when nothing changed.
         revision: Revision,
         /// For each operation, what it wrote; `None` for deletions.
-        written: Vec<Option<Arc<KeyValue>>>,
+        written: Vec<Option<KeyValue>>,
     },
     /// A compare failed; nothing changed.
     Conflict {
         /// What each compared key is now.
-        current: Vec<Option<Arc<KeyValue>>>,
+        current: Vec<Option<KeyValue>>,
     },
 }
 
@@ -190,7 +161,7 @@ pub struct Page {
     /// The revision at which the page is exact.
     pub revision: Revision,
     /// Keys in ascending order.
-    pub items: Vec<Arc<KeyValue>>,
+    pub items: Vec<KeyValue>,
     /// There are more keys behind the last one.
     pub more: bool,
 }
@@ -214,7 +185,7 @@ pub trait Store: Send + Sync + 'static {
     /// the store anew.
     async fn failed(&self) -> Error;
     /// Reads one key, now or at a revision.
-    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<KeyValue>>>;
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>>;
     /// Reads keys with a prefix in ascending order, now or at a revision, behind a key, at most `limit`.
     async fn list(&self, prefix: &str, at: Option<Revision>, after: Option<&str>, limit: Option<usize>)
     -> Result<Page>;

@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::format::{self, Frame, Record};
 use crate::history::{Event, History, View};
 use crate::mark::{self, Mark};
-use crate::{Error, KeyValue, Result, Revision};
+use crate::{Error, Result, Revision};
 
 /// Payload bytes after which a snapshot starts its next frame.
 const FRAME_BYTES: usize = 1 << 20;
@@ -53,7 +53,7 @@ fn write_file(disk: &dyn Disk, view: &View) -> Result<()> {
     let mut buffer = Vec::with_capacity(FRAME_BYTES + 4096);
     let (mut offset, mut sequence) = (0, 0);
     format::put_file_header(&mut buffer, format::SNAPSHOT_MAGIC, view.revision);
-    let mut keys = view.keys.values().peekable();
+    let mut keys = view.iter();
     loop {
         let frame = format::begin_frame(&mut buffer);
         let empty = buffer.len();
@@ -184,7 +184,7 @@ fn read(disk: &dyn Disk, revision: Revision) -> Result<View> {
                 }
                 for record in format::records(payload).map_err(|what| corrupt(disk, &name, at, what))? {
                     if let Record::Put(kv) = record {
-                        view.keys.insert(kv.key.clone(), Arc::new(kv));
+                        view.insert(kv);
                     }
                 }
                 (at, expected) = (end, expected + 1);
@@ -249,13 +249,12 @@ fn replay(
 }
 
 fn replay_record(record: Record, opened: &mut Opened) -> Revision {
-    let (revision, key, now) = match record {
-        Record::Put(kv) => (kv.mod_revision, kv.key.clone(), Some(Arc::<KeyValue>::new(kv))),
-        Record::Delete { key, revision } => (revision, key, None),
+    let (revision, before, now) = match record {
+        Record::Put(kv) => (kv.mod_revision(), opened.view.get(kv.key()).cloned(), Some(kv)),
+        Record::Delete { key, revision } => (revision, opened.view.get(&key).cloned(), None),
     };
     if revision > opened.history.compacted {
-        let before = opened.view.keys.get(&key).cloned();
-        let event = Arc::new(Event { revision, key, now, before });
+        let event = Arc::new(Event { revision, now, before });
         opened.view.apply(&event);
         opened.history.push(event);
     }

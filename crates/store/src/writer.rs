@@ -1,17 +1,15 @@
 //! The writer's thread: it takes whatever has queued up, commits it in one sync, and publishes it.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::embedded::{Expiry, Job, Shared, expiry, write_size};
+use crate::embedded::{Expiry, Job, Shared, write_size};
 use crate::history::{Event, View};
 use crate::log::{Failure, Log};
-use crate::{Compare, Error, KeyValue, Op, Outcome, Result, Revision, Txn, Value, format};
+use crate::{Compare, Error, KeyValue, Op, Outcome, Result, Txn, format};
 
 /// Transactions committed in one sync.
 const BATCH: usize = 512;
@@ -31,7 +29,7 @@ struct Full {
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     log: Log,
-    expiries: BinaryHeap<Expiry>,
+    expiries: BTreeSet<Expiry>,
     /// Those whose deletion is part of the batch at hand.
     expiring: Vec<Expiry>,
     /// Until when nothing expires: the disk took no deletion.
@@ -51,7 +49,7 @@ impl Drop for Guard {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, log: Log, expiries: BinaryHeap<Expiry>) -> Writer {
+    pub fn new(shared: Arc<Shared>, log: Log, expiries: BTreeSet<Expiry>) -> Writer {
         Writer { shared, log, expiries, expiring: Vec::new(), paused: None, full: None }
     }
 
@@ -99,8 +97,9 @@ impl Writer {
             return Some(wait);
         }
         let now = SystemTime::now();
-        while let Some(Reverse((when, ..))) = self.expiries.peek() {
-            if let Ok(wait) = when.duration_since(now)
+        while let Some(Expiry(kv)) = self.expiries.first() {
+            if let Some(when) = kv.expires()
+                && let Ok(wait) = when.duration_since(now)
                 && !wait.is_zero()
             {
                 return Some(wait);
@@ -108,13 +107,11 @@ impl Writer {
             if jobs.len() >= BATCH {
                 break;
             }
-            let Some(Reverse((when, key, revision))) = self.expiries.pop() else { break };
-            let compares = vec![Compare::ModRevision(key.clone(), revision)];
-            jobs.push(Job {
-                txn: Txn { compares, ops: vec![Op::Delete { key: key.clone() }] },
-                reply: oneshot::channel().0,
-            });
-            self.expiring.push(Reverse((when, key, revision)));
+            let Some(expiry) = self.expiries.pop_first() else { break };
+            let key: Arc<str> = expiry.0.key().into();
+            let compares = vec![Compare::ModRevision(key.clone(), expiry.0.mod_revision())];
+            jobs.push(Job { txn: Txn { compares, ops: vec![Op::Delete { key }] }, reply: oneshot::channel().0 });
+            self.expiring.push(expiry);
         }
         None
     }
@@ -138,7 +135,7 @@ impl Writer {
             match self.write(&buffer) {
                 Ok(()) => self.publish(view, &events),
                 Err(Failure::Refused(error)) => {
-                    self.expiries.append(&mut std::mem::take(&mut self.expiring).into());
+                    self.expiries.extend(std::mem::take(&mut self.expiring));
                     self.paused = Some(Instant::now() + RETRY);
                     replies.iter_mut().for_each(|(_, outcome)| *outcome = Err(error.clone()));
                 }
@@ -166,7 +163,11 @@ impl Writer {
         state.view = view;
         for event in events {
             state.history.push(event.clone());
-            self.expiries.extend(event.now.as_ref().and_then(expiry));
+            // What is written anew goes later, and its old state is not kept until then.
+            if let Some(before) = event.before.as_ref().and_then(Expiry::of) {
+                self.expiries.remove(&before);
+            }
+            self.expiries.extend(event.now.as_ref().and_then(Expiry::of));
         }
         drop(state);
         if let Some(feed) = &*feed {
@@ -220,61 +221,45 @@ impl Writer {
 fn makes_room(txn: &Txn, view: &View) -> bool {
     txn.ops.iter().all(|op| match op {
         Op::Delete { .. } => true,
-        Op::Put { key, value, .. } => view.keys.get(key).is_some_and(|kv| value.bytes.len() <= kv.value.len() + GROWTH),
+        Op::Put { key, value, .. } => view.get(key).is_some_and(|kv| value.len() <= kv.value().len() + GROWTH),
     })
 }
 
 fn evaluate(txn: Txn, view: &mut View, buffer: &mut Vec<u8>, events: &mut Vec<Arc<Event>>) -> Outcome {
     let holds = |compare: &Compare| {
         let Compare::ModRevision(key, expected) = compare;
-        view.keys.get(key).map_or(0, |kv| kv.mod_revision) == *expected
+        view.get(key).map_or(0, KeyValue::mod_revision) == *expected
     };
     if !txn.compares.iter().all(holds) {
-        let current = txn.compares.iter().map(|Compare::ModRevision(key, _)| view.keys.get(key).cloned()).collect();
+        let current = txn.compares.iter().map(|Compare::ModRevision(key, _)| view.get(key).cloned()).collect();
         return Outcome::Conflict { current };
     }
     let revision = view.revision + 1;
     let mut written = Vec::with_capacity(txn.ops.len());
     for op in txn.ops {
-        let before = view.keys.get(op.key()).cloned();
-        let (key, now) = match op {
+        let before = view.get(op.key()).cloned();
+        let now = match op {
             Op::Put { key, value, expires } => {
-                // What stays is made by this thread alone, whose memory the C library keeps apart from that of requests: a
-                // text that stays among those which go would keep a page of theirs.
-                let key = before.as_ref().map_or_else(|| Arc::from(&*key), |kv| kv.key.clone());
-                let create_revision = before.as_ref().map_or(revision, |kv| kv.create_revision);
-                let kv = KeyValue {
-                    key: key.clone(),
-                    value: stamp(&value, revision),
-                    create_revision,
-                    mod_revision: revision,
-                    expires,
-                };
+                // What stays is made by this thread alone, whose memory the C library keeps apart from that of requests:
+                // what stays among that which goes would keep a page of it.
+                let create_revision = before.as_ref().map_or(revision, KeyValue::create_revision);
+                let kv = KeyValue::new(&key, &value, create_revision, revision, expires);
                 format::put_kv(buffer, &kv);
-                (key, Some(Arc::new(kv)))
+                Some(kv)
             }
-            Op::Delete { key } if before.is_none() => {
+            Op::Delete { .. } if before.is_none() => {
                 written.push(None);
-                drop(key);
                 continue;
             }
             Op::Delete { key } => {
                 format::put_delete(buffer, &key, revision);
-                (key, None)
+                None
             }
         };
         written.push(now.clone());
-        let event = Arc::new(Event { revision, key, now, before });
+        let event = Arc::new(Event { revision, now, before });
         view.apply(&event);
         events.push(event);
     }
     Outcome::Committed { revision: view.revision, written }
-}
-
-/// The bytes of a value with its revision inserted, and no room behind them.
-fn stamp(value: &Value, revision: Revision) -> Bytes {
-    let Value { bytes, stamp_at } = value;
-    let Some(at) = stamp_at.filter(|at| *at <= bytes.len()) else { return Bytes::copy_from_slice(bytes) };
-    let (digits, (head, tail)) = (revision.to_string(), bytes.split_at(at));
-    [head, digits.as_bytes(), tail].concat().into()
 }

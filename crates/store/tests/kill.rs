@@ -67,7 +67,7 @@ fn kill_9_loses_no_acknowledged_write() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for (task, acknowledged) in newest.iter().enumerate().filter_map(|(task, n)| Some((task, (*n)?))) {
             let kv = runtime.block_on(store.get(&format!("/k/{task}"), None)).unwrap().unwrap();
-            let found: u64 = std::str::from_utf8(&kv.value).unwrap().parse().unwrap();
+            let found: u64 = std::str::from_utf8(kv.value()).unwrap().parse().unwrap();
             assert!(found >= acknowledged, "task {task}: {acknowledged} was acknowledged, {found} is there");
         }
     }

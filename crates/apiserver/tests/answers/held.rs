@@ -66,7 +66,7 @@ impl Store for Held {
         self.store.failed().await
     }
 
-    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<Arc<KeyValue>>> {
+    async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>> {
         self.store.get(key, at).await
     }
 
