@@ -9,6 +9,7 @@ use coracle_api::status::{Cause, Status};
 use serde_json::{Value, json};
 
 use crate::auth::User;
+use crate::object::Object;
 use crate::request::key;
 use crate::rest::{cache, core};
 use crate::server::Inner;
@@ -73,7 +74,7 @@ fn namespace_lifecycle(inner: &Inner, kind: &Kind, object: &Value) -> Result<(),
         return Err(Status::not_found("", "namespaces", name));
     };
     // Parsing every namespace on every create would be waste: one that ends has this in its bytes.
-    let ending = namespace.bytes.windows(b"deletionTimestamp".len()).any(|window| window == b"deletionTimestamp");
+    let ending = namespace.stored().windows(b"deletionTimestamp".len()).any(|window| window == b"deletionTimestamp");
     if ending && meta::is_deleting(&namespace.value()) {
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
         let mut status = Status::forbidden(kind.group, kind.plural, meta::name(object), &why);
@@ -95,11 +96,8 @@ fn priority(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
         kinds::by_resource("scheduling.k8s.io", "v1", "priorityclasses").ok_or_else(Status::path_not_found)?;
     let classes = cache(inner, classes)?;
     let (class, value, policy) = if name.is_empty() {
-        let default = classes
-            .snapshot()
-            .range("", None)
-            .map(|(_, object)| object.value())
-            .find(|class| class["globalDefault"] == true);
+        let default =
+            classes.snapshot().range("", None).map(Object::value).find(|class| class["globalDefault"] == true);
         match default {
             Some(class) => {
                 (meta::name(&class).to_owned(), class["value"].as_i64().unwrap_or(0), class["preemptionPolicy"].clone())
@@ -211,11 +209,7 @@ fn default_storage_class(inner: &Inner, claim: &mut Value) -> Result<(), Status>
     let Some(kind) = kinds::by_resource("storage.k8s.io", "v1", "storageclasses") else { return Ok(()) };
     let snapshot = cache(inner, kind)?.snapshot();
     let is_default = |class: &Value| meta::annotation(class, "storageclass.kubernetes.io/is-default-class") == "true";
-    let newest = snapshot
-        .range("", None)
-        .map(|(_, object)| object.value())
-        .filter(is_default)
-        .max_by_key(meta::creation_timestamp);
+    let newest = snapshot.range("", None).map(Object::value).filter(is_default).max_by_key(meta::creation_timestamp);
     if let Some(class) = newest {
         claim["spec"]["storageClassName"] = meta::name(&class).into();
     }

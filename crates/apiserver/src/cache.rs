@@ -5,20 +5,22 @@
 //! revision and pull from the ring. What is in the ring longer than a client takes to come back is forgotten, so that
 //! the memory of a load does not stay.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicU64};
 use std::time::{Duration, Instant};
 
 use coracle_api::kinds::{self, Kind};
 use coracle_api::status::Status;
-use coracle_store::{Event, Revision, Store, View};
-use imbl::OrdMap;
+use coracle_store::{Event, KeyValue, Revision, Store, View};
+use imbl::{OrdMap, OrdSet};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use crate::object::{Object, Shared};
+use crate::object::Object;
 use crate::unreadable::{self, Unreadable};
 
 /// The most changes, and bytes of objects in them, that a ring keeps.
@@ -36,20 +38,24 @@ const PULLED: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Change {
     pub revision: Revision,
-    pub key: Arc<str>,
-    pub now: Option<Shared>,
-    pub before: Option<Shared>,
+    pub now: Option<Object>,
+    pub before: Option<Object>,
     /// What a watch shows of a deletion: the last state at the revision of the deletion.
-    pub gone: Option<Shared>,
+    pub gone: Option<Object>,
     at: Instant,
 }
 
 impl Change {
+    /// The key below the resource.
+    pub fn key(&self) -> &str {
+        self.now.as_ref().or(self.before.as_ref()).map_or("", Object::key)
+    }
+
     /// Bytes that it keeps in memory. What was before an update is the previous change's, or soon nobody's.
     fn size(&self) -> usize {
-        let length = |object: &Option<Shared>| object.as_ref().map_or(0, |object| object.bytes.len());
+        let length = |object: &Option<Object>| object.as_ref().map_or(0, |object| object.stored().len());
         let before = if self.now.is_none() { length(&self.before) } else { 0 };
-        length(&self.now).saturating_add(length(&self.gone)).saturating_add(before).saturating_add(OVERHEAD)
+        length(&self.now).saturating_add(before).saturating_add(OVERHEAD)
     }
 }
 
@@ -63,7 +69,7 @@ pub struct Cache {
 
 #[derive(Default)]
 struct State {
-    objects: OrdMap<Arc<str>, Shared>,
+    objects: OrdSet<ByKey>,
     /// Keys whose values are no objects. None of them is among the objects.
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
     ring: VecDeque<Arc<Change>>,
@@ -76,8 +82,8 @@ struct State {
 
 impl State {
     /// Notes that a key's new value is no object. Watchers are told nothing: for all that is known the object is there.
-    fn set_aside(&mut self, key: Arc<str>, revision: Revision, why: String, seen: Option<Shared>) {
-        let before = self.objects.remove(&key).or(seen);
+    fn set_aside(&mut self, key: Arc<str>, revision: Revision, why: String, seen: Option<Object>) {
+        let before = self.objects.remove(key.as_bytes()).map(|object| object.0).or(seen);
         self.unreadable.insert(key, Arc::new(Unreadable { revision, why, before }));
         self.last = revision;
     }
@@ -94,30 +100,70 @@ impl State {
 pub struct Snapshot {
     pub revision: Revision,
     kind: &'static Kind,
-    objects: OrdMap<Arc<str>, Shared>,
+    objects: OrdSet<ByKey>,
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
 }
 
-/// What lies in a namespace (`prefix` is its name and a slash) or in all (an empty `prefix`), behind the key `after`.
-fn range<'a, V: Clone>(
-    map: &'a OrdMap<Arc<str>, V>,
-    prefix: &str,
-    after: Option<&str>,
-) -> impl Iterator<Item = (&'a Arc<str>, &'a V)> + use<'a, V> {
-    let start = match after {
-        Some(key) if key >= prefix => Bound::Excluded(key),
-        _ => Bound::Included(prefix),
-    };
-    // The first text behind all that start so; compared once, not with every key.
-    let end = prefix.strip_suffix('/').map(|namespace| format!("{namespace}0"));
-    map.range::<_, str>((start, end.as_deref().map_or(Bound::Unbounded, Bound::Excluded)))
+/// In an ordered set of objects: two with the same key are the same.
+#[derive(Clone)]
+struct ByKey(Object);
+
+impl Borrow<[u8]> for ByKey {
+    fn borrow(&self) -> &[u8] {
+        self.0.key_bytes()
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &ByKey) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for ByKey {}
+
+impl PartialOrd for ByKey {
+    fn partial_cmp(&self, other: &ByKey) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByKey {
+    fn cmp(&self, other: &ByKey) -> Ordering {
+        self.0.key_bytes().cmp(other.0.key_bytes())
+    }
+}
+
+/// Where what lies in a namespace (`prefix` is its name and a slash) or in all (an empty `prefix`), behind the key
+/// `after`, begins and ends.
+struct Range<'a> {
+    start: Bound<&'a str>,
+    /// The first text behind all that start so; compared once, not with every key.
+    end: Option<String>,
+}
+
+impl<'a> Range<'a> {
+    fn new(prefix: &'a str, after: Option<&'a str>) -> Range<'a> {
+        let start = match after {
+            Some(key) if key >= prefix => Bound::Excluded(key),
+            _ => Bound::Included(prefix),
+        };
+        Range { start, end: prefix.strip_suffix('/').map(|namespace| format!("{namespace}0")) }
+    }
+
+    fn bounds(&self) -> (Bound<&str>, Bound<&str>) {
+        (self.start, self.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded))
+    }
 }
 
 impl Snapshot {
     /// Objects of a namespace (`prefix` is its name and a slash) or of all (an empty `prefix`), behind the key
     /// `after`, in the order of keys.
-    pub fn range(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&Arc<str>, &Shared)> + use<'_> {
-        range(&self.objects, prefix, after)
+    pub fn range(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = &Object> + use<'_> {
+        let range = Range::new(prefix, after);
+        let (start, end) = range.bounds();
+        let found = self.objects.range::<_, [u8]>((start.map(str::as_bytes), end.map(str::as_bytes)));
+        found.map(|object| &object.0)
     }
 
     /// Checks that everything in such a range can be read: what shows all of it must not leave out something.
@@ -125,7 +171,7 @@ impl Snapshot {
     /// # Errors
     /// 500 that names the first key that cannot.
     pub fn check(&self, prefix: &str, after: Option<&str>) -> Result<(), Status> {
-        match range(&self.unreadable, prefix, after).next() {
+        match self.unreadable.range::<_, str>(Range::new(prefix, after).bounds()).next() {
             Some((key, unreadable)) => Err(unreadable.status(self.kind, key)),
             None => Ok(()),
         }
@@ -142,11 +188,11 @@ impl Cache {
     ///
     /// # Errors
     /// 500 when there is something that is no object.
-    pub fn get(&self, key: &str) -> Result<Option<Shared>, Status> {
+    pub fn get(&self, key: &str) -> Result<Option<Object>, Status> {
         let state = self.state.read();
-        match (state.objects.get(key), state.unreadable.get(key)) {
+        match (state.objects.get(key.as_bytes()), state.unreadable.get(key)) {
             (None, Some(unreadable)) => Err(unreadable.status(self.kind, key)),
-            (object, _) => Ok(object.cloned()),
+            (object, _) => Ok(object.map(|object| object.0.clone())),
         }
     }
 
@@ -159,7 +205,7 @@ impl Cache {
     pub fn snapshot(&self) -> Snapshot {
         // Read before the lock: the feed moves it only after every cache has the change, so the state
         // below holds all changes up to it.
-        let global = self.global.load(Ordering::Acquire);
+        let global = self.global.load(atomic::Ordering::Acquire);
         let state = self.state.read();
         Snapshot {
             revision: global.max(state.last),
@@ -185,12 +231,13 @@ impl Cache {
             .iter()
             .map(|(key, value)| (key.clone(), value.clone()))
             .partition(|(_, value)| value.revision <= revision);
-        let before = |(key, value): (Arc<str>, Arc<Unreadable>)| Some((key, value.before.clone()?));
-        objects.extend(younger.into_iter().filter_map(before));
+        objects.extend(
+            younger.into_iter().filter_map(|(_, value): (Arc<str>, Arc<Unreadable>)| value.before.clone().map(ByKey)),
+        );
         for change in state.ring.iter().rev().take_while(|change| change.revision > revision) {
             match &change.before {
-                Some(object) => objects.insert(change.key.clone(), object.clone()),
-                None => objects.remove(&change.key),
+                Some(object) => objects.insert(ByKey(object.clone())),
+                None => objects.remove(change.key().as_bytes()),
             };
         }
         Ok(Snapshot { revision, kind: self.kind, objects, unreadable })
@@ -198,7 +245,7 @@ impl Cache {
 
     /// The newest revision of the whole store.
     pub fn revision(&self) -> Revision {
-        self.global.load(Ordering::Acquire)
+        self.global.load(atomic::Ordering::Acquire)
     }
 
     /// At most `limit` changes after a revision, the oldest first, and no more than hold about [`PULLED`] bytes: whoever
@@ -229,24 +276,23 @@ impl Cache {
     }
 
     fn apply(&self, event: &Event, key: &str) {
-        let key: Arc<str> = key.into();
-        let now = event.now.as_ref().map(|kv| self.parse(&kv.value, event.revision)).transpose();
+        let now = event.now.as_ref().map(|kv| self.parse(key, kv)).transpose();
         let mut state = self.state.write();
-        let seen = state.unreadable.remove(&key).and_then(|unreadable| unreadable.before.clone());
+        let seen = state.unreadable.remove(key).and_then(|unreadable| unreadable.before.clone());
         let now = match now {
             Ok(now) => now,
-            Err(why) => return state.set_aside(key, event.revision, why, seen),
+            Err(why) => return state.set_aside(key.into(), event.revision, why, seen),
         };
         let before = match &now {
-            Some(object) => state.objects.insert(key.clone(), object.clone()),
-            None => state.objects.remove(&key),
+            Some(object) => state.objects.insert(ByKey(object.clone())),
+            None => state.objects.remove(key.as_bytes()),
         };
-        let before = before.or(seen);
+        let before = before.map(|object| object.0).or(seen);
         let gone = match (&now, &before) {
-            (None, Some(before)) => Some(Arc::new(before.at_revision(event.revision))),
+            (None, Some(before)) => Some(before.at_revision(event.revision)),
             _ => None,
         };
-        let change = Arc::new(Change { revision: event.revision, key, now, before, gone, at: Instant::now() });
+        let change = Arc::new(Change { revision: event.revision, now, before, gone, at: Instant::now() });
         state.last = event.revision;
         state.ring_bytes += change.size();
         state.ring.push_back(change);
@@ -267,10 +313,10 @@ impl Cache {
     }
 
     /// The object that a value is, or why it is none.
-    fn parse(&self, bytes: &bytes::Bytes, revision: Revision) -> Result<Shared, String> {
-        Object::parse(self.kind, bytes.clone(), revision).map(Arc::new).ok_or_else(|| {
-            let why = unreadable::why(bytes);
-            tracing::error!(kind = self.kind.kind, revision, "{why}; it is not served");
+    fn parse(&self, key: &str, stored: &KeyValue) -> Result<Object, String> {
+        Object::parse(self.kind, key, stored.clone()).ok_or_else(|| {
+            let why = unreadable::why(stored.value());
+            tracing::error!(key = stored.key(), revision = stored.mod_revision(), "{why}; it is not served");
             why
         })
     }
@@ -330,7 +376,7 @@ impl Caches {
 
     /// The newest revision of the store.
     pub fn revision(&self) -> Revision {
-        self.global.load(Ordering::Acquire)
+        self.global.load(atomic::Ordering::Acquire)
     }
 
     fn route<'a>(&self, key: &'a str) -> Option<(&Arc<Cache>, &'a str)> {
@@ -343,14 +389,14 @@ impl Caches {
     }
 
     fn fill(&self, view: &View) {
-        for (key, kv) in &view.keys {
-            let Some((cache, key)) = self.route(key) else { continue };
-            let object = cache.parse(&kv.value, kv.mod_revision);
+        for kv in view.iter() {
+            let Some((cache, key)) = self.route(kv.key()) else { continue };
+            let object = cache.parse(key, kv);
             let mut state = cache.state.write();
             match object {
-                Ok(object) => drop(state.objects.insert(key.into(), object)),
+                Ok(object) => drop(state.objects.insert(ByKey(object))),
                 Err(why) => {
-                    let unreadable = Unreadable { revision: kv.mod_revision, why, before: None };
+                    let unreadable = Unreadable { revision: kv.mod_revision(), why, before: None };
                     state.unreadable.insert(key.into(), Arc::new(unreadable));
                 }
             }
@@ -359,13 +405,13 @@ impl Caches {
             let mut state = cache.state.write();
             (state.compacted, state.last) = (view.revision, view.revision);
         }
-        self.global.store(view.revision, Ordering::Release);
+        self.global.store(view.revision, atomic::Ordering::Release);
     }
 
     fn apply(&self, events: &[Arc<Event>]) {
         let mut woken: Vec<&Arc<Cache>> = Vec::new();
         for event in events {
-            if let Some((cache, key)) = self.route(&event.key) {
+            if let Some((cache, key)) = self.route(event.key()) {
                 cache.apply(event, key);
                 if !woken.iter().any(|other| Arc::ptr_eq(other, cache)) {
                     woken.push(cache);
@@ -373,7 +419,7 @@ impl Caches {
             }
         }
         if let Some(last) = events.last() {
-            self.global.store(last.revision, Ordering::Release);
+            self.global.store(last.revision, atomic::Ordering::Release);
         }
         for cache in woken {
             cache.changed.send_replace(());
@@ -384,8 +430,6 @@ impl Caches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use coracle_store::KeyValue;
 
     fn cache() -> Cache {
         let kind = kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
@@ -399,14 +443,8 @@ mod tests {
                 r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a","resourceVersion":"{revision}"}},"data":{{"k":"{}"}}}}"#,
                 "x".repeat(length)
             );
-            let now = KeyValue {
-                key: "a".into(),
-                value: Bytes::from(text),
-                create_revision: 1,
-                mod_revision: revision,
-                expires: None,
-            };
-            let event = Event { revision, key: "a".into(), now: Some(Arc::new(now)), before: None };
+            let now = KeyValue::new("a", text.as_bytes(), 1, revision, None);
+            let event = Event { revision, now: Some(now), before: None };
             cache.apply(&event, "a");
         }
     }
@@ -422,7 +460,7 @@ mod tests {
         assert!(state.ring_bytes <= KEPT_BYTES && state.ring.len() >= 9, "{} {}", state.ring_bytes, state.ring.len());
         drop(state);
         assert_eq!(cache.changes(0, 1).unwrap_err().code, 410);
-        assert_eq!(cache.get("a").unwrap().unwrap().revision, 100);
+        assert_eq!(cache.get("a").unwrap().unwrap().revision(), 100);
     }
 
     #[test]

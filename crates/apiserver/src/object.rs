@@ -1,80 +1,57 @@
-//! An object as the watch cache holds it: its canonical JSON bytes and the few parsed fields that reads
-//! select by.
+//! An object as the watch cache holds it: what the store holds, and where in it stands what reads select by.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use bytes::{Bytes, BytesMut};
 use coracle_api::kinds::Kind;
 use coracle_api::meta;
 use coracle_api::protobuf;
 use coracle_api::schema::DefId;
-use coracle_store::Revision;
+use coracle_store::{KeyValue, Revision};
 use serde::Deserialize;
 use serde_json::Value;
+use triomphe::ThinArc;
 
-/// One stored object at one revision. Never changes.
+use crate::encode::Digits;
+
+/// One stored object at one revision. Never changes; a clone shares it. Kept by the hundred thousand and for long, so it
+/// is one piece of memory besides what the store holds.
+#[derive(Clone, Debug)]
+pub struct Object(ThinArc<Head, u8>);
+
+/// What stands before the bytes of an object: the ranges of its texts, then those texts that the JSON does not have as
+/// they are.
 #[derive(Debug)]
-pub struct Object {
-    /// Canonical JSON with `metadata.resourceVersion` in it.
-    pub bytes: Bytes,
-    /// The revision that wrote it.
-    pub revision: Revision,
-    /// Where in `bytes` the digits of the resource version stand.
-    revision_at: usize,
-    /// Namespace, name and UID, keys and values of labels, values of `fields`.
-    texts: Texts,
-    /// Fields that field selectors of this kind may name, besides name and namespace.
-    fields: &'static [&'static str],
+struct Head {
+    stored: KeyValue,
+    /// The JSON, where the store holds something else that means it.
+    own: Option<Box<Bytes>>,
+    /// The revision that it shows.
+    revision: Revision,
+    /// Where in the JSON the resource version goes, and how many bytes of it give way.
+    hole: (u32, u16),
+    /// Where in the store's key that below the resource begins.
+    key_at: u16,
+    /// How many texts there are, and how many of them are values of selectable fields.
+    texts: u16,
+    fields: u16,
     /// The protobuf message, made when a client first asks for it.
-    message: OnceLock<Bytes>,
+    message: OnceLock<Box<Bytes>>,
 }
 
-/// Short texts in one piece of memory, each once: what is kept by the hundred thousand and for long must not be scattered
-/// among what comes and goes.
-#[derive(Clone, Debug, Default)]
-struct Texts {
-    joined: Box<str>,
-    /// Where each text begins and ends.
-    ranges: Box<[(u32, u32)]>,
-}
-
-impl Texts {
-    fn new<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Texts> {
-        let mut joined = String::new();
-        let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for text in texts {
-            let known = ranges.iter().find(|(from, to)| joined.get(*from as usize..*to as usize) == Some(text));
-            let range = match known {
-                Some(range) => *range,
-                None => {
-                    let from = u32::try_from(joined.len()).ok()?;
-                    joined.push_str(text);
-                    (from, u32::try_from(joined.len()).ok()?)
-                }
-            };
-            ranges.push(range);
-        }
-        Some(Texts { joined: joined.into(), ranges: ranges.into() })
-    }
-
-    /// The text of this number; empty when there are fewer.
-    fn get(&self, number: usize) -> &str {
-        let range = self.ranges.get(number);
-        range.and_then(|(from, to)| self.joined.get(*from as usize..*to as usize)).unwrap_or_default()
-    }
-}
-
-/// Numbers of texts.
+/// Numbers of texts: these, then keys and values of labels, then values of selectable fields.
 const NAMESPACE: usize = 0;
 const NAME: usize = 1;
 const UID: usize = 2;
 const LABELS: usize = 3;
+/// Bytes of the range of a text.
+const RANGE: usize = 8;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head<'a> {
+struct Top<'a> {
     #[serde(borrow)]
     metadata: Metadata<'a>,
     #[serde(borrow, default)]
@@ -92,8 +69,8 @@ struct Metadata<'a> {
     namespace: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     uid: Cow<'a, str>,
-    #[serde(borrow)]
-    resource_version: &'a str,
+    #[serde(borrow, default)]
+    resource_version: Option<&'a str>,
     #[serde(borrow, default)]
     labels: Option<BTreeMap<Text<'a>, Text<'a>>>,
 }
@@ -102,135 +79,310 @@ struct Metadata<'a> {
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl Object {
-    /// Reads what the store holds; `None` when it is not an object.
-    pub fn parse(kind: &Kind, bytes: Bytes, revision: Revision) -> Option<Object> {
-        let head: Head = serde_json::from_slice(&bytes).ok()?;
-        let says_its_type = head.kind.as_deref() == Some(kind.kind)
-            && head.api_version.as_deref().is_some_and(|version| kind.has_api_version(version));
-        if !says_its_type {
-            return Object::parse(kind, typed(kind, &bytes)?, revision);
+/// Collects where texts stand.
+struct Texts<'a> {
+    json: &'a [u8],
+    ranges: Vec<(u32, u32)>,
+    /// Those that do not stand in the JSON; their ranges begin behind it.
+    others: String,
+}
+
+impl Texts<'_> {
+    /// A text that may be a part of the JSON.
+    fn push(&mut self, text: &str) -> Option<()> {
+        let at = (text.as_ptr() as usize).wrapping_sub(self.json.as_ptr() as usize);
+        if self.json.get(at..).and_then(|rest| rest.get(..text.len())).is_some() {
+            self.ranges.push((u32::try_from(at).ok()?, u32::try_from(at + text.len()).ok()?));
+            return Some(());
         }
-        let meta = head.metadata;
-        let revision_at = (meta.resource_version.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
-        let fields = kind.strategy.supported_fields();
-        let value = if fields.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).ok()? };
-        let values = if fields.is_empty() { Vec::new() } else { kind.strategy.selectable_fields(&value) };
-        let labels = meta.labels.unwrap_or_default();
-        let head = [meta.namespace.as_deref().unwrap_or_default(), &*meta.name, &*meta.uid];
-        let labels = labels.iter().flat_map(|(key, value)| [&*key.0, &*value.0]);
-        let texts = Texts::new(head.into_iter().chain(labels).chain(values.iter().map(|value| &**value)))?;
-        Some(Object { revision, revision_at, texts, fields, message: OnceLock::new(), bytes })
+        let known = |range: &&(u32, u32)| self.get(**range) == text.as_bytes();
+        let range = match self.ranges.iter().find(known) {
+            Some(range) => *range,
+            None => {
+                let from = self.json.len() + self.others.len();
+                self.others.push_str(text);
+                (u32::try_from(from).ok()?, u32::try_from(from + text.len()).ok()?)
+            }
+        };
+        self.ranges.push(range);
+        Some(())
+    }
+
+    fn get(&self, range: (u32, u32)) -> &[u8] {
+        slice(self.json, self.others.as_bytes(), range)
+    }
+
+    /// The ranges, and behind them the texts that the JSON does not have.
+    fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.ranges.len() * RANGE + self.others.len());
+        for (from, to) in self.ranges {
+            bytes.extend_from_slice(&from.to_le_bytes());
+            bytes.extend_from_slice(&to.to_le_bytes());
+        }
+        bytes.extend_from_slice(self.others.as_bytes());
+        bytes
+    }
+}
+
+/// A range of two pieces of memory of which the second begins where the first ends.
+fn slice<'a>(first: &'a [u8], second: &'a [u8], (from, to): (u32, u32)) -> &'a [u8] {
+    let (from, to) = (from as usize, to as usize);
+    match from.checked_sub(first.len()) {
+        None => first.get(from..to),
+        Some(from) => second.get(from..to.saturating_sub(first.len())),
+    }
+    .unwrap_or_default()
+}
+
+impl Object {
+    /// Reads what the store holds at a key, of which `key` is the part below the resource; `None` when it is not an object.
+    pub fn parse(kind: &Kind, key: &str, stored: KeyValue) -> Option<Object> {
+        let revision = stored.mod_revision();
+        let key_at = stored.key_bytes().len().checked_sub(key.len())?;
+        let mut own = None;
+        let (hole, texts, fields, bytes) = match parts(kind, stored.value())? {
+            Some(parts) => parts,
+            None => {
+                let json = own.insert(Box::new(typed(kind, stored.value())?));
+                parts(kind, json)??
+            }
+        };
+        let key_at = u16::try_from(key_at).ok()?;
+        let head = Head { stored, own, revision, hole, key_at, texts, fields, message: OnceLock::new() };
+        Some(Object(ThinArc::from_header_and_slice(head, &bytes)))
     }
 
     /// The same object with another resource version: what a watch says of a deletion.
     pub fn at_revision(&self, revision: Revision) -> Object {
-        let old = self.bytes[self.revision_at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let digits = revision.to_string();
-        let mut bytes = BytesMut::with_capacity(self.bytes.len() + digits.len());
-        bytes.extend_from_slice(&self.bytes[..self.revision_at]);
-        bytes.extend_from_slice(digits.as_bytes());
-        bytes.extend_from_slice(&self.bytes[self.revision_at + old..]);
-        Object {
-            bytes: bytes.freeze(),
-            revision,
-            revision_at: self.revision_at,
-            texts: self.texts.clone(),
-            fields: self.fields,
-            message: OnceLock::new(),
+        let head = self.head();
+        let own = head.own.clone();
+        let head = Head { stored: head.stored.clone(), own, revision, message: OnceLock::new(), ..*head };
+        Object(ThinArc::from_header_and_slice(head, &self.0.slice))
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    /// The key below the resource: `namespace/name` or `name`.
+    pub fn key(&self) -> &str {
+        std::str::from_utf8(self.key_bytes()).unwrap_or_default()
+    }
+
+    /// The bytes of [`Object::key`], in whose order objects are.
+    pub fn key_bytes(&self) -> &[u8] {
+        self.head().stored.key_bytes().get(usize::from(self.head().key_at)..).unwrap_or_default()
+    }
+
+    /// The revision that wrote it, or at which it was deleted.
+    pub fn revision(&self) -> Revision {
+        self.head().revision
+    }
+
+    /// The JSON without its resource version.
+    pub fn stored(&self) -> &[u8] {
+        match &self.head().own {
+            Some(own) => own,
+            None => self.head().stored.value(),
         }
+    }
+
+    /// The JSON before and behind the resource version.
+    fn around(&self) -> (&[u8], &[u8]) {
+        let (at, old) = self.head().hole;
+        let (before, behind) = self.stored().split_at_checked(at as usize).unwrap_or_default();
+        (before, behind.get(usize::from(old)..).unwrap_or_default())
+    }
+
+    /// The canonical JSON in three pieces, the one in the middle being the resource version, to be given to `write`.
+    pub fn pieces(&self, mut write: impl FnMut(&[u8])) {
+        let (before, behind) = self.around();
+        write(before);
+        write(Digits::of(self.revision()).as_ref());
+        write(behind);
+    }
+
+    /// The bytes of the canonical JSON.
+    pub fn len(&self) -> usize {
+        let (before, behind) = self.around();
+        before.len() + Digits::of(self.revision()).as_ref().len() + behind.len()
+    }
+
+    /// The canonical JSON.
+    pub fn json(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.len());
+        self.pieces(|piece| bytes.extend_from_slice(piece));
+        bytes.freeze()
+    }
+
+    /// The canonical JSON in pieces that keep the object instead of copying it: for large ones that many read at once.
+    pub fn shared_pieces(&self) -> [Bytes; 3] {
+        let whole = Bytes::from_owner(Stored(self.clone()));
+        let (before, behind) = self.around();
+        let (end, start) = (before.len(), whole.len() - behind.len());
+        [whole.slice(..end), Bytes::copy_from_slice(Digits::of(self.revision()).as_ref()), whole.slice(start..)]
     }
 
     /// The object as a protobuf message of its stored version, without an envelope.
     pub fn message(&self, def: DefId) -> Bytes {
-        self.message.get_or_init(|| protobuf::encode(def, &self.value()).into()).clone()
+        let make = || Box::new(protobuf::encode(def, &self.value()).into());
+        Bytes::clone(self.head().message.get_or_init(make))
     }
 
     /// The object as a tree, to change it.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_default()
+        let mut value: Value = serde_json::from_slice(self.stored()).unwrap_or_default();
+        meta::set_resource_version(&mut value, &self.revision().to_string());
+        value
+    }
+
+    fn text(&self, number: usize) -> &str {
+        let texts = usize::from(self.head().texts);
+        if number >= texts {
+            return "";
+        }
+        let Some((ranges, others)) = self.0.slice.split_at_checked(texts * RANGE) else { return "" };
+        let Some(range) = ranges.get(number * RANGE..).and_then(|rest| rest.first_chunk::<RANGE>()) else { return "" };
+        let [a, b, c, d, e, f, g, h] = *range;
+        let range = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+        std::str::from_utf8(slice(self.stored(), others, range)).unwrap_or_default()
     }
 
     pub fn name(&self) -> &str {
-        self.texts.get(NAME)
+        self.text(NAME)
     }
 
     /// The namespace, where the kind has them.
     pub fn namespace(&self) -> Option<&str> {
-        Some(self.texts.get(NAMESPACE)).filter(|namespace| !namespace.is_empty())
+        Some(self.text(NAMESPACE)).filter(|namespace| !namespace.is_empty())
     }
 
     pub fn uid(&self) -> &str {
-        self.texts.get(UID)
+        self.text(UID)
     }
 
     /// The value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
         let mut numbers = (LABELS..self.first_field()).step_by(2);
-        numbers.find(|number| self.texts.get(*number) == key).map(|number| self.texts.get(number + 1))
+        numbers.find(|number| self.text(*number) == key).map(|number| self.text(number + 1))
     }
 
-    /// The value of a selectable field.
-    pub fn field(&self, field: &str) -> Option<&str> {
+    /// The value of a selectable field; `supported` are those of its kind.
+    pub fn field(&self, supported: &[&str], field: &str) -> Option<&str> {
         match field {
             "metadata.name" => Some(self.name()),
             "metadata.namespace" => Some(self.namespace().unwrap_or_default()),
             _ => {
-                let number = self.fields.iter().position(|name| *name == field)?;
-                Some(self.texts.get(self.first_field() + number))
+                let number = supported.iter().position(|name| *name == field)?;
+                Some(self.text(self.first_field() + number))
             }
         }
     }
 
     fn first_field(&self) -> usize {
-        self.texts.ranges.len().saturating_sub(self.fields.len())
+        usize::from(self.head().texts.saturating_sub(self.head().fields))
     }
 }
 
-/// An object that does not say its kind, or another one, says it again: where it is stored decides.
+/// The JSON of an object as a piece of memory.
+struct Stored(Object);
+
+impl AsRef<[u8]> for Stored {
+    fn as_ref(&self) -> &[u8] {
+        self.0.stored()
+    }
+}
+
+/// Where the resource version goes, how many texts and fields there are, and their bytes.
+type Parts = ((u32, u16), u16, u16, Vec<u8>);
+
+/// The parts of an object; `None` within when it does not say what it is, or has no place for its resource version; `None`
+/// when it is no object.
+fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
+    let top: Top = serde_json::from_slice(json).ok()?;
+    let says_its_type = top.kind.as_deref() == Some(kind.kind)
+        && top.api_version.as_deref().is_some_and(|version| kind.has_api_version(version));
+    let meta = top.metadata;
+    let Some(version) = meta.resource_version.filter(|_| says_its_type) else { return Some(None) };
+    let at = (version.as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
+    let hole = (u32::try_from(at).ok()?, u16::try_from(version.len()).ok()?);
+    let mut texts = Texts { json, ranges: Vec::new(), others: String::new() };
+    for text in [meta.namespace.as_deref().unwrap_or_default(), &*meta.name, &*meta.uid] {
+        texts.push(text)?;
+    }
+    for (key, value) in meta.labels.iter().flatten() {
+        texts.push(&key.0)?;
+        texts.push(&value.0)?;
+    }
+    let mut fields = 0;
+    if !kind.strategy.supported_fields().is_empty() {
+        let value = serde_json::from_slice(json).ok()?;
+        for text in kind.strategy.selectable_fields(&value) {
+            texts.push(&text)?;
+            fields += 1;
+        }
+    }
+    Some(Some((hole, u16::try_from(texts.ranges.len()).ok()?, fields, texts.into_bytes())))
+}
+
+/// An object that does not say its kind, or another one, says it again: where it is stored decides. It has a place for its
+/// resource version, too, which other API servers do not store.
 fn typed(kind: &Kind, bytes: &[u8]) -> Option<Bytes> {
     let mut value: Value = serde_json::from_slice(bytes).ok()?;
     meta::set_type(&mut value, &kind.api_version(), kind.kind);
+    meta::set_resource_version(&mut value, "0");
     serde_json::to_vec(&value).map(Bytes::from).ok()
 }
-
-/// A shared object.
-pub type Shared = Arc<Object>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn object(kind: &str, stored: &str) -> Option<Object> {
+        let kind = coracle_api::kinds::by_kind("", "v1", kind).expect("a kind of the table");
+        Object::parse(kind, "d/a", KeyValue::new("/registry/x/d/a", stored.as_bytes(), 7, 7, None))
+    }
+
     #[test]
     fn an_object_stored_without_its_kind_is_read_with_it() {
-        let kind = coracle_api::kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
         for stored in [
-            r#"{"metadata":{"name":"a","namespace":"d","resourceVersion":"7","uid":"u"}}"#,
-            r#"{"apiVersion":"foo/v9","kind":"Pod","metadata":{"name":"a","resourceVersion":"7"}}"#,
-            r#"{"apiVersion":null,"kind":null,"metadata":{"name":"a","resourceVersion":"7"}}"#,
+            r#"{"metadata":{"name":"a","namespace":"d","resourceVersion":"3","uid":"u"}}"#,
+            r#"{"metadata":{"name":"a","namespace":"d","uid":"u"}}"#,
+            r#"{"apiVersion":"foo/v9","kind":"Pod","metadata":{"name":"a","resourceVersion":""}}"#,
+            r#"{"apiVersion":null,"kind":null,"metadata":{"name":"a","resourceVersion":null}}"#,
+            r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#,
         ] {
-            let object = Object::parse(kind, Bytes::from_static(stored.as_bytes()), 7).expect("it is read");
+            let object = object("ConfigMap", stored).expect("it is read");
             let value = object.value();
             assert_eq!((meta::kind(&value), meta::api_version(&value)), ("ConfigMap", "v1"));
-            assert_eq!(object.at_revision(123).value()["metadata"]["resourceVersion"], "123");
+            assert_eq!((object.key(), object.name()), ("d/a", "a"));
+            for (object, version) in [(object.at_revision(123), "123"), (object, "7")] {
+                assert_eq!(object.value()["metadata"]["resourceVersion"], version);
+                let json = object.json();
+                assert_eq!(json.len(), object.len());
+                assert_eq!(object.shared_pieces().concat(), json);
+                assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), object.value());
+            }
         }
+        assert!(object("ConfigMap", "[]").is_none() && object("ConfigMap", "{}").is_none());
     }
 
     #[test]
     fn what_selectors_ask_for_is_found_by_its_name() {
-        let kind = coracle_api::kinds::by_kind("", "v1", "Pod").expect("a kind of the table");
+        let supported = coracle_api::kinds::by_kind("", "v1", "Pod").unwrap().strategy.supported_fields();
         let stored = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"d","resourceVersion":"7",
             "uid":"u","labels":{"a":"","d":"\u0061","z":"Running"}},
             "spec":{"nodeName":"n","restartPolicy":"Always"},"status":{"phase":"Running","podIP":"10.0.0.1"}}"#;
-        let parsed = Object::parse(kind, Bytes::from_static(stored.as_bytes()), 7).expect("it is read");
+        let parsed = object("Pod", stored).expect("it is read");
         for object in [parsed.at_revision(8), parsed] {
             assert_eq!((object.namespace(), object.name(), object.uid()), (Some("d"), "a", "u"));
             let labels = ["a", "d", "z", "u", "", "Running"].map(|key| object.label(key));
             assert_eq!(labels, [Some(""), Some("a"), Some("Running"), None, None, None]);
             let fields = ["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP", "spec.hostNetwork"];
             let expected = ["n", "Always", "Running", "10.0.0.1", "false"].map(Some);
-            assert_eq!(fields.map(|field| object.field(field)), expected);
-            assert_eq!((object.field("status.nominatedNodeName"), object.field("status.message")), (Some(""), None));
+            assert_eq!(fields.map(|field| object.field(supported, field)), expected);
+            let others = ["status.nominatedNodeName", "status.message"].map(|field| object.field(supported, field));
+            assert_eq!(others, [Some(""), None]);
         }
     }
 

@@ -2,14 +2,13 @@
 //! object nor the absence of one.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#delete-option-ignore-storage-read-error>
 
-use bytes::Bytes;
 use coracle_api::kinds::Kind;
 use coracle_api::status::{Cause, Details, Status, qualified_resource};
 use coracle_store::Revision;
 use serde_json::Value;
 
 use crate::cache::ROOT;
-use crate::object::Shared;
+use crate::object::Object;
 
 /// One value that cannot be read.
 #[derive(Clone, Debug)]
@@ -19,7 +18,7 @@ pub struct Unreadable {
     /// What is wrong with it.
     pub why: String,
     /// The last state that could be read, if this process has seen it.
-    pub before: Option<Shared>,
+    pub before: Option<Object>,
 }
 
 impl Unreadable {
@@ -41,7 +40,7 @@ impl Unreadable {
 }
 
 /// Why bytes are no object.
-pub fn why(bytes: &Bytes) -> String {
+pub fn why(bytes: &[u8]) -> String {
     if bytes.starts_with(b"k8s\0") {
         return "the stored value is protobuf, and JSON is what is read here".into();
     }

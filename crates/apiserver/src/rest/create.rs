@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Answer, Context, store_error, store_key};
+use crate::encode::Encoded;
 use crate::server::Inner;
 use crate::services::{Allocation, ip_address};
 use crate::{admission, encode, negotiate, warnings};
@@ -146,7 +147,8 @@ async fn commit(
 ) -> Result<Option<Bytes>, Status> {
     let key = store_key(kind, namespace(object), meta::name(object));
     let compares = vec![Compare::ModRevision(key.clone(), 0)];
-    let ops = vec![Op::Put { key, value: encode::for_store(object), expires: super::expires(kind) }];
+    let Encoded { bytes, hole } = encode::for_store(object);
+    let ops = vec![Op::Put { key, value: bytes, expires: super::expires(kind) }];
     let mut txn = Txn { compares, ops };
     if let Some(allocation) = allocation {
         allocation.claim(&mut txn);
@@ -154,7 +156,7 @@ async fn commit(
     ip_address::follow(inner, kind, None, Some(object), &mut txn)?;
     match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
         Outcome::Committed { written, .. } => match written.into_iter().next().flatten() {
-            Some(kv) => Ok(Some(kv.value.clone())),
+            Some(kv) => Ok(Some(encode::shown(kv.value(), hole, kv.mod_revision()))),
             None => Err(Status::internal("nothing was written")),
         },
         Outcome::Conflict { current } if current.first().is_some_and(Option::is_none) => Ok(None),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::list::Selection;
 use super::{Answer, Context, cache, in_version, store_error, store_key, unsafe_delete};
 use crate::admission;
-use crate::encode;
+use crate::encode::{self, Encoded};
 use crate::negotiate;
 use crate::object::Object;
 use crate::request;
@@ -138,8 +138,8 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
     let snapshot = cx.cache()?.snapshot();
     snapshot.check(&selection.prefix, None)?;
     let mut items = Vec::new();
-    for (key, _) in snapshot.range(&selection.prefix, None).filter(|(_, object)| selection.matches(object)) {
-        match delete_object(cx.inner, kind, key, &options).await {
+    for object in snapshot.range(&selection.prefix, None).filter(|object| selection.matches(object)) {
+        match delete_object(cx.inner, kind, object.key(), &options).await {
             Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(in_version(kind, bytes)),
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
@@ -174,22 +174,23 @@ pub(super) async fn delete_object(
         mark(kind, &mut new, options);
         let finished = is_finished(kind, &new);
         if options.dry_run || (!finished && new == old) {
-            let bytes = current.bytes.clone();
+            let bytes = current.json();
             return Ok(if finished { Deleted::Gone(bytes) } else { Deleted::Pending(bytes) });
         }
         let store_key = store_key(kind, current.namespace(), current.name());
+        let Encoded { bytes, hole } = encode::for_store(&new);
         let op = match finished {
             true => Op::Delete { key: store_key.clone() },
-            false => Op::Put { key: store_key.clone(), value: encode::for_store(&new), expires: super::expires(kind) },
+            false => Op::Put { key: store_key.clone(), value: bytes, expires: super::expires(kind) },
         };
-        let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision)], ops: vec![op] };
+        let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![op] };
         if finished {
             ip_address::follow(inner, kind, Some(&old), None, &mut txn)?;
         }
         if let Outcome::Committed { written, .. } = inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
             return Ok(match written.into_iter().next().flatten() {
-                Some(kv) => Deleted::Pending(kv.value.clone()),
-                None => Deleted::Gone(current.bytes.clone()),
+                Some(kv) => Deleted::Pending(encode::shown(kv.value(), hole, kv.mod_revision())),
+                None => Deleted::Gone(current.json()),
             });
         }
     }
@@ -198,7 +199,7 @@ pub(super) async fn delete_object(
 
 /// Whether the object is the one, and as it was, that a deletion is about.
 pub(super) fn check_preconditions(kind: &Kind, current: &Object, options: &Options) -> Result<(), Status> {
-    let revision = current.revision.to_string();
+    let revision = current.revision().to_string();
     let failed = |what: &str, wanted: &str, is: &str| {
         let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
         Err(Status::conflict(kind.group, kind.plural, current.name(), &why))

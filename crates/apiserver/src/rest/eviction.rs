@@ -60,7 +60,7 @@ async fn spend_budget(cx: &Context<'_>, pod: &Value, dry_run: bool) -> Result<()
     };
     let budgets: Vec<_> = snapshot
         .range(&prefix, None)
-        .map(|(key, object)| (key.clone(), object.value()))
+        .map(|object| (object.key(), object.value()))
         .filter(|(_, budget)| covers(budget))
         .collect();
     let (key, name) = match budgets.as_slice() {

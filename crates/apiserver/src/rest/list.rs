@@ -1,7 +1,5 @@
 //! LIST: selection, pages, and the pieces of the answer.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::{Bytes, BytesMut};
@@ -19,7 +17,7 @@ use super::{Answer, Context, in_version, message};
 use crate::body::Body;
 use crate::cache::Snapshot;
 use crate::negotiate::{self, Encoding, Output, Shape};
-use crate::object::{Object, Shared};
+use crate::object::Object;
 use crate::request::Query;
 
 /// Room for a piece of a list, and the bytes after which it is handed to the connection: the last item seldom needs
@@ -34,22 +32,24 @@ pub(super) struct Selection {
     /// The start of their keys: a namespace, one name, or nothing.
     pub prefix: String,
     name: Option<String>,
+    supported: &'static [&'static str],
 }
 
 impl Selection {
     pub fn of(cx: &Context<'_>) -> Result<Selection, Status> {
         let labels =
             cx.query.get("labelSelector").map(LabelSelector::parse).transpose().map_err(Status::bad_request)?;
+        let supported = cx.target.kind.strategy.supported_fields();
         let fields = match cx.query.get("fieldSelector") {
             Some(text) => {
                 let selector = FieldSelector::parse(text).map_err(Status::bad_request)?;
-                selector.check(cx.target.kind.strategy.supported_fields()).map_err(Status::bad_request)?;
+                selector.check(supported).map_err(Status::bad_request)?;
                 Some(selector)
             }
             None => None,
         };
         let prefix = cx.target.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        Ok(Selection { labels, fields, prefix, name: cx.target.name.clone() })
+        Ok(Selection { labels, fields, prefix, name: cx.target.name.clone(), supported })
     }
 
     /// Whether a key lies in the namespace.
@@ -60,7 +60,10 @@ impl Selection {
     pub fn matches(&self, object: &Object) -> bool {
         self.name.as_deref().is_none_or(|name| object.name() == name)
             && self.labels.as_ref().is_none_or(|selector| selector.matches_with(|key| object.label(key)))
-            && self.fields.as_ref().is_none_or(|selector| selector.matches_with(|field| object.field(field)))
+            && self
+                .fields
+                .as_ref()
+                .is_none_or(|selector| selector.matches_with(|field| object.field(self.supported, field)))
     }
 
     fn is_everything(&self) -> bool {
@@ -92,7 +95,7 @@ impl Continue {
 /// A page of a list.
 struct Page {
     revision: u64,
-    objects: Vec<Shared>,
+    objects: Vec<Object>,
     next: Option<Continue>,
     remaining: Option<u64>,
 }
@@ -116,7 +119,7 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
     };
     let kind = cx.target.kind;
     if cx.output.shape == Shape::Table {
-        let rows: Vec<Bytes> = page.objects.iter().map(|object| in_version(kind, object.bytes.clone())).collect();
+        let rows: Vec<Bytes> = page.objects.iter().map(|object| in_version(kind, object.json())).collect();
         let bytes = table(kind, &cx.query, cx.output, rows.iter().map(AsRef::as_ref), &meta)?;
         return Ok(negotiate::document(StatusCode::OK, cx.output.encoding, bytes));
     }
@@ -134,9 +137,9 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
         Shape::Partial => page
             .objects
             .iter()
-            .map(|object| partial(&object.bytes, cx.output.meta_version))
+            .map(|object| partial(&object.json(), cx.output.meta_version))
             .collect::<Result<_, _>>()?,
-        _ => page.objects.iter().map(|object| in_version(kind, object.bytes.clone())).collect(),
+        _ => page.objects.iter().map(|object| in_version(kind, object.json())).collect(),
     };
     if cx.output.encoding == Encoding::Yaml {
         let whole: BytesMut = Pieces::new(head, items.into_iter()).flatten().collect();
@@ -185,16 +188,12 @@ fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
         None => (at_revision(cache, wanted, matching)?, None),
     };
     snapshot.check(&selection.prefix, after.as_deref())?;
-    let mut objects = Vec::new();
-    let mut found = snapshot.range(&selection.prefix, after.as_deref()).filter(|(_, object)| selection.matches(object));
-    let mut last: Option<Arc<str>> = None;
-    for (key, object) in found.by_ref().take(limit) {
-        objects.push(object.clone());
-        last = Some(key.clone());
-    }
+    let mut objects: Vec<Object> = Vec::new();
+    let mut found = snapshot.range(&selection.prefix, after.as_deref()).filter(|object| selection.matches(object));
+    objects.extend(found.by_ref().take(limit).cloned());
     let left = if objects.len() < limit { 0 } else { found.count() as u64 };
-    let next =
-        last.filter(|_| left > 0).map(|after| Continue { revision: snapshot.revision, after: after.to_string() });
+    let last = objects.last().filter(|_| left > 0);
+    let next = last.map(|last| Continue { revision: snapshot.revision, after: last.key().to_owned() });
     let remaining = selection.is_everything().then_some(left);
     Ok(Page { revision: snapshot.revision, objects, next, remaining })
 }
@@ -258,7 +257,13 @@ trait Items {
     fn size(&self) -> (usize, usize);
 
     /// Gives items to `each` until it has enough; whether there are more.
-    fn some(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+    fn some(&mut self, each: &mut dyn FnMut(Item<'_>) -> bool) -> bool;
+}
+
+/// One item of a list.
+enum Item<'a> {
+    Stored(&'a Object),
+    Made(&'a [u8]),
 }
 
 impl Items for std::vec::IntoIter<Bytes> {
@@ -266,8 +271,8 @@ impl Items for std::vec::IntoIter<Bytes> {
         (self.len(), self.as_slice().iter().map(Bytes::len).sum())
     }
 
-    fn some(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.find(|item| !each(item)).is_some()
+    fn some(&mut self, each: &mut dyn FnMut(Item<'_>) -> bool) -> bool {
+        self.find(|item| !each(Item::Made(item))).is_some()
     }
 }
 
@@ -275,19 +280,19 @@ impl Items for std::vec::IntoIter<Bytes> {
 struct Whole {
     snapshot: Snapshot,
     prefix: String,
-    /// The key of the last one given.
-    last: Option<Arc<str>>,
+    /// The last one given.
+    last: Option<Object>,
 }
 
 impl Items for Whole {
     fn size(&self) -> (usize, usize) {
         let objects = self.snapshot.range(&self.prefix, None);
-        objects.fold((0, 0), |(count, bytes), (_, object)| (count + 1, bytes + object.bytes.len()))
+        objects.fold((0, 0), |(count, bytes), object| (count + 1, bytes + object.len()))
     }
 
-    fn some(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut objects = self.snapshot.range(&self.prefix, self.last.as_deref());
-        let last = objects.find(|(_, object)| !each(&object.bytes)).map(|(key, _)| key.clone());
+    fn some(&mut self, each: &mut dyn FnMut(Item<'_>) -> bool) -> bool {
+        let mut objects = self.snapshot.range(&self.prefix, self.last.as_ref().map(Object::key));
+        let last = objects.find(|object| !each(Item::Stored(object))).cloned();
         self.last = last;
         self.last.is_some()
     }
@@ -326,7 +331,10 @@ impl<I: Items> Iterator for Pieces<I> {
             if std::mem::replace(begun, true) {
                 piece.extend_from_slice(b",");
             }
-            piece.extend_from_slice(item);
+            match item {
+                Item::Stored(object) => object.pieces(|part| piece.extend_from_slice(part)),
+                Item::Made(bytes) => piece.extend_from_slice(bytes),
+            }
             piece.len() < PIECE
         });
         if !more {

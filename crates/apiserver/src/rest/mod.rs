@@ -161,7 +161,7 @@ impl Context<'_> {
     }
 
     /// The object that the path names.
-    pub fn current(&self) -> Result<Arc<Object>, Status> {
+    pub fn current(&self) -> Result<Object, Status> {
         self.cache()?.get(&self.target.key())?.ok_or_else(|| self.not_found())
     }
 
@@ -202,13 +202,20 @@ pub(crate) fn present(kind: &'static Kind, output: Output, query: &Query, bytes:
 
 /// An object's stored bytes in another version of its kind; nothing is done where there is but one.
 pub(crate) fn in_version(kind: &'static Kind, bytes: Bytes) -> Bytes {
-    let stored = kind.storage();
-    if std::ptr::eq(stored, kind) {
+    if std::ptr::eq(kind.storage(), kind) {
         return bytes;
     }
-    let mut value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    convert::convert(stored, kind, &mut value);
+    let value = in_version_value(kind, serde_json::from_slice(&bytes).unwrap_or_default());
     serde_json::to_vec(&value).map(Bytes::from).unwrap_or(bytes)
+}
+
+/// The same with a tree.
+pub(crate) fn in_version_value(kind: &'static Kind, mut value: Value) -> Value {
+    let stored = kind.storage();
+    if !std::ptr::eq(stored, kind) {
+        convert::convert(stored, kind, &mut value);
+    }
+    value
 }
 
 /// An object as a protobuf message in a version of its kind.
@@ -216,7 +223,7 @@ fn message(kind: &'static Kind, object: &Object) -> Bytes {
     if std::ptr::eq(kind.storage(), kind) {
         return object.message(kind.def);
     }
-    let value: Value = serde_json::from_slice(&in_version(kind, object.bytes.clone())).unwrap_or_default();
+    let value = in_version_value(kind, object.value());
     protobuf::encode(kind.def, &value).into()
 }
 

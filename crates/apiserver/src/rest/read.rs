@@ -12,5 +12,5 @@ pub(super) fn get(cx: &Context<'_>) -> Answer {
     if wanted > newest {
         return Err(cache::too_large(wanted, newest));
     }
-    cx.object(StatusCode::OK, cx.current()?.bytes.clone(), &[])
+    cx.object(StatusCode::OK, cx.current()?.json(), &[])
 }

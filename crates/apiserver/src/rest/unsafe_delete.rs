@@ -53,7 +53,7 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let stored = store_key(kind, cx.target.namespace.as_deref(), cx.name());
     let compares = vec![Compare::ModRevision(stored.clone(), found.revision)];
     let mut txn = Txn { compares, ops: vec![Op::Delete { key: stored }] };
-    let before = found.before.as_deref().map(Object::value);
+    let before = found.before.as_ref().map(Object::value);
     ip_address::follow(cx.inner, kind, before.as_ref(), None, &mut txn)?;
     match cx.inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
         Outcome::Committed { .. } => {

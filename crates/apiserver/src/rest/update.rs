@@ -1,7 +1,5 @@
 //! PUT, and the one path by which every change of an existing object goes.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use coracle_api::kinds::Kind;
 use coracle_api::status::Status;
@@ -10,7 +8,8 @@ use coracle_store::{Compare, Op, Outcome, Txn};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Answer, Context, cache, delete, in_version, store_error, store_key};
+use super::{Answer, Context, cache, delete, in_version_value, store_error, store_key};
+use crate::encode::Encoded;
 use crate::object::Object;
 use crate::server::Inner;
 use crate::services::ip_address;
@@ -122,15 +121,17 @@ pub(crate) async fn update_object(
     let name = key.rsplit('/').next().unwrap_or_default();
     for _ in 0..ATTEMPTS {
         let current = cache.get(key)?.ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
-        let shown: Value =
-            serde_json::from_slice(&in_version(kind, current.bytes.clone())).map_err(Status::internal)?;
-        let mut new = make(&shown)?;
+        let old = current.value();
+        let mut new = match std::ptr::eq(stored, kind) {
+            true => make(&old)?,
+            false => make(&in_version_value(kind, old.clone()))?,
+        };
         if !std::ptr::eq(stored, kind) {
             convert::convert(kind, stored, &mut new);
         }
         meta::set_type(&mut new, &stored.api_version(), stored.kind);
         let version = meta::resource_version(&new).to_owned();
-        if !version.is_empty() && version != "0" && version != current.revision.to_string() {
+        if !version.is_empty() && version != "0" && version != current.revision().to_string() {
             return Err(Status::modified(kind.group, kind.plural, name));
         }
         if !meta::uid(&new).is_empty() && *meta::uid(&new) != *current.uid() {
@@ -141,7 +142,7 @@ pub(crate) async fn update_object(
             );
             return Err(Status::conflict(kind.group, kind.plural, name, &why));
         }
-        match attempt(inner, stored, &current, new, change, dry_run).await? {
+        match attempt(inner, stored, &current, &old, new, change, dry_run).await? {
             Some(bytes) => return Ok(bytes),
             None => continue,
         }
@@ -153,60 +154,64 @@ pub(crate) async fn update_object(
 async fn attempt(
     inner: &Inner,
     kind: &'static Kind,
-    current: &Arc<Object>,
+    current: &Object,
+    old: &Value,
     mut new: Value,
     change: Change,
     dry_run: bool,
 ) -> Result<Option<Bytes>, Status> {
-    let old = current.value();
-    keep_system_fields(&mut new, &old);
+    keep_system_fields(&mut new, old);
     kind.strategy.default(&mut new);
     match change {
-        Change::Main => kind.strategy.prepare_update(&mut new, &old),
-        Change::Status => kind.strategy.prepare_status_update(&mut new, &old),
-        Change::Subresource(name) => kind.strategy.prepare_subresource(name, &mut new, &old),
+        Change::Main => kind.strategy.prepare_update(&mut new, old),
+        Change::Status => kind.strategy.prepare_status_update(&mut new, old),
+        Change::Subresource(name) => kind.strategy.prepare_subresource(name, &mut new, old),
         Change::Whole => {}
     }
     let allocation = match change {
-        Change::Main => inner.services.allocate(inner, kind, &mut new, Some(&old)).await?,
+        Change::Main => inner.services.allocate(inner, kind, &mut new, Some(old)).await?,
         _ => None,
     };
-    let mut errors = meta_validate::validate_update(kind, &new, &old);
+    let mut errors = meta_validate::validate_update(kind, &new, old);
     match change {
         Change::Main => {
             errors.extend(kind.strategy.validate(&new));
-            errors.extend(kind.strategy.validate_update(&new, &old));
+            errors.extend(kind.strategy.validate_update(&new, old));
         }
-        Change::Status => errors.extend(kind.strategy.validate_status_update(&new, &old)),
-        Change::Subresource(name) => errors.extend(kind.strategy.validate_subresource(name, &new, &old)),
+        Change::Status => errors.extend(kind.strategy.validate_status_update(&new, old)),
+        Change::Subresource(name) => errors.extend(kind.strategy.validate_subresource(name, &new, old)),
         Change::Whole => errors.extend(kind.strategy.validate(&new)),
     }
     if !errors.is_empty() {
         return Err(Status::invalid(kind.group, kind.kind, current.name(), errors));
     }
-    if new == old {
-        return Ok(Some(current.bytes.clone()));
+    if new == *old {
+        return Ok(Some(current.json()));
     }
     if dry_run {
         return serde_json::to_vec(&new).map(|bytes| Some(bytes.into())).map_err(Status::internal);
     }
     let key = store_key(kind, current.namespace(), current.name());
-    let compares = vec![Compare::ModRevision(key.clone(), current.revision)];
+    let compares = vec![Compare::ModRevision(key.clone(), current.revision())];
     let finished = delete::is_finished(kind, &new);
+    let Encoded { bytes, hole } = encode::for_store(&new);
     let op = match finished {
         true => Op::Delete { key },
-        false => Op::Put { key, value: encode::for_store(&new), expires: super::expires(kind) },
+        false => Op::Put { key, value: bytes, expires: super::expires(kind) },
     };
     let mut txn = Txn { compares, ops: vec![op] };
     if let Some(allocation) = allocation.as_ref().filter(|_| !finished) {
         allocation.claim(&mut txn);
     }
-    ip_address::follow(inner, kind, Some(&old), Some(&new).filter(|_| !finished), &mut txn)?;
+    ip_address::follow(inner, kind, Some(old), Some(&new).filter(|_| !finished), &mut txn)?;
     match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
         Outcome::Committed { .. } if finished => {
             serde_json::to_vec(&new).map(|bytes| Some(bytes.into())).map_err(Status::internal)
         }
-        Outcome::Committed { written, .. } => Ok(written.into_iter().next().flatten().map(|kv| kv.value.clone())),
+        Outcome::Committed { written, .. } => {
+            let written = written.into_iter().next().flatten();
+            Ok(written.map(|kv| encode::shown(kv.value(), hole, kv.mod_revision())))
+        }
         Outcome::Conflict { .. } => Ok(None),
     }
 }

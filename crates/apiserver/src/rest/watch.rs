@@ -20,7 +20,7 @@ use super::{Answer, Context, message, present};
 use crate::body::Body;
 use crate::cache::{Cache, Change, Snapshot};
 use crate::negotiate::{Encoding, Output, Shape};
-use crate::object::Shared;
+use crate::object::Object;
 use crate::request::Query;
 
 const JSON: &str = "application/json";
@@ -123,18 +123,17 @@ fn check_options(query: &Query) -> Result<(), Status> {
 /// The objects that are there when a watch begins, shown one by one as the connection takes them.
 struct Initial {
     snapshot: Snapshot,
-    /// The key shown last.
-    last: Option<Arc<str>>,
+    /// The one shown last.
+    last: Option<Object>,
     /// Whether a bookmark says that all were shown.
     bookmark: bool,
 }
 
 impl Initial {
-    fn next(&mut self, selection: &Selection) -> Option<Shared> {
-        let mut objects = self.snapshot.range(&selection.prefix, self.last.as_deref());
-        let (key, object) = objects.find(|(_, object)| selection.matches(object))?;
-        let (key, object) = (key.clone(), object.clone());
-        self.last = Some(key);
+    fn next(&mut self, selection: &Selection) -> Option<Object> {
+        let mut objects = self.snapshot.range(&selection.prefix, self.last.as_ref().map(Object::key));
+        let object = objects.find(|object| selection.matches(object)).cloned()?;
+        self.last = Some(object.clone());
         Some(object)
     }
 }
@@ -216,11 +215,12 @@ impl Watcher {
         {
             joined.extend_from_slice(&frame.head);
             if frame.body.len() >= SMALL {
-                self.pieces = [frame.body, Bytes::from_static(frame.tail)].into();
+                self.pieces = frame.body.pieces();
+                self.pieces.push_back(Bytes::from_static(frame.tail));
                 self.pieces.retain(|piece| !piece.is_empty());
                 break;
             }
-            joined.extend_from_slice(&frame.body);
+            frame.body.write(&mut joined);
             joined.extend_from_slice(frame.tail);
         }
         Some(joined.freeze()).filter(|joined| !joined.is_empty())
@@ -247,7 +247,7 @@ impl Watcher {
 
     /// What the client sees of a change: an object that no longer matches is gone for it.
     fn frame(&self, change: &Change) -> Option<Frame> {
-        if !self.selection.covers(&change.key) {
+        if !self.selection.covers(change.key()) {
             return None;
         }
         let now = change.now.as_ref().filter(|object| self.selection.matches(object));
@@ -259,7 +259,7 @@ impl Watcher {
                 let last = match (&change.gone, &change.now) {
                     (Some(gone), _) => gone.clone(),
                     // It lives on but left the selection: its last matching state, at the new revision.
-                    (None, _) => Arc::new(before.at_revision(change.revision)),
+                    (None, _) => before.at_revision(change.revision),
                 };
                 Some(self.view.frame("DELETED", &last))
             }
@@ -271,14 +271,44 @@ impl Watcher {
 /// The bytes of one event.
 struct Frame {
     head: Vec<u8>,
-    /// The object, shared with the cache where it is shown as it is stored.
-    body: Bytes,
+    body: Shown,
     tail: &'static [u8],
+}
+
+/// An object of an event.
+enum Shown {
+    /// As it is stored, and shared with the cache.
+    Stored(Object),
+    Made(Bytes),
+}
+
+impl Shown {
+    fn len(&self) -> usize {
+        match self {
+            Shown::Stored(object) => object.len(),
+            Shown::Made(bytes) => bytes.len(),
+        }
+    }
+
+    fn write(&self, out: &mut BytesMut) {
+        match self {
+            Shown::Stored(object) => object.pieces(|piece| out.extend_from_slice(piece)),
+            Shown::Made(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+
+    /// Without copying it.
+    fn pieces(self) -> VecDeque<Bytes> {
+        match self {
+            Shown::Stored(object) => object.shared_pieces().into(),
+            Shown::Made(bytes) => [bytes].into(),
+        }
+    }
 }
 
 impl Frame {
     fn whole(bytes: Bytes) -> Frame {
-        Frame { head: Vec::new(), body: bytes, tail: b"" }
+        Frame { head: Vec::new(), body: Shown::Made(bytes), tail: b"" }
     }
 }
 
@@ -290,14 +320,18 @@ struct View {
 }
 
 impl View {
-    fn frame(&self, event: &str, object: &Shared) -> Frame {
+    fn frame(&self, event: &str, object: &Object) -> Frame {
         if self.output.encoding == Encoding::Protobuf {
             let body = message(self.kind, object);
             let head = protobuf::watch_head(event, &self.kind.api_version(), self.kind.kind, body.len());
-            return Frame { head, body, tail: b"" };
+            return Frame { head, body: Shown::Made(body), tail: b"" };
         }
-        let body =
-            present(self.kind, self.output, &self.query, object.bytes.clone()).unwrap_or_else(|_| object.bytes.clone());
+        let as_stored = self.output.shape == Shape::Object && std::ptr::eq(self.kind.storage(), self.kind);
+        let made = match as_stored {
+            true => None,
+            false => present(self.kind, self.output, &self.query, object.json()).ok(),
+        };
+        let body = made.map_or_else(|| Shown::Stored(object.clone()), Shown::Made);
         Frame { head: format!("{{\"type\":\"{event}\",\"object\":").into_bytes(), body, tail: b"}\n" }
     }
 

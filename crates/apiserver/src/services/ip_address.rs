@@ -68,14 +68,14 @@ pub(crate) fn follow(
         let ours = |value: Value| is_of(&value, meta::namespace(service), meta::name(service));
         if let Some(object) = addresses.get(address)?.filter(|object| ours(object.value())) {
             let key = store_key(kind, None, address);
-            txn.compares.push(Compare::ModRevision(key.clone(), object.revision));
+            txn.compares.push(Compare::ModRevision(key.clone(), object.revision()));
             txn.ops.push(Op::Delete { key });
         }
     }
     if let (Some(address), Some(service)) = (now, new)
         && addresses.get(address)?.is_none()
     {
-        let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service)));
+        let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service)).bytes);
         txn.compares.push(Compare::ModRevision(key.clone(), 0));
         txn.ops.push(Op::Put { key, value, expires: None });
     }
@@ -85,21 +85,25 @@ pub(crate) fn follow(
 /// Addresses that objects reserve, but for that of one service.
 pub(super) fn reserved(inner: &Inner, own: Option<&Value>) -> Result<Vec<Ipv4Addr>, Status> {
     let snapshot = cache(inner, kind()?)?.snapshot();
-    let is_own = |key: &str, object: &Object| {
+    let is_own = |object: &&Object| {
         own.is_some_and(|service| {
-            address_of(service) == Some(key) && is_of(&object.value(), meta::namespace(service), meta::name(service))
+            address_of(service) == Some(object.key())
+                && is_of(&object.value(), meta::namespace(service), meta::name(service))
         })
     };
-    let others = snapshot.range("", None).filter(|(key, object)| !is_own(key, object));
-    Ok(others.filter_map(|(key, _)| key.parse().ok()).collect())
+    let others = snapshot.range("", None).filter(|object| !is_own(object));
+    Ok(others.filter_map(|object| object.key().parse().ok()).collect())
 }
 
 /// The objects that are missing: of services that are older than they, or deleted by someone.
 pub(crate) fn missing(inner: &Inner) -> Result<Vec<Value>, Status> {
     let addresses = cache(inner, kind()?)?;
-    let snapshot = cache(inner, core("services"))?.snapshot();
-    let without = snapshot.range("", None).filter_map(|(_, service)| {
-        let address = service.field("spec.clusterIP").filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
+    let services = core("services");
+    let snapshot = cache(inner, services)?.snapshot();
+    let without = snapshot.range("", None).filter_map(|service| {
+        let address = service
+            .field(services.strategy.supported_fields(), "spec.clusterIP")
+            .filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
         addresses.get(address).is_ok_and(|found| found.is_none()).then(|| object(address, &service.value()))
     });
     Ok(without.collect())

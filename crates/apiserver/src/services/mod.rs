@@ -196,7 +196,7 @@ impl Taken {
         let key = own.map(|service| crate::request::key(Some(meta::namespace(service)), meta::name(service)));
         let snapshot = cache(inner, core("services"))?.snapshot();
         let mut taken = Taken { revision: snapshot.revision, addresses: HashSet::new(), ports: HashSet::new() };
-        for (_, object) in snapshot.range("", None).filter(|(other, _)| key.as_deref() != Some(&***other)) {
+        for object in snapshot.range("", None).filter(|other| key.as_deref() != Some(other.key())) {
             let service = object.value();
             taken
                 .addresses
@@ -220,7 +220,7 @@ fn ports(service: &Value) -> Ports {
 async fn claim_node_ports(inner: &Inner, revision: Revision) -> Result<(Compare, Op), Status> {
     let key: Arc<str> = NODE_PORTS_KEY.into();
     let last = inner.store.get(&key, Some(revision)).await.map_err(|error| store_error(&error))?;
-    let compare = Compare::ModRevision(key.clone(), last.map_or(0, |last| last.mod_revision));
+    let compare = Compare::ModRevision(key.clone(), last.map_or(0, |last| last.mod_revision()));
     Ok((compare, Op::Put { key, value: "".into(), expires: None }))
 }
 

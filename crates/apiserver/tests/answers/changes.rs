@@ -99,7 +99,7 @@ async fn an_event_that_repeats_is_forgotten_all_the_same() {
     api.post(events, &json!({"metadata": {"name": "e"}, "involvedObject": about, "count": 1})).await.ok();
     let expires = async || {
         let kept = api.store.get("/registry/events/default/e", None).await.expect("it is read").expect("it is there");
-        kept.expires
+        kept.expires()
     };
     let first = expires().await.expect("it ends");
     api.patch("strategic-merge-patch", &format!("{events}/e"), &json!({"count": 2})).await.ok();

@@ -11,6 +11,7 @@ use coracle_api::status::Status;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
+use crate::object::Object;
 use crate::request::key;
 use crate::rest::cache;
 use crate::server::Inner;
@@ -71,7 +72,7 @@ fn selected(inner: &Inner, budget: &Value) -> Result<Vec<Value>, Status> {
     let prefix = format!("{}/", meta::namespace(budget));
     let snapshot = cache(inner, crate::rest::core("pods"))?.snapshot();
     snapshot.check(&prefix, None)?;
-    let pods = snapshot.range(&prefix, None).map(|(_, object)| object.value());
+    let pods = snapshot.range(&prefix, None).map(Object::value);
     let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     Ok(pods.filter(|pod| !ended(pod) && selector.matches(&pod["metadata"]["labels"])).collect())
 }
