@@ -11,6 +11,7 @@ pub mod decode;
 pub mod field;
 pub mod json;
 pub mod kinds;
+pub mod labels;
 pub mod meta;
 pub mod meta_validate;
 pub mod openapi;
