@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::field::{self, FieldError, Path, push_all};
-use crate::kinds::Kind;
+use crate::kind::Kind;
 use crate::labels;
 use crate::meta::{self, at, list, text};
 

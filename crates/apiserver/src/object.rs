@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use coracle_api::kinds::Kind;
+use coracle_api::Kind;
 use coracle_api::meta;
 use coracle_api::protobuf;
 use coracle_api::schema::DefId;
@@ -106,8 +106,8 @@ impl Object {
     /// Reads what the store holds; `None` when it is not an object.
     pub fn parse(kind: &Kind, bytes: Bytes, revision: Revision) -> Option<Object> {
         let head: Head = serde_json::from_slice(&bytes).ok()?;
-        let says_its_type = head.kind.as_deref() == Some(kind.kind)
-            && head.api_version.as_deref().is_some_and(|version| kind.has_api_version(version));
+        let says_its_type =
+            head.kind.as_deref() == Some(&*kind.kind) && head.api_version.as_deref() == Some(kind.api_version());
         if !says_its_type {
             return Object::parse(kind, typed(kind, &bytes)?, revision);
         }
@@ -190,7 +190,7 @@ impl Object {
 /// An object that does not say its kind, or another one, says it again: where it is stored decides.
 fn typed(kind: &Kind, bytes: &[u8]) -> Option<Bytes> {
     let mut value: Value = serde_json::from_slice(bytes).ok()?;
-    meta::set_type(&mut value, &kind.api_version(), kind.kind);
+    meta::set_type(&mut value, kind.api_version(), &kind.kind);
     serde_json::to_vec(&value).map(Bytes::from).ok()
 }
 
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn every_kind_gives_the_values_of_its_selectable_fields_in_their_order() {
         const NO_TEXTS: [&str; 4] = ["spec.hostNetwork", "spec.unschedulable", "status.replicas", "status.successful"];
-        for kind in coracle_api::kinds::kinds() {
+        for kind in coracle_api::kinds::built_in().kinds() {
             let fields = kind.strategy.supported_fields();
             for (number, field) in fields.iter().enumerate() {
                 let path = if *field == "source" { "source.component" } else { field };
