@@ -83,7 +83,11 @@ impl Registry {
 
     /// The kind served at that resource.
     pub fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        let found = self.by_resource.binary_search_by(|kind| resource(kind).cmp(&(group, version, plural)));
+        let found = self.by_resource.binary_search_by(|kind| {
+            // Every request is looked up so: what need not be compared is not.
+            let by_version = || kind.version.as_str().cmp(version).then_with(|| kind.plural.as_str().cmp(plural));
+            kind.group.as_str().cmp(group).then_with(by_version)
+        });
         self.by_resource.get(found.ok()?)
     }
 
