@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::kinds::Kind;
+use crate::kind::Kind;
 use crate::meta::{as_object, object_at};
 
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
@@ -13,17 +13,17 @@ const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 
 /// Turns an object of one version into another version of the same kind.
 pub fn convert(from: &Kind, to: &Kind, obj: &mut Value) {
-    match (from.kind, from.group, from.version, to.group, to.version) {
-        ("HorizontalPodAutoscaler", _, "v1", _, "v2") => hpa_v1_to_v2(obj),
-        ("HorizontalPodAutoscaler", _, "v2", _, "v1") => hpa_v2_to_v1(obj),
-        ("Event", "", _, "events.k8s.io", _) => event_from_core(obj),
-        ("Event", "events.k8s.io", _, "", _) => event_to_core(obj),
+    match (&*from.kind, from.api_version(), to.api_version()) {
+        ("HorizontalPodAutoscaler", "autoscaling/v1", "autoscaling/v2") => hpa_v1_to_v2(obj),
+        ("HorizontalPodAutoscaler", "autoscaling/v2", "autoscaling/v1") => hpa_v2_to_v1(obj),
+        ("Event", "v1", "events.k8s.io/v1") => event_from_core(obj),
+        ("Event", "events.k8s.io/v1", "v1") => event_to_core(obj),
         _ => {}
     }
     if from != to {
         let map = as_object(obj);
         map.insert("apiVersion".into(), to.api_version().into());
-        map.insert("kind".into(), to.kind.into());
+        map.insert("kind".into(), (*to.kind).into());
     }
 }
 

@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::json::{self, Place};
-use crate::kinds::{self, Kind};
+use crate::kind::Kind;
+use crate::kinds;
 use crate::protobuf::Envelope;
 use crate::quantity::Quantity;
 use crate::schema::{self, DefId, Ty, id};
@@ -49,7 +50,7 @@ pub fn decode(
     format: Format,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    let gvk = (kind.group, kind.version, kind.kind);
+    let gvk = (&*kind.group, &*kind.version, &*kind.kind);
     let (mut value, duplicates) = parse_as(gvk, kind.def, body, format)?;
     check_type(gvk, &mut value)?;
     let warnings = conform(kind.def, gvk, &mut value, validation, duplicates)?;

@@ -5,11 +5,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::field::{self, FieldError, Path, push_all};
-use crate::kinds::Kind;
-use crate::meta::{self, at, list, string_map, text};
-
-/// Upper limit of all annotations of an object together, in bytes.
-pub const MAX_ANNOTATIONS: usize = 256 * 1024;
+use crate::kind::Kind;
+use crate::labels;
+use crate::meta::{self, at, list, text};
 
 /// Checks the metadata of a new object. The name must be set by now, also when it was generated.
 pub fn validate(kind: &Kind, obj: &Value) -> Vec<FieldError> {
@@ -80,8 +78,8 @@ fn go_strings(items: &[&str]) -> String {
 }
 
 fn common(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    labels(at(obj, &["metadata", "labels"]), &path.child("labels"), errors);
-    annotations(at(obj, &["metadata", "annotations"]), &path.child("annotations"), errors);
+    labels::labels(at(obj, &["metadata", "labels"]), &path.child("labels"), errors);
+    labels::annotations(at(obj, &["metadata", "annotations"]), &path.child("annotations"), errors);
     owners(obj, &path.child("ownerReferences"), errors);
     let finalizers = meta::finalizers(obj);
     for finalizer in &finalizers {
@@ -97,26 +95,6 @@ fn common(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         let value = at(obj, &["metadata", "finalizers"]);
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid(&path.child("finalizers"), value, detail));
-    }
-}
-
-/// Checks a map of labels.
-pub fn labels(map: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    for (key, value) in string_map(map) {
-        push_all(errors, path, key, field::qualified_name(key));
-        push_all(errors, path, value, field::label_value(value));
-    }
-}
-
-/// Checks a map of annotations.
-pub fn annotations(map: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let mut total = 0;
-    for (key, value) in string_map(map) {
-        push_all(errors, path, key, field::qualified_name(&key.to_lowercase()));
-        total += key.len() + value.len();
-    }
-    if total > MAX_ANNOTATIONS {
-        errors.push(FieldError::too_long(path, MAX_ANNOTATIONS));
     }
 }
 
@@ -146,37 +124,6 @@ fn owners(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid(&Path::new("metadata").child("ownerReferences"), owner, detail));
             }
             controller.get_or_insert(name);
-        }
-    }
-}
-
-/// Checks the object form of a label selector.
-pub fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    labels(&selector["matchLabels"], &path.child("matchLabels"), errors);
-    for (i, expression) in list(selector, &["matchExpressions"]).iter().enumerate() {
-        let path = path.child("matchExpressions").index(i);
-        let values = list(expression, &["values"]);
-        match text(expression, &["operator"]) {
-            "In" | "NotIn" if values.is_empty() => {
-                let detail = "must be specified when `operator` is 'In' or 'NotIn'";
-                errors.push(FieldError::required(&path.child("values"), detail));
-            }
-            "In" | "NotIn" => {}
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(FieldError::forbidden(&path.child("values"), detail));
-            }
-            "Exists" | "DoesNotExist" => {}
-            _ => errors.push(FieldError::invalid(
-                &path.child("operator"),
-                &expression["operator"],
-                "not a valid selector operator",
-            )),
-        }
-        let key = text(expression, &["key"]);
-        push_all(errors, &path.child("key"), key, field::qualified_name(key));
-        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
-            push_all(errors, &path.child("values").index(j), value, field::label_value(value));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Objects with one fault each, and what is said of it: fields and words are upstream's.
 
+use coracle_api::Kind;
 use coracle_api::decode::{self, FieldValidation, Format};
-use coracle_api::kinds::{self, Kind};
+use coracle_api::kinds;
 use coracle_api::{meta, meta_validate};
 use serde_json::Value;
 

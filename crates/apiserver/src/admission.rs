@@ -3,9 +3,9 @@
 
 mod runtime_class;
 
-use coracle_api::kinds::{self, Kind};
 use coracle_api::meta;
 use coracle_api::status::{Cause, Status};
+use coracle_api::{Kind, kinds};
 use serde_json::{Value, json};
 
 use crate::auth::User;
@@ -21,7 +21,7 @@ const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Runs on every create, after defaulting and before validation.
 pub fn create(inner: &Inner, kind: &Kind, object: &mut Value) -> Result<(), Status> {
     namespace_lifecycle(inner, kind, object)?;
-    match (kind.group, kind.plural) {
+    match (&*kind.group, &*kind.plural) {
         ("", "pods") => {
             priority(inner, object)?;
             service_account(inner, object)?;
@@ -36,7 +36,7 @@ pub fn create(inner: &Inner, kind: &Kind, object: &mut Value) -> Result<(), Stat
 
 /// A request for a certificate says who made it, whatever the client wrote there.
 pub fn requester(kind: &Kind, user: &User, object: &mut Value) {
-    if (kind.group, kind.plural) != ("certificates.k8s.io", "certificatesigningrequests") {
+    if !kind.is("certificates.k8s.io", "CertificateSigningRequest") {
         return;
     }
     let spec = meta::object_at(object, "spec");
@@ -58,7 +58,7 @@ pub fn requester(kind: &Kind, user: &User, object: &mut Value) {
 /// Runs on every deletion by a client.
 pub fn delete(kind: &Kind, name: &str) -> Result<(), Status> {
     let immortal = ["default", "kube-system", "kube-public"];
-    if (kind.group, kind.plural) == ("", "namespaces") && immortal.contains(&name) {
+    if kind.is("", "Namespace") && immortal.contains(&name) {
         return Err(Status::forbidden("", "namespaces", name, "this namespace may not be deleted"));
     }
     Ok(())
@@ -77,7 +77,7 @@ fn namespace_lifecycle(inner: &Inner, kind: &Kind, object: &Value) -> Result<(),
     let ending = namespace.stored().windows(b"deletionTimestamp".len()).any(|window| window == b"deletionTimestamp");
     if ending && meta::is_deleting(&namespace.value()) {
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
-        let mut status = Status::forbidden(kind.group, kind.plural, meta::name(object), &why);
+        let mut status = Status::forbidden(&kind.group, &kind.plural, meta::name(object), &why);
         let cause = Cause {
             reason: "NamespaceTerminating".into(),
             message: format!("namespace {name} is being terminated"),

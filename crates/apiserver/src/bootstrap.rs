@@ -116,11 +116,11 @@ fn component_statuses() -> Vec<Value> {
 /// One object for each group and version that is served here.
 fn api_services() -> Vec<Value> {
     let mut out = Vec::new();
-    for group in kinds::groups() {
+    for group in kinds::built_in().groups() {
         let Some(minimum) = group.priority else { continue };
-        for version in group.versions {
+        for version in &group.versions {
             let preferred = group.versions.len() > 1 && group.versions.first() == Some(version);
-            let priority = match (group.name, preferred) {
+            let priority = match (&*group.name, preferred) {
                 ("", _) => 1,
                 (_, true) => 30,
                 (_, false) => 15,

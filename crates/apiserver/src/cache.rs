@@ -10,14 +10,16 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{self, AtomicU64};
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-use coracle_api::kinds::{self, Kind};
+use arc_swap::ArcSwap;
 use coracle_api::status::Status;
-use coracle_store::{Event, KeyValue, Revision, Store, View};
+use coracle_api::{Kind, Registry};
+use coracle_store::{self as store, Event, KeyValue, Revision, Store, View};
 use imbl::{OrdMap, OrdSet};
 use parking_lot::RwLock;
+use smol_str::SmolStr;
 use tokio::sync::watch;
 
 use crate::object::Object;
@@ -61,11 +63,16 @@ impl Change {
 
 /// All objects of one resource.
 pub struct Cache {
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     state: RwLock<State>,
     changed: watch::Sender<()>,
     global: Arc<AtomicU64>,
+    /// The kind is served no more.
+    ended: AtomicBool,
 }
+
+/// A key's new value, or why it is no object; `None` when it was deleted.
+type New = Result<Option<Object>, String>;
 
 #[derive(Default)]
 struct State {
@@ -78,9 +85,46 @@ struct State {
     compacted: Revision,
     /// The revision of the last change of this resource.
     last: Revision,
+    /// Changes that wait until what was there before them has been read.
+    waiting: Option<Vec<(Arc<str>, Revision, New)>>,
 }
 
 impl State {
+    fn apply(&mut self, key: &str, revision: Revision, now: New) {
+        let seen = self.unreadable.remove(key).and_then(|unreadable| unreadable.before.clone());
+        let now = match now {
+            Ok(now) => now,
+            Err(why) => return self.set_aside(key.into(), revision, why, seen),
+        };
+        let before = match &now {
+            Some(object) => self.objects.insert(ByKey(object.clone())),
+            None => self.objects.remove(key.as_bytes()),
+        };
+        let before = before.map(|object| object.0).or(seen);
+        let gone = match (&now, &before) {
+            (None, Some(before)) => Some(before.at_revision(revision)),
+            _ => None,
+        };
+        let change = Arc::new(Change { revision, now, before, gone, at: Instant::now() });
+        self.last = revision;
+        self.ring_bytes += change.size();
+        self.ring.push_back(change);
+        while self.ring.len() > RING_CHANGES || self.ring_bytes > RING_BYTES {
+            self.forget_oldest();
+        }
+    }
+
+    /// Takes over a value that was there when the cache began.
+    fn begin_with(&mut self, key: &str, revision: Revision, object: Result<Object, String>) {
+        match object {
+            Ok(object) => drop(self.objects.insert(ByKey(object))),
+            Err(why) => {
+                let unreadable = Unreadable { revision, why, before: None };
+                self.unreadable.insert(key.into(), Arc::new(unreadable));
+            }
+        }
+    }
+
     /// Notes that a key's new value is no object. Watchers are told nothing: for all that is known the object is there.
     fn set_aside(&mut self, key: Arc<str>, revision: Revision, why: String, seen: Option<Object>) {
         let before = self.objects.remove(key.as_bytes()).map(|object| object.0).or(seen);
@@ -99,7 +143,7 @@ impl State {
 /// The objects of one resource at one revision.
 pub struct Snapshot {
     pub revision: Revision,
-    kind: &'static Kind,
+    kind: Arc<Kind>,
     objects: OrdSet<ByKey>,
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
 }
@@ -172,7 +216,7 @@ impl Snapshot {
     /// 500 that names the first key that cannot.
     pub fn check(&self, prefix: &str, after: Option<&str>) -> Result<(), Status> {
         match self.unreadable.range::<_, str>(Range::new(prefix, after).bounds()).next() {
-            Some((key, unreadable)) => Err(unreadable.status(self.kind, key)),
+            Some((key, unreadable)) => Err(unreadable.status(&self.kind, key)),
             None => Ok(()),
         }
     }
@@ -184,6 +228,16 @@ impl Snapshot {
 }
 
 impl Cache {
+    fn new(kind: &Arc<Kind>, global: &Arc<AtomicU64>, state: State) -> Arc<Cache> {
+        Arc::new(Cache {
+            kind: kind.storage().clone(),
+            state: RwLock::new(state),
+            changed: watch::channel(()).0,
+            global: global.clone(),
+            ended: AtomicBool::new(false),
+        })
+    }
+
     /// One object, by its key below the resource (`namespace/name` or `name`).
     ///
     /// # Errors
@@ -191,7 +245,7 @@ impl Cache {
     pub fn get(&self, key: &str) -> Result<Option<Object>, Status> {
         let state = self.state.read();
         match (state.objects.get(key.as_bytes()), state.unreadable.get(key)) {
-            (None, Some(unreadable)) => Err(unreadable.status(self.kind, key)),
+            (None, Some(unreadable)) => Err(unreadable.status(&self.kind, key)),
             (object, _) => Ok(object.map(|object| object.0.clone())),
         }
     }
@@ -209,7 +263,7 @@ impl Cache {
         let state = self.state.read();
         Snapshot {
             revision: global.max(state.last),
-            kind: self.kind,
+            kind: self.kind.clone(),
             objects: state.objects.clone(),
             unreadable: state.unreadable.clone(),
         }
@@ -240,7 +294,7 @@ impl Cache {
                 None => objects.remove(change.key().as_bytes()),
             };
         }
-        Ok(Snapshot { revision, kind: self.kind, objects, unreadable })
+        Ok(Snapshot { revision, kind: self.kind.clone(), objects, unreadable })
     }
 
     /// The newest revision of the whole store.
@@ -270,6 +324,16 @@ impl Cache {
         Ok(state.ring.range(from..to).cloned().collect())
     }
 
+    /// Whether the kind is served no more: nothing further comes.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(atomic::Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.ended.store(true, atomic::Ordering::Release);
+        self.changed.send_replace(());
+    }
+
     /// Wakes when something changed.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -278,26 +342,9 @@ impl Cache {
     fn apply(&self, event: &Event, key: &str) {
         let now = event.now.as_ref().map(|kv| self.parse(key, kv)).transpose();
         let mut state = self.state.write();
-        let seen = state.unreadable.remove(key).and_then(|unreadable| unreadable.before.clone());
-        let now = match now {
-            Ok(now) => now,
-            Err(why) => return state.set_aside(key.into(), event.revision, why, seen),
-        };
-        let before = match &now {
-            Some(object) => state.objects.insert(ByKey(object.clone())),
-            None => state.objects.remove(key.as_bytes()),
-        };
-        let before = before.map(|object| object.0).or(seen);
-        let gone = match (&now, &before) {
-            (None, Some(before)) => Some(before.at_revision(event.revision)),
-            _ => None,
-        };
-        let change = Arc::new(Change { revision: event.revision, now, before, gone, at: Instant::now() });
-        state.last = event.revision;
-        state.ring_bytes += change.size();
-        state.ring.push_back(change);
-        while state.ring.len() > RING_CHANGES || state.ring_bytes > RING_BYTES {
-            state.forget_oldest();
+        match &mut state.waiting {
+            Some(waiting) => waiting.push((key.into(), event.revision, now)),
+            None => state.apply(key, event.revision, now),
         }
     }
 
@@ -314,7 +361,7 @@ impl Cache {
 
     /// The object that a value is, or why it is none.
     fn parse(&self, key: &str, stored: &KeyValue) -> Result<Object, String> {
-        Object::parse(self.kind, key, stored.clone()).ok_or_else(|| {
+        Object::parse(&self.kind, key, stored.clone()).ok_or_else(|| {
             let why = unreadable::why(stored.value());
             tracing::error!(key = stored.key(), revision = stored.mod_revision(), "{why}; it is not served");
             why
@@ -334,44 +381,102 @@ pub fn too_large(requested: Revision, newest: Revision) -> Status {
 /// The caches of all resources.
 pub struct Caches {
     /// By storage prefix, the first segments of a key below `/registry/`.
-    by_prefix: HashMap<&'static str, Arc<Cache>>,
+    by_prefix: ArcSwap<HashMap<SmolStr, Arc<Cache>>>,
     global: Arc<AtomicU64>,
+    /// Held by who makes a cache.
+    adding: tokio::sync::Mutex<()>,
 }
 
 /// The root of all keys, as upstream's.
 pub const ROOT: &str = "/registry/";
 
 impl Caches {
-    /// Fills the caches from the store and follows it from there.
-    pub fn follow(store: &dyn Store) -> Arc<Caches> {
+    /// Fills the caches of the kinds of a registry from the store and follows it from there.
+    pub fn follow(store: &dyn Store, registry: &Registry) -> Arc<Caches> {
         let global = Arc::new(AtomicU64::new(0));
-        let mut by_prefix = HashMap::new();
-        for kind in kinds::kinds().iter().filter(|kind| !kind.review) {
-            by_prefix.entry(kind.storage_prefix).or_insert_with(|| {
-                let (changed, _) = watch::channel(());
-                Arc::new(Cache { kind: kind.storage(), state: RwLock::default(), changed, global: global.clone() })
-            });
-        }
-        let caches = Arc::new(Caches { by_prefix, global });
+        let stored = registry.kinds().iter().filter(|kind| !kind.review && kind.is_storage_version());
+        let by_prefix = stored.map(|kind| (kind.storage_prefix.clone(), Cache::new(kind, &global, State::default())));
+        let caches = Arc::new(Caches {
+            by_prefix: ArcSwap::from_pointee(by_prefix.collect()),
+            global,
+            adding: tokio::sync::Mutex::default(),
+        });
         let feed = caches.clone();
         store.subscribe(&mut |view| caches.fill(view), Box::new(move |events| feed.apply(events)));
         caches
     }
 
+    /// Makes the cache of a kind and fills it from the store, unless it is there.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn add(&self, store: &dyn Store, kind: &Arc<Kind>) -> store::Result<()> {
+        let prefix = &kind.storage_prefix;
+        let _one_at_a_time = self.adding.lock().await;
+        // One that still waits was begun by someone who did not stay to fill it.
+        if self.of(kind).is_some_and(|cache| cache.state.read().waiting.is_none()) {
+            return Ok(());
+        }
+        let waiting = State { waiting: Some(Vec::new()), ..State::default() };
+        let cache = Cache::new(kind, &self.global, waiting);
+        // Who is fed from now on waits for what was there before: nothing that changes meanwhile is missed.
+        self.put(prefix, Some(&cache));
+        let root = format!("{ROOT}{prefix}/");
+        let page = match store.list(&root, None, None, None).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.put(prefix, None);
+                return Err(error);
+            }
+        };
+        let mut state = cache.state.write();
+        for kv in &page.items {
+            let key = kv.key().strip_prefix(&root).unwrap_or_default();
+            state.begin_with(key, kv.mod_revision(), cache.parse(key, kv));
+        }
+        (state.compacted, state.last) = (page.revision, page.revision);
+        for (key, revision, now) in state.waiting.take().unwrap_or_default() {
+            if revision > page.revision {
+                state.apply(&key, revision, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the cache of a kind. Its watches end.
+    pub fn remove(&self, kind: &Kind) {
+        self.put(&kind.storage_prefix, None);
+    }
+
+    /// Puts a cache, or none, in the place of the one that is there, which ends.
+    fn put(&self, prefix: &SmolStr, cache: Option<&Arc<Cache>>) {
+        let before = self.by_prefix.rcu(|caches| {
+            let mut caches = HashMap::clone(caches);
+            match cache {
+                Some(cache) => caches.insert(prefix.clone(), cache.clone()),
+                None => caches.remove(prefix),
+            };
+            caches
+        });
+        if let Some(cache) = before.get(prefix) {
+            cache.end();
+        }
+    }
+
     /// The cache that holds a kind.
-    pub fn of(&self, kind: &Kind) -> Option<&Arc<Cache>> {
-        self.by_prefix.get(kind.storage_prefix)
+    pub fn of(&self, kind: &Kind) -> Option<Arc<Cache>> {
+        self.by_prefix.load().get(&kind.storage_prefix).cloned()
     }
 
     /// Every cache.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Cache>> {
-        self.by_prefix.values()
+    pub fn all(&self) -> Vec<Arc<Cache>> {
+        self.by_prefix.load().values().cloned().collect()
     }
 
     /// Forgets changes that are no longer fresh, but for a few of each resource.
     pub fn tidy(&self) {
         let now = Instant::now();
-        self.by_prefix.values().for_each(|cache| cache.tidy(now));
+        self.all().iter().for_each(|cache| cache.tidy(now));
     }
 
     /// The newest revision of the store.
@@ -379,29 +484,14 @@ impl Caches {
         self.global.load(atomic::Ordering::Acquire)
     }
 
-    fn route<'a>(&self, key: &'a str) -> Option<(&Arc<Cache>, &'a str)> {
-        let path = key.strip_prefix(ROOT)?;
-        let mut slashes = path.match_indices('/').map(|(at, _)| at);
-        // Prefixes are one segment (`pods`) or two (`services/specs`).
-        let (first, second) = (slashes.next()?, slashes.next());
-        let long = second.and_then(|at| Some((self.by_prefix.get(&path[..at])?, &path[at + 1..])));
-        long.or_else(|| Some((self.by_prefix.get(&path[..first])?, &path[first + 1..])))
-    }
-
     fn fill(&self, view: &View) {
+        let caches = self.by_prefix.load();
         for kv in view.iter() {
-            let Some((cache, key)) = self.route(kv.key()) else { continue };
+            let Some((cache, key)) = route(&caches, kv.key()) else { continue };
             let object = cache.parse(key, kv);
-            let mut state = cache.state.write();
-            match object {
-                Ok(object) => drop(state.objects.insert(ByKey(object))),
-                Err(why) => {
-                    let unreadable = Unreadable { revision: kv.mod_revision(), why, before: None };
-                    state.unreadable.insert(key.into(), Arc::new(unreadable));
-                }
-            }
+            cache.state.write().begin_with(key, kv.mod_revision(), object);
         }
-        for cache in self.by_prefix.values() {
+        for cache in caches.values() {
             let mut state = cache.state.write();
             (state.compacted, state.last) = (view.revision, view.revision);
         }
@@ -409,9 +499,10 @@ impl Caches {
     }
 
     fn apply(&self, events: &[Arc<Event>]) {
+        let caches = self.by_prefix.load();
         let mut woken: Vec<&Arc<Cache>> = Vec::new();
         for event in events {
-            if let Some((cache, key)) = self.route(event.key()) {
+            if let Some((cache, key)) = route(&caches, event.key()) {
                 cache.apply(event, key);
                 if !woken.iter().any(|other| Arc::ptr_eq(other, cache)) {
                     woken.push(cache);
@@ -427,13 +518,23 @@ impl Caches {
     }
 }
 
+/// The cache of a key of the store, and the key below its prefix.
+fn route<'a, 'k>(caches: &'a HashMap<SmolStr, Arc<Cache>>, key: &'k str) -> Option<(&'a Arc<Cache>, &'k str)> {
+    let path = key.strip_prefix(ROOT)?;
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
+    // Prefixes are one segment (`pods`) or two (`services/specs`).
+    let (first, second) = (slashes.next()?, slashes.next());
+    let long = second.and_then(|at| Some((caches.get(&path[..at])?, &path[at + 1..])));
+    long.or_else(|| Some((caches.get(&path[..first])?, &path[first + 1..])))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cache() -> Cache {
-        let kind = kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
-        Cache { kind, state: RwLock::default(), changed: watch::channel(()).0, global: Arc::default() }
+    fn cache() -> Arc<Cache> {
+        let kind = coracle_api::kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
+        Cache::new(kind, &Arc::default(), State::default())
     }
 
     /// Writes an object of about `length` bytes again and again.

@@ -1,53 +1,57 @@
 //! What the server serves, told in the legacy and the aggregated form, and the OpenAPI documents.
 //! <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>
 
-use coracle_api::kinds::{self, Group, Kind};
+use std::sync::Arc;
+
+use coracle_api::kind::{Kind, Subresource};
+use coracle_api::registry::{Group, Registry};
 use coracle_api::status::Status;
 use http::header::{ACCEPT, HeaderValue, VARY};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use smol_str::SmolStr;
 
 use crate::body::Body;
-use crate::documents::{self, Name};
+use crate::documents::Name;
 use crate::negotiate;
 use crate::server::Inner;
 
 pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 pub const AGGREGATED_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
-/// Whether a group is served in a version.
-pub fn serves(group: &str, version: &str) -> bool {
-    kinds::groups().iter().any(|served| served.name == group && served.versions.contains(&version))
-}
-
 /// Answers paths that describe the API.
 pub async fn answer(inner: &Inner, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let json = |value: Value| Ok(negotiate::json(StatusCode::OK, value.to_string()));
-    let open_api = |group, version| Name::open_api_v3(group, version).ok_or_else(Status::path_not_found);
+    let registry = &inner.kinds.snapshot();
+    let document = |name| inner.documents.answer(registry, name, headers);
     match segments.as_slice() {
         [root @ ("api" | "apis")] => {
             let core = *root == "api";
             match aggregated_version(headers) {
                 Some(version) => {
-                    let mut response = documents::answer(Name::Discovery { core, version }, headers).await?;
+                    let mut response = document(Name::Discovery { core, version }).await?;
                     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
                     Ok(response)
                 }
-                None => json(if core { core_versions(inner) } else { group_list() }),
+                None => json(if core { core_versions(inner) } else { group_list(registry) }),
             }
         }
-        [""] => json(json!({"paths": paths()})),
-        ["api", version] if serves("", version) => json(resource_list("", version)),
+        [""] => json(json!({"paths": paths(registry)})),
+        ["api", version] if registry.serves("", version) => json(resource_list(registry, "", version)),
         ["apis", group] => {
-            find(group).map_or(Err(Status::path_not_found()), |group| json(with_type(api_group(group), "APIGroup")))
+            let group =
+                named_groups(registry).find(|served| served.name == *group).ok_or_else(Status::path_not_found)?;
+            json(with_type(api_group(group), "APIGroup"))
         }
-        ["apis", group, version] if serves(group, version) => json(resource_list(group, version)),
-        ["openapi", "v2"] => documents::answer(open_api_v2(headers), headers).await,
-        ["openapi", "v3"] => documents::answer(Name::OpenApiV3Index, headers).await,
-        ["openapi", "v3", "api", version] => documents::answer(open_api("", version)?, headers).await,
-        ["openapi", "v3", "apis", group, version] => documents::answer(open_api(group, version)?, headers).await,
+        ["apis", group, version] if registry.serves(group, version) => json(resource_list(registry, group, version)),
+        ["openapi", "v2"] => document(open_api_v2(headers)).await,
+        ["openapi", "v3"] => document(Name::OpenApiV3Index).await,
+        ["openapi", "v3", "api", version] => document(Name::OpenApiV3("".into(), (*version).into())).await,
+        ["openapi", "v3", "apis", group, version] => {
+            document(Name::OpenApiV3((*group).into(), (*version).into())).await
+        }
         _ => Err(Status::path_not_found()),
     }
 }
@@ -58,18 +62,14 @@ fn open_api_v2(headers: &HeaderMap) -> Name {
     if accept.contains("proto-openapi.spec.v2") { Name::OpenApiV2Protobuf } else { Name::OpenApiV2 }
 }
 
-fn find(name: &str) -> Option<&'static Group> {
-    kinds::groups().iter().find(|group| group.name == name && !name.is_empty())
+fn named_groups(registry: &Registry) -> impl Iterator<Item = &Group> {
+    registry.groups().iter().filter(|group| !group.name.is_empty())
 }
 
-fn named_groups() -> impl Iterator<Item = &'static Group> {
-    kinds::groups().iter().filter(|group| !group.name.is_empty())
-}
-
-fn paths() -> Vec<String> {
+fn paths(registry: &Registry) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"].map(Into::into).into();
-    for group in named_groups() {
+    for group in named_groups(registry) {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
     }
@@ -85,12 +85,12 @@ fn core_versions(inner: &Inner) -> Value {
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
 }
 
-fn group_list() -> Value {
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named_groups().map(api_group).collect::<Vec<_>>()})
+fn group_list(registry: &Registry) -> Value {
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named_groups(registry).map(api_group).collect::<Vec<_>>()})
 }
 
 fn api_group(group: &Group) -> Value {
-    let version = |version: &&str| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
+    let version = |version: &SmolStr| json!({"groupVersion": format!("{}/{version}", group.name), "version": version});
     json!({
         "name": group.name, "versions": group.versions.iter().map(version).collect::<Vec<_>>(),
         "preferredVersion": group.versions.first().map(version),
@@ -103,13 +103,9 @@ fn with_type(mut value: Value, kind: &str) -> Value {
     value
 }
 
-fn kinds_of<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Kind> + 'a {
-    kinds::kinds().iter().filter(move |kind| kind.group == group && kind.version == version)
-}
-
-fn resource_list(group: &str, version: &str) -> Value {
+fn resource_list(registry: &Registry, group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
-    for kind in kinds_of(group, version) {
+    for kind in registry.kinds_of(group, version) {
         let mut resource = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind, "verbs": kind.verbs,
         });
@@ -123,14 +119,14 @@ fn resource_list(group: &str, version: &str) -> Value {
             resource["storageVersionHash"] = storage_hash(kind).into();
         }
         resources.push(resource);
-        for subresource in kind.subresources {
+        for subresource in &kind.subresources {
             let mut entry = json!({
                 "name": format!("{}/{}", kind.plural, subresource.name), "singularName": "", "namespaced": kind.namespaced,
                 "kind": subresource.kind, "verbs": subresource.verbs,
             });
-            if (subresource.group, subresource.version) != (group, version) {
-                entry["group"] = subresource.group.into();
-                entry["version"] = subresource.version.into();
+            if (&*subresource.group, &*subresource.version) != (group, version) {
+                entry["group"] = json!(subresource.group);
+                entry["version"] = json!(subresource.version);
             }
             resources.push(entry);
         }
@@ -139,7 +135,7 @@ fn resource_list(group: &str, version: &str) -> Value {
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
 }
 
-fn storage_hash(kind: &'static Kind) -> String {
+fn storage_hash(kind: &Arc<Kind>) -> String {
     use base64::Engine;
     let stored = kind.storage();
     let digest = Sha256::digest(format!("{}/{}/{}", stored.group, stored.version, stored.kind));
@@ -168,29 +164,33 @@ fn aggregated_version(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// The core group, or all others, with all that they have.
-pub fn aggregated(core: bool, version: &str) -> Value {
-    let groups: Vec<Value> =
-        kinds::groups().iter().filter(|group| group.name.is_empty() == core).map(discovery_group).collect();
+pub fn aggregated(registry: &Registry, core: bool, version: &str) -> Value {
+    let groups: Vec<Value> = registry
+        .groups()
+        .iter()
+        .filter(|group| group.name.is_empty() == core)
+        .map(|group| discovery_group(registry, group))
+        .collect();
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": groups})
 }
 
-fn discovery_group(group: &Group) -> Value {
-    let version = |version: &&str| {
-        let resources: Vec<Value> = kinds_of(group.name, version).map(discovery_resource).collect();
+fn discovery_group(registry: &Registry, group: &Group) -> Value {
+    let version = |version: &SmolStr| {
+        let resources: Vec<Value> = registry.kinds_of(&group.name, version).iter().map(discovery_resource).collect();
         json!({"version": version, "freshness": "Current", "resources": resources})
     };
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     let mut metadata = json!({"creationTimestamp": null});
     if !group.name.is_empty() {
-        metadata["name"] = group.name.into();
+        metadata["name"] = json!(group.name);
     }
     json!({"metadata": metadata, "versions": versions})
 }
 
-fn discovery_resource(kind: &'static Kind) -> Value {
+fn discovery_resource(kind: &Arc<Kind>) -> Value {
     let response = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     let mut resource = json!({
-        "resource": kind.plural, "responseKind": response(kind.group, kind.version, kind.kind),
+        "resource": kind.plural, "responseKind": response(&kind.group, &kind.version, &kind.kind),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "singularResource": kind.singular, "verbs": kind.verbs,
     });
     if !kind.short_names.is_empty() {
@@ -200,7 +200,7 @@ fn discovery_resource(kind: &'static Kind) -> Value {
         resource["categories"] = json!(kind.categories);
     }
     if !kind.subresources.is_empty() {
-        let subresource = |sub: &kinds::Subresource| json!({"subresource": sub.name, "responseKind": response(sub.group, sub.version, sub.kind), "verbs": sub.verbs});
+        let subresource = |sub: &Subresource| json!({"subresource": sub.name, "responseKind": response(&sub.group, &sub.version, &sub.kind), "verbs": sub.verbs});
         resource["subresources"] = kind.subresources.iter().map(subresource).collect();
     }
     resource

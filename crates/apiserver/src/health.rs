@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use coracle_api::status::Status;
 use http::{Response, StatusCode};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use crate::KUBERNETES_VERSION;
 use crate::body::Body;
@@ -80,9 +81,19 @@ fn plain(code: StatusCode, text: String) -> Response<Body> {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Labels {
     verb: &'static str,
-    resource: &'static str,
+    resource: Resource,
     subresource: &'static str,
     code: u16,
+}
+
+/// The plural of a kind, or nothing.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Resource(SmolStr);
+
+impl EncodeLabelValue for Resource {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.0.as_str().encode(encoder)
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -116,13 +127,15 @@ impl Metrics {
     pub fn count(
         &self,
         verb: &'static str,
-        resource: &'static str,
+        resource: SmolStr,
         subresource: &'static str,
         code: StatusCode,
         took: Duration,
         long_running: bool,
     ) {
-        self.requests.get_or_create(&Labels { verb, resource, subresource, code: code.as_u16() }).inc();
+        self.requests
+            .get_or_create(&Labels { verb, resource: Resource(resource), subresource, code: code.as_u16() })
+            .inc();
         if !long_running {
             self.durations.get_or_create(&VerbLabels { verb }).observe(took.as_secs_f64());
         }
@@ -139,8 +152,8 @@ impl Metrics {
         registry.register("apiserver_request_duration_seconds", "Response latency by verb", self.durations.clone());
         let objects = Family::<ResourceLabels, Gauge>::default();
         for cache in inner.caches.all() {
-            let resource = match cache.kind.group {
-                "" => cache.kind.plural.to_owned(),
+            let resource = match &*cache.kind.group {
+                "" => cache.kind.plural.to_string(),
                 group => format!("{}.{group}", cache.kind.plural),
             };
             objects.get_or_create(&ResourceLabels { resource }).set(cache.snapshot().len() as i64);

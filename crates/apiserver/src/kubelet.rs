@@ -70,7 +70,7 @@ impl Client {
 /// Answers `pods/log`, `pods/exec`, `pods/attach` and `pods/portforward`.
 pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
     let pod = cx.current()?.value();
-    let subresource = cx.target.subresource.map_or("", |subresource| subresource.name);
+    let subresource = cx.target.subresource.unwrap_or_default();
     let (namespace, name) = (cx.target.namespace.clone().unwrap_or_default(), cx.name().to_owned());
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
     if subresource == "log" && pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
@@ -238,7 +238,7 @@ fn stream_query(cx: &Context<'_>, query: &mut Vec<(&'static str, String)>) -> Re
             query.push((theirs, "1".into()));
         }
     }
-    let subresource = cx.target.subresource.map_or("", |subresource| subresource.name);
+    let subresource = cx.target.subresource.unwrap_or_default();
     if !any {
         return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }

@@ -18,6 +18,7 @@ mod discovery;
 mod documents;
 mod encode;
 mod health;
+pub mod kinds;
 mod kubelet;
 mod listener;
 mod negotiate;

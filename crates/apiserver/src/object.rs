@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bytes::{Bytes, BytesMut};
-use coracle_api::kinds::Kind;
+use coracle_api::Kind;
 use coracle_api::meta;
 use coracle_api::protobuf;
 use coracle_api::schema::DefId;
@@ -300,8 +300,8 @@ type Parts = ((u32, u16), u16, u16, Vec<u8>);
 /// when it is no object.
 fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
     let top: Top = serde_json::from_slice(json).ok()?;
-    let says_its_type = top.kind.as_deref() == Some(kind.kind)
-        && top.api_version.as_deref().is_some_and(|version| kind.has_api_version(version));
+    let says_its_type =
+        top.kind.as_deref() == Some(&*kind.kind) && top.api_version.as_deref() == Some(kind.api_version());
     let meta = top.metadata;
     let Some(version) = meta.resource_version.filter(|_| says_its_type) else { return Some(None) };
     let at = (version.as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
@@ -329,7 +329,7 @@ fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
 /// resource version, too, which other API servers do not store.
 fn typed(kind: &Kind, bytes: &[u8]) -> Option<Bytes> {
     let mut value: Value = serde_json::from_slice(bytes).ok()?;
-    meta::set_type(&mut value, &kind.api_version(), kind.kind);
+    meta::set_type(&mut value, kind.api_version(), &kind.kind);
     meta::set_resource_version(&mut value, "0");
     serde_json::to_vec(&value).map(Bytes::from).ok()
 }
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn every_kind_gives_the_values_of_its_selectable_fields_in_their_order() {
         const NO_TEXTS: [&str; 4] = ["spec.hostNetwork", "spec.unschedulable", "status.replicas", "status.successful"];
-        for kind in coracle_api::kinds::kinds() {
+        for kind in coracle_api::kinds::built_in().kinds() {
             let fields = kind.strategy.supported_fields();
             for (number, field) in fields.iter().enumerate() {
                 let path = if *field == "source" { "source.component" } else { field };

@@ -129,11 +129,11 @@ fn split<'a>(cx: &'a Context<'_>) -> (&'a str, &'a str) {
 }
 
 fn backend(cx: &Context<'_>, wanted: &Wanted<'_>) -> Result<Backend, Status> {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let key = crate::request::key(cx.target.namespace.as_deref(), wanted.name);
-    let object = cx.cache()?.get(&key)?.ok_or_else(|| Status::not_found(kind.group, kind.plural, wanted.name))?;
+    let object = cx.cache()?.get(&key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, wanted.name))?;
     let object = object.value();
-    let address = match kind.plural {
+    let address = match &*kind.plural {
         "nodes" => {
             let kubelet = address_of(&object)?;
             match wanted.port.parse() {

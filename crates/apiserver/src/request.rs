@@ -1,20 +1,23 @@
 //! What a request asks for: the verb, the kind, the object, and the query parameters of the API.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use coracle_api::field::{FieldError, Path};
-use coracle_api::kinds::{self, Kind, Subresource};
+use coracle_api::kind::Subresource;
 use coracle_api::status::Status;
+use coracle_api::{Kind, Registry};
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 /// Where a path of the API leads.
 #[derive(Clone, Debug)]
 pub struct Target {
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     pub namespace: Option<String>,
     pub name: Option<String>,
-    pub subresource: Option<&'static Subresource>,
+    /// The name of one that the kind has.
+    pub subresource: Option<&'static str>,
     /// The path had upstream's old `watch/` prefix.
     pub watch_prefix: bool,
 }
@@ -30,7 +33,7 @@ pub fn split(path: &str) -> Option<(&str, &str, Vec<&str>)> {
 }
 
 /// Reads the segments of a path behind group and version; `None` when they name nothing that is served.
-pub fn target(group: &str, version: &str, segments: &[&str]) -> Option<Target> {
+pub fn target(registry: &Registry, group: &str, version: &str, segments: &[&str]) -> Option<Target> {
     let (watch_prefix, segments) = match segments {
         ["watch", rest @ ..] => (true, rest),
         all => (false, all),
@@ -42,7 +45,7 @@ pub fn target(group: &str, version: &str, segments: &[&str]) -> Option<Target> {
         all => (None, all),
     };
     let (resource, rest) = segments.split_first()?;
-    let kind = kinds::by_resource(group, version, resource)?;
+    let kind = registry.by_resource(group, version, resource)?;
     if namespace.is_some() && !kind.namespaced {
         return None;
     }
@@ -51,13 +54,13 @@ pub fn target(group: &str, version: &str, segments: &[&str]) -> Option<Target> {
         None => None,
     };
     let subresource = match rest.get(1) {
-        Some(name) => Some(kind.subresources.iter().find(|subresource| subresource.name == *name)?),
+        Some(name) => Some(kind.subresource(name)?.name),
         None => None,
     };
-    if rest.len() > 2 && subresource.is_some_and(|subresource| subresource.name != "proxy") {
+    if rest.len() > 2 && subresource.is_some_and(|subresource| subresource != "proxy") {
         return None;
     }
-    Some(Target { kind, namespace, name, subresource, watch_prefix })
+    Some(Target { kind: kind.clone(), namespace, name, subresource, watch_prefix })
 }
 
 impl Target {
@@ -74,6 +77,11 @@ impl Target {
             (_, Some(_)) => "get",
             (_, None) => "list",
         }
+    }
+
+    /// The subresource that the path names.
+    pub fn subresource(&self) -> Option<&Subresource> {
+        self.kind.subresource(self.subresource?)
     }
 
     /// The key below the storage prefix.

@@ -11,11 +11,13 @@ use std::time::Instant;
 use anyhow::Result;
 use bytes::Bytes;
 use coracle_api::status::Status;
+use coracle_api::{Kind, kinds};
 use coracle_store::Store;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::auth::authorize::{self, Attributes, Authorizer, SystemOnly};
@@ -24,7 +26,9 @@ use crate::auth::{self, Authenticator, User};
 use crate::body::{self, Body, BoxError};
 use crate::cache::Caches;
 use crate::connections;
+use crate::documents::Documents;
 use crate::health::Metrics;
+use crate::kinds::Kinds;
 use crate::negotiate::{Encoding, Output};
 use crate::pki::{Authority, Pair};
 use crate::request::{self, Query};
@@ -66,7 +70,9 @@ pub struct Server(pub(crate) Arc<Inner>);
 /// What all requests share.
 pub(crate) struct Inner {
     pub store: Arc<dyn Store>,
+    pub kinds: Kinds,
     pub caches: Arc<Caches>,
+    pub documents: Documents,
     pub authenticator: Authenticator,
     pub authorizer: Box<dyn Authorizer>,
     pub issuer: Arc<Issuer>,
@@ -92,7 +98,8 @@ impl Server {
     /// The token file or a key cannot be read, or the store refuses.
     pub async fn new(config: Config) -> Result<Server> {
         let issuer = Arc::new(Issuer::new(&config.authority.service_account_key()?)?);
-        let caches = Caches::follow(&*config.store);
+        let kinds = kinds::built_in().clone();
+        let caches = Caches::follow(&*config.store, &kinds);
         let inner = Inner {
             store: config.store.clone(),
             authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
@@ -103,7 +110,9 @@ impl Server {
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),
+            kinds: Kinds::new(kinds),
             caches: caches.clone(),
+            documents: Documents::default(),
             issuer: issuer.clone(),
             config,
         };
@@ -117,6 +126,32 @@ impl Server {
     /// A service for a component in the same process, acting as a user.
     pub fn service(&self, user: User) -> InProcess {
         InProcess { server: self.clone(), user: Arc::new(user) }
+    }
+
+    /// What is served now.
+    pub fn kinds(&self) -> &Kinds {
+        &self.0.kinds
+    }
+
+    /// Serves kinds that are not built in from now on, each resource in the versions given and in no others.
+    ///
+    /// # Errors
+    /// What is stored of them cannot be read; then none of them is served anew.
+    pub async fn add_kinds(&self, kinds: Vec<Arc<Kind>>) -> coracle_store::Result<()> {
+        for kind in &kinds {
+            self.0.caches.add(&*self.0.store, kind).await?;
+        }
+        self.0.kinds.insert(kinds);
+        Ok(())
+    }
+
+    /// Serves a resource no more, in no version; its watches end. What is stored of it stays.
+    pub fn remove_kind(&self, group: &str, plural: &str) {
+        let kinds = self.0.kinds.snapshot();
+        self.0.kinds.remove(group, plural);
+        for kind in kinds.kinds().iter().filter(|kind| kind.group == group && kind.plural == plural) {
+            self.0.caches.remove(kind);
+        }
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -152,20 +187,20 @@ impl Inner {
         let start = Instant::now();
         let query = Query::parse(parts.uri.query());
         let path = parts.uri.path().to_owned();
-        let target =
-            request::split(&path).and_then(|(group, version, segments)| request::target(group, version, &segments));
+        let target = request::split(&path)
+            .and_then(|(group, version, segments)| request::target(&self.kinds.look(), group, version, &segments));
         let (verb, resource, subresource) = match &target {
             Some(target) => {
-                (target.verb(&parts.method, &query), target.kind.plural, target.subresource.map_or("", |sub| sub.name))
+                (target.verb(&parts.method, &query), target.kind.plural.clone(), target.subresource.unwrap_or_default())
             }
-            None => (lower(&parts.method), "", ""),
+            None => (lower(&parts.method), SmolStr::default(), ""),
         };
         let long_running =
             verb == "watch" || matches!(subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
         let attributes = Attributes {
             verb,
-            group: target.as_ref().map_or("", |target| target.kind.group),
-            resource,
+            group: target.as_ref().map_or("", |target| &target.kind.group),
+            resource: &resource,
             subresource,
             namespace: target.as_ref().and_then(|target| target.namespace.as_deref()).unwrap_or_default(),
             name: target.as_ref().and_then(|target| target.name.as_deref()).unwrap_or_default(),
@@ -191,7 +226,7 @@ impl Inner {
             let user = auth::impersonated(user, &mut parts.headers, self.authorizer.as_ref())?;
             if !self.authorizer.allows(&user, &attributes) {
                 let mut status =
-                    Status::forbidden(attributes.group, resource, attributes.name, &attributes.refusal(&user));
+                    Status::forbidden(attributes.group, &resource, attributes.name, &attributes.refusal(&user));
                 if resource.is_empty() {
                     status.message = format!("forbidden: {}", attributes.refusal(&user));
                 }

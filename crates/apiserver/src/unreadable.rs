@@ -2,7 +2,7 @@
 //! object nor the absence of one.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#delete-option-ignore-storage-read-error>
 
-use coracle_api::kinds::Kind;
+use coracle_api::Kind;
 use coracle_api::status::{Cause, Details, Status, qualified_resource};
 use coracle_store::Revision;
 use serde_json::Value;
@@ -25,13 +25,13 @@ impl Unreadable {
     /// What is told instead of the object; `key` is that below the resource.
     pub fn status(&self, kind: &Kind, key: &str) -> Status {
         let key = format!("{ROOT}{}/{key}", kind.storage_prefix);
-        let resource = qualified_resource(kind.group, kind.plural);
+        let resource = qualified_resource(&kind.group, &kind.plural);
         let message = format!("failed to read one or more {resource} from the storage: {key}: {}", self.why);
         let cause = Cause { reason: "UnexpectedServerResponse".into(), message: self.why.clone(), field: key.clone() };
         let details = Details {
             name: key,
-            group: kind.group.into(),
-            kind: kind.plural.into(),
+            group: kind.group.to_string(),
+            kind: kind.plural.to_string(),
             causes: vec![cause],
             ..Details::default()
         };

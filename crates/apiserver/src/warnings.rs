@@ -1,6 +1,6 @@
 //! What users should know of an answer: it goes with it in headers.
 
-use coracle_api::kinds::Kind;
+use coracle_api::Kind;
 use coracle_api::meta;
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ const MISSING: [(&str, &str, Missing); 31] = [
 pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
     let mut out = on_change(kind, object);
     out.extend(kind.strategy.warnings_on_create(object));
-    let missing = MISSING.iter().find(|(group, name, _)| (*group, *name) == (kind.group, kind.kind));
+    let missing = MISSING.iter().find(|(group, name, _)| kind.is(group, name));
     match missing.map(|(_, _, missing)| missing) {
         Some(Controller) => {
             out.push(format!("{} is stored but has no controller in this version: nothing acts on it", kind.kind));
@@ -68,7 +68,7 @@ pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
 /// For a new or a changed object.
 pub fn on_change(kind: &Kind, object: &Value) -> Vec<String> {
     let mut out = kind.strategy.warnings(object);
-    if (kind.group, kind.kind) == ("", "Namespace") {
+    if kind.is("", "Namespace") {
         let levels = meta::labels(object).filter(|(key, _)| key.starts_with("pod-security.kubernetes.io/"));
         out.extend(levels.map(|(key, _)| {
             format!("metadata.labels[{key}]: Pod Security Standards are stored but not enforced by this version")
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn every_kind_that_is_said_to_miss_something_is_served() {
         for (group, name, _) in MISSING {
-            let served = coracle_api::kinds::kinds().iter().any(|kind| (kind.group, kind.kind) == (group, name));
+            let served = coracle_api::kinds::built_in().kinds().iter().any(|kind| kind.is(group, name));
             assert!(served, "{group}/{name}");
         }
     }

@@ -1,5 +1,5 @@
-//! The OpenAPI documents of the built-in kinds, version 2 and version 3, made from the schema tables
-//! when they are asked for.
+//! The OpenAPI documents of what is served, version 2 and version 3, made from the schema tables when
+//! they are asked for.
 
 mod gnostic;
 mod paths;
@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 
 use serde_json::{Map, Value, json};
 
-use crate::kinds;
+use crate::registry::Registry;
 
 /// The Kubernetes version whose API is described.
 pub const KUBERNETES_VERSION: &str = "v1.35.0";
@@ -27,8 +27,8 @@ fn info() -> Value {
 }
 
 /// `/openapi/v2`: one document for all groups, as JSON.
-pub fn v2() -> Vec<u8> {
-    v2_document().to_string().into_bytes()
+pub fn v2(registry: &Registry) -> Vec<u8> {
+    v2_document(registry).to_string().into_bytes()
 }
 
 /// The media type that [`v2_protobuf`] is answered as. Clients ask for it, or for the older
@@ -36,14 +36,14 @@ pub fn v2() -> Vec<u8> {
 pub const V2_PROTOBUF_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v2` in protobuf.
-pub fn v2_protobuf() -> Vec<u8> {
-    gnostic::document(&v2_document())
+pub fn v2_protobuf(registry: &Registry) -> Vec<u8> {
+    gnostic::document(&v2_document(registry))
 }
 
-fn v2_document() -> Value {
+fn v2_document(registry: &Registry) -> Value {
     let mut all_paths = Map::new();
     let mut roots = Vec::new();
-    for kind in kinds::kinds() {
+    for kind in registry.kinds() {
         paths::of_kind(kind, Spec::V2, &mut all_paths, &mut roots);
     }
     json!({
@@ -59,12 +59,12 @@ fn path_of(group: &str, version: &str) -> String {
 }
 
 /// `/openapi/v3`: the URLs of the documents, one for each group and version.
-pub fn v3_index() -> Vec<u8> {
+pub fn v3_index(registry: &Registry) -> Vec<u8> {
     let mut list = Map::new();
-    for group in kinds::groups() {
-        for version in group.versions {
-            let path = path_of(group.name, version);
-            let url = format!("/openapi/v3/{path}?hash={}", hash(group.name, version));
+    for group in registry.groups() {
+        for version in &group.versions {
+            let path = path_of(&group.name, version);
+            let url = format!("/openapi/v3/{path}?hash={}", hash(registry, &group.name, version));
             list.insert(path, json!({"serverRelativeURL": url}));
         }
     }
@@ -75,9 +75,12 @@ pub fn v3_index() -> Vec<u8> {
 const EDITION: u32 = 2;
 
 /// What changes when the document of the group and version changes, for caches: 16 hexadecimal digits.
-pub fn hash(group: &str, version: &str) -> String {
+pub fn hash(registry: &Registry, group: &str, version: &str) -> String {
     let mut hasher = DefaultHasher::new();
     (group, version, KUBERNETES_VERSION, env!("CARGO_PKG_VERSION"), EDITION).hash(&mut hasher);
+    for kind in registry.kinds_of(group, version) {
+        (&*kind.kind, &*kind.plural, kind.namespaced, kind.verbs, kind.subresources.len(), kind.def).hash(&mut hasher);
+    }
     for def in crate::schema::defs() {
         (def.name, def.fields.len()).hash(&mut hasher);
     }
@@ -85,15 +88,13 @@ pub fn hash(group: &str, version: &str) -> String {
 }
 
 /// `/openapi/v3/api/v1` or `/openapi/v3/apis/{group}/{version}`, as JSON; `None` when it is not served.
-pub fn v3(group: &str, version: &str) -> Option<Vec<u8>> {
+pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Vec<u8>> {
     let mut all_paths = Map::new();
     let mut roots = Vec::new();
-    let mut found = false;
-    for kind in kinds::kinds().iter().filter(|k| k.group == group && k.version == version) {
+    for kind in registry.kinds_of(group, version) {
         paths::of_kind(kind, Spec::V3, &mut all_paths, &mut roots);
-        found = true;
     }
-    found.then(|| {
+    registry.serves(group, version).then(|| {
         let document = json!({
             "openapi": "3.0.0",
             "info": info(),
@@ -107,6 +108,7 @@ pub fn v3(group: &str, version: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::built_in;
 
     fn check_references(document: &Value, all: &Value) {
         match document {
@@ -124,21 +126,22 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere() {
-        let v2: Value = serde_json::from_slice(&v2()).expect("it is JSON");
+        let v2: Value = serde_json::from_slice(&v2(built_in())).expect("it is JSON");
         check_references(&v2, &v2["definitions"]);
-        for group in kinds::groups() {
-            for version in group.versions {
-                let v3: Value =
-                    serde_json::from_slice(&v3(group.name, version).expect("it is served")).expect("it is JSON");
+        for group in built_in().groups() {
+            for version in &group.versions {
+                let v3: Value = serde_json::from_slice(&v3(built_in(), &group.name, version).expect("it is served"))
+                    .expect("it is JSON");
                 check_references(&v3, &v3["components"]["schemas"]);
             }
         }
-        assert!(v3("none", "v1").is_none());
+        assert!(v3(built_in(), "none", "v1").is_none());
     }
 
     #[test]
     fn what_kubectl_looks_for_is_there() {
-        let apps: Value = serde_json::from_slice(&v3("apps", "v1").expect("it is served")).expect("it is JSON");
+        let apps: Value =
+            serde_json::from_slice(&v3(built_in(), "apps", "v1").expect("it is served")).expect("it is JSON");
         let deployment = &apps["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"];
         assert_eq!(deployment["x-kubernetes-group-version-kind"][0]["kind"], "Deployment");
         assert_eq!(
@@ -150,11 +153,11 @@ mod tests {
         let names: Vec<&str> =
             patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
         assert!(names.contains(&"fieldValidation") && names.contains(&"dryRun"), "{names:?}");
-        let index: Value = serde_json::from_slice(&v3_index()).expect("it is JSON");
+        let index: Value = serde_json::from_slice(&v3_index(built_in())).expect("it is JSON");
         assert!(
             index["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap().starts_with("/openapi/v3/api/v1?hash=")
         );
-        let core: Value = serde_json::from_slice(&v3("", "v1").expect("it is served")).expect("it is JSON");
+        let core: Value = serde_json::from_slice(&v3(built_in(), "", "v1").expect("it is served")).expect("it is JSON");
         let containers = &core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(containers["x-kubernetes-list-type"], "map");
@@ -162,7 +165,7 @@ mod tests {
 
     #[test]
     fn operations_are_named_and_answered_as_upstreams() {
-        let v2: Value = serde_json::from_slice(&v2()).expect("it is JSON");
+        let v2: Value = serde_json::from_slice(&v2(built_in())).expect("it is JSON");
         let operation = |path: &str, method: &str| v2["paths"][path][method].clone();
         for (path, method, name, codes) in [
             ("/api/v1/namespaces/{namespace}/pods", "post", "createCoreV1NamespacedPod", "200 201 202 401"),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Spec;
 use super::schemas::reference;
-use crate::kinds::Kind;
+use crate::kind::Kind;
 use crate::schema::{self, DefId, id};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
@@ -52,16 +52,16 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
     } else {
         format!("/apis/{}/{}", kind.group, kind.version)
     };
-    let plural = kind.plural;
+    let plural = &kind.plural;
     let collection =
         if kind.namespaced { format!("{base}/namespaces/{{namespace}}/{plural}") } else { format!("{base}/{plural}") };
     roots.push(kind.def);
     roots.extend([id::META_V1_STATUS, id::META_V1_DELETE_OPTIONS]);
-    let list_def = schema::by_gvk(kind.group, kind.version, &kind.list_kind());
+    let list_def = schema::by_gvk(&kind.group, &kind.version, kind.list_kind());
     roots.extend(list_def);
     let own = kind.def.def().name;
     let list = list_def.map_or(own, |d| d.def().name);
-    let gvk = (kind.group, kind.version, kind.kind);
+    let gvk = (&*kind.group, &*kind.version, &*kind.kind);
     let verb = |v: &str| kind.has_verb(v);
 
     let mut operations = writer.item(kind.namespaced, false);
@@ -98,10 +98,10 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
         }
         paths.insert(format!("{collection}/{{name}}"), Value::Object(operations));
     }
-    for sub in kind.subresources {
-        let gvk = (sub.group, sub.version, sub.kind);
+    for sub in &kind.subresources {
+        let gvk = (&*sub.group, &*sub.version, &*sub.kind);
         // Bodies of connections (exec, proxy, ...) are streams: they have no schema.
-        let Some(def) = schema::by_gvk(sub.group, sub.version, sub.kind) else { continue };
+        let Some(def) = schema::by_gvk(gvk.0, gvk.1, gvk.2) else { continue };
         roots.push(def);
         let name = def.def().name;
         let mut operations = writer.item(kind.namespaced, true);
@@ -145,7 +145,7 @@ fn successes(action: &str) -> &'static [(&'static str, &'static str)] {
 impl Writer<'_> {
     /// Group and version in the names of operations: `CoreV1`.
     fn group(&self) -> String {
-        group_name(self.kind.group) + &capital(self.kind.version)
+        group_name(&self.kind.group) + &capital(&self.kind.version)
     }
 
     /// The name of an operation, after which generated clients name their methods: `createCoreV1NamespacedPod`.
@@ -220,7 +220,7 @@ impl Writer<'_> {
                 parameter
             })
             .collect();
-        let mut tag = group_name(self.kind.group);
+        let mut tag = group_name(&self.kind.group);
         tag[..1].make_ascii_lowercase();
         let mut out = json!({
             "description": format!("{action} {}", self.kind.kind),

@@ -206,7 +206,7 @@ pub fn validate_job_spec(spec: &Value, path: &Path, errors: &mut Vec<FieldError>
 
 /// Whether the selector, given or generated, matches the pods that the template makes.
 fn selects_its_pods(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    crate::meta_validate::label_selector(&spec["selector"], &path.child("selector"), errors);
+    crate::labels::label_selector(&spec["selector"], &path.child("selector"), errors);
     let labels = at(spec, &["template", "metadata", "labels"]);
     match LabelSelector::from_object(&spec["selector"]) {
         _ if spec["selector"].is_null() => errors.push(FieldError::required(&path.child("selector"), "")),

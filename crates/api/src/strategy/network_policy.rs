@@ -37,7 +37,7 @@ impl Strategy for NetworkPolicy {
         let mut errors = Vec::new();
         let path = Path::new("spec");
         let selector = at(obj, &["spec", "podSelector"]);
-        crate::meta_validate::label_selector(selector, &path.child("podSelector"), &mut errors);
+        crate::labels::label_selector(selector, &path.child("podSelector"), &mut errors);
         let types = list(obj, &["spec", "policyTypes"]);
         if types.len() > 2 {
             let detail = "may not specify more than two policyTypes";
@@ -102,7 +102,7 @@ fn peer(peer: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     for key in ["podSelector", "namespaceSelector"] {
         if !peer[key].is_null() {
             peers += 1;
-            crate::meta_validate::label_selector(&peer[key], &path.child(key), errors);
+            crate::labels::label_selector(&peer[key], &path.child(key), errors);
         }
     }
     let block = &peer["ipBlock"];

@@ -38,7 +38,7 @@ impl Strategy for PodDisruptionBudget {
         let policies = ["AlwaysAllow", "IfHealthyBudget"];
         let policy = path.child("unhealthyPodEvictionPolicy");
         super::common::one_of(&mut errors, &policy, &spec["unhealthyPodEvictionPolicy"], &policies, false);
-        crate::meta_validate::label_selector(&spec["selector"], &path.child("selector"), &mut errors);
+        crate::labels::label_selector(&spec["selector"], &path.child("selector"), &mut errors);
         errors
     }
 

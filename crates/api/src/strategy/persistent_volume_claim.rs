@@ -145,7 +145,7 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Vec<FieldErr
     if modes.is_empty() {
         errors.push(FieldError::required(&path.child("accessModes"), "at least 1 access mode is required"));
     }
-    crate::meta_validate::label_selector(&spec["selector"], &path.child("selector"), errors);
+    crate::labels::label_selector(&spec["selector"], &path.child("selector"), errors);
     access_modes(modes, &path.child("accessModes"), errors);
     let storage = path.child("resources").key("storage");
     match at(spec, &["resources", "requests", "storage"]) {

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::common::{non_negative, object_mut};
 use super::pod::{defaults, validate, warnings};
 use crate::field::{FieldError, Path};
+use crate::labels;
 use crate::meta::{at, text};
-use crate::meta_validate;
 use crate::selector::LabelSelector;
 
 /// Fills in the pod template of a spec.
@@ -32,7 +32,7 @@ pub fn selector_and_template(obj: &Value, pods_of: &str, errors: &mut Vec<FieldE
     if selector.is_null() {
         errors.push(FieldError::required(&path.child("selector"), ""));
     } else {
-        meta_validate::label_selector(selector, &path.child("selector"), errors);
+        labels::label_selector(selector, &path.child("selector"), errors);
         match LabelSelector::from_object(selector) {
             Ok(parsed) if parsed.is_everything() => {
                 let detail = format!("empty selector is invalid for {}", crate::meta::kind(obj).to_lowercase());

@@ -1,8 +1,10 @@
 //! POST of a new object.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use coracle_api::Kind;
 use coracle_api::decode;
-use coracle_api::kinds::Kind;
 use coracle_api::status::Status;
 use coracle_api::{convert, meta, meta_validate};
 use coracle_store::{Compare, Op, Outcome, Txn};
@@ -25,7 +27,7 @@ const ATTEMPTS: usize = 8;
 const ALLOCATIONS: usize = 16;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let format = negotiate::body_format(&cx.parts.headers)?;
     let (mut object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     if let Some(namespace) = &cx.target.namespace {
@@ -50,7 +52,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
 /// Makes an object of a version of its kind; answers with what was stored.
 pub(crate) async fn create_object(
     inner: &Inner,
-    kind: &'static Kind,
+    kind: &Arc<Kind>,
     mut object: Value,
     dry_run: bool,
 ) -> Result<Bytes, Status> {
@@ -59,7 +61,7 @@ pub(crate) async fn create_object(
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let stored = kind.storage();
-    if !std::ptr::eq(stored, kind) {
+    if !kind.is_storage_version() {
         convert::convert(kind, stored, &mut object);
     }
     let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
@@ -73,7 +75,7 @@ pub(crate) async fn create_object(
             Err(status) if generated && status.code == 409 => {
                 if attempt == ATTEMPTS {
                     let name = status.details.map(|details| details.name).unwrap_or_default();
-                    return Err(Status::generate_name_conflict(kind.group, kind.plural, &name));
+                    return Err(Status::generate_name_conflict(&kind.group, &kind.plural, &name));
                 }
             }
             done => return done,
@@ -82,7 +84,7 @@ pub(crate) async fn create_object(
     Err(Status::internal("no name was generated"))
 }
 
-async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_run: bool) -> Result<Bytes, Status> {
+async fn try_create(inner: &Inner, kind: &Kind, mut object: Value, dry_run: bool) -> Result<Bytes, Status> {
     prepare(inner, kind, &mut object)?;
     for _ in 0..ALLOCATIONS {
         let allocation = inner.services.allocate(inner, kind, &mut object, None).await?;
@@ -102,11 +104,11 @@ async fn try_create(inner: &Inner, kind: &'static Kind, mut object: Value, dry_r
         }
     }
     let why = "its addresses and ports were given to others again and again; please try again";
-    Err(Status::conflict(kind.group, kind.plural, meta::name(&object), why))
+    Err(Status::conflict(&kind.group, &kind.plural, meta::name(&object), why))
 }
 
 /// What a new object is given besides what was sent.
-fn prepare(inner: &Inner, kind: &'static Kind, object: &mut Value) -> Result<(), Status> {
+fn prepare(inner: &Inner, kind: &Kind, object: &mut Value) -> Result<(), Status> {
     let metadata = meta::metadata_mut(object);
     for ours in [
         "resourceVersion",
@@ -128,20 +130,20 @@ fn prepare(inner: &Inner, kind: &'static Kind, object: &mut Value) -> Result<(),
     admission::create(inner, kind, object)
 }
 
-fn validate(kind: &'static Kind, object: &Value) -> Result<(), Status> {
+fn validate(kind: &Kind, object: &Value) -> Result<(), Status> {
     let mut errors = meta_validate::validate(kind, object);
     errors.extend(kind.strategy.validate(object));
     errors.extend(kind.strategy.validate_create(object));
     match errors.is_empty() {
         true => Ok(()),
-        false => Err(Status::invalid(kind.group, kind.kind, meta::name(object), errors)),
+        false => Err(Status::invalid(&kind.group, &kind.kind, meta::name(object), errors)),
     }
 }
 
 /// Stores a new object; `None` when what was allocated for it is no longer free.
 async fn commit(
     inner: &Inner,
-    kind: &'static Kind,
+    kind: &Kind,
     object: &Value,
     allocation: Option<&Allocation>,
 ) -> Result<Option<Bytes>, Status> {
@@ -169,7 +171,7 @@ pub(super) fn namespace(object: &Value) -> Option<&str> {
 }
 
 fn taken(kind: &Kind, object: &Value) -> Status {
-    Status::already_exists(kind.group, kind.plural, meta::name(object))
+    Status::already_exists(&kind.group, &kind.plural, meta::name(object))
 }
 
 fn generate_name(prefix: &str) -> String {

@@ -1,7 +1,9 @@
 //! DELETE of one object or a collection: preconditions, grace, finalizers, propagation.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use coracle_api::kinds::Kind;
+use coracle_api::Kind;
 use coracle_api::status::Status;
 use coracle_api::{decode, meta};
 use coracle_store::{Compare, Op, Outcome, Txn};
@@ -111,7 +113,7 @@ pub(super) enum Deleted {
 
 pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let options = Options::of(cx)?;
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     admission::delete(kind, cx.name())?;
     if options.even_unreadable {
         return unsafe_delete::delete(cx).await;
@@ -121,7 +123,7 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
         Deleted::Pending(bytes) => cx.object(StatusCode::OK, bytes, &[]),
         Deleted::Gone(bytes) if kind.strategy.is_answered_when_deleted() => cx.object(StatusCode::OK, bytes, &[]),
         Deleted::Gone(_) => {
-            let status = Status::success(kind.group, kind.plural, current.name(), current.uid());
+            let status = Status::success(&kind.group, &kind.plural, current.name(), current.uid());
             Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))
         }
     }
@@ -134,7 +136,7 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
         return Err(unsafe_delete::refused("meta.k8s.io", "DeleteOptions", "", vec![why.into()]));
     }
     let selection = Selection::of(cx)?;
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let snapshot = cx.cache()?.snapshot();
     snapshot.check(&selection.prefix, None)?;
     let mut items = Vec::new();
@@ -159,7 +161,7 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
 /// Deletes an object or marks it as deleted.
 pub(super) async fn delete_object(
     inner: &Inner,
-    kind: &'static Kind,
+    kind: &Arc<Kind>,
     key: &str,
     options: &Options,
 ) -> Result<Deleted, Status> {
@@ -167,7 +169,7 @@ pub(super) async fn delete_object(
     let cache = cache(inner, kind)?;
     let kind = kind.storage();
     for _ in 0..ATTEMPTS {
-        let current = cache.get(key)?.ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
         check_preconditions(kind, &current, options)?;
         let old = current.value();
         let mut new = old.clone();
@@ -194,7 +196,7 @@ pub(super) async fn delete_object(
             });
         }
     }
-    Err(Status::modified(kind.group, kind.plural, name))
+    Err(Status::modified(&kind.group, &kind.plural, name))
 }
 
 /// Whether the object is the one, and as it was, that a deletion is about.
@@ -202,7 +204,7 @@ pub(super) fn check_preconditions(kind: &Kind, current: &Object, options: &Optio
     let revision = current.revision().to_string();
     let failed = |what: &str, wanted: &str, is: &str| {
         let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
-        Err(Status::conflict(kind.group, kind.plural, current.name(), &why))
+        Err(Status::conflict(&kind.group, &kind.plural, current.name(), &why))
     };
     match (&options.uid, &options.resource_version) {
         (Some(uid), _) if **uid != *current.uid() => failed("UID", uid, current.uid()),

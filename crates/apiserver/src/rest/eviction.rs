@@ -25,14 +25,14 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     }
     let options = Options::of_value(&eviction["deleteOptions"], cx.dry_run)?;
     let current = cx.current()?;
-    check_preconditions(cx.target.kind, &current, &options)?;
+    check_preconditions(&cx.target.kind, &current, &options)?;
     let pod = current.value();
     let settled =
         matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending")) || meta::is_deleting(&pod);
     if !settled {
         spend_budget(cx, &pod, options.dry_run).await?;
     }
-    delete_object(cx.inner, cx.target.kind, &cx.target.key(), &options).await?;
+    delete_object(cx.inner, &cx.target.kind, &cx.target.key(), &options).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::{Bytes, BytesMut};
+use coracle_api::Kind;
 use coracle_api::field::{FieldError, Path};
-use coracle_api::kinds::Kind;
 use coracle_api::protobuf;
 use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::status::Status;
@@ -105,10 +105,10 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
     check_options(&cx.query)?;
     let selection = Selection::of(cx)?;
     if selection.is_everything() && is_as_stored(cx) {
-        let snapshot = at_revision(cx.cache()?, cx.query.revision()?, cx.query.get("resourceVersionMatch"))?;
+        let snapshot = at_revision(&*cx.cache()?, cx.query.revision()?, cx.query.get("resourceVersionMatch"))?;
         snapshot.check(&selection.prefix, None)?;
         let meta = ListMeta { resource_version: snapshot.revision.to_string(), ..ListMeta::default() };
-        let head = head(&cx.target.kind.list_kind(), &cx.target.kind.api_version(), &meta);
+        let head = head(cx.target.kind.list_kind(), cx.target.kind.api_version(), &meta);
         return Ok(pieces(Pieces::new(head, Whole { snapshot, prefix: selection.prefix, last: None })));
     }
     let page = page(cx, &selection)?;
@@ -117,22 +117,22 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
         continue_token: page.next.as_ref().map(Continue::token).unwrap_or_default(),
         remaining_item_count: page.remaining.filter(|_| page.next.is_some()).map(|remaining| remaining as i64),
     };
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     if cx.output.shape == Shape::Table {
         let rows: Vec<Bytes> = page.objects.iter().map(|object| in_version(kind, object.json())).collect();
         let bytes = table(kind, &cx.query, cx.output, rows.iter().map(AsRef::as_ref), &meta)?;
         return Ok(negotiate::document(StatusCode::OK, cx.output.encoding, bytes));
     }
     let (list_kind, api_version) = match cx.output.shape {
-        Shape::Partial => ("PartialObjectMetadataList".to_owned(), cx.output.meta_version.to_owned()),
+        Shape::Partial => ("PartialObjectMetadataList", cx.output.meta_version),
         _ => (kind.list_kind(), kind.api_version()),
     };
     if cx.output.encoding == Encoding::Protobuf {
         let messages = page.objects.iter().map(|object| message(kind, object));
-        let body = protobuf::encode_list(&api_version, &list_kind, &meta.to_value(), messages);
+        let body = protobuf::encode_list(api_version, list_kind, &meta.to_value(), messages);
         return Ok(negotiate::respond(StatusCode::OK, protobuf::MEDIA_TYPE, body));
     }
-    let head = head(&list_kind, &api_version, &meta);
+    let head = head(list_kind, api_version, &meta);
     let items: Vec<Bytes> = match cx.output.shape {
         Shape::Partial => page
             .objects
@@ -150,10 +150,9 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
 
 /// Whether the answer is one page of the bytes that are stored.
 fn is_as_stored(cx: &Context<'_>) -> bool {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let output = &cx.output;
-    let whole =
-        output.shape == Shape::Object && output.encoding == Encoding::Json && std::ptr::eq(kind.storage(), kind);
+    let whole = output.shape == Shape::Object && output.encoding == Encoding::Json && kind.is_storage_version();
     whole && cx.query.get("limit").is_none() && cx.query.get("continue").is_none()
 }
 
@@ -185,7 +184,7 @@ fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
             let position = Continue::parse(token)?;
             (continued(cache.snapshot_at(position.revision))?, Some(position.after))
         }
-        None => (at_revision(cache, wanted, matching)?, None),
+        None => (at_revision(&cache, wanted, matching)?, None),
     };
     snapshot.check(&selection.prefix, after.as_deref())?;
     let mut objects: Vec<Object> = Vec::new();
@@ -355,7 +354,7 @@ pub(super) fn partial(bytes: &[u8], api_version: &str) -> Result<Bytes, Status> 
 
 /// Objects as a Table.
 pub(super) fn table<'a>(
-    kind: &'static Kind,
+    kind: &Kind,
     query: &Query,
     output: Output,
     objects: impl Iterator<Item = &'a [u8]>,

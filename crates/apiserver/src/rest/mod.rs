@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use coracle_api::Kind;
 use coracle_api::convert;
 use coracle_api::decode::FieldValidation;
-use coracle_api::kinds::Kind;
 use coracle_api::protobuf;
 use coracle_api::status::Status;
 use coracle_api::table::ListMeta;
@@ -78,7 +78,7 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
 
 /// Answers what is answered from the cache.
 fn read(cx: &Context<'_>, verb: &str) -> Option<Answer> {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let is_object = cx.target.subresource.is_none() && !kind.review && kind.has_verb(verb) && is_routed(cx);
     match verb {
         "get" if is_object => Some(read::get(cx)),
@@ -88,12 +88,12 @@ fn read(cx: &Context<'_>, verb: &str) -> Option<Answer> {
 }
 
 async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
-    let kind = cx.target.kind;
-    let refused = || Status::method_not_allowed(kind.group, kind.plural, verb);
+    let kind = &cx.target.kind;
+    let refused = || Status::method_not_allowed(&kind.group, &kind.plural, verb);
     if !is_routed(&cx) {
         return Err(Status::method_not_routed());
     }
-    if let Some(subresource) = cx.target.subresource {
+    if let Some(subresource) = cx.target.subresource() {
         if cx.target.name.is_none() || !subresource.verbs.contains(&verb) && !is_connect(subresource.name) {
             return Err(refused());
         }
@@ -113,7 +113,7 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
         };
     }
     if kind.review {
-        return match (verb, kind.kind) {
+        return match (verb, &*kind.kind) {
             ("create", "Binding") => binding::create(&cx).await,
             ("create", _) => review::create(&cx),
             _ => Err(refused()),
@@ -138,7 +138,7 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
 
 /// Whether the path has the HTTP method at all.
 fn is_routed(cx: &Context<'_>) -> bool {
-    let (named, subresource) = (cx.target.name.is_some(), cx.target.subresource.map(|subresource| subresource.name));
+    let (named, subresource) = (cx.target.name.is_some(), cx.target.subresource);
     match cx.parts.method {
         Method::GET | Method::HEAD | Method::DELETE => true,
         Method::POST => !named || subresource.is_some(),
@@ -152,8 +152,8 @@ fn is_connect(subresource: &str) -> bool {
 }
 
 impl Context<'_> {
-    pub fn cache(&self) -> Result<&Arc<Cache>, Status> {
-        cache(self.inner, self.target.kind)
+    pub fn cache(&self) -> Result<Arc<Cache>, Status> {
+        cache(self.inner, &self.target.kind)
     }
 
     pub fn name(&self) -> &str {
@@ -166,7 +166,7 @@ impl Context<'_> {
     }
 
     pub fn not_found(&self) -> Status {
-        Status::not_found(self.target.kind.group, self.target.kind.plural, self.name())
+        Status::not_found(&self.target.kind.group, &self.target.kind.plural, self.name())
     }
 
     /// How to treat fields that the kind does not have.
@@ -183,7 +183,7 @@ impl Context<'_> {
 
     /// An object as the client asked for it.
     pub fn object(&self, code: StatusCode, bytes: Bytes, warnings: &[String]) -> Answer {
-        let shown = present(self.target.kind, self.output, &self.query, bytes)?;
+        let shown = present(&self.target.kind, self.output, &self.query, bytes)?;
         let mut response = negotiate::document(code, self.output.encoding, shown);
         negotiate::warn(&mut response, warnings);
         Ok(response)
@@ -191,7 +191,7 @@ impl Context<'_> {
 }
 
 /// An object's stored bytes in the version and shape that a client asked for.
-pub(crate) fn present(kind: &'static Kind, output: Output, query: &Query, bytes: Bytes) -> Result<Bytes, Status> {
+pub(crate) fn present(kind: &Arc<Kind>, output: Output, query: &Query, bytes: Bytes) -> Result<Bytes, Status> {
     let bytes = in_version(kind, bytes);
     Ok(match output.shape {
         Shape::Object => bytes,
@@ -201,8 +201,8 @@ pub(crate) fn present(kind: &'static Kind, output: Output, query: &Query, bytes:
 }
 
 /// An object's stored bytes in another version of its kind; nothing is done where there is but one.
-pub(crate) fn in_version(kind: &'static Kind, bytes: Bytes) -> Bytes {
-    if std::ptr::eq(kind.storage(), kind) {
+pub(crate) fn in_version(kind: &Arc<Kind>, bytes: Bytes) -> Bytes {
+    if kind.is_storage_version() {
         return bytes;
     }
     let value = in_version_value(kind, serde_json::from_slice(&bytes).unwrap_or_default());
@@ -210,29 +210,29 @@ pub(crate) fn in_version(kind: &'static Kind, bytes: Bytes) -> Bytes {
 }
 
 /// The same with a tree.
-pub(crate) fn in_version_value(kind: &'static Kind, mut value: Value) -> Value {
-    let stored = kind.storage();
-    if !std::ptr::eq(stored, kind) {
-        convert::convert(stored, kind, &mut value);
+pub(crate) fn in_version_value(kind: &Arc<Kind>, mut value: Value) -> Value {
+    if !kind.is_storage_version() {
+        convert::convert(kind.storage(), kind, &mut value);
     }
     value
 }
 
 /// An object as a protobuf message in a version of its kind.
-fn message(kind: &'static Kind, object: &Object) -> Bytes {
-    if std::ptr::eq(kind.storage(), kind) {
+fn message(kind: &Arc<Kind>, object: &Object) -> Bytes {
+    if kind.is_storage_version() {
         return object.message(kind.def);
     }
     let value = in_version_value(kind, object.value());
     protobuf::encode(kind.def, &value).into()
 }
 
-pub(crate) fn cache<'a>(inner: &'a Inner, kind: &Kind) -> Result<&'a Arc<Cache>, Status> {
-    inner.caches.of(kind).ok_or_else(|| Status::method_not_allowed(kind.group, kind.plural, "get"))
+/// Where the objects of a kind are read; an error once it is served no more.
+pub(crate) fn cache(inner: &Inner, kind: &Kind) -> Result<Arc<Cache>, Status> {
+    inner.caches.of(kind).ok_or_else(Status::path_not_found)
 }
 
 /// A core kind by its plural; these are always there.
-pub(crate) fn core(plural: &str) -> &'static Kind {
+pub(crate) fn core(plural: &str) -> &'static Arc<Kind> {
     coracle_api::kinds::by_resource("", "v1", plural).expect("a core kind is in the table")
 }
 

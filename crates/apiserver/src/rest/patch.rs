@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use coracle_api::Kind;
 use coracle_api::decode::{self, FieldValidation};
 use coracle_api::field::{FieldError, Path};
-use coracle_api::kinds::Kind;
 use coracle_api::meta;
 use coracle_api::patch::{json_patch, merge_patch, strategic_merge};
 use coracle_api::status::Status;
@@ -88,10 +88,10 @@ fn go_text(value: &Value) -> String {
 }
 
 pub(super) async fn patch(cx: &Context<'_>) -> Answer {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let patch = Patch::parse(cx)?;
     let validation = cx.field_validation()?;
-    let change = Change::of_subresource(cx.target.subresource.map(|subresource| subresource.name));
+    let change = Change::of_subresource(cx.target.subresource);
     let mut told = Vec::new();
     let bytes = update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |current| {
         let mut new = current.clone();

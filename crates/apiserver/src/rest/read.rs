@@ -8,7 +8,7 @@ use crate::cache;
 /// `metadata.resourceVersion` of the query means "not older than". The cache is fed by the one process that writes, before
 /// its writers are answered, so it has whatever a client can know of; a store that others write to would have to be asked.
 pub(super) fn get(cx: &Context<'_>) -> Answer {
-    let (wanted, newest) = (cx.query.revision()?, cx.cache()?.revision());
+    let (wanted, newest) = (cx.query.revision()?, cx.inner.caches.revision());
     if wanted > newest {
         return Err(cache::too_large(wanted, newest));
     }

@@ -14,10 +14,10 @@ use crate::auth::service_account::ISSUER;
 use crate::negotiate;
 
 pub(super) fn create(cx: &Context<'_>) -> Answer {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let format = negotiate::body_format(&cx.parts.headers)?;
     let (mut review, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
-    review["status"] = match kind.kind {
+    review["status"] = match &*kind.kind {
         "TokenReview" => token(cx, &review["spec"]),
         "SelfSubjectReview" => json!({"userInfo": user_info(&cx.user)}),
         "SelfSubjectAccessReview" => access(cx, &cx.user, &review["spec"])?,
@@ -32,7 +32,7 @@ pub(super) fn create(cx: &Context<'_>) -> Answer {
             access(cx, &subject(&review["spec"]), &review["spec"])?
         }
         "SelfSubjectRulesReview" => rules(cx),
-        other => return Err(Status::method_not_allowed(kind.group, kind.plural, other)),
+        other => return Err(Status::method_not_allowed(&kind.group, &kind.plural, other)),
     };
     let mut response = negotiate::document(StatusCode::CREATED, cx.output.encoding, review.to_string().into());
     negotiate::warn(&mut response, &warnings);

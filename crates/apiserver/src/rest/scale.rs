@@ -25,7 +25,7 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
             let patch = if verb == "patch" { Some(Patch::parse(cx)?) } else { None };
             let format = if patch.is_none() { Some(negotiate::body_format(&cx.parts.headers)?) } else { None };
             let bytes =
-                update_object(cx.inner, cx.target.kind, &cx.target.key(), Change::Main, cx.dry_run, &mut |current| {
+                update_object(cx.inner, &cx.target.kind, &cx.target.key(), Change::Main, cx.dry_run, &mut |current| {
                     let shown = from_object(current);
                     let new = match (&patch, format) {
                         (Some(patch), _) => {
@@ -46,7 +46,7 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
                 .await?;
             serde_json::from_slice(&bytes).map_err(Status::internal)?
         }
-        other => return Err(Status::method_not_allowed(cx.target.kind.group, cx.target.kind.plural, other)),
+        other => return Err(Status::method_not_allowed(&cx.target.kind.group, &cx.target.kind.plural, other)),
     };
     let scale = from_object(&object);
     let shown = match cx.output.shape {

@@ -2,8 +2,8 @@
 //! finalizer and no grace period is kept.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#delete-option-ignore-storage-read-error>
 
+use coracle_api::Kind;
 use coracle_api::field::{FieldError, Path};
-use coracle_api::kinds::Kind;
 use coracle_api::status::Status;
 use coracle_store::{Compare, Op, Outcome, Txn};
 use http::StatusCode;
@@ -42,13 +42,13 @@ pub(super) fn refused(group: &str, kind: &str, name: &str, why: Vec<String>) -> 
 
 /// Deletes it.
 pub(super) async fn delete(cx: &Context<'_>) -> Answer {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     authorize(cx, kind)?;
     let key = cx.target.key();
     let cache = cache(cx.inner, kind)?;
     let Some(found) = cache.unreadable(&key) else {
         let why = "is exclusively used to delete corrupt object(s), try again by removing this option";
-        return Err(refused(kind.group, kind.kind, cx.name(), vec![why.into()]));
+        return Err(refused(&kind.group, &kind.kind, cx.name(), vec![why.into()]));
     };
     let stored = store_key(kind, cx.target.namespace.as_deref(), cx.name());
     let compares = vec![Compare::ModRevision(stored.clone(), found.revision)];
@@ -57,18 +57,18 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     ip_address::follow(cx.inner, kind, before.as_ref(), None, &mut txn)?;
     match cx.inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
         Outcome::Committed { .. } => {
-            let status = Status::success(kind.group, kind.plural, cx.name(), "");
+            let status = Status::success(&kind.group, &kind.plural, cx.name(), "");
             Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))
         }
-        Outcome::Conflict { .. } => Err(Status::modified(kind.group, kind.plural, cx.name())),
+        Outcome::Conflict { .. } => Err(Status::modified(&kind.group, &kind.plural, cx.name())),
     }
 }
 
 fn authorize(cx: &Context<'_>, kind: &Kind) -> Result<(), Status> {
     let what = Attributes {
         verb: VERB,
-        group: kind.group,
-        resource: kind.plural,
+        group: &kind.group,
+        resource: &kind.plural,
         namespace: cx.target.namespace.as_deref().unwrap_or_default(),
         name: cx.name(),
         ..Attributes::default()
@@ -77,5 +77,5 @@ fn authorize(cx: &Context<'_>, kind: &Kind) -> Result<(), Status> {
         return Ok(());
     }
     let why = format!("not permitted to do \"{VERB}\", reason: {}", what.refusal(&cx.user));
-    Err(Status::forbidden(kind.group, kind.plural, cx.name(), &why))
+    Err(Status::forbidden(&kind.group, &kind.plural, cx.name(), &why))
 }

@@ -1,7 +1,9 @@
 //! PUT, and the one path by which every change of an existing object goes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use coracle_api::kinds::Kind;
+use coracle_api::Kind;
 use coracle_api::status::Status;
 use coracle_api::{convert, decode, meta, meta_validate};
 use coracle_store::{Compare, Op, Outcome, Txn};
@@ -42,7 +44,7 @@ impl Change {
 }
 
 pub(super) async fn put(cx: &Context<'_>) -> Answer {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     let format = negotiate::body_format(&cx.parts.headers)?;
     let (object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     let (name, namespace) = (meta::name(&object), meta::namespace(&object));
@@ -57,7 +59,7 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let change = Change::of_subresource(cx.target.subresource.map(|subresource| subresource.name));
+    let change = Change::of_subresource(cx.target.subresource);
     if change == Change::Main {
         told.extend(warnings::on_change(kind, &object));
     }
@@ -69,13 +71,13 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
 
 /// Puts an object in the place of the one that is there.
 async fn replace(cx: &Context<'_>, object: &Value, change: Change, told: &[String]) -> Answer {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     if meta::resource_version(object).is_empty() && !kind.strategy.allow_unconditional_update() {
         let error = coracle_api::field::FieldError::required(
             &coracle_api::field::Path::new("metadata").child("resourceVersion"),
             "must be specified for an update",
         );
-        return Err(Status::invalid(kind.group, kind.kind, cx.name(), vec![error]));
+        return Err(Status::invalid(&kind.group, &kind.kind, cx.name(), vec![error]));
     }
     let bytes =
         update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |_| Ok(object.clone())).await?;
@@ -84,7 +86,7 @@ async fn replace(cx: &Context<'_>, object: &Value, change: Change, told: &[Strin
 
 /// Puts an object where there may be none. Whoever else makes or deletes it meanwhile is not in the way.
 async fn put_or_create(cx: &Context<'_>, object: Value, told: &[String]) -> Answer {
-    let kind = cx.target.kind;
+    let kind = &cx.target.kind;
     for _ in 0..ATTEMPTS {
         if cx.cache()?.get(&cx.target.key())?.is_some() {
             match replace(cx, &object, Change::Main, told).await {
@@ -102,7 +104,7 @@ async fn put_or_create(cx: &Context<'_>, object: Value, told: &[String]) -> Answ
             made => return cx.object(StatusCode::CREATED, made?, told),
         }
     }
-    Err(Status::modified(kind.group, kind.plural, cx.name()))
+    Err(Status::modified(&kind.group, &kind.plural, cx.name()))
 }
 
 /// Changes an existing object: `make` gives the new object (in the version of `kind`) from the current one.
@@ -110,7 +112,7 @@ async fn put_or_create(cx: &Context<'_>, object: Value, told: &[String]) -> Answ
 /// writer was faster.
 pub(crate) async fn update_object(
     inner: &Inner,
-    kind: &'static Kind,
+    kind: &Arc<Kind>,
     key: &str,
     change: Change,
     dry_run: bool,
@@ -120,19 +122,19 @@ pub(crate) async fn update_object(
     let stored = kind.storage();
     let name = key.rsplit('/').next().unwrap_or_default();
     for _ in 0..ATTEMPTS {
-        let current = cache.get(key)?.ok_or_else(|| Status::not_found(kind.group, kind.plural, name))?;
+        let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
         let old = current.value();
-        let mut new = match std::ptr::eq(stored, kind) {
+        let mut new = match kind.is_storage_version() {
             true => make(&old)?,
             false => make(&in_version_value(kind, old.clone()))?,
         };
-        if !std::ptr::eq(stored, kind) {
+        if !kind.is_storage_version() {
             convert::convert(kind, stored, &mut new);
         }
-        meta::set_type(&mut new, &stored.api_version(), stored.kind);
+        meta::set_type(&mut new, stored.api_version(), &stored.kind);
         let version = meta::resource_version(&new).to_owned();
         if !version.is_empty() && version != "0" && version != current.revision().to_string() {
-            return Err(Status::modified(kind.group, kind.plural, name));
+            return Err(Status::modified(&kind.group, &kind.plural, name));
         }
         if !meta::uid(&new).is_empty() && *meta::uid(&new) != *current.uid() {
             let why = format!(
@@ -140,20 +142,20 @@ pub(crate) async fn update_object(
                 meta::uid(&new),
                 current.uid()
             );
-            return Err(Status::conflict(kind.group, kind.plural, name, &why));
+            return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
         }
         match attempt(inner, stored, &current, &old, new, change, dry_run).await? {
             Some(bytes) => return Ok(bytes),
             None => continue,
         }
     }
-    Err(Status::modified(kind.group, kind.plural, name))
+    Err(Status::modified(&kind.group, &kind.plural, name))
 }
 
 /// One attempt; `None` when another writer was faster.
 async fn attempt(
     inner: &Inner,
-    kind: &'static Kind,
+    kind: &Kind,
     current: &Object,
     old: &Value,
     mut new: Value,
@@ -183,7 +185,7 @@ async fn attempt(
         Change::Whole => errors.extend(kind.strategy.validate(&new)),
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(kind.group, kind.kind, current.name(), errors));
+        return Err(Status::invalid(&kind.group, &kind.kind, current.name(), errors));
     }
     if new == *old {
         return Ok(Some(current.json()));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use coracle_api::Kind;
 use coracle_api::field::{FieldError, Path};
-use coracle_api::kinds::Kind;
 use coracle_api::protobuf;
 use coracle_api::status::Status;
 use futures::stream;
@@ -46,7 +46,7 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
     let changed = cache.subscribe();
     let mut initial_events = None;
-    let view = View { kind: cx.target.kind, output: cx.output, query: Query::parse(cx.parts.uri.query()) };
+    let view = View { kind: cx.target.kind.clone(), output: cx.output, query: Query::parse(cx.parts.uri.query()) };
     let from = if initial.unwrap_or(wanted == 0) {
         let snapshot = cache.snapshot();
         if wanted > snapshot.revision {
@@ -185,6 +185,9 @@ impl Watcher {
                     return Some(self.view.error(&status));
                 }
             }
+            if self.cache.has_ended() {
+                return None;
+            }
             tokio::select! {
                 changed = self.changed.changed() => if changed.is_err() { return None },
                 () = sleep_until(self.ends) => {
@@ -314,7 +317,7 @@ impl Frame {
 
 /// How a client wants to see events.
 struct View {
-    kind: &'static Kind,
+    kind: Arc<Kind>,
     output: Output,
     query: Query,
 }
@@ -322,14 +325,14 @@ struct View {
 impl View {
     fn frame(&self, event: &str, object: &Object) -> Frame {
         if self.output.encoding == Encoding::Protobuf {
-            let body = message(self.kind, object);
-            let head = protobuf::watch_head(event, &self.kind.api_version(), self.kind.kind, body.len());
+            let body = message(&self.kind, object);
+            let head = protobuf::watch_head(event, self.kind.api_version(), &self.kind.kind, body.len());
             return Frame { head, body: Shown::Made(body), tail: b"" };
         }
-        let as_stored = self.output.shape == Shape::Object && std::ptr::eq(self.kind.storage(), self.kind);
+        let as_stored = self.output.shape == Shape::Object && self.kind.is_storage_version();
         let made = match as_stored {
             true => None,
-            false => present(self.kind, self.output, &self.query, object.json()).ok(),
+            false => present(&self.kind, self.output, &self.query, object.json()).ok(),
         };
         let body = made.map_or_else(|| Shown::Stored(object.clone()), Shown::Made);
         Frame { head: format!("{{\"type\":\"{event}\",\"object\":").into_bytes(), body, tail: b"}\n" }
@@ -341,9 +344,9 @@ impl View {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let (kind, api_version) = match self.output.shape {
-            Shape::Partial => ("PartialObjectMetadata", self.output.meta_version.to_owned()),
-            Shape::Table => ("Table", self.output.meta_version.to_owned()),
-            Shape::Object => (self.kind.kind, self.kind.api_version()),
+            Shape::Partial => ("PartialObjectMetadata", self.output.meta_version),
+            Shape::Table => ("Table", self.output.meta_version),
+            Shape::Object => (&*self.kind.kind, self.kind.api_version()),
         };
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
         self.whole("BOOKMARK", &object)

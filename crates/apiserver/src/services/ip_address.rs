@@ -2,11 +2,13 @@
 //! transaction as the service.
 //! <https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/>
 
+use std::sync::Arc;
+
 use std::net::Ipv4Addr;
 
-use coracle_api::kinds::{self, Kind};
 use coracle_api::meta;
 use coracle_api::status::Status;
+use coracle_api::{Kind, kinds};
 use coracle_store::{Compare, Op, Txn};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,7 +19,7 @@ use crate::rest::{cache, core, store_key};
 use crate::server::Inner;
 
 /// The kind of the objects.
-fn kind() -> Result<&'static Kind, Status> {
+fn kind() -> Result<&'static Arc<Kind>, Status> {
     kinds::by_resource("networking.k8s.io", "v1", "ipaddresses").ok_or_else(Status::path_not_found)
 }
 

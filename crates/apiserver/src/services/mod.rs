@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use coracle_api::Kind;
 use coracle_api::field::{FieldError, Path};
-use coracle_api::kinds::Kind;
 use coracle_api::meta;
 use coracle_api::status::Status;
 use coracle_store::{Compare, Op, Revision, Txn};
@@ -242,7 +242,7 @@ fn families(spec: &Value) -> Result<(), FieldError> {
 }
 
 fn is_service(kind: &Kind) -> bool {
-    kind.group.is_empty() && kind.plural == "services"
+    kind.is("", "Service")
 }
 
 fn service_type(service: &Value) -> &str {

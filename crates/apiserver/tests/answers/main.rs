@@ -6,6 +6,7 @@ mod connections;
 mod documents;
 mod evictions;
 mod held;
+mod kinds;
 mod objects;
 mod reading;
 mod services;

@@ -33,7 +33,7 @@ pub(super) fn service(obj: &Value) -> Errors {
         external_name(spec, &path, &mut errors);
     }
     ports(given, kind, &path.child("ports"), &mut errors);
-    crate::meta_validate::labels(&spec["selector"], &path.child("selector"), &mut errors);
+    crate::labels::labels(&spec["selector"], &path.child("selector"), &mut errors);
     affinity(spec, &path, &mut errors);
     addresses(spec, &path, &mut errors);
     one_of(&mut errors, &path.child("type"), &spec["type"], &TYPES, true);

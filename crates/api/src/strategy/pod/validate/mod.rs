@@ -21,8 +21,8 @@ pub use resize::resize;
 pub use update::{ephemeral_containers, update};
 
 use crate::field::{self, FieldError, Path, push_all};
+use crate::labels;
 use crate::meta::{at, int, list, text};
-use crate::meta_validate;
 use crate::strategy::common::one_of;
 
 type Errors = Vec<FieldError>;
@@ -40,8 +40,8 @@ struct Surroundings<'a> {
 /// Checks a pod template: its labels, annotations and spec.
 pub fn template(template: &Value, path: &Path, errors: &mut Errors) {
     let annotations = at(template, &["metadata", "annotations"]);
-    meta_validate::labels(at(template, &["metadata", "labels"]), &path.child("labels"), errors);
-    meta_validate::annotations(annotations, &path.child("annotations"), errors);
+    labels::labels(at(template, &["metadata", "labels"]), &path.child("labels"), errors);
+    labels::annotations(annotations, &path.child("annotations"), errors);
     security::annotations(annotations, &path.child("annotations"), errors);
     pod_spec(&template["spec"], false, &path.child("spec"), errors);
     security::annotations_match(annotations, &template["spec"], &path.child("spec"), errors);
@@ -95,7 +95,7 @@ fn pod_spec(spec: &Value, is_pod: bool, path: &Path, errors: &mut Errors) {
     one_of(errors, &path.child("restartPolicy"), &spec["restartPolicy"], &policies, true);
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(errors, &path.child("dnsPolicy"), &spec["dnsPolicy"], &policies, true);
-    meta_validate::labels(&spec["nodeSelector"], &path.child("nodeSelector"), errors);
+    labels::labels(&spec["nodeSelector"], &path.child("nodeSelector"), errors);
     security::of_pod(spec, path, errors);
     scheduling::affinity(&spec["affinity"], &path.child("affinity"), errors);
     dns::config(spec, &path.child("dnsConfig"), errors);

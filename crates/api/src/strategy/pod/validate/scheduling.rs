@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::Errors;
 use crate::field::{self, FieldError, Path, push_all};
+use crate::labels;
 use crate::meta::{int, list, text};
-use crate::meta_validate;
 use crate::strategy::common::one_of;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -89,7 +89,7 @@ pub(super) fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
         for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
             one_of(errors, &path.child(policy), &constraint[policy], &["Honor", "Ignore"], false);
         }
-        meta_validate::label_selector(&constraint["labelSelector"], &path.child("labelSelector"), errors);
+        labels::label_selector(&constraint["labelSelector"], &path.child("labelSelector"), errors);
     }
 }
 
@@ -203,8 +203,8 @@ fn node_requirement(requirement: &Value, check_values: bool, path: &Path, errors
 }
 
 fn affinity_term(term: &Value, path: &Path, errors: &mut Errors) {
-    meta_validate::label_selector(&term["labelSelector"], &path.child("labelSelector"), errors);
-    meta_validate::label_selector(&term["namespaceSelector"], &path.child("namespaceSelector"), errors);
+    labels::label_selector(&term["labelSelector"], &path.child("labelSelector"), errors);
+    labels::label_selector(&term["namespaceSelector"], &path.child("namespaceSelector"), errors);
     for name in list(term, &["namespaces"]).iter().filter_map(Value::as_str) {
         push_all(errors, &path.child("namespace"), name, field::dns1123_label(name));
     }
