@@ -7,9 +7,11 @@
 
 pub mod convert;
 pub mod cron;
+pub mod custom;
 pub mod decode;
 pub mod field;
 pub mod json;
+pub mod jsonpath;
 pub mod kind;
 pub mod kinds;
 pub mod labels;

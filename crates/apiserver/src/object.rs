@@ -267,13 +267,13 @@ impl Object {
         numbers.find(|number| self.text(*number) == key).map(|number| self.text(number + 1))
     }
 
-    /// The value of a selectable field; `supported` are those of its kind.
-    pub fn field(&self, supported: &[&str], field: &str) -> Option<&str> {
+    /// The value of a selectable field of its kind.
+    pub fn field(&self, kind: &Kind, field: &str) -> Option<&str> {
         match field {
             "metadata.name" => Some(self.name()),
             "metadata.namespace" => Some(self.namespace().unwrap_or_default()),
             _ => {
-                let number = supported.iter().position(|name| *name == field)?;
+                let number = kind.strategy.field_number(field)?;
                 Some(self.text(self.first_field() + number))
             }
         }
@@ -315,7 +315,7 @@ fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
         texts.push(&value.0)?;
     }
     let mut fields = 0;
-    if !kind.strategy.supported_fields().is_empty() {
+    if kind.strategy.has_fields() {
         let value = serde_json::from_slice(json).ok()?;
         for text in kind.strategy.selectable_fields(&value) {
             texts.push(&text)?;
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_selectors_ask_for_is_found_by_its_name() {
-        let supported = coracle_api::kinds::by_kind("", "v1", "Pod").unwrap().strategy.supported_fields();
+        let kind = coracle_api::kinds::by_kind("", "v1", "Pod").unwrap();
         let stored = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"d","resourceVersion":"7",
             "uid":"u","labels":{"a":"","d":"\u0061","z":"Running"}},
             "spec":{"nodeName":"n","restartPolicy":"Always"},"status":{"phase":"Running","podIP":"10.0.0.1"}}"#;
@@ -380,8 +380,8 @@ mod tests {
             assert_eq!(labels, [Some(""), Some("a"), Some("Running"), None, None, None]);
             let fields = ["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP", "spec.hostNetwork"];
             let expected = ["n", "Always", "Running", "10.0.0.1", "false"].map(Some);
-            assert_eq!(fields.map(|field| object.field(supported, field)), expected);
-            let others = ["status.nominatedNodeName", "status.message"].map(|field| object.field(supported, field));
+            assert_eq!(fields.map(|field| object.field(kind, field)), expected);
+            let others = ["status.nominatedNodeName", "status.message"].map(|field| object.field(kind, field));
             assert_eq!(others, [Some(""), None]);
         }
     }

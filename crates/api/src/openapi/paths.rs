@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Spec;
 use super::schemas::reference;
+use super::{Definitions, Spec, custom};
 use crate::kind::Kind;
-use crate::schema::{self, DefId, id};
+use crate::schema::{self, Schema, id};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const PATCH_TYPES: [&str; 3] =
@@ -45,7 +45,7 @@ struct Writer<'a> {
 }
 
 /// Adds the paths of a kind, and the definitions that they refer to.
-pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, roots: &mut Vec<DefId>) {
+pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, definitions: &mut Definitions) {
     let writer = Writer { kind, spec };
     let base = if kind.group.is_empty() {
         format!("/api/{}", kind.version)
@@ -55,12 +55,17 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
     let plural = &kind.plural;
     let collection =
         if kind.namespaced { format!("{base}/namespaces/{{namespace}}/{plural}") } else { format!("{base}/{plural}") };
-    roots.push(kind.def);
-    roots.extend([id::META_V1_STATUS, id::META_V1_DELETE_OPTIONS]);
-    let list_def = schema::by_gvk(&kind.group, &kind.version, kind.list_kind());
-    roots.extend(list_def);
-    let own = kind.def.def().name;
-    let list = list_def.map_or(own, |d| d.def().name);
+    definitions.generated.extend([id::META_V1_STATUS, id::META_V1_DELETE_OPTIONS]);
+    let (own, list) = match &kind.schema {
+        Schema::Generated(def) => {
+            let list_def = schema::by_gvk(&kind.group, &kind.version, kind.list_kind());
+            definitions.generated.extend([*def].into_iter().chain(list_def));
+            let own = def.def().name;
+            (own.to_owned(), list_def.map_or(own, |d| d.def().name).to_owned())
+        }
+        Schema::Structural(definition) => custom::define(kind, definition, spec, definitions),
+    };
+    let (own, list) = (own.as_str(), list.as_str());
     let gvk = (&*kind.group, &*kind.version, &*kind.kind);
     let verb = |v: &str| kind.has_verb(v);
 
@@ -100,10 +105,15 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
     }
     for sub in &kind.subresources {
         let gvk = (&*sub.group, &*sub.version, &*sub.kind);
-        // Bodies of connections (exec, proxy, ...) are streams: they have no schema.
-        let Some(def) = schema::by_gvk(gvk.0, gvk.1, gvk.2) else { continue };
-        roots.push(def);
-        let name = def.def().name;
+        let name = match schema::by_gvk(gvk.0, gvk.1, gvk.2) {
+            Some(def) => {
+                definitions.generated.push(def);
+                def.def().name
+            }
+            None if gvk == (&*kind.group, &*kind.version, &*kind.kind) => own,
+            // Bodies of connections (exec, proxy, ...) are streams: they have no schema.
+            None => continue,
+        };
         let mut operations = writer.item(kind.namespaced, true);
         if sub.verbs.contains(&"get") {
             operations

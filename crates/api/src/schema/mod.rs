@@ -9,6 +9,7 @@ mod tables;
 
 use std::sync::Arc;
 
+use structural::Definition;
 pub use structural::Structural;
 
 /// Names of the definitions that code refers to.
@@ -84,7 +85,7 @@ pub enum Schema {
     /// A built-in kind's, of the generated tables.
     Generated(DefId),
     /// A custom resource's, of its definition.
-    Structural(Arc<Structural>),
+    Structural(Arc<Definition>),
 }
 
 impl Schema {
@@ -96,8 +97,8 @@ impl Schema {
         }
     }
 
-    /// The schema of a definition.
-    pub fn structural(&self) -> Option<&Arc<Structural>> {
+    /// The schema of a custom resource.
+    pub fn structural(&self) -> Option<&Arc<Definition>> {
         match self {
             Schema::Generated(_) => None,
             Schema::Structural(schema) => Some(schema),
@@ -111,8 +112,8 @@ impl From<DefId> for Schema {
     }
 }
 
-impl From<Arc<Structural>> for Schema {
-    fn from(schema: Arc<Structural>) -> Schema {
+impl From<Arc<Definition>> for Schema {
+    fn from(schema: Arc<Definition>) -> Schema {
         Schema::Structural(schema)
     }
 }

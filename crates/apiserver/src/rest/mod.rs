@@ -219,11 +219,13 @@ pub(crate) fn in_version_value(kind: &Arc<Kind>, mut value: Value) -> Value {
 
 /// An object as a protobuf message in a version of its kind.
 fn message(kind: &Arc<Kind>, object: &Object) -> Bytes {
+    // Custom resources have none, and are not asked for it.
+    let Some(def) = kind.def() else { return Bytes::new() };
     if kind.is_storage_version() {
-        return object.message(kind.def);
+        return object.message(def);
     }
     let value = in_version_value(kind, object.value());
-    protobuf::encode(kind.def, &value).into()
+    protobuf::encode(def, &value).into()
 }
 
 /// Where the objects of a kind are read; an error once it is served no more.

@@ -7,6 +7,7 @@ use coracle_api::decode::{self, FieldValidation};
 use coracle_api::field::{FieldError, Path};
 use coracle_api::meta;
 use coracle_api::patch::{json_patch, merge_patch, strategic_merge};
+use coracle_api::schema::DefId;
 use coracle_api::status::Status;
 use http::StatusCode;
 use serde_json::Value;
@@ -29,6 +30,7 @@ pub(super) enum Patch {
 
 impl Patch {
     pub fn parse(cx: &Context<'_>) -> Result<Patch, Status> {
+        let kind = &cx.target.kind;
         let value = || {
             serde_json::from_slice(&cx.body)
                 .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
@@ -36,19 +38,24 @@ impl Patch {
         match media_type(&cx.parts.headers) {
             JSON_PATCH => Ok(Patch::Json(value()?)),
             MERGE_PATCH => Ok(Patch::Merge(value()?)),
-            STRATEGIC_MERGE_PATCH => Ok(Patch::Strategic(value()?)),
+            STRATEGIC_MERGE_PATCH if kind.def().is_some() => Ok(Patch::Strategic(value()?)),
+            _ if kind.def().is_none() => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH])),
             _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH])),
         }
     }
 
-    pub fn apply(&self, def: coracle_api::schema::DefId, object: &mut Value) -> Result<(), Status> {
+    /// Applies it to an object; a strategic merge patch to one of the definition.
+    pub fn apply(&self, def: Option<DefId>, object: &mut Value) -> Result<(), Status> {
         match self {
             Patch::Json(patch) => json_patch(object, patch),
             Patch::Merge(patch) => {
                 merge_patch(object, patch);
                 Ok(())
             }
-            Patch::Strategic(patch) => strategic_merge(def, object, patch),
+            Patch::Strategic(patch) => match def {
+                Some(def) => strategic_merge(def, object, patch),
+                None => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH])),
+            },
         }
     }
 
@@ -97,7 +104,7 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
         let mut new = current.clone();
         // The resource version of a patch is a precondition; the object's own is not.
         meta::set_resource_version(&mut new, "");
-        patch.apply(kind.def, &mut new)?;
+        patch.apply(kind.def(), &mut new)?;
         let found = patch.conform(kind, &mut new, validation)?;
         if meta::name(&new) != cx.name() {
             return Err(Status::bad_request("the name of the object does not match the name on the URL"));
@@ -125,7 +132,7 @@ mod tests {
         let patch = json!({"spec": {"replicas": "x"}});
         let refused = |patch: &Patch| {
             let mut new = object.clone();
-            patch.apply(kind.def, &mut new).expect("it applies");
+            patch.apply(kind.def(), &mut new).expect("it applies");
             patch.conform(kind, &mut new, FieldValidation::Warn).expect_err("it does not fit")
         };
         let status = refused(&Patch::Strategic(patch.clone()));

@@ -16,6 +16,22 @@ use smol_str::SmolStr;
 use super::{ListType, id};
 use crate::meta::{list, text};
 
+/// The schema of one version of a custom resource.
+#[derive(Debug)]
+pub struct Definition {
+    /// What its objects are.
+    pub root: Structural,
+    /// The schema as it was given, in JSON, for those who describe it.
+    pub source: Box<str>,
+}
+
+impl Definition {
+    /// Reads `openAPIV3Schema`.
+    pub fn new(schema: &Value) -> Definition {
+        Definition { root: Structural::parse(schema), source: schema.to_string().into() }
+    }
+}
+
 /// What may be at one place of an object, and what is below it. Kept small: a definition has thousands of them.
 #[derive(Debug, Default)]
 pub struct Structural {
@@ -43,6 +59,8 @@ pub struct Structural {
     pub additional: Additional,
     /// What the items of a list are.
     pub items: Option<Box<Structural>>,
+    /// Whether there are embedded objects at or below it.
+    embeds: bool,
     /// What else must hold.
     pub checks: Option<Box<Checks>>,
 }
@@ -120,6 +138,15 @@ impl Structural {
             .map(|(name, schema)| (SmolStr::new(name), Structural::parse(schema)))
             .collect();
         properties.sort_by(|a, b| a.0.cmp(&b.0));
+        let items = schema["items"].is_object().then(|| Box::new(Structural::parse(&schema["items"])));
+        let additional = match &schema["additionalProperties"] {
+            Value::Bool(true) => Additional::Any,
+            schema @ Value::Object(_) => Additional::Schema(Box::new(Structural::parse(schema))),
+            _ => Additional::None,
+        };
+        let below = properties.iter().any(|(_, schema)| schema.embeds)
+            || items.as_ref().is_some_and(|schema| schema.embeds)
+            || matches!(&additional, Additional::Schema(schema) if schema.embeds);
         Structural {
             ty: Type::parse(text(schema, &["type"])),
             nullable: flag("nullable"),
@@ -136,12 +163,9 @@ impl Structural {
             list_keys: texts(schema, "x-kubernetes-list-map-keys"),
             default: schema.get("default").filter(|value| !value.is_null()).map(|value| Box::new(value.clone())),
             properties,
-            additional: match &schema["additionalProperties"] {
-                Value::Bool(true) => Additional::Any,
-                schema @ Value::Object(_) => Additional::Schema(Box::new(Structural::parse(schema))),
-                _ => Additional::None,
-            },
-            items: schema["items"].is_object().then(|| Box::new(Structural::parse(&schema["items"]))),
+            additional,
+            items,
+            embeds: below || flag("x-kubernetes-embedded-resource"),
             checks: Checks::parse(schema).map(Box::new),
         }
     }
@@ -184,6 +208,11 @@ impl Structural {
                 Structural { properties, atomic: def.def().atomic, ..scalar(Type::Object) }
             }
         }
+    }
+
+    /// Whether there are embedded objects at or below the place.
+    pub fn has_embedded(&self) -> bool {
+        self.embeds
     }
 
     /// The field of that name, where the schema names it.
@@ -230,6 +259,11 @@ impl<'a> Node<'a> {
         self.schema
     }
 
+    /// Whether it is an object with type and metadata of its own.
+    pub fn is_object(self) -> bool {
+        self.is_object
+    }
+
     /// What is under a key of the object or map, and whether the schema names it; `None` when the schema does not allow it.
     pub fn field(self, name: &str) -> Option<(Node<'a>, bool)> {
         if self.is_object && TYPE_AND_METADATA.contains(&name) {
@@ -269,6 +303,7 @@ impl Structural {
             properties: Vec::new(),
             additional: Additional::None,
             items: None,
+            embeds: false,
             checks: None,
         }
     }
