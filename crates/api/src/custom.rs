@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use crate::kind::{Kind, Subresource};
-use crate::meta::{list, text};
+use crate::meta::{self, list, text};
 use crate::schema::structural::Definition;
 use crate::strategy::common::condition;
 use crate::strategy::custom_resource::CustomResource;
@@ -20,19 +20,45 @@ pub fn has_condition(definition: &Value, kind: &str) -> bool {
     condition(definition, kind)["status"] == "True"
 }
 
-/// The kinds of a definition, one for each version that is served, under the names that it was given.
-pub fn kinds(definition: &Value) -> Vec<Arc<Kind>> {
+/// What a definition defines.
+pub struct Defined {
+    /// The version that objects are stored in, whether it is served or not.
+    pub stored: Arc<Kind>,
+    /// The versions that are served.
+    pub served: Vec<Arc<Kind>>,
+}
+
+/// What a definition defines, under the names that it was given; `None` when no version is the stored one.
+pub fn kinds(definition: &Value) -> Option<Defined> {
     let versions = list(definition, &["spec", "versions"]);
-    let Some(stored) = versions.iter().find(|version| version["storage"] == true) else { return Vec::new() };
+    let stored = versions.iter().find(|version| version["storage"] == true)?;
     let stored = Arc::new(kind(definition, stored));
-    versions
+    let served = versions
         .iter()
         .filter(|version| version["served"] == true)
         .map(|version| match version["storage"] == true {
             true => stored.clone(),
             false => Arc::new(kind(definition, version).stored_as(stored.clone())),
         })
-        .collect()
+        .collect();
+    Some(Defined { stored, served })
+}
+
+/// Sets a condition of a definition. Its time changes when its status does.
+pub fn set_condition(definition: &mut Value, kind: &str, holds: bool, reason: &str, message: &str) {
+    let status = if holds { "True" } else { "False" };
+    let before = condition(definition, kind);
+    let time = match before["status"] == status {
+        true => before["lastTransitionTime"].clone(),
+        false => meta::format_time(jiff::Timestamp::now()).into(),
+    };
+    let new = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": time});
+    let conditions = meta::object_at(definition, "status").entry("conditions").or_insert_with(|| json!([]));
+    let Value::Array(conditions) = conditions else { return };
+    match conditions.iter_mut().find(|condition| condition["type"] == kind) {
+        Some(condition) => *condition = new,
+        None => conditions.push(new),
+    }
 }
 
 fn kind(definition: &Value, version: &Value) -> Kind {

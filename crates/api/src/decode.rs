@@ -328,6 +328,10 @@ impl Walker {
     fn object(&mut self, def: DefId, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), Misfit> {
         let definition = def.def();
         let name = definition.type_name();
+        // Any JSON value, as defaults and enums of schemas are.
+        if def == id::APIEXTENSIONS_V1_JSON {
+            return Ok(());
+        }
         let Value::Object(map) = value else { return Err(mismatch(value, Ty::Ref(def), place, outer)) };
         if definition.fields.is_empty() {
             return Ok(());
@@ -414,6 +418,7 @@ fn zero_for_null(ty: Ty, value: &mut Value) {
         Ty::Bool => false.into(),
         Ty::Int32 | Ty::Int64 | Ty::Double | Ty::IntOrString => 0.into(),
         Ty::Quantity => "0".into(),
+        Ty::Ref(id::APIEXTENSIONS_V1_JSON) => return,
         Ty::Ref(_) | Ty::Map(_) | Ty::Object => Value::Object(Map::new()),
         Ty::Array(_) => Value::Array(Vec::new()),
         Ty::Time | Ty::MicroTime | Ty::Any => return,

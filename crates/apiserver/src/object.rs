@@ -137,19 +137,42 @@ fn slice<'a>(first: &'a [u8], second: &'a [u8], (from, to): (u32, u32)) -> &'a [
 impl Object {
     /// Reads what the store holds at a key, of which `key` is the part below the resource; `None` when it is not an object.
     pub fn parse(kind: &Kind, key: &str, stored: KeyValue) -> Option<Object> {
-        let revision = stored.mod_revision();
-        let key_at = stored.key_bytes().len().checked_sub(key.len())?;
         let mut own = None;
-        let (hole, texts, fields, bytes) = match parts(kind, stored.value())? {
+        let found = match parts(kind, stored.value())? {
             Some(parts) => parts,
             None => {
                 let json = own.insert(Box::new(typed(kind, stored.value())?));
                 parts(kind, json)??
             }
         };
+        Object::of_parts(key, stored, own, found)
+    }
+
+    fn of_parts(key: &str, stored: KeyValue, own: Option<Box<Bytes>>, found: Parts) -> Option<Object> {
+        let (hole, texts, fields, bytes) = found;
+        let revision = stored.mod_revision();
+        let key_at = stored.key_bytes().len().checked_sub(key.len())?;
         let key_at = u16::try_from(key_at).ok()?;
         let head = Head { stored, own, revision, hole, key_at, texts, fields, message: OnceLock::new() };
         Some(Object(ThinArc::from_header_and_slice(head, &bytes)))
+    }
+
+    /// Reads an object of a custom resource that was stored under another definition than that of the kind; `None` when it
+    /// has the form of the kind's, or is none.
+    pub fn conformed(kind: &Kind, key: &str, stored: &KeyValue) -> Option<Object> {
+        let definition = kind.schema.structural()?;
+        let before: Value = serde_json::from_slice(stored.value()).ok()?;
+        let mut value = before.clone();
+        meta::set_type(&mut value, kind.api_version(), &kind.kind);
+        definition.root.prune(&mut value, &mut |_| {});
+        definition.root.fill(&mut value);
+        if value == before {
+            return None;
+        }
+        meta::set_resource_version(&mut value, "0");
+        let json = Bytes::from(serde_json::to_vec(&value).ok()?);
+        let parts = parts(kind, &json)??;
+        Object::of_parts(key, stored.clone(), Some(Box::new(json)), parts)
     }
 
     /// The same object with another resource version: what a watch says of a deletion.

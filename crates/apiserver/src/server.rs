@@ -119,6 +119,7 @@ impl Server {
         issuer.check_objects(rest::exists_check(caches));
         let server = Server(Arc::new(inner));
         crate::bootstrap::run(&server).await?;
+        crate::custom::start(&server).await?;
         crate::bootstrap::keep(&server);
         Ok(server)
     }
@@ -133,7 +134,8 @@ impl Server {
         &self.0.kinds
     }
 
-    /// Serves kinds that are not built in from now on, each resource in the versions given and in no others.
+    /// Serves kinds that are not built in from now on, each resource in the versions given and in no others. Watches of
+    /// those that were served before end.
     ///
     /// # Errors
     /// What is stored of them cannot be read; then none of them is served anew.

@@ -16,7 +16,7 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 31] = [
+const MISSING: [(&str, &str, Missing); 30] = [
     ("", "LimitRange", Enforcement),
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
@@ -25,7 +25,6 @@ const MISSING: [(&str, &str, Missing); 31] = [
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", Enforcement),
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", Enforcement),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", Enforcement),
-    ("apiextensions.k8s.io", "CustomResourceDefinition", Controller),
     ("apps", "DaemonSet", Controller),
     ("apps", "StatefulSet", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),

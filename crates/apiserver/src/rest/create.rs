@@ -62,6 +62,10 @@ pub(crate) async fn create_object(
     }
     let stored = kind.storage();
     if !kind.is_storage_version() {
+        let errors = kind.strategy.validate_requested(&object, None);
+        if !errors.is_empty() {
+            return Err(Status::invalid(&kind.group, &kind.kind, meta::name(&object), errors));
+        }
         convert::convert(kind, stored, &mut object);
     }
     let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();

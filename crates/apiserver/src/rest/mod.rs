@@ -243,6 +243,11 @@ pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
     kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
 }
 
+/// Deletes an object as a client does who says nothing about how.
+pub(crate) async fn delete_object(inner: &Inner, kind: &Arc<Kind>, key: &str) -> Result<(), Status> {
+    delete::delete_object(inner, kind, key, &delete::Options::default()).await.map(|_| ())
+}
+
 /// The key of an object in the store.
 pub(crate) fn store_key(kind: &Kind, namespace: Option<&str>, name: &str) -> Arc<str> {
     format!("{ROOT}{}/{}", kind.storage_prefix, key(namespace, name)).into()

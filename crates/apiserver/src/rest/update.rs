@@ -126,7 +126,15 @@ pub(crate) async fn update_object(
         let old = current.value();
         let mut new = match kind.is_storage_version() {
             true => make(&old)?,
-            false => make(&in_version_value(kind, old.clone()))?,
+            false => {
+                let shown = in_version_value(kind, old.clone());
+                let new = make(&shown)?;
+                let errors = kind.strategy.validate_requested(&new, Some(&shown));
+                if !errors.is_empty() {
+                    return Err(Status::invalid(&kind.group, &kind.kind, name, errors));
+                }
+                new
+            }
         };
         if !kind.is_storage_version() {
             convert::convert(kind, stored, &mut new);

@@ -3,6 +3,7 @@
 mod certificates;
 mod changes;
 mod connections;
+mod custom;
 mod documents;
 mod evictions;
 mod held;

@@ -7,7 +7,7 @@ mod format;
 mod prune;
 mod validate;
 
-pub use checks::Checks;
+pub use checks::{Checks, compile};
 pub use format::is_supported as is_supported_format;
 
 use serde_json::Value;

@@ -1,0 +1,286 @@
+//! Custom resources: definitions, and the objects of the kinds that they define.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Answer, Api};
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+
+/// Waits until something is so, as clients wait for conditions.
+async fn until<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+    for _ in 0..2000 {
+        if check().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not come about");
+}
+
+fn definition(versions: Value) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"]},
+            "versions": versions,
+        },
+    })
+}
+
+fn version(name: &str, storage: bool, spec: &Value) -> Value {
+    json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {
+        "type": "object", "properties": {"spec": spec, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+    }}})
+}
+
+fn spec() -> Value {
+    json!({"type": "object", "description": "What is wanted.", "required": ["color"], "properties": {
+        "color": {"type": "string", "enum": ["red", "green"]},
+        "size": {"type": "integer", "minimum": 1, "default": 3, "description": "How large."},
+        "port": {"x-kubernetes-int-or-string": true},
+        "note": {"type": "string", "nullable": true},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    }})
+}
+
+fn widget(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn establish(api: &Api, definition: &Value) -> Answer {
+    let answer = api.post(DEFINITIONS, definition).await;
+    let name = answer.ok()["metadata"]["name"].as_str().expect("a name").to_owned();
+    let path = format!("{DEFINITIONS}/{name}");
+    let holds = async || {
+        let conditions = api.get(&path).await.ok()["status"]["conditions"].clone();
+        conditions.as_array().into_iter().flatten().any(|c| c["type"] == "Established" && c["status"] == "True")
+    };
+    until("the definition's being established", holds).await;
+    let group = definition["spec"]["group"].as_str().expect("a group").to_owned();
+    until("its group", async || api.get(&format!("/apis/{group}")).await.status == 200).await;
+    answer
+}
+
+#[tokio::test]
+async fn a_definition_is_served_within_moments_and_its_objects_have_the_form_of_its_schema() {
+    let api = Api::new().await;
+    let made = establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    assert_eq!(made.ok()["status"]["storedVersions"], json!(["v1"]));
+    let settled = api.get(&format!("{DEFINITIONS}/widgets.example.com")).await.ok();
+    assert_eq!(settled["status"]["acceptedNames"]["listKind"], "WidgetList");
+    assert_eq!(settled["status"]["conditions"][0]["type"], "NamesAccepted");
+
+    let given = json!({"color": "red", "port": "80%", "note": null, "free": {"a": {"b": 1}}, "unknown": 1});
+    let answer = api.post(WIDGETS, &widget("a", given)).await;
+    assert_eq!(answer.warnings(), ["unknown field \\\"spec.unknown\\"]);
+    let made = answer.ok();
+    let expected = json!({"color": "red", "port": "80%", "note": null, "free": {"a": {"b": 1}}, "size": 3});
+    assert_eq!((&made["spec"], &made["metadata"]["generation"]), (&expected, &json!(1)));
+    assert_eq!(api.get(&format!("{WIDGETS}/a")).await.ok(), made);
+
+    let strict = format!("{WIDGETS}?fieldValidation=Strict");
+    let refused = api.post(&strict, &widget("b", json!({"color": "red", "unknown": 1}))).await;
+    refused.refused(
+        400,
+        "Widget in version \"v1\" cannot be handled as a Widget: strict decoding error: unknown field \"spec.unknown\"",
+    );
+    api.post(WIDGETS, &widget("b", json!({"color": "blue", "size": 0}))).await.refused(
+        422,
+        "Widget.example.com \"b\" is invalid: [spec.color: Unsupported value: \"blue\": supported values: \"green\", \"red\", spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1]",
+    );
+    api.post(WIDGETS, &widget("b", json!({})))
+        .await
+        .refused(422, "Widget.example.com \"b\" is invalid: spec.color: Required value");
+    let path = format!("{WIDGETS}/a");
+    let patched = api.patch("merge-patch", &path, &json!({"spec": {"color": "green", "other": 1}})).await;
+    assert_eq!(patched.warnings(), ["unknown field \\\"spec.other\\"]);
+    assert_eq!((&patched.ok()["spec"]["color"], &patched.ok()["metadata"]["generation"]), (&json!("green"), &json!(2)));
+    api.patch("strategic-merge-patch", &path, &json!({})).await.refused(
+        415,
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json",
+    );
+    let table = api.get_as(WIDGETS, "application/json;as=Table;g=meta.k8s.io;v=v1").await.ok();
+    assert_eq!((&table["rows"][0]["cells"][0], &table["columnDefinitions"][1]["name"]), (&json!("a"), &json!("Age")));
+}
+
+#[tokio::test]
+async fn status_scale_columns_and_selectable_fields_are_those_of_the_definition() {
+    let api = Api::new().await;
+    let mut version = version(
+        "v1",
+        true,
+        &json!({"type": "object", "properties": {
+            "color": {"type": "string"}, "replicas": {"type": "integer"},
+        }}),
+    );
+    version["subresources"] = json!({"status": {}, "scale": {
+        "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector",
+    }});
+    version["additionalPrinterColumns"] = json!([
+        {"name": "Color", "type": "string", "jsonPath": ".spec.color", "description": "Which color."},
+        {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"},
+        {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas", "priority": 1},
+    ]);
+    version["selectableFields"] = json!([{"jsonPath": ".spec.color"}]);
+    establish(&api, &definition(json!([version]))).await;
+    let mut object = widget("a", json!({"color": "red", "replicas": 2}));
+    object["status"] = json!({"replicas": 9});
+    let made = api.post(WIDGETS, &object).await.ok();
+    assert!(made.get("status").is_none());
+    let path = format!("{WIDGETS}/a");
+    let status = json!({"status": {"replicas": 1, "selector": "a=b", "conditions": [{"type": "Ready", "status": "True"}]},
+        "spec": {"color": "blue"}, "metadata": {"labels": {"l": "v"}}});
+    let changed = api.patch("merge-patch", &format!("{path}/status"), &status).await.ok();
+    assert_eq!((&changed["status"]["replicas"], &changed["spec"]["color"]), (&json!(1), &json!("red")));
+    assert_eq!((&changed["metadata"]["generation"], changed["metadata"].get("labels")), (&json!(1), None));
+
+    let scale = api.get(&format!("{path}/scale")).await.ok();
+    assert_eq!(scale["kind"], "Scale");
+    assert_eq!(
+        (&scale["spec"], &scale["status"]),
+        (&json!({"replicas": 2}), &json!({"replicas": 1, "selector": "a=b"}))
+    );
+    api.patch("merge-patch", &format!("{path}/scale"), &json!({"spec": {"replicas": 5}})).await.ok();
+    assert_eq!(api.get(&path).await.ok()["spec"]["replicas"], 5);
+
+    let table = api.get_as(WIDGETS, "application/json;as=Table;g=meta.k8s.io;v=v1").await.ok();
+    assert_eq!(table["rows"][0]["cells"], json!(["a", "red", "True", 5]));
+    assert_eq!(
+        (&table["columnDefinitions"][1]["description"], &table["columnDefinitions"][3]["priority"]),
+        (&json!("Which color."), &json!(1))
+    );
+    api.post(WIDGETS, &widget("b", json!({"color": "green"}))).await.ok();
+    let selected = api.get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dgreen")).await.ok();
+    assert_eq!(selected["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(selected["items"][0]["metadata"]["name"], "b");
+    let unknown = api.get(&format!("{WIDGETS}?fieldSelector=spec.size%3D1")).await;
+    unknown.refused(400, "field label not supported: spec.size");
+}
+
+#[tokio::test]
+async fn a_changed_definition_changes_what_is_served_and_old_objects_are_read_by_it() {
+    let api = Api::new().await;
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    api.post(WIDGETS, &widget("a", json!({"color": "red", "note": "x"}))).await.ok();
+    let mut new = spec();
+    new["properties"]["shape"] = json!({"type": "string", "default": "round"});
+    new["properties"]["color"]["enum"] = json!(["green"]);
+    new["properties"].as_object_mut().expect("an object").remove("note");
+    let mut versions = json!([version("v1", false, &new), version("v2", true, &new)]);
+    versions[0]["deprecated"] = true.into();
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let changed = api.patch("merge-patch", &path, &json!({"spec": {"versions": versions}})).await.ok();
+    assert_eq!(changed["status"]["storedVersions"], json!(["v1", "v2"]));
+    let v2 = "/apis/example.com/v2/namespaces/default/widgets/a";
+    until("the new version", async || api.get(v2).await.status == 200).await;
+    let read = api.get(v2).await.ok();
+    assert_eq!(read["spec"], json!({"color": "red", "size": 3, "shape": "round"}));
+    let old = api.get(&format!("{WIDGETS}/a")).await;
+    assert_eq!(old.warnings(), ["example.com/v1 Widget is deprecated"]);
+    assert_eq!((&old.ok()["apiVersion"], &old.ok()["spec"]), (&json!("example.com/v1"), &read["spec"]));
+    // What did not change may stay, though it is no longer allowed.
+    api.patch("merge-patch", v2, &json!({"spec": {"size": 4}})).await.ok();
+    let refused = api.patch("merge-patch", v2, &json!({"spec": {"color": "blue"}})).await;
+    refused.refused(
+        422,
+        "Widget.example.com \"a\" is invalid: spec.color: Unsupported value: \"blue\": supported values: \"green\"",
+    );
+    let one = json!([version("v2", true, &new)]);
+    api.patch("merge-patch", &path, &json!({"spec": {"versions": one}})).await.refused(
+        422,
+        "CustomResourceDefinition.apiextensions.k8s.io \"widgets.example.com\" is invalid: status.storedVersions[0]: Invalid value: \"v1\": must appear in spec.versions",
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_definition_takes_its_objects_along() {
+    let api = Api::new().await;
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    for number in 0..50 {
+        api.post(WIDGETS, &widget(&format!("w{number}"), json!({"color": "red"}))).await.ok();
+    }
+    let held = json!({"metadata": {"finalizers": ["example.com/held"]}});
+    api.patch("merge-patch", &format!("{WIDGETS}/w0"), &held).await.ok();
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let deleting = api.delete(&path).await.ok();
+    assert_eq!(deleting["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    let left = async || api.get(WIDGETS).await.ok()["items"].as_array().map_or(0, Vec::len);
+    until("the deletion", async || left().await == 1).await;
+    until("an end of creations", async || {
+        api.post(WIDGETS, &widget("new", json!({"color": "red"}))).await.status == 405
+    })
+    .await;
+    assert_eq!(api.get(&path).await.status, 200);
+    api.patch("merge-patch", &format!("{WIDGETS}/w0"), &json!({"metadata": {"finalizers": null}})).await.ok();
+    until("the definition's end", async || api.get(&path).await.status == 404).await;
+    until("the kind's end", async || api.get(WIDGETS).await.status == 404).await;
+    until("the end of its APIService", async || {
+        api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com").await.status == 404
+    })
+    .await;
+    assert!(api.store.list("/registry/example.com/", None, None, None).await.expect("it is read").items.is_empty());
+    // The same may come again, with nothing in it.
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    assert_eq!(left().await, 0);
+}
+
+#[tokio::test]
+async fn names_that_another_definition_has_are_not_given() {
+    let api = Api::new().await;
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    let mut other = definition(json!([version("v1", true, &spec())]));
+    other["metadata"]["name"] = "gadgets.example.com".into();
+    other["spec"]["names"] = json!({"plural": "gadgets", "kind": "Widget"});
+    api.post(DEFINITIONS, &other).await.ok();
+    let path = format!("{DEFINITIONS}/gadgets.example.com");
+    until("a condition", async || api.get(&path).await.ok()["status"]["conditions"][0]["reason"] == "ListKindConflict")
+        .await;
+    let status = api.get(&path).await.ok()["status"].clone();
+    assert_eq!(status["conditions"][1]["reason"], "NotAccepted");
+    assert_eq!(api.get("/apis/example.com/v1/gadgets").await.status, 404);
+    api.delete(&format!("{DEFINITIONS}/widgets.example.com")).await.ok();
+    until("the names' being free", async || api.get("/apis/example.com/v1/gadgets").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn discovery_and_documents_tell_of_what_is_defined() {
+    let api = Api::new().await;
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    let resource = &api.get("/apis/example.com/v1").await.ok()["resources"][0];
+    assert_eq!(
+        (&resource["name"], &resource["shortNames"], &resource["categories"]),
+        (&json!("widgets"), &json!(["wd"]), &json!(["all"]))
+    );
+    let v3 = api.get("/openapi/v3/apis/example.com/v1").await.ok();
+    let schema = &v3["components"]["schemas"]["com.example.v1.Widget"]["properties"]["spec"];
+    assert_eq!(
+        (&schema["description"], &schema["properties"]["size"]["description"]),
+        (&json!("What is wanted."), &json!("How large."))
+    );
+    assert!(api.get("/openapi/v2").await.text.contains("com.example.v1.Widget"));
+    until("the APIService", async || {
+        api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com").await.status == 200
+    })
+    .await;
+    let first = api.get("/openapi/v3").await.ok()["paths"]["apis/example.com/v1"]["serverRelativeURL"].clone();
+    let patch = json!([{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size/description", "value": "Large?"}]);
+    api.patch("json-patch", &format!("{DEFINITIONS}/widgets.example.com"), &patch).await.ok();
+    until("another hash", async || {
+        api.get("/openapi/v3").await.ok()["paths"]["apis/example.com/v1"]["serverRelativeURL"] != first
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rules_are_kept_and_it_is_said_that_nobody_evaluates_them() {
+    let api = Api::new().await;
+    let mut spec = spec();
+    spec["x-kubernetes-validations"] = json!([{"rule": "self.size < 10"}]);
+    let answer = establish(&api, &definition(json!([version("v1", true, &spec)]))).await;
+    let warning = "spec.versions[0].schema.openAPIV3Schema: x-kubernetes-validations are stored but not evaluated by this version";
+    assert_eq!(answer.warnings(), [warning]);
+}
