@@ -120,7 +120,7 @@ impl Controller {
             if !meta::is_deleting(&definition) {
                 self.settle_names(inner, &name, &mut definition).await?;
             }
-            match self.to_serve(&name, &definition) {
+            match self.newly_defined(&name, &definition) {
                 Some((defined, true)) => {
                     inner.caches.add(&*inner.store, &defined.stored).await?;
                     if defined.served.is_empty() {
@@ -203,7 +203,7 @@ impl Controller {
     }
 
     /// What is to be served for a definition, if that is not served yet, and whether its objects are to be read anew.
-    fn to_serve(&mut self, name: &str, definition: &Value) -> Option<(Defined, bool)> {
+    fn newly_defined(&mut self, name: &str, definition: &Value) -> Option<(Defined, bool)> {
         if !custom::has_condition(definition, "Established") {
             return None;
         }
