@@ -211,6 +211,7 @@ impl Inner {
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.
         let output = match &target {
             Some(target) if target.kind.review => Output::of_whole(&parts.headers),
+            Some(target) if target.kind.def().is_none() => Output::of_custom(&parts.headers),
             _ => Output::of(&parts.headers),
         };
         let encoding = match (&target, &output) {

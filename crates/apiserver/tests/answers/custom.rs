@@ -284,3 +284,39 @@ async fn rules_are_kept_and_it_is_said_that_nobody_evaluates_them() {
     let warning = "spec.versions[0].schema.openAPIV3Schema: x-kubernetes-validations are stored but not evaluated by this version";
     assert_eq!(answer.warnings(), [warning]);
 }
+
+#[tokio::test]
+async fn a_server_that_begins_anew_knows_all_definitions_before_it_answers() {
+    let api = Api::new().await;
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    let made = api.post(WIDGETS, &widget("a", json!({"color": "red"}))).await.ok();
+    let api = Api::after(api).await;
+    assert_eq!(api.get(&format!("{WIDGETS}/a")).await.ok(), made);
+    // A deletion that was begun goes on.
+    let held = json!({"metadata": {"finalizers": ["example.com/held"]}});
+    api.patch("merge-patch", &format!("{WIDGETS}/a"), &held).await.ok();
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    api.delete(&path).await.ok();
+    let api = Api::after(api).await;
+    api.patch("merge-patch", &format!("{WIDGETS}/a"), &json!({"metadata": {"finalizers": null}})).await.ok();
+    until("the definition's end", async || api.get(&path).await.status == 404).await;
+}
+
+#[tokio::test]
+async fn a_watch_sees_changes_in_the_form_of_the_schema_and_ends_when_that_changes() {
+    let api = Api::new().await;
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    api.post(WIDGETS, &widget("a", json!({"color": "red", "unknown": 1}))).await.ok();
+    let event = api.first_event(&format!("{WIDGETS}?watch=1")).await;
+    assert_eq!(event["object"]["spec"], json!({"color": "red", "size": 3}));
+    let partial = api
+        .get_as(
+            WIDGETS,
+            "application/vnd.kubernetes.protobuf,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        )
+        .await;
+    assert_eq!(partial.ok()["kind"], "PartialObjectMetadataList");
+    assert_eq!(api.get_as(WIDGETS, "application/vnd.kubernetes.protobuf").await.status, 406);
+    let typed = api.get_as(WIDGETS, "application/vnd.kubernetes.protobuf,application/json").await.ok();
+    assert_eq!(typed["kind"], "WidgetList");
+}
