@@ -106,7 +106,7 @@ fn scalar(value: &Value, out: &mut String) {
 }
 
 /// Appends a JSON string. Most texts have nothing to escape.
-fn json_string(prefix: &str, text: &str, out: &mut String) {
+pub(super) fn json_string(prefix: &str, text: &str, out: &mut String) {
     out.push('"');
     out.push_str(prefix);
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {

@@ -22,7 +22,8 @@ pub(super) fn element<'a, N: Node<'a>>(
     match merge {
         Merge::Atomic => Err("invalid indexing of non-associative list".into()),
         Merge::Set => set_item(item),
-        Merge::Map(keys) => map_item(keys, items, item),
+        Merge::Map(names) => map_keys(names, items, item)
+            .map(|keys| Element::Key(keys.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect())),
     }
 }
 
@@ -35,18 +36,26 @@ fn set_item(item: &Value) -> Result<Element<'_>, NoElement> {
     }
 }
 
-fn map_item<'a, N: Node<'a>>(names: &'a [N::Key], items: N, item: &'a Value) -> Result<Element<'a>, NoElement> {
+/// The keys of an item, sorted by name.
+fn map_keys<'n, 'v, N: Node<'n>>(
+    names: &'n [N::Key],
+    items: N,
+    item: &'v Value,
+) -> Result<Vec<(&'n str, Cow<'v, Value>)>, NoElement>
+where
+    'n: 'v,
+{
     let map = match item {
         Value::Object(map) => map,
         Value::Null => return Err("associative list with keys may not have a null element".into()),
         _ => return Err("associative list with keys may not have non-map elements".into()),
     };
-    let mut keys = Vec::with_capacity(names.len());
+    let mut keys: Vec<(&'n str, Cow<'v, Value>)> = Vec::with_capacity(names.len());
     for name in names {
         let name = name.as_ref();
         match map.get(name) {
-            Some(value) => keys.push((Cow::Borrowed(name), Cow::Borrowed(value))),
-            None => keys.extend(items.default(name).map(|value| (Cow::Borrowed(name), value))),
+            Some(value) => keys.push((name, Cow::Borrowed(value))),
+            None => keys.extend(items.default(name).map(|value| (name, value))),
         }
     }
     if keys.is_empty() {
@@ -56,8 +65,27 @@ fn map_item<'a, N: Node<'a>>(names: &'a [N::Key], items: N, item: &'a Value) -> 
             names.join(" ")
         ));
     }
-    keys.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(Element::Key(keys))
+    keys.sort_by(|a, b| a.0.cmp(b.0));
+    Ok(keys)
+}
+
+/// The element that names an item, which outlives the item.
+///
+/// # Errors
+/// As [`element`].
+pub(super) fn owned_element<'n, N: Node<'n>>(
+    merge: Merge<'n, N::Key>,
+    items: N,
+    item: &Value,
+) -> Result<Element<'static>, NoElement> {
+    let owned = |value: &Value| Cow::Owned(value.clone());
+    match merge {
+        Merge::Atomic => Err("invalid indexing of non-associative list".into()),
+        Merge::Set => set_item(item).map(|_| Element::Value(owned(item))),
+        Merge::Map(names) => map_keys(names, items, item).map(|keys| {
+            Element::Key(keys.into_iter().map(|(name, value)| (Cow::Owned(name.to_owned()), owned(&value))).collect())
+        }),
+    }
 }
 
 /// The items of a list that have an element, in the order of their elements; items of the same element keep theirs.

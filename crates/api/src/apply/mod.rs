@@ -1,17 +1,34 @@
 //! Server-side apply: who owns which fields of an object, and how a configuration that somebody applies is merged.
 //!
-//! Specified in KEP-555 and in Kubernetes' documentation of server-side apply; behaves as structured-merge-diff v6 and
-//! apimachinery's `managedfields` do.
+//! Every write but an apply goes through [`update()`], an apply through [`apply()`]. Both are pure. Specified in KEP-555
+//! and in Kubernetes' documentation of server-side apply; they behave as structured-merge-diff v6 and apimachinery's
+//! `managedfields` do.
 
 pub mod applied;
+mod apply;
 mod builtin;
+mod cap;
 pub mod compare;
+pub mod conflict;
 pub mod created;
 pub mod element;
 pub mod fields_v1;
 mod items;
+mod last_applied;
+pub mod managed;
+pub mod manager;
 pub mod mask;
+pub mod merge;
 pub mod node;
+mod prune;
+pub mod remove;
+pub mod reset;
 pub mod set;
+mod update;
+pub mod validate;
+pub mod versions;
 
+pub use apply::apply;
 pub use builtin::Builtin;
+pub use reset::Reset;
+pub use update::{Writer, update, update_text};

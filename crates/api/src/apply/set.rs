@@ -86,7 +86,7 @@ impl<'a> Set<'a> {
     }
 
     /// What it has of an element.
-    pub fn get(&self, element: &Element<'_>) -> Option<&Entry<'a>> {
+    pub fn get<'s>(&'s self, element: &Element<'_>) -> Option<&'s Entry<'a>> {
         let at = self.entries.binary_search_by(|known| known.element.cmp(element)).ok()?;
         self.entries.get(at)
     }
