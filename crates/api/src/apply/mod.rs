@@ -5,10 +5,10 @@
 //! `managedfields` do.
 
 pub mod applied;
-mod apply;
 mod builtin;
 mod cap;
 pub mod compare;
+mod configuration;
 pub mod conflict;
 pub mod created;
 pub mod element;
@@ -28,7 +28,7 @@ mod update;
 pub mod validate;
 pub mod versions;
 
-pub use apply::apply;
 pub use builtin::Builtin;
+pub use configuration::apply;
 pub use reset::Reset;
 pub use update::{Writer, update, update_text};

@@ -26,7 +26,7 @@ pub trait Versions {
 impl Versions for Kind {
     type Node<'a> = Builtin;
 
-    fn node<'a>(&'a self, api_version: &str) -> Option<Builtin> {
+    fn node(&self, api_version: &str) -> Option<Builtin> {
         version(self, api_version).map(|kind| Builtin::new(kind.def))
     }
 
