@@ -35,29 +35,39 @@ pub(super) enum Side<'a> {
     Absent,
     /// There is what a Go type has that nobody set: an empty struct, `0`, `""`, `false` or a null list.
     Zero,
-    /// There is this.
+    /// There is this, in an object of a Go type: what it does not show may be there all the same, as [`Side::Zero`].
     Is(&'a Value),
+    /// There is this, and what it does not show is not there.
+    Exactly(&'a Value),
 }
 
 impl<'a> Side<'a> {
-    fn map(self) -> Option<&'a Map<String, Value>> {
+    fn value(self) -> Option<&'a Value> {
         match self {
-            Side::Is(Value::Object(map)) if !map.is_empty() => Some(map),
-            _ => None,
+            Side::Is(value) | Side::Exactly(value) => Some(value),
+            Side::Absent | Side::Zero => None,
         }
     }
 
+    /// The map that this is, if there is anything in it.
+    fn map(self) -> Option<&'a Map<String, Value>> {
+        self.value().and_then(Value::as_object).filter(|map| !map.is_empty())
+    }
+
     fn list(self) -> &'a [Value] {
-        match self {
-            Side::Is(Value::Array(items)) => items,
-            _ => &[],
-        }
+        self.value().and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// An item of the list that this is.
+    fn item(self, value: &'a Value) -> Side<'a> {
+        if matches!(self, Side::Exactly(_)) { Side::Exactly(value) } else { Side::Is(value) }
     }
 
     /// A field of the struct or map that this is.
     fn field(self, value: Option<&'a Value>, held: bool) -> Side<'a> {
         match (self, value) {
             (Side::Is(_), Some(value)) => Side::Is(value),
+            (Side::Exactly(_), Some(value)) => Side::Exactly(value),
             (Side::Is(_) | Side::Zero, None) if held => Side::Zero,
             _ => Side::Absent,
         }
@@ -112,6 +122,12 @@ pub fn compare<'a, N: Node<'a>>(node: N, old: Option<&'a Value>, new: &'a Value)
     differences(node, old, Side::Is(new)).below
 }
 
+/// As [`compare`], when the new object is what a configuration was merged into: what it does not show is not there.
+pub fn compare_merged<'a, N: Node<'a>>(node: N, old: Option<&'a Value>, new: &'a Value) -> Comparison<'a> {
+    let old = old.map_or(Side::Zero, Side::Is);
+    differences(node, old, Side::Exactly(new)).below
+}
+
 fn differences<'a, N: Node<'a>>(node: N, old: Side<'a>, new: Side<'a>) -> Changes<'a> {
     let mut changes = Changes::default();
     match node.place() {
@@ -120,14 +136,14 @@ fn differences<'a, N: Node<'a>>(node: N, old: Side<'a>, new: Side<'a>) -> Change
             fields(node, old, new, &mut changes);
         }
         Place::Untyped { granular: true } if old.map().is_some() || new.map().is_some() => {
-            let one_is_no_map = |side: Side<'_>| matches!(side, Side::Is(value) if !value.is_object());
+            let one_is_no_map = |side: Side<'_>| side.value().is_some_and(|value| !value.is_object());
             let mixed = one_is_no_map(old) || one_is_no_map(new);
             changes.own = if mixed { Some(Change::Modified) } else { presence(old, new) };
             fields(node, old, new, &mut changes);
         }
         Place::List(merge @ (Merge::Set | Merge::Map(_)), item) if !old.list().is_empty() || !new.list().is_empty() => {
             changes.own = presence(old, new);
-            list(merge, item, old.list(), new.list(), &mut changes);
+            list(merge, item, old, new, &mut changes);
         }
         _ => changes.own = leaf(old, new),
     }
@@ -145,9 +161,15 @@ fn presence(old: Side<'_>, new: Side<'_>) -> Option<Change> {
 fn leaf(old: Side<'_>, new: Side<'_>) -> Option<Change> {
     match (old, new) {
         (Side::Absent, Side::Absent) | (Side::Zero, Side::Zero) => None,
-        (Side::Is(old), Side::Is(new)) => (!same(old, new)).then_some(Change::Modified),
-        (Side::Zero, Side::Is(value)) | (Side::Is(value), Side::Zero) => (!is_zero(value)).then_some(Change::Modified),
-        _ => presence(old, new),
+        (Side::Absent, _) | (_, Side::Absent) => presence(old, new),
+        _ => {
+            let equal = match (old.value(), new.value()) {
+                (Some(old), Some(new)) => same(old, new),
+                (Some(one), None) | (None, Some(one)) => is_zero(one),
+                (None, None) => true,
+            };
+            (!equal).then_some(Change::Modified)
+        }
     }
 }
 
@@ -182,23 +204,18 @@ fn zip<'a>(
     })
 }
 
-fn list<'a, N: Node<'a>>(
-    merge: Merge<'a, N::Key>,
-    node: N,
-    old: &'a [Value],
-    new: &'a [Value],
-    changes: &mut Changes<'a>,
-) {
-    let (old, new) = (items::sorted(merge, node, old), items::sorted(merge, node, new));
-    let (mut old, mut new) = (old.as_slice(), new.as_slice());
+fn list<'a, N: Node<'a>>(merge: Merge<'a, N::Key>, node: N, old: Side<'a>, new: Side<'a>, changes: &mut Changes<'a>) {
+    let (before, after) = (items::sorted(merge, node, old.list()), items::sorted(merge, node, new.list()));
+    let (mut before, mut after) = (before.as_slice(), after.as_slice());
     loop {
-        let element = match (old.first(), new.first()) {
+        let element = match (before.first(), after.first()) {
             (Some((a, _)), Some((b, _))) => a.min(b),
             (Some((element, _)), None) | (None, Some((element, _))) => element,
             (None, None) => return,
         };
-        let (before, after) = (take(&mut old, element), take(&mut new, element));
-        item(node, element, before, after, changes);
+        let old: Vec<_> = take(&mut before, element).iter().map(|(_, item)| old.item(item)).collect();
+        let new: Vec<_> = take(&mut after, element).iter().map(|(_, item)| new.item(item)).collect();
+        item(node, element, &old, &new, changes);
     }
 }
 
@@ -214,29 +231,29 @@ fn take<'s, 'a>(list: &mut &'s [(Element<'a>, &'a Value)], element: &Element<'_>
 fn item<'a, N: Node<'a>>(
     node: N,
     element: &Element<'a>,
-    old: &[(Element<'a>, &'a Value)],
-    new: &[(Element<'a>, &'a Value)],
+    old: &[Side<'a>],
+    new: &[Side<'a>],
     changes: &mut Changes<'a>,
 ) {
-    let side = |items: &[(Element<'a>, &'a Value)]| items.first().map_or(Side::Absent, |(_, item)| Side::Is(item));
+    let first = |items: &[Side<'a>]| items.first().copied().unwrap_or(Side::Absent);
     let only = |own| Changes { own: Some(own), ..Changes::default() };
     match (old.len(), new.len()) {
-        (0 | 1, 0 | 1) => changes.push(element, differences(node, side(old), side(new))),
+        (0 | 1, 0 | 1) => changes.push(element, differences(node, first(old), first(new))),
         (2.., 2..) => {
-            let equal = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a.1, b.1));
+            let equal = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| leaf(*a, *b).is_none());
             if !equal {
                 changes.push(element, only(Change::Modified));
             }
         }
         (2.., _) => {
             if !new.is_empty() {
-                changes.push(element, differences(node, Side::Absent, side(new)));
+                changes.push(element, differences(node, Side::Absent, first(new)));
             }
             changes.push(element, only(Change::Removed));
         }
         (_, _) => {
             if !old.is_empty() {
-                changes.push(element, differences(node, side(old), Side::Absent));
+                changes.push(element, differences(node, first(old), Side::Absent));
             }
             changes.push(element, only(Change::Added));
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::applied::fields;
-use super::compare::compare;
+use super::compare::{compare, compare_merged};
 use super::conflict::Conflicts;
 use super::element::same;
 use super::last_applied;
@@ -64,7 +64,7 @@ pub fn apply<V: Versions>(
     let new = prune(versions, new, &managed, last.as_ref(), &now);
 
     let before = live.map(without_managed_fields);
-    let comparison = writer.changes(&compare(node, before.as_ref(), &new));
+    let comparison = writer.changes(&compare_merged(node, before.as_ref(), &new));
     let converted = other_versions(versions, &managed, before.as_ref(), &new, writer.api_version);
     let conflicts = Conflicts(disown(versions, &mut managed, &comparison, &converted, writer, Some(&id)));
     if !force && !conflicts.is_empty() {

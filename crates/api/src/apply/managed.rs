@@ -29,7 +29,7 @@ impl Operation {
 }
 
 /// What tells the entries of an object apart. An applier has one entry, whatever version it applies.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id<'a> {
     /// Name of the manager.
     pub manager: Cow<'a, str>,
@@ -39,6 +39,24 @@ pub struct Id<'a> {
     pub api_version: Cow<'a, str>,
     /// Subresource that was written; empty for the object itself.
     pub subresource: Cow<'a, str>,
+}
+
+impl Ord for Id<'_> {
+    /// As upstream orders the JSON of them: one with a subresource comes before the one without.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |id: &Self| (id.operation, id.subresource.is_empty());
+        let texts = |id: &Id<'_>| (id.manager.to_string(), id.api_version.to_string(), id.subresource.to_string());
+        self.manager
+            .cmp(&other.manager)
+            .then_with(|| key(self).cmp(&key(other)))
+            .then_with(|| texts(self).cmp(&texts(other)))
+    }
+}
+
+impl PartialOrd for Id<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// The fields of one manager.

@@ -23,6 +23,7 @@ pub mod node;
 mod prune;
 pub mod remove;
 pub mod reset;
+pub mod scale;
 pub mod set;
 mod update;
 pub mod validate;
