@@ -54,6 +54,8 @@ pub struct Field {
     pub default: Option<&'static str>,
     /// Whether server-side apply treats the map or object as one value.
     pub atomic: bool,
+    /// Whether an optional object is there, if only empty, wherever its parent is: its Go type is no pointer.
+    pub held: bool,
 }
 
 impl Field {
@@ -70,6 +72,7 @@ impl Field {
         merge_key: None,
         default: None,
         atomic: false,
+        held: false,
     };
 }
 
