@@ -1,7 +1,8 @@
 //! Server-side apply as KEP-555 and Kubernetes' documentation specify it: who owns what after which writes.
 
 use coracle_api::apply::{Reset, Writer, apply, update};
-use coracle_api::kinds::{Kind, by_kind};
+use coracle_api::Kind;
+use coracle_api::kinds::by_kind;
 use coracle_api::meta;
 use coracle_api::status::Status;
 use serde_json::{Value, json};

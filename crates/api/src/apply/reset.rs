@@ -3,7 +3,7 @@
 use super::element::Element;
 use super::mask::{Hidden, Mask, hide};
 use super::set::{Entry, Set};
-use crate::kinds::Kind;
+use crate::Kind;
 
 /// What a write to an object or a subresource cannot change.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ impl Reset {
 
     /// What a write to a built-in kind's object, or to a subresource if one is named, cannot change.
     pub fn of(kind: &Kind, subresource: &str) -> Reset {
-        match (kind.kind, subresource) {
+        match (&*kind.kind, subresource) {
             ("Pod", "ephemeralcontainers") => Reset::AllBut(EPHEMERAL),
             ("Pod", "resize") => Reset::AllBut(RESIZE),
             ("Pod", "status") => Reset::Fields(OF_POD_STATUS),

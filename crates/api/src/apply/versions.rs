@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Builtin;
 use super::node::Node;
 use crate::convert;
-use crate::kinds::{self, Kind};
+use crate::{Kind, kinds};
 
 /// The versions of a kind.
 pub trait Versions {
@@ -38,9 +38,11 @@ impl Versions for Kind {
 }
 
 fn version<'k>(kind: &'k Kind, api_version: &str) -> Option<&'k Kind> {
-    if kind.has_api_version(api_version) {
+    if kind.api_version() == api_version {
         return Some(kind);
     }
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    kinds::by_kind(group, version, kind.kind).filter(|other| other.stored_as == kind.stored_as)
+    kinds::by_kind(group, version, &kind.kind)
+        .map(|other| &**other)
+        .filter(|other| other.storage_prefix == kind.storage_prefix)
 }
