@@ -1,7 +1,7 @@
 //! Server-side apply as KEP-555 and Kubernetes' documentation specify it: who owns what after which writes.
 
-use coracle_api::apply::{Reset, Writer, apply, update};
 use coracle_api::Kind;
+use coracle_api::apply::{Reset, Writer, apply, update};
 use coracle_api::kinds::by_kind;
 use coracle_api::meta;
 use coracle_api::status::Status;
@@ -26,7 +26,7 @@ impl World {
     }
 
     fn typed(&self, mut object: Value) -> Value {
-        meta::set_type(&mut object, &self.kind.api_version(), self.kind.kind);
+        meta::set_type(&mut object, self.kind.api_version(), &self.kind.kind);
         object
     }
 

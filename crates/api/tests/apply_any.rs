@@ -1,8 +1,9 @@
 //! Server-side apply of any input: it never panics, and what holds for every object does.
 
+use coracle_api::Kind;
 use coracle_api::apply::{Reset, Writer, apply, update};
 use coracle_api::decode::{self, FieldValidation};
-use coracle_api::kinds::{Kind, by_kind};
+use coracle_api::kinds::by_kind;
 use coracle_api::meta;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
