@@ -278,7 +278,9 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         identity: node_name.clone(),
         terminated_pod_threshold: 12_500,
     };
-    parts.spawn("controllers", coracle_controllers::run(as_user("system:kube-controller-manager", &[]), controllers));
+    let manager = as_user("system:kube-controller-manager", &[]);
+    let own = manager.clone();
+    parts.spawn("controllers", coracle_controllers::run(manager, Arc::new(move |_| own.clone()), controllers));
 
     let informers = Informers::new(as_user("system:kube-proxy", &[]));
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
