@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
+mod cluster_role_aggregation;
 mod common;
 mod deployment;
 mod discovery;
@@ -86,6 +87,8 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "node-ipam", node_ipam::run(c("node-controller")));
     start(&mut tasks, "pod-garbage-collector", pod_gc::run(c("pod-garbage-collector")));
     start(&mut tasks, "garbage-collector", gc::run(c("generic-garbage-collector")));
+    let aggregation = c("clusterrole-aggregation-controller");
+    start(&mut tasks, "clusterrole-aggregation", cluster_role_aggregation::run(aggregation));
     start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
     match tasks.join_next().await {
         Some(ended) => ended.context("a controller panicked")?,
