@@ -8,6 +8,7 @@
 mod objects;
 mod policy;
 mod rule;
+mod rules;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::cache::{Cache, Caches};
 pub use objects::RoleRef;
 pub use policy::{Policy, Source};
 pub use rule::{Rule, compact, missing, quoted};
+pub use rules::RoleRules;
 
 /// The API group of roles and bindings.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
@@ -81,7 +83,7 @@ impl Rbac {
 
     /// The rules of a role that a binding in a namespace, or in the cluster when that is empty, refers to.
     pub fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<Vec<Rule>> {
-        self.current().policy.rules_of(role, namespace).map(<[Rule]>::to_vec)
+        self.current().policy.rules_of(role, namespace).map(|rules| rules.as_slice().to_vec())
     }
 }
 
@@ -123,7 +125,7 @@ fn judge(policy: &Policy, user: &User, what: &Attributes<'_>) -> Decision {
     let mut unknown: Vec<String> = Vec::new();
     let found = policy.visit(user, what.namespace, |grant, rules| {
         match rules {
-            Ok(rules) if rules.iter().any(|rule| rule.allows(what)) => return ControlFlow::Break(grant.reason.clone()),
+            Ok(rules) if rules.allow(what) => return ControlFlow::Break(grant.reason.clone()),
             Ok(_) => {}
             Err(why) if unknown.contains(&why) => {}
             Err(why) => unknown.push(why),
@@ -147,7 +149,7 @@ impl Authorizer for Rbac {
         let mut out = Rules::default();
         let _ = self.current().policy.visit(user, namespace, |_, rules| {
             match rules {
-                Ok(rules) => out.rules.extend_from_slice(rules),
+                Ok(rules) => out.rules.extend_from_slice(rules.as_slice()),
                 Err(why) if out.errors.contains(&why) => {}
                 Err(why) => out.errors.push(why),
             }
@@ -160,6 +162,7 @@ impl Authorizer for Rbac {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coracle_store::{Embedded, Op, Options, Store, Txn};
     use serde_json::{Value, json};
 
     fn put(policy: &mut Policy, source: Source, key: &str, object: &Value) {
@@ -259,5 +262,42 @@ mod tests {
         policy.put(Source::ClusterRoleBindings, "b", Some(b"{"));
         let decision = asks(&policy, &User::new("jane", &[]), "");
         assert_eq!(because(&decision), "RBAC: unsupported role reference kind: \"Thing\"");
+    }
+
+    /// Writes cluster role bindings of `u0`, `u1` and so on to the role `reader`, or deletes them.
+    async fn write(store: &dyn Store, users: std::ops::Range<usize>, delete: bool) {
+        let op = |number: usize| {
+            let name = format!("b{number}");
+            let key = format!("/registry/clusterrolebindings/{name}").into();
+            let subjects = json!([{"kind": "User", "name": format!("u{number}")}]);
+            let mut object = binding(&name, ("ClusterRole", "reader"), subjects);
+            coracle_api::meta::set_type(&mut object, "rbac.authorization.k8s.io/v1", "ClusterRoleBinding");
+            match delete {
+                true => Op::Delete { key },
+                false => Op::Put { key, value: crate::encode::for_store(&object), expires: None },
+            }
+        };
+        let ops = users.map(op).collect();
+        store.txn(Txn { compares: Vec::new(), ops }).await.expect("the store takes it");
+    }
+
+    #[tokio::test]
+    async fn changes_are_taken_in_one_by_one_or_all_anew_when_they_are_too_many() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Embedded::open(directory.path(), Options::default()).expect("a store");
+        let caches = Caches::follow(&store);
+        let rbac = Rbac::follow(&caches);
+        put(&mut rbac.0.write().policy, Source::ClusterRoles, "reader", &reader());
+        let may = |number: usize| asks(&rbac.current().policy, &User::new(format!("u{number}"), &[]), "").is_allowed();
+        write(&store, 0..3, false).await;
+        assert_eq!([0, 2, 3].map(may), [true, true, false]);
+        write(&store, 0..1, true).await;
+        assert_eq!([0, 2].map(may), [false, true]);
+        // More than the ring of changes holds.
+        for chunk in 0..17 {
+            write(&store, chunk * 1000..(chunk + 1) * 1000, false).await;
+        }
+        write(&store, 2..3, true).await;
+        assert_eq!([0, 2, 9000, 16_999, 17_000].map(may), [true, false, true, true, false]);
     }
 }

@@ -6,15 +6,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::objects::{Binding, Role, RoleRef, Subject};
-use super::rule::Rule;
+use super::rules::RoleRules;
 use crate::auth::User;
 
 /// Who is given which role, and what the roles allow.
 #[derive(Default)]
 pub struct Policy {
     /// By name, and by namespace and name.
-    cluster_roles: HashMap<Box<str>, Vec<Rule>>,
-    roles: HashMap<Box<str>, Vec<Rule>>,
+    cluster_roles: HashMap<Box<str>, RoleRules>,
+    roles: HashMap<Box<str>, RoleRules>,
     /// By the same keys, to find what a binding granted when it changes.
     cluster_bindings: HashMap<Box<str>, Binding>,
     bindings: HashMap<Box<str>, Binding>,
@@ -110,7 +110,7 @@ impl Policy {
         &self,
         user: &User,
         namespace: &str,
-        mut visitor: impl FnMut(&Grant, Result<&[Rule], String>) -> ControlFlow<B>,
+        mut visitor: impl FnMut(&Grant, Result<&RoleRules, String>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let local = if namespace.is_empty() { None } else { self.namespaces.get(namespace) };
         for scope in std::iter::once(&self.cluster).chain(local) {
@@ -123,7 +123,7 @@ impl Policy {
         ControlFlow::Continue(())
     }
 
-    fn rules(&self, role: &RoleKey) -> Result<&[Rule], String> {
+    fn rules(&self, role: &RoleKey) -> Result<&RoleRules, String> {
         let (rules, singular, name) = match role {
             RoleKey::Cluster(name) => (self.cluster_roles.get(name), "clusterrole", &**name),
             RoleKey::Namespaced(key) => {
@@ -131,11 +131,11 @@ impl Policy {
             }
             RoleKey::Unknown(kind) => return Err(format!("unsupported role reference kind: \"{kind}\"")),
         };
-        rules.map(Vec::as_slice).ok_or_else(|| format!("{singular}.rbac.authorization.k8s.io \"{name}\" not found"))
+        rules.ok_or_else(|| format!("{singular}.rbac.authorization.k8s.io \"{name}\" not found"))
     }
 
     /// The rules of a role that a binding in a namespace, or in the cluster when that is empty, refers to.
-    pub fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<&[Rule]> {
+    pub fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<&RoleRules> {
         self.rules(&RoleKey::new(role, namespace)).ok()
     }
 }
@@ -191,9 +191,9 @@ impl RoleKey {
     }
 }
 
-fn put_role(roles: &mut HashMap<Box<str>, Vec<Rule>>, key: &str, object: Option<&[u8]>) {
+fn put_role(roles: &mut HashMap<Box<str>, RoleRules>, key: &str, object: Option<&[u8]>) {
     match object.and_then(parse::<Role>) {
-        Some(role) => drop(roles.insert(key.into(), role.rules)),
+        Some(role) => drop(roles.insert(key.into(), RoleRules::new(role.rules))),
         None => drop(roles.remove(key)),
     }
 }
