@@ -38,12 +38,13 @@ fn kubectl_reconciles_roles() {
     let namespace = cluster.namespace("reconcile");
     for program in kubectls() {
         let kubectl = Kubectl::new(cluster, &program, &namespace.name);
+        let place = format!(r#"{{"name": "r", "namespace": "{}"}}"#, namespace.name);
         let manifests = |verbs: &str, user: &str| {
             format!(
                 r#"{{"apiVersion": "v1", "kind": "List", "items": [
-                  {{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {{"name": "r"}},
+                  {{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {place},
                     "rules": [{{"apiGroups": [""], "resources": ["pods"], "verbs": {verbs}}}]}},
-                  {{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {{"name": "r"}},
+                  {{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {place},
                     "roleRef": {{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}},
                     "subjects": [{{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "{user}"}}]}}]}}"#
             )
