@@ -1,4 +1,4 @@
-//! Roles of parts that upstream installs into a cluster and that are built in here, by the names that kubeadm gives them.
+//! Roles of parts that are add-ons upstream and built in here, by the names that kubeadm gives them.
 
 use super::table::Subject::ServiceAccount;
 use super::table::{Binding, Role, bind, role, rule};

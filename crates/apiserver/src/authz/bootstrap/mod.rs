@@ -1,6 +1,7 @@
 //! The roles and bindings that every cluster has: made when they are missing, and completed when a newer version brings
-//! more. What else was given is kept, and an object annotated with `rbac.authorization.kubernetes.io/autoupdate: "false"`
-//! is left alone. <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation>
+//! more. What else was given is kept, and an object with the annotation
+//! `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation>
 
 mod addons;
 mod cluster;
