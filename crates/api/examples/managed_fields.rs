@@ -3,8 +3,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use coracle_api::Kind;
 use coracle_api::apply::{Reset, Writer, apply, update, update_text};
-use coracle_api::kinds::{Kind, by_kind};
+use coracle_api::kinds::by_kind;
 use serde_json::{Value, json};
 
 const ROUNDS: u32 = 20_000;

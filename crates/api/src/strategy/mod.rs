@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::field::{self, FieldError, Path};
 use crate::meta;
 
+pub mod access_review;
 pub mod api_service;
 pub mod common;
 pub mod component_status;
