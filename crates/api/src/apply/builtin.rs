@@ -91,7 +91,9 @@ const POINTED_TO: [(&str, &str); 3] = [
 
 fn held(def: DefId, field: &Field) -> bool {
     match field.ty {
-        Ty::Ref(_) if field.required => !POINTED_TO.contains(&(def.def().name, field.name)),
+        Ty::Ref(_) if field.required => {
+            !POINTED_TO.iter().any(|(of, name)| *name == field.name && *of == def.def().name)
+        }
         _ => field.required || field.held,
     }
 }

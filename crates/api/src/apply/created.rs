@@ -37,7 +37,7 @@ fn field<'a, N: Node<'a>>(node: N, name: &str, value: &'a Value, held: bool, mas
         },
         None => None,
     };
-    entry(|out| element::field_key(name, out), field.node, value, held && field.held, masks, out);
+    entry(|out| element::field_key(name, field.named, out), field.node, value, held && field.held, masks, out);
 }
 
 fn entry<'a, N: Node<'a>>(

@@ -60,7 +60,7 @@ impl<'a> Element<'a> {
     /// Appends the key of a FieldsV1, as a JSON string.
     pub fn print(&self, out: &mut String) {
         match self {
-            Element::Field(name) => field_key(name, out),
+            Element::Field(name) => field_key(name, false, out),
             Element::Key(keys) => {
                 let mut text = String::from("{");
                 for (n, (name, value)) in keys.iter().enumerate() {
@@ -93,9 +93,15 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Appends the key of a field, as a JSON string.
-pub(super) fn field_key(name: &str, out: &mut String) {
-    json_string("f:", name, out);
+/// Appends the key of a field, as a JSON string. The names in a schema have nothing to escape.
+pub(super) fn field_key(name: &str, named: bool, out: &mut String) {
+    if named {
+        out.push_str("\"f:");
+        out.push_str(name);
+        out.push('"');
+    } else {
+        json_string("f:", name, out);
+    }
 }
 
 fn scalar(value: &Value, out: &mut String) {
@@ -105,16 +111,26 @@ fn scalar(value: &Value, out: &mut String) {
     }
 }
 
-/// Appends a JSON string. Most texts have nothing to escape.
+/// Appends a JSON string.
 pub(super) fn json_string(prefix: &str, text: &str, out: &mut String) {
     out.push('"');
     out.push_str(prefix);
-    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-        out.push_str(text);
-    } else {
-        let quoted = Value::from(text).to_string();
-        out.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        let (plain, special) = rest.split_at(at);
+        out.push_str(plain);
+        let (special, after) = special.split_at(1);
+        match special {
+            "\"" => out.push_str("\\\""),
+            "\\" => out.push_str("\\\\"),
+            control => {
+                let quoted = Value::from(control).to_string();
+                out.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+            }
+        }
+        rest = after;
     }
+    out.push_str(rest);
     out.push('"');
 }
 

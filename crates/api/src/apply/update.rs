@@ -98,7 +98,7 @@ fn create<V: Versions>(versions: &V, new: &Value, writer: &Writer<'_>) -> String
         subresource: writer.subresource,
         time: Some(&time),
     };
-    let mut out = String::with_capacity(1024);
+    let mut out = String::with_capacity(2048);
     let mut any = false;
     out.push('[');
     let reset = match writer.reset {
