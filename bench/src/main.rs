@@ -1,7 +1,7 @@
 //! Measures a cluster on this machine and prints one table: `cargo run --release -p coracle-bench`.
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
-//! (`up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
+//! (`rbac`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
 
 mod api;
 mod http;
@@ -9,6 +9,7 @@ mod idle;
 mod memory;
 mod others;
 mod pods;
+mod rbac;
 mod report;
 mod stats;
 
@@ -26,6 +27,14 @@ fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |subject: &str| wanted.is_empty() || wanted.iter().any(|one| one == subject);
     let mut report = Report::new();
+
+    if is_wanted("rbac") {
+        rbac::measure(&mut report)?;
+        if wanted.len() == 1 {
+            print!("{}", report.text());
+            return Ok(());
+        }
+    }
 
     let binary = built("coracle");
     built("coracle-test-image");

@@ -1,6 +1,7 @@
 //! The API as clients know it: codes, messages, watches, pages, patches and deletion.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod access;
 mod changes;
 mod custom;
 mod deletion;

@@ -24,7 +24,8 @@ pub(crate) fn render(defs: &BTreeMap<String, Def>) -> Generated {
         };
         let _ = writeln!(out, "Def {{ name: {name:?}, gvk: {gvk}, atomic: {}, fields: &[", def.atomic);
         for field in def.fields.iter().flatten() {
-            let _ = writeln!(out, "    {},", render_field(field, defs, &ids));
+            let held = crate::held::is_held(name, def, field);
+            let _ = writeln!(out, "    {},", render_field(field, held, defs, &ids));
         }
         let _ = writeln!(out, "] }},");
     }
@@ -69,7 +70,7 @@ fn constant_name(name: &str) -> String {
     out
 }
 
-fn render_field(field: &Field, defs: &BTreeMap<String, Def>, ids: &BTreeMap<&str, usize>) -> String {
+fn render_field(field: &Field, held: bool, defs: &BTreeMap<String, Def>, ids: &BTreeMap<&str, usize>) -> String {
     let m = &field.markers;
     let mut out = format!("Field {{ name: {:?}, ty: {}", field.name, render_ty(&field.ty, defs, ids));
     if field.required {
@@ -98,6 +99,9 @@ fn render_field(field: &Field, defs: &BTreeMap<String, Def>, ids: &BTreeMap<&str
     }
     if m.atomic {
         out.push_str(", atomic: true");
+    }
+    if held {
+        out.push_str(", held: true");
     }
     out.push_str(", ..F }");
     out

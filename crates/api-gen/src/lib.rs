@@ -5,6 +5,7 @@
 //! It never runs as part of the build: its output is checked in.
 
 mod emit;
+mod held;
 mod openapi;
 mod protobuf;
 

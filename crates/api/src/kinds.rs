@@ -110,10 +110,10 @@ fn in_one_version() -> Vec<Kind> {
             .short(&["sts"]).category(ALL).subresources(scale_and_status("apps", "v1", "StatefulSet")),
         Kind::new(AUTHENTICATION, "v1", ("SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"), def::AUTHENTICATION_V1_SELF_SUBJECT_REVIEW, strategy::Plain).cluster().review(),
         Kind::new(AUTHENTICATION, "v1", ("TokenReview", "tokenreviews", "tokenreview"), def::AUTHENTICATION_V1_TOKEN_REVIEW, strategy::Plain).cluster().review(),
-        Kind::new(AUTHORIZATION, "v1", ("LocalSubjectAccessReview", "localsubjectaccessreviews", "localsubjectaccessreview"), def::AUTHORIZATION_V1_LOCAL_SUBJECT_ACCESS_REVIEW, strategy::Plain).review(),
-        Kind::new(AUTHORIZATION, "v1", ("SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview"), def::AUTHORIZATION_V1_SELF_SUBJECT_ACCESS_REVIEW, strategy::Plain).cluster().review(),
+        Kind::new(AUTHORIZATION, "v1", ("LocalSubjectAccessReview", "localsubjectaccessreviews", "localsubjectaccessreview"), def::AUTHORIZATION_V1_LOCAL_SUBJECT_ACCESS_REVIEW, strategy::access_review::AccessReview::Local).review(),
+        Kind::new(AUTHORIZATION, "v1", ("SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview"), def::AUTHORIZATION_V1_SELF_SUBJECT_ACCESS_REVIEW, strategy::access_review::AccessReview::Own).cluster().review(),
         Kind::new(AUTHORIZATION, "v1", ("SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview"), def::AUTHORIZATION_V1_SELF_SUBJECT_RULES_REVIEW, strategy::Plain).cluster().review(),
-        Kind::new(AUTHORIZATION, "v1", ("SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview"), def::AUTHORIZATION_V1_SUBJECT_ACCESS_REVIEW, strategy::Plain).cluster().review(),
+        Kind::new(AUTHORIZATION, "v1", ("SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview"), def::AUTHORIZATION_V1_SUBJECT_ACCESS_REVIEW, strategy::access_review::AccessReview::Subject).cluster().review(),
         Kind::new("batch", "v1", ("CronJob", "cronjobs", "cronjob"), def::BATCH_V1_CRON_JOB, strategy::cron_job::CronJob)
             .short(&["cj"]).category(ALL).subresources(status("batch", "v1", "CronJob")),
         Kind::new("batch", "v1", ("Job", "jobs", "job"), def::BATCH_V1_JOB, strategy::job::Job)
@@ -129,9 +129,9 @@ fn in_one_version() -> Vec<Kind> {
             .cluster().subresources(status(NETWORKING, "v1", "ServiceCIDR")),
         Kind::new("policy", "v1", ("PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget"), def::POLICY_V1_POD_DISRUPTION_BUDGET, strategy::pdb::PodDisruptionBudget)
             .short(&["pdb"]).subresources(status("policy", "v1", "PodDisruptionBudget")),
-        Kind::new(RBAC, "v1", ("ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding"), def::RBAC_V1_CLUSTER_ROLE_BINDING, strategy::rbac::ClusterRoleBinding).cluster(),
+        Kind::new(RBAC, "v1", ("ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding"), def::RBAC_V1_CLUSTER_ROLE_BINDING, strategy::rbac::Binding).cluster(),
         Kind::new(RBAC, "v1", ("ClusterRole", "clusterroles", "clusterrole"), def::RBAC_V1_CLUSTER_ROLE, strategy::rbac::Role).cluster(),
-        Kind::new(RBAC, "v1", ("RoleBinding", "rolebindings", "rolebinding"), def::RBAC_V1_ROLE_BINDING, strategy::rbac::RoleBinding),
+        Kind::new(RBAC, "v1", ("RoleBinding", "rolebindings", "rolebinding"), def::RBAC_V1_ROLE_BINDING, strategy::rbac::Binding),
         Kind::new(RBAC, "v1", ("Role", "roles", "role"), def::RBAC_V1_ROLE, strategy::rbac::Role),
         Kind::new(STORAGE, "v1", ("CSIDriver", "csidrivers", "csidriver"), def::STORAGE_V1_CSI_DRIVER, strategy::storage::CsiDriver).cluster(),
         Kind::new(STORAGE, "v1", ("CSINode", "csinodes", "csinode"), def::STORAGE_V1_CSI_NODE, strategy::storage::CsiNode).cluster(),

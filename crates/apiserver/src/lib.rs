@@ -11,6 +11,7 @@
 
 mod admission;
 pub mod auth;
+pub mod authz;
 mod body;
 pub mod bootstrap;
 mod cache;

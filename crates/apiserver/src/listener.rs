@@ -27,8 +27,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::authorize::is_system;
 use crate::auth::user_of_certificate;
+use crate::authz::is_system;
 use crate::body::{Body, BoxError};
 use crate::connections::{Connections, Limits, Place};
 use crate::negotiate;

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use coracle_api::field::{FieldError, Path};
+use coracle_api::field::{FieldError, Path, path_segment_name};
 use coracle_api::kind::Subresource;
+use coracle_api::selector::FieldSelector;
 use coracle_api::status::Status;
 use coracle_api::{Kind, Registry};
 use http::Method;
 use percent_encoding::percent_decode_str;
+
+use crate::authz::Attributes;
 
 /// Where a path of the API leads.
 #[derive(Clone, Debug)]
@@ -66,17 +69,19 @@ pub fn target(registry: &Registry, group: &str, version: &str, segments: &[&str]
 impl Target {
     /// The verb as the authorizer knows it.
     pub fn verb(&self, method: &Method, query: &Query) -> &'static str {
-        let watching = self.watch_prefix || query.flag("watch");
-        match (method, &self.name) {
-            (&Method::POST, _) => "create",
-            (&Method::PUT, _) => "update",
-            (&Method::PATCH, _) => "patch",
-            (&Method::DELETE, Some(_)) => "delete",
-            (&Method::DELETE, None) => "deletecollection",
-            (_, _) if watching && self.subresource.is_none() => "watch",
-            (_, Some(_)) => "get",
-            (_, None) => "list",
-        }
+        let watching = self.subresource.is_none() && (self.watch_prefix || query.flag("watch"));
+        verb(method, self.name.is_some(), watching)
+    }
+
+    /// What the authorizer is asked. `selected` is the name that a field selector of the request names.
+    pub fn attributes<'a>(&'a self, verb: &'a str, selected: Option<&'a str>) -> Attributes<'a> {
+        let kind = &self.kind;
+        let name = self.name.as_deref().or(selected).unwrap_or_default();
+        // A namespace is in itself: who may read all of it may read it, too.
+        let own = Some(name).filter(|_| kind.group.is_empty() && kind.plural == "namespaces" && self.name.is_some());
+        let namespace = self.namespace.as_deref().or(own).unwrap_or_default();
+        let subresource = self.subresource.unwrap_or_default();
+        Attributes { subresource, ..Attributes::resource(verb, &kind.group, &kind.plural, namespace, name) }
     }
 
     /// The subresource that the path names.
@@ -87,6 +92,55 @@ impl Target {
     /// The key below the storage prefix.
     pub fn key(&self) -> String {
         key(self.namespace.as_deref(), self.name.as_deref().unwrap_or_default())
+    }
+}
+
+fn verb(method: &Method, named: bool, watching: bool) -> &'static str {
+    match (method, named) {
+        (&Method::POST, _) => "create",
+        (&Method::PUT, _) => "update",
+        (&Method::PATCH, _) => "patch",
+        (&Method::DELETE, true) => "delete",
+        (&Method::DELETE, false) => "deletecollection",
+        (_, _) if watching => "watch",
+        (_, true) => "get",
+        (_, false) => "list",
+    }
+}
+
+/// What the authorizer is asked about a path that leads nowhere, or out of the API: one below a group and version is about
+/// a resource, whether or not there is one.
+pub fn attributes_of_unknown<'a>(path: &'a str, method: &Method, query: &Query) -> Attributes<'a> {
+    let outside = Attributes::path(lower(method), path);
+    let Some((group, _, segments)) = split(path) else { return outside };
+    let (watch_prefix, segments) = match &segments[..] {
+        ["watch", rest @ ..] => (true, rest),
+        all => (false, all),
+    };
+    let (namespace, segments) = match segments {
+        ["namespaces", namespace] | ["namespaces", namespace, "status" | "finalize"] => (*namespace, segments),
+        ["namespaces", namespace, rest @ ..] => (*namespace, rest),
+        all => ("", all),
+    };
+    let Some((resource, rest)) = segments.split_first().filter(|(resource, _)| !resource.is_empty()) else {
+        return outside;
+    };
+    let (name, subresource) = (rest.first().copied(), rest.get(1).copied().unwrap_or_default());
+    let watching = subresource.is_empty() && (watch_prefix || query.flag("watch"));
+    let verb = verb(method, name.is_some(), watching);
+    Attributes { subresource, ..Attributes::resource(verb, group, resource, namespace, name.unwrap_or_default()) }
+}
+
+/// The verb of a path outside the API.
+pub fn lower(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::OPTIONS => "options",
+        Method::HEAD => "head",
+        _ => "get",
     }
 }
 
@@ -128,6 +182,13 @@ impl Query {
 
     pub fn all(&self, name: &str) -> &[String] {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The name that a field selector for one object names: who may read that one may list or watch it.
+    pub fn selected_name(&self, verb: &str) -> Option<String> {
+        let selector = self.get("fieldSelector").filter(|_| matches!(verb, "list" | "watch" | "deletecollection"))?;
+        let selector = FieldSelector::parse(selector).ok()?;
+        selector.exact("metadata.name").filter(|name| path_segment_name(name).is_empty()).map(Into::into)
     }
 
     /// Whether a boolean parameter is set: `?watch`, `?watch=1` and `?watch=true` are.
@@ -178,4 +239,50 @@ pub fn dry_run(values: &[impl AsRef<str>], options: &str) -> Result<bool, Status
     let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
     let error = FieldError::not_supported(&Path::new("dryRun"), &values.join(","), &["All"]);
     Err(Status::invalid("meta.k8s.io", options, "", vec![error]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(method: Method, uri: &str) -> String {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let query = Query::parse(Some(query));
+        let found = split(path)
+            .and_then(|(group, version, segments)| target(coracle_api::kinds::built_in(), group, version, &segments));
+        let selected;
+        let what = match &found {
+            Some(target) => {
+                let verb = target.verb(&method, &query);
+                selected = query.selected_name(verb);
+                target.attributes(verb, selected.as_deref())
+            }
+            None => attributes_of_unknown(path, &method, &query),
+        };
+        let of = if what.is_resource { what.group } else { "-" };
+        let what = [what.verb, of, what.resource, what.subresource, what.namespace, what.name];
+        what.join("|")
+    }
+
+    #[test]
+    fn a_request_is_asked_about_as_what_it_does() {
+        for (method, uri, expected) in [
+            (Method::GET, "/api/v1/pods", "list||pods|||"),
+            (Method::GET, "/api/v1/namespaces/d/pods?watch=1", "watch||pods||d|"),
+            (Method::GET, "/api/v1/watch/namespaces/d/pods/a", "watch||pods||d|a"),
+            (Method::GET, "/api/v1/namespaces/d/pods/a/log", "get||pods|log|d|a"),
+            (Method::DELETE, "/apis/apps/v1/namespaces/d/deployments", "deletecollection|apps|deployments||d|"),
+            (Method::GET, "/api/v1/namespaces/d", "get||namespaces||d|d"),
+            (Method::PUT, "/api/v1/namespaces/d/finalize", "update||namespaces|finalize|d|d"),
+            (Method::GET, "/api/v1/namespaces?fieldSelector=metadata.name%3Dd", "list||namespaces|||d"),
+            (Method::GET, "/api/v1/secrets?fieldSelector=metadata.name=a", "list||secrets|||a"),
+            (Method::GET, "/apis/example.com/v1/namespaces/d/foos/a/status", "get|example.com|foos|status|d|a"),
+            (Method::POST, "/apis/example.com/v1/foos", "create|example.com|foos|||"),
+            (Method::GET, "/apis/example.com/v1", "get|-||||"),
+            (Method::GET, "/healthz", "get|-||||"),
+            (Method::POST, "/metrics", "post|-||||"),
+        ] {
+            assert_eq!(asked(method, uri), expected, "{uri}");
+        }
+    }
 }

@@ -20,9 +20,9 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::auth::authorize::{self, Attributes, Authorizer, SystemOnly};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
+use crate::authz::{self, Authorizer, Chain, Masters, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
 use crate::cache::Caches;
 use crate::connections;
@@ -74,7 +74,8 @@ pub(crate) struct Inner {
     pub caches: Arc<Caches>,
     pub documents: Documents,
     pub authenticator: Authenticator,
-    pub authorizer: Box<dyn Authorizer>,
+    pub authorizer: Chain,
+    pub rbac: Arc<Rbac>,
     pub issuer: Arc<Issuer>,
     pub services: services::Allocator,
     pub kubelet: kubelet::Client,
@@ -100,10 +101,12 @@ impl Server {
         let issuer = Arc::new(Issuer::new(&config.authority.service_account_key()?)?);
         let kinds = kinds::built_in().clone();
         let caches = Caches::follow(&*config.store, &kinds);
+        let rbac = Arc::new(Rbac::follow(&caches));
         let inner = Inner {
             store: config.store.clone(),
             authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
-            authorizer: Box::new(SystemOnly),
+            authorizer: Chain::new(vec![Box::new(Masters), Box::new(Node::new()), Box::new(rbac.clone())]),
+            rbac,
             services: services::Allocator::new(config.service_cidr),
             kubelet: kubelet::Client::new(&config.authority.certificate, &config.kubelet_client)?,
             metrics: Metrics::default(),
@@ -119,6 +122,7 @@ impl Server {
         issuer.check_objects(rest::exists_check(caches));
         let server = Server(Arc::new(inner));
         crate::bootstrap::run(&server).await?;
+        authz::bootstrap::run(server.inner()).await?;
         crate::custom::start(&server).await?;
         crate::bootstrap::keep(&server);
         Ok(server)
@@ -154,6 +158,11 @@ impl Server {
         for kind in kinds.kinds().iter().filter(|kind| kind.group == group && kind.plural == plural) {
             self.0.caches.remove(kind);
         }
+    }
+
+    /// Decides who may do what here.
+    pub fn authorizer(&self) -> &impl Authorizer {
+        &self.0.authorizer
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -195,18 +204,14 @@ impl Inner {
             Some(target) => {
                 (target.verb(&parts.method, &query), target.kind.plural.clone(), target.subresource.unwrap_or_default())
             }
-            None => (lower(&parts.method), SmolStr::default(), ""),
+            None => (request::lower(&parts.method), SmolStr::default(), ""),
         };
         let long_running =
             verb == "watch" || matches!(subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
-        let attributes = Attributes {
-            verb,
-            group: target.as_ref().map_or("", |target| &target.kind.group),
-            resource: &resource,
-            subresource,
-            namespace: target.as_ref().and_then(|target| target.namespace.as_deref()).unwrap_or_default(),
-            name: target.as_ref().and_then(|target| target.name.as_deref()).unwrap_or_default(),
-            path: &path,
+        let selected = query.selected_name(verb);
+        let attributes = match &target {
+            Some(target) => target.attributes(verb, selected.as_deref()),
+            None => request::attributes_of_unknown(&path, &parts.method, &query),
         };
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.
         let output = match &target {
@@ -224,16 +229,12 @@ impl Inner {
             if user.name != auth::ANONYMOUS
                 && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
             {
-                connection.prove(authorize::is_system(&user))?;
+                connection.prove(authz::is_system(&user))?;
             }
-            let user = auth::impersonated(user, &mut parts.headers, self.authorizer.as_ref())?;
-            if !self.authorizer.allows(&user, &attributes) {
-                let mut status =
-                    Status::forbidden(attributes.group, &resource, attributes.name, &attributes.refusal(&user));
-                if resource.is_empty() {
-                    status.message = format!("forbidden: {}", attributes.refusal(&user));
-                }
-                return Err(status);
+            let user = auth::impersonated(user, &mut parts.headers, &self.authorizer).await?;
+            let decision = decide(&self.authorizer, &user, &attributes).await;
+            if !decision.is_allowed() {
+                return Err(attributes.forbidden(&user, decision.reason()));
             }
             let _place = if long_running { None } else { Some(self.place(&user)?) };
             match &target {
@@ -264,7 +265,7 @@ impl Inner {
     /// A place for a request until it is answered.
     fn place<'a>(&'a self, user: &User) -> Result<Place<'a>, Status> {
         let busy = || Status::too_many_requests("Too many requests, please try again later.", 1);
-        let of_others = match authorize::is_system(user) {
+        let of_others = match authz::is_system(user) {
             true => None,
             false => {
                 let share = self.shares_of_others.take(&user.name).ok_or_else(busy)?;
@@ -294,16 +295,6 @@ impl Inner {
             "/openid/v1/jwks" => document(self.issuer.key_set()),
             path => discovery::answer(self, path, &parts.headers).await,
         }
-    }
-}
-
-fn lower(method: &Method) -> &'static str {
-    match *method {
-        Method::POST => "post",
-        Method::PUT => "put",
-        Method::PATCH => "patch",
-        Method::DELETE => "delete",
-        _ => "get",
     }
 }
 

@@ -16,7 +16,7 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 30] = [
+const MISSING: [(&str, &str, Missing); 26] = [
     ("", "LimitRange", Enforcement),
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
@@ -35,10 +35,6 @@ const MISSING: [(&str, &str, Missing); 30] = [
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
     ("networking.k8s.io", "NetworkPolicy", Enforcement),
     ("networking.k8s.io", "ServiceCIDR", Controller),
-    ("rbac.authorization.k8s.io", "ClusterRole", Enforcement),
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding", Enforcement),
-    ("rbac.authorization.k8s.io", "Role", Enforcement),
-    ("rbac.authorization.k8s.io", "RoleBinding", Enforcement),
     ("resource.k8s.io", "DeviceClass", Controller),
     ("resource.k8s.io", "ResourceClaim", Controller),
     ("resource.k8s.io", "ResourceClaimTemplate", Controller),

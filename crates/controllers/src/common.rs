@@ -21,7 +21,9 @@ pub(crate) const BY_NODE: &str = "node";
 /// What every controller is given.
 #[derive(Clone)]
 pub(crate) struct Context {
+    /// The controller's own, which may do what its role allows.
     pub client: Client,
+    /// They see everything, as the controller manager.
     pub informers: Informers,
     pub config: Arc<crate::Config>,
 }

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
+mod cluster_role_aggregation;
 mod common;
 mod deployment;
 mod discovery;
@@ -51,34 +52,44 @@ pub struct Config {
     pub terminated_pod_threshold: usize,
 }
 
-/// Runs all controllers. Returns only with an error: the lease was lost, or a controller ended.
-pub async fn run(client: Client, config: Config) -> anyhow::Result<()> {
+/// Gives the client of a controller, which is the service account of this name in `kube-system`.
+pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
+
+/// Runs all controllers. What there is they see by `manager`, which may list and watch everything; what they change they
+/// change as themselves, by `clients`. Returns only with an error: the lease was lost, or a controller ended.
+pub async fn run(manager: Client, clients: Clients, config: Config) -> anyhow::Result<()> {
     let config = Arc::new(config);
     if !config.leader_elect {
-        return run_all(client, config).await;
+        return run_all(manager, clients, config).await;
     }
-    let election = LeaderElection::new(client.clone(), "kube-system", "kube-controller-manager", &config.identity);
-    election.run(move || run_all(client, config)).await?
+    let election = LeaderElection::new(manager.clone(), "kube-system", "kube-controller-manager", &config.identity);
+    election.run(move || run_all(manager, clients, config)).await?
 }
 
-async fn run_all(client: Client, config: Arc<Config>) -> anyhow::Result<()> {
-    let context = Context { informers: Informers::new(client.clone()), client, config };
-    let mut tasks = JoinSet::new();
+async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyhow::Result<()> {
+    let informers = Informers::new(manager);
+    let context =
+        |account: &str| Context { client: clients(account), informers: informers.clone(), config: config.clone() };
     let c = &context;
-    start(&mut tasks, "deployment", deployment::run(c.clone()));
-    start(&mut tasks, "replicaset", replicaset::run(c.clone(), c.replica_sets(), "replicaset-controller"));
-    let controllers = c.informers.all::<ReplicationController>();
-    start(&mut tasks, "replicationcontroller", replicaset::run(c.clone(), controllers, "replication-controller"));
-    start(&mut tasks, "serviceaccount", service_account::run(c.clone()));
-    start(&mut tasks, "root-ca-certificate-publisher", root_ca::run(c.clone()));
-    start(&mut tasks, "endpoint", endpoints::legacy::run(c.clone()));
-    start(&mut tasks, "endpointslice", endpoints::slices::run(c.clone()));
-    start(&mut tasks, "endpointslicemirroring", endpoints::mirroring::run(c.clone()));
-    start(&mut tasks, "namespace", namespace::run(c.clone()));
-    start(&mut tasks, "node-ipam", node_ipam::run(c.clone()));
-    start(&mut tasks, "pod-garbage-collector", pod_gc::run(c.clone()));
-    start(&mut tasks, "garbage-collector", gc::run(c.clone()));
-    start(&mut tasks, "node-lifecycle", node_lifecycle::run(c.clone()));
+    let mut tasks = JoinSet::new();
+    start(&mut tasks, "deployment", deployment::run(c("deployment-controller")));
+    let sets = c("replicaset-controller");
+    start(&mut tasks, "replicaset", replicaset::run(sets.clone(), sets.replica_sets(), "replicaset-controller"));
+    let controllers = informers.all::<ReplicationController>();
+    let replication = c("replication-controller");
+    start(&mut tasks, "replicationcontroller", replicaset::run(replication, controllers, "replication-controller"));
+    start(&mut tasks, "serviceaccount", service_account::run(c("service-account-controller")));
+    start(&mut tasks, "root-ca-certificate-publisher", root_ca::run(c("root-ca-cert-publisher")));
+    start(&mut tasks, "endpoint", endpoints::legacy::run(c("endpoint-controller")));
+    start(&mut tasks, "endpointslice", endpoints::slices::run(c("endpointslice-controller")));
+    start(&mut tasks, "endpointslicemirroring", endpoints::mirroring::run(c("endpointslicemirroring-controller")));
+    start(&mut tasks, "namespace", namespace::run(c("namespace-controller")));
+    start(&mut tasks, "node-ipam", node_ipam::run(c("node-controller")));
+    start(&mut tasks, "pod-garbage-collector", pod_gc::run(c("pod-garbage-collector")));
+    start(&mut tasks, "garbage-collector", gc::run(c("generic-garbage-collector")));
+    let aggregation = c("clusterrole-aggregation-controller");
+    start(&mut tasks, "clusterrole-aggregation", cluster_role_aggregation::run(aggregation));
+    start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
     match tasks.join_next().await {
         Some(ended) => ended.context("a controller panicked")?,
         None => Ok(()),

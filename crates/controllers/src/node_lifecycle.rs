@@ -53,7 +53,7 @@ struct Controller {
 
 /// Runs the controller until its queues are closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let leases: Informer<Lease> = Informer::new(Api::namespaced(context.client.clone(), "kube-node-lease"));
+    let leases: Informer<Lease> = Informer::new(Api::namespaced(context.informers.client().clone(), "kube-node-lease"));
     leases.start();
     let controller = Arc::new(Controller {
         client: context.client.clone(),

@@ -9,13 +9,15 @@ use coracle_client::{Event, EventRecorder, Informer, ObjectKey, WorkQueue, is_co
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, ReplicationController};
+use k8s_openapi::api::core::v1::{
+    Pod, PodTemplateSpec, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, PostParams};
 use kube::core::{Selector, SelectorExt};
 use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
 use crate::adoption::claim;
 use crate::common::*;
@@ -29,13 +31,21 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// A kind that keeps replicas of a pod template.
 pub(crate) trait Replicated:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + DeserializeOwned
+    + Serialize
+    + Debug
+    + Send
+    + Sync
+    + 'static
 {
     fn replicas(&self) -> i32;
     fn min_ready_seconds(&self) -> i32;
     fn selector(&self) -> Option<Selector>;
     fn template(&self) -> PodTemplateSpec;
     fn status(&self) -> ReplicaSetStatus;
+    fn with_status(&self, status: ReplicaSetStatus) -> Self;
     fn has_terminating_replicas() -> bool;
 }
 
@@ -55,6 +65,9 @@ impl Replicated for ReplicaSet {
     }
     fn status(&self) -> ReplicaSetStatus {
         self.status.clone().unwrap_or_default()
+    }
+    fn with_status(&self, status: ReplicaSetStatus) -> ReplicaSet {
+        ReplicaSet { status: Some(status), ..self.clone() }
     }
     fn has_terminating_replicas() -> bool {
         true
@@ -77,7 +90,7 @@ impl Replicated for ReplicationController {
     }
     fn status(&self) -> ReplicaSetStatus {
         let Some(status) = self.status.clone() else { return ReplicaSetStatus::default() };
-        let condition = |c: k8s_openapi::api::core::v1::ReplicationControllerCondition| ReplicaSetCondition {
+        let condition = |c: ReplicationControllerCondition| ReplicaSetCondition {
             last_transition_time: c.last_transition_time,
             message: c.message,
             reason: c.reason,
@@ -93,6 +106,24 @@ impl Replicated for ReplicationController {
             conditions: status.conditions.map(|all| all.into_iter().map(condition).collect()),
             terminating_replicas: None,
         }
+    }
+    fn with_status(&self, status: ReplicaSetStatus) -> ReplicationController {
+        let condition = |c: ReplicaSetCondition| ReplicationControllerCondition {
+            last_transition_time: c.last_transition_time,
+            message: c.message,
+            reason: c.reason,
+            status: c.status,
+            type_: c.type_,
+        };
+        let status = ReplicationControllerStatus {
+            replicas: status.replicas,
+            fully_labeled_replicas: status.fully_labeled_replicas,
+            ready_replicas: status.ready_replicas,
+            available_replicas: status.available_replicas,
+            observed_generation: status.observed_generation,
+            conditions: status.conditions.map(|all| all.into_iter().map(condition).collect()),
+        };
+        ReplicationController { status: Some(status), ..self.clone() }
     }
     fn has_terminating_replicas() -> bool {
         false
@@ -291,15 +322,8 @@ impl<R: Replicated> Controller<R> {
 
     async fn write_status(&self, owner: &R, status: &ReplicaSetStatus) -> kube::Result<()> {
         let api: Api<R> = Api::namespaced(self.client.clone(), namespace_of(owner));
-        let mut value = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
-        // In a merge patch only null removes a field.
-        for field in ["conditions", "readyReplicas", "availableReplicas", "fullyLabeledReplicas"] {
-            if value.get(field).is_none() {
-                value[field] = Value::Null;
-            }
-        }
-        let patch = json!({"metadata": {"resourceVersion": owner.meta().resource_version}, "status": value});
-        api.patch_status(&owner.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ())
+        let new = owner.with_status(status.clone());
+        api.replace_status(&owner.name_any(), &PostParams::default(), &new).await.map(|_| ())
     }
 }
 
@@ -394,6 +418,8 @@ fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp) -> Orderin
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn pod(name: &str, node: &str, ready: bool, cost: &str) -> Arc<Pod> {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use coracle_client::{Event, Informer, WorkQueue, is_conflict, is_not_found};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
-use serde_json::{Value, json};
 
 use crate::common::{Context, is_deleting, is_namespace_terminating, namespace_of};
 
@@ -22,7 +21,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let namespaces = context.namespaces();
     let fields = Some(format!("metadata.name={NAME}"));
     let maps: Informer<ConfigMap> =
-        Informer::with_selectors(Api::all(context.client.clone()), None, fields, Vec::new());
+        Informer::with_selectors(Api::all(context.informers.client().clone()), None, fields, Vec::new());
     maps.start();
     let q = queue.clone();
     namespaces.subscribe(move |event| {
@@ -69,23 +68,16 @@ fn is_published(map: &ConfigMap, root_ca: &str) -> bool {
 
 async fn publish(client: Client, namespace: &str, current: Option<&ConfigMap>, root_ca: &str) -> kube::Result<()> {
     let api: Api<ConfigMap> = Api::namespaced(client, namespace);
-    if let Some(current) = current {
-        // In a merge patch null removes what others put beside the certificate.
-        let mut data: serde_json::Map<String, Value> =
-            current.data.iter().flatten().map(|(key, _)| (key.clone(), Value::Null)).collect();
-        data.insert("ca.crt".into(), root_ca.into());
-        let patch = json!({"metadata": {"annotations": {DESCRIPTION: DESCRIPTION_TEXT}}, "data": data});
-        return api.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ());
-    }
-    let map = ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(NAME.into()),
-            namespace: Some(namespace.into()),
-            annotations: Some(BTreeMap::from([(DESCRIPTION.into(), DESCRIPTION_TEXT.into())])),
-            ..ObjectMeta::default()
-        },
-        data: Some(BTreeMap::from([("ca.crt".into(), root_ca.into())])),
+    let mut map = current.cloned().unwrap_or_else(|| ConfigMap {
+        metadata: ObjectMeta { name: Some(NAME.into()), namespace: Some(namespace.into()), ..ObjectMeta::default() },
         ..ConfigMap::default()
-    };
-    api.create(&PostParams::default(), &map).await.map(|_| ())
+    });
+    // What others put beside the certificate goes.
+    map.data = Some(BTreeMap::from([("ca.crt".into(), root_ca.into())]));
+    map.binary_data = None;
+    map.metadata.annotations.get_or_insert_default().insert(DESCRIPTION.into(), DESCRIPTION_TEXT.into());
+    match current {
+        Some(_) => api.replace(NAME, &PostParams::default(), &map).await.map(|_| ()),
+        None => api.create(&PostParams::default(), &map).await.map(|_| ()),
+    }
 }

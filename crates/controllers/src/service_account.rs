@@ -18,7 +18,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let namespaces = context.namespaces();
     let fields = Some(format!("metadata.name={NAME}"));
     let accounts: Informer<ServiceAccount> =
-        Informer::with_selectors(Api::all(context.client.clone()), None, fields, Vec::new());
+        Informer::with_selectors(Api::all(context.informers.client().clone()), None, fields, Vec::new());
     accounts.start();
     let q = queue.clone();
     namespaces.subscribe(move |event| {

@@ -278,7 +278,12 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         identity: node_name.clone(),
         terminated_pod_threshold: 12_500,
     };
-    parts.spawn("controllers", coracle_controllers::run(as_user("system:kube-controller-manager", &[]), controllers));
+    let accounts: coracle_controllers::Clients = {
+        let own = api.clone();
+        Arc::new(move |name| in_process(own.service(User::service_account("kube-system", name))))
+    };
+    let manager = as_user("system:kube-controller-manager", &[]);
+    parts.spawn("controllers", coracle_controllers::run(manager, accounts.clone(), controllers));
 
     let informers = Informers::new(as_user("system:kube-proxy", &[]));
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
@@ -289,14 +294,15 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],
         upstreams: upstreams(&resolv_conf),
     };
+    let dns_informers = Informers::new(accounts("coredns"));
     let dns_ready = ready_sender.clone();
     parts.spawn(
         "DNS server",
-        coracle_dns::run(services, slices, informers.all(), dns, move || {
+        coracle_dns::run(services, slices, dns_informers.all(), dns, move || {
             dns_ready.send_modify(|ready| ready.dns = true);
         }),
     );
-    watch_readiness(as_user("system:apiserver", &[]), node_name, ready_sender);
+    watch_readiness(as_user("system:apiserver", &[MASTERS]), node_name, ready_sender);
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
     tokio::select! {
         error = parts.first_end() => Err(error),

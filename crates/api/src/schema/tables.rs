@@ -89,14 +89,14 @@ Def { name: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy", gvk
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(18)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(19)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(18)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(19)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding", gvk: Some(("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(16)), pb: &[2], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(16)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingList", gvk: Some(("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBindingList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -187,8 +187,8 @@ Def { name: "io.k8s.api.apps.v1.DaemonSet", gvk: Some(("apps", "v1", "DaemonSet"
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(31)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(32)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(31)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(32)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.DaemonSetCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },
@@ -208,7 +208,7 @@ Def { name: "io.k8s.api.apps.v1.DaemonSetSpec", gvk: None, atomic: false, fields
     Field { name: "revisionHistoryLimit", ty: Ty::Int32, pb: &[6], ..F },
     Field { name: "selector", ty: Ty::Ref(DefId(542)), required: true, pb: &[1], ..F },
     Field { name: "template", ty: Ty::Ref(DefId(288)), required: true, pb: &[2], ..F },
-    Field { name: "updateStrategy", ty: Ty::Ref(DefId(33)), pb: &[3], ..F },
+    Field { name: "updateStrategy", ty: Ty::Ref(DefId(33)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.DaemonSetStatus", gvk: None, atomic: false, fields: &[
     Field { name: "collisionCount", ty: Ty::Int32, pb: &[9], ..F },
@@ -230,8 +230,8 @@ Def { name: "io.k8s.api.apps.v1.Deployment", gvk: Some(("apps", "v1", "Deploymen
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(37)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(38)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(37)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(38)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.DeploymentCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[7], ..F },
@@ -254,7 +254,7 @@ Def { name: "io.k8s.api.apps.v1.DeploymentSpec", gvk: None, atomic: false, field
     Field { name: "replicas", ty: Ty::Int32, pb: &[1], ..F },
     Field { name: "revisionHistoryLimit", ty: Ty::Int32, pb: &[6], ..F },
     Field { name: "selector", ty: Ty::Ref(DefId(542)), required: true, pb: &[2], ..F },
-    Field { name: "strategy", ty: Ty::Ref(DefId(39)), pb: &[4], patch_retain_keys: true, ..F },
+    Field { name: "strategy", ty: Ty::Ref(DefId(39)), pb: &[4], patch_retain_keys: true, held: true, ..F },
     Field { name: "template", ty: Ty::Ref(DefId(288)), required: true, pb: &[3], ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.DeploymentStatus", gvk: None, atomic: false, fields: &[
@@ -276,8 +276,8 @@ Def { name: "io.k8s.api.apps.v1.ReplicaSet", gvk: Some(("apps", "v1", "ReplicaSe
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(43)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(44)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(43)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(44)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.ReplicaSetCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },
@@ -296,7 +296,7 @@ Def { name: "io.k8s.api.apps.v1.ReplicaSetSpec", gvk: None, atomic: false, field
     Field { name: "minReadySeconds", ty: Ty::Int32, pb: &[4], ..F },
     Field { name: "replicas", ty: Ty::Int32, pb: &[1], ..F },
     Field { name: "selector", ty: Ty::Ref(DefId(542)), required: true, pb: &[2], ..F },
-    Field { name: "template", ty: Ty::Ref(DefId(288)), pb: &[3], ..F },
+    Field { name: "template", ty: Ty::Ref(DefId(288)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.ReplicaSetStatus", gvk: None, atomic: false, fields: &[
     Field { name: "availableReplicas", ty: Ty::Int32, pb: &[5], ..F },
@@ -323,8 +323,8 @@ Def { name: "io.k8s.api.apps.v1.StatefulSet", gvk: Some(("apps", "v1", "Stateful
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(53)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(54)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(53)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(54)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.StatefulSetCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },
@@ -356,7 +356,7 @@ Def { name: "io.k8s.api.apps.v1.StatefulSetSpec", gvk: None, atomic: false, fiel
     Field { name: "selector", ty: Ty::Ref(DefId(542)), required: true, pb: &[2], ..F },
     Field { name: "serviceName", ty: Ty::String, pb: &[5], ..F },
     Field { name: "template", ty: Ty::Ref(DefId(288)), required: true, pb: &[3], ..F },
-    Field { name: "updateStrategy", ty: Ty::Ref(DefId(55)), pb: &[7], ..F },
+    Field { name: "updateStrategy", ty: Ty::Ref(DefId(55)), pb: &[7], held: true, ..F },
     Field { name: "volumeClaimTemplates", ty: Ty::Array(&Ty::Ref(DefId(256))), pb: &[4], list: ListType::Atomic, ..F },
 ] },
 Def { name: "io.k8s.api.apps.v1.StatefulSetStatus", gvk: None, atomic: false, fields: &[
@@ -385,7 +385,7 @@ Def { name: "io.k8s.api.authentication.v1.SelfSubjectReview", gvk: Some(("authen
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(58)), pb: &[2], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(58)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.authentication.v1.SelfSubjectReviewStatus", gvk: None, atomic: false, fields: &[
     Field { name: "userInfo", ty: Ty::Ref(DefId(65)), pb: &[1], ..F },
@@ -395,7 +395,7 @@ Def { name: "io.k8s.api.authentication.v1.TokenRequest", gvk: Some(("authenticat
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(60)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(61)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(61)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.authentication.v1.TokenRequestSpec", gvk: None, atomic: false, fields: &[
     Field { name: "audiences", ty: Ty::Array(&Ty::String), required: true, pb: &[1], list: ListType::Atomic, ..F },
@@ -411,7 +411,7 @@ Def { name: "io.k8s.api.authentication.v1.TokenReview", gvk: Some(("authenticati
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(63)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(64)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(64)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.authentication.v1.TokenReviewSpec", gvk: None, atomic: false, fields: &[
     Field { name: "audiences", ty: Ty::Array(&Ty::String), pb: &[2], list: ListType::Atomic, ..F },
@@ -442,7 +442,7 @@ Def { name: "io.k8s.api.authorization.v1.LocalSubjectAccessReview", gvk: Some(("
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(78)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(79)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(79)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.authorization.v1.NonResourceAttributes", gvk: None, atomic: false, fields: &[
     Field { name: "path", ty: Ty::String, pb: &[1], ..F },
@@ -474,7 +474,7 @@ Def { name: "io.k8s.api.authorization.v1.SelfSubjectAccessReview", gvk: Some(("a
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(74)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(79)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(79)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.authorization.v1.SelfSubjectAccessReviewSpec", gvk: None, atomic: false, fields: &[
     Field { name: "nonResourceAttributes", ty: Ty::Ref(DefId(69)), pb: &[2], ..F },
@@ -485,7 +485,7 @@ Def { name: "io.k8s.api.authorization.v1.SelfSubjectRulesReview", gvk: Some(("au
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(76)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(80)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(80)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.authorization.v1.SelfSubjectRulesReviewSpec", gvk: None, atomic: false, fields: &[
     Field { name: "namespace", ty: Ty::String, pb: &[1], ..F },
@@ -495,7 +495,7 @@ Def { name: "io.k8s.api.authorization.v1.SubjectAccessReview", gvk: Some(("autho
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(78)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(79)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(79)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.authorization.v1.SubjectAccessReviewSpec", gvk: None, atomic: false, fields: &[
     Field { name: "extra", ty: Ty::Map(&Ty::Array(&Ty::String)), pb: &[5], ..F },
@@ -526,8 +526,8 @@ Def { name: "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler", gvk: Some(("aut
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(84)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(85)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(84)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(85)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.autoscaling.v1.HorizontalPodAutoscalerList", gvk: Some(("autoscaling", "v1", "HorizontalPodAutoscalerList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -552,8 +552,8 @@ Def { name: "io.k8s.api.autoscaling.v1.Scale", gvk: Some(("autoscaling", "v1", "
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(87)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(88)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(87)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(88)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.autoscaling.v1.ScaleSpec", gvk: None, atomic: false, fields: &[
     Field { name: "replicas", ty: Ty::Int32, pb: &[1], default: Some("0"), ..F },
@@ -600,8 +600,8 @@ Def { name: "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler", gvk: Some(("aut
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(100)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(101)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(100)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(101)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior", gvk: None, atomic: false, fields: &[
     Field { name: "scaleDown", ty: Ty::Ref(DefId(95)), pb: &[2], ..F },
@@ -696,8 +696,8 @@ Def { name: "io.k8s.api.batch.v1.CronJob", gvk: Some(("batch", "v1", "CronJob"))
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(115)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(116)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(115)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(116)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.batch.v1.CronJobList", gvk: Some(("batch", "v1", "CronJobList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -724,8 +724,8 @@ Def { name: "io.k8s.api.batch.v1.Job", gvk: Some(("batch", "v1", "Job")), atomic
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(120)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(121)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(120)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(121)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.batch.v1.JobCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastProbeTime", ty: Ty::Time, pb: &[3], ..F },
@@ -773,8 +773,8 @@ Def { name: "io.k8s.api.batch.v1.JobStatus", gvk: None, atomic: false, fields: &
     Field { name: "uncountedTerminatedPods", ty: Ty::Ref(DefId(129)), pb: &[8], ..F },
 ] },
 Def { name: "io.k8s.api.batch.v1.JobTemplateSpec", gvk: None, atomic: false, fields: &[
-    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(120)), pb: &[2], ..F },
+    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], held: true, ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(120)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.batch.v1.PodFailurePolicy", gvk: None, atomic: false, fields: &[
     Field { name: "rules", ty: Ty::Array(&Ty::Ref(DefId(126))), required: true, pb: &[1], list: ListType::Atomic, ..F },
@@ -809,7 +809,7 @@ Def { name: "io.k8s.api.certificates.v1.CertificateSigningRequest", gvk: Some(("
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(133)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(134)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(134)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.certificates.v1.CertificateSigningRequestCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[5], ..F },
@@ -843,7 +843,7 @@ Def { name: "io.k8s.api.coordination.v1.Lease", gvk: Some(("coordination.k8s.io"
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(137)), pb: &[2], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(137)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.coordination.v1.LeaseList", gvk: Some(("coordination.k8s.io", "v1", "LeaseList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -1037,7 +1037,7 @@ Def { name: "io.k8s.api.core.v1.Container", gvk: None, atomic: false, fields: &[
     Field { name: "ports", ty: Ty::Array(&Ty::Ref(DefId(168))), pb: &[6], list: ListType::Map, list_keys: &["containerPort", "protocol"], patch_merge: true, merge_key: Some("containerPort"), ..F },
     Field { name: "readinessProbe", ty: Ty::Ref(DefId(292)), pb: &[11], ..F },
     Field { name: "resizePolicy", ty: Ty::Array(&Ty::Ref(DefId(169))), pb: &[23], list: ListType::Atomic, ..F },
-    Field { name: "resources", ty: Ty::Ref(DefId(309)), pb: &[8], ..F },
+    Field { name: "resources", ty: Ty::Ref(DefId(309)), pb: &[8], held: true, ..F },
     Field { name: "restartPolicy", ty: Ty::String, pb: &[24], ..F },
     Field { name: "restartPolicyRules", ty: Ty::Array(&Ty::Ref(DefId(170))), pb: &[25], list: ListType::Atomic, ..F },
     Field { name: "securityContext", ty: Ty::Ref(DefId(324)), pb: &[15], ..F },
@@ -1106,13 +1106,13 @@ Def { name: "io.k8s.api.core.v1.ContainerStatus", gvk: None, atomic: false, fiel
     Field { name: "containerID", ty: Ty::String, pb: &[8], ..F },
     Field { name: "image", ty: Ty::String, required: true, pb: &[6], ..F },
     Field { name: "imageID", ty: Ty::String, required: true, pb: &[7], ..F },
-    Field { name: "lastState", ty: Ty::Ref(DefId(172)), pb: &[3], ..F },
+    Field { name: "lastState", ty: Ty::Ref(DefId(172)), pb: &[3], held: true, ..F },
     Field { name: "name", ty: Ty::String, required: true, pb: &[1], ..F },
     Field { name: "ready", ty: Ty::Bool, required: true, pb: &[4], ..F },
     Field { name: "resources", ty: Ty::Ref(DefId(309)), pb: &[11], ..F },
     Field { name: "restartCount", ty: Ty::Int32, required: true, pb: &[5], ..F },
     Field { name: "started", ty: Ty::Bool, pb: &[9], ..F },
-    Field { name: "state", ty: Ty::Ref(DefId(172)), pb: &[2], ..F },
+    Field { name: "state", ty: Ty::Ref(DefId(172)), pb: &[2], held: true, ..F },
     Field { name: "stopSignal", ty: Ty::String, pb: &[15], ..F },
     Field { name: "user", ty: Ty::Ref(DefId(177)), pb: &[13], ..F },
     Field { name: "volumeMounts", ty: Ty::Array(&Ty::Ref(DefId(349))), pb: &[12], list: ListType::Map, list_keys: &["mountPath"], patch_merge: true, merge_key: Some("mountPath"), ..F },
@@ -1199,7 +1199,7 @@ Def { name: "io.k8s.api.core.v1.EphemeralContainer", gvk: None, atomic: false, f
     Field { name: "ports", ty: Ty::Array(&Ty::Ref(DefId(168))), pb: &[1, 6], list: ListType::Map, list_keys: &["containerPort", "protocol"], patch_merge: true, merge_key: Some("containerPort"), ..F },
     Field { name: "readinessProbe", ty: Ty::Ref(DefId(292)), pb: &[1, 11], ..F },
     Field { name: "resizePolicy", ty: Ty::Array(&Ty::Ref(DefId(169))), pb: &[1, 23], list: ListType::Atomic, ..F },
-    Field { name: "resources", ty: Ty::Ref(DefId(309)), pb: &[1, 8], ..F },
+    Field { name: "resources", ty: Ty::Ref(DefId(309)), pb: &[1, 8], held: true, ..F },
     Field { name: "restartPolicy", ty: Ty::String, pb: &[1, 24], ..F },
     Field { name: "restartPolicyRules", ty: Ty::Array(&Ty::Ref(DefId(170))), pb: &[1, 25], list: ListType::Atomic, ..F },
     Field { name: "securityContext", ty: Ty::Ref(DefId(324)), pb: &[1, 15], ..F },
@@ -1233,7 +1233,7 @@ Def { name: "io.k8s.api.core.v1.Event", gvk: Some(("", "v1", "Event")), atomic: 
     Field { name: "reportingComponent", ty: Ty::String, pb: &[14], ..F },
     Field { name: "reportingInstance", ty: Ty::String, pb: &[15], ..F },
     Field { name: "series", ty: Ty::Ref(DefId(195)), pb: &[11], ..F },
-    Field { name: "source", ty: Ty::Ref(DefId(196)), pb: &[5], ..F },
+    Field { name: "source", ty: Ty::Ref(DefId(196)), pb: &[5], held: true, ..F },
     Field { name: "type", ty: Ty::String, pb: &[9], ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.EventList", gvk: Some(("", "v1", "EventList")), atomic: false, fields: &[
@@ -1382,7 +1382,7 @@ Def { name: "io.k8s.api.core.v1.LimitRange", gvk: Some(("", "v1", "LimitRange"))
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(222)), pb: &[2], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(222)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.LimitRangeItem", gvk: None, atomic: false, fields: &[
     Field { name: "default", ty: Ty::Map(&Ty::Quantity), pb: &[4], ..F },
@@ -1435,8 +1435,8 @@ Def { name: "io.k8s.api.core.v1.Namespace", gvk: Some(("", "v1", "Namespace")), 
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(233)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(234)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(233)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(234)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.NamespaceCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[4], ..F },
@@ -1462,8 +1462,8 @@ Def { name: "io.k8s.api.core.v1.Node", gvk: Some(("", "v1", "Node")), atomic: fa
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(249)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(250)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(249)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(250)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.NodeAddress", gvk: None, atomic: false, fields: &[
     Field { name: "address", ty: Ty::String, required: true, pb: &[2], ..F },
@@ -1491,7 +1491,7 @@ Def { name: "io.k8s.api.core.v1.NodeConfigStatus", gvk: None, atomic: false, fie
     Field { name: "lastKnownGood", ty: Ty::Ref(DefId(239)), pb: &[3], ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.NodeDaemonEndpoints", gvk: None, atomic: false, fields: &[
-    Field { name: "kubeletEndpoint", ty: Ty::Ref(DefId(178)), pb: &[1], ..F },
+    Field { name: "kubeletEndpoint", ty: Ty::Ref(DefId(178)), pb: &[1], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.NodeFeatures", gvk: None, atomic: false, fields: &[
     Field { name: "supplementalGroupsPolicy", ty: Ty::Bool, pb: &[1], ..F },
@@ -1537,11 +1537,11 @@ Def { name: "io.k8s.api.core.v1.NodeStatus", gvk: None, atomic: false, fields: &
     Field { name: "capacity", ty: Ty::Map(&Ty::Quantity), pb: &[1], ..F },
     Field { name: "conditions", ty: Ty::Array(&Ty::Ref(DefId(238))), pb: &[4], list: ListType::Map, list_keys: &["type"], patch_merge: true, merge_key: Some("type"), ..F },
     Field { name: "config", ty: Ty::Ref(DefId(240)), pb: &[11], ..F },
-    Field { name: "daemonEndpoints", ty: Ty::Ref(DefId(241)), pb: &[6], ..F },
+    Field { name: "daemonEndpoints", ty: Ty::Ref(DefId(241)), pb: &[6], held: true, ..F },
     Field { name: "declaredFeatures", ty: Ty::Array(&Ty::String), pb: &[14], list: ListType::Atomic, ..F },
     Field { name: "features", ty: Ty::Ref(DefId(242)), pb: &[13], ..F },
     Field { name: "images", ty: Ty::Array(&Ty::Ref(DefId(167))), pb: &[8], list: ListType::Atomic, ..F },
-    Field { name: "nodeInfo", ty: Ty::Ref(DefId(252)), pb: &[7], ..F },
+    Field { name: "nodeInfo", ty: Ty::Ref(DefId(252)), pb: &[7], held: true, ..F },
     Field { name: "phase", ty: Ty::String, pb: &[3], ..F },
     Field { name: "runtimeHandlers", ty: Ty::Array(&Ty::Ref(DefId(244))), pb: &[12], list: ListType::Atomic, ..F },
     Field { name: "volumesAttached", ty: Ty::Array(&Ty::Ref(DefId(141))), pb: &[10], list: ListType::Atomic, ..F },
@@ -1580,15 +1580,15 @@ Def { name: "io.k8s.api.core.v1.PersistentVolume", gvk: Some(("", "v1", "Persist
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(264)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(265)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(264)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(265)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PersistentVolumeClaim", gvk: Some(("", "v1", "PersistentVolumeClaim")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(259)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(260)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(259)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(260)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PersistentVolumeClaimCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastProbeTime", ty: Ty::Time, pb: &[3], ..F },
@@ -1608,7 +1608,7 @@ Def { name: "io.k8s.api.core.v1.PersistentVolumeClaimSpec", gvk: None, atomic: f
     Field { name: "accessModes", ty: Ty::Array(&Ty::String), pb: &[1], list: ListType::Atomic, ..F },
     Field { name: "dataSource", ty: Ty::Ref(DefId(344)), pb: &[7], ..F },
     Field { name: "dataSourceRef", ty: Ty::Ref(DefId(345)), pb: &[8], ..F },
-    Field { name: "resources", ty: Ty::Ref(DefId(352)), pb: &[2], ..F },
+    Field { name: "resources", ty: Ty::Ref(DefId(352)), pb: &[2], held: true, ..F },
     Field { name: "selector", ty: Ty::Ref(DefId(542)), pb: &[4], ..F },
     Field { name: "storageClassName", ty: Ty::String, pb: &[5], ..F },
     Field { name: "volumeAttributesClassName", ty: Ty::String, pb: &[9], ..F },
@@ -1626,7 +1626,7 @@ Def { name: "io.k8s.api.core.v1.PersistentVolumeClaimStatus", gvk: None, atomic:
     Field { name: "phase", ty: Ty::String, pb: &[1], ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PersistentVolumeClaimTemplate", gvk: None, atomic: false, fields: &[
-    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], ..F },
+    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], held: true, ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(259)), required: true, pb: &[2], ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PersistentVolumeClaimVolumeSource", gvk: None, atomic: false, fields: &[
@@ -1686,8 +1686,8 @@ Def { name: "io.k8s.api.core.v1.Pod", gvk: Some(("", "v1", "Pod")), atomic: fals
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(284)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(285)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(284)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(285)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PodAffinity", gvk: None, atomic: false, fields: &[
     Field { name: "preferredDuringSchedulingIgnoredDuringExecution", ty: Ty::Array(&Ty::Ref(DefId(354))), pb: &[2], list: ListType::Atomic, ..F },
@@ -1848,7 +1848,7 @@ Def { name: "io.k8s.api.core.v1.PodTemplate", gvk: Some(("", "v1", "PodTemplate"
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "template", ty: Ty::Ref(DefId(288)), pb: &[2], ..F },
+    Field { name: "template", ty: Ty::Ref(DefId(288)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PodTemplateList", gvk: Some(("", "v1", "PodTemplateList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -1857,8 +1857,8 @@ Def { name: "io.k8s.api.core.v1.PodTemplateList", gvk: Some(("", "v1", "PodTempl
     Field { name: "metadata", ty: Ty::Ref(DefId(544)), pb: &[1], ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PodTemplateSpec", gvk: None, atomic: false, fields: &[
-    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(284)), pb: &[2], ..F },
+    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], held: true, ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(284)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.PortStatus", gvk: None, atomic: false, fields: &[
     Field { name: "error", ty: Ty::String, pb: &[3], ..F },
@@ -1922,8 +1922,8 @@ Def { name: "io.k8s.api.core.v1.ReplicationController", gvk: Some(("", "v1", "Re
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(300)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(301)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(300)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(301)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.ReplicationControllerCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },
@@ -1969,8 +1969,8 @@ Def { name: "io.k8s.api.core.v1.ResourceQuota", gvk: Some(("", "v1", "ResourceQu
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(307)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(308)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(307)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(308)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.ResourceQuotaList", gvk: Some(("", "v1", "ResourceQuotaList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -2095,8 +2095,8 @@ Def { name: "io.k8s.api.core.v1.Service", gvk: Some(("", "v1", "Service")), atom
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(331)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(332)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(331)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(332)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.ServiceAccount", gvk: Some(("", "v1", "ServiceAccount")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -2155,7 +2155,7 @@ Def { name: "io.k8s.api.core.v1.ServiceSpec", gvk: None, atomic: false, fields: 
 ] },
 Def { name: "io.k8s.api.core.v1.ServiceStatus", gvk: None, atomic: false, fields: &[
     Field { name: "conditions", ty: Ty::Array(&Ty::Ref(DefId(537))), pb: &[2], list: ListType::Map, list_keys: &["type"], patch_merge: true, merge_key: Some("type"), ..F },
-    Field { name: "loadBalancer", ty: Ty::Ref(DefId(225)), pb: &[1], ..F },
+    Field { name: "loadBalancer", ty: Ty::Ref(DefId(225)), pb: &[1], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.core.v1.SessionAffinityConfig", gvk: None, atomic: false, fields: &[
     Field { name: "clientIP", ty: Ty::Ref(DefId(153)), pb: &[1], ..F },
@@ -2316,7 +2316,7 @@ Def { name: "io.k8s.api.core.v1.WorkloadReference", gvk: None, atomic: false, fi
 ] },
 Def { name: "io.k8s.api.discovery.v1.Endpoint", gvk: None, atomic: false, fields: &[
     Field { name: "addresses", ty: Ty::Array(&Ty::String), required: true, pb: &[1], list: ListType::Set, ..F },
-    Field { name: "conditions", ty: Ty::Ref(DefId(358)), pb: &[2], ..F },
+    Field { name: "conditions", ty: Ty::Ref(DefId(358)), pb: &[2], held: true, ..F },
     Field { name: "deprecatedTopology", ty: Ty::Map(&Ty::String), pb: &[5], ..F },
     Field { name: "hints", ty: Ty::Ref(DefId(359)), pb: &[8], ..F },
     Field { name: "hostname", ty: Ty::String, pb: &[3], ..F },
@@ -2365,13 +2365,13 @@ Def { name: "io.k8s.api.events.v1.Event", gvk: Some(("events.k8s.io", "v1", "Eve
     Field { name: "deprecatedCount", ty: Ty::Int32, pb: &[15], ..F },
     Field { name: "deprecatedFirstTimestamp", ty: Ty::Time, pb: &[13], ..F },
     Field { name: "deprecatedLastTimestamp", ty: Ty::Time, pb: &[14], ..F },
-    Field { name: "deprecatedSource", ty: Ty::Ref(DefId(196)), pb: &[12], ..F },
+    Field { name: "deprecatedSource", ty: Ty::Ref(DefId(196)), pb: &[12], held: true, ..F },
     Field { name: "eventTime", ty: Ty::MicroTime, pb: &[2], ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "note", ty: Ty::String, pb: &[10], ..F },
     Field { name: "reason", ty: Ty::String, pb: &[7], ..F },
-    Field { name: "regarding", ty: Ty::Ref(DefId(254)), pb: &[8], ..F },
+    Field { name: "regarding", ty: Ty::Ref(DefId(254)), pb: &[8], held: true, ..F },
     Field { name: "related", ty: Ty::Ref(DefId(254)), pb: &[9], ..F },
     Field { name: "reportingController", ty: Ty::String, pb: &[4], ..F },
     Field { name: "reportingInstance", ty: Ty::String, pb: &[5], ..F },
@@ -2399,8 +2399,8 @@ Def { name: "io.k8s.api.flowcontrol.v1.FlowSchema", gvk: Some(("flowcontrol.apis
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(373)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(374)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(373)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(374)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.flowcontrol.v1.FlowSchemaCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },
@@ -2434,7 +2434,7 @@ Def { name: "io.k8s.api.flowcontrol.v1.LimitResponse", gvk: None, atomic: false,
 Def { name: "io.k8s.api.flowcontrol.v1.LimitedPriorityLevelConfiguration", gvk: None, atomic: false, fields: &[
     Field { name: "borrowingLimitPercent", ty: Ty::Int32, pb: &[4], ..F },
     Field { name: "lendablePercent", ty: Ty::Int32, pb: &[3], ..F },
-    Field { name: "limitResponse", ty: Ty::Ref(DefId(376)), pb: &[2], ..F },
+    Field { name: "limitResponse", ty: Ty::Ref(DefId(376)), pb: &[2], held: true, ..F },
     Field { name: "nominalConcurrencyShares", ty: Ty::Int32, pb: &[1], ..F },
 ] },
 Def { name: "io.k8s.api.flowcontrol.v1.NonResourcePolicyRule", gvk: None, atomic: false, fields: &[
@@ -2450,8 +2450,8 @@ Def { name: "io.k8s.api.flowcontrol.v1.PriorityLevelConfiguration", gvk: Some(("
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(384)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(385)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(384)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(385)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },
@@ -2514,7 +2514,7 @@ Def { name: "io.k8s.api.networking.v1.IPAddress", gvk: Some(("networking.k8s.io"
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(395)), pb: &[2], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(395)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.IPAddressList", gvk: Some(("networking.k8s.io", "v1", "IPAddressList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -2533,8 +2533,8 @@ Def { name: "io.k8s.api.networking.v1.Ingress", gvk: Some(("networking.k8s.io", 
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(409)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(410)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(409)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(410)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.IngressBackend", gvk: None, atomic: false, fields: &[
     Field { name: "resource", ty: Ty::Ref(DefId(344)), pb: &[3], ..F },
@@ -2544,7 +2544,7 @@ Def { name: "io.k8s.api.networking.v1.IngressClass", gvk: Some(("networking.k8s.
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(402)), pb: &[2], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(402)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.IngressClassList", gvk: Some(("networking.k8s.io", "v1", "IngressClassList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -2588,7 +2588,7 @@ Def { name: "io.k8s.api.networking.v1.IngressRule", gvk: None, atomic: false, fi
 ] },
 Def { name: "io.k8s.api.networking.v1.IngressServiceBackend", gvk: None, atomic: false, fields: &[
     Field { name: "name", ty: Ty::String, required: true, pb: &[1], ..F },
-    Field { name: "port", ty: Ty::Ref(DefId(420)), pb: &[2], ..F },
+    Field { name: "port", ty: Ty::Ref(DefId(420)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.IngressSpec", gvk: None, atomic: false, fields: &[
     Field { name: "defaultBackend", ty: Ty::Ref(DefId(398)), pb: &[1], ..F },
@@ -2597,7 +2597,7 @@ Def { name: "io.k8s.api.networking.v1.IngressSpec", gvk: None, atomic: false, fi
     Field { name: "tls", ty: Ty::Array(&Ty::Ref(DefId(411))), pb: &[2], list: ListType::Atomic, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.IngressStatus", gvk: None, atomic: false, fields: &[
-    Field { name: "loadBalancer", ty: Ty::Ref(DefId(405)), pb: &[1], ..F },
+    Field { name: "loadBalancer", ty: Ty::Ref(DefId(405)), pb: &[1], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.IngressTLS", gvk: None, atomic: false, fields: &[
     Field { name: "hosts", ty: Ty::Array(&Ty::String), pb: &[1], list: ListType::Atomic, ..F },
@@ -2607,7 +2607,7 @@ Def { name: "io.k8s.api.networking.v1.NetworkPolicy", gvk: Some(("networking.k8s
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(418)), pb: &[2], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(418)), pb: &[2], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.NetworkPolicyEgressRule", gvk: None, atomic: false, fields: &[
     Field { name: "ports", ty: Ty::Array(&Ty::Ref(DefId(417))), pb: &[1], list: ListType::Atomic, ..F },
@@ -2636,7 +2636,7 @@ Def { name: "io.k8s.api.networking.v1.NetworkPolicyPort", gvk: None, atomic: fal
 Def { name: "io.k8s.api.networking.v1.NetworkPolicySpec", gvk: None, atomic: false, fields: &[
     Field { name: "egress", ty: Ty::Array(&Ty::Ref(DefId(413))), pb: &[3], list: ListType::Atomic, ..F },
     Field { name: "ingress", ty: Ty::Array(&Ty::Ref(DefId(414))), pb: &[2], list: ListType::Atomic, ..F },
-    Field { name: "podSelector", ty: Ty::Ref(DefId(542)), pb: &[1], ..F },
+    Field { name: "podSelector", ty: Ty::Ref(DefId(542)), pb: &[1], held: true, ..F },
     Field { name: "policyTypes", ty: Ty::Array(&Ty::String), pb: &[4], list: ListType::Atomic, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.ParentReference", gvk: None, atomic: false, fields: &[
@@ -2653,8 +2653,8 @@ Def { name: "io.k8s.api.networking.v1.ServiceCIDR", gvk: Some(("networking.k8s.i
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(423)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(424)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(423)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(424)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.networking.v1.ServiceCIDRList", gvk: Some(("networking.k8s.io", "v1", "ServiceCIDRList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -2699,8 +2699,8 @@ Def { name: "io.k8s.api.policy.v1.PodDisruptionBudget", gvk: Some(("policy", "v1
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(432)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(433)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(432)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(433)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.policy.v1.PodDisruptionBudgetList", gvk: Some(("policy", "v1", "PodDisruptionBudgetList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -2806,7 +2806,7 @@ Def { name: "io.k8s.api.resource.v1.AllocatedDeviceStatus", gvk: None, atomic: f
 ] },
 Def { name: "io.k8s.api.resource.v1.AllocationResult", gvk: None, atomic: false, fields: &[
     Field { name: "allocationTimestamp", ty: Ty::Time, pb: &[5], ..F },
-    Field { name: "devices", ty: Ty::Ref(DefId(456)), pb: &[1], ..F },
+    Field { name: "devices", ty: Ty::Ref(DefId(456)), pb: &[1], held: true, ..F },
     Field { name: "nodeSelector", ty: Ty::Ref(DefId(246)), pb: &[3], ..F },
 ] },
 Def { name: "io.k8s.api.resource.v1.CELDeviceSelector", gvk: None, atomic: false, fields: &[
@@ -2968,7 +2968,7 @@ Def { name: "io.k8s.api.resource.v1.ResourceClaim", gvk: Some(("resource.k8s.io"
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(479)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(480)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(480)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.resource.v1.ResourceClaimConsumerReference", gvk: None, atomic: false, fields: &[
     Field { name: "apiGroup", ty: Ty::String, pb: &[1], ..F },
@@ -2983,7 +2983,7 @@ Def { name: "io.k8s.api.resource.v1.ResourceClaimList", gvk: Some(("resource.k8s
     Field { name: "metadata", ty: Ty::Ref(DefId(544)), pb: &[1], ..F },
 ] },
 Def { name: "io.k8s.api.resource.v1.ResourceClaimSpec", gvk: None, atomic: false, fields: &[
-    Field { name: "devices", ty: Ty::Ref(DefId(459)), pb: &[1], ..F },
+    Field { name: "devices", ty: Ty::Ref(DefId(459)), pb: &[1], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.resource.v1.ResourceClaimStatus", gvk: None, atomic: false, fields: &[
     Field { name: "allocation", ty: Ty::Ref(DefId(447)), pb: &[1], ..F },
@@ -3003,7 +3003,7 @@ Def { name: "io.k8s.api.resource.v1.ResourceClaimTemplateList", gvk: Some(("reso
     Field { name: "metadata", ty: Ty::Ref(DefId(544)), pb: &[1], ..F },
 ] },
 Def { name: "io.k8s.api.resource.v1.ResourceClaimTemplateSpec", gvk: None, atomic: false, fields: &[
-    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], ..F },
+    Field { name: "metadata", ty: Ty::Ref(DefId(546)), pb: &[1], held: true, ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(479)), required: true, pb: &[2], ..F },
 ] },
 Def { name: "io.k8s.api.resource.v1.ResourcePool", gvk: None, atomic: false, fields: &[
@@ -3135,7 +3135,7 @@ Def { name: "io.k8s.api.storage.v1.VolumeAttachment", gvk: Some(("storage.k8s.io
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(505)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(506)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(506)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.api.storage.v1.VolumeAttachmentList", gvk: Some(("storage.k8s.io", "v1", "VolumeAttachmentList")), atomic: false, fields: &[
     Field { name: "apiVersion", ty: Ty::String, ..F },
@@ -3196,7 +3196,7 @@ Def { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomReso
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
     Field { name: "spec", ty: Ty::Ref(DefId(517)), required: true, pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(518)), pb: &[3], ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(518)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },
@@ -3229,7 +3229,7 @@ Def { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomReso
     Field { name: "versions", ty: Ty::Array(&Ty::Ref(DefId(519))), required: true, pb: &[7], list: ListType::Atomic, ..F },
 ] },
 Def { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus", gvk: None, atomic: false, fields: &[
-    Field { name: "acceptedNames", ty: Ty::Ref(DefId(516)), pb: &[2], ..F },
+    Field { name: "acceptedNames", ty: Ty::Ref(DefId(516)), pb: &[2], held: true, ..F },
     Field { name: "conditions", ty: Ty::Array(&Ty::Ref(DefId(514))), pb: &[1], list: ListType::Map, list_keys: &["type"], ..F },
     Field { name: "observedGeneration", ty: Ty::Int64, pb: &[4], ..F },
     Field { name: "storedVersions", ty: Ty::Array(&Ty::String), pb: &[3], list: ListType::Atomic, ..F },
@@ -3510,8 +3510,8 @@ Def { name: "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService", gvk
     Field { name: "apiVersion", ty: Ty::String, ..F },
     Field { name: "kind", ty: Ty::String, ..F },
     Field { name: "metadata", ty: Ty::Ref(DefId(546)), required: true, pb: &[1], ..F },
-    Field { name: "spec", ty: Ty::Ref(DefId(559)), pb: &[2], ..F },
-    Field { name: "status", ty: Ty::Ref(DefId(560)), pb: &[3], ..F },
+    Field { name: "spec", ty: Ty::Ref(DefId(559)), pb: &[2], held: true, ..F },
+    Field { name: "status", ty: Ty::Ref(DefId(560)), pb: &[3], held: true, ..F },
 ] },
 Def { name: "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceCondition", gvk: None, atomic: false, fields: &[
     Field { name: "lastTransitionTime", ty: Ty::Time, pb: &[3], ..F },

@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use crate::field::{self, FieldError, Path};
 use crate::meta;
 
+pub mod access_review;
 pub mod api_service;
 pub mod common;
 pub mod component_status;

@@ -6,7 +6,9 @@ use serde_json::Value;
 use super::common::{self, age, default_text, items_mut, object_mut};
 use super::{AGE, Column, NAME, Strategy, column, wide};
 use crate::field::{self, FieldError, Path, push_all};
+use crate::labels;
 use crate::meta::{self, at, list, text};
+use crate::selector::LabelSelector;
 
 /// A Role or ClusterRole.
 pub struct Role;
@@ -44,7 +46,12 @@ impl Strategy for Role {
                 errors.push(FieldError::required(&path.child("resources"), detail));
             }
         }
+        aggregation(&obj["aggregationRule"], &mut errors);
         errors
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -56,10 +63,10 @@ impl Strategy for Role {
     }
 }
 
-/// A RoleBinding.
-pub struct RoleBinding;
+/// A RoleBinding or ClusterRoleBinding.
+pub struct Binding;
 
-impl Strategy for RoleBinding {
+impl Strategy for Binding {
     fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
         field::path_segment_name(name)
     }
@@ -79,36 +86,8 @@ impl Strategy for RoleBinding {
         vec![FieldError::invalid(&Path::new("roleRef"), &new["roleRef"], "cannot change roleRef")]
     }
 
-    fn columns(&self) -> &'static [Column] {
-        BINDING_COLUMNS
-    }
-
-    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
-        binding_row(obj, now)
-    }
-}
-
-/// A ClusterRoleBinding.
-pub struct ClusterRoleBinding;
-
-impl Strategy for ClusterRoleBinding {
-    fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
-        field::path_segment_name(name)
-    }
-
-    fn default(&self, obj: &mut Value) {
-        default_binding(obj);
-    }
-
-    fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        validate_binding(obj)
-    }
-
-    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        if new["roleRef"] == old["roleRef"] {
-            return Vec::new();
-        }
-        vec![FieldError::invalid(&Path::new("roleRef"), &new["roleRef"], "cannot change roleRef")]
+    fn allow_create_on_update(&self) -> bool {
+        true
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -121,6 +100,26 @@ impl Strategy for ClusterRoleBinding {
 }
 
 const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// What a ClusterRole gathers its rules by.
+fn aggregation(rule: &Value, errors: &mut Vec<FieldError>) {
+    if rule.is_null() {
+        return;
+    }
+    let path = Path::new("aggregationRule").child("clusterRoleSelectors");
+    let selectors = list(rule, &["clusterRoleSelectors"]);
+    if selectors.is_empty() {
+        let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        errors.push(FieldError::required(&path, detail));
+    }
+    for (i, selector) in selectors.iter().enumerate() {
+        let path = path.index(i);
+        labels::label_selector(selector, &path, errors);
+        if LabelSelector::from_object(selector).is_err() {
+            errors.push(FieldError::invalid(&path, selector, "invalid label selector."));
+        }
+    }
+}
 
 static BINDING_COLUMNS: &[Column] =
     &[NAME, column("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];

@@ -8,8 +8,8 @@ use coracle_api::status::Status;
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 
-use super::authorize::{Attributes, Authorizer};
 use super::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
+use crate::authz::{Attributes, Authorizer, decide};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -21,8 +21,8 @@ const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 /// headers are removed.
 ///
 /// # Errors
-/// 403 when `user` may not, 500 when a group, UID or extra field is given without a user.
-pub fn impersonated(
+/// 403 when `user` may not, 400 when a group, UID or extra field is given without a user.
+pub async fn impersonated(
     user: Arc<User>,
     headers: &mut HeaderMap,
     authorizer: &dyn Authorizer,
@@ -32,33 +32,17 @@ pub fn impersonated(
         return Ok(user);
     }
     if wanted.name.is_empty() {
-        return Err(Status::internal(format!(
-            "requested groups {:?}, uid {:?} and extra {:?} without impersonating a user",
-            wanted.groups, wanted.uid, wanted.extra
+        return Err(Status::bad_request(format!(
+            "requested [{}] without impersonating a user",
+            requests(&wanted).join(" ")
         )));
     }
-    let check = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-        let what = Attributes { verb: "impersonate", group, resource, subresource, namespace, name, path: "" };
-        match authorizer.allows(&user, &what) {
-            true => Ok(()),
-            false => Err(Status::forbidden(group, resource, name, &what.refusal(&user))),
-        }
-    };
     let account = wanted.name.strip_prefix(SERVICE_ACCOUNT).and_then(|rest| rest.split_once(':'));
-    match account {
-        Some((namespace, name)) => check("", "serviceaccounts", "", namespace, name)?,
-        None => check("", "users", "", "", &wanted.name)?,
-    }
-    for group in &wanted.groups {
-        check("", "groups", "", "", group)?;
-    }
-    for (key, values) in &wanted.extra {
-        for value in values {
-            check("authentication.k8s.io", "userextras", key, "", value)?;
+    for what in questions(&wanted, account) {
+        let decision = decide(authorizer, &user, &what).await;
+        if !decision.is_allowed() {
+            return Err(what.forbidden(&user, decision.reason()));
         }
-    }
-    if !wanted.uid.is_empty() {
-        check("authentication.k8s.io", "uids", "", "", &wanted.uid)?;
     }
     let mut acting = wanted.clone();
     if let (Some((namespace, _)), true) = (account, wanted.groups.is_empty()) {
@@ -72,6 +56,40 @@ pub fn impersonated(
         acting.groups.push(AUTHENTICATED.into());
     }
     Ok(Arc::new(acting))
+}
+
+/// What a user must be allowed to act as another one: every part of them is a question of its own.
+fn questions<'a>(wanted: &'a User, account: Option<(&'a str, &'a str)>) -> Vec<Attributes<'a>> {
+    const AUTHENTICATION: &str = "authentication.k8s.io";
+    let about =
+        |group, resource, namespace, name| Attributes::resource("impersonate", group, resource, namespace, name);
+    let mut out = vec![match account {
+        Some((namespace, name)) => about("", "serviceaccounts", namespace, name),
+        None => about("", "users", "", &wanted.name),
+    }];
+    out.extend(wanted.groups.iter().map(|group| about("", "groups", "", group)));
+    for (key, values) in &wanted.extra {
+        let extra = |value| Attributes { subresource: key, ..about(AUTHENTICATION, "userextras", "", value) };
+        out.extend(values.iter().map(|value| extra(value)));
+    }
+    if !wanted.uid.is_empty() {
+        out.push(about(AUTHENTICATION, "uids", "", &wanted.uid));
+    }
+    out
+}
+
+/// What is asked for besides a user, as upstream's message prints it: kind, namespace, name, UID, API version, resource
+/// version and field path of a reference.
+fn requests(wanted: &User) -> Vec<String> {
+    const VERSION: &str = "authentication.k8s.io/v1";
+    let mut out: Vec<String> = wanted.groups.iter().map(|group| format!("{{Group  {group}    }}")).collect();
+    for (key, values) in &wanted.extra {
+        out.extend(values.iter().map(|value| format!("{{UserExtra  {value}  {VERSION}  {key}}}")));
+    }
+    if !wanted.uid.is_empty() {
+        out.push(format!("{{UID  {}  {VERSION}  }}", wanted.uid));
+    }
+    out
 }
 
 /// The headers as the user that they describe.
@@ -99,8 +117,8 @@ fn take(headers: &mut HeaderMap) -> User {
 #[cfg(test)]
 mod tests {
     use super::super::MASTERS;
-    use super::super::authorize::SystemOnly;
     use super::*;
+    use crate::authz::Masters;
     use http::{HeaderName, HeaderValue};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -115,10 +133,10 @@ mod tests {
         Arc::new(User::new("admin", &[MASTERS]))
     }
 
-    #[test]
-    fn an_administrator_acts_as_others_and_has_only_their_groups() {
+    #[tokio::test]
+    async fn an_administrator_acts_as_others_and_has_only_their_groups() {
         let mut given = headers(&[(USER, "jane"), (GROUP, "a"), (GROUP, "b"), ("impersonate-extra-k%2f1", "v")]);
-        let jane = impersonated(admin(), &mut given, &SystemOnly).unwrap();
+        let jane = impersonated(admin(), &mut given, &Masters).await.unwrap();
         assert_eq!(
             (jane.name.as_str(), jane.groups.clone()),
             ("jane", vec!["a".into(), "b".into(), AUTHENTICATED.into()])
@@ -126,24 +144,29 @@ mod tests {
         assert_eq!(jane.extra, [("k/1".to_owned(), vec!["v".to_owned()])]);
         assert!(given.is_empty());
         let mut given = headers(&[(USER, "system:serviceaccount:ns:bot")]);
-        let bot = impersonated(admin(), &mut given, &SystemOnly).unwrap();
+        let bot = impersonated(admin(), &mut given, &Masters).await.unwrap();
         assert_eq!(bot.groups, ["system:serviceaccounts", "system:serviceaccounts:ns", AUTHENTICATED]);
         let mut given = headers(&[(USER, ANONYMOUS)]);
-        assert_eq!(*impersonated(admin(), &mut given, &SystemOnly).unwrap(), User::anonymous());
-        assert_eq!(impersonated(admin(), &mut HeaderMap::new(), &SystemOnly).unwrap(), admin());
+        assert_eq!(*impersonated(admin(), &mut given, &Masters).await.unwrap(), User::anonymous());
+        assert_eq!(impersonated(admin(), &mut HeaderMap::new(), &Masters).await.unwrap(), admin());
     }
 
-    #[test]
-    fn others_may_not_act_as_someone_else() {
+    #[tokio::test]
+    async fn others_may_not_act_as_someone_else() {
         let joe = Arc::new(User::new("joe", &[]));
         let mut given = headers(&[(USER, "jane")]);
-        let status = impersonated(joe, &mut given, &SystemOnly).unwrap_err();
+        let status = impersonated(joe, &mut given, &Masters).await.unwrap_err();
         assert_eq!(status.code, 403);
         assert_eq!(
             status.message,
             "users \"jane\" is forbidden: User \"joe\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
         );
-        let mut given = headers(&[(GROUP, MASTERS)]);
-        assert_eq!(impersonated(admin(), &mut given, &SystemOnly).unwrap_err().code, 500);
+        let mut given = headers(&[(GROUP, MASTERS), (UID, "7")]);
+        let status = impersonated(admin(), &mut given, &Masters).await.unwrap_err();
+        assert_eq!(status.code, 400);
+        assert_eq!(
+            status.message,
+            "requested [{Group  system:masters    } {UID  7  authentication.k8s.io/v1  }] without impersonating a user"
+        );
     }
 }

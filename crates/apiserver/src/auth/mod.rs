@@ -1,6 +1,5 @@
-//! Who a request comes from and whether they may.
+//! Who a request comes from.
 
-pub mod authorize;
 mod certificate;
 mod impersonate;
 pub mod service_account;
@@ -29,6 +28,8 @@ const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 /// Those who may do everything.
 pub const MASTERS: &str = "system:masters";
+/// Kubelets.
+pub const NODES: &str = "system:nodes";
 
 /// Who makes a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,12 @@ impl User {
         let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
         groups.push(AUTHENTICATED.into());
         User { name: name.into(), groups, ..User::default() }
+    }
+
+    /// A service account.
+    pub fn service_account(namespace: &str, name: &str) -> User {
+        let groups = [SERVICE_ACCOUNTS, &format!("{SERVICE_ACCOUNTS}:{namespace}")];
+        User::new(format!("system:serviceaccount:{namespace}:{name}"), &groups)
     }
 
     /// Someone without credentials.

@@ -133,8 +133,7 @@ impl Issuer {
                 return None;
             }
         }
-        let groups = [super::SERVICE_ACCOUNTS, &format!("system:serviceaccounts:{namespace}")];
-        let mut user = User::new(format!("system:serviceaccount:{namespace}:{name}"), &groups);
+        let mut user = User::service_account(namespace, name);
         user.uid = uid.into();
         let mut extra = |key: &str, value: &Value| {
             if let Some(value) = value.as_str() {

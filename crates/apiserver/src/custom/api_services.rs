@@ -7,7 +7,7 @@ use coracle_api::{kinds, meta};
 use serde_json::{Value, json};
 
 use super::failed;
-use crate::rest;
+use crate::rest::{self, DeleteOptions};
 use crate::server::Server;
 
 /// Marks those that come and go with definitions.
@@ -44,7 +44,7 @@ pub(super) async fn follow(server: &Server) -> Result<()> {
         .map(|object| object.key().to_owned())
         .collect();
     for key in gone {
-        match rest::delete_object(inner, kind, &key).await {
+        match rest::delete_object(inner, kind, &key, &DeleteOptions::default()).await {
             Err(status) if status.code != 404 => return Err(failed(status)),
             _ => {}
         }

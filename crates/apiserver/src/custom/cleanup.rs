@@ -11,7 +11,7 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use super::definitions;
-use crate::rest::{self, Change};
+use crate::rest::{self, Change, DeleteOptions};
 use crate::server::Inner;
 
 /// Deletions at once: the store writes them together.
@@ -65,7 +65,7 @@ async fn delete_all(inner: &Arc<Inner>, kind: &Arc<Kind>) -> Result<usize, Statu
     drop(snapshot);
     let deletions = keys.into_iter().map(|key| {
         let (inner, kind) = (inner.clone(), kind.clone());
-        async move { rest::delete_object(&inner, &kind, &key).await }
+        async move { rest::delete_object(&inner, &kind, &key, &DeleteOptions::default()).await }
     });
     let mut deletions = futures::stream::iter(deletions).buffer_unordered(AT_ONCE);
     while let Some(deleted) = deletions.next().await {

@@ -45,6 +45,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     }
     told.extend(warnings::on_create(kind, &object));
     admission::requester(kind, &cx.user, &mut object);
+    cx.escalation(&object).await.check(&object, None)?;
     let bytes = create_object(cx.inner, kind, object, cx.dry_run).await?;
     cx.object(StatusCode::CREATED, bytes, &told)
 }

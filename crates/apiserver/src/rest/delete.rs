@@ -27,7 +27,7 @@ const ATTEMPTS: usize = 16;
 
 /// What a deletion asks for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Options {
+pub(crate) struct Options {
     pub grace_seconds: Option<i64>,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
@@ -104,7 +104,7 @@ fn invalid_options(why: &str) -> Status {
 }
 
 /// What became of an object.
-pub(super) enum Deleted {
+pub(crate) enum Deleted {
     /// It is gone; its last state.
     Gone(Bytes),
     /// It goes once its grace period is over or its finalizers are done.
@@ -159,7 +159,7 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
 }
 
 /// Deletes an object or marks it as deleted.
-pub(super) async fn delete_object(
+pub(crate) async fn delete_object(
     inner: &Inner,
     kind: &Arc<Kind>,
     key: &str,

@@ -1,5 +1,6 @@
 //! REST storage: what each verb does to an object, the same for every kind.
 
+mod access_review;
 mod binding;
 mod create;
 mod delete;
@@ -32,6 +33,8 @@ use serde_json::Value;
 
 use crate::auth::User;
 use crate::auth::service_account::Exists;
+use crate::authz::escalation::Escalation;
+use crate::authz::{Authorizer, decide};
 use crate::body::Body;
 use crate::cache::{Cache, Caches, ROOT};
 use crate::negotiate;
@@ -42,6 +45,7 @@ use crate::server::Inner;
 use crate::upload::Upload;
 
 pub(crate) use create::create_object;
+pub(crate) use delete::{Options as DeleteOptions, delete_object};
 pub(crate) use update::{Change, update_object};
 
 /// One request to an object or a collection.
@@ -115,7 +119,7 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
     if kind.review {
         return match (verb, &*kind.kind) {
             ("create", "Binding") => binding::create(&cx).await,
-            ("create", _) => review::create(&cx),
+            ("create", _) => review::create(&cx).await,
             _ => Err(refused()),
         };
     }
@@ -163,6 +167,23 @@ impl Context<'_> {
     /// The object that the path names.
     pub fn current(&self) -> Result<Object, Status> {
         self.cache()?.get(&self.target.key())?.ok_or_else(|| self.not_found())
+    }
+
+    /// Checks that the user may do something else with the object, which the request turns out to be.
+    pub async fn check(&self, verb: &str) -> Result<(), Status> {
+        let what = self.target.attributes(verb, None);
+        match decide(&self.inner.authorizer, &self.user, &what).await {
+            decision if decision.is_allowed() => Ok(()),
+            decision => Err(what.forbidden(&self.user, decision.reason())),
+        }
+    }
+
+    /// What of roles and bindings the user may grant by this request; `object` is the new one.
+    pub async fn escalation<'a>(&'a self, object: &Value) -> Escalation<'a> {
+        let kind = &self.target.kind;
+        let place = (self.target.namespace.as_deref().unwrap_or_default(), self.name());
+        let authorizers = (&self.inner.authorizer as &dyn Authorizer, &*self.inner.rbac);
+        Escalation::of(authorizers, &self.user, (&kind.group, &kind.plural), place, object).await
     }
 
     pub fn not_found(&self) -> Status {
@@ -241,11 +262,6 @@ pub(crate) fn core(plural: &str) -> &'static Arc<Kind> {
 /// When an object that is written now is forgotten.
 pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
     kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
-}
-
-/// Deletes an object as a client does who says nothing about how.
-pub(crate) async fn delete_object(inner: &Inner, kind: &Arc<Kind>, key: &str) -> Result<(), Status> {
-    delete::delete_object(inner, kind, key, &delete::Options::default()).await.map(|_| ())
 }
 
 /// The key of an object in the store.

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::update::{Change, update_object};
 use super::{Answer, Context};
+use crate::authz::rbac;
 use crate::negotiate::media_type;
 use crate::warnings;
 
@@ -100,6 +101,9 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
     let validation = cx.field_validation()?;
     let change = Change::of_subresource(cx.target.subresource);
     let mut told = Vec::new();
+    // A patch cannot change the role that a binding refers to.
+    let refers = if kind.group == rbac::GROUP { cx.current()?.value() } else { Value::Null };
+    let escalation = cx.escalation(&refers).await;
     let bytes = update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |current| {
         let mut new = current.clone();
         // The resource version of a patch is a precondition; the object's own is not.
@@ -109,6 +113,7 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
         if meta::name(&new) != cx.name() {
             return Err(Status::bad_request("the name of the object does not match the name on the URL"));
         }
+        escalation.check(&new, Some(current))?;
         told = found;
         if change == Change::Main && new != *current {
             told.extend(warnings::on_change(kind, &new));

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{Answer, Context, cache, store_error, store_key};
-use crate::auth::authorize::Attributes;
+use crate::authz::{Attributes, decide};
 use crate::negotiate;
 use crate::object::Object;
 use crate::services::ip_address;
@@ -43,7 +43,7 @@ pub(super) fn refused(group: &str, kind: &str, name: &str, why: Vec<String>) -> 
 /// Deletes it.
 pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
-    authorize(cx, kind)?;
+    authorize(cx, kind).await?;
     let key = cx.target.key();
     let cache = cache(cx.inner, kind)?;
     let Some(found) = cache.unreadable(&key) else {
@@ -64,18 +64,13 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     }
 }
 
-fn authorize(cx: &Context<'_>, kind: &Kind) -> Result<(), Status> {
-    let what = Attributes {
-        verb: VERB,
-        group: &kind.group,
-        resource: &kind.plural,
-        namespace: cx.target.namespace.as_deref().unwrap_or_default(),
-        name: cx.name(),
-        ..Attributes::default()
-    };
-    if cx.inner.authorizer.allows(&cx.user, &what) {
+async fn authorize(cx: &Context<'_>, kind: &Kind) -> Result<(), Status> {
+    let namespace = cx.target.namespace.as_deref().unwrap_or_default();
+    let what = Attributes::resource(VERB, &kind.group, &kind.plural, namespace, cx.name());
+    let decision = decide(&cx.inner.authorizer, &cx.user, &what).await;
+    if decision.is_allowed() {
         return Ok(());
     }
-    let why = format!("not permitted to do \"{VERB}\", reason: {}", what.refusal(&cx.user));
+    let why = format!("not permitted to do \"{VERB}\", reason: {}", decision.reason());
     Err(Status::forbidden(&kind.group, &kind.plural, cx.name(), &why))
 }

@@ -79,8 +79,12 @@ async fn replace(cx: &Context<'_>, object: &Value, change: Change, told: &[Strin
         );
         return Err(Status::invalid(&kind.group, &kind.kind, cx.name(), vec![error]));
     }
-    let bytes =
-        update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |_| Ok(object.clone())).await?;
+    let escalation = cx.escalation(object).await;
+    let bytes = update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |current| {
+        escalation.check(object, Some(current))?;
+        Ok(object.clone())
+    })
+    .await?;
     cx.object(StatusCode::OK, bytes, told)
 }
 
@@ -99,6 +103,8 @@ async fn put_or_create(cx: &Context<'_>, object: Value, told: &[String]) -> Answ
             meta::set_namespace(&mut new, namespace);
         }
         meta::set_resource_version(&mut new, "");
+        cx.check("create").await?;
+        cx.escalation(&new).await.check(&new, None)?;
         match super::create_object(cx.inner, kind, new, cx.dry_run).await {
             Err(status) if status.reason == "AlreadyExists" => continue,
             made => return cx.object(StatusCode::CREATED, made?, told),

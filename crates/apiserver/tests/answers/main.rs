@@ -1,5 +1,6 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
+mod access;
 mod certificates;
 mod changes;
 mod connections;
@@ -86,13 +87,16 @@ impl Api {
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
+        self.call_by(User::new("admin", &["system:masters"]), method, path, headers, body).await
+    }
+
+    async fn call_by(&self, user: User, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(bytes::Bytes::from(body))).expect("a request");
-        let user = Arc::new(User::new("admin", &["system:masters"]));
-        let (parts, body) = self.server.handle(request, Some(user)).await.into_parts();
+        let (parts, body) = self.server.handle(request, Some(Arc::new(user))).await.into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Answer { status: parts.status, headers: parts.headers, text }

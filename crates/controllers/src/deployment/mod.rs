@@ -407,12 +407,8 @@ impl Controller {
         if revision_of(&d.metadata) == Some(revision) {
             return Ok(false);
         }
-        let patch = json!({"metadata": {"resourceVersion": d.metadata.resource_version,
-            "annotations": {REVISION: revision.to_string()}}});
-        let status = d.status.take();
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace_of(d));
-        *d = api.patch_status(&d.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
-        d.status = status;
+        d.metadata.annotations.get_or_insert_default().insert(REVISION.into(), revision.to_string());
+        self.write_status(d).await?;
         Ok(false)
     }
 

@@ -4,11 +4,13 @@
 mod checks;
 mod defaults;
 mod format;
+mod node;
 mod prune;
 mod validate;
 
 pub use checks::{Checks, compile};
 pub use format::is_supported as is_supported_format;
+pub use node::Node;
 
 use serde_json::Value;
 use smol_str::SmolStr;
@@ -235,58 +237,6 @@ fn texts(schema: &Value, key: &str) -> Vec<SmolStr> {
     list(schema, &[key]).iter().filter_map(Value::as_str).map(SmolStr::new).collect()
 }
 
-/// A place in an object of a custom resource. At the root, and where an object is embedded, it has the type and metadata
-/// that every object has.
-#[derive(Clone, Copy, Debug)]
-pub struct Node<'a> {
-    schema: &'a Structural,
-    is_object: bool,
-}
-
-impl<'a> Node<'a> {
-    /// The object.
-    pub fn root(schema: &'a Structural) -> Node<'a> {
-        Node { schema, is_object: true }
-    }
-
-    /// A place below the object.
-    pub fn new(schema: &'a Structural) -> Node<'a> {
-        Node { schema, is_object: schema.embedded }
-    }
-
-    /// What the schema says of the place.
-    pub fn schema(self) -> &'a Structural {
-        self.schema
-    }
-
-    /// Whether it is an object with type and metadata of its own.
-    pub fn is_object(self) -> bool {
-        self.is_object
-    }
-
-    /// What is under a key of the object or map, and whether the schema names it; `None` when the schema does not allow it.
-    pub fn field(self, name: &str) -> Option<(Node<'a>, bool)> {
-        if self.is_object && TYPE_AND_METADATA.contains(&name) {
-            static TEXT: Structural = Structural::bare(Type::String, false);
-            let schema = if name == "metadata" { Structural::metadata() } else { &TEXT };
-            return Some((Node { schema, is_object: false }, true));
-        }
-        static ANYTHING: Structural = Structural::bare(Type::Any, true);
-        match (self.schema.property(name), &self.schema.additional) {
-            (Some(schema), _) => Some((Node::new(schema), true)),
-            (None, Additional::Schema(schema)) => Some((Node::new(schema), false)),
-            (None, Additional::Any) => Some((Node::new(&ANYTHING), false)),
-            (None, Additional::None) if self.schema.preserve_unknown => Some((Node::new(&ANYTHING), false)),
-            (None, Additional::None) => None,
-        }
-    }
-
-    /// The items of a list.
-    pub fn items(self) -> Option<Node<'a>> {
-        self.schema.items.as_deref().map(Node::new)
-    }
-}
-
 impl Structural {
     /// A schema that says no more than a type, or that anything is kept.
     const fn bare(ty: Type, keeps_all: bool) -> Structural {
@@ -305,41 +255,6 @@ impl Structural {
             items: None,
             embeds: false,
             checks: None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn places_are_walked() {
-        let schema = Structural::parse(&json!({"type": "object", "properties": {
-            "spec": {"type": "object", "properties": {
-                "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port"],
-                    "items": {"type": "object", "properties": {"port": {"type": "integer"}}}},
-                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-                "template": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true},
-            }},
-        }}));
-        let spec = Node::root(&schema).field("spec").expect("it is there").0;
-        let ports = spec.field("ports").expect("it is there").0;
-        assert_eq!((ports.schema().list, &*ports.schema().list_keys[0]), (ListType::Map, "port"));
-        assert!(ports.items().expect("it has items").field("port").is_some());
-        assert!(
-            spec.field("labels")
-                .unwrap()
-                .0
-                .field("any")
-                .is_some_and(|(node, named)| !named && node.schema().ty == Type::String)
-        );
-        assert!(spec.field("nothing").is_none() && spec.field("metadata").is_none());
-        for object in [Node::root(&schema), spec.field("template").unwrap().0] {
-            let owners = object.field("metadata").unwrap().0.field("ownerReferences").unwrap().0;
-            assert_eq!((owners.schema().list, &*owners.schema().list_keys[0]), (ListType::Map, "uid"));
         }
     }
 }
