@@ -1,7 +1,6 @@
 //! What users should know of an answer: it goes with it in headers.
 
 use coracle_api::Kind;
-use coracle_api::meta;
 use serde_json::Value;
 
 /// What becomes of the objects of a kind that nothing here acts on yet.
@@ -62,14 +61,7 @@ pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
 
 /// For a new or a changed object.
 pub fn on_change(kind: &Kind, object: &Value) -> Vec<String> {
-    let mut out = kind.strategy.warnings(object);
-    if kind.is("", "Namespace") {
-        let levels = meta::labels(object).filter(|(key, _)| key.starts_with("pod-security.kubernetes.io/"));
-        out.extend(levels.map(|(key, _)| {
-            format!("metadata.labels[{key}]: Pod Security Standards are stored but not enforced by this version")
-        }));
-    }
-    out
+    kind.strategy.warnings(object)
 }
 
 #[cfg(test)]

@@ -127,6 +127,9 @@ mod tests {
         assert!(v3["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"].is_object());
         let items = &v3["components"]["schemas"]["com.example.v1.WidgetList"]["properties"]["items"]["items"];
         assert_eq!(items["$ref"], "#/components/schemas/com.example.v1.Widget");
+        let patch = &v3["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"]["requestBody"];
+        assert!(patch["content"]["application/merge-patch+json"].is_object());
+        assert!(patch["content"]["application/strategic-merge-patch+json"].is_null());
         let v2: Value = serde_json::from_slice(&super::super::v2(&registry)).unwrap();
         let size = &v2["definitions"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"];
         assert_eq!(size, &json!({"description": "How large."}));

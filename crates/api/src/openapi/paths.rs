@@ -10,6 +10,7 @@ use crate::schema::{self, Schema, id};
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const PATCH_TYPES: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const CUSTOM_PATCH_TYPES: [&str; 2] = ["application/json-patch+json", "application/merge-patch+json"];
 
 /// Query parameters of an operation: name, type and description.
 type Parameter = (&'static str, &'static str, &'static str);
@@ -181,6 +182,14 @@ impl Writer<'_> {
         Map::from_iter([("parameters".to_owned(), Value::Array(parameters))])
     }
 
+    /// Custom resources have no strategic merge patches, by which kubectl tells how to apply.
+    fn patch_types(&self) -> &'static [&'static str] {
+        match self.kind.def() {
+            Some(_) => &PATCH_TYPES,
+            None => &CUSTOM_PATCH_TYPES,
+        }
+    }
+
     fn typed(&self, parameter: &mut Value, ty: &str) {
         match self.spec {
             Spec::V2 => {
@@ -249,7 +258,7 @@ impl Writer<'_> {
         let mut responses = Map::from_iter([("401".to_owned(), json!({"description": "Unauthorized"}))]);
         match self.spec {
             Spec::V2 => {
-                out["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
+                out["consumes"] = if patch { json!(self.patch_types()) } else { json!(["*/*"]) };
                 out["produces"] = json!(["application/json", "application/yaml"]);
                 if let Some(schema) = body_schema {
                     let required = action != "delete" && action != "deletecollection";
@@ -265,7 +274,7 @@ impl Writer<'_> {
             }
             Spec::V3 => {
                 if let Some(schema) = body_schema {
-                    let types: &[&str] = if patch { &PATCH_TYPES } else { &["*/*"] };
+                    let types: &[&str] = if patch { self.patch_types() } else { &["*/*"] };
                     let content: Map<String, Value> =
                         types.iter().map(|t| ((*t).to_owned(), json!({"schema": schema}))).collect();
                     out["requestBody"] = json!({"content": content});

@@ -45,7 +45,11 @@ impl Selection {
         let fields = match cx.query.get("fieldSelector") {
             Some(text) => {
                 let selector = FieldSelector::parse(text).map_err(Status::bad_request)?;
-                selector.check(|field| kind.strategy.field_number(field).is_some()).map_err(Status::bad_request)?;
+                // Of a kind of several versions, both the stored one and that which is asked have the field.
+                let has = |kind: &Kind, field: &str| kind.strategy.field_number(field).is_some();
+                selector
+                    .check(|field| has(&kind, field) && has(&cx.target.kind, field))
+                    .map_err(Status::bad_request)?;
                 Some(selector)
             }
             None => None,

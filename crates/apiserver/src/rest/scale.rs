@@ -22,13 +22,13 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
     let def = schema::id::AUTOSCALING_V1_SCALE;
     let paths = cx.target.kind.strategy.scale_paths();
     let object = match verb {
-        "get" => cx.current()?.value(),
+        "get" => super::in_version_value(&cx.target.kind, cx.current()?.value()),
         "update" | "patch" => {
             let patch = if verb == "patch" { Some(Patch::parse(cx)?) } else { None };
             let format = if patch.is_none() { Some(negotiate::body_format(&cx.parts.headers)?) } else { None };
             let bytes =
                 update_object(cx.inner, &cx.target.kind, &cx.target.key(), Change::Main, cx.dry_run, &mut |current| {
-                    let shown = from_object(paths, current);
+                    let shown = from_object(paths, current)?;
                     let new = match (&patch, format) {
                         (Some(patch), _) => {
                             let mut new = shown.clone();
@@ -46,11 +46,11 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
                     into_object(paths, current, &new)
                 })
                 .await?;
-            serde_json::from_slice(&bytes).map_err(Status::internal)?
+            super::in_version_value(&cx.target.kind, serde_json::from_slice(&bytes).map_err(Status::internal)?)
         }
         other => return Err(Status::method_not_allowed(&cx.target.kind.group, &cx.target.kind.plural, other)),
     };
-    let scale = from_object(paths, &object);
+    let scale = from_object(paths, &object)?;
     let shown = match cx.output.shape {
         Shape::Object => scale.to_string().into(),
         Shape::Partial => list::partial(scale.to_string().as_bytes(), cx.output.meta_version)?,
@@ -83,9 +83,15 @@ fn number(object: &Value, fields: &[impl AsRef<str>]) -> Option<i64> {
     fields.iter().try_fold(object, |value, field| value.get(field.as_ref()))?.as_i64()
 }
 
-fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Value {
+fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Result<Value, Status> {
     let (wanted, current) = match paths {
-        Some(paths) => (number(object, &paths.spec_replicas), number(object, &paths.status_replicas)),
+        Some(paths) => {
+            let wanted = number(object, &paths.spec_replicas).ok_or_else(|| {
+                let path: String = paths.spec_replicas.iter().map(|field| format!(".{field}")).collect();
+                Status::internal(format!("the spec replicas field {path:?} does not exist"))
+            })?;
+            (Some(wanted), number(object, &paths.status_replicas))
+        }
         None => (number(object, &REPLICAS), number(object, &CURRENT)),
     };
     let of_path = |fields: &[SmolStr]| {
@@ -98,7 +104,7 @@ fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Value {
         selector => LabelSelector::from_object(selector).map(|selector| selector.to_string()).unwrap_or_default(),
     };
     let metadata = &object["metadata"];
-    json!({
+    Ok(json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {
             "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
@@ -106,7 +112,7 @@ fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Value {
         },
         "spec": {"replicas": wanted.unwrap_or(0)},
         "status": {"replicas": current.unwrap_or(0), "selector": selector},
-    })
+    }))
 }
 
 fn into_object(paths: Option<&ScalePaths>, current: &Value, scale: &Value) -> Result<Value, Status> {

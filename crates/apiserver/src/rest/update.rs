@@ -73,9 +73,9 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
 async fn replace(cx: &Context<'_>, object: &Value, change: Change, told: &[String]) -> Answer {
     let kind = &cx.target.kind;
     if meta::resource_version(object).is_empty() && !kind.strategy.allow_unconditional_update() {
-        let error = coracle_api::field::FieldError::required(
+        let error = coracle_api::field::FieldError::invalid_unshown(
             &coracle_api::field::Path::new("metadata").child("resourceVersion"),
-            "must be specified for an update",
+            "0x0: must be specified for an update",
         );
         return Err(Status::invalid(&kind.group, &kind.kind, cx.name(), vec![error]));
     }

@@ -162,6 +162,44 @@ mod tests {
         CustomResourceDefinition.validate(&definition).iter().map(ToString::to_string).collect()
     }
 
+    fn schema() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let scalar = || {
+            prop_oneof![
+                Just(Value::Null),
+                any::<bool>().prop_map(Value::from),
+                any::<i32>().prop_map(Value::from),
+                "object|array|string|integer|int32|date|[(]|atomic|set|map|a|b".prop_map(Value::from),
+            ]
+        };
+        let key = "type|format|properties|items|additionalProperties|required|enum|default|pattern|nullable|anyOf|allOf|oneOf|not|minimum|multipleOf|maxLength|a|b|metadata|x-kubernetes-(list-type|list-map-keys|map-type|preserve-unknown-fields|embedded-resource|int-or-string|validations)";
+        scalar().prop_recursive(5, 60, 5, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((key, inner), 0..5)
+                    .prop_map(|pairs| pairs.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_schema_panics(schema in schema(), object in schema()) {
+            let mut definition = good();
+            definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema.clone();
+            CustomResourceDefinition.validate(&definition);
+            CustomResourceDefinition.warnings(&definition);
+            let parsed = crate::schema::Structural::parse(&schema);
+            let mut object = object;
+            parsed.prune(&mut object, &mut |_| {});
+            parsed.fill(&mut object);
+            let mut again = object.clone();
+            parsed.prune(&mut again, &mut |_| {});
+            parsed.validate(&object, Some(&again));
+            parsed.validate(&object, None);
+        }
+    }
+
     #[test]
     fn a_good_definition_is_taken() {
         assert_eq!(errors(|_| ()), Vec::<String>::new());
