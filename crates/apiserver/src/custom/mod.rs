@@ -34,6 +34,8 @@ pub(crate) async fn start(server: &Server) -> Result<()> {
     let mut changed = cache.subscribe();
     let mut controller = Controller::default();
     controller.settle(server, &mut changed).await;
+    // Those that were left behind when the server ended.
+    api_services::follow(server).await?;
     let inner = Arc::downgrade(server.inner());
     drop(cache);
     tokio::spawn(async move {
@@ -83,13 +85,12 @@ impl Controller {
     async fn settle(&mut self, server: &Server, changed: &mut watch::Receiver<()>) {
         loop {
             changed.mark_unchanged();
-            match self.round(server).await {
-                Ok(()) => self.failed = false,
-                Err(error) => {
-                    self.failed = true;
-                    tracing::warn!("custom resources: {error:#}");
-                    return;
-                }
+            if let Err(error) = self.round(server).await {
+                tracing::warn!("custom resources: {error:#}");
+                self.failed = true;
+            }
+            if self.failed {
+                return;
             }
             if !changed.has_changed().unwrap_or(false) {
                 return;
@@ -114,30 +115,22 @@ impl Controller {
             .map(|object| (object.name().to_owned(), object.value()))
             .collect();
         drop(snapshot);
+        self.failed = false;
         let mut added = Vec::new();
-        for (name, mut definition) in news {
-            self.note(&name, &definition);
-            if !meta::is_deleting(&definition) {
-                self.settle_names(inner, &name, &mut definition).await?;
-            }
-            match self.newly_defined(&name, &definition) {
-                Some((defined, true)) => {
-                    inner.caches.add(&*inner.store, &defined.stored).await?;
-                    if defined.served.is_empty() {
-                        inner.kinds.remove(&defined.stored.group, &defined.stored.plural);
-                        changes = true;
-                    }
+        for (name, definition) in news {
+            match self.look_at(server, &name, definition).await {
+                Ok(Some(defined)) => {
+                    changes |= defined.served.is_empty();
                     added.extend(defined.served);
                 }
-                // What is stored stays as it is, and so does who watches it.
-                Some((defined, false)) => inner.kinds.insert(defined.served),
-                None => {}
+                Ok(None) => {}
+                // One that cannot be served does not keep others from it.
+                Err(error) => {
+                    tracing::warn!("failed to serve {name}: {error:#}");
+                    self.known.entry(name).and_modify(|known| known.serves = None);
+                    self.failed = true;
+                }
             }
-            if meta::is_deleting(&definition) {
-                self.clean(inner, &name);
-            }
-            let revision = meta::resource_version(&definition).parse().unwrap_or(0);
-            self.known.entry(name).and_modify(|known| known.revision = revision);
         }
         if !added.is_empty() {
             server.add_kinds(added).await?;
@@ -147,6 +140,36 @@ impl Controller {
             api_services::follow(server).await?;
         }
         Ok(())
+    }
+
+    /// Looks at one definition; what is to be served for it, if that is not served yet and its objects have been read.
+    async fn look_at(&mut self, server: &Server, name: &str, mut definition: Value) -> Result<Option<Defined>> {
+        let inner = server.inner();
+        self.note(name, &definition);
+        if !meta::is_deleting(&definition) {
+            self.settle_names(inner, name, &mut definition).await?;
+        }
+        let mut anew = None;
+        match self.newly_defined(name, &definition) {
+            Some((defined, true)) => {
+                inner.caches.add(&*inner.store, &defined.stored).await?;
+                if defined.served.is_empty() {
+                    inner.kinds.remove(&defined.stored.group, &defined.stored.plural);
+                }
+                anew = Some(defined);
+            }
+            // What is stored stays as it is, and so does who watches it.
+            Some((defined, false)) => inner.kinds.insert(defined.served),
+            None => {}
+        }
+        if meta::is_deleting(&definition) {
+            self.clean(inner, name);
+        }
+        let revision = meta::resource_version(&definition).parse().unwrap_or(0);
+        if let Some(known) = self.known.get_mut(name) {
+            known.revision = revision;
+        }
+        Ok(anew)
     }
 
     /// Serves no more what is no longer defined, or defined anew.

@@ -41,7 +41,11 @@ impl Selection {
     pub fn of(cx: &Context<'_>) -> Result<Selection, Status> {
         let labels =
             cx.query.get("labelSelector").map(LabelSelector::parse).transpose().map_err(Status::bad_request)?;
-        let kind = cx.target.kind.storage().clone();
+        // Fields are numbered as the objects in the cache have them, whose definition may have changed just now.
+        let kind = match cx.query.get("fieldSelector") {
+            Some(_) => cx.cache()?.kind.clone(),
+            None => cx.target.kind.storage().clone(),
+        };
         let fields = match cx.query.get("fieldSelector") {
             Some(text) => {
                 let selector = FieldSelector::parse(text).map_err(Status::bad_request)?;
