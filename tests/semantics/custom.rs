@@ -1,6 +1,7 @@
 //! Custom resources with unmodified kubectl.
 
 use coracle_e2e::*;
+use serde_json::json;
 
 const DEFINITION: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
@@ -52,7 +53,7 @@ fn custom_resources_are_used_as_built_in_ones_are() {
     let cluster = cluster!();
     let namespace = cluster.namespace("custom");
     for program in kubectls() {
-        let kubectl = Kubectl::new(&cluster, &program, &namespace.name);
+        let kubectl = Kubectl::new(cluster, &program, &namespace.name);
         kubectl.apply(DEFINITION);
         kubectl.ok("wait --for=condition=Established crd/crontabs.stable.example.com --timeout=60s");
         assert!(kubectl.apply(OBJECT).contains("crontab.stable.example.com/tab created"));
@@ -85,4 +86,29 @@ fn custom_resources_are_used_as_built_in_ones_are() {
         let gone = kubectl.run(&["get", "ct"]);
         assert!(gone.code != 0, "{}", gone.out);
     }
+}
+
+#[test]
+fn custom_resources_own_objects_and_go_with_their_namespace() {
+    let cluster = cluster!();
+    let kept = cluster.namespace("custom-owners");
+    let kubectl = kubectl!(cluster, kept);
+    let definition = DEFINITION.replace("crontabs", "owners").replace("crontab", "owner").replace("CronTab", "Owner");
+    let definition = definition.replace("shortNames: [ct], ", "");
+    kubectl.apply(&definition);
+    kubectl.ok("wait --for=condition=Established crd/owners.stable.example.com --timeout=60s");
+    let object = OBJECT.replace("CronTab", "Owner");
+    kubectl.apply(&object);
+    let uid = kubectl.ok("get owner tab -o jsonpath={.metadata.uid}");
+    let owner = json!([{"apiVersion": "stable.example.com/v1", "kind": "Owner", "name": "tab", "uid": uid}]);
+    kept.create("configmaps", &json!({"metadata": {"name": "owned", "ownerReferences": owner}}));
+    kubectl.ok("delete owner tab");
+    eventually("the owned object goes", || match kept.found("configmaps/owned") {
+        Ok(_) => Err("it is there"),
+        Err(_) => Ok(()),
+    });
+    kubectl.apply(&object);
+    kubectl.ok(&format!("delete namespace {} --timeout=120s", kept.name));
+    assert_eq!(kubectl.ok("get owners -A -o name"), "");
+    kubectl.ok("delete crd owners.stable.example.com --timeout=60s");
 }

@@ -182,8 +182,8 @@ impl Strategy for CustomResource {
         self.definition.root.validate(new, Some(old))
     }
 
-    fn validate_requested(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        self.definition.root.validate(new, old)
+    fn validate_requested(&self, new: &Value, old: Option<&Value>) -> Option<Vec<FieldError>> {
+        Some(self.definition.root.validate(new, old))
     }
 
     fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {

@@ -220,9 +220,10 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// Whether objects are checked in the version that a request names before they become the stored one.
-    fn validate_requested(&self, _new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-        Vec::new()
+    /// Checks an object in the version that a request names, where that is not the stored one; `None` for kinds that are
+    /// checked as they are stored.
+    fn validate_requested(&self, _new: &Value, _old: Option<&Value>) -> Option<Vec<FieldError>> {
+        None
     }
 
     /// Seconds that a deleted object is given to end gracefully; `None` for kinds that go at once.

@@ -62,11 +62,9 @@ pub(crate) async fn create_object(
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let stored = kind.storage();
+    let mut checked = false;
     if !kind.is_storage_version() {
-        let errors = kind.strategy.validate_requested(&object, None);
-        if !errors.is_empty() {
-            return Err(Status::invalid(&kind.group, &kind.kind, meta::name(&object), errors));
-        }
+        checked = super::check_requested(kind, &object, None)?;
         convert::convert(kind, stored, &mut object);
     }
     let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
@@ -76,7 +74,7 @@ pub(crate) async fn create_object(
             let name = generate_name(meta::generate_name(&object));
             meta::set_name(&mut candidate, &name);
         }
-        match try_create(inner, stored, candidate, dry_run).await {
+        match try_create(inner, stored, candidate, checked, dry_run).await {
             Err(status) if generated && status.code == 409 => {
                 if attempt == ATTEMPTS {
                     let name = status.details.map(|details| details.name).unwrap_or_default();
@@ -89,11 +87,17 @@ pub(crate) async fn create_object(
     Err(Status::internal("no name was generated"))
 }
 
-async fn try_create(inner: &Inner, kind: &Kind, mut object: Value, dry_run: bool) -> Result<Bytes, Status> {
+async fn try_create(
+    inner: &Inner,
+    kind: &Kind,
+    mut object: Value,
+    checked: bool,
+    dry_run: bool,
+) -> Result<Bytes, Status> {
     prepare(inner, kind, &mut object)?;
     for _ in 0..ALLOCATIONS {
         let allocation = inner.services.allocate(inner, kind, &mut object, None).await?;
-        validate(kind, &object)?;
+        validate(kind, &object, checked)?;
         if dry_run {
             let key = crate::request::key(namespace(&object), meta::name(&object));
             return match super::cache(inner, kind)?.get(&key)? {
@@ -135,10 +139,13 @@ fn prepare(inner: &Inner, kind: &Kind, object: &mut Value) -> Result<(), Status>
     admission::create(inner, kind, object)
 }
 
-fn validate(kind: &Kind, object: &Value) -> Result<(), Status> {
+/// Checks a new object; of one that was checked in the version of the request only its metadata.
+fn validate(kind: &Kind, object: &Value, checked: bool) -> Result<(), Status> {
     let mut errors = meta_validate::validate(kind, object);
-    errors.extend(kind.strategy.validate(object));
-    errors.extend(kind.strategy.validate_create(object));
+    if !checked {
+        errors.extend(kind.strategy.validate(object));
+        errors.extend(kind.strategy.validate_create(object));
+    }
     match errors.is_empty() {
         true => Ok(()),
         false => Err(Status::invalid(&kind.group, &kind.kind, meta::name(object), errors)),

@@ -264,6 +264,15 @@ pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
     kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
 }
 
+/// Checks an object in the version that a request names, which is not the stored one; whether its kind is checked so.
+pub(crate) fn check_requested(kind: &Kind, new: &Value, old: Option<&Value>) -> Result<bool, Status> {
+    match kind.strategy.validate_requested(new, old) {
+        None => Ok(false),
+        Some(errors) if errors.is_empty() => Ok(true),
+        Some(errors) => Err(Status::invalid(&kind.group, &kind.kind, coracle_api::meta::name(new), errors)),
+    }
+}
+
 /// The key of an object in the store.
 pub(crate) fn store_key(kind: &Kind, namespace: Option<&str>, name: &str) -> Arc<str> {
     format!("{ROOT}{}/{}", kind.storage_prefix, key(namespace, name)).into()

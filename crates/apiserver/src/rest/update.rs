@@ -130,16 +130,13 @@ pub(crate) async fn update_object(
     for _ in 0..ATTEMPTS {
         let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
         let old = current.value();
-        let mut new = match kind.is_storage_version() {
-            true => make(&old)?,
+        let (mut new, checked) = match kind.is_storage_version() {
+            true => (make(&old)?, false),
             false => {
                 let shown = in_version_value(kind, old.clone());
                 let new = make(&shown)?;
-                let errors = kind.strategy.validate_requested(&new, Some(&shown));
-                if !errors.is_empty() {
-                    return Err(Status::invalid(&kind.group, &kind.kind, name, errors));
-                }
-                new
+                let checked = check_requested(kind, change, &new, &shown)?;
+                (new, checked)
             }
         };
         if !kind.is_storage_version() {
@@ -158,12 +155,34 @@ pub(crate) async fn update_object(
             );
             return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
         }
-        match attempt(inner, stored, &current, &old, new, change, dry_run).await? {
+        match attempt(inner, stored, &current, &old, new, Step { change, checked, dry_run }).await? {
             Some(bytes) => return Ok(bytes),
             None => continue,
         }
     }
     Err(Status::modified(&kind.group, &kind.plural, name))
+}
+
+/// Checks a change in the version that a request names, which is not the stored one; whether its kind is checked so.
+fn check_requested(kind: &Kind, change: Change, new: &Value, old: &Value) -> Result<bool, Status> {
+    // Only what the change may touch is checked.
+    let mut touched = new.clone();
+    match change {
+        _ if kind.def().is_some() => return Ok(false),
+        Change::Main => kind.strategy.prepare_update(&mut touched, old),
+        Change::Status => kind.strategy.prepare_status_update(&mut touched, old),
+        _ => {}
+    }
+    super::check_requested(kind, &touched, Some(old))
+}
+
+/// What is done in an attempt at a change.
+#[derive(Clone, Copy)]
+struct Step {
+    change: Change,
+    /// It has been checked in the version of the request: only metadata are checked again.
+    checked: bool,
+    dry_run: bool,
 }
 
 /// One attempt; `None` when another writer was faster.
@@ -173,8 +192,7 @@ async fn attempt(
     current: &Object,
     old: &Value,
     mut new: Value,
-    change: Change,
-    dry_run: bool,
+    Step { change, checked, dry_run }: Step,
 ) -> Result<Option<Bytes>, Status> {
     keep_system_fields(&mut new, old);
     kind.strategy.default(&mut new);
@@ -190,6 +208,7 @@ async fn attempt(
     };
     let mut errors = meta_validate::validate_update(kind, &new, old);
     match change {
+        _ if checked => {}
         Change::Main => {
             errors.extend(kind.strategy.validate(&new));
             errors.extend(kind.strategy.validate_update(&new, old));

@@ -320,3 +320,37 @@ async fn a_watch_sees_changes_in_the_form_of_the_schema_and_ends_when_that_chang
     let typed = api.get_as(WIDGETS, "application/vnd.kubernetes.protobuf,application/json").await.ok();
     assert_eq!(typed["kind"], "WidgetList");
 }
+
+#[tokio::test]
+async fn an_object_is_checked_in_the_version_of_the_request() {
+    let api = Api::new().await;
+    let loose = json!({"type": "object", "properties": {"color": {"type": "string"}}});
+    let strict = json!({"type": "object", "properties": {"color": {"type": "string", "enum": ["red"]}}});
+    let mut versions = json!([version("v1", false, &loose), version("v2", true, &strict)]);
+    versions[0]["subresources"] = json!({"status": {}});
+    versions[1]["subresources"] = json!({"status": {}});
+    establish(&api, &definition(versions)).await;
+    let made = api.post(WIDGETS, &widget("a", json!({"color": "blue"}))).await.ok();
+    assert_eq!((&made["apiVersion"], &made["spec"]["color"]), (&json!("example.com/v1"), &json!("blue")));
+    let v2 = "/apis/example.com/v2/namespaces/default/widgets";
+    let mut other = api.get(&format!("{v2}/a")).await.ok();
+    assert_eq!((&other["apiVersion"], &other["spec"]["color"]), (&json!("example.com/v2"), &json!("blue")));
+    api.patch("merge-patch", &format!("{WIDGETS}/a"), &json!({"spec": {"color": "green"}})).await.ok();
+    other["metadata"]["name"] = "b".into();
+    other["metadata"].as_object_mut().expect("an object").remove("resourceVersion");
+    api.post(v2, &other).await.refused(
+        422,
+        "Widget.example.com \"b\" is invalid: spec.color: Unsupported value: \"blue\": supported values: \"red\"",
+    );
+    // A status goes with whatever the rest of the object says.
+    let status = json!({"spec": {"color": 1}, "status": {"seen": true}});
+    let changed = api.patch("merge-patch", &format!("{WIDGETS}/a/status"), &status).await.ok();
+    assert_eq!((&changed["spec"]["color"], &changed["status"]["seen"]), (&json!("green"), &json!(true)));
+    let stale = json!({"metadata": {"resourceVersion": "1"}, "status": {"seen": false}});
+    assert_eq!(api.patch("merge-patch", &format!("{WIDGETS}/a/status"), &stale).await.status, 409);
+    let unversioned = widget("a", json!({"color": "red"}));
+    api.put(&format!("{WIDGETS}/a"), &unversioned).await.refused(
+        422,
+        "Widget.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update",
+    );
+}
