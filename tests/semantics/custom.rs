@@ -94,7 +94,7 @@ fn custom_resources_own_objects_and_go_with_their_namespace() {
     let kept = cluster.namespace("custom-owners");
     let kubectl = kubectl!(cluster, kept);
     let definition = DEFINITION.replace("crontabs", "owners").replace("crontab", "owner").replace("CronTab", "Owner");
-    let definition = definition.replace("shortNames: [ct], ", "");
+    let definition = definition.replace(", shortNames: [ct], categories: [all]", "");
     kubectl.apply(&definition);
     kubectl.ok("wait --for=condition=Established crd/owners.stable.example.com --timeout=60s");
     let object = OBJECT.replace("CronTab", "Owner");
