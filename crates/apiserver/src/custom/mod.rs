@@ -14,6 +14,7 @@ use coracle_api::custom::{self, Defined};
 use coracle_api::status::Status;
 use coracle_api::{Kind, kinds, meta};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::object::Object;
@@ -74,8 +75,8 @@ struct Known {
 
 /// What is served for a definition.
 struct Serves {
-    /// What of the definition it was made from.
-    made_of: Value,
+    /// The digest of what of the definition it was made from, which may be large.
+    made_of: [u8; 32],
     terminating: bool,
     stored: Arc<Kind>,
 }
@@ -231,7 +232,11 @@ impl Controller {
             return None;
         }
         let terminating = custom::has_condition(definition, "Terminating");
-        let made_of = serde_json::json!([definition["spec"], definition["status"]["acceptedNames"]]);
+        let mut made_of = Sha256::new();
+        for part in [&definition["spec"], &definition["status"]["acceptedNames"]] {
+            made_of.update(part.to_string());
+        }
+        let made_of = made_of.finalize().into();
         let known = self.known.get_mut(name)?;
         let same = known.serves.as_ref().filter(|serves| serves.made_of == made_of);
         if same.is_some_and(|serves| serves.terminating == terminating) {
