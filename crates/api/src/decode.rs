@@ -260,7 +260,12 @@ fn fit(
     duplicates: Vec<String>,
 ) -> Result<Vec<String>, Misfit> {
     let mut walker = Walker { unknown: Vec::new() };
+    let resets = value["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
     walker.object(def, value, &Place::Root, "")?;
+    // Unlike other empty lists, this one says something: nobody shall own anything.
+    if let (true, Some(metadata)) = (resets, value.get_mut("metadata").and_then(Value::as_object_mut)) {
+        metadata.insert("managedFields".into(), Value::Array(Vec::new()));
+    }
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
