@@ -263,6 +263,7 @@ fn fit(
     validation: FieldValidation,
     duplicates: Vec<String>,
 ) -> Result<Vec<String>, Misfit> {
+    let resets = value["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
     let unknown = match schema {
         Schema::Generated(def) => {
             let mut walker = Walker { unknown: Vec::new() };
@@ -271,6 +272,10 @@ fn fit(
         }
         Schema::Structural(definition) => custom::fit(&definition.root, value)?,
     };
+    // Unlike other empty lists, this one says something: nobody shall own anything.
+    if let (true, Some(metadata)) = (resets, value.get_mut("metadata").and_then(Value::as_object_mut)) {
+        metadata.insert("managedFields".into(), Value::Array(Vec::new()));
+    }
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }

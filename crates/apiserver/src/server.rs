@@ -13,6 +13,7 @@ use bytes::Bytes;
 use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
 use coracle_store::Store;
+use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use ipnet::Ipv4Net;
@@ -130,7 +131,7 @@ impl Server {
 
     /// A service for a component in the same process, acting as a user.
     pub fn service(&self, user: User) -> InProcess {
-        InProcess { server: self.clone(), user: Arc::new(user) }
+        InProcess { server: self.clone(), user: Arc::new(user), agent: None }
     }
 
     /// What is served now.
@@ -303,6 +304,14 @@ impl Inner {
 pub struct InProcess {
     server: Server,
     user: Arc<User>,
+    agent: Option<HeaderValue>,
+}
+
+impl InProcess {
+    /// The same for a component of that name: it is the user agent of requests that name none, and so owns what they write.
+    pub fn named(self, agent: &'static str) -> InProcess {
+        InProcess { agent: Some(HeaderValue::from_static(agent)), ..self }
+    }
 }
 
 impl<B> tower::Service<Request<B>> for InProcess
@@ -318,7 +327,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(agent) = &self.agent {
+            request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
+        }
         let (server, user) = (self.server.clone(), self.user.clone());
         Box::pin(async move { Ok(server.handle(request, Some(user)).await) })
     }

@@ -218,7 +218,8 @@ mod tests {
         let service = operation("/api/v1/namespaces/{namespace}/services/{name}", "delete");
         assert_eq!(service["responses"]["200"]["schema"]["$ref"], "#/definitions/io.k8s.api.core.v1.Service");
         let patch = operation("/api/v1/namespaces/{namespace}/services/{name}", "patch");
-        assert!(!patch["consumes"].to_string().contains("apply-patch"), "{patch}");
+        assert!(patch["consumes"].to_string().contains("apply-patch+yaml"), "{patch}");
+        assert!(patch["parameters"].to_string().contains("\"force\""), "{patch}");
         let role = operation("/apis/rbac.authorization.k8s.io/v1/clusterroles", "get");
         assert_eq!(role["tags"][0], "rbacAuthorization_v1");
         let spec = &v2["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"];

@@ -8,9 +8,14 @@ use crate::kind::Kind;
 use crate::schema::{self, Schema, id};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-const PATCH_TYPES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
-const CUSTOM_PATCH_TYPES: [&str; 2] = ["application/json-patch+json", "application/merge-patch+json"];
+const PATCH_TYPES: [&str; 4] = [
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+const CUSTOM_PATCH_TYPES: [&str; 3] =
+    ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
 
 /// Query parameters of an operation: name, type and description.
 type Parameter = (&'static str, &'static str, &'static str);
@@ -21,6 +26,7 @@ const WRITE: [Parameter; 3] = [
     ("fieldManager", "string", "Name of the actor or entity that is making these changes."),
     ("fieldValidation", "string", "What happens with unknown or duplicate fields: Ignore, Warn or Strict."),
 ];
+const FORCE: Parameter = ("force", "boolean", "Takes from other managers what the applied configuration sets.");
 const DELETE: [Parameter; 4] = [
     ("dryRun", "string", "When present, indicates that modifications should not be persisted: 'All' runs every stage."),
     ("gracePeriodSeconds", "integer", "Seconds before the object is deleted."),
@@ -215,8 +221,9 @@ impl Writer<'_> {
             operations.insert("put".into(), self.operation("put", &name, gvk, Some(own), own, &WRITE));
         }
         if verbs.contains(&"patch") {
-            operations
-                .insert("patch".into(), self.operation("patch", &self.name("patch", sub), gvk, Some(""), own, &WRITE));
+            let parameters: Vec<Parameter> = WRITE.into_iter().chain([FORCE]).collect();
+            let operation = self.operation("patch", &self.name("patch", sub), gvk, Some(""), own, &parameters);
+            operations.insert("patch".into(), operation);
         }
     }
 

@@ -111,9 +111,9 @@ pub const AGE: Column = column("Age");
 
 /// What is special about a kind. Every method has the answer that is right for most kinds.
 ///
-/// The order on a create: name and UID are set, `default`, `prepare_create`, then the server's admission and allocation,
-/// `validate`, `validate_create`; on an update: `default` of the new object, `prepare_update`, allocation, `validate`,
-/// `validate_update`. Metadata is checked separately, by [`crate::meta_validate`].
+/// The order of a write: `default`, the server's admission, `prepare_create` or `prepare_update`, the allocation of
+/// addresses, `validate`, `validate_create` or `validate_update`. Name and UID are set by then. Metadata is checked
+/// separately, by [`crate::meta_validate`].
 pub trait Strategy: Send + Sync {
     /// Fills in what the client left out. Runs on everything that is written; must be idempotent.
     fn default(&self, _obj: &mut Value) {}

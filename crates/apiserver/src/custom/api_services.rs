@@ -7,7 +7,7 @@ use coracle_api::{kinds, meta};
 use serde_json::{Value, json};
 
 use super::failed;
-use crate::rest::{self, DeleteOptions};
+use crate::rest::{self, DeleteOptions, Operation, Verb};
 use crate::server::Server;
 
 /// Marks those that come and go with definitions.
@@ -29,7 +29,8 @@ pub(super) async fn follow(server: &Server) -> Result<()> {
         for version in versions {
             let name = format!("{version}.{}", group.name);
             if cache.get(&name).map_err(failed)?.is_none() {
-                match rest::create_object(inner, kind, object(&name, &group.name, version), false).await {
+                let op = Operation::by_server(kind, Verb::Create);
+                match rest::create_object(inner, &op, object(&name, &group.name, version)).await {
                     Err(status) if status.code != 409 => return Err(failed(status)),
                     _ => {}
                 }
@@ -44,7 +45,9 @@ pub(super) async fn follow(server: &Server) -> Result<()> {
         .map(|object| object.key().to_owned())
         .collect();
     for key in gone {
-        match rest::delete_object(inner, kind, &key, &DeleteOptions::default()).await {
+        match rest::delete_object(inner, &Operation::by_server(kind, Verb::Delete), &key, &DeleteOptions::default())
+            .await
+        {
             Err(status) if status.code != 404 => return Err(failed(status)),
             _ => {}
         }

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use super::definitions;
-use crate::rest::{self, Change, DeleteOptions};
+use crate::rest::{self, DeleteOptions, Operation, Part, Verb};
 use crate::server::Inner;
 
 /// Deletions at once: the store writes them together.
@@ -64,8 +64,8 @@ async fn delete_all(inner: &Arc<Inner>, kind: &Arc<Kind>) -> Result<usize, Statu
         .collect();
     drop(snapshot);
     let deletions = keys.into_iter().map(|key| {
-        let (inner, kind) = (inner.clone(), kind.clone());
-        async move { rest::delete_object(&inner, &kind, &key, &DeleteOptions::default()).await }
+        let (inner, op) = (inner.clone(), Operation::by_server(kind, Verb::Delete));
+        async move { rest::delete_object(&inner, &op, &key, &DeleteOptions::default()).await }
     });
     let mut deletions = futures::stream::iter(deletions).buffer_unordered(AT_ONCE);
     while let Some(deleted) = deletions.next().await {
@@ -83,7 +83,7 @@ async fn tell(inner: &Arc<Inner>, name: &str, reason: &str, message: &str) -> Re
         set_condition(&mut new, "Terminating", true, reason, message);
         Ok(new)
     };
-    rest::update_object(inner, definitions(), name, Change::Status, false, &mut make).await.map(|_| ())
+    rest::update_object(inner, &Operation::status_by_server(definitions()), name, &mut make).await.map(|_| ())
 }
 
 /// Takes the finalizer off the definition.
@@ -95,5 +95,6 @@ async fn finish(inner: &Arc<Inner>, name: &str) -> Result<bool, Status> {
         set_condition(&mut new, "Terminating", false, "InstanceDeletionCompleted", "removed all instances");
         Ok(new)
     };
-    rest::update_object(inner, definitions(), name, Change::Whole, false, &mut make).await.map(|_| true)
+    let op = Operation::by_server(definitions(), Verb::Update).part(Part::Whole);
+    rest::update_object(inner, &op, name, &mut make).await.map(|_| true)
 }

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::object::Object;
-use crate::rest::{self, Change};
+use crate::rest::{self, Operation};
 use crate::server::{Inner, Server};
 
 /// How often what went wrong is tried again.
@@ -214,7 +214,8 @@ impl Controller {
                 names::settle(&mut new, &taken);
                 Ok(new)
             };
-            let written = rest::update_object(inner, definitions(), name, Change::Status, false, &mut make).await;
+            let written =
+                rest::update_object(inner, &Operation::status_by_server(definitions()), name, &mut make).await;
             match written {
                 Ok(bytes) => *definition = serde_json::from_slice(&bytes)?,
                 // It has been deleted meanwhile, which comes next.

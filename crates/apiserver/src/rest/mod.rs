@@ -1,11 +1,13 @@
 //! REST storage: what each verb does to an object, the same for every kind.
 
 mod access_review;
+mod apply;
 mod binding;
 mod create;
 mod delete;
 mod eviction;
 mod list;
+mod operation;
 mod patch;
 mod read;
 mod review;
@@ -14,6 +16,7 @@ mod token;
 mod unsafe_delete;
 mod update;
 mod watch;
+mod write;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,8 +36,7 @@ use serde_json::Value;
 
 use crate::auth::User;
 use crate::auth::service_account::Exists;
-use crate::authz::escalation::Escalation;
-use crate::authz::{Authorizer, decide};
+use crate::authz::decide;
 use crate::body::Body;
 use crate::cache::{Cache, Caches, ROOT};
 use crate::negotiate;
@@ -44,9 +46,9 @@ use crate::request::{Query, Target, key};
 use crate::server::Inner;
 use crate::upload::Upload;
 
-pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use update::{Change, update_object};
+pub(crate) use operation::{Operation, Part, Verb};
+pub(crate) use write::{create_object, update_object};
 
 /// One request to an object or a collection.
 pub(crate) struct Context<'a> {
@@ -176,14 +178,6 @@ impl Context<'_> {
             decision if decision.is_allowed() => Ok(()),
             decision => Err(what.forbidden(&self.user, decision.reason())),
         }
-    }
-
-    /// What of roles and bindings the user may grant by this request; `object` is the new one.
-    pub async fn escalation<'a>(&'a self, object: &Value) -> Escalation<'a> {
-        let kind = &self.target.kind;
-        let place = (self.target.namespace.as_deref().unwrap_or_default(), self.name());
-        let authorizers = (&self.inner.authorizer as &dyn Authorizer, &*self.inner.rbac);
-        Escalation::of(authorizers, &self.user, (&kind.group, &kind.plural), place, object).await
     }
 
     pub fn not_found(&self) -> Status {

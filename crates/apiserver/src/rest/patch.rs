@@ -1,4 +1,4 @@
-//! PATCH: JSON patch, merge patch and strategic merge patch.
+//! PATCH: JSON patch, merge patch and strategic merge patch; what is applied is in `apply`.
 
 use std::fmt::Write;
 
@@ -12,21 +12,24 @@ use coracle_api::status::Status;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::update::{Change, update_object};
+use super::apply::{self, Configuration};
+use super::operation::{Operation, Part};
+use super::write::update_object;
 use super::{Answer, Context};
-use crate::authz::rbac;
 use crate::negotiate::media_type;
 use crate::warnings;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// A patch as the client sent it.
 pub(super) enum Patch {
     Json(Value),
     Merge(Value),
     Strategic(Value),
+    Apply(Configuration),
 }
 
 impl Patch {
@@ -40,8 +43,9 @@ impl Patch {
             JSON_PATCH => Ok(Patch::Json(value()?)),
             MERGE_PATCH => Ok(Patch::Merge(value()?)),
             STRATEGIC_MERGE_PATCH if kind.def().is_some() => Ok(Patch::Strategic(value()?)),
-            _ if kind.def().is_none() => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH])),
-            _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH])),
+            APPLY_PATCH => Configuration::parse(cx).map(Patch::Apply),
+            _ if kind.def().is_none() => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, APPLY_PATCH])),
+            _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH])),
         }
     }
 
@@ -55,8 +59,10 @@ impl Patch {
             }
             Patch::Strategic(patch) => match def {
                 Some(def) => strategic_merge(def, object, patch),
-                None => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH])),
+                None => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, APPLY_PATCH])),
             },
+            // What is applied is merged with regard to who owns what, not alone.
+            Patch::Apply(_) => Err(Status::internal("a configuration is no patch")),
         }
     }
 
@@ -97,14 +103,14 @@ fn go_text(value: &Value) -> String {
 
 pub(super) async fn patch(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
-    let patch = Patch::parse(cx)?;
+    let patch = match Patch::parse(cx)? {
+        Patch::Apply(configuration) => return apply::patch(cx, &configuration).await,
+        patch => patch,
+    };
+    let op = Operation::of_patch(cx, false)?;
     let validation = cx.field_validation()?;
-    let change = Change::of_subresource(cx.target.subresource);
     let mut told = Vec::new();
-    // A patch cannot change the role that a binding refers to.
-    let refers = if kind.group == rbac::GROUP { cx.current()?.value() } else { Value::Null };
-    let escalation = cx.escalation(&refers).await;
-    let bytes = update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |current| {
+    let bytes = update_object(cx.inner, &op, &cx.target.key(), &mut |current| {
         let mut new = current.clone();
         // The resource version of a patch is a precondition; the object's own is not.
         meta::set_resource_version(&mut new, "");
@@ -113,9 +119,8 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
         if meta::name(&new) != cx.name() {
             return Err(Status::bad_request("the name of the object does not match the name on the URL"));
         }
-        escalation.check(&new, Some(current))?;
         told = found;
-        if change == Change::Main && new != *current {
+        if op.part == Part::Main && new != *current {
             told.extend(warnings::on_change(kind, &new));
         }
         Ok(new)
