@@ -23,6 +23,17 @@ pub fn has_condition(definition: &Value, kind: &str) -> bool {
     condition(definition, kind)["status"] == "True"
 }
 
+/// The annotation that says who has approved a definition in a group of the community.
+pub const APPROVED: &str = "api-approved.kubernetes.io";
+
+/// Whether definitions in a group need an approval: the community's groups.
+pub fn needs_approval(group: &str) -> bool {
+    ["k8s.io", "kubernetes.io"].iter().any(|domain| {
+        let rest = group.strip_suffix(domain);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
 /// What a definition defines.
 pub struct Defined {
     /// The version that objects are stored in, whether it is served or not.

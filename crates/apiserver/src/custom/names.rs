@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use coracle_api::custom::{has_condition, set_condition};
+use coracle_api::custom::{APPROVED, has_condition, needs_approval, set_condition};
 use coracle_api::meta::{list, text};
 use coracle_api::{Registry, meta};
 use serde_json::{Value, json};
@@ -73,6 +73,7 @@ pub(super) fn settle(definition: &mut Value, taken: &Taken) {
         None => set_condition(definition, "NamesAccepted", true, "NoConflicts", "no conflicts found"),
         Some((reason, message)) => set_condition(definition, "NamesAccepted", false, reason, message),
     }
+    tell_approval(definition);
     // Once it is established it stays so.
     if !has_condition(definition, "Established") {
         match conflict {
@@ -83,6 +84,25 @@ pub(super) fn settle(definition: &mut Value, taken: &Taken) {
             Some(_) => {
                 set_condition(definition, "Established", false, "NotAccepted", "not all names are accepted");
             }
+        }
+    }
+}
+
+/// Says of a definition in a group of the community whether that has approved it.
+fn tell_approval(definition: &mut Value) {
+    const CONDITION: &str = "KubernetesAPIApprovalPolicyConformant";
+    if !needs_approval(text(definition, &["spec", "group"])) {
+        return;
+    }
+    let annotation = meta::annotation(definition, APPROVED).to_owned();
+    match annotation.starts_with("unapproved") {
+        true => {
+            let message = format!("not approved: {annotation:?}");
+            set_condition(definition, CONDITION, false, "UnapprovedAnnotation", &message);
+        }
+        false => {
+            let message = format!("approved in {annotation}");
+            set_condition(definition, CONDITION, true, "ApprovedAnnotation", &message);
         }
     }
 }
@@ -111,6 +131,19 @@ mod tests {
         let before = definition.clone();
         settle(&mut definition, &Taken::default());
         assert_eq!(definition, before);
+    }
+
+    #[test]
+    fn a_definition_of_the_community_says_whether_it_is_approved() {
+        let settled = |annotation: &str| {
+            let mut definition = definition();
+            definition["spec"]["group"] = "x.k8s.io".into();
+            definition["metadata"] = json!({"annotations": {"api-approved.kubernetes.io": annotation}});
+            settle(&mut definition, &Taken::default());
+            has_condition(&definition, "KubernetesAPIApprovalPolicyConformant")
+        };
+        assert_eq!([settled("https://github.com/x/pull/1"), settled("unapproved, a test")], [true, false]);
+        assert!(needs_approval("k8s.io") && needs_approval("a.kubernetes.io") && !needs_approval("notk8s.io"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{names, version};
+use crate::custom::{APPROVED, needs_approval};
 use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, list, text};
 use crate::strategy::common;
@@ -95,13 +96,11 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 
 /// Groups of the community say that someone has looked at the definition.
 fn protected(obj: &Value, group: &str, errors: &mut Vec<FieldError>) {
-    const KEY: &str = "api-approved.kubernetes.io";
-    let is = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
-    if !is("k8s.io") && !is("kubernetes.io") {
+    if !needs_approval(group) {
         return;
     }
-    let path = Path::new("metadata").child("annotations").key(KEY);
-    match meta::annotation(obj, KEY) {
+    let path = Path::new("metadata").child("annotations").key(APPROVED);
+    match meta::annotation(obj, APPROVED) {
         "" => {
             let detail = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
             errors.push(FieldError::required(&path, detail));
