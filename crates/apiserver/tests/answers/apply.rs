@@ -9,7 +9,7 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
 impl Api {
-    async fn apply(&self, path: &str, manager: &str, object: &Value) -> Answer {
+    pub(super) async fn apply(&self, path: &str, manager: &str, object: &Value) -> Answer {
         let path = format!("{path}{}fieldManager={manager}", if path.contains('?') { '&' } else { '?' });
         self.patch_as("application/apply-patch+yaml", &path, object.to_string()).await
     }
@@ -20,7 +20,7 @@ impl Api {
 }
 
 /// Managers and operations of an object's fields, with the subresource where there is one.
-fn managers(object: &Value) -> Vec<String> {
+pub(super) fn managers(object: &Value) -> Vec<String> {
     let entries = object["metadata"]["managedFields"].as_array();
     let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
     let shown = |entry: &Value| {
@@ -30,7 +30,7 @@ fn managers(object: &Value) -> Vec<String> {
     entries.into_iter().flatten().map(shown).collect()
 }
 
-fn owned(object: &Value, manager: &str) -> Value {
+pub(super) fn owned(object: &Value, manager: &str) -> Value {
     let entries = object["metadata"]["managedFields"].as_array();
     let own = entries.into_iter().flatten().find(|entry| entry["manager"] == manager);
     own.map(|entry| entry["fieldsV1"].clone()).unwrap_or_default()

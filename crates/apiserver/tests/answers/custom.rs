@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::apply::{managers, owned};
 use super::{Answer, Api};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -101,7 +102,7 @@ async fn a_definition_is_served_within_moments_and_its_objects_have_the_form_of_
     assert_eq!((&patched.ok()["spec"]["color"], &patched.ok()["metadata"]["generation"]), (&json!("green"), &json!(2)));
     api.patch("strategic-merge-patch", &path, &json!({})).await.refused(
         415,
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json",
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
     );
     let table = api.get_as(WIDGETS, "application/json;as=Table;g=meta.k8s.io;v=v1").await.ok();
     assert_eq!((&table["rows"][0]["cells"][0], &table["columnDefinitions"][1]["name"]), (&json!("a"), &json!("Age")));
@@ -353,4 +354,52 @@ async fn an_object_is_checked_in_the_version_of_the_request() {
         422,
         "Widget.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update",
     );
+}
+
+#[tokio::test]
+async fn several_managers_apply_parts_of_a_custom_resource_by_its_schema() {
+    let api = Api::new().await;
+    let items = json!({"type": "object", "required": ["name"], "properties": {
+        "name": {"type": "string"}, "weight": {"type": "integer"},
+    }});
+    let spec = json!({"type": "object", "properties": {
+        "parts": {"type": "array", "items": items, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+        "whole": {"type": "array", "items": {"type": "string"}},
+        "replicas": {"type": "integer"},
+    }});
+    let mut version = version("v1", true, &spec);
+    version["subresources"] = json!({"status": {}, "scale": {
+        "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
+    }});
+    establish(&api, &definition(json!([version]))).await;
+    let path = format!("{WIDGETS}/a");
+    let one = json!({"parts": [{"name": "x", "weight": 1}], "tags": ["a"], "whole": ["a"], "replicas": 1});
+    let made = api.apply(&path, "one", &widget("a", one)).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!((&made.json()["metadata"]["generation"], managers(&made.json()).len()), (&json!(1), 1));
+    let two = widget("a", json!({"parts": [{"name": "y", "weight": 2}], "tags": ["b"]}));
+    let both = api.apply(&path, "two", &two).await.ok();
+    assert_eq!(both["spec"]["parts"], json!([{"name": "x", "weight": 1}, {"name": "y", "weight": 2}]));
+    assert_eq!((&both["spec"]["tags"], &both["spec"]["whole"]), (&json!(["a", "b"]), &json!(["a"])));
+    let fields = json!({"f:spec": {"f:parts": {"k:{\"name\":\"y\"}": {".": {}, "f:name": {}, "f:weight": {}}}, "f:tags": {"v:\"b\"": {}}}});
+    assert_eq!(owned(&both, "two"), fields);
+    let refused =
+        api.apply(&path, "two", &widget("a", json!({"whole": ["b"], "parts": [{"name": "x", "weight": 9}]}))).await;
+    refused.refused(
+        409,
+        "Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.whole\n- .spec.parts[name=\"x\"].weight",
+    );
+    // What one no longer applies, and nobody else does, goes.
+    let less = api.apply(&path, "one", &widget("a", json!({"replicas": 1}))).await.ok();
+    assert_eq!(less["spec"], json!({"parts": [{"name": "y", "weight": 2}], "tags": ["b"], "replicas": 1}));
+    // Who scales owns the replicas.
+    let scaled = json!({"spec": {"replicas": 5}});
+    api.patch("merge-patch", &format!("{path}/scale?fieldManager=scaler"), &scaled).await.ok();
+    let now = api.get(&path).await.ok();
+    assert_eq!((&now["spec"]["replicas"], owned(&now, "scaler")), (&json!(5), json!({"f:spec": {"f:replicas": {}}})));
+    let status =
+        json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "status": {"replicas": 5}});
+    let told = api.apply(&format!("{path}/status"), "teller", &status).await.ok();
+    assert_eq!(owned(&told, "teller"), json!({"f:status": {"f:replicas": {}}}));
 }
