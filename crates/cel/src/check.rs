@@ -93,7 +93,7 @@ impl<'e> Checker<'e> {
     }
 
     fn mismatch(&mut self, id: u64, expected: &Type, actual: &Type) -> Checked {
-        let (expected, actual) = (self.types.resolve(expected, false), self.types.resolve(actual, false));
+        let (expected, actual) = (self.types.resolve(expected, true), self.types.resolve(actual, true));
         self.error(id, format!("expected type '{expected}' but found '{actual}'"))
     }
 

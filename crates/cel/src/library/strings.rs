@@ -93,10 +93,15 @@ fn index_of<'a>(context: &mut Context<'_>, args: &[CelValue<'a>], find: Find) ->
         _ => return Err(EvalError::no_such_overload()),
     };
     context.budget.work(text.len() / 16)?;
-    if wanted.is_empty() {
-        return Ok(CelValue::Int(from.unwrap_or(0)));
-    }
-    let from = from.map(|from| offset(text, from).ok_or_else(|| out_of_range(from))).transpose()?;
+    let from = match from {
+        Some(from) if from < 0 => return Err(out_of_range(from)),
+        // Behind the end is nothing but the empty text.
+        Some(from) => match offset(text, from) {
+            None if !wanted.is_empty() => return Ok(CelValue::Int(-1)),
+            at => Some(at.unwrap_or(text.len())),
+        },
+        None => None,
+    };
     let place = find(text, wanted, from).map_or(-1, |at| text[..at].chars().count() as i64);
     Ok(CelValue::Int(place))
 }

@@ -51,12 +51,13 @@ impl<'a> CelValue<'a> {
     }
 }
 
-/// The order of two numbers by value, exact between whole numbers and doubles.
+/// The order of two numbers by value. As in cel-go, a whole number that is compared with a double becomes one, and
+/// may lose its last digits.
 fn numeric_order(a: &CelValue<'_>, b: &CelValue<'_>) -> Option<Ordering> {
     match (whole(a), whole(b)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
-        (Some(a), None) => double(b).and_then(|b| whole_to_double(a, b)),
-        (None, Some(b)) => double(a).and_then(|a| whole_to_double(b, a)).map(Ordering::reverse),
+        (Some(a), None) => (a as f64).partial_cmp(&double(b)?),
+        (None, Some(b)) => double(a)?.partial_cmp(&(b as f64)),
         (None, None) => double(a)?.partial_cmp(&double(b)?),
     }
 }
@@ -71,14 +72,6 @@ fn whole(value: &CelValue<'_>) -> Option<i128> {
 
 fn double(value: &CelValue<'_>) -> Option<f64> {
     if let CelValue::Double(value) = value { Some(*value) } else { None }
-}
-
-fn whole_to_double(a: i128, b: f64) -> Option<Ordering> {
-    if b.is_nan() {
-        return None;
-    }
-    // Casts of doubles saturate, and every whole number here has 65 bits at most.
-    Some(a.cmp(&(b.floor() as i128)).then(if b.fract() == 0.0 { Ordering::Equal } else { Ordering::Less }))
 }
 
 fn lists_equal<'a>(a: &List<'a>, b: &List<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
