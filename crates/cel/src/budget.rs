@@ -20,7 +20,7 @@ pub(crate) const PATTERN: f64 = 0.25;
 /// a list costs 1, however long it is.
 const MEMORY_LIMIT: usize = 64 << 20;
 /// The most steps of comparing and printing values that one evaluation takes, in which no cost is counted.
-const WORK_LIMIT: u64 = 20_000_000;
+const WORK_LIMIT: u64 = 5_000_000;
 
 /// What is left to spend on one object. One evaluation after the other draws on it.
 #[derive(Clone, Debug)]
@@ -67,7 +67,8 @@ impl Budget {
     }
 
     pub(crate) fn spend(&mut self, cost: u64) -> Result<(), EvalError> {
-        self.spent = self.spent.saturating_add(cost);
+        // What is refused is not done, and so not paid for.
+        self.spent = self.spent.saturating_add(cost).min(self.limit + 1);
         if self.spent > self.limit { Err(EvalError::CostLimit) } else { Ok(()) }
     }
 
