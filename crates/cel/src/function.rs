@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::budget::{self, Budget, TRAVERSAL};
+use crate::budget::{Budget, PATTERN, TRAVERSAL};
 use crate::error::EvalError;
 use crate::library;
 use crate::types::Type;
@@ -43,8 +43,29 @@ pub(crate) enum Cost {
     Result(f64),
     /// A walk over all that is in the first argument.
     Deep,
-    /// Anything else.
-    By(fn(&[CelValue<'_>]) -> u64),
+    /// Anything else that the sizes say.
+    Sizes(fn(&[u64]) -> u64),
+    /// What the values say, and what is estimated where only their sizes are known.
+    By(fn(&[CelValue<'_>]) -> u64, fn(&[u64]) -> u64),
+}
+
+impl Cost {
+    /// The cost for arguments of these sizes, without what depends on the result or on what is in the arguments.
+    pub fn of(&self, sizes: &[u64]) -> u64 {
+        let size = |index: usize| sizes.get(index).copied().unwrap_or(0);
+        let walk = |size: u64, factor: f64| (size as f64 * factor).ceil() as u64;
+        match self {
+            Self::Fixed(cost) => *cost,
+            Self::First(factor) => walk(size(0), *factor),
+            Self::SecondItems => size(1),
+            Self::Smaller => walk(size(0).min(size(1)), TRAVERSAL),
+            Self::Both => walk(size(0).saturating_add(size(1)), TRAVERSAL),
+            Self::Search => walk(size(0), TRAVERSAL).saturating_mul(walk(size(1), TRAVERSAL)),
+            Self::Pattern => walk(size(0).saturating_add(1), TRAVERSAL).saturating_mul(walk(size(1), PATTERN)),
+            Self::Sizes(cost) | Self::By(_, cost) => cost(sizes),
+            Self::Result(_) | Self::Deep => 0,
+        }
+    }
 }
 
 /// One line of a library.
@@ -167,17 +188,18 @@ impl Overload {
 
     /// What a call with these arguments costs, without what depends on its result.
     pub fn cost(&self, args: &[CelValue<'_>]) -> u64 {
-        let size = |index: usize| args.get(index).map_or(0, CelValue::cost_size);
         match self.cost {
             Cost::Fixed(cost) => cost,
-            Cost::First(factor) => budget::traversal(size(0), factor),
-            Cost::SecondItems => size(1) as u64,
-            Cost::Smaller => budget::traversal(size(0).min(size(1)), TRAVERSAL),
-            Cost::Both => budget::traversal(size(0).saturating_add(size(1)), TRAVERSAL),
-            Cost::Search => budget::traversal(size(0), TRAVERSAL).saturating_mul(budget::traversal(size(1), TRAVERSAL)),
-            Cost::Pattern => budget::pattern(size(0), size(1)),
-            Cost::By(cost) => cost(args),
+            Cost::By(cost, _) => cost(args),
+            // Nothing is measured for these.
             Cost::Result(_) | Cost::Deep => 0,
+            cost => {
+                let mut sizes = [0; 4];
+                for (size, arg) in sizes.iter_mut().zip(args) {
+                    *size = arg.cost_size() as u64;
+                }
+                cost.of(&sizes[..args.len().min(4)])
+            }
         }
     }
 }

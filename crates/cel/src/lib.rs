@@ -15,6 +15,7 @@ mod check;
 pub mod environment;
 pub mod error;
 pub mod escape;
+pub mod estimate;
 mod eval;
 mod function;
 pub mod library;

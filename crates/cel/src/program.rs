@@ -52,6 +52,11 @@ impl Program {
         }
     }
 
+    /// The checked expression.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// The type of its value, as far as it is known before evaluation.
     pub fn result_type(&self) -> &Type {
         &self.result

@@ -3,11 +3,20 @@
 use coracle_cel::{Activation, Budget, CelValue, Environment, EvalError, Program, Type};
 use proptest::prelude::*;
 
-/// Compiles and evaluates; only whether it returns matters. Threads of servers have stacks as small as this one.
+struct Anything;
+
+impl coracle_cel::estimate::Sizes for Anything {
+    fn largest(&self, path: &[std::sync::Arc<str>]) -> Option<u64> {
+        (path.len() < 5).then_some(u64::MAX / 2)
+    }
+}
+
+/// Compiles, estimates and evaluates; only whether it returns matters. Threads of servers have stacks as small as this one.
 fn run(expression: String) -> Result<(), String> {
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
         let environment = Environment::new().variable("self", Type::Dyn);
         let program = Program::compile(&expression, &environment).map_err(|errors| errors.to_string())?;
+        program.estimated_cost(&Anything);
         let object = serde_json::json!({"a": [1, 2, {"b": "text"}], "c": 1.5, "d": null});
         let activation = Activation::new().with("self", CelValue::from_any(&object));
         program.evaluate(&activation, &mut Budget::default()).map(|_| ()).map_err(|error| error.to_string())

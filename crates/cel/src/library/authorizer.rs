@@ -173,9 +173,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// Reading the selector, and a list and a structure for each of the requirements that it can have.
-const SELECTOR: Cost = Cost::By(|args| {
-    let size = args.get(1).map_or(0, CelValue::cost_size) as f64;
-    LIST_CREATE + (size * TRAVERSAL).ceil() as u64 + ((size * 0.5).ceil() * 50.0) as u64
+const SELECTOR: Cost = Cost::Sizes(|sizes| {
+    let size = sizes.get(1).copied().unwrap_or(0) as f64;
+    LIST_CREATE.saturating_add(((size * TRAVERSAL).ceil() + (size * 0.5).ceil() * 50.0) as u64)
 });
 
 fn made<'a>(authorization: Authorization<'a>) -> Value<'a> {

@@ -62,7 +62,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             _ => Err(EvalError::no_such_overload()),
         },
     ),
-    Function::member("kubernetes.NamedFormat", "validate(string) -> optional(list(string))", Cost::By(cost), validate),
+    Function::member("kubernetes.NamedFormat", "validate(string) -> optional(list(string))", VALIDATE, validate),
     Function::global("format.dns1123Label() -> kubernetes.NamedFormat", ONE, |_, _| known("dns1123Label")),
     Function::global("format.dns1123Subdomain() -> kubernetes.NamedFormat", ONE, |_, _| known("dns1123Subdomain")),
     Function::global("format.dns1035Label() -> kubernetes.NamedFormat", ONE, |_, _| known("dns1035Label")),
@@ -81,6 +81,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 const ONE: Cost = Cost::Fixed(1);
+/// A pattern against the text; the largest one is estimated where the format is not known yet.
+const VALIDATE: Cost = Cost::By(cost, |sizes| {
+    let text = usize::try_from(sizes.get(1).copied().unwrap_or(0)).unwrap_or(usize::MAX);
+    budget::pattern(text, LARGEST_PATTERN)
+});
+/// `maxNameFormatRegexSize` of upstream.
+const LARGEST_PATTERN: usize = 128;
 
 fn named<'a>(name: &str) -> Option<CelValue<'a>> {
     let format = FORMATS.iter().find(|format| format.function == name)?;

@@ -11,12 +11,10 @@ use crate::value::{CelValue, List};
 type Value<'a> = Result<CelValue<'a>, EvalError>;
 
 /// A copy of the list.
-const COPY: Cost = Cost::By(|args| LIST_CREATE + args.first().map_or(0, CelValue::cost_size) as u64);
+const COPY: Cost = Cost::Sizes(|sizes| sizes.first().map_or(0, |size| LIST_CREATE.saturating_add(*size)));
 /// A sorted copy: every item with every other.
-const SORT: Cost = Cost::By(|args| {
-    let size = args.first().map_or(0, CelValue::cost_size) as u64;
-    LIST_CREATE + size.saturating_mul(size)
-});
+const SORT: Cost =
+    Cost::Sizes(|sizes| sizes.first().map_or(0, |size| LIST_CREATE.saturating_add(size.saturating_mul(*size))));
 
 /// Functions on lists of each type that has an order.
 macro_rules! ordered {

@@ -63,10 +63,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// Comparing the octets of the prefix, and reading a text.
-const CONTAINS: Cost = Cost::By(|args| traversal(2 * size(args), TRAVERSAL) + reading(args));
+const CONTAINS: Cost = Cost::By(
+    |args| traversal(2 * size(args), TRAVERSAL) + reading(args),
+    |sizes| 4_u64.saturating_add(Cost::First(TRAVERSAL).of(sizes.get(1..).unwrap_or_default())),
+);
 /// The same, and masking.
-const CONTAINS_NET: Cost =
-    Cost::By(|args| traversal(2 * size(args), TRAVERSAL) + traversal(size(args), TRAVERSAL) + 1 + reading(args));
+const CONTAINS_NET: Cost = Cost::By(
+    |args| traversal(2 * size(args), TRAVERSAL) + traversal(size(args), TRAVERSAL) + 1 + reading(args),
+    |sizes| (4_u64 + 2 + 1).saturating_add(Cost::First(TRAVERSAL).of(sizes.get(1..).unwrap_or_default())),
+);
 
 fn size(args: &[CelValue<'_>]) -> usize {
     args.first().map_or(0, CelValue::cost_size)

@@ -47,7 +47,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         [CelValue::Bool(value)] => Ok(CelValue::Bool(!value)),
         _ => Err(EvalError::no_such_overload()),
     }),
-    Function::global("_==_(T, T) -> bool", Cost::By(equality), |context, args| Ok(equal(context, args)?.into())),
+    Function::global("_==_(T, T) -> bool", Cost::By(equality, |sizes| Cost::Smaller.of(sizes)), |context, args| {
+        Ok(equal(context, args)?.into())
+    }),
     Function::global("_!=_(T, T) -> bool", Cost::Smaller, |context, args| Ok((!equal(context, args)?).into())),
     Function::global("@in(T, list(T)) -> bool", Cost::SecondItems, in_list),
     Function::global("@in(K, map(K, V)) -> bool", ONE, |_, args| match args {

@@ -7,9 +7,9 @@ use crate::value::{CelValue, List, contains};
 type Value<'a> = Result<CelValue<'a>, EvalError>;
 
 /// Every item with every other.
-const PRODUCT: Cost = Cost::By(|args| product(args).saturating_add(1));
+const PRODUCT: Cost = Cost::Sizes(|sizes| product(sizes).saturating_add(1));
 /// The same in both directions.
-const TWICE: Cost = Cost::By(|args| product(args).saturating_mul(2).saturating_add(1));
+const TWICE: Cost = Cost::Sizes(|sizes| product(sizes).saturating_mul(2).saturating_add(1));
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::global("sets.contains(list(T), list(T)) -> bool", PRODUCT, |context, args| {
@@ -23,8 +23,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::global("sets.intersects(list(T), list(T)) -> bool", PRODUCT, intersects),
 ];
 
-fn product(args: &[CelValue<'_>]) -> u64 {
-    args.iter().fold(1, |product, list| product.saturating_mul(list.cost_size() as u64))
+fn product(sizes: &[u64]) -> u64 {
+    sizes.iter().fold(1, |product, size| product.saturating_mul(*size))
 }
 
 fn lists<'v, 'a>(args: &'v [CelValue<'a>]) -> Result<(&'v List<'a>, &'v List<'a>), EvalError> {
