@@ -29,11 +29,86 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 /// The pattern, ready to be matched in time linear in the text.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
-    let built = RegexBuilder::new(pattern).size_limit(LARGEST).dfa_size_limit(LARGEST).nest_limit(DEEPEST).build();
+    let built =
+        RegexBuilder::new(&translate(pattern)).size_limit(LARGEST).dfa_size_limit(LARGEST).nest_limit(DEEPEST).build();
     built.map_err(|error| {
         let error = error.to_string();
         let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         EvalError::new(format!("error parsing regexp: {reason}: `{pattern}`"))
+    })
+}
+
+/// A pattern of RE2 in the syntax of the crate `regex`: what RE2 calls a digit, a space and part of a word is ASCII, and
+/// its classes are not nested and have no operators.
+fn translate(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars().peekable();
+    // Inside of a class, how many characters of it have been read.
+    let mut class: Option<usize> = None;
+    while let Some(char) = chars.next() {
+        match (char, class) {
+            ('\\', _) => {
+                let escaped = chars.next();
+                match escaped.and_then(|letter| ascii_class(letter, class.is_some())) {
+                    Some(ascii) => out.push_str(ascii),
+                    None => out.extend(['\\'].into_iter().chain(escaped)),
+                }
+                class = class.map(|read| read + 1);
+            }
+            ('[', None) => {
+                out.push('[');
+                class = Some(0);
+                if chars.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                }
+            }
+            // A bracket that comes first in a class means itself.
+            (']', Some(0)) => {
+                out.push_str("\\]");
+                class = Some(1);
+            }
+            (']', Some(_)) => {
+                out.push(']');
+                class = None;
+            }
+            ('[', Some(read)) if chars.peek() == Some(&':') => {
+                // `[:alpha:]`, up to its own bracket.
+                out.push('[');
+                for char in chars.by_ref() {
+                    out.push(char);
+                    if char == ']' {
+                        break;
+                    }
+                }
+                class = Some(read + 1);
+            }
+            ('[' | '&' | '~', Some(read)) => {
+                out.extend(['\\', char]);
+                class = Some(read + 1);
+            }
+            (other, read) => {
+                out.push(other);
+                class = read.map(|read| read + 1);
+            }
+        }
+    }
+    out
+}
+
+/// What a letter behind a backslash stands for, if RE2 and the crate do not agree.
+fn ascii_class(letter: char, inside: bool) -> Option<&'static str> {
+    Some(match (letter, inside) {
+        ('d', true) => "0-9",
+        ('d', false) => "[0-9]",
+        ('D', _) => "[^0-9]",
+        ('w', true) => "0-9A-Za-z_",
+        ('w', false) => "[0-9A-Za-z_]",
+        ('W', _) => "[^0-9A-Za-z_]",
+        ('s', true) => r"\t\n\f\r ",
+        ('s', false) => r"[\t\n\f\r ]",
+        ('S', _) => r"[^\t\n\f\r ]",
+        ('b', false) => r"(?-u:\b)",
+        _ => return None,
     })
 }
 

@@ -132,6 +132,19 @@ fn patterns() {
         ("'1 2 3'.findAll('[0-9]', 2)", "['1', '2']"),
         ("'1 2 3'.findAll('[0-9]', 0)", "[]"),
         ("'abc'.matches('a' + 'b')", "true"),
+        // Classes are those of RE2.
+        (r"'١'.matches(r'\d')", "false"),
+        (r"'7'.matches(r'^\d$')", "true"),
+        (r"'é'.matches(r'\w')", "false"),
+        (r"'é'.matches(r'\W')", "true"),
+        (r"'a.7'.matches(r'^[\w.]+$')", "true"),
+        (r"'é'.matches(r'^[^\d\s]$')", "true"),
+        (r"'a b'.matches(r'\bb')", "true"),
+        (r"'[]&&'.matches(r'^[][&]+$')", "true"),
+        (r"'ab1'.matches(r'^[[:alpha:]1]+$')", "true"),
+        (r"'ABC'.matches('(?i)abc')", "true"),
+        (r"'é'.matches(r'\p{L}')", "true"),
+        (r"'α'.matches(r'\p{Greek}')", "true"),
     ]);
 }
 
