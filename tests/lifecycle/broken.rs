@@ -17,7 +17,11 @@ fn goes_without_a_trace(cluster: &Cluster, made: &Host) {
         let left = Host::now().and(made);
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
-    assert_eq!(processes_of(cluster), []);
+    // One that `up` had just begun to start ends by itself: nobody tells it that the link is there.
+    eventually("all processes have ended", || match processes_of(cluster) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
     assert_eq!(cgroups_of(cluster), Vec::<String>::new());
     assert!(!cluster.data.exists());
 }
