@@ -110,7 +110,6 @@ impl Scales {
             }
             Written::Patch(patch) => {
                 let mut new = scale.clone();
-                meta::set_resource_version(&mut new, "");
                 patch.apply(self.def, &mut new)?;
                 new
             }
