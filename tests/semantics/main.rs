@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod access;
+mod apply;
 mod changes;
 mod custom;
 mod deletion;

@@ -16,24 +16,48 @@ pub struct Encoded {
 pub fn for_store(object: &Value) -> Encoded {
     let mut bytes = Vec::with_capacity(1024);
     let mut hole = None;
-    let empty = Map::new();
-    write_map(&mut bytes, object.as_object().unwrap_or(&empty), &mut |bytes, key, value| {
-        if key != "metadata" {
-            return false;
+    bytes.push(b'{');
+    for (key, value) in object.as_object().into_iter().flatten() {
+        write_key(&mut bytes, key);
+        match value {
+            Value::Object(metadata) if key == "metadata" => hole = Some(write_metadata(&mut bytes, metadata)),
+            // Writing JSON into memory cannot fail.
+            value => drop(serde_json::to_writer(&mut bytes, value)),
         }
-        let Value::Object(metadata) = value else { return false };
-        let mut stamped = metadata.clone();
-        stamped.insert("resourceVersion".into(), Value::String(String::new()));
-        write_map(bytes, &stamped, &mut |bytes, key, _| {
-            if key == "resourceVersion" {
-                hole = Some(bytes.len() + 1);
-                bytes.extend_from_slice(b"\"\"");
-            }
-            key == "resourceVersion"
-        });
-        true
-    });
+    }
+    bytes.push(b'}');
     Encoded { bytes, hole }
+}
+
+/// Writes metadata with an empty resource version in its place among the keys; answers where it is.
+fn write_metadata(bytes: &mut Vec<u8>, metadata: &Map<String, Value>) -> usize {
+    const VERSION: &str = "resourceVersion";
+    let write_version = |bytes: &mut Vec<u8>| {
+        write_key(bytes, VERSION);
+        bytes.extend_from_slice(b"\"\"");
+        bytes.len() - 1
+    };
+    let mut hole = None;
+    bytes.push(b'{');
+    for (key, value) in metadata.iter().filter(|(key, _)| *key != VERSION) {
+        if hole.is_none() && key.as_str() > VERSION {
+            hole = Some(write_version(bytes));
+        }
+        write_key(bytes, key);
+        let _ = serde_json::to_writer(&mut *bytes, value);
+    }
+    let hole = hole.unwrap_or_else(|| write_version(bytes));
+    bytes.push(b'}');
+    hole
+}
+
+/// Writes a key behind what is already in its map.
+fn write_key(bytes: &mut Vec<u8>, key: &str) {
+    if bytes.last() != Some(&b'{') {
+        bytes.push(b',');
+    }
+    let _ = serde_json::to_writer(&mut *bytes, key);
+    bytes.push(b':');
 }
 
 /// What was stored, with the revision that it was given.
@@ -68,27 +92,6 @@ impl AsRef<[u8]> for Digits {
     }
 }
 
-/// Writes a map; `special` may write a value itself and say so.
-fn write_map(
-    bytes: &mut Vec<u8>,
-    map: &Map<String, Value>,
-    special: &mut dyn FnMut(&mut Vec<u8>, &str, &Value) -> bool,
-) {
-    bytes.push(b'{');
-    for (n, (key, value)) in map.iter().enumerate() {
-        if n > 0 {
-            bytes.push(b',');
-        }
-        // Writing JSON into memory cannot fail.
-        let _ = serde_json::to_writer(&mut *bytes, key);
-        bytes.push(b':');
-        if !special(bytes, key, value) {
-            let _ = serde_json::to_writer(&mut *bytes, value);
-        }
-    }
-    bytes.push(b'}');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +103,18 @@ mod tests {
         let Encoded { bytes, hole } = for_store(&object);
         let text = shown(&bytes, hole, 42);
         assert_eq!(text, r#"{"a":[1],"kind":"Pod","metadata":{"name":"a","resourceVersion":"42","uid":"u"}}"#);
+    }
+
+    #[test]
+    fn the_version_has_its_place_among_the_keys_whether_or_not_there_was_one() {
+        for (metadata, text) in [
+            (json!({}), r#"{"resourceVersion":"1"}"#),
+            (json!({"name": "a"}), r#"{"name":"a","resourceVersion":"1"}"#),
+            (json!({"uid": "u", "name": "{"}), r#"{"name":"{","resourceVersion":"1","uid":"u"}"#),
+        ] {
+            let Encoded { bytes, hole } = for_store(&json!({"metadata": metadata}));
+            assert_eq!(shown(&bytes, hole, 1), format!(r#"{{"metadata":{text}}}"#));
+        }
     }
 
     #[test]

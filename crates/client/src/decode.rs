@@ -42,20 +42,27 @@ impl<K: Resource> Decoded<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + DeserializeOwned> Decoded<K> {
+    /// An object without its managed fields: nobody here asks who owns what, they would be most of what is kept in memory,
+    /// and a server keeps those of an object that is written without.
+    fn of(mut object: K) -> Decoded<K> {
+        object.meta_mut().managed_fields = None;
+        Decoded::Object(object)
+    }
+
     /// Reads an object.
     ///
     /// # Errors
     /// The text is no JSON.
     pub fn parse(text: &str) -> serde_json::Result<Decoded<K>> {
         let error = match serde_json::from_str(text) {
-            Ok(object) => return Ok(Decoded::Object(object)),
+            Ok(object) => return Ok(Decoded::of(object)),
             Err(error) => error,
         };
         let mut value: Value = serde_json::from_str(text)?;
         complete(&mut value);
         let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_default();
         if let Ok(object) = serde_json::from_value(value) {
-            return Ok(Decoded::Object(object));
+            return Ok(Decoded::of(object));
         }
         let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
         tracing::warn!(kind = %K::kind(&()), %key, %error, "an object is not as its type says; it is left as it was");
@@ -102,6 +109,17 @@ mod tests {
                 ("A", -62_135_596_800)
             );
         }
+    }
+
+    #[test]
+    fn who_owns_what_is_not_kept() {
+        let owned =
+            json!([{"manager": "m", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]);
+        let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "managedFields": owned}});
+        let Decoded::Object(service) = Decoded::<Service>::parse(&object.to_string()).unwrap() else {
+            panic!("broken")
+        };
+        assert_eq!((service.metadata.name.as_deref(), service.metadata.managed_fields), (Some("s"), None));
     }
 
     #[test]

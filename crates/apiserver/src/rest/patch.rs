@@ -112,8 +112,6 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
     let mut told = Vec::new();
     let bytes = update_object(cx.inner, &op, &cx.target.key(), &mut |current| {
         let mut new = current.clone();
-        // The resource version of a patch is a precondition; the object's own is not.
-        meta::set_resource_version(&mut new, "");
         patch.apply(kind.def(), &mut new)?;
         let found = patch.conform(kind, &mut new, validation)?;
         if meta::name(&new) != cx.name() {

@@ -117,7 +117,6 @@ impl Scales<'_> {
             }
             Written::Patch(patch) => {
                 let mut new = scale.clone();
-                meta::set_resource_version(&mut new, "");
                 patch.apply(Some(DEF), &mut new)?;
                 new
             }

@@ -103,6 +103,16 @@ async fn every_other_write_owns_what_it_changes() {
     // What changes nothing writes nothing.
     assert_eq!(api.patch("merge-patch", &format!("{path}?fieldManager=nobody"), &patch).await.ok(), status);
 
+    // As kubectl does it when it goes over to applying on the server's side.
+    let upgrade = |version: &str| {
+        json!([{"op": "replace", "path": "/metadata/managedFields", "value": changed["metadata"]["managedFields"]},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version}])
+    };
+    assert_eq!(api.patch("json-patch", &path, &upgrade("1")).await.status, 409);
+    let now = api.get(&path).await.ok()["metadata"]["resourceVersion"].as_str().expect("text").to_owned();
+    let upgraded = api.patch("json-patch", &path, &upgrade(&now)).await.ok();
+    assert_eq!(managers(&upgraded), managers(&changed));
+
     for none in [json!([]), json!([{}])] {
         let patch = json!({"metadata": {"managedFields": none}});
         let reset = api.patch("merge-patch", &path, &patch).await.ok();
