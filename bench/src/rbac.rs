@@ -17,12 +17,13 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::report::Report;
+use crate::stats::percentile;
 
 const BINDINGS: usize = 10_000;
 const NAMESPACES: usize = 50;
 const ROLES: usize = 20;
 const GROUPS: usize = 100;
-const DECISIONS: usize = 1_000_000;
+const BATCHES: usize = 100;
 const NAIVE_DECISIONS: usize = 2_000;
 const AT_ONCE: usize = 200;
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -42,11 +43,17 @@ pub fn measure(report: &mut Report) -> Result<()> {
         Answer::Now(decision) => decision.is_allowed(),
         Answer::Later(_) => false,
     };
-    let start = Instant::now();
-    let count = (0..DECISIONS).filter(|number| allowed(&questions[number * 7919 % BINDINGS])).count();
-    let nanoseconds = start.elapsed().as_secs_f64() * 1e9 / DECISIONS as f64;
-    ensure!(count > DECISIONS / 4 && count < DECISIONS, "{count} of {DECISIONS} decisions were allowances");
-    report.line("RBAC decision among 10,000 bindings", nanoseconds / 1e3, "µs", "2 µs");
+    let (mut count, mut times) = (0, Vec::new());
+    for batch in 0..BATCHES {
+        let start = Instant::now();
+        let numbers = (0..BINDINGS).map(|number| (batch + number) * 7919 % BINDINGS);
+        count += numbers.filter(|number| allowed(&questions[*number])).count();
+        times.push(start.elapsed());
+    }
+    ensure!(count > BATCHES * BINDINGS / 4 && count < BATCHES * BINDINGS, "{count} decisions were allowances");
+    // What else this machine does is in some batches, not in the median one.
+    let microseconds = percentile(&mut times, 50).as_secs_f64() * 1e6 / BINDINGS as f64;
+    report.line("RBAC decision among 10,000 bindings, p50 of 100 batches", microseconds, "µs", "2 µs");
     let start = Instant::now();
     for question in questions.iter().step_by(BINDINGS / NAIVE_DECISIONS) {
         let naive = all.iter().any(|binding| binding.allows(question));
@@ -115,14 +122,15 @@ fn bindings() -> Vec<Binding> {
     (0..BINDINGS).map(binding).collect()
 }
 
-/// A user of a few groups asks in the namespace of their binding, for what half of the roles allow.
+/// A user of a few groups asks in the namespace of their binding: half of them for what no role allows, so that all that is
+/// given to them is looked at.
 fn question(number: usize) -> Question {
     let groups = [number, number + 7, number + 31].map(|group| format!("g{}", group % GROUPS));
     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
     Question {
         user: User::new(format!("u{number}"), &groups),
         namespace: format!("n{}", number % NAMESPACES),
-        resource: format!("things{}", number % 2),
+        resource: format!("things{}", number / 2 % 4),
     }
 }
 
@@ -148,7 +156,7 @@ async fn serve(directory: &std::path::Path) -> Result<Server> {
         authority,
         token_file: None,
         service_cidr: "10.96.0.0/16".parse()?,
-        advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         port: 6443,
         kubelet_client,
     })

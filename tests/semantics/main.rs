@@ -3,6 +3,7 @@
 
 mod access;
 mod changes;
+mod custom;
 mod deletion;
 mod reading;
 mod refusals;

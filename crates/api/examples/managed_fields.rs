@@ -66,7 +66,7 @@ fn main() {
         let version = kind.api_version();
         let now = jiff::Timestamp::now();
         let writer =
-            |manager| Writer { manager, api_version: &version, subresource: "", reset: Reset::of(kind, ""), now };
+            |manager| Writer { manager, api_version: version, subresource: "", reset: Reset::of(kind, ""), now };
         let size = object.to_string().len();
         let create = measure(|| {
             black_box(update_text(kind, None, &mut object, &writer("kubectl-create")));

@@ -1,6 +1,8 @@
 //! Turns a request body into an object of its kind: types are checked, unknown fields dropped or
 //! refused, and values brought into the form that upstream's codecs write.
 
+mod custom;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -10,7 +12,7 @@ use crate::kind::Kind;
 use crate::kinds;
 use crate::protobuf::Envelope;
 use crate::quantity::Quantity;
-use crate::schema::{self, DefId, Ty, id};
+use crate::schema::{self, DefId, Schema, Ty, id};
 use crate::status::Status;
 
 /// What happens with unknown and duplicate fields: the query parameter `fieldValidation`.
@@ -51,9 +53,9 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     let gvk = (&*kind.group, &*kind.version, &*kind.kind);
-    let (mut value, duplicates) = parse_as(gvk, kind.def, body, format)?;
+    let (mut value, duplicates) = parse_as(gvk, kind.def(), body, format)?;
     check_type(gvk, &mut value)?;
-    let warnings = conform(kind.def, gvk, &mut value, validation, duplicates)?;
+    let warnings = conform(&kind.schema, gvk, &mut value, validation, duplicates)?;
     Ok((value, warnings))
 }
 
@@ -69,8 +71,8 @@ pub fn decode_options(def_name: &str, body: &[u8], format: Format) -> Result<Val
         return Ok(Value::Object(Map::new()));
     }
     let gvk = ("", "v1", def.def().type_name());
-    let (mut value, duplicates) = parse_as(gvk, def, body, format)?;
-    conform(def, gvk, &mut value, FieldValidation::Ignore, duplicates)?;
+    let (mut value, duplicates) = parse_as(gvk, Some(def), body, format)?;
+    conform(&def.into(), gvk, &mut value, FieldValidation::Ignore, duplicates)?;
     Ok(value)
 }
 
@@ -80,7 +82,7 @@ pub fn decode_options(def_name: &str, body: &[u8], format: Format) -> Result<Val
 /// 400 with upstream's messages.
 pub fn decode_value(def: DefId, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
     let gvk = def.def().gvk.unwrap_or(("", "", def.def().type_name()));
-    conform(def, gvk, value, validation, Vec::new())
+    conform(&def.into(), gvk, value, validation, Vec::new())
 }
 
 /// Brings the outcome of a patch into the form of its kind, which a patch cannot change. Returns the warnings.
@@ -97,7 +99,7 @@ pub fn decode_patched(kind: &Kind, value: &mut Value, validation: FieldValidatio
     if given != kind.kind || version != kind.api_version() {
         return Err(unregistered(given, version).into());
     }
-    fit(kind.def, value, validation, Vec::new())
+    fit(&kind.schema, value, validation, Vec::new())
 }
 
 /// Why a value is not an object of its definition, in the words of upstream's two decoders.
@@ -141,8 +143,10 @@ pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), String
 
 type Gvk<'a> = (&'a str, &'a str, &'a str);
 
-fn parse_as(gvk: Gvk<'_>, def: DefId, body: &[u8], format: Format) -> Result<(Value, Vec<String>), Status> {
+/// `def` is what protobuf is read by; what has none is not sent in it.
+fn parse_as(gvk: Gvk<'_>, def: Option<DefId>, body: &[u8], format: Format) -> Result<(Value, Vec<String>), Status> {
     if format == Format::Protobuf {
+        let def = def.ok_or_else(|| Status::unsupported_media_type(&["application/json", "application/yaml"]))?;
         return protobuf_as(gvk, def, body).map(|value| (value, Vec::new()));
     }
     let unrecognized = |error: &str| {
@@ -236,13 +240,13 @@ fn unregistered(kind: &str, version: &str) -> String {
 }
 
 fn conform(
-    def: DefId,
+    schema: &Schema,
     gvk: Gvk<'_>,
     value: &mut Value,
     validation: FieldValidation,
     duplicates: Vec<String>,
 ) -> Result<Vec<String>, Status> {
-    fit(def, value, validation, duplicates).map_err(|misfit| {
+    fit(schema, value, validation, duplicates).map_err(|misfit| {
         Status::bad_request(format!(
             "{} in version {} cannot be handled as a {}: {}",
             gvk.2,
@@ -254,20 +258,31 @@ fn conform(
 }
 
 fn fit(
-    def: DefId,
+    schema: &Schema,
     value: &mut Value,
     validation: FieldValidation,
     duplicates: Vec<String>,
 ) -> Result<Vec<String>, Misfit> {
-    let mut walker = Walker { unknown: Vec::new() };
-    walker.object(def, value, &Place::Root, "")?;
+    let resets = value["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
+    let unknown = match schema {
+        Schema::Generated(def) => {
+            let mut walker = Walker { unknown: Vec::new() };
+            walker.object(*def, value, &Place::Root, "")?;
+            walker.unknown
+        }
+        Schema::Structural(definition) => custom::fit(&definition.root, value)?,
+    };
+    // Unlike other empty lists, this one says something: nobody shall own anything.
+    if let (true, Some(metadata)) = (resets, value.get_mut("metadata").and_then(Value::as_object_mut)) {
+        metadata.insert("managedFields".into(), Value::Array(Vec::new()));
+    }
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
     let problems: Vec<String> = duplicates
         .iter()
         .map(|path| format!("duplicate field \"{path}\""))
-        .chain(walker.unknown.iter().map(|path| format!("unknown field \"{path}\"")))
+        .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
         .collect();
     if validation == FieldValidation::Strict && !problems.is_empty() {
         return Err(format!("strict decoding error: {}", problems.join(", ")).into());
@@ -318,6 +333,10 @@ impl Walker {
     fn object(&mut self, def: DefId, value: &mut Value, place: &Place<'_>, outer: &str) -> Result<(), Misfit> {
         let definition = def.def();
         let name = definition.type_name();
+        // Any JSON value, as defaults and enums of schemas are.
+        if def == id::APIEXTENSIONS_V1_JSON {
+            return Ok(());
+        }
         let Value::Object(map) = value else { return Err(mismatch(value, Ty::Ref(def), place, outer)) };
         if definition.fields.is_empty() {
             return Ok(());
@@ -404,6 +423,7 @@ fn zero_for_null(ty: Ty, value: &mut Value) {
         Ty::Bool => false.into(),
         Ty::Int32 | Ty::Int64 | Ty::Double | Ty::IntOrString => 0.into(),
         Ty::Quantity => "0".into(),
+        Ty::Ref(id::APIEXTENSIONS_V1_JSON) => return,
         Ty::Ref(_) | Ty::Map(_) | Ty::Object => Value::Object(Map::new()),
         Ty::Array(_) => Value::Array(Vec::new()),
         Ty::Time | Ty::MicroTime | Ty::Any => return,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::schema::DefId;
+use crate::schema::{DefId, Schema};
 use crate::strategy::Strategy;
 
 /// Verbs of what is stored and has no verbs of its own said.
@@ -38,8 +38,8 @@ pub struct Kind {
     pub storage_prefix: SmolStr,
     /// What is special about the kind.
     pub strategy: Arc<dyn Strategy>,
-    /// Schema.
-    pub def: DefId,
+    /// What its objects are made of.
+    pub schema: Schema,
     /// A question that is answered at once and never stored, such as a `TokenReview`.
     pub review: bool,
     /// The version that objects are stored in, where that is another one.
@@ -70,7 +70,7 @@ impl Kind {
         group: &str,
         version: &str,
         names: (&str, &str, &str),
-        def: DefId,
+        schema: impl Into<Schema>,
         strategy: impl Strategy + 'static,
     ) -> Self {
         let (kind, plural, singular) = names;
@@ -87,7 +87,7 @@ impl Kind {
             subresources: Vec::new(),
             storage_prefix: plural.into(),
             strategy: Arc::new(strategy),
-            def,
+            schema: schema.into(),
             review: false,
             stored: None,
             api_version: if group.is_empty() { version.into() } else { format_smolstr!("{group}/{version}") },
@@ -149,6 +149,11 @@ impl Kind {
         self.review = true;
         self.verbs = &["create"];
         self
+    }
+
+    /// The generated definition of its schema; custom resources have none.
+    pub fn def(&self) -> Option<DefId> {
+        self.schema.generated()
     }
 
     /// Whether it is that kind of that group, in whatever version.

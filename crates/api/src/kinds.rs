@@ -271,11 +271,11 @@ mod tests {
         for kind in built_in().kinds() {
             assert_eq!(by_resource(&kind.group, &kind.version, &kind.plural), Some(kind));
             assert_eq!(by_kind(&kind.group, &kind.version, &kind.kind), Some(kind));
-            assert_eq!(kind.def.def().gvk.map(|g| g.2), Some(&*kind.kind));
+            assert_eq!(kind.def().unwrap().def().gvk.map(|g| g.2), Some(&*kind.kind));
             let group = built_in().group(&kind.group).expect("the group is listed");
             assert!(group.versions.contains(&kind.version));
             if kind.has_status() {
-                assert!(kind.def.def().field("status").is_some(), "{kind:?}");
+                assert!(kind.def().unwrap().def().field("status").is_some(), "{kind:?}");
             }
             assert_eq!(kind.strategy.has_status(), kind.has_status(), "{kind:?}");
         }

@@ -8,9 +8,11 @@
 pub mod apply;
 pub mod convert;
 pub mod cron;
+pub mod custom;
 pub mod decode;
 pub mod field;
 pub mod json;
+pub mod jsonpath;
 pub mod kind;
 pub mod kinds;
 pub mod labels;

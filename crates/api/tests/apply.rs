@@ -32,7 +32,7 @@ impl World {
 
     fn apply(&mut self, manager: &str, force: bool, object: Value) -> Result<(), Status> {
         let version = self.kind.api_version();
-        let (object, writer) = (self.typed(object), self.writer(manager, &version, ""));
+        let (object, writer) = (self.typed(object), self.writer(manager, version, ""));
         let out = apply(self.kind, self.object.as_ref(), &object, &writer, force)?;
         self.object = Some(out);
         Ok(())
@@ -40,7 +40,7 @@ impl World {
 
     fn write(&mut self, manager: &str, subresource: &str, object: Value) {
         let version = self.kind.api_version();
-        let (mut object, writer) = (self.typed(object), self.writer(manager, &version, subresource));
+        let (mut object, writer) = (self.typed(object), self.writer(manager, version, subresource));
         update(self.kind, self.object.as_ref(), &mut object, &writer);
         self.object = Some(object);
     }

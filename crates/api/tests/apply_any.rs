@@ -109,7 +109,7 @@ fn anything() -> impl Strategy<Value = Value> {
 
 /// The object as the server stores it.
 fn stored(mut object: Value) -> Value {
-    decode::decode_value(pod().def, &mut object, FieldValidation::Ignore).expect("it decodes");
+    decode::decode_value(pod().def().expect("it has one"), &mut object, FieldValidation::Ignore).expect("it decodes");
     object
 }
 

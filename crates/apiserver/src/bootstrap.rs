@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission::SYSTEM_NAMESPACES;
-use crate::rest::{self, Change};
+use crate::rest::{self, Operation, Verb};
 use crate::server::Server;
 use crate::services;
 
@@ -163,7 +163,8 @@ async fn ensure_with_status(server: &Server, group: &str, plural: &str, object: 
         new["status"] = status.clone();
         Ok(new)
     };
-    rest::update_object(server.inner(), kind, &name, Change::Status, false, &mut make)
+    let op = Operation::status_by_server(kind);
+    rest::update_object(server.inner(), &op, &name, &mut make)
         .await
         .map(|_| ())
         .map_err(|status| failed(plural, &status))
@@ -221,7 +222,7 @@ async fn ensure(server: &Server, group: &str, version: &str, plural: &str, objec
     if rest::cache(server.inner(), kind).and_then(|cache| cache.get(&key)).is_ok_and(|object| object.is_some()) {
         return Ok(());
     }
-    match rest::create_object(server.inner(), kind, object, false).await {
+    match rest::create_object(server.inner(), &Operation::by_server(kind, Verb::Create), object).await {
         Ok(_) => Ok(()),
         Err(status) if status.code == 409 => Ok(()),
         Err(status) => Err(failed(plural, &status)),
@@ -250,7 +251,7 @@ async fn replace(
         }
         Ok(new)
     };
-    rest::update_object(server.inner(), kind, &key, Change::Main, false, &mut make)
+    rest::update_object(server.inner(), &Operation::by_server(kind, Verb::Update), &key, &mut make)
         .await
         .map(|_| ())
         .map_err(|status| failed(plural, &status))

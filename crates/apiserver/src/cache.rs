@@ -87,6 +87,10 @@ struct State {
     last: Revision,
     /// Changes that wait until what was there before them has been read.
     waiting: Option<Vec<(Arc<str>, Revision, New)>>,
+    /// What was there before was read at this revision: changes up to it are known.
+    since: Revision,
+    /// The cache that takes the place of this one, and is fed along with it meanwhile.
+    next: Option<Arc<Cache>>,
 }
 
 impl State {
@@ -342,9 +346,16 @@ impl Cache {
     fn apply(&self, event: &Event, key: &str) {
         let now = event.now.as_ref().map(|kv| self.parse(key, kv)).transpose();
         let mut state = self.state.write();
+        let since = state.since;
         match &mut state.waiting {
             Some(waiting) => waiting.push((key.into(), event.revision, now)),
+            None if event.revision <= since => {}
             None => state.apply(key, event.revision, now),
+        }
+        let next = state.next.clone();
+        drop(state);
+        if let Some(next) = next {
+            next.apply(event, key);
         }
     }
 
@@ -357,6 +368,15 @@ impl Cache {
         }
         let room = state.ring.len().saturating_mul(2).max(64);
         state.ring.shrink_to(room);
+    }
+
+    /// The same of what was stored before the cache: custom resources are brought into the form of their schema, which may
+    /// be younger.
+    fn parse_old(&self, key: &str, stored: &KeyValue) -> Result<Object, String> {
+        match Object::conformed(&self.kind, key, stored) {
+            Some(object) => Ok(object),
+            None => self.parse(key, stored),
+        }
     }
 
     /// The object that a value is, or why it is none.
@@ -406,7 +426,8 @@ impl Caches {
         caches
     }
 
-    /// Makes the cache of a kind and fills it from the store, unless it is there.
+    /// Makes the cache of a kind and fills it from the store, unless it is there. Where one of the same resource but of
+    /// another making is there, it answers until the new one is filled; then its watches end.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -414,31 +435,42 @@ impl Caches {
         let prefix = &kind.storage_prefix;
         let _one_at_a_time = self.adding.lock().await;
         // One that still waits was begun by someone who did not stay to fill it.
-        if self.of(kind).is_some_and(|cache| cache.state.read().waiting.is_none()) {
+        let before = self.of(kind).filter(|cache| cache.state.read().waiting.is_none());
+        if before.as_ref().is_some_and(|cache| Arc::ptr_eq(&cache.kind, kind.storage())) {
             return Ok(());
         }
         let waiting = State { waiting: Some(Vec::new()), ..State::default() };
         let cache = Cache::new(kind, &self.global, waiting);
         // Who is fed from now on waits for what was there before: nothing that changes meanwhile is missed.
-        self.put(prefix, Some(&cache));
+        match &before {
+            Some(before) => before.state.write().next = Some(cache.clone()),
+            None => self.put(prefix, Some(&cache)),
+        }
         let root = format!("{ROOT}{prefix}/");
         let page = match store.list(&root, None, None, None).await {
             Ok(page) => page,
             Err(error) => {
-                self.put(prefix, None);
+                match before {
+                    Some(before) => before.state.write().next = None,
+                    None => self.put(prefix, None),
+                }
                 return Err(error);
             }
         };
         let mut state = cache.state.write();
         for kv in &page.items {
             let key = kv.key().strip_prefix(&root).unwrap_or_default();
-            state.begin_with(key, kv.mod_revision(), cache.parse(key, kv));
+            state.begin_with(key, kv.mod_revision(), cache.parse_old(key, kv));
         }
-        (state.compacted, state.last) = (page.revision, page.revision);
+        (state.compacted, state.last, state.since) = (page.revision, page.revision, page.revision);
         for (key, revision, now) in state.waiting.take().unwrap_or_default() {
             if revision > page.revision {
                 state.apply(&key, revision, now);
             }
+        }
+        drop(state);
+        if before.is_some() {
+            self.put(prefix, Some(&cache));
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 //!
 //! Owns: everything between a request and the store. [`Server`] answers requests whether they come from
 //! a socket ([`Server::serve`]) or from a component in the same process ([`Server::service`]).
-//! Never: reconciles anything but the objects that every cluster has and the endpoints of this server ([`bootstrap`]), or
+//! Never: reconciles anything but the objects that every cluster has and the endpoints of this server ([`bootstrap`]), and
+//! the kinds that definitions define (`custom`), or
 //! talks to nodes and pods except to tunnel exec, attach, logs, port-forward and proxied requests.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
@@ -15,6 +16,7 @@ mod body;
 pub mod bootstrap;
 mod cache;
 mod connections;
+mod custom;
 mod discovery;
 mod documents;
 mod encode;

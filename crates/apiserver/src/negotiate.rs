@@ -60,6 +60,11 @@ impl Output {
         Output::among(headers, |output| output.shape == Shape::Object)
     }
 
+    /// The first representation in the header that custom resources have: all but protobuf.
+    pub fn of_custom(headers: &HeaderMap) -> Result<Output, Status> {
+        Output::among(headers, |output| output.encoding != Encoding::Protobuf)
+    }
+
     fn among(headers: &HeaderMap, served: impl Fn(&Output) -> bool) -> Result<Output, Status> {
         let Some(accept) =
             headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|text| !text.trim().is_empty())

@@ -137,19 +137,42 @@ fn slice<'a>(first: &'a [u8], second: &'a [u8], (from, to): (u32, u32)) -> &'a [
 impl Object {
     /// Reads what the store holds at a key, of which `key` is the part below the resource; `None` when it is not an object.
     pub fn parse(kind: &Kind, key: &str, stored: KeyValue) -> Option<Object> {
-        let revision = stored.mod_revision();
-        let key_at = stored.key_bytes().len().checked_sub(key.len())?;
         let mut own = None;
-        let (hole, texts, fields, bytes) = match parts(kind, stored.value())? {
+        let found = match parts(kind, stored.value())? {
             Some(parts) => parts,
             None => {
                 let json = own.insert(Box::new(typed(kind, stored.value())?));
                 parts(kind, json)??
             }
         };
+        Object::of_parts(key, stored, own, found)
+    }
+
+    fn of_parts(key: &str, stored: KeyValue, own: Option<Box<Bytes>>, found: Parts) -> Option<Object> {
+        let (hole, texts, fields, bytes) = found;
+        let revision = stored.mod_revision();
+        let key_at = stored.key_bytes().len().checked_sub(key.len())?;
         let key_at = u16::try_from(key_at).ok()?;
         let head = Head { stored, own, revision, hole, key_at, texts, fields, message: OnceLock::new() };
         Some(Object(ThinArc::from_header_and_slice(head, &bytes)))
+    }
+
+    /// Reads an object of a custom resource that was stored under another definition than that of the kind; `None` when it
+    /// has the form of the kind's, or is none.
+    pub fn conformed(kind: &Kind, key: &str, stored: &KeyValue) -> Option<Object> {
+        let definition = kind.schema.structural()?;
+        let before: Value = serde_json::from_slice(stored.value()).ok()?;
+        let mut value = before.clone();
+        meta::set_type(&mut value, kind.api_version(), &kind.kind);
+        definition.root.prune(&mut value, &mut |_| {});
+        definition.root.fill(&mut value);
+        if value == before {
+            return None;
+        }
+        meta::set_resource_version(&mut value, "0");
+        let json = Bytes::from(serde_json::to_vec(&value).ok()?);
+        let parts = parts(kind, &json)??;
+        Object::of_parts(key, stored.clone(), Some(Box::new(json)), parts)
     }
 
     /// The same object with another resource version: what a watch says of a deletion.
@@ -267,13 +290,13 @@ impl Object {
         numbers.find(|number| self.text(*number) == key).map(|number| self.text(number + 1))
     }
 
-    /// The value of a selectable field; `supported` are those of its kind.
-    pub fn field(&self, supported: &[&str], field: &str) -> Option<&str> {
+    /// The value of a selectable field of its kind.
+    pub fn field(&self, kind: &Kind, field: &str) -> Option<&str> {
         match field {
             "metadata.name" => Some(self.name()),
             "metadata.namespace" => Some(self.namespace().unwrap_or_default()),
             _ => {
-                let number = supported.iter().position(|name| *name == field)?;
+                let number = kind.strategy.field_number(field)?;
                 Some(self.text(self.first_field() + number))
             }
         }
@@ -315,7 +338,7 @@ fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
         texts.push(&value.0)?;
     }
     let mut fields = 0;
-    if !kind.strategy.supported_fields().is_empty() {
+    if kind.strategy.has_fields() {
         let value = serde_json::from_slice(json).ok()?;
         for text in kind.strategy.selectable_fields(&value) {
             texts.push(&text)?;
@@ -369,7 +392,7 @@ mod tests {
 
     #[test]
     fn what_selectors_ask_for_is_found_by_its_name() {
-        let supported = coracle_api::kinds::by_kind("", "v1", "Pod").unwrap().strategy.supported_fields();
+        let kind = coracle_api::kinds::by_kind("", "v1", "Pod").unwrap();
         let stored = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"d","resourceVersion":"7",
             "uid":"u","labels":{"a":"","d":"\u0061","z":"Running"}},
             "spec":{"nodeName":"n","restartPolicy":"Always"},"status":{"phase":"Running","podIP":"10.0.0.1"}}"#;
@@ -380,8 +403,8 @@ mod tests {
             assert_eq!(labels, [Some(""), Some("a"), Some("Running"), None, None, None]);
             let fields = ["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP", "spec.hostNetwork"];
             let expected = ["n", "Always", "Running", "10.0.0.1", "false"].map(Some);
-            assert_eq!(fields.map(|field| object.field(supported, field)), expected);
-            let others = ["status.nominatedNodeName", "status.message"].map(|field| object.field(supported, field));
+            assert_eq!(fields.map(|field| object.field(kind, field)), expected);
+            let others = ["status.nominatedNodeName", "status.message"].map(|field| object.field(kind, field));
             assert_eq!(others, [Some(""), None]);
         }
     }

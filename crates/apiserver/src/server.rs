@@ -13,6 +13,7 @@ use bytes::Bytes;
 use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
 use coracle_store::Store;
+use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use ipnet::Ipv4Net;
@@ -123,13 +124,14 @@ impl Server {
         let server = Server(Arc::new(inner));
         crate::bootstrap::run(&server).await?;
         authz::bootstrap::run(server.inner()).await?;
+        crate::custom::start(&server).await?;
         crate::bootstrap::keep(&server);
         Ok(server)
     }
 
     /// A service for a component in the same process, acting as a user.
     pub fn service(&self, user: User) -> InProcess {
-        InProcess { server: self.clone(), user: Arc::new(user) }
+        InProcess { server: self.clone(), user: Arc::new(user), agent: None }
     }
 
     /// What is served now.
@@ -137,7 +139,8 @@ impl Server {
         &self.0.kinds
     }
 
-    /// Serves kinds that are not built in from now on, each resource in the versions given and in no others.
+    /// Serves kinds that are not built in from now on, each resource in the versions given and in no others. Watches of
+    /// those that were served before end.
     ///
     /// # Errors
     /// What is stored of them cannot be read; then none of them is served anew.
@@ -214,6 +217,7 @@ impl Inner {
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.
         let output = match &target {
             Some(target) if target.kind.review => Output::of_whole(&parts.headers),
+            Some(target) if target.kind.def().is_none() => Output::of_custom(&parts.headers),
             _ => Output::of(&parts.headers),
         };
         let encoding = match (&target, &output) {
@@ -300,6 +304,14 @@ impl Inner {
 pub struct InProcess {
     server: Server,
     user: Arc<User>,
+    agent: Option<HeaderValue>,
+}
+
+impl InProcess {
+    /// The same for a component of that name: it is the user agent of requests that name none, and so owns what they write.
+    pub fn named(self, agent: &'static str) -> InProcess {
+        InProcess { agent: Some(HeaderValue::from_static(agent)), ..self }
+    }
 }
 
 impl<B> tower::Service<Request<B>> for InProcess
@@ -315,7 +327,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(agent) = &self.agent {
+            request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
+        }
         let (server, user) = (self.server.clone(), self.user.clone());
         Box::pin(async move { Ok(server.handle(request, Some(user)).await) })
     }

@@ -1,7 +1,6 @@
 //! What users should know of an answer: it goes with it in headers.
 
 use coracle_api::Kind;
-use coracle_api::meta;
 use serde_json::Value;
 
 /// What becomes of the objects of a kind that nothing here acts on yet.
@@ -16,7 +15,7 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 27] = [
+const MISSING: [(&str, &str, Missing); 26] = [
     ("", "LimitRange", Enforcement),
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
@@ -25,7 +24,6 @@ const MISSING: [(&str, &str, Missing); 27] = [
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", Enforcement),
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", Enforcement),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", Enforcement),
-    ("apiextensions.k8s.io", "CustomResourceDefinition", Controller),
     ("apps", "DaemonSet", Controller),
     ("apps", "StatefulSet", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),
@@ -63,14 +61,7 @@ pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
 
 /// For a new or a changed object.
 pub fn on_change(kind: &Kind, object: &Value) -> Vec<String> {
-    let mut out = kind.strategy.warnings(object);
-    if kind.is("", "Namespace") {
-        let levels = meta::labels(object).filter(|(key, _)| key.starts_with("pod-security.kubernetes.io/"));
-        out.extend(levels.map(|(key, _)| {
-            format!("metadata.labels[{key}]: Pod Security Standards are stored but not enforced by this version")
-        }));
-    }
-    out
+    kind.strategy.warnings(object)
 }
 
 #[cfg(test)]

@@ -33,9 +33,10 @@ where
     kube::Client::new(service, "default")
 }
 
-/// The same client under a component's name: requests carry `User-Agent: coracle/COMPONENT`.
+/// The same client under a component's name: requests carry `User-Agent: COMPONENT/coracle`, so that the component owns the
+/// fields that it writes.
 pub fn user_agent(client: kube::Client, component: &str) -> kube::Client {
-    let agent = HeaderValue::from_str(&format!("coracle/{component}")).unwrap_or(HeaderValue::from_static("coracle"));
+    let agent = HeaderValue::from_str(&format!("{component}/coracle")).unwrap_or(HeaderValue::from_static("coracle"));
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |mut request: Request<Body>| {
         request.headers_mut().insert(USER_AGENT, agent.clone());

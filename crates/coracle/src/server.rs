@@ -46,6 +46,8 @@ const SERVICE_CIDR: &str = "10.96.0.0/16";
 pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
+/// The name under which controllers own what they write.
+const CONTROLLERS: &str = "kube-controller-manager";
 /// The user that kubelets know the API server by.
 const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// The file in the data directory that says why the server last failed.
@@ -226,7 +228,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
 
-    let as_user = |name: &str, groups: &[&str]| in_process(api.service(User::new(name, groups)));
+    let as_user = |name: &str, groups: &[&str], agent| in_process(api.service(User::new(name, groups)).named(agent));
     if !options.in_node {
         tell_administrator(cluster, &access);
     }
@@ -260,7 +262,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         resolv_conf: resolv_conf.clone(),
         provider_id: Some(format!("coracle://{node_name}")),
     };
-    let client = as_user(&format!("system:node:{node_name}"), &["system:nodes"]);
+    let client = as_user(&format!("system:node:{node_name}"), &["system:nodes"], "kubelet");
     let (cri, images) = (runtime.clone(), runtime.clone());
     parts.spawn("kubelet", coracle_kubelet::run(kubelet, client, cri, images, CancellationToken::new()));
 
@@ -269,7 +271,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         identity: node_name.clone(),
         profile_name: "default-scheduler".into(),
     };
-    parts.spawn("scheduler", coracle_scheduler::run(as_user("system:kube-scheduler", &[]), scheduler));
+    parts
+        .spawn("scheduler", coracle_scheduler::run(as_user("system:kube-scheduler", &[], "kube-scheduler"), scheduler));
     let controllers = coracle_controllers::Config {
         cluster_cidr,
         node_cidr_mask: 24,
@@ -280,12 +283,12 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     };
     let accounts: coracle_controllers::Clients = {
         let own = api.clone();
-        Arc::new(move |name| in_process(own.service(User::service_account("kube-system", name))))
+        Arc::new(move |name| in_process(own.service(User::service_account("kube-system", name)).named(CONTROLLERS)))
     };
-    let manager = as_user("system:kube-controller-manager", &[]);
+    let manager = as_user("system:kube-controller-manager", &[], CONTROLLERS);
     parts.spawn("controllers", coracle_controllers::run(manager, accounts.clone(), controllers));
 
-    let informers = Informers::new(as_user("system:kube-proxy", &[]));
+    let informers = Informers::new(as_user("system:kube-proxy", &[], "kube-proxy"));
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
     let proxy = proxy::ProxyConfig { node_name: node_name.clone(), cluster_cidr, own_addresses: vec![DNS_ADDRESS] };
     parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), proxy, || ()));
@@ -302,7 +305,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             dns_ready.send_modify(|ready| ready.dns = true);
         }),
     );
-    watch_readiness(as_user("system:apiserver", &[MASTERS]), node_name, ready_sender);
+    watch_readiness(as_user("system:apiserver", &[MASTERS], "kube-apiserver"), node_name, ready_sender);
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
     tokio::select! {
         error = parts.first_end() => Err(error),

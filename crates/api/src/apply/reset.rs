@@ -39,6 +39,9 @@ impl Reset {
     /// What a write to a built-in kind's object, or to a subresource if one is named, cannot change.
     pub fn of(kind: &Kind, subresource: &str) -> Reset {
         match (&*kind.kind, subresource) {
+            (_, "status") if kind.def().is_none() => Reset::Fields(SPEC),
+            _ if kind.def().is_none() && !kind.has_status() => Reset::NONE,
+            _ if kind.def().is_none() => Reset::Fields(STATUS),
             ("Pod", "ephemeralcontainers") => Reset::AllBut(EPHEMERAL),
             ("Pod", "resize") => Reset::AllBut(RESIZE),
             ("Pod", "status") => Reset::Fields(OF_POD_STATUS),

@@ -27,7 +27,7 @@ impl Versions for Kind {
     type Node<'a> = Builtin;
 
     fn node(&self, api_version: &str) -> Option<Builtin> {
-        version(self, api_version).map(|kind| Builtin::new(kind.def))
+        version(self, api_version).and_then(Kind::def).map(Builtin::new)
     }
 
     fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {

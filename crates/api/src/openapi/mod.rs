@@ -1,6 +1,7 @@
 //! The OpenAPI documents of what is served, version 2 and version 3, made from the schema tables when
 //! they are asked for.
 
+mod custom;
 mod gnostic;
 mod paths;
 mod schemas;
@@ -11,6 +12,7 @@ use std::hash::{Hash, Hasher};
 use serde_json::{Map, Value, json};
 
 use crate::registry::Registry;
+use crate::schema::DefId;
 
 /// The Kubernetes version whose API is described.
 pub const KUBERNETES_VERSION: &str = "v1.35.0";
@@ -20,6 +22,23 @@ pub const KUBERNETES_VERSION: &str = "v1.35.0";
 enum Spec {
     V2,
     V3,
+}
+
+/// What the paths of a document refer to.
+#[derive(Default)]
+struct Definitions {
+    /// Generated ones; what these refer to comes along.
+    generated: Vec<DefId>,
+    /// Those of custom resources.
+    custom: Map<String, Value>,
+}
+
+impl Definitions {
+    fn schemas(self, spec: Spec) -> Map<String, Value> {
+        let mut all = schemas::reachable(&self.generated, spec);
+        all.extend(self.custom);
+        all
+    }
 }
 
 fn info() -> Value {
@@ -42,15 +61,15 @@ pub fn v2_protobuf(registry: &Registry) -> Vec<u8> {
 
 fn v2_document(registry: &Registry) -> Value {
     let mut all_paths = Map::new();
-    let mut roots = Vec::new();
+    let mut definitions = Definitions::default();
     for kind in registry.kinds() {
-        paths::of_kind(kind, Spec::V2, &mut all_paths, &mut roots);
+        paths::of_kind(kind, Spec::V2, &mut all_paths, &mut definitions);
     }
     json!({
         "swagger": "2.0",
         "info": info(),
         "paths": all_paths,
-        "definitions": schemas::reachable(&roots, Spec::V2),
+        "definitions": definitions.schemas(Spec::V2),
     })
 }
 
@@ -79,7 +98,9 @@ pub fn hash(registry: &Registry, group: &str, version: &str) -> String {
     let mut hasher = DefaultHasher::new();
     (group, version, KUBERNETES_VERSION, env!("CARGO_PKG_VERSION"), EDITION).hash(&mut hasher);
     for kind in registry.kinds_of(group, version) {
-        (&*kind.kind, &*kind.plural, kind.namespaced, kind.verbs, kind.subresources.len(), kind.def).hash(&mut hasher);
+        (&*kind.kind, &*kind.plural, kind.namespaced, kind.verbs, kind.subresources.len(), kind.def())
+            .hash(&mut hasher);
+        kind.schema.structural().map(|definition| &definition.source).hash(&mut hasher);
     }
     for def in crate::schema::defs() {
         (def.name, def.fields.len()).hash(&mut hasher);
@@ -90,16 +111,16 @@ pub fn hash(registry: &Registry, group: &str, version: &str) -> String {
 /// `/openapi/v3/api/v1` or `/openapi/v3/apis/{group}/{version}`, as JSON; `None` when it is not served.
 pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Vec<u8>> {
     let mut all_paths = Map::new();
-    let mut roots = Vec::new();
+    let mut definitions = Definitions::default();
     for kind in registry.kinds_of(group, version) {
-        paths::of_kind(kind, Spec::V3, &mut all_paths, &mut roots);
+        paths::of_kind(kind, Spec::V3, &mut all_paths, &mut definitions);
     }
     registry.serves(group, version).then(|| {
         let document = json!({
             "openapi": "3.0.0",
             "info": info(),
             "paths": all_paths,
-            "components": {"schemas": schemas::reachable(&roots, Spec::V3)},
+            "components": {"schemas": definitions.schemas(Spec::V3)},
         });
         document.to_string().into_bytes()
     })
@@ -197,7 +218,8 @@ mod tests {
         let service = operation("/api/v1/namespaces/{namespace}/services/{name}", "delete");
         assert_eq!(service["responses"]["200"]["schema"]["$ref"], "#/definitions/io.k8s.api.core.v1.Service");
         let patch = operation("/api/v1/namespaces/{namespace}/services/{name}", "patch");
-        assert!(!patch["consumes"].to_string().contains("apply-patch"), "{patch}");
+        assert!(patch["consumes"].to_string().contains("apply-patch+yaml"), "{patch}");
+        assert!(patch["parameters"].to_string().contains("\"force\""), "{patch}");
         let role = operation("/apis/rbac.authorization.k8s.io/v1/clusterroles", "get");
         assert_eq!(role["tags"][0], "rbacAuthorization_v1");
         let spec = &v2["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"];

@@ -2,14 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Spec;
 use super::schemas::reference;
+use super::{Definitions, Spec, custom};
 use crate::kind::Kind;
-use crate::schema::{self, DefId, id};
+use crate::schema::{self, Schema, id};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
-const PATCH_TYPES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCH_TYPES: [&str; 4] = [
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+const CUSTOM_PATCH_TYPES: [&str; 3] =
+    ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
 
 /// Query parameters of an operation: name, type and description.
 type Parameter = (&'static str, &'static str, &'static str);
@@ -20,6 +26,7 @@ const WRITE: [Parameter; 3] = [
     ("fieldManager", "string", "Name of the actor or entity that is making these changes."),
     ("fieldValidation", "string", "What happens with unknown or duplicate fields: Ignore, Warn or Strict."),
 ];
+const FORCE: Parameter = ("force", "boolean", "Takes from other managers what the applied configuration sets.");
 const DELETE: [Parameter; 4] = [
     ("dryRun", "string", "When present, indicates that modifications should not be persisted: 'All' runs every stage."),
     ("gracePeriodSeconds", "integer", "Seconds before the object is deleted."),
@@ -45,7 +52,7 @@ struct Writer<'a> {
 }
 
 /// Adds the paths of a kind, and the definitions that they refer to.
-pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, roots: &mut Vec<DefId>) {
+pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, definitions: &mut Definitions) {
     let writer = Writer { kind, spec };
     let base = if kind.group.is_empty() {
         format!("/api/{}", kind.version)
@@ -55,12 +62,17 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
     let plural = &kind.plural;
     let collection =
         if kind.namespaced { format!("{base}/namespaces/{{namespace}}/{plural}") } else { format!("{base}/{plural}") };
-    roots.push(kind.def);
-    roots.extend([id::META_V1_STATUS, id::META_V1_DELETE_OPTIONS]);
-    let list_def = schema::by_gvk(&kind.group, &kind.version, kind.list_kind());
-    roots.extend(list_def);
-    let own = kind.def.def().name;
-    let list = list_def.map_or(own, |d| d.def().name);
+    definitions.generated.extend([id::META_V1_STATUS, id::META_V1_DELETE_OPTIONS]);
+    let (own, list) = match &kind.schema {
+        Schema::Generated(def) => {
+            let list_def = schema::by_gvk(&kind.group, &kind.version, kind.list_kind());
+            definitions.generated.extend([*def].into_iter().chain(list_def));
+            let own = def.def().name;
+            (own.to_owned(), list_def.map_or(own, |d| d.def().name).to_owned())
+        }
+        Schema::Structural(definition) => custom::define(kind, definition, spec, definitions),
+    };
+    let (own, list) = (own.as_str(), list.as_str());
     let gvk = (&*kind.group, &*kind.version, &*kind.kind);
     let verb = |v: &str| kind.has_verb(v);
 
@@ -100,10 +112,15 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, r
     }
     for sub in &kind.subresources {
         let gvk = (&*sub.group, &*sub.version, &*sub.kind);
-        // Bodies of connections (exec, proxy, ...) are streams: they have no schema.
-        let Some(def) = schema::by_gvk(gvk.0, gvk.1, gvk.2) else { continue };
-        roots.push(def);
-        let name = def.def().name;
+        let name = match schema::by_gvk(gvk.0, gvk.1, gvk.2) {
+            Some(def) => {
+                definitions.generated.push(def);
+                def.def().name
+            }
+            None if gvk == (&*kind.group, &*kind.version, &*kind.kind) => own,
+            // Bodies of connections (exec, proxy, ...) are streams: they have no schema.
+            None => continue,
+        };
         let mut operations = writer.item(kind.namespaced, true);
         if sub.verbs.contains(&"get") {
             operations
@@ -171,6 +188,14 @@ impl Writer<'_> {
         Map::from_iter([("parameters".to_owned(), Value::Array(parameters))])
     }
 
+    /// Custom resources have no strategic merge patches, by which kubectl tells how to apply.
+    fn patch_types(&self) -> &'static [&'static str] {
+        match self.kind.def() {
+            Some(_) => &PATCH_TYPES,
+            None => &CUSTOM_PATCH_TYPES,
+        }
+    }
+
     fn typed(&self, parameter: &mut Value, ty: &str) {
         match self.spec {
             Spec::V2 => {
@@ -196,8 +221,9 @@ impl Writer<'_> {
             operations.insert("put".into(), self.operation("put", &name, gvk, Some(own), own, &WRITE));
         }
         if verbs.contains(&"patch") {
-            operations
-                .insert("patch".into(), self.operation("patch", &self.name("patch", sub), gvk, Some(""), own, &WRITE));
+            let parameters: Vec<Parameter> = WRITE.into_iter().chain([FORCE]).collect();
+            let operation = self.operation("patch", &self.name("patch", sub), gvk, Some(""), own, &parameters);
+            operations.insert("patch".into(), operation);
         }
     }
 
@@ -239,7 +265,7 @@ impl Writer<'_> {
         let mut responses = Map::from_iter([("401".to_owned(), json!({"description": "Unauthorized"}))]);
         match self.spec {
             Spec::V2 => {
-                out["consumes"] = if patch { json!(PATCH_TYPES) } else { json!(["*/*"]) };
+                out["consumes"] = if patch { json!(self.patch_types()) } else { json!(["*/*"]) };
                 out["produces"] = json!(["application/json", "application/yaml"]);
                 if let Some(schema) = body_schema {
                     let required = action != "delete" && action != "deletecollection";
@@ -255,7 +281,7 @@ impl Writer<'_> {
             }
             Spec::V3 => {
                 if let Some(schema) = body_schema {
-                    let types: &[&str] = if patch { &PATCH_TYPES } else { &["*/*"] };
+                    let types: &[&str] = if patch { self.patch_types() } else { &["*/*"] };
                     let content: Map<String, Value> =
                         types.iter().map(|t| ((*t).to_owned(), json!({"schema": schema}))).collect();
                     out["requestBody"] = json!({"content": content});

@@ -106,7 +106,7 @@ fn bodies_are_read_as_the_endpoint_expects() {
     let read = |body: &[u8]| {
         crate::decode::decode(kind, body, Format::Protobuf, FieldValidation::Strict).map_err(|status| status.message)
     };
-    let account = encode(kind.def, &json!({"metadata": {"name": "x"}}));
+    let account = encode(kind.def().unwrap(), &json!({"metadata": {"name": "x"}}));
     let (object, warnings) = read(&wrap("v1", "ServiceAccount", &account)).expect("it decodes");
     assert_eq!(object, json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "x"}}));
     assert!(warnings.is_empty());

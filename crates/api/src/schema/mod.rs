@@ -1,10 +1,16 @@
-//! Field schemas of the built-in kinds, as tables generated from upstream's own (see `crates/api-gen`),
-//! and the lookups over them.
+//! Schemas: what fields objects have. Those of the built-in kinds are tables generated from upstream's own (see
+//! `crates/api-gen`), with the lookups over them; those of custom resources are [`structural`].
 
 pub mod descriptions;
 pub mod enums;
+pub mod structural;
 #[rustfmt::skip]
 mod tables;
+
+use std::sync::Arc;
+
+use structural::Definition;
+pub use structural::Structural;
 
 /// Names of the definitions that code refers to.
 pub mod id {
@@ -76,10 +82,50 @@ impl Field {
     };
 }
 
+/// The schema of a kind.
+#[derive(Clone, Debug)]
+pub enum Schema {
+    /// A built-in kind's, of the generated tables.
+    Generated(DefId),
+    /// A custom resource's, of its definition.
+    Structural(Arc<Definition>),
+}
+
+impl Schema {
+    /// The generated definition.
+    pub fn generated(&self) -> Option<DefId> {
+        match self {
+            Schema::Generated(def) => Some(*def),
+            Schema::Structural(_) => None,
+        }
+    }
+
+    /// The schema of a custom resource.
+    pub fn structural(&self) -> Option<&Arc<Definition>> {
+        match self {
+            Schema::Generated(_) => None,
+            Schema::Structural(schema) => Some(schema),
+        }
+    }
+}
+
+impl From<DefId> for Schema {
+    fn from(def: DefId) -> Schema {
+        Schema::Generated(def)
+    }
+}
+
+impl From<Arc<Definition>> for Schema {
+    fn from(schema: Arc<Definition>) -> Schema {
+        Schema::Structural(schema)
+    }
+}
+
 /// How a list merges in server-side apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListType {
     /// Not a list, or not said: atomic.
+    #[default]
     None,
     /// One value.
     Atomic,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Column, NAME, Strategy, column, wide};
+use super::{Column, Strategy, column, wide};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, int, text};
 use crate::table::duration::since;
@@ -110,7 +110,7 @@ impl Strategy for Event {
                 column("Message"),
                 wide("First Seen"),
                 wide("Count"),
-                Column { priority: 1, ..NAME },
+                Column::new("Name", "string", "name", 1),
             ]
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use smol_str::SmolStr;
 
 use crate::field::{self, FieldError, Path};
 use crate::meta;
@@ -19,6 +20,7 @@ pub mod controller_revision;
 pub mod crd;
 pub mod cron_job;
 pub mod csr;
+pub mod custom_resource;
 pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slice;
@@ -54,43 +56,64 @@ pub mod webhook;
 pub mod workload;
 
 /// A column of a table, as kubectl prints it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     /// Heading.
-    pub name: &'static str,
-    /// OpenAPI type: `string`, `integer` or `date`.
+    pub name: SmolStr,
+    /// What it shows; empty for what the name says.
+    pub description: SmolStr,
+    /// OpenAPI type: `string`, `integer`, `number`, `boolean` or `date`.
     pub ty: &'static str,
     /// OpenAPI format; `name` marks the name.
     pub format: &'static str,
     /// 0 for always, 1 for wide output only.
-    pub priority: u8,
+    pub priority: i32,
+}
+
+impl Column {
+    /// A column of a type and format.
+    pub const fn new(name: &'static str, ty: &'static str, format: &'static str, priority: i32) -> Column {
+        let description = SmolStr::new_static("");
+        Column { name: SmolStr::new_static(name), description, ty, format, priority }
+    }
+}
+
+/// Where a scale's numbers are in an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScalePaths {
+    /// Fields that lead to the replicas that are wanted.
+    pub spec_replicas: Vec<SmolStr>,
+    /// Fields that lead to the replicas that there are.
+    pub status_replicas: Vec<SmolStr>,
+    /// Fields that lead to the selector of the pods, a string; empty where there is none.
+    pub label_selector: Vec<SmolStr>,
 }
 
 /// A column that is always shown.
 pub const fn column(name: &'static str) -> Column {
-    Column { name, ty: "string", format: "", priority: 0 }
+    Column::new(name, "string", "", 0)
 }
 
 /// A column of numbers that is always shown.
 pub const fn int_column(name: &'static str) -> Column {
-    Column { name, ty: "integer", format: "", priority: 0 }
+    Column::new(name, "integer", "", 0)
 }
 
 /// A column that is shown in wide output only.
 pub const fn wide(name: &'static str) -> Column {
-    Column { name, ty: "string", format: "", priority: 1 }
+    Column::new(name, "string", "", 1)
 }
 
 /// The column of the name.
-pub const NAME: Column = Column { name: "Name", ty: "string", format: "name", priority: 0 };
+pub const NAME: Column = Column::new("Name", "string", "name", 0);
 /// The column of the age.
 pub const AGE: Column = column("Age");
 
 /// What is special about a kind. Every method has the answer that is right for most kinds.
 ///
-/// The order on a create: name and UID are set, `default`, `prepare_create`, then the server's admission and allocation,
-/// `validate`, `validate_create`; on an update: `default` of the new object, `prepare_update`, allocation, `validate`,
-/// `validate_update`. Metadata is checked separately, by [`crate::meta_validate`].
+/// The order of a write: `default`, the server's admission, `prepare_create` or `prepare_update`, the allocation of
+/// addresses, `validate`, `validate_create` or `validate_update`. Name and UID are set by then. Metadata is checked
+/// separately, by [`crate::meta_validate`].
 pub trait Strategy: Send + Sync {
     /// Fills in what the client left out. Runs on everything that is written; must be idempotent.
     fn default(&self, _obj: &mut Value) {}
@@ -136,7 +159,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// What users of the kind should know, whatever they do with it.
-    fn deprecation(&self) -> Option<&'static str> {
+    fn deprecation(&self) -> Option<&str> {
         None
     }
 
@@ -177,8 +200,30 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`, which every kind has.
+    /// Kinds that are not built in say so by [`Strategy::field_number`] and [`Strategy::has_fields`] alone.
     fn supported_fields(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// The place of a field among those of [`Strategy::selectable_fields`].
+    fn field_number(&self, field: &str) -> Option<usize> {
+        self.supported_fields().iter().position(|name| *name == field)
+    }
+
+    /// Whether the kind has such fields at all.
+    fn has_fields(&self) -> bool {
+        !self.supported_fields().is_empty()
+    }
+
+    /// Where the subresource `scale` finds its numbers, where that is not where the workloads of the table have them.
+    fn scale_paths(&self) -> Option<&ScalePaths> {
+        None
+    }
+
+    /// Checks an object in the version that a request names, where that is not the stored one; `None` for kinds that are
+    /// checked as they are stored.
+    fn validate_requested(&self, _new: &Value, _old: Option<&Value>) -> Option<Vec<FieldError>> {
+        None
     }
 
     /// Seconds that a deleted object is given to end gracefully; `None` for kinds that go at once.
@@ -220,8 +265,8 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Columns of the table.
-    fn columns(&self) -> &'static [Column] {
-        const { &[NAME, Column { name: "Created At", ty: "date", format: "", priority: 0 }] }
+    fn columns(&self) -> &[Column] {
+        const { &[NAME, Column::new("Created At", "date", "", 0)] }
     }
 
     /// Cells of the table, one for every column.

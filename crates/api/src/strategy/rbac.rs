@@ -55,7 +55,7 @@ impl Strategy for Role {
     }
 
     fn columns(&self) -> &'static [Column] {
-        const { &[NAME, Column { name: "Created At", ty: "date", format: "", priority: 0 }] }
+        const { &[NAME, Column::new("Created At", "date", "", 0)] }
     }
 
     fn row(&self, obj: &Value, _now: Timestamp) -> Vec<Value> {

@@ -63,12 +63,13 @@ impl ListMeta {
 fn column_value(column: &Column) -> Value {
     json!({
         "name": column.name, "type": column.ty, "format": column.format,
-        "description": description(column.name), "priority": column.priority,
+        "description": description(column), "priority": column.priority,
     })
 }
 
-fn description(name: &str) -> String {
-    match name {
+fn description(column: &Column) -> String {
+    match &*column.name {
+        _ if !column.description.is_empty() => column.description.to_string(),
         "Name" => {
             crate::schema::descriptions::of_field("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "name").into()
         }

@@ -6,11 +6,24 @@ use coracle_api::meta;
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
-use crate::rest::cache;
+use super::{Plugin, Request, Verdict, at_once, makes};
+use crate::rest::{Operation, cache};
 use crate::server::Inner;
 
+pub(super) struct RuntimeClass;
+
+impl Plugin for RuntimeClass {
+    fn handles(&self, op: &Operation) -> bool {
+        makes(op, "", "Pod")
+    }
+
+    fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
+        at_once(apply(request.inner, object))
+    }
+}
+
 /// Gives a new pod what its runtime class says.
-pub(super) fn apply(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
+fn apply(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
     let name = pod["spec"]["runtimeClassName"].as_str().unwrap_or_default().to_owned();
     if name.is_empty() {
         return merge(pod, &Value::Null);

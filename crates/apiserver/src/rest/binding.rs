@@ -7,7 +7,8 @@ use coracle_api::status::Status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::update::{Change, update_object};
+use super::operation::{Operation, Part, Verb};
+use super::write::update_object;
 use super::{Answer, Context, core};
 use crate::negotiate;
 use crate::request::key;
@@ -29,7 +30,8 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     }
     let pods = core("pods");
     let key = key(cx.target.namespace.as_deref(), name);
-    update_object(cx.inner, pods, &key, Change::Whole, cx.dry_run, &mut |pod| bind(pod, &binding, node)).await?;
+    let op = Operation { kind: pods.clone(), ..Operation::unowned(cx, Verb::Update).part(Part::Whole) };
+    update_object(cx.inner, &op, &key, &mut |pod| bind(pod, &binding, node)).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 

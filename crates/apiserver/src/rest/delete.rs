@@ -12,8 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::list::Selection;
+use super::operation::{Operation, Verb};
+use super::write::ATTEMPTS;
 use super::{Answer, Context, cache, in_version, store_error, store_key, unsafe_delete};
-use crate::admission;
+use crate::admission::{self, Request};
 use crate::encode::{self, Encoded};
 use crate::negotiate;
 use crate::object::Object;
@@ -23,7 +25,6 @@ use crate::services::ip_address;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
-const ATTEMPTS: usize = 16;
 
 /// What a deletion asks for.
 #[derive(Clone, Debug, Default)]
@@ -114,12 +115,12 @@ pub(crate) enum Deleted {
 pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let options = Options::of(cx)?;
     let kind = &cx.target.kind;
-    admission::delete(kind, cx.name())?;
     if options.even_unreadable {
         return unsafe_delete::delete(cx).await;
     }
     let current = cx.current()?;
-    match delete_object(cx.inner, kind, &cx.target.key(), &options).await? {
+    let op = Operation::unowned(cx, Verb::Delete);
+    match delete_object(cx.inner, &op, &cx.target.key(), &options).await? {
         Deleted::Pending(bytes) => cx.object(StatusCode::OK, bytes, &[]),
         Deleted::Gone(bytes) if kind.strategy.is_answered_when_deleted() => cx.object(StatusCode::OK, bytes, &[]),
         Deleted::Gone(_) => {
@@ -140,8 +141,9 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
     let snapshot = cx.cache()?.snapshot();
     snapshot.check(&selection.prefix, None)?;
     let mut items = Vec::new();
+    let op = Operation::unowned(cx, Verb::Delete);
     for object in snapshot.range(&selection.prefix, None).filter(|object| selection.matches(object)) {
-        match delete_object(cx.inner, kind, object.key(), &options).await {
+        match delete_object(cx.inner, &op, object.key(), &options).await {
             Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(in_version(kind, bytes)),
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
@@ -160,18 +162,19 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
 
 /// Deletes an object or marks it as deleted.
 pub(crate) async fn delete_object(
-    inner: &Inner,
-    kind: &Arc<Kind>,
+    inner: &Arc<Inner>,
+    op: &Operation,
     key: &str,
     options: &Options,
 ) -> Result<Deleted, Status> {
     let name = key.rsplit('/').next().unwrap_or_default();
-    let cache = cache(inner, kind)?;
-    let kind = kind.storage();
+    let cache = cache(inner, &op.kind)?;
+    let kind = op.kind.storage();
     for _ in 0..ATTEMPTS {
         let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
         check_preconditions(kind, &current, options)?;
         let old = current.value();
+        admission::validate(&Request { inner, op, old: Some(&old) }, &old).await?;
         let mut new = old.clone();
         mark(kind, &mut new, options);
         let finished = is_finished(kind, &new);

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::delete::{Options, check_preconditions, delete_object};
-use super::update::{Change, update_object};
+use super::operation::{Operation, Ownership, Part, Verb};
+use super::write::update_object;
 use super::{Answer, Context, cache};
 use crate::negotiate;
 
@@ -32,7 +33,8 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     if !settled {
         spend_budget(cx, &pod, options.dry_run).await?;
     }
-    delete_object(cx.inner, &cx.target.kind, &cx.target.key(), &options).await?;
+    let op = Operation::unowned(cx, Verb::Delete);
+    delete_object(cx.inner, &op, &cx.target.key(), &options).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 
@@ -73,7 +75,9 @@ async fn spend_budget(cx: &Context<'_>, pod: &Value, dry_run: bool) -> Result<()
         }
     };
     let pod_name = meta::name(pod);
-    update_object(cx.inner, kind, key, Change::Whole, dry_run, &mut |budget| {
+    let op = Operation::by_server(kind, Verb::Update).part(Part::Whole);
+    let op = Operation { ownership: Ownership::Kept, dry_run, ..op };
+    update_object(cx.inner, &op, key, &mut |budget| {
         let mut spent = budget.clone();
         let status = budget::status(cx.inner, budget)?;
         spent["status"] = status.clone();

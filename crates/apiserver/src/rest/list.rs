@@ -1,5 +1,7 @@
 //! LIST: selection, pages, and the pieces of the answer.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::{Bytes, BytesMut};
@@ -32,24 +34,32 @@ pub(super) struct Selection {
     /// The start of their keys: a namespace, one name, or nothing.
     pub prefix: String,
     name: Option<String>,
-    supported: &'static [&'static str],
+    kind: Arc<Kind>,
 }
 
 impl Selection {
     pub fn of(cx: &Context<'_>) -> Result<Selection, Status> {
         let labels =
             cx.query.get("labelSelector").map(LabelSelector::parse).transpose().map_err(Status::bad_request)?;
-        let supported = cx.target.kind.strategy.supported_fields();
+        // Fields are numbered as the objects in the cache have them, whose definition may have changed just now.
+        let kind = match cx.query.get("fieldSelector") {
+            Some(_) => cx.cache()?.kind.clone(),
+            None => cx.target.kind.storage().clone(),
+        };
         let fields = match cx.query.get("fieldSelector") {
             Some(text) => {
                 let selector = FieldSelector::parse(text).map_err(Status::bad_request)?;
-                selector.check(supported).map_err(Status::bad_request)?;
+                // Of a kind of several versions, both the stored one and that which is asked have the field.
+                let has = |kind: &Kind, field: &str| kind.strategy.field_number(field).is_some();
+                selector
+                    .check(|field| has(&kind, field) && has(&cx.target.kind, field))
+                    .map_err(Status::bad_request)?;
                 Some(selector)
             }
             None => None,
         };
         let prefix = cx.target.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        Ok(Selection { labels, fields, prefix, name: cx.target.name.clone(), supported })
+        Ok(Selection { labels, fields, prefix, name: cx.target.name.clone(), kind })
     }
 
     /// Whether a key lies in the namespace.
@@ -63,7 +73,7 @@ impl Selection {
             && self
                 .fields
                 .as_ref()
-                .is_none_or(|selector| selector.matches_with(|field| object.field(self.supported, field)))
+                .is_none_or(|selector| selector.matches_with(|field| object.field(&self.kind, field)))
     }
 
     fn is_everything(&self) -> bool {

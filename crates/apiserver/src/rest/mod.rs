@@ -1,11 +1,13 @@
 //! REST storage: what each verb does to an object, the same for every kind.
 
 mod access_review;
+mod apply;
 mod binding;
 mod create;
 mod delete;
 mod eviction;
 mod list;
+mod operation;
 mod patch;
 mod read;
 mod review;
@@ -14,6 +16,7 @@ mod token;
 mod unsafe_delete;
 mod update;
 mod watch;
+mod write;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,8 +36,7 @@ use serde_json::Value;
 
 use crate::auth::User;
 use crate::auth::service_account::Exists;
-use crate::authz::escalation::Escalation;
-use crate::authz::{Authorizer, decide};
+use crate::authz::decide;
 use crate::body::Body;
 use crate::cache::{Cache, Caches, ROOT};
 use crate::negotiate;
@@ -44,9 +46,9 @@ use crate::request::{Query, Target, key};
 use crate::server::Inner;
 use crate::upload::Upload;
 
-pub(crate) use create::create_object;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
-pub(crate) use update::{Change, update_object};
+pub(crate) use operation::{Operation, Part, Verb};
+pub(crate) use write::{create_object, update_object};
 
 /// One request to an object or a collection.
 pub(crate) struct Context<'a> {
@@ -178,14 +180,6 @@ impl Context<'_> {
         }
     }
 
-    /// What of roles and bindings the user may grant by this request; `object` is the new one.
-    pub async fn escalation<'a>(&'a self, object: &Value) -> Escalation<'a> {
-        let kind = &self.target.kind;
-        let place = (self.target.namespace.as_deref().unwrap_or_default(), self.name());
-        let authorizers = (&self.inner.authorizer as &dyn Authorizer, &*self.inner.rbac);
-        Escalation::of(authorizers, &self.user, (&kind.group, &kind.plural), place, object).await
-    }
-
     pub fn not_found(&self) -> Status {
         Status::not_found(&self.target.kind.group, &self.target.kind.plural, self.name())
     }
@@ -240,11 +234,13 @@ pub(crate) fn in_version_value(kind: &Arc<Kind>, mut value: Value) -> Value {
 
 /// An object as a protobuf message in a version of its kind.
 fn message(kind: &Arc<Kind>, object: &Object) -> Bytes {
+    // Custom resources have none, and are not asked for it.
+    let Some(def) = kind.def() else { return Bytes::new() };
     if kind.is_storage_version() {
-        return object.message(kind.def);
+        return object.message(def);
     }
     let value = in_version_value(kind, object.value());
-    protobuf::encode(kind.def, &value).into()
+    protobuf::encode(def, &value).into()
 }
 
 /// Where the objects of a kind are read; an error once it is served no more.
@@ -260,6 +256,15 @@ pub(crate) fn core(plural: &str) -> &'static Arc<Kind> {
 /// When an object that is written now is forgotten.
 pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
     kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
+}
+
+/// Checks an object in the version that a request names, which is not the stored one; whether its kind is checked so.
+pub(crate) fn check_requested(kind: &Kind, new: &Value, old: Option<&Value>) -> Result<bool, Status> {
+    match kind.strategy.validate_requested(new, old) {
+        None => Ok(false),
+        Some(errors) if errors.is_empty() => Ok(true),
+        Some(errors) => Err(Status::invalid(&kind.group, &kind.kind, coracle_api::meta::name(new), errors)),
+    }
 }
 
 /// The key of an object in the store.

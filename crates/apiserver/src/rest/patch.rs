@@ -1,4 +1,4 @@
-//! PATCH: JSON patch, merge patch and strategic merge patch.
+//! PATCH: JSON patch, merge patch and strategic merge patch; what is applied is in `apply`.
 
 use std::fmt::Write;
 
@@ -7,29 +7,34 @@ use coracle_api::decode::{self, FieldValidation};
 use coracle_api::field::{FieldError, Path};
 use coracle_api::meta;
 use coracle_api::patch::{json_patch, merge_patch, strategic_merge};
+use coracle_api::schema::DefId;
 use coracle_api::status::Status;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::update::{Change, update_object};
+use super::apply::{self, Configuration};
+use super::operation::{Operation, Part};
+use super::write::update_object;
 use super::{Answer, Context};
-use crate::authz::rbac;
 use crate::negotiate::media_type;
 use crate::warnings;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// A patch as the client sent it.
 pub(super) enum Patch {
     Json(Value),
     Merge(Value),
     Strategic(Value),
+    Apply(Configuration),
 }
 
 impl Patch {
     pub fn parse(cx: &Context<'_>) -> Result<Patch, Status> {
+        let kind = &cx.target.kind;
         let value = || {
             serde_json::from_slice(&cx.body)
                 .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
@@ -37,19 +42,27 @@ impl Patch {
         match media_type(&cx.parts.headers) {
             JSON_PATCH => Ok(Patch::Json(value()?)),
             MERGE_PATCH => Ok(Patch::Merge(value()?)),
-            STRATEGIC_MERGE_PATCH => Ok(Patch::Strategic(value()?)),
-            _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH])),
+            STRATEGIC_MERGE_PATCH if kind.def().is_some() => Ok(Patch::Strategic(value()?)),
+            APPLY_PATCH => Configuration::parse(cx).map(Patch::Apply),
+            _ if kind.def().is_none() => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, APPLY_PATCH])),
+            _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_PATCH])),
         }
     }
 
-    pub fn apply(&self, def: coracle_api::schema::DefId, object: &mut Value) -> Result<(), Status> {
+    /// Applies it to an object; a strategic merge patch to one of the definition.
+    pub fn apply(&self, def: Option<DefId>, object: &mut Value) -> Result<(), Status> {
         match self {
             Patch::Json(patch) => json_patch(object, patch),
             Patch::Merge(patch) => {
                 merge_patch(object, patch);
                 Ok(())
             }
-            Patch::Strategic(patch) => strategic_merge(def, object, patch),
+            Patch::Strategic(patch) => match def {
+                Some(def) => strategic_merge(def, object, patch),
+                None => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, APPLY_PATCH])),
+            },
+            // What is applied is merged with regard to who owns what, not alone.
+            Patch::Apply(_) => Err(Status::internal("a configuration is no patch")),
         }
     }
 
@@ -90,25 +103,24 @@ fn go_text(value: &Value) -> String {
 
 pub(super) async fn patch(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
-    let patch = Patch::parse(cx)?;
+    let patch = match Patch::parse(cx)? {
+        Patch::Apply(configuration) => return apply::patch(cx, &configuration).await,
+        patch => patch,
+    };
+    let op = Operation::of_patch(cx, false)?;
     let validation = cx.field_validation()?;
-    let change = Change::of_subresource(cx.target.subresource);
     let mut told = Vec::new();
-    // A patch cannot change the role that a binding refers to.
-    let refers = if kind.group == rbac::GROUP { cx.current()?.value() } else { Value::Null };
-    let escalation = cx.escalation(&refers).await;
-    let bytes = update_object(cx.inner, kind, &cx.target.key(), change, cx.dry_run, &mut |current| {
+    let bytes = update_object(cx.inner, &op, &cx.target.key(), &mut |current| {
         let mut new = current.clone();
         // The resource version of a patch is a precondition; the object's own is not.
         meta::set_resource_version(&mut new, "");
-        patch.apply(kind.def, &mut new)?;
+        patch.apply(kind.def(), &mut new)?;
         let found = patch.conform(kind, &mut new, validation)?;
         if meta::name(&new) != cx.name() {
             return Err(Status::bad_request("the name of the object does not match the name on the URL"));
         }
-        escalation.check(&new, Some(current))?;
         told = found;
-        if change == Change::Main && new != *current {
+        if op.part == Part::Main && new != *current {
             told.extend(warnings::on_change(kind, &new));
         }
         Ok(new)
@@ -130,7 +142,7 @@ mod tests {
         let patch = json!({"spec": {"replicas": "x"}});
         let refused = |patch: &Patch| {
             let mut new = object.clone();
-            patch.apply(kind.def, &mut new).expect("it applies");
+            patch.apply(kind.def(), &mut new).expect("it applies");
             patch.conform(kind, &mut new, FieldValidation::Warn).expect_err("it does not fit")
         };
         let status = refused(&Patch::Strategic(patch.clone()));

@@ -1,67 +1,144 @@
 //! The subresource `scale`: replicas of a workload as an autoscaling/v1 Scale.
 
+use coracle_api::apply::scale::{API_VERSION, from_scale, to_scale};
+use coracle_api::apply::versions::Versions;
+use coracle_api::apply::{Builtin, Reset, Writer, apply, update};
 use coracle_api::decode::{self, FieldValidation};
 use coracle_api::field::{FieldError, Path};
 use coracle_api::meta;
-use coracle_api::schema;
+use coracle_api::schema::{self, DefId};
 use coracle_api::selector::LabelSelector;
 use coracle_api::status::Status;
-use coracle_api::strategy::{AGE, Column, NAME, int_column};
+use coracle_api::strategy::{AGE, Column, NAME, ScalePaths, int_column};
 use coracle_api::table::{self, ListMeta};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
+use super::operation::{Operation, Ownership, Part, Verb, fields, forced, manager_of, put_fields};
 use super::patch::Patch;
-use super::update::{Change, update_object};
+use super::write::update_object;
 use super::{Answer, Context, list};
 use crate::negotiate::{self, Shape};
 
 pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
-    let def = schema::by_gvk("autoscaling", "v1", "Scale").unwrap_or(cx.target.kind.def);
+    let paths = cx.target.kind.strategy.scale_paths();
     let object = match verb {
-        "get" => cx.current()?.value(),
+        "get" => super::in_version_value(&cx.target.kind, cx.current()?.value()),
         "update" | "patch" => {
-            let patch = if verb == "patch" { Some(Patch::parse(cx)?) } else { None };
-            let format = if patch.is_none() { Some(negotiate::body_format(&cx.parts.headers)?) } else { None };
+            let written = Written::parse(cx, verb)?;
+            let op = match &written {
+                Written::Whole(_) => Operation::of(cx, Verb::Update)?,
+                Written::Patch(patch) => Operation::of_patch(cx, matches!(patch, Patch::Apply(_)))?,
+            };
+            // The new object comes with the managed fields that it has by its scale.
+            let op = Operation { ownership: Ownership::Given, ..op }.part(Part::Main);
+            let scales = Scales { paths, manager: manager_of(cx, cx.query.get("fieldManager").unwrap_or_default()) };
+            let force = forced(cx) == Some(true);
+            let key = cx.target.key();
             let bytes =
-                update_object(cx.inner, &cx.target.kind, &cx.target.key(), Change::Main, cx.dry_run, &mut |current| {
-                    let shown = from_object(current);
-                    let new = match (&patch, format) {
-                        (Some(patch), _) => {
-                            let mut new = shown.clone();
-                            meta::set_resource_version(&mut new, "");
-                            patch.apply(def, &mut new)?;
-                            new
-                        }
-                        (None, Some(format)) => {
-                            let mut new = decode::parse(&cx.body, format).map_err(Status::bad_request)?.0;
-                            decode::decode_value(def, &mut new, FieldValidation::Ignore)?;
-                            new
-                        }
-                        (None, None) => shown.clone(),
-                    };
-                    into_object(current, &new)
-                })
-                .await?;
-            serde_json::from_slice(&bytes).map_err(Status::internal)?
+                update_object(cx.inner, &op, &key, &mut |current| scales.change(&op, current, &written, force)).await?;
+            super::in_version_value(&cx.target.kind, serde_json::from_slice(&bytes).map_err(Status::internal)?)
         }
         other => return Err(Status::method_not_allowed(&cx.target.kind.group, &cx.target.kind.plural, other)),
     };
-    let scale = from_object(&object);
+    let scale = from_object(paths, &object)?;
     let shown = match cx.output.shape {
         Shape::Object => scale.to_string().into(),
         Shape::Partial => list::partial(scale.to_string().as_bytes(), cx.output.meta_version)?,
         Shape::Table => {
             let look = list::look(&cx.query, cx.output)?;
             let row = (row(&scale, look.now), scale);
-            table::render_rows(COLUMNS, std::iter::once(row), look, &ListMeta::default()).into()
+            table::render_rows(&COLUMNS, std::iter::once(row), look, &ListMeta::default()).into()
         }
     };
     Ok(negotiate::document(StatusCode::OK, cx.output.encoding, shown))
 }
 
-static COLUMNS: &[Column] = &[NAME, int_column("Desired"), int_column("Available"), AGE];
+const DEF: DefId = schema::id::AUTOSCALING_V1_SCALE;
+
+/// What a client wants a scale to be.
+enum Written {
+    Whole(Value),
+    Patch(Patch),
+}
+
+impl Written {
+    fn parse(cx: &Context<'_>, verb: &str) -> Result<Written, Status> {
+        if verb == "patch" {
+            return Patch::parse(cx).map(Written::Patch);
+        }
+        let format = negotiate::body_format(&cx.parts.headers)?;
+        decode::parse(&cx.body, format).map(|(scale, _)| Written::Whole(scale)).map_err(Status::bad_request)
+    }
+}
+
+/// Scales of objects, as one manager writes them.
+struct Scales<'a> {
+    /// Where a custom resource has the numbers.
+    paths: Option<&'a ScalePaths>,
+    manager: String,
+}
+
+impl Versions for Scales<'_> {
+    type Node<'a>
+        = Builtin
+    where
+        Self: 'a;
+
+    fn node(&self, api_version: &str) -> Option<Builtin> {
+        (api_version == API_VERSION).then(|| Builtin::new(DEF))
+    }
+
+    fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
+        (from == to).then(|| object.clone())
+    }
+}
+
+impl Scales<'_> {
+    /// An object with another scale. Who owns its replicas owns those of the scale, and the other way round.
+    fn change(&self, op: &Operation, current: &Value, written: &Written, force: bool) -> Result<Value, Status> {
+        let own = op.kind.api_version();
+        let path = match self.paths {
+            Some(paths) => paths.spec_replicas.iter().map(ToString::to_string).collect(),
+            None => REPLICAS.map(str::to_owned).to_vec(),
+        };
+        let replicas = |version: &str| (version == own).then(|| path.clone());
+        let managed = fields(current).cloned().unwrap_or_default();
+        let mut scale = from_object(self.paths, current)?;
+        put_fields(&mut scale, parsed(to_scale(&managed, replicas)));
+        let writer = Writer { api_version: API_VERSION, reset: Reset::NONE, ..op.writer(&self.manager) };
+        let mut new = match written {
+            Written::Whole(new) => new.clone(),
+            Written::Patch(Patch::Apply(configuration)) => {
+                configuration.check_type(API_VERSION, "Scale")?;
+                apply(self, Some(&scale), &configuration.object, &writer, force)?
+            }
+            Written::Patch(patch) => {
+                let mut new = scale.clone();
+                meta::set_resource_version(&mut new, "");
+                patch.apply(Some(DEF), &mut new)?;
+                new
+            }
+        };
+        decode::decode_value(DEF, &mut new, FieldValidation::Ignore)?;
+        if !matches!(written, Written::Patch(Patch::Apply(_))) {
+            update(self, Some(&scale), &mut new, &writer);
+        }
+        let mut object = into_object(self.paths, current, &new)?;
+        let of_scale = fields(&new).cloned().unwrap_or_default();
+        put_fields(&mut object, parsed(from_scale(&managed, &of_scale, own, replicas)));
+        Ok(object)
+    }
+}
+
+/// Managed fields of their text; malformed ones are nobody's.
+fn parsed(text: Result<String, String>) -> Option<Value> {
+    serde_json::from_str(&text.ok()?).ok()
+}
+
+static COLUMNS: [Column; 4] = [NAME, int_column("Desired"), int_column("Available"), AGE];
 
 fn row(scale: &Value, now: Timestamp) -> Vec<Value> {
     let created = scale["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
@@ -73,24 +150,47 @@ fn row(scale: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-fn from_object(object: &Value) -> Value {
+/// Where the workloads of the table have the numbers.
+const REPLICAS: [&str; 2] = ["spec", "replicas"];
+const CURRENT: [&str; 2] = ["status", "replicas"];
+
+fn number(object: &Value, fields: &[impl AsRef<str>]) -> Option<i64> {
+    fields.iter().try_fold(object, |value, field| value.get(field.as_ref()))?.as_i64()
+}
+
+fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Result<Value, Status> {
+    let (wanted, current) = match paths {
+        Some(paths) => {
+            let wanted = number(object, &paths.spec_replicas).ok_or_else(|| {
+                let path: String = paths.spec_replicas.iter().map(|field| format!(".{field}")).collect();
+                Status::internal(format!("the spec replicas field {path:?} does not exist"))
+            })?;
+            (Some(wanted), number(object, &paths.status_replicas))
+        }
+        None => (number(object, &REPLICAS), number(object, &CURRENT)),
+    };
+    let of_path = |fields: &[SmolStr]| {
+        let found = fields.iter().try_fold(object, |value, field| value.get(field.as_str()));
+        found.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let selector = match &object["spec"]["selector"] {
+        _ if paths.is_some() => paths.map(|paths| of_path(&paths.label_selector)).unwrap_or_default(),
         plain @ Value::Object(map) if map.values().all(Value::is_string) => LabelSelector::from_map(plain).to_string(),
         selector => LabelSelector::from_object(selector).map(|selector| selector.to_string()).unwrap_or_default(),
     };
     let metadata = &object["metadata"];
-    json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1",
+    Ok(json!({
+        "kind": "Scale", "apiVersion": API_VERSION,
         "metadata": {
             "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
             "resourceVersion": metadata["resourceVersion"], "creationTimestamp": metadata["creationTimestamp"],
         },
-        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)},
-        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0), "selector": selector},
-    })
+        "spec": {"replicas": wanted.unwrap_or(0)},
+        "status": {"replicas": current.unwrap_or(0), "selector": selector},
+    }))
 }
 
-fn into_object(current: &Value, scale: &Value) -> Result<Value, Status> {
+fn into_object(paths: Option<&ScalePaths>, current: &Value, scale: &Value) -> Result<Value, Status> {
     let name = meta::name(current);
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if !(0..=i64::from(i32::MAX)).contains(&replicas) {
@@ -100,6 +200,15 @@ fn into_object(current: &Value, scale: &Value) -> Result<Value, Status> {
     }
     let mut new = current.clone();
     meta::set_resource_version(&mut new, meta::resource_version(scale));
-    new["spec"]["replicas"] = replicas.into();
+    match paths {
+        Some(paths) => {
+            let mut at = &mut new;
+            for field in &paths.spec_replicas {
+                at = meta::as_object(at).entry(field.as_str()).or_insert(Value::Null);
+            }
+            *at = replicas.into();
+        }
+        None => new["spec"]["replicas"] = replicas.into(),
+    }
     Ok(new)
 }

@@ -103,9 +103,7 @@ pub(crate) fn missing(inner: &Inner) -> Result<Vec<Value>, Status> {
     let services = core("services");
     let snapshot = cache(inner, services)?.snapshot();
     let without = snapshot.range("", None).filter_map(|service| {
-        let address = service
-            .field(services.strategy.supported_fields(), "spec.clusterIP")
-            .filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
+        let address = service.field(services, "spec.clusterIP").filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
         addresses.get(address).is_ok_and(|found| found.is_none()).then(|| object(address, &service.value()))
     });
     Ok(without.collect())

@@ -34,8 +34,6 @@ pub struct Allocator {
 
 /// What a service was given, until it is stored.
 pub struct Allocation {
-    /// The spec of the service as it was before.
-    before: Value,
     node_ports: Option<(Compare, Op)>,
     _guard: OwnedMutexGuard<()>,
 }
@@ -47,11 +45,6 @@ impl Allocation {
             txn.compares.push(compare.clone());
             txn.ops.push(op.clone());
         }
-    }
-
-    /// Takes back from the service what it was given.
-    pub fn undo(self, service: &mut Value) {
-        service["spec"] = self.before;
     }
 }
 
@@ -96,11 +89,10 @@ impl Allocator {
         }
         let guard = self.lock.clone().lock_owned().await;
         let taken = Taken::without(inner, old)?;
-        let before = new["spec"].clone();
         self.give(new, &taken)?;
         let newly = ports(new).difference(&old.map(ports).unwrap_or_default()).next().is_some();
         let node_ports = if newly { Some(claim_node_ports(inner, taken.revision).await?) } else { None };
-        Ok(Some(Allocation { before, node_ports, _guard: guard }))
+        Ok(Some(Allocation { node_ports, _guard: guard }))
     }
 
     fn give(&self, service: &mut Value, taken: &Taken) -> Result<(), Status> {

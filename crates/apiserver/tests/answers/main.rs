@@ -1,9 +1,11 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
 mod access;
+mod apply;
 mod certificates;
 mod changes;
 mod connections;
+mod custom;
 mod documents;
 mod evictions;
 mod held;
@@ -51,14 +53,27 @@ impl Api {
     /// One on a store that is made of the usual one.
     async fn over(wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Api {
         let dir = tempfile::tempdir().expect("a directory");
+        let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
+        let api = Api::on(dir, wrap(Arc::new(store))).await;
+        // What the controllers of a cluster make first.
+        api.post("/api/v1/namespaces/default/serviceaccounts", &serde_json::json!({"metadata": {"name": "default"}}))
+            .await;
+        api
+    }
+
+    /// One that begins with what another has stored.
+    async fn after(other: Api) -> Api {
+        drop(other.server);
+        Api::on(other._dir, other.store).await
+    }
+
+    async fn on(dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
         let authority = Authority::open(&dir.path().join("pki")).expect("an authority");
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let serving = authority.server("kube-apiserver", &[], &[], &[address]).expect("a certificate");
         let admin = authority.client("admin", "admin", &["system:masters"]).expect("a certificate");
         let certificate = authority.certificate.clone();
-        let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
-        let store = wrap(Arc::new(store));
         let config = Config {
             store: store.clone(),
             authority,
@@ -69,11 +84,7 @@ impl Api {
             kubelet_client,
         };
         let server = Server::new(config).await.expect("a server");
-        let api = Api { server, store, authority: certificate, serving, admin, _dir: dir };
-        // What the controllers of a cluster make first.
-        api.post("/api/v1/namespaces/default/serviceaccounts", &serde_json::json!({"metadata": {"name": "default"}}))
-            .await;
-        api
+        Api { server, store, authority: certificate, serving, admin, _dir: dir }
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {

@@ -22,7 +22,7 @@ use self::reconcile::{Plan, binding_plan, role_plan};
 use self::table::{Binding, Role, Subject};
 use super::rbac::{GROUP, Rule};
 use crate::request;
-use crate::rest::{self, Change, DeleteOptions};
+use crate::rest::{self, DeleteOptions, Operation, Verb};
 use crate::server::Inner;
 
 /// What the names of controllers' roles begin with.
@@ -44,7 +44,7 @@ pub(super) fn rules_of(name: &str) -> Vec<Rule> {
 ///
 /// # Errors
 /// The store refuses.
-pub(crate) async fn run(inner: &Inner) -> Result<()> {
+pub(crate) async fn run(inner: &Arc<Inner>) -> Result<()> {
     let all = objects().into_iter().map(|object| ensure(inner, object));
     futures::future::try_join_all(all).await.map(drop)
 }
@@ -66,7 +66,7 @@ fn objects() -> Vec<Value> {
     out
 }
 
-async fn ensure(inner: &Inner, expected: Value) -> Result<()> {
+async fn ensure(inner: &Arc<Inner>, expected: Value) -> Result<()> {
     let kind = kinds::by_kind(GROUP, "v1", meta::kind(&expected)).ok_or_else(|| anyhow!("a role's kind is missing"))?;
     for _ in 0..ATTEMPTS {
         match attempt(inner, kind, &expected).await {
@@ -82,11 +82,11 @@ fn failed(expected: &Value, why: &str) -> anyhow::Error {
     anyhow!("failed to make the default {} {:?}: {why}", meta::kind(expected), meta::name(expected))
 }
 
-async fn attempt(inner: &Inner, kind: &Arc<Kind>, expected: &Value) -> Result<(), Status> {
+async fn attempt(inner: &Arc<Inner>, kind: &Arc<Kind>, expected: &Value) -> Result<(), Status> {
     let namespace = Some(meta::namespace(expected)).filter(|namespace| !namespace.is_empty());
     let key = request::key(namespace, meta::name(expected));
     let Some(existing) = rest::cache(inner, kind)?.get(&key)? else {
-        return rest::create_object(inner, kind, expected.clone(), false).await.map(drop);
+        return rest::create_object(inner, &Operation::by_server(kind, Verb::Create), expected.clone()).await.map(drop);
     };
     let existing = existing.value();
     let plan = match &*kind.kind {
@@ -98,12 +98,12 @@ async fn attempt(inner: &Inner, kind: &Arc<Kind>, expected: &Value) -> Result<()
         // It names the version it was made of: a change meanwhile is a conflict.
         Plan::Update(new) => {
             let mut make = |_: &Value| Ok(new.clone());
-            rest::update_object(inner, kind, &key, Change::Main, false, &mut make).await.map(drop)
+            rest::update_object(inner, &Operation::by_server(kind, Verb::Update), &key, &mut make).await.map(drop)
         }
         Plan::Replace => {
             let options = DeleteOptions { uid: Some(meta::uid(&existing).into()), ..DeleteOptions::default() };
-            rest::delete_object(inner, kind, &key, &options).await?;
-            rest::create_object(inner, kind, expected.clone(), false).await.map(drop)
+            rest::delete_object(inner, &Operation::by_server(kind, Verb::Delete), &key, &options).await?;
+            rest::create_object(inner, &Operation::by_server(kind, Verb::Create), expected.clone()).await.map(drop)
         }
     }
 }

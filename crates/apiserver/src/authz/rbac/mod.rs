@@ -124,9 +124,9 @@ impl Followed {
 /// What a policy says to a question: by which grant they may, or why a grant is not known.
 fn judge(policy: &Policy, user: &User, what: &Attributes<'_>) -> Decision {
     let mut unknown: Vec<String> = Vec::new();
-    let found = policy.visit(user, what.namespace, |grant, rules| {
+    let found = policy.visit(user, what.namespace, |reason, rules| {
         match rules {
-            Ok(rules) if rules.allow(what) => return ControlFlow::Break(grant.reason.clone()),
+            Ok(rules) if rules.allow(what) => return ControlFlow::Break(reason.clone()),
             Ok(_) => {}
             Err(why) if unknown.contains(&why) => {}
             Err(why) => unknown.push(why),

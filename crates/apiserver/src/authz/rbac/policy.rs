@@ -1,9 +1,11 @@
 //! Roles and bindings as decisions need them: rules by role, grants by subject. A decision looks at the bindings of the
 //! user and of their groups only, and reads no JSON.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::objects::{Binding, Role, RoleRef, Subject};
 use super::rules::RoleRules;
@@ -23,23 +25,20 @@ pub struct Policy {
     namespaces: HashMap<Box<str>, Subjects>,
 }
 
-/// Grants of one scope by subject, and of each by the key of the binding.
+/// Who is given what in one scope.
 #[derive(Default)]
 struct Subjects {
     users: Grants,
     groups: Grants,
 }
 
-type Grants = HashMap<Box<str>, BTreeMap<Box<str>, Grant>>;
-
-/// A role that a binding gives to a subject.
-pub struct Grant {
-    role: RoleKey,
-    /// Why the holder may do what the role allows.
-    pub reason: Arc<str>,
-}
+/// By subject the roles it is given, and of each by the key of the binding why its holder may do what it allows: a role
+/// that is given many times is looked at once.
+type Grants = HashMap<Box<str>, BTreeMap<RoleKey, Reasons>>;
+type Reasons = BTreeMap<Box<str>, Arc<str>>;
 
 /// A role, by the key it is found by.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum RoleKey {
     Cluster(Box<str>),
     Namespaced(Box<str>),
@@ -105,19 +104,21 @@ impl Policy {
     }
 
     /// Shows all that is granted to a user, in the cluster and in a namespace unless that is empty, until `visitor` has
-    /// seen enough: the rules of each grant, or why there are none.
+    /// seen enough: the reason and the rules of each role, or why there are none.
     pub fn visit<B>(
         &self,
         user: &User,
         namespace: &str,
-        mut visitor: impl FnMut(&Grant, Result<&RoleRules, String>) -> ControlFlow<B>,
+        mut visitor: impl FnMut(&Arc<str>, Result<&RoleRules, String>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let local = if namespace.is_empty() { None } else { self.namespaces.get(namespace) };
         for scope in std::iter::once(&self.cluster).chain(local) {
             let own = scope.users.get(user.name.as_str());
             let of_groups = user.groups.iter().filter_map(|group| scope.groups.get(group.as_str()));
-            for grant in own.into_iter().chain(of_groups).flat_map(BTreeMap::values) {
-                visitor(grant, self.rules(&grant.role))?;
+            for (role, reasons) in own.into_iter().chain(of_groups).flatten() {
+                if let Some(reason) = reasons.values().next() {
+                    visitor(reason, self.rules(role))?;
+                }
             }
         }
         ControlFlow::Continue(())
@@ -148,20 +149,24 @@ impl Subjects {
     fn add(&mut self, key: &str, namespace: &str, binding: &Binding) {
         for subject in &binding.subjects {
             let Some((map, name)) = self.place(subject, namespace) else { continue };
-            let reason = binding.reason(subject, namespace).into();
-            let grant = Grant { role: RoleKey::new(&binding.role_ref, namespace), reason };
-            map.entry(name).or_default().entry(key.into()).or_insert(grant);
+            let reasons = map.entry(name).or_default().entry(RoleKey::new(&binding.role_ref, namespace)).or_default();
+            reasons.entry(key.into()).or_insert_with(|| binding.reason(subject, namespace).into());
         }
     }
 
     fn remove(&mut self, key: &str, namespace: &str, binding: &Binding) {
         for subject in &binding.subjects {
             let Some((map, name)) = self.place(subject, namespace) else { continue };
-            if let Some(grants) = map.get_mut(&name) {
-                grants.remove(key);
-                if grants.is_empty() {
-                    map.remove(&name);
+            let role = RoleKey::new(&binding.role_ref, namespace);
+            let Some(roles) = map.get_mut(&name) else { continue };
+            if let Some(reasons) = roles.get_mut(&role) {
+                reasons.remove(key);
+                if reasons.is_empty() {
+                    roles.remove(&role);
                 }
+            }
+            if roles.is_empty() {
+                map.remove(&name);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The rules of a role, found by resource: a decision looks at those that may be about what is asked.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::rule::Rule;
 use crate::authz::Attributes;

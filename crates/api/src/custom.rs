@@ -1,0 +1,200 @@
+//! The kinds that a CustomResourceDefinition defines.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+
+use crate::apply;
+use crate::convert;
+use crate::kind::{Kind, Subresource};
+use crate::meta::{self, list, text};
+use crate::registry::Registry;
+use crate::schema::structural::{Definition, Node};
+use crate::strategy::common::condition;
+use crate::strategy::custom_resource::CustomResource;
+
+const GET_PATCH_UPDATE: &[&str] = &["get", "patch", "update"];
+/// Verbs while the definition is being deleted.
+const TERMINATING: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// Whether a condition of a definition holds.
+pub fn has_condition(definition: &Value, kind: &str) -> bool {
+    condition(definition, kind)["status"] == "True"
+}
+
+/// The annotation that says who has approved a definition in a group of the community.
+pub const APPROVED: &str = "api-approved.kubernetes.io";
+
+/// Whether definitions in a group need an approval: the community's groups.
+pub fn needs_approval(group: &str) -> bool {
+    ["k8s.io", "kubernetes.io"].iter().any(|domain| {
+        let rest = group.strip_suffix(domain);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
+/// What a definition defines.
+pub struct Defined {
+    /// The version that objects are stored in, whether it is served or not.
+    pub stored: Arc<Kind>,
+    /// The versions that are served.
+    pub served: Vec<Arc<Kind>>,
+}
+
+/// What a definition defines, under the names that it was given; `None` when no version is the stored one.
+pub fn kinds(definition: &Value) -> Option<Defined> {
+    let versions = list(definition, &["spec", "versions"]);
+    let stored = versions.iter().find(|version| version["storage"] == true)?;
+    let stored = Arc::new(kind(definition, stored));
+    let served = versions
+        .iter()
+        .filter(|version| version["served"] == true)
+        .map(|version| match version["storage"] == true {
+            true => stored.clone(),
+            false => Arc::new(kind(definition, version).stored_as(stored.clone())),
+        })
+        .collect();
+    Some(Defined { stored, served })
+}
+
+/// Sets a condition of a definition. Its time changes when its status does.
+pub fn set_condition(definition: &mut Value, kind: &str, holds: bool, reason: &str, message: &str) {
+    let status = if holds { "True" } else { "False" };
+    let before = condition(definition, kind);
+    let time = match before["status"] == status {
+        true => before["lastTransitionTime"].clone(),
+        false => meta::format_time(jiff::Timestamp::now()).into(),
+    };
+    let new = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": time});
+    let conditions = meta::object_at(definition, "status").entry("conditions").or_insert_with(|| json!([]));
+    let Value::Array(conditions) = conditions else { return };
+    match conditions.iter_mut().find(|condition| condition["type"] == kind) {
+        Some(condition) => *condition = new,
+        None => conditions.push(new),
+    }
+}
+
+/// The versions of a custom resource, as server-side apply asks for them.
+pub struct Versions<'k> {
+    registry: &'k Registry,
+    kind: &'k Kind,
+}
+
+impl<'k> Versions<'k> {
+    /// Those that are served of a kind.
+    pub fn new(registry: &'k Registry, kind: &'k Kind) -> Versions<'k> {
+        Versions { registry, kind }
+    }
+
+    fn version(&self, api_version: &str) -> Option<&Kind> {
+        if self.kind.api_version() == api_version {
+            return Some(self.kind);
+        }
+        let (group, version) = api_version.rsplit_once('/')?;
+        self.registry.by_kind(group, version, &self.kind.kind).map(|kind| &**kind)
+    }
+}
+
+impl apply::versions::Versions for Versions<'_> {
+    type Node<'a>
+        = Node<'a>
+    where
+        Self: 'a;
+
+    fn node<'a>(&'a self, api_version: &str) -> Option<Node<'a>> {
+        self.version(api_version)?.schema.structural().map(|definition| Node::root(&definition.root))
+    }
+
+    fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
+        let mut object = object.clone();
+        convert::convert(self.version(from)?, self.version(to)?, &mut object);
+        Some(object)
+    }
+}
+
+fn kind(definition: &Value, version: &Value) -> Kind {
+    let name = |key: &str| text(definition, &["status", "acceptedNames", key]);
+    let names = |key: &str| -> Vec<SmolStr> {
+        let names = list(definition, &["status", "acceptedNames", key]);
+        names.iter().filter_map(Value::as_str).map(SmolStr::new).collect()
+    };
+    let (group, version_name) = (text(definition, &["spec", "group"]), text(version, &["name"]));
+    let (own, plural) = (name("kind"), name("plural"));
+    let schema = Arc::new(Definition::new(&version["schema"]["openAPIV3Schema"]));
+    let strategy = CustomResource::new(version, schema.clone(), &format!("{group}/{version_name}"), own);
+    let mut kind = Kind::new(group, version_name, (own, plural, name("singular")), schema, strategy)
+        .stored_at(&format!("{group}/{plural}"))
+        .listed_as(name("listKind"))
+        .subresources(subresources(version, group, own));
+    kind.namespaced = definition["spec"]["scope"] == "Namespaced";
+    kind.short_names = names("shortNames");
+    kind.categories = names("categories");
+    if has_condition(definition, "Terminating") {
+        kind.verbs = TERMINATING;
+    }
+    kind
+}
+
+fn subresources(version: &Value, group: &str, kind: &str) -> Vec<Subresource> {
+    let of = |name, group: &str, version: &str, kind: &str| Subresource {
+        name,
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        verbs: GET_PATCH_UPDATE,
+    };
+    let has = |name: &str| version["subresources"][name].is_object();
+    let status = has("status").then(|| of("status", group, text(version, &["name"]), kind));
+    let scale = has("scale").then(|| of("scale", "autoscaling", "v1", "Scale"));
+    status.into_iter().chain(scale).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+
+    fn widgets() -> Value {
+        let version = |name: &str, storage: bool, field: &str| {
+            json!({"name": name, "served": true, "storage": storage, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {"spec": {"type": "object", "properties": {field: {"type": "string"}}}},
+            }}})
+        };
+        json!({
+            "spec": {"group": "example.com", "scope": "Namespaced", "versions": [version("v1", false, "a"), version("v2", true, "b")]},
+            "status": {"acceptedNames": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList", "shortNames": ["wd"]}},
+        })
+    }
+
+    #[test]
+    fn a_definition_makes_a_kind_of_each_version_that_is_served() {
+        let mut definition = widgets();
+        let defined = kinds(&definition).expect("a version is stored");
+        let kinds: Vec<&str> = defined.served.iter().map(|kind| kind.api_version()).collect();
+        assert_eq!(kinds, ["example.com/v1", "example.com/v2"]);
+        for kind in &defined.served {
+            assert!(Arc::ptr_eq(kind.storage(), &defined.stored) && kind.has_status() && kind.namespaced);
+            assert_eq!((&*kind.storage_prefix, kind.list_kind()), ("example.com/widgets", "WidgetList"));
+        }
+        definition["spec"]["versions"][1]["served"] = false.into();
+        let defined = super::kinds(&definition).expect("a version is stored");
+        assert_eq!((defined.served.len(), defined.stored.api_version()), (1, "example.com/v2"));
+    }
+
+    #[test]
+    fn a_version_drops_the_fields_of_another() {
+        use apply::versions::Versions as _;
+
+        let defined = kinds(&widgets()).expect("a version is stored");
+        let registry = kinds::built_in().with(defined.served.clone());
+        let versions = Versions::new(&registry, &defined.served[0]);
+        let object =
+            json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {}, "spec": {"a": "x", "b": "y"}});
+        let other = versions.convert(&object, "example.com/v1", "example.com/v2").expect("both are served");
+        assert_eq!((&other["apiVersion"], &other["spec"]), (&json!("example.com/v2"), &json!({"b": "y"})));
+        let spec = |version: &str| versions.node(version).and_then(|node| node.field("spec")).map(|(node, _)| node);
+        assert!(spec("example.com/v2").is_some_and(|spec| spec.field("b").is_some() && spec.field("a").is_none()));
+        assert!(spec("example.com/v3").is_none());
+    }
+}

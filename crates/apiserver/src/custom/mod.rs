@@ -1,0 +1,263 @@
+//! Custom resources: follows the CustomResourceDefinitions, settles their names, and serves the kinds that they define.
+//! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>
+
+mod api_services;
+mod cleanup;
+mod names;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use coracle_api::custom::{self, Defined};
+use coracle_api::status::Status;
+use coracle_api::{Kind, kinds, meta};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use crate::object::Object;
+use crate::rest::{self, Operation};
+use crate::server::{Inner, Server};
+
+/// How often what went wrong is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The kind of definitions; it is always there.
+fn definitions() -> &'static Arc<Kind> {
+    kinds::by_resource("apiextensions.k8s.io", "v1", "customresourcedefinitions").expect("the kind is in the table")
+}
+
+/// Serves what is defined so far, and goes on following the definitions until the server is dropped.
+pub(crate) async fn start(server: &Server) -> Result<()> {
+    let cache = rest::cache(server.inner(), definitions()).map_err(|status| anyhow!(status.message))?;
+    let mut changed = cache.subscribe();
+    let mut controller = Controller::default();
+    controller.settle(server, &mut changed).await;
+    // Those that were left behind when the server ended.
+    api_services::follow(server).await?;
+    let inner = Arc::downgrade(server.inner());
+    drop(cache);
+    tokio::spawn(async move {
+        loop {
+            // Closed with the cache, which goes with the server.
+            if let Ok(Err(_)) = tokio::time::timeout(AGAIN, changed.changed()).await {
+                break;
+            }
+            let Some(inner) = inner.upgrade() else { break };
+            controller.settle(&Server(inner), &mut changed).await;
+        }
+    });
+    Ok(())
+}
+
+/// What is known of the definitions.
+#[derive(Default)]
+struct Controller {
+    known: HashMap<String, Known>,
+    /// Something could not be done: all is looked at again.
+    failed: bool,
+}
+
+/// What is known of one definition.
+struct Known {
+    revision: u64,
+    uid: String,
+    group: String,
+    /// Its `status.acceptedNames`.
+    names: Value,
+    /// It wants names that others have.
+    waits: bool,
+    serves: Option<Serves>,
+    cleaning: bool,
+}
+
+/// What is served for a definition.
+struct Serves {
+    /// The digest of what of the definition it was made from, which may be large.
+    made_of: [u8; 32],
+    terminating: bool,
+    stored: Arc<Kind>,
+}
+
+impl Controller {
+    /// Looks at the definitions until there is nothing left to do.
+    async fn settle(&mut self, server: &Server, changed: &mut watch::Receiver<()>) {
+        loop {
+            changed.mark_unchanged();
+            if let Err(error) = self.round(server).await {
+                tracing::warn!("custom resources: {error:#}");
+                self.failed = true;
+            }
+            if self.failed {
+                return;
+            }
+            if !changed.has_changed().unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
+    async fn round(&mut self, server: &Server) -> Result<()> {
+        let inner = server.inner();
+        let cache = rest::cache(inner, definitions()).map_err(failed)?;
+        let snapshot = cache.snapshot();
+        let there: HashMap<&str, &str> = snapshot.range("", None).map(|object| (object.name(), object.uid())).collect();
+        let mut changes = self.forget(server, &there);
+        let is_new =
+            |object: &Object| self.known.get(object.name()).is_none_or(|known| known.revision != object.revision());
+        // Whatever changes may free the names that another definition waits for.
+        let any = changes || self.failed || snapshot.range("", None).any(is_new);
+        let waits = |object: &Object| any && self.known.get(object.name()).is_some_and(|known| known.waits);
+        let news: Vec<(String, Value)> = snapshot
+            .range("", None)
+            .filter(|object| self.failed || is_new(object) || waits(object))
+            .map(|object| (object.name().to_owned(), object.value()))
+            .collect();
+        drop(snapshot);
+        self.failed = false;
+        let mut added = Vec::new();
+        for (name, definition) in news {
+            match self.look_at(server, &name, definition).await {
+                Ok(Some(defined)) => {
+                    changes |= defined.served.is_empty();
+                    added.extend(defined.served);
+                }
+                Ok(None) => {}
+                // One that cannot be served does not keep others from it.
+                Err(error) => {
+                    tracing::warn!("failed to serve {name}: {error:#}");
+                    self.known.entry(name).and_modify(|known| known.serves = None);
+                    self.failed = true;
+                }
+            }
+        }
+        if !added.is_empty() {
+            server.add_kinds(added).await?;
+            changes = true;
+        }
+        if changes {
+            api_services::follow(server).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at one definition; what is to be served for it, if that is not served yet and its objects have been read.
+    async fn look_at(&mut self, server: &Server, name: &str, mut definition: Value) -> Result<Option<Defined>> {
+        let inner = server.inner();
+        self.note(name, &definition);
+        if !meta::is_deleting(&definition) {
+            self.settle_names(inner, name, &mut definition).await?;
+        }
+        let mut anew = None;
+        match self.newly_defined(name, &definition) {
+            Some((defined, true)) => {
+                inner.caches.add(&*inner.store, &defined.stored).await?;
+                if defined.served.is_empty() {
+                    inner.kinds.remove(&defined.stored.group, &defined.stored.plural);
+                }
+                anew = Some(defined);
+            }
+            // What is stored stays as it is, and so does who watches it.
+            Some((defined, false)) => inner.kinds.insert(defined.served),
+            None => {}
+        }
+        if meta::is_deleting(&definition) {
+            self.clean(inner, name);
+        }
+        let revision = meta::resource_version(&definition).parse().unwrap_or(0);
+        if let Some(known) = self.known.get_mut(name) {
+            known.revision = revision;
+        }
+        Ok(anew)
+    }
+
+    /// Serves no more what is no longer defined, or defined anew.
+    fn forget(&mut self, server: &Server, there: &HashMap<&str, &str>) -> bool {
+        let is_gone = |(name, known): &(&String, &Known)| there.get(name.as_str()) != Some(&known.uid.as_str());
+        let gone: Vec<String> = self.known.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+        for name in &gone {
+            if let Some(serves) = self.known.remove(name).and_then(|known| known.serves) {
+                server.remove_kind(&serves.stored.group, &serves.stored.plural);
+                server.inner().caches.remove(&serves.stored);
+            }
+        }
+        !gone.is_empty()
+    }
+
+    fn note(&mut self, name: &str, definition: &Value) {
+        let known = self.known.entry(name.to_owned()).or_insert_with(|| Known {
+            revision: 0,
+            uid: meta::uid(definition).to_owned(),
+            group: meta::text(definition, &["spec", "group"]).to_owned(),
+            names: Value::Null,
+            waits: false,
+            serves: None,
+            cleaning: false,
+        });
+        known.waits = !custom::has_condition(definition, "NamesAccepted");
+        known.names = definition["status"]["acceptedNames"].clone();
+    }
+
+    /// Gives a definition the names that it wants and that are free, and says so in its status.
+    async fn settle_names(&mut self, inner: &Arc<Inner>, name: &str, definition: &mut Value) -> Result<()> {
+        let group = meta::text(definition, &["spec", "group"]).to_owned();
+        let others = self.known.iter().filter(|(other, known)| *other != name && known.group == group);
+        let mut taken = names::Taken::of(others.map(|(_, known)| &known.names));
+        taken.add_built_in(kinds::built_in(), &group);
+        let mut settled = definition.clone();
+        names::settle(&mut settled, &taken);
+        if settled["status"] != definition["status"] {
+            let mut make = |current: &Value| {
+                let mut new = current.clone();
+                names::settle(&mut new, &taken);
+                Ok(new)
+            };
+            let written =
+                rest::update_object(inner, &Operation::status_by_server(definitions()), name, &mut make).await;
+            match written {
+                Ok(bytes) => *definition = serde_json::from_slice(&bytes)?,
+                // It has been deleted meanwhile, which comes next.
+                Err(status) if status.code == 404 => {}
+                Err(status) => return Err(failed(status)),
+            }
+        }
+        self.note(name, definition);
+        Ok(())
+    }
+
+    /// What is to be served for a definition, if that is not served yet, and whether its objects are to be read anew.
+    fn newly_defined(&mut self, name: &str, definition: &Value) -> Option<(Defined, bool)> {
+        if !custom::has_condition(definition, "Established") {
+            return None;
+        }
+        let terminating = custom::has_condition(definition, "Terminating");
+        let mut made_of = Sha256::new();
+        for part in [&definition["spec"], &definition["status"]["acceptedNames"]] {
+            made_of.update(part.to_string());
+        }
+        let made_of = made_of.finalize().into();
+        let known = self.known.get_mut(name)?;
+        let same = known.serves.as_ref().filter(|serves| serves.made_of == made_of);
+        if same.is_some_and(|serves| serves.terminating == terminating) {
+            return None;
+        }
+        let anew = same.is_none();
+        let defined = custom::kinds(definition)?;
+        known.serves = Some(Serves { made_of, terminating, stored: defined.stored.clone() });
+        Some((defined, anew))
+    }
+
+    /// Begins to delete the objects of a definition that has been deleted.
+    fn clean(&mut self, inner: &Arc<Inner>, name: &str) {
+        let Some(known) = self.known.get_mut(name).filter(|known| !known.cleaning) else { return };
+        known.cleaning = true;
+        let stored = known.serves.as_ref().map(|serves| serves.stored.clone());
+        tokio::spawn(cleanup::run(Arc::downgrade(inner), name.to_owned(), stored));
+    }
+}
+
+fn failed(status: Status) -> anyhow::Error {
+    anyhow!(status.message)
+}

@@ -1,0 +1,122 @@
+//! PATCH with a configuration that is applied.
+//! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
+
+use coracle_api::apply::apply;
+use coracle_api::custom;
+use coracle_api::decode::{self, FieldValidation, Format};
+use coracle_api::meta;
+use coracle_api::status::Status;
+use serde_json::Value;
+
+use super::operation::{Operation, Part, forced, manager_of};
+use super::update::update_or_create;
+use super::{Answer, Context};
+use crate::warnings;
+
+/// A configuration as a client sent it, nulls included.
+pub(super) struct Configuration {
+    pub object: Value,
+    /// What the client is warned of.
+    told: Vec<String>,
+}
+
+impl Configuration {
+    pub fn parse(cx: &Context<'_>) -> Result<Configuration, Status> {
+        let wrong = |error: String| Status::bad_request(format!("error decoding YAML: {error}"));
+        // JSON is YAML, and what clients send.
+        let (object, duplicates) =
+            decode::parse(&cx.body, Format::Json).or_else(|_| decode::parse(&cx.body, Format::Yaml)).map_err(wrong)?;
+        let unlike = match &object {
+            Value::Object(_) | Value::Null => None,
+            Value::Array(_) => Some("array"),
+            Value::String(_) => Some("string"),
+            Value::Number(_) => Some("number"),
+            Value::Bool(_) => Some("bool"),
+        };
+        if let Some(unlike) = unlike {
+            return Err(wrong(format!(
+                "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {unlike} into Go value of type map[string]interface {{}}"
+            )));
+        }
+        let told: Vec<String> = duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+        match cx.field_validation()? {
+            FieldValidation::Ignore => Ok(Configuration { object, told: Vec::new() }),
+            FieldValidation::Strict if !told.is_empty() => {
+                Err(Status::bad_request(format!("error strict decoding YAML: {}", told.join(", "))))
+            }
+            _ => Ok(Configuration { object, told }),
+        }
+    }
+
+    /// Checks that it is of the kind that the path names.
+    pub fn check_type(&self, api_version: &str, kind: &str) -> Result<(), Status> {
+        let (own, own_kind) = (meta::api_version(&self.object), meta::kind(&self.object));
+        if own == api_version && own_kind == kind {
+            return Ok(());
+        }
+        let slash = if own.contains('/') { "" } else { "/" };
+        Err(Status::bad_request(format!("invalid object type: {slash}{own}, Kind={own_kind}")))
+    }
+}
+
+pub(super) async fn patch(cx: &Context<'_>, configuration: &Configuration) -> Answer {
+    let kind = &cx.target.kind;
+    let op = Operation::of_patch(cx, true)?;
+    configuration.check_type(kind.api_version(), &kind.kind)?;
+    let manager = manager_of(cx, cx.query.get("fieldManager").unwrap_or_default());
+    let force = forced(cx) == Some(true);
+    let mut told = configuration.told.clone();
+    let (code, bytes) = update_or_create(cx, &op, true, &mut |current| {
+        let (applied, writer) = (&configuration.object, op.writer(&manager));
+        let mut new = match kind.schema.structural() {
+            Some(_) => {
+                let kinds = cx.inner.kinds.snapshot();
+                apply(&custom::Versions::new(&kinds, kind), current, applied, &writer, force)?
+            }
+            None => apply(&**kind, current, applied, &writer, force)?,
+        };
+        decode::decode_patched(kind, &mut new, FieldValidation::Ignore).map_err(|misfit| {
+            let message = format!("failed to convert new typed object to object: {}", misfit.json);
+            Status::new(500, "", message)
+        })?;
+        check_identity(cx, current, &new)?;
+        told.truncate(configuration.told.len());
+        match current {
+            None => told.extend(warnings::on_create(kind, &new)),
+            Some(current) if op.part == Part::Main && new != *current => told.extend(warnings::on_change(kind, &new)),
+            Some(_) => {}
+        }
+        if current.is_none() {
+            meta::set_resource_version(&mut new, "");
+        }
+        Ok(new)
+    })
+    .await?;
+    cx.object(code, bytes, &told)
+}
+
+/// Checks that the object is the one that the path names, and no other that was there before.
+fn check_identity(cx: &Context<'_>, current: Option<&Value>, new: &Value) -> Result<(), Status> {
+    let (kind, asked) = (&cx.target.kind, cx.name());
+    let (name, namespace, uid) = (meta::name(new), meta::namespace(new), meta::uid(new));
+    if current.is_none() && !uid.is_empty() {
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        return Err(Status::conflict(&kind.group, &kind.plural, asked, &why));
+    }
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({asked} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if name != asked {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({asked})"
+        )));
+    }
+    match cx.target.namespace.as_deref() {
+        Some(asked) if !namespace.is_empty() && namespace != asked => Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
+        _ => Ok(()),
+    }
+}
