@@ -321,7 +321,8 @@ async fn rules_are_compiled_with_the_definition_and_evaluated_on_every_write() {
     // A stricter rule does not hold up what is not changed.
     let stricter = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations/0/rule", "value": "self.size < 4"}]);
     api.patch("json-patch", &format!("{DEFINITIONS}/widgets.example.com"), &stricter).await.ok();
-    let refused = async || api.patch("merge-patch", &path, &change(json!({"size": 6}))).await.status == 422;
+    let tried = format!("{path}?dryRun=All");
+    let refused = async || api.patch("merge-patch", &tried, &change(json!({"size": 6}))).await.status == 422;
     until("the new rule", refused).await;
     api.patch("merge-patch", &path, &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
 }
