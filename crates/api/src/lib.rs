@@ -21,7 +21,6 @@ pub mod meta_validate;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
-pub mod quantity;
 pub mod registry;
 pub mod schema;
 pub mod selector;
@@ -29,6 +28,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 
+pub use coracle_values::quantity;
 pub use kind::Kind;
 pub use registry::Registry;
 pub use status::Status;

@@ -13,7 +13,7 @@ pub const LONGEST: usize = 5 * 1024;
 /// or its text is shown instead, as upstream does.
 ///
 /// # Errors
-/// Only if the object's budget is used up.
+/// Only if it costs more than one expression may, or the object's budget is used up.
 pub fn message(
     program: &Program,
     activation: &Activation<'_>,
@@ -21,8 +21,8 @@ pub fn message(
 ) -> Result<Option<String>, EvalError> {
     match program.evaluate(activation, budget) {
         Ok(CelValue::String(text)) => Ok(acceptable(&text)),
-        Ok(_) | Err(EvalError::Failed(_) | EvalError::CostLimit) => Ok(None),
-        Err(EvalError::Budget) => Err(EvalError::Budget),
+        Ok(_) | Err(EvalError::Failed(_)) => Ok(None),
+        Err(limit) => Err(limit),
     }
 }
 

@@ -171,19 +171,19 @@ impl Strategy for CustomResource {
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
-        self.definition.root.validate(obj, None)
+        self.definition.validate(obj, None)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        self.definition.root.validate(new, Some(old))
+        self.definition.validate(new, Some(old))
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        self.definition.root.validate(new, Some(old))
+        self.definition.validate(new, Some(old))
     }
 
     fn validate_requested(&self, new: &Value, old: Option<&Value>) -> Option<Vec<FieldError>> {
-        Some(self.definition.root.validate(new, old))
+        Some(self.definition.validate(new, old))
     }
 
     fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {

@@ -277,13 +277,54 @@ async fn discovery_and_documents_tell_of_what_is_defined() {
 }
 
 #[tokio::test]
-async fn rules_are_kept_and_it_is_said_that_nobody_evaluates_them() {
+async fn rules_are_compiled_with_the_definition_and_evaluated_on_every_write() {
     let api = Api::new().await;
+    let mut wrong = spec();
+    wrong["x-kubernetes-validations"] = json!([{"rule": "self.sise < 10"}]);
+    api.post(DEFINITIONS, &definition(json!([version("v1", true, &wrong)]))).await.refused(
+        422,
+        "CustomResourceDefinition.apiextensions.k8s.io \"widgets.example.com\" is invalid: spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self.sise < 10\"}: compilation failed: ERROR: <input>:1:5: undefined field 'sise'\n | self.sise < 10\n | ....^",
+    );
+
     let mut spec = spec();
-    spec["x-kubernetes-validations"] = json!([{"rule": "self.size < 10"}]);
-    let answer = establish(&api, &definition(json!([version("v1", true, &spec)]))).await;
-    let warning = "spec.versions[0].schema.openAPIV3Schema: x-kubernetes-validations are stored but not evaluated by this version";
-    assert_eq!(answer.warnings(), [warning]);
+    spec["x-kubernetes-validations"] = json!([
+        {"rule": "self.size < 10", "messageExpression": "'%d is too large'.format([self.size])", "fieldPath": ".size"},
+        {"rule": "self.color == oldSelf.color", "message": "color is immutable", "reason": "FieldValueForbidden"},
+    ]);
+    let mut version = version("v1", true, &spec);
+    version["subresources"] = json!({"status": {}});
+    version["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+        json!([{"rule": "!has(self.status) || !has(self.status.seen) || self.status.seen <= self.spec.size"}]);
+    version["schema"]["openAPIV3Schema"]["properties"]["status"] =
+        json!({"type": "object", "properties": {"seen": {"type": "integer"}}});
+    let answer = establish(&api, &definition(json!([version]))).await;
+    assert!(answer.warnings().is_empty());
+
+    let large = "spec.size: Invalid value: \"object\": 12 is too large";
+    let invalid = |what: &str| format!("Widget.example.com \"a\" is invalid: {what}");
+    api.post(WIDGETS, &widget("a", json!({"color": "red", "size": 12}))).await.refused(422, &invalid(large));
+    api.post(WIDGETS, &widget("a", json!({"color": "red", "size": 3}))).await.ok();
+    let path = format!("{WIDGETS}/a");
+    let change = |spec: Value| json!({"spec": spec});
+    api.patch("merge-patch", &path, &change(json!({"size": 12}))).await.refused(422, &invalid(large));
+    let answer = api.patch("merge-patch", &path, &change(json!({"color": "green"}))).await;
+    answer.refused(422, &invalid("spec: Forbidden: color is immutable"));
+    assert_eq!(answer.json()["details"]["causes"][0]["reason"], "FieldValueForbidden");
+    let seen = |seen: i64| json!({"status": {"seen": seen}});
+    api.patch("merge-patch", &format!("{path}/status"), &seen(3)).await.ok();
+    api.patch("merge-patch", &format!("{path}/status"), &seen(4)).await.refused(
+        422,
+        &invalid("<nil>: Invalid value: \"object\": failed rule: !has(self.status) || !has(self.status.seen) || self.status.seen <= self.spec.size"),
+    );
+    api.patch("merge-patch", &path, &change(json!({"size": 5}))).await.ok();
+
+    // A stricter rule does not hold up what is not changed.
+    let stricter = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-validations/0/rule", "value": "self.size < 4"}]);
+    api.patch("json-patch", &format!("{DEFINITIONS}/widgets.example.com"), &stricter).await.ok();
+    let tried = format!("{path}?dryRun=All");
+    let refused = async || api.patch("merge-patch", &tried, &change(json!({"size": 6}))).await.status == 422;
+    until("the new rule", refused).await;
+    api.patch("merge-patch", &path, &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use coracle_api::field;
+use coracle_values::names;
 
 use crate::budget::{LIST_CREATE, TRAVERSAL};
 use crate::error::EvalError;
@@ -214,10 +214,10 @@ fn service_account<'a>(_: &mut Context<'_>, args: &[CelValue<'a>]) -> Value<'a> 
         return Err(EvalError::no_such_overload());
     };
     let name = args.get(2).and_then(CelValue::as_str).unwrap_or_default();
-    if !field::dns1123_subdomain(name).is_empty() {
+    if !names::dns1123_subdomain(name).is_empty() {
         return Err(EvalError::new("Invalid service account name"));
     }
-    if !field::dns1123_label(&namespace).is_empty() {
+    if !names::dns1123_label(&namespace).is_empty() {
         return Err(EvalError::new("Invalid service account namespace"));
     }
     let question = Question { service_account: Some((namespace, name.to_owned())), ..(**question).clone() };

@@ -1,7 +1,7 @@
 //! Named formats: `format.dns1123Label().validate(self.name)`.
 
 use base64::Engine as _;
-use coracle_api::field;
+use coracle_values::names;
 
 use super::time;
 use crate::budget;
@@ -34,14 +34,14 @@ const fn format(
 }
 
 static FORMATS: [NamedFormat; 13] = [
-    format("dns1123Label", "DNS1123Label", 30, field::dns1123_label),
-    format("dns1123Subdomain", "DNS1123Subdomain", 60, field::dns1123_subdomain),
-    format("dns1035Label", "DNS1035Label", 30, field::dns1035_label),
-    format("qualifiedName", "QualifiedName", 60, field::qualified_name),
-    format("dns1123LabelPrefix", "DNS1123LabelPrefix", 30, |text| field::dns1123_label(&masked(text))),
-    format("dns1123SubdomainPrefix", "DNS1123SubdomainPrefix", 60, |text| field::dns1123_subdomain(&masked(text))),
-    format("dns1035LabelPrefix", "DNS1035LabelPrefix", 30, |text| field::dns1035_label(&masked(text))),
-    format("labelValue", "LabelValue", 40, field::label_value),
+    format("dns1123Label", "DNS1123Label", 30, names::dns1123_label),
+    format("dns1123Subdomain", "DNS1123Subdomain", 60, names::dns1123_subdomain),
+    format("dns1035Label", "DNS1035Label", 30, names::dns1035_label),
+    format("qualifiedName", "QualifiedName", 60, names::qualified_name),
+    format("dns1123LabelPrefix", "DNS1123LabelPrefix", 30, |text| names::dns1123_label(&masked(text))),
+    format("dns1123SubdomainPrefix", "DNS1123SubdomainPrefix", 60, |text| names::dns1123_subdomain(&masked(text))),
+    format("dns1035LabelPrefix", "DNS1035LabelPrefix", 30, |text| names::dns1035_label(&masked(text))),
+    format("labelValue", "LabelValue", 40, names::label_value),
     format("uri", "URI", 4000, super::urls::validate),
     format("uuid", "uuid", 128, |text| unless(is_uuid(text), "does not match the UUID format")),
     format("byte", "byte", 132, |text| {

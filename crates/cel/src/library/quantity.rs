@@ -1,6 +1,6 @@
 //! Quantities such as `1.5Gi`.
 
-use coracle_api::quantity::Quantity;
+use coracle_values::quantity::Quantity;
 
 use crate::budget::TRAVERSAL;
 use crate::error::EvalError;
@@ -14,9 +14,9 @@ const Q: &str = "kubernetes.Quantity";
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::global("quantity(string) -> kubernetes.Quantity", Cost::First(TRAVERSAL), |_, args| match args {
-        [CelValue::String(text)] => {
-            made(text.parse().map_err(|error: coracle_api::quantity::ParseError| EvalError::new(error.to_string()))?)
-        }
+        [CelValue::String(text)] => made(
+            text.parse().map_err(|error: coracle_values::quantity::ParseError| EvalError::new(error.to_string()))?,
+        ),
         _ => Err(EvalError::no_such_overload()),
     }),
     Function::global("isQuantity(string) -> bool", Cost::First(TRAVERSAL), |_, args| match args {

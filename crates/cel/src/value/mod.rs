@@ -62,7 +62,7 @@ pub enum Extension<'a> {
     /// `url('https://example.com')`
     Url(Arc<crate::library::urls::Url>),
     /// `quantity('1Gi')`
-    Quantity(coracle_api::quantity::Quantity),
+    Quantity(coracle_values::quantity::Quantity),
     /// `semver('1.2.3')`
     Semver(Arc<semver::Version>),
     /// `format.dns1123Label()`

@@ -63,6 +63,16 @@ impl Pattern {
 }
 
 impl Checks {
+    /// The most items of a list.
+    pub fn max_items(&self) -> Option<u64> {
+        self.max_items
+    }
+
+    /// The most entries of a map.
+    pub fn max_properties(&self) -> Option<u64> {
+        self.max_properties
+    }
+
     /// The checks of a schema; `None` when there are none.
     pub(super) fn parse(schema: &Value) -> Option<Checks> {
         let number = |key: &str| schema[key].as_f64();

@@ -6,16 +6,22 @@ mod defaults;
 mod format;
 mod node;
 mod prune;
+pub mod rules;
 mod validate;
 
 pub use checks::{Checks, compile};
 pub use format::is_supported as is_supported_format;
 pub use node::Node;
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 use smol_str::SmolStr;
 
+use rules::Rules;
+
 use super::{ListType, id};
+use crate::field::FieldError;
 use crate::meta::{list, text};
 
 /// The schema of one version of a custom resource.
@@ -25,12 +31,36 @@ pub struct Definition {
     pub root: Structural,
     /// The schema as it was given, in JSON, for those who describe it.
     pub source: Box<str>,
+    /// The rules, compiled when an object is first checked.
+    rules: OnceLock<Option<Box<Rules>>>,
 }
 
 impl Definition {
     /// Reads `openAPIV3Schema`.
     pub fn new(schema: &Value) -> Definition {
-        Definition { root: Structural::parse(schema), source: schema.to_string().into() }
+        Definition { root: Structural::parse(schema), source: schema.to_string().into(), rules: OnceLock::new() }
+    }
+
+    /// Checks an object by schema and rules. What is as it was in `old` is not checked again.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = self.root.validate(object, old);
+        if let Some(rules) = self.rules() {
+            if errors.iter().any(validate::is_blocking) {
+                errors.push(validate::not_checked());
+            } else {
+                errors.extend(rules.evaluate(&self.root, object, old));
+            }
+        }
+        errors
+    }
+
+    fn rules(&self) -> Option<&Rules> {
+        let compile = || {
+            // Most definitions have none, and need not be read again.
+            let schema = self.source.contains(rules::RULES).then(|| serde_json::from_str(&self.source).ok())??;
+            Rules::compile(&schema, &self.root).map(Box::new)
+        };
+        self.rules.get_or_init(compile).as_deref()
     }
 }
 

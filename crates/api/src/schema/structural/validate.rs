@@ -35,6 +35,22 @@ struct Validator {
     errors: Vec<FieldError>,
 }
 
+/// Whether rules cannot be evaluated on an object that has this error, as it may not be what they are compiled for.
+pub(super) fn is_blocking(error: &FieldError) -> bool {
+    use field::ErrorKind::{Invalid, NotSupported, Required, TooLong, TooMany};
+    match error.kind {
+        NotSupported | Required | TooLong | TooMany => true,
+        Invalid => error.detail.contains(" in body must be of type "),
+        _ => false,
+    }
+}
+
+/// Tells that no rules were evaluated.
+pub(super) fn not_checked() -> FieldError {
+    let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+    FieldError::invalid(&Path::default(), &Value::Null, detail)
+}
+
 /// What OpenAPI calls the type of a value.
 fn type_of(value: &Value) -> &'static str {
     match value {
@@ -322,7 +338,7 @@ fn errors_of(schema: &Structural, value: &Value, place: &Place<'_>) -> Vec<Field
 }
 
 /// The item of the old list with the keys of an item; of other lists than maps nobody can say which it was.
-fn correlated<'a>(schema: &Structural, item: &Value, old: Option<&'a Vec<Value>>) -> Option<&'a Value> {
+pub(super) fn correlated<'a>(schema: &Structural, item: &Value, old: Option<&'a Vec<Value>>) -> Option<&'a Value> {
     if schema.list != ListType::Map {
         return None;
     }

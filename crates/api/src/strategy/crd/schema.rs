@@ -3,8 +3,10 @@
 
 use serde_json::{Map, Value};
 
+use super::rules;
 use crate::field::{FieldError, Path};
 use crate::meta::{list, text};
+use crate::schema::structural::rules::RULES;
 use crate::schema::structural::{self, Structural};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -14,7 +16,6 @@ const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 const LIST_TYPE: &str = "x-kubernetes-list-type";
 const LIST_MAP_KEYS: &str = "x-kubernetes-list-map-keys";
 const MAP_TYPE: &str = "x-kubernetes-map-type";
-const RULES: &str = "x-kubernetes-validations";
 
 /// Keywords that no definition may use, whatever their value.
 const UNSUPPORTED: [&str; 6] = ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"];
@@ -46,20 +47,11 @@ enum Level {
 
 /// Checks the schema of a version.
 pub(super) fn check(schema: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    structure(schema, Level::Root, path, errors);
-    defaults(schema, path, errors);
-}
-
-/// Whether there are rules in the Common Expression Language.
-pub(super) fn has_rules(schema: &Value) -> bool {
-    match schema {
-        Value::Object(map) => {
-            map.get(RULES).and_then(Value::as_array).is_some_and(|rules| !rules.is_empty())
-                || map.values().any(has_rules)
-        }
-        Value::Array(items) => items.iter().any(has_rules),
-        _ => false,
-    }
+    let mut found = Vec::new();
+    structure(schema, Level::Root, path, &mut found);
+    defaults(schema, path, &mut found);
+    rules::check(schema, path, &mut found);
+    errors.append(&mut found);
 }
 
 /// Warnings of formats that nothing checks.

@@ -168,10 +168,10 @@ mod tests {
                 Just(Value::Null),
                 any::<bool>().prop_map(Value::from),
                 any::<i32>().prop_map(Value::from),
-                "object|array|string|integer|int32|date|[(]|atomic|set|map|a|b".prop_map(Value::from),
+                "object|array|string|integer|int32|date|[(]|atomic|set|map|a|b|self[.]a == 1|self == oldSelf|self[.]all[(]a, a > 0[)]".prop_map(Value::from),
             ]
         };
-        let key = "type|format|properties|items|additionalProperties|required|enum|default|pattern|nullable|anyOf|allOf|oneOf|not|minimum|multipleOf|maxLength|a|b|metadata|x-kubernetes-(list-type|list-map-keys|map-type|preserve-unknown-fields|embedded-resource|int-or-string|validations)";
+        let key = "type|format|properties|items|additionalProperties|required|enum|default|pattern|nullable|anyOf|allOf|oneOf|not|minimum|multipleOf|maxLength|rule|fieldPath|optionalOldSelf|a|b|metadata|x-kubernetes-(list-type|list-map-keys|map-type|preserve-unknown-fields|embedded-resource|int-or-string|validations)";
         scalar().prop_recursive(5, 60, 5, move |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -194,8 +194,9 @@ mod tests {
             parsed.fill(&mut object);
             let mut again = object.clone();
             parsed.prune(&mut again, &mut |_| {});
-            parsed.validate(&object, Some(&again));
-            parsed.validate(&object, None);
+            let definition = crate::schema::structural::Definition::new(&schema);
+            definition.validate(&object, Some(&again));
+            definition.validate(&object, None);
         }
     }
 
