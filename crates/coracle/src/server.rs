@@ -76,7 +76,11 @@ pub fn run(options: &Server) -> Result<()> {
 
 /// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again.
 async fn give_memory_back() {
+    const START: Duration = Duration::from_secs(2);
     const EVERY: Duration = Duration::from_secs(10);
+    // What the start needed goes first.
+    tokio::time::sleep(START).await;
+    let _ = tokio::task::spawn_blocking(sys::give_memory_back).await;
     let mut used = sys::processor_time();
     loop {
         tokio::time::sleep(EVERY).await;
