@@ -5,8 +5,6 @@
 //! revision and pull from the ring. What is in the ring longer than a client takes to come back is forgotten, so that
 //! the memory of a load does not stay.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -16,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use coracle_api::status::Status;
 use coracle_api::{Kind, Registry};
-use coracle_store::{self as store, Event, KeyValue, Revision, Store, View};
+use coracle_store::{self as store, ByKey, Event, KeyValue, Revision, Store, View};
 use imbl::{OrdMap, OrdSet};
 use parking_lot::RwLock;
 use smol_str::SmolStr;
@@ -76,7 +74,7 @@ type New = Result<Option<Object>, String>;
 
 #[derive(Default)]
 struct State {
-    objects: OrdSet<ByKey>,
+    objects: OrdSet<ByKey<Object>>,
     /// Keys whose values are no objects. None of them is among the objects.
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
     ring: VecDeque<Arc<Change>>,
@@ -148,38 +146,8 @@ impl State {
 pub struct Snapshot {
     pub revision: Revision,
     kind: Arc<Kind>,
-    objects: OrdSet<ByKey>,
+    objects: OrdSet<ByKey<Object>>,
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
-}
-
-/// In an ordered set of objects: two with the same key are the same.
-#[derive(Clone)]
-struct ByKey(Object);
-
-impl Borrow<[u8]> for ByKey {
-    fn borrow(&self) -> &[u8] {
-        self.0.key_bytes()
-    }
-}
-
-impl PartialEq for ByKey {
-    fn eq(&self, other: &ByKey) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for ByKey {}
-
-impl PartialOrd for ByKey {
-    fn partial_cmp(&self, other: &ByKey) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ByKey {
-    fn cmp(&self, other: &ByKey) -> Ordering {
-        self.0.key_bytes().cmp(other.0.key_bytes())
-    }
 }
 
 /// Where what lies in a namespace (`prefix` is its name and a slash) or in all (an empty `prefix`), behind the key

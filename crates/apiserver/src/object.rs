@@ -9,7 +9,7 @@ use coracle_api::Kind;
 use coracle_api::meta;
 use coracle_api::protobuf;
 use coracle_api::schema::DefId;
-use coracle_store::{KeyValue, Revision};
+use coracle_store::{KeyValue, Keyed, Revision};
 use serde::Deserialize;
 use serde_json::Value;
 use triomphe::ThinArc;
@@ -192,11 +192,6 @@ impl Object {
         std::str::from_utf8(self.key_bytes()).unwrap_or_default()
     }
 
-    /// The bytes of [`Object::key`], in whose order objects are.
-    pub fn key_bytes(&self) -> &[u8] {
-        self.head().stored.key_bytes().get(usize::from(self.head().key_at)..).unwrap_or_default()
-    }
-
     /// The revision that wrote it, or at which it was deleted.
     pub fn revision(&self) -> Revision {
         self.head().revision
@@ -304,6 +299,13 @@ impl Object {
 
     fn first_field(&self) -> usize {
         usize::from(self.head().texts.saturating_sub(self.head().fields))
+    }
+}
+
+impl Keyed for Object {
+    /// The bytes of [`Object::key`], in whose order objects are.
+    fn key_bytes(&self) -> &[u8] {
+        self.head().stored.key_bytes().get(usize::from(self.head().key_at)..).unwrap_or_default()
     }
 }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 
-use crate::key_value::ByKey;
-use crate::{Error, KeyValue, Page, Result, Revision};
+use crate::{ByKey, Error, KeyValue, Page, Result, Revision};
 
 /// One change of one key.
 #[derive(Clone, Debug)]
@@ -34,7 +33,7 @@ impl Event {
 /// Everything the store holds at one revision, with recent history. Cloning shares all of it.
 #[derive(Clone, Default)]
 pub struct View {
-    pub(crate) keys: OrdSet<ByKey>,
+    pub(crate) keys: OrdSet<ByKey<KeyValue>>,
     /// The newest revision.
     pub revision: Revision,
 }

@@ -96,32 +96,44 @@ impl fmt::Debug for KeyValue {
     }
 }
 
-/// In an ordered set of keys: two with the same key are the same.
-#[derive(Clone, Debug)]
-pub(crate) struct ByKey(pub KeyValue);
+/// What has a key in whose bytes' order it is kept.
+pub trait Keyed {
+    /// The bytes of the key.
+    fn key_bytes(&self) -> &[u8];
+}
 
-impl Borrow<[u8]> for ByKey {
+impl Keyed for KeyValue {
+    fn key_bytes(&self) -> &[u8] {
+        KeyValue::key_bytes(self)
+    }
+}
+
+/// An element of an ordered set: two with the same key are the same.
+#[derive(Clone, Debug)]
+pub struct ByKey<T>(pub T);
+
+impl<T: Keyed> Borrow<[u8]> for ByKey<T> {
     fn borrow(&self) -> &[u8] {
         self.0.key_bytes()
     }
 }
 
-impl PartialEq for ByKey {
-    fn eq(&self, other: &ByKey) -> bool {
+impl<T: Keyed> PartialEq for ByKey<T> {
+    fn eq(&self, other: &ByKey<T>) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for ByKey {}
+impl<T: Keyed> Eq for ByKey<T> {}
 
-impl PartialOrd for ByKey {
-    fn partial_cmp(&self, other: &ByKey) -> Option<Ordering> {
+impl<T: Keyed> PartialOrd for ByKey<T> {
+    fn partial_cmp(&self, other: &ByKey<T>) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for ByKey {
-    fn cmp(&self, other: &ByKey) -> Ordering {
+impl<T: Keyed> Ord for ByKey<T> {
+    fn cmp(&self, other: &ByKey<T>) -> Ordering {
         self.0.key_bytes().cmp(other.0.key_bytes())
     }
 }

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 
 pub use embedded::{Embedded, Options};
 pub use history::{Event, View};
-pub use key_value::KeyValue;
+pub use key_value::{ByKey, KeyValue, Keyed};
 
 /// A point in the store's one global order of changes. The first change makes revision 2, as with etcd,
 /// so that 0 can mean "does not exist" and 1 "the empty store".
