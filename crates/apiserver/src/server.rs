@@ -101,7 +101,7 @@ impl Server {
     pub async fn new(config: Config) -> Result<Server> {
         let issuer = Arc::new(Issuer::new(&config.authority.service_account_key()?)?);
         let kinds = kinds::built_in().clone();
-        let caches = Caches::follow(&*config.store, &kinds);
+        let caches = Caches::follow(&config.store, &kinds).await?;
         let rbac = Arc::new(Rbac::follow(&caches));
         let inner = Inner {
             store: config.store.clone(),

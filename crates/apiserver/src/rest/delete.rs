@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::list::Selection;
 use super::operation::{Operation, Verb};
 use super::write::ATTEMPTS;
-use super::{Answer, Context, cache, in_version, store_error, store_key, unsafe_delete};
+use super::{Answer, Context, cache, commit, in_version, store_key, unsafe_delete};
 use crate::admission::{self, Request};
 use crate::encode::{self, Encoded};
 use crate::negotiate;
@@ -186,16 +186,16 @@ pub(crate) async fn delete_object(
         let Encoded { bytes, hole } = encode::for_store(&new);
         let op = match finished {
             true => Op::Delete { key: store_key.clone() },
-            false => Op::Put { key: store_key.clone(), value: bytes, expires: super::expires(kind) },
+            false => Op::Put { key: store_key.clone(), value: bytes.clone(), ttl: kind.strategy.ttl() },
         };
         let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![op] };
         if finished {
             ip_address::follow(inner, kind, Some(&old), None, &mut txn)?;
         }
-        if let Outcome::Committed { written, .. } = inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
-            return Ok(match written.into_iter().next().flatten() {
-                Some(kv) => Deleted::Pending(encode::shown(kv.value(), hole, kv.mod_revision())),
-                None => Deleted::Gone(current.json()),
+        if let Outcome::Committed { revision } = commit(inner, txn).await? {
+            return Ok(match finished {
+                true => Deleted::Gone(current.json()),
+                false => Deleted::Pending(encode::shown(&bytes, hole, revision)),
             });
         }
     }

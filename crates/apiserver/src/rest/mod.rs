@@ -19,7 +19,7 @@ mod watch;
 mod write;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use bytes::Bytes;
 use coracle_api::Kind;
@@ -28,11 +28,12 @@ use coracle_api::decode::FieldValidation;
 use coracle_api::protobuf;
 use coracle_api::status::Status;
 use coracle_api::table::ListMeta;
-use coracle_store as store;
+use coracle_store::{self as store, Outcome, Txn};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::auth::User;
 use crate::auth::service_account::Exists;
@@ -49,6 +50,10 @@ use crate::upload::Upload;
 pub(crate) use delete::{Options as DeleteOptions, delete_object};
 pub(crate) use operation::{Operation, Part, Verb};
 pub(crate) use write::{create_object, update_object};
+
+/// How long a writer waits at most until the caches have what was written. What was written stays so, whether or not
+/// they come to it.
+const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// One request to an object or a collection.
 pub(crate) struct Context<'a> {
@@ -253,11 +258,6 @@ pub(crate) fn core(plural: &str) -> &'static Arc<Kind> {
     coracle_api::kinds::by_resource("", "v1", plural).expect("a core kind is in the table")
 }
 
-/// When an object that is written now is forgotten.
-pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
-    kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
-}
-
 /// Checks an object in the version that a request names, which is not the stored one; whether its kind is checked so.
 pub(crate) fn check_requested(kind: &Kind, new: &Value, old: Option<&Value>) -> Result<bool, Status> {
     match kind.strategy.validate_requested(new, old) {
@@ -265,6 +265,17 @@ pub(crate) fn check_requested(kind: &Kind, new: &Value, old: Option<&Value>) -> 
         Some(errors) if errors.is_empty() => Ok(true),
         Some(errors) => Err(Status::invalid(&kind.group, &kind.kind, coracle_api::meta::name(new), errors)),
     }
+}
+
+/// Makes changes if compares hold. Whoever made them, or was outrun, then finds in the caches what is there: a store that
+/// others write to as well tells the caches later than it answers.
+pub(crate) async fn commit(inner: &Inner, txn: Txn) -> Result<Outcome, Status> {
+    let outcome = inner.store.txn(txn).await.map_err(|error| store_error(&error))?;
+    let (Outcome::Committed { revision } | Outcome::Conflict { revision, .. }) = &outcome;
+    if inner.caches.revision() < *revision && timeout(CATCH_UP, inner.caches.reach(*revision)).await.is_err() {
+        tracing::warn!(revision, "the caches are behind what was written");
+    }
+    Ok(outcome)
 }
 
 /// The key of an object in the store.

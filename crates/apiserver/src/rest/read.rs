@@ -5,8 +5,8 @@ use http::StatusCode;
 use super::{Answer, Context};
 use crate::cache;
 
-/// `metadata.resourceVersion` of the query means "not older than". The cache is fed by the one process that writes, before
-/// its writers are answered, so it has whatever a client can know of; a store that others write to would have to be asked.
+/// `metadata.resourceVersion` of the query means "not older than". A writer is answered once the
+/// cache has what it wrote, so the cache has whatever the clients of this server can know of.
 pub(super) fn get(cx: &Context<'_>) -> Answer {
     let (wanted, newest) = (cx.query.revision()?, cx.inner.caches.revision());
     if wanted > newest {

@@ -9,7 +9,7 @@ use coracle_store::{Compare, Op, Outcome, Txn};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Answer, Context, cache, store_error, store_key};
+use super::{Answer, Context, cache, commit, store_key};
 use crate::authz::{Attributes, decide};
 use crate::negotiate;
 use crate::object::Object;
@@ -55,7 +55,7 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let mut txn = Txn { compares, ops: vec![Op::Delete { key: stored }] };
     let before = found.before.as_ref().map(Object::value);
     ip_address::follow(cx.inner, kind, before.as_ref(), None, &mut txn)?;
-    match cx.inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+    match commit(cx.inner, txn).await? {
         Outcome::Committed { .. } => {
             let status = Status::success(&kind.group, &kind.plural, cx.name(), "");
             Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))

@@ -19,7 +19,7 @@ use coracle_store::{Compare, Op, Outcome, Txn};
 use serde_json::Value;
 
 use super::operation::{Operation, Part, put_fields, take_fields};
-use super::{cache, delete, expires, in_version_value, store_error, store_key};
+use super::{cache, commit, delete, in_version_value, store_key};
 use crate::admission::{self, Request};
 use crate::encode::{self, Encoded};
 use crate::object::Object;
@@ -220,20 +220,17 @@ async fn store(
     let Encoded { bytes, hole } = encode::for_store(new);
     let write = match finished {
         true => Op::Delete { key },
-        false => Op::Put { key, value: bytes, expires: expires(kind) },
+        false => Op::Put { key, value: bytes.clone(), ttl: kind.strategy.ttl() },
     };
     let mut txn = Txn { compares, ops: vec![write] };
     if let Some(allocation) = allocation.filter(|_| !finished) {
         allocation.claim(&mut txn);
     }
     ip_address::follow(inner, kind, old.map(|(_, value)| value), Some(new).filter(|_| !finished), &mut txn)?;
-    match inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+    match commit(inner, txn).await? {
         Outcome::Committed { .. } if finished => text(new).map(Attempt::Done),
-        Outcome::Committed { written, .. } => match written.into_iter().next().flatten() {
-            Some(kv) => Ok(Attempt::Done(encode::shown(kv.value(), hole, kv.mod_revision()))),
-            None => Err(Status::internal("nothing was written")),
-        },
-        Outcome::Conflict { current } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
+        Outcome::Committed { revision } => Ok(Attempt::Done(encode::shown(&bytes, hole, revision))),
+        Outcome::Conflict { current, .. } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
             Ok(Attempt::Taken)
         }
         Outcome::Conflict { .. } => Ok(Attempt::Outrun),
