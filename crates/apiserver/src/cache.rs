@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use crate::object::Object;
 use crate::unreadable::{self, Unreadable};
 
-pub use caches::{Caches, ROOT};
+pub use caches::Caches;
 
 /// The most changes, and bytes of objects in them, that a ring keeps.
 const RING_CHANGES: usize = 16_384;

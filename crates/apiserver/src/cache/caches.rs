@@ -16,6 +16,7 @@ use smol_str::SmolStr;
 use tokio::sync::Notify;
 
 use super::{Cache, State};
+use crate::unreadable::ROOT;
 
 /// Keys of a page of what a cache begins with.
 const PAGE: usize = 5_000;
@@ -41,9 +42,6 @@ impl Drop for Caches {
         self.lost.notify_one();
     }
 }
-
-/// The root of all keys, as upstream's.
-pub const ROOT: &str = "/registry/";
 
 impl Caches {
     /// Fills the caches of the kinds of a registry from the store and follows it from there.

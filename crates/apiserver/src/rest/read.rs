@@ -2,13 +2,13 @@
 
 use http::StatusCode;
 
-use super::{Answer, Context};
 use crate::cache;
+use crate::context::{Answer, Context};
 
 /// `metadata.resourceVersion` of the query means "not older than". A writer is answered once the
 /// cache has what it wrote, so the cache has whatever the clients of this server can know of.
 pub(super) fn get(cx: &Context<'_>) -> Answer {
-    let (wanted, newest) = (cx.query.revision()?, cx.inner.caches.revision());
+    let (wanted, newest) = (cx.query.revision()?, cx.storage().caches.revision());
     if wanted > newest {
         return Err(cache::too_large(wanted, newest));
     }

@@ -1,0 +1,110 @@
+//! Where objects are: the store, the watch caches that are fed from it, and the kinds that are served.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::status::Status;
+use coracle_api::{Kind, kinds};
+use coracle_store::{Error, Outcome, Result as Stored, Store, Txn};
+use tokio::time::timeout;
+
+use crate::auth::service_account::Exists;
+use crate::cache::{Cache, Caches};
+use crate::kinds::Kinds;
+use crate::request::key;
+use crate::unreadable::ROOT;
+
+/// How long a writer waits at most until the caches have what was written. What was written stays so, whether or not
+/// they come to it.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// What is stored, and of which kinds.
+pub(crate) struct Storage {
+    pub store: Arc<dyn Store>,
+    pub kinds: Kinds,
+    pub caches: Arc<Caches>,
+}
+
+impl Storage {
+    /// Follows a store with the built-in kinds.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn follow(store: Arc<dyn Store>) -> Stored<Storage> {
+        let kinds = kinds::built_in().clone();
+        let caches = Caches::follow(&store, &kinds).await?;
+        Ok(Storage { store, kinds: Kinds::new(kinds), caches })
+    }
+
+    /// Where the objects of a kind are read; an error once it is served no more.
+    pub fn cache(&self, kind: &Kind) -> Result<Arc<Cache>, Status> {
+        self.caches.of(kind).ok_or_else(Status::path_not_found)
+    }
+
+    /// Makes changes if compares hold. Whoever made them, or was outrun, then finds in the caches what is there: a store
+    /// that others write to as well tells the caches later than it answers.
+    pub async fn commit(&self, txn: Txn) -> Result<Outcome, Status> {
+        let outcome = self.store.txn(txn).await.map_err(|error| refusal(&error))?;
+        let (Outcome::Committed { revision } | Outcome::Conflict { revision, .. }) = &outcome;
+        if self.caches.revision() < *revision && timeout(CATCH_UP, self.caches.reach(*revision)).await.is_err() {
+            tracing::warn!(revision, "the caches are behind what was written");
+        }
+        Ok(outcome)
+    }
+
+    /// Serves kinds that are not built in from now on, each resource in the versions given and in no others. Watches of
+    /// those that were served before end.
+    ///
+    /// # Errors
+    /// What is stored of them cannot be read; then none of them is served anew.
+    pub async fn add_kinds(&self, kinds: Vec<Arc<Kind>>) -> Stored<()> {
+        for kind in &kinds {
+            self.caches.add(&*self.store, kind).await?;
+        }
+        self.kinds.insert(kinds);
+        Ok(())
+    }
+
+    /// Serves a resource no more, in no version; its watches end. What is stored of it stays.
+    pub fn remove_kind(&self, group: &str, plural: &str) {
+        let kinds = self.kinds.snapshot();
+        self.kinds.remove(group, plural);
+        for kind in kinds.kinds().iter().filter(|kind| kind.group == group && kind.plural == plural) {
+            self.caches.remove(kind);
+        }
+    }
+}
+
+/// A core kind by its plural; these are always there.
+pub(crate) fn core(plural: &str) -> &'static Arc<Kind> {
+    kinds::by_resource("", "v1", plural).expect("a core kind is in the table")
+}
+
+/// The key of an object in the store.
+pub(crate) fn store_key(kind: &Kind, namespace: Option<&str>, name: &str) -> Arc<str> {
+    format!("{ROOT}{}/{}", kind.storage_prefix, key(namespace, name)).into()
+}
+
+/// What a client is told when the store refuses.
+pub(crate) fn refusal(error: &Error) -> Status {
+    match error {
+        Error::DiskFull { .. } => Status::new(507, "InsufficientStorage", error.to_string()),
+        Error::TooLarge { .. } => Status::too_large(error.to_string()),
+        Error::Compacted { .. } => Status::expired(error.to_string()),
+        _ => Status::internal(error),
+    }
+}
+
+/// Tells the token verifier which objects exist.
+pub(crate) fn exists_check(caches: Arc<Caches>) -> Exists {
+    Box::new(move |kind, namespace, name, uid| {
+        let (plural, namespace) = match kind {
+            "serviceaccount" => ("serviceaccounts", Some(namespace)),
+            "pod" => ("pods", Some(namespace)),
+            "secret" => ("secrets", Some(namespace)),
+            _ => ("nodes", None),
+        };
+        let object = caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
+        object.is_some_and(|object| *object.uid() == *uid)
+    })
+}
