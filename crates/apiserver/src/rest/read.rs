@@ -5,8 +5,8 @@ use http::StatusCode;
 use crate::cache;
 use crate::context::{Answer, Context};
 
-/// `metadata.resourceVersion` of the query means "not older than". A writer is answered once the
-/// cache has what it wrote, so the cache has whatever the clients of this server can know of.
+/// `metadata.resourceVersion` of the query means "not older than". Without it the cache has
+/// whatever any client was told of; see `freshness`.
 pub(super) fn get(cx: &Context<'_>) -> Answer {
     let (wanted, newest) = (cx.query.revision()?, cx.storage().caches.revision());
     if wanted > newest {
