@@ -106,7 +106,7 @@ impl Server {
         let inner = Inner {
             store: config.store.clone(),
             authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
-            authorizer: Chain::new(vec![Box::new(Masters), Box::new(Node::new()), Box::new(rbac.clone())]),
+            authorizer: Chain::new(vec![Box::new(Masters), Box::new(Node::follow(&caches)), Box::new(rbac.clone())]),
             rbac,
             services: services::Allocator::new(config.service_cidr),
             kubelet: kubelet::Client::new(&config.authority.certificate, &config.kubelet_client)?,
@@ -209,9 +209,9 @@ impl Inner {
         };
         let long_running =
             verb == "watch" || matches!(subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
-        let selected = query.selected_name(verb);
+        let selected = query.selected(verb);
         let attributes = match &target {
-            Some(target) => target.attributes(verb, selected.as_deref()),
+            Some(target) => target.attributes(verb, &selected),
             None => request::attributes_of_unknown(&path, &parts.method, &query),
         };
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.

@@ -42,7 +42,7 @@ use crate::cache::{Cache, Caches, ROOT};
 use crate::negotiate;
 use crate::negotiate::{Output, Shape};
 use crate::object::Object;
-use crate::request::{Query, Target, key};
+use crate::request::{Query, Selected, Target, key};
 use crate::server::Inner;
 use crate::upload::Upload;
 
@@ -173,7 +173,8 @@ impl Context<'_> {
 
     /// Checks that the user may do something else with the object, which the request turns out to be.
     pub async fn check(&self, verb: &str) -> Result<(), Status> {
-        let what = self.target.attributes(verb, None);
+        let selected = Selected::default();
+        let what = self.target.attributes(verb, &selected);
         match decide(&self.inner.authorizer, &self.user, &what).await {
             decision if decision.is_allowed() => Ok(()),
             decision => Err(what.forbidden(&self.user, decision.reason())),

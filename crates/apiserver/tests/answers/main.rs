@@ -10,6 +10,7 @@ mod documents;
 mod evictions;
 mod held;
 mod kinds;
+mod node;
 mod objects;
 mod reading;
 mod services;
