@@ -8,10 +8,14 @@ use coracle_api::status::Status;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::review::strings;
 use crate::auth::User;
 use crate::authz::rbac::Rule;
 use crate::authz::{Attributes, Authorizer, Decision, decide};
+
+/// The texts in a list.
+pub(super) fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+}
 
 /// What whoever asks may do.
 pub(super) async fn own(cx: &Context<'_>, review: &Value) -> Result<Value, Status> {
@@ -80,7 +84,7 @@ async fn answer(cx: &Context<'_>, user: &User, spec: &Value) -> Value {
             ..Attributes::resource(of("verb"), of("group"), of("resource"), of("namespace"), of("name"))
         },
     };
-    let decision = decide(&cx.inner.authorizer, user, &what).await;
+    let decision = decide(&*cx.state.authorizer, user, &what).await;
     let mut status = json!({"allowed": decision.is_allowed()});
     if matches!(decision, Decision::Deny(_)) {
         status["denied"] = true.into();
@@ -151,7 +155,7 @@ pub(super) fn rules(cx: &Context<'_>, spec: &Value) -> Result<Value, Status> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let found = cx.inner.authorizer.rules(&cx.user, namespace);
+    let found = cx.state.authorizer.rules(&cx.user, namespace);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     for rule in found.rules {
         let verbs = rule.verbs;

@@ -8,18 +8,21 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, Context, cache, core};
 use crate::auth::service_account::{Bound, ISSUER};
+use crate::context::{Answer, Context};
 use crate::negotiate;
+use crate::operation::Verb;
 use crate::request::key;
+use crate::storage::core;
 
 const HOUR: i64 = 3600;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
-    let (request, _) =
+    let (mut request, _) =
         decode::parse(&cx.body, negotiate::body_format(&cx.parts.headers)?).map_err(Status::bad_request)?;
     let account = cx.current()?;
     let namespace = account.namespace().unwrap_or_default();
+    meta::set_namespace(&mut request, namespace);
     let spec = &request["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(HOUR);
     let path = Path::new("spec").child("expirationSeconds");
@@ -33,6 +36,8 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     if seconds > 1 << 32 {
         return invalid("may not specify a duration larger than 2^32 seconds");
     }
+    cx.objects().admit(&cx.unowned(Verb::Create), &mut request).await?;
+    let spec = &request["spec"];
     let mut audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect();
     if audiences.is_empty() {
@@ -43,7 +48,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
         reference => Some(bound(cx, namespace, account.name(), reference)?),
     };
     let (token, expires) = cx
-        .inner
+        .state
         .issuer
         .issue(namespace, account.name(), account.uid(), &audiences, seconds as u64, bound.as_ref())
         .map_err(Status::internal)?;
@@ -71,7 +76,7 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
         }
     };
     let object =
-        cache(cx.inner, core(plural))?.get(&key(scope, name))?.ok_or_else(|| Status::not_found("", plural, name))?;
+        cx.storage().cache(core(plural))?.get(&key(scope, name))?.ok_or_else(|| Status::not_found("", plural, name))?;
     let uid = text("uid");
     if !uid.is_empty() && uid != object.uid() {
         let why = format!(
@@ -89,7 +94,8 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
             )));
         }
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        bound.node = cache(cx.inner, core("nodes"))?.get(node)?.map(|found| (node.to_owned(), found.uid().to_owned()));
+        bound.node =
+            cx.storage().cache(core("nodes"))?.get(node)?.map(|found| (node.to_owned(), found.uid().to_owned()));
     }
     Ok(bound)
 }

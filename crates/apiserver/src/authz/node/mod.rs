@@ -19,7 +19,7 @@ use crate::object::Object;
 use crate::request::key;
 
 use graph::{Graph, Source};
-use references::Referent;
+pub use references::{Referent, names};
 
 /// Where leases of nodes are.
 pub const LEASES: &str = "kube-node-lease";
