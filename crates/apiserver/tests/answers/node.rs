@@ -249,7 +249,8 @@ async fn a_kubelet_makes_mirrors_of_its_own_pods_only() {
         change(&mut pod);
         pod
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Change<'_>, &str); 7] = [
         (
             &|pod| pod["metadata"]["annotations"] = json!({}),
             "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"a\" can only create mirror pods",

@@ -130,7 +130,7 @@ const PLAIN: [&str; 22] = [
 
 fn reference_of_volume(volume: &Value) -> Result<Option<&'static str>, String> {
     let has = |source: &&str| volume.get(*source).is_some_and(|source| !source.is_null());
-    if PLAIN.iter().any(|source| has(source)) {
+    if PLAIN.iter().any(has) {
         return Ok(None);
     }
     let found = [

@@ -21,9 +21,12 @@ pub enum Referent {
     ServiceAccount,
 }
 
+/// What is referred to, and its name.
+pub type Reference = (Referent, Box<str>);
+
 /// The node that a pod is bound to, and what it refers to there; `None` for one that is bound to none, or is not a pod. What
 /// mirrors a pod of a kubelet's own refers to nothing: a kubelet must not give itself a right by it.
-pub fn of_pod(pod: &[u8]) -> Option<(Box<str>, Vec<(Referent, Box<str>)>)> {
+pub fn of_pod(pod: &[u8]) -> Option<(Box<str>, Vec<Reference>)> {
     let pod: Pod = serde_json::from_slice(pod).ok()?;
     let node = pod.spec.node_name.clone().filter(|node| !node.is_empty())?;
     let mut found = Vec::new();
@@ -36,8 +39,8 @@ pub fn of_pod(pod: &[u8]) -> Option<(Box<str>, Vec<(Referent, Box<str>)>)> {
 /// Whether a pod names a secret or a config map.
 pub fn names(pod: &Value, wanted: Referent) -> bool {
     let mut named = false;
-    if let Ok(pod) = Pod::deserialize(pod) {
-        pod.spec.visit(&mut |kind, _| named |= kind == wanted);
+    if let Ok(spec) = Spec::deserialize(&pod["spec"]) {
+        spec.visit(&mut |kind, _| named |= kind == wanted);
     }
     named
 }
