@@ -11,6 +11,7 @@ mod evictions;
 mod held;
 mod kinds;
 mod lagging;
+mod node;
 mod objects;
 mod reading;
 mod services;
