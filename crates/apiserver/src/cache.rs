@@ -514,6 +514,11 @@ impl Caches {
         }
         for cache in woken {
             cache.changed.send_replace(());
+            // What took its place since then was fed by it, and may have watchers already.
+            let next = cache.state.read().next.clone();
+            if let Some(next) = next {
+                next.changed.send_replace(());
+            }
         }
     }
 }
@@ -562,6 +567,20 @@ mod tests {
         drop(state);
         assert_eq!(cache.changes(0, 1).unwrap_err().code, 410);
         assert_eq!(cache.get("a").unwrap().unwrap().revision(), 100);
+    }
+
+    #[test]
+    fn who_watches_the_cache_that_takes_anothers_place_is_woken_by_what_that_one_is_fed() {
+        let (before, next) = (cache(), cache());
+        let by_prefix = HashMap::from([("configmaps".into(), before.clone())]);
+        let by_prefix = ArcSwap::from_pointee(by_prefix);
+        let caches = Caches { by_prefix, global: Arc::default(), adding: tokio::sync::Mutex::default() };
+        before.state.write().next = Some(next.clone());
+        let changed = next.subscribe();
+        let text = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","resourceVersion":""}}"#;
+        let now = KeyValue::new("/registry/configmaps/d/a", text, 7, 7, None);
+        caches.apply(&[Arc::new(Event { revision: 7, now: Some(now), before: None })]);
+        assert!(changed.has_changed().unwrap() && next.get("d/a").unwrap().is_some());
     }
 
     #[test]
