@@ -27,8 +27,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::member("string", "findAll(string, int) -> list(string)", Cost::Pattern, find_all),
 ];
 
-/// The pattern, ready to be matched in time linear in the text.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
+/// A pattern of RE2, ready to be matched in time linear in the text.
+///
+/// # Errors
+/// It is none, or too large.
+pub fn compile(pattern: &str) -> Result<Regex, EvalError> {
     let built =
         RegexBuilder::new(&translate(pattern)).size_limit(LARGEST).dfa_size_limit(LARGEST).nest_limit(DEEPEST).build();
     built.map_err(|error| {
