@@ -34,8 +34,9 @@ struct Head {
     hole: (u32, u16),
     /// Where in the store's key that below the resource begins.
     key_at: u16,
-    /// How many texts there are, and how many of them are values of selectable fields.
-    texts: u16,
+    /// How many texts there are, which may be as many as an object has room for labels, and how many of them are values of
+    /// selectable fields.
+    texts: u32,
     fields: u16,
     /// The protobuf message, made when a client first asks for it.
     message: OnceLock<Box<Bytes>>,
@@ -255,7 +256,7 @@ impl Object {
     }
 
     fn text(&self, number: usize) -> &str {
-        let texts = usize::from(self.head().texts);
+        let texts = self.head().texts as usize;
         if number >= texts {
             return "";
         }
@@ -298,7 +299,7 @@ impl Object {
     }
 
     fn first_field(&self) -> usize {
-        usize::from(self.head().texts.saturating_sub(self.head().fields))
+        self.head().texts.saturating_sub(self.head().fields.into()) as usize
     }
 }
 
@@ -319,7 +320,7 @@ impl AsRef<[u8]> for Stored {
 }
 
 /// Where the resource version goes, how many texts and fields there are, and their bytes.
-type Parts = ((u32, u16), u16, u16, Vec<u8>);
+type Parts = ((u32, u16), u32, u16, Vec<u8>);
 
 /// The parts of an object; `None` within when it does not say what it is, or has no place for its resource version; `None`
 /// when it is no object.
@@ -347,7 +348,7 @@ fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
             fields += 1;
         }
     }
-    Some(Some((hole, u16::try_from(texts.ranges.len()).ok()?, fields, texts.into_bytes())))
+    Some(Some((hole, u32::try_from(texts.ranges.len()).ok()?, fields, texts.into_bytes())))
 }
 
 /// An object that does not say its kind, or another one, says it again: where it is stored decides. It has a place for its

@@ -456,7 +456,7 @@ fn converted(name: &str, overloads: &[&'static function::Overload], args: &[Node
     let [Node::Const(literal)] = args else { return None };
     let args = [literal.clone()];
     let overload = overloads.iter().find(|overload| CONVERSIONS.contains(&name) && overload.accepts(&args))?;
-    let mut context = function::Context { budget: &mut Budget::default(), patterns: &HashMap::new() };
+    let mut context = function::Context { budget: &mut Budget::default(), patterns: &HashMap::new(), made: &mut None };
     (overload.call)(&mut context, &args).ok().map(Node::Const)
 }
 

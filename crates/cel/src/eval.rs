@@ -20,6 +20,8 @@ pub(crate) struct Evaluator<'e, 'a> {
     pub activation: &'e Activation<'a>,
     pub budget: &'e mut Budget,
     pub patterns: &'e HashMap<String, Regex>,
+    /// The last pattern that was not written out in the expression.
+    pub made: Option<(String, Regex)>,
     /// Accumulators and variables of the comprehensions around the place. `all` and `exists` go on after an error.
     pub stack: Vec<Value<'a>>,
 }
@@ -151,7 +153,7 @@ impl<'a> Evaluator<'_, 'a> {
             let cost = depth_cost(&args[0], self.budget)?;
             self.budget.spend(cost)?;
         }
-        let mut context = Context { budget: self.budget, patterns: self.patterns };
+        let mut context = Context { budget: self.budget, patterns: self.patterns, made: &mut self.made };
         let value = (overload.call)(&mut context, &args)?;
         if let Cost::Result(factor) = overload.cost {
             self.budget.spend(crate::budget::traversal(value.cost_size(), factor))?;

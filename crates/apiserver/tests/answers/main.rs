@@ -9,6 +9,7 @@ mod custom;
 mod documents;
 mod evictions;
 mod held;
+mod hostile;
 mod kinds;
 mod lagging;
 mod node;
