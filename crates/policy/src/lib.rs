@@ -4,4 +4,7 @@
 //! Never: reads a cluster. Whoever asks brings along what there is: the API server's admission, and the controllers.
 #![forbid(unsafe_code)]
 
+pub mod amounts;
+pub mod limit_range;
+pub mod pod_resources;
 pub mod pod_security;

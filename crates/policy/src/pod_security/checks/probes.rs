@@ -10,7 +10,7 @@ use crate::pod_security::{Pod, Violation};
 pub fn hosts(pod: &Pod<'_>) -> Option<Violation> {
     let (mut names, mut found) = (BTreeSet::new(), BTreeSet::new());
     for container in containers(pod) {
-        for host in handlers(container).iter().flat_map(|handler| hosts_of(handler)) {
+        for host in handlers(container).iter().flat_map(hosts_of) {
             names.insert(text(&container["name"]));
             found.insert(host);
         }
