@@ -8,3 +8,4 @@ pub mod amounts;
 pub mod limit_range;
 pub mod pod_resources;
 pub mod pod_security;
+pub mod quota;
