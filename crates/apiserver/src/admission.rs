@@ -18,25 +18,25 @@ use coracle_api::status::Status;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use crate::rest::{Operation, Verb};
-use crate::server::Inner;
+use crate::authz::{Chain, Rbac};
+use crate::operation::{Operation, Verb};
+use crate::storage::Storage;
 
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// What plugins are asked about. Objects are in the version that is stored.
 pub(crate) struct Request<'a> {
-    pub inner: &'a Arc<Inner>,
     pub op: &'a Operation,
     /// The object as it is; a new one is not there yet.
     pub old: Option<&'a Value>,
 }
 
 /// What a plugin says, now or once it knows.
-type Verdict<'a> = BoxFuture<'a, Result<(), Status>>;
+pub(crate) type Verdict<'a> = BoxFuture<'a, Result<(), Status>>;
 
 /// A part of admission.
-trait Plugin: Sync {
+pub(crate) trait Plugin: Send + Sync {
     /// Whether it has a say in such a write at all. Asked of every write, so it is quick.
     fn handles(&self, op: &Operation) -> bool;
 
@@ -51,32 +51,40 @@ trait Plugin: Sync {
     }
 }
 
-/// All plugins, in upstream's order.
-static PLUGINS: [&dyn Plugin; 8] = [
-    &namespace_lifecycle::NamespaceLifecycle,
-    &certificate_requester::CertificateRequester,
-    &service_account::ServiceAccount,
-    &default_tolerations::DefaultTolerationSeconds,
-    &priority::Priority,
-    &runtime_class::RuntimeClass,
-    &default_storage_class::DefaultStorageClass,
-    &rbac_escalation::RbacEscalation,
-];
+/// All plugins, in the order in which they are asked.
+pub(crate) struct Admission(Vec<Box<dyn Plugin>>);
 
-/// Lets the plugins change a new object, or the new state of one.
-pub(crate) async fn admit(request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
-    for plugin in PLUGINS.iter().filter(|plugin| plugin.handles(request.op)) {
-        plugin.admit(request, object).await?;
+impl Admission {
+    /// Those of this server, in upstream's order.
+    pub fn new(storage: &Arc<Storage>, authorizer: &Arc<Chain>, rbac: &Arc<Rbac>) -> Admission {
+        let storage = || storage.clone();
+        Admission(vec![
+            Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
+            Box::new(certificate_requester::CertificateRequester),
+            Box::new(service_account::ServiceAccount(storage())),
+            Box::new(default_tolerations::DefaultTolerationSeconds),
+            Box::new(priority::Priority(storage())),
+            Box::new(runtime_class::RuntimeClass(storage())),
+            Box::new(default_storage_class::DefaultStorageClass(storage())),
+            Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
+        ])
     }
-    Ok(())
-}
 
-/// Lets the plugins refuse a valid object. One that is to be deleted is given as it is.
-pub(crate) async fn validate(request: &Request<'_>, object: &Value) -> Result<(), Status> {
-    for plugin in PLUGINS.iter().filter(|plugin| plugin.handles(request.op)) {
-        plugin.validate(request, object).await?;
+    /// Lets the plugins change a new object, or the new state of one.
+    pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
+            plugin.admit(request, object).await?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Lets the plugins refuse a valid object. One that is to be deleted is given as it is.
+    pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
+            plugin.validate(request, object).await?;
+        }
+        Ok(())
+    }
 }
 
 /// What needs nobody else.

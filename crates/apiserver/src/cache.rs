@@ -21,7 +21,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 
 use crate::object::Object;
-use crate::unreadable::{self, Unreadable};
+use crate::unreadable::{self, ROOT, Unreadable};
 
 /// The most changes, and bytes of objects in them, that a ring keeps.
 const RING_CHANGES: usize = 16_384;
@@ -374,9 +374,6 @@ pub struct Caches {
     /// Held by who makes a cache.
     adding: tokio::sync::Mutex<()>,
 }
-
-/// The root of all keys, as upstream's.
-pub const ROOT: &str = "/registry/";
 
 impl Caches {
     /// Fills the caches of the kinds of a registry from the store and follows it from there.

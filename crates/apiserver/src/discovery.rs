@@ -15,17 +15,17 @@ use smol_str::SmolStr;
 use crate::body::Body;
 use crate::documents::Name;
 use crate::negotiate;
-use crate::server::Inner;
+use crate::state::State;
 
 pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 pub const AGGREGATED_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// Answers paths that describe the API.
-pub async fn answer(inner: &Inner, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+pub async fn answer(state: &State, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let json = |value: Value| Ok(negotiate::json(StatusCode::OK, value.to_string()));
-    let registry = &inner.kinds.snapshot();
-    let document = |name| inner.documents.answer(registry, name, headers);
+    let registry = &state.objects.storage.kinds.snapshot();
+    let document = |name| state.documents.answer(registry, name, headers);
     match segments.as_slice() {
         [root @ ("api" | "apis")] => {
             let core = *root == "api";
@@ -35,7 +35,7 @@ pub async fn answer(inner: &Inner, path: &str, headers: &HeaderMap) -> Result<Re
                     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
                     Ok(response)
                 }
-                None => json(if core { core_versions(inner) } else { group_list(registry) }),
+                None => json(if core { core_versions(state) } else { group_list(registry) }),
             }
         }
         [""] => json(json!({"paths": paths(registry)})),
@@ -80,8 +80,8 @@ fn paths(registry: &Registry) -> Vec<String> {
     paths
 }
 
-fn core_versions(inner: &Inner) -> Value {
-    let address = format!("{}:{}", inner.config.advertise_address, inner.config.port);
+fn core_versions(state: &State) -> Value {
+    let address = state.endpoint.to_string();
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
 }
 

@@ -21,7 +21,7 @@ use crate::KUBERNETES_VERSION;
 use crate::body::Body;
 use crate::negotiate;
 use crate::request::Query;
-use crate::server::Inner;
+use crate::storage::Storage;
 
 const CHECKS: [&str; 4] = ["ping", "log", "etcd", "informer-sync"];
 
@@ -37,14 +37,14 @@ pub fn version() -> Value {
 
 /// `/healthz`, `/livez` and `/readyz`. The server answers only once its caches are full, so the one check
 /// that can fail is `etcd`: the store accepts no writes any more.
-pub fn probe(inner: &Inner, path: &str, query: &Query) -> Result<Response<Body>, Status> {
+pub fn probe(storage: &Storage, path: &str, query: &Query) -> Result<Response<Body>, Status> {
     let name = path.trim_matches('/');
     let excluded = query.all("exclude");
     let (mut text, mut failed) = (String::new(), false);
     for check in CHECKS {
         if excluded.iter().any(|other| other == check) {
             text += &format!("[+]{check} excluded: ok\n");
-        } else if passes(inner, check) {
+        } else if passes(storage, check) {
             text += &format!("[+]{check} ok\n");
         } else {
             text += &format!("[-]{check} failed: reason withheld\n");
@@ -59,19 +59,19 @@ pub fn probe(inner: &Inner, path: &str, query: &Query) -> Result<Response<Body>,
 }
 
 /// One check by its name.
-pub fn probe_one(inner: &Inner, path: &str) -> Result<Response<Body>, Status> {
+pub fn probe_one(storage: &Storage, path: &str) -> Result<Response<Body>, Status> {
     let check = path.rsplit('/').next().unwrap_or_default();
     if !CHECKS.contains(&check) {
         return Err(Status::path_not_found());
     }
-    Ok(match passes(inner, check) {
+    Ok(match passes(storage, check) {
         true => plain(StatusCode::OK, "ok".into()),
         false => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal server error: reason withheld\n".into()),
     })
 }
 
-fn passes(inner: &Inner, check: &str) -> bool {
-    check != "etcd" || inner.store.failure().is_none()
+fn passes(storage: &Storage, check: &str) -> bool {
+    check != "etcd" || storage.store.failure().is_none()
 }
 
 fn plain(code: StatusCode, text: String) -> Response<Body> {
@@ -142,7 +142,7 @@ impl Metrics {
     }
 
     /// The page in the Prometheus text format.
-    pub fn text(&self, inner: &Inner) -> Response<Body> {
+    pub fn text(&self, storage: &Storage) -> Response<Body> {
         let mut registry = Registry::default();
         registry.register(
             "apiserver_request",
@@ -151,7 +151,7 @@ impl Metrics {
         );
         registry.register("apiserver_request_duration_seconds", "Response latency by verb", self.durations.clone());
         let objects = Family::<ResourceLabels, Gauge>::default();
-        for cache in inner.caches.all() {
+        for cache in storage.caches.all() {
             let resource = match &*cache.kind.group {
                 "" => cache.kind.plural.to_string(),
                 group => format!("{}.{group}", cache.kind.plural),
@@ -160,7 +160,7 @@ impl Metrics {
         }
         registry.register("apiserver_storage_objects", "Stored objects by resource", objects);
         let revision = Gauge::<i64>::default();
-        revision.set(inner.caches.revision() as i64);
+        revision.set(storage.caches.revision() as i64);
         registry.register("coracle_store_revision", "The newest revision of the store", revision);
         let mut text = String::new();
         match encode(&mut text, &registry) {

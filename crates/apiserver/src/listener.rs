@@ -77,7 +77,7 @@ impl Server {
     /// # Errors
     /// The serving certificate is not usable.
     pub async fn serve(&self, listener: TcpListener, serving: &Pair) -> Result<()> {
-        let config = tls(&self.inner().config.authority.certificate, serving).context("failed to set up TLS")?;
+        let config = tls(self.authority(), serving).context("failed to set up TLS")?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let connections = Connections::new(Limits::of_process());
         loop {

@@ -1,7 +1,7 @@
 //! One request from its first byte to its response: who, may they, and which part answers.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bytes::Bytes;
+use coracle_api::Kind;
 use coracle_api::status::Status;
-use coracle_api::{Kind, kinds};
 use coracle_store::Store;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -21,22 +21,26 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::admission::Admission;
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
 use crate::authz::{self, Authorizer, Chain, Masters, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
-use crate::cache::Caches;
-use crate::connections;
+use crate::context::Context;
 use crate::documents::Documents;
 use crate::health::Metrics;
 use crate::kinds::Kinds;
+use crate::kubelet::Client;
 use crate::negotiate::{Encoding, Output};
+use crate::objects::Objects;
 use crate::pki::{Authority, Pair};
 use crate::request::{self, Query};
-use crate::rest::Context;
+use crate::services::Allocator;
 use crate::shares::{Share, Shares};
+use crate::state::State;
+use crate::storage::{Storage, exists_check};
 use crate::upload::Upload;
-use crate::{discovery, health, kubelet, negotiate, rest, services};
+use crate::{bootstrap, connections, custom, discovery, health, negotiate, rest};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -66,22 +70,12 @@ pub struct Config {
 
 /// An API server. Clones share it.
 #[derive(Clone)]
-pub struct Server(pub(crate) Arc<Inner>);
+pub struct Server(Arc<Inner>);
 
-/// What all requests share.
-pub(crate) struct Inner {
-    pub store: Arc<dyn Store>,
-    pub kinds: Kinds,
-    pub caches: Arc<Caches>,
-    pub documents: Documents,
-    pub authenticator: Authenticator,
-    pub authorizer: Chain,
-    pub rbac: Arc<Rbac>,
-    pub issuer: Arc<Issuer>,
-    pub services: services::Allocator,
-    pub kubelet: kubelet::Client,
-    pub metrics: Metrics,
-    pub config: Config,
+struct Inner {
+    state: Arc<State>,
+    /// The certificate of the authority whose clients are known.
+    authority: String,
     in_flight: Semaphore,
     in_flight_of_others: Semaphore,
     shares_of_others: Shares,
@@ -100,33 +94,33 @@ impl Server {
     /// The token file or a key cannot be read, or the store refuses.
     pub async fn new(config: Config) -> Result<Server> {
         let issuer = Arc::new(Issuer::new(&config.authority.service_account_key()?)?);
-        let kinds = kinds::built_in().clone();
-        let caches = Caches::follow(&*config.store, &kinds);
-        let rbac = Arc::new(Rbac::follow(&caches));
-        let inner = Inner {
-            store: config.store.clone(),
+        let storage = Arc::new(Storage::follow(config.store));
+        issuer.check_objects(exists_check(storage.caches.clone()));
+        let rbac = Arc::new(Rbac::follow(&storage.caches));
+        let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(Node::new()), Box::new(rbac.clone())]));
+        let admission = Admission::new(&storage, &authorizer, &rbac);
+        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
+        let endpoint = SocketAddr::new(config.advertise_address, config.port);
+        bootstrap::run(&objects, endpoint).await?;
+        custom::start(&objects).await?;
+        bootstrap::keep(&objects, endpoint);
+        let state = State {
+            objects,
+            documents: Documents::default(),
             authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
-            authorizer: Chain::new(vec![Box::new(Masters), Box::new(Node::new()), Box::new(rbac.clone())]),
-            rbac,
-            services: services::Allocator::new(config.service_cidr),
-            kubelet: kubelet::Client::new(&config.authority.certificate, &config.kubelet_client)?,
+            authorizer,
+            issuer,
+            kubelet: Client::new(&config.authority.certificate, &config.kubelet_client)?,
             metrics: Metrics::default(),
+            endpoint,
+        };
+        Ok(Server(Arc::new(Inner {
+            state: Arc::new(state),
+            authority: config.authority.certificate,
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),
-            kinds: Kinds::new(kinds),
-            caches: caches.clone(),
-            documents: Documents::default(),
-            issuer: issuer.clone(),
-            config,
-        };
-        issuer.check_objects(rest::exists_check(caches));
-        let server = Server(Arc::new(inner));
-        crate::bootstrap::run(&server).await?;
-        authz::bootstrap::run(server.inner()).await?;
-        crate::custom::start(&server).await?;
-        crate::bootstrap::keep(&server);
-        Ok(server)
+        })))
     }
 
     /// A service for a component in the same process, acting as a user.
@@ -136,7 +130,7 @@ impl Server {
 
     /// What is served now.
     pub fn kinds(&self) -> &Kinds {
-        &self.0.kinds
+        &self.storage().kinds
     }
 
     /// Serves kinds that are not built in from now on, each resource in the versions given and in no others. Watches of
@@ -145,29 +139,26 @@ impl Server {
     /// # Errors
     /// What is stored of them cannot be read; then none of them is served anew.
     pub async fn add_kinds(&self, kinds: Vec<Arc<Kind>>) -> coracle_store::Result<()> {
-        for kind in &kinds {
-            self.0.caches.add(&*self.0.store, kind).await?;
-        }
-        self.0.kinds.insert(kinds);
-        Ok(())
+        self.storage().add_kinds(kinds).await
     }
 
     /// Serves a resource no more, in no version; its watches end. What is stored of it stays.
     pub fn remove_kind(&self, group: &str, plural: &str) {
-        let kinds = self.0.kinds.snapshot();
-        self.0.kinds.remove(group, plural);
-        for kind in kinds.kinds().iter().filter(|kind| kind.group == group && kind.plural == plural) {
-            self.0.caches.remove(kind);
-        }
+        self.storage().remove_kind(group, plural);
     }
 
     /// Decides who may do what here.
     pub fn authorizer(&self) -> &impl Authorizer {
-        &self.0.authorizer
+        &self.0.state.authorizer
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.0
+    /// The certificate, in PEM, of the authority whose clients are known here.
+    pub(crate) fn authority(&self) -> &str {
+        &self.0.authority
+    }
+
+    fn storage(&self) -> &Storage {
+        &self.0.state.objects.storage
     }
 
     /// Answers one request; `user` is who the connection proved to be.
@@ -196,11 +187,12 @@ impl Inner {
         upload: &mut Upload,
         user: Option<Arc<User>>,
     ) -> Response<Body> {
-        let start = Instant::now();
+        let (start, state) = (Instant::now(), &self.state);
         let query = Query::parse(parts.uri.query());
         let path = parts.uri.path().to_owned();
-        let target = request::split(&path)
-            .and_then(|(group, version, segments)| request::target(&self.kinds.look(), group, version, &segments));
+        let target = request::split(&path).and_then(|(group, version, segments)| {
+            request::target(&state.objects.storage.kinds.look(), group, version, &segments)
+        });
         let (verb, resource, subresource) = match &target {
             Some(target) => {
                 (target.verb(&parts.method, &query), target.kind.plural.clone(), target.subresource.unwrap_or_default())
@@ -226,14 +218,14 @@ impl Inner {
         };
         let pretty = negotiate::wants_pretty(&query, &parts.headers);
         let answer = async {
-            let user = self.authenticator.user(&parts.headers, user.as_ref())?;
+            let user = state.authenticator.user(&parts.headers, user.as_ref())?;
             if user.name != auth::ANONYMOUS
                 && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
             {
                 connection.prove(authz::is_system(&user))?;
             }
-            let user = auth::impersonated(user, &mut parts.headers, &self.authorizer).await?;
-            let decision = decide(&self.authorizer, &user, &attributes).await;
+            let user = auth::impersonated(user, &mut parts.headers, &*state.authorizer).await?;
+            let decision = decide(&*state.authorizer, &user, &attributes).await;
             if !decision.is_allowed() {
                 return Err(attributes.forbidden(&user, decision.reason()));
             }
@@ -248,7 +240,7 @@ impl Inner {
                         _ => (std::mem::take(upload).read(MAX_BODY).await?, Upload::default()),
                     };
                     let upload = Mutex::new(upload);
-                    let context = Context { inner: &self, user, parts, body, upload, target, query, output, dry_run };
+                    let context = Context { state, user, parts, body, upload, target, query, output, dry_run };
                     Ok(rest::answer(context, verb).await)
                 }
                 None => Box::pin(self.outside(parts, &path)).await,
@@ -259,7 +251,7 @@ impl Inner {
             Err(status) => (negotiate::status_as(&status, encoding), false),
         };
         let response = if pretty && !is_document { negotiate::pretty(response) } else { response };
-        self.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
+        state.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
         response
     }
 
@@ -281,20 +273,22 @@ impl Inner {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(Status::path_not_found());
         }
+        let state = &*self.state;
+        let storage = &*state.objects.storage;
         let document = |value: serde_json::Value| Ok(negotiate::json(StatusCode::OK, value.to_string()));
         match path.trim_end_matches('/') {
-            "/healthz" | "/livez" | "/readyz" => health::probe(self, path, &Query::parse(parts.uri.query())),
+            "/healthz" | "/livez" | "/readyz" => health::probe(storage, path, &Query::parse(parts.uri.query())),
             path if path.starts_with("/livez/") || path.starts_with("/readyz/") || path.starts_with("/healthz/") => {
-                health::probe_one(self, path)
+                health::probe_one(storage, path)
             }
-            "/metrics" => Ok(self.metrics.text(self)),
+            "/metrics" => Ok(state.metrics.text(storage)),
             "/version" => document(health::version()),
             "/.well-known/openid-configuration" => {
-                let server = format!("https://{}:{}", self.config.advertise_address, self.config.port);
-                document(self.issuer.openid_configuration(&server))
+                let server = format!("https://{}", state.endpoint);
+                document(state.issuer.openid_configuration(&server))
             }
-            "/openid/v1/jwks" => document(self.issuer.key_set()),
-            path => discovery::answer(self, path, &parts.headers).await,
+            "/openid/v1/jwks" => document(state.issuer.key_set()),
+            path => discovery::answer(state, path, &parts.headers).await,
         }
     }
 }

@@ -7,8 +7,10 @@ use coracle_api::status::{Cause, Details, Status, qualified_resource};
 use coracle_store::Revision;
 use serde_json::Value;
 
-use crate::cache::ROOT;
 use crate::object::Object;
+
+/// The root of all keys, as upstream's.
+pub const ROOT: &str = "/registry/";
 
 /// One value that cannot be read.
 #[derive(Clone, Debug)]

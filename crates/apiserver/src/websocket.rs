@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use crate::body::Body;
-use crate::rest::Context;
+use crate::context::Context;
 
 const GOODBYE: Duration = Duration::from_secs(5);
 /// The longest message that is taken, in bytes.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Plugin, Request, Verdict, at_once, makes};
-use crate::rest::Operation;
+use crate::operation::Operation;
 
 pub(super) struct DefaultTolerationSeconds;
 

@@ -1,18 +1,20 @@
 //! Nothing is made in a namespace that is not there or is going away, and some namespaces cannot be deleted.
 
+use std::sync::Arc;
+
 use coracle_api::Kind;
 use coracle_api::meta;
 use coracle_api::status::{Cause, Status};
 use serde_json::Value;
 
 use super::{Plugin, Request, Verdict, at_once};
-use crate::rest::{Operation, Verb, cache, core};
-use crate::server::Inner;
+use crate::operation::{Operation, Verb};
+use crate::storage::{Storage, core};
 
 /// What everything needs.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
-pub(super) struct NamespaceLifecycle;
+pub(super) struct NamespaceLifecycle(pub Arc<Storage>);
 
 impl Plugin for NamespaceLifecycle {
     fn handles(&self, op: &Operation) -> bool {
@@ -24,7 +26,7 @@ impl Plugin for NamespaceLifecycle {
     }
 
     fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
-        at_once(is_open(request.inner, request.op.kind.storage(), object))
+        at_once(is_open(&self.0, request.op.kind.storage(), object))
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {
@@ -42,12 +44,12 @@ fn is_mortal(name: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn is_open(inner: &Inner, kind: &Kind, object: &Value) -> Result<(), Status> {
+fn is_open(storage: &Storage, kind: &Kind, object: &Value) -> Result<(), Status> {
     let name = meta::namespace(object);
     if name.is_empty() {
         return Ok(());
     }
-    let Some(namespace) = cache(inner, core("namespaces"))?.get(name)? else {
+    let Some(namespace) = storage.cache(core("namespaces"))?.get(name)? else {
         return Err(Status::not_found("", "namespaces", name));
     };
     // Parsing every namespace on every create would be waste: one that ends has this in its bytes.

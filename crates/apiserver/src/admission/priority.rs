@@ -1,32 +1,34 @@
 //! The integer behind a pod's priority class. Two classes of the system always exist.
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/>
 
+use std::sync::Arc;
+
 use coracle_api::status::Status;
 use coracle_api::{kinds, meta};
 use serde_json::Value;
 
 use super::{Plugin, Request, Verdict, at_once, makes};
 use crate::object::Object;
-use crate::rest::{Operation, cache};
-use crate::server::Inner;
+use crate::operation::Operation;
+use crate::storage::Storage;
 
-pub(super) struct Priority;
+pub(super) struct Priority(pub Arc<Storage>);
 
 impl Plugin for Priority {
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "Pod")
     }
 
-    fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
-        at_once(priority(request.inner, object))
+    fn admit<'a>(&'a self, _request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
+        at_once(priority(&self.0, object))
     }
 }
 
-fn priority(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
+fn priority(storage: &Storage, pod: &mut Value) -> Result<(), Status> {
     let name = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
     let classes =
         kinds::by_resource("scheduling.k8s.io", "v1", "priorityclasses").ok_or_else(Status::path_not_found)?;
-    let classes = cache(inner, classes)?;
+    let classes = storage.cache(classes)?;
     let (class, value, policy) = if name.is_empty() {
         let default =
             classes.snapshot().range("", None).map(Object::value).find(|class| class["globalDefault"] == true);

@@ -1,35 +1,37 @@
 //! The class of a pod's runtime: it must be there, and says what the pod costs beyond its containers and where it may run.
 //! <https://kubernetes.io/docs/concepts/containers/runtime-class/>
 
+use std::sync::Arc;
+
 use coracle_api::kinds;
 use coracle_api::meta;
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
 use super::{Plugin, Request, Verdict, at_once, makes};
-use crate::rest::{Operation, cache};
-use crate::server::Inner;
+use crate::operation::Operation;
+use crate::storage::Storage;
 
-pub(super) struct RuntimeClass;
+pub(super) struct RuntimeClass(pub Arc<Storage>);
 
 impl Plugin for RuntimeClass {
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "Pod")
     }
 
-    fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
-        at_once(apply(request.inner, object))
+    fn admit<'a>(&'a self, _request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
+        at_once(apply(&self.0, object))
     }
 }
 
 /// Gives a new pod what its runtime class says.
-fn apply(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
+fn apply(storage: &Storage, pod: &mut Value) -> Result<(), Status> {
     let name = pod["spec"]["runtimeClassName"].as_str().unwrap_or_default().to_owned();
     if name.is_empty() {
         return merge(pod, &Value::Null);
     }
     let kind = kinds::by_resource("node.k8s.io", "v1", "runtimeclasses").ok_or_else(Status::path_not_found)?;
-    let Some(class) = cache(inner, kind)?.get(&name)? else {
+    let Some(class) = storage.cache(kind)?.get(&name)? else {
         return Err(refused(pod, &format!("pod rejected: RuntimeClass \"{name}\" not found")));
     };
     merge(pod, &class.value())

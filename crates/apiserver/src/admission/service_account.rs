@@ -1,30 +1,32 @@
 //! Gives a pod its service account, the account's pull secrets, and a volume with its token.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>
 
+use std::sync::Arc;
+
 use coracle_api::meta;
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
 use super::{Plugin, Request, Verdict, at_once, makes};
+use crate::operation::Operation;
 use crate::request::key;
-use crate::rest::{Operation, cache, core};
-use crate::server::Inner;
+use crate::storage::{Storage, core};
 
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-pub(super) struct ServiceAccount;
+pub(super) struct ServiceAccount(pub Arc<Storage>);
 
 impl Plugin for ServiceAccount {
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "Pod")
     }
 
-    fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
-        at_once(service_account(request.inner, object))
+    fn admit<'a>(&'a self, _request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
+        at_once(service_account(&self.0, object))
     }
 }
 
-fn service_account(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
+fn service_account(storage: &Storage, pod: &mut Value) -> Result<(), Status> {
     if !meta::annotation(pod, "kubernetes.io/config.mirror").is_empty() {
         return Ok(());
     }
@@ -35,7 +37,7 @@ fn service_account(inner: &Inner, pod: &mut Value) -> Result<(), Status> {
     pod["spec"]["serviceAccountName"] = name.as_str().into();
     pod["spec"]["serviceAccount"] = name.as_str().into();
     let namespace = meta::namespace(pod).to_owned();
-    let Some(account) = cache(inner, core("serviceaccounts"))?.get(&key(Some(&namespace), &name))? else {
+    let Some(account) = storage.cache(core("serviceaccounts"))?.get(&key(Some(&namespace), &name))? else {
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
         return Err(Status::forbidden("", "pods", meta::name(pod), &why));
     };

@@ -7,8 +7,8 @@ use coracle_api::{kinds, meta};
 use serde_json::{Value, json};
 
 use super::failed;
-use crate::rest::{self, DeleteOptions, Operation, Verb};
-use crate::server::Server;
+use crate::objects::{DeleteOptions, Objects};
+use crate::operation::{Operation, Verb};
 
 /// Marks those that come and go with definitions.
 const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
@@ -18,11 +18,10 @@ const GROUP_PRIORITY: u32 = 1000;
 const VERSION_PRIORITY: u32 = 100;
 
 /// Makes what is missing, and deletes what is served no more.
-pub(super) async fn follow(server: &Server) -> Result<()> {
-    let inner = server.inner();
+pub(super) async fn follow(objects: &Objects) -> Result<()> {
     let kind = kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices").expect("the kind is in the table");
-    let cache = rest::cache(inner, kind).map_err(failed)?;
-    let registry = inner.kinds.snapshot();
+    let cache = objects.storage.cache(kind).map_err(failed)?;
+    let registry = objects.storage.kinds.snapshot();
     let mut wanted = HashSet::new();
     for group in registry.groups() {
         let versions = group.versions.iter().filter(|version| !kinds::built_in().serves(&group.name, version));
@@ -30,7 +29,7 @@ pub(super) async fn follow(server: &Server) -> Result<()> {
             let name = format!("{version}.{}", group.name);
             if cache.get(&name).map_err(failed)?.is_none() {
                 let op = Operation::by_server(kind, Verb::Create);
-                match rest::create_object(inner, &op, object(&name, &group.name, version)).await {
+                match objects.create(&op, object(&name, &group.name, version)).await {
                     Err(status) if status.code != 409 => return Err(failed(status)),
                     _ => {}
                 }
@@ -45,9 +44,7 @@ pub(super) async fn follow(server: &Server) -> Result<()> {
         .map(|object| object.key().to_owned())
         .collect();
     for key in gone {
-        match rest::delete_object(inner, &Operation::by_server(kind, Verb::Delete), &key, &DeleteOptions::default())
-            .await
-        {
+        match objects.delete(&Operation::by_server(kind, Verb::Delete), &key, &DeleteOptions::default()).await {
             Err(status) if status.code != 404 => return Err(failed(status)),
             _ => {}
         }

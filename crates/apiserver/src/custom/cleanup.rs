@@ -11,8 +11,8 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use super::definitions;
-use crate::rest::{self, DeleteOptions, Operation, Part, Verb};
-use crate::server::Inner;
+use crate::objects::{DeleteOptions, Objects};
+use crate::operation::{Operation, Part, Verb};
 
 /// Deletions at once: the store writes them together.
 const AT_ONCE: usize = 64;
@@ -20,21 +20,21 @@ const AT_ONCE: usize = 64;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs until the definition may go, or the server is dropped. Objects with finalizers are waited for.
-pub(super) async fn run(inner: Weak<Inner>, name: String, stored: Option<Arc<Kind>>) {
+pub(super) async fn run(objects: Weak<Objects>, name: String, stored: Option<Arc<Kind>>) {
     let mut told = false;
     loop {
-        let Some(inner) = inner.upgrade() else { return };
+        let Some(objects) = objects.upgrade() else { return };
         let left = match &stored {
-            Some(kind) => delete_all(&inner, kind).await,
+            Some(kind) => delete_all(&objects, kind).await,
             None => Ok(0),
         };
         let done = match left {
-            Ok(0) => finish(&inner, &name).await,
+            Ok(0) => finish(&objects, &name).await,
             Ok(_) if told => Ok(false),
             Ok(_) => {
                 told = true;
                 let message = "CustomResource deletion is in progress";
-                tell(&inner, &name, "InstanceDeletionInProgress", message).await.map(|()| false)
+                tell(&objects, &name, "InstanceDeletionInProgress", message).await.map(|()| false)
             }
             Err(status) => Err(status),
         };
@@ -44,8 +44,8 @@ pub(super) async fn run(inner: Weak<Inner>, name: String, stored: Option<Arc<Kin
             Err(status) if status.code == 404 => return,
             Err(status) => tracing::warn!("failed to clean up after {name}: {}", status.message),
         }
-        let changed = stored.as_ref().and_then(|kind| inner.caches.of(kind)).map(|cache| cache.subscribe());
-        drop(inner);
+        let changed = stored.as_ref().and_then(|kind| objects.storage.caches.of(kind)).map(|cache| cache.subscribe());
+        drop(objects);
         match changed {
             Some(mut changed) => drop(tokio::time::timeout(AGAIN, changed.changed()).await),
             None => tokio::time::sleep(AGAIN).await,
@@ -54,8 +54,8 @@ pub(super) async fn run(inner: Weak<Inner>, name: String, stored: Option<Arc<Kin
 }
 
 /// Begins to delete all objects; how many are still there.
-async fn delete_all(inner: &Arc<Inner>, kind: &Arc<Kind>) -> Result<usize, Status> {
-    let Some(cache) = inner.caches.of(kind) else { return Ok(0) };
+async fn delete_all(objects: &Arc<Objects>, kind: &Arc<Kind>) -> Result<usize, Status> {
+    let Some(cache) = objects.storage.caches.of(kind) else { return Ok(0) };
     let snapshot = cache.snapshot();
     let keys: Vec<String> = snapshot
         .range("", None)
@@ -64,8 +64,8 @@ async fn delete_all(inner: &Arc<Inner>, kind: &Arc<Kind>) -> Result<usize, Statu
         .collect();
     drop(snapshot);
     let deletions = keys.into_iter().map(|key| {
-        let (inner, op) = (inner.clone(), Operation::by_server(kind, Verb::Delete));
-        async move { rest::delete_object(&inner, &op, &key, &DeleteOptions::default()).await }
+        let (objects, op) = (objects.clone(), Operation::by_server(kind, Verb::Delete));
+        async move { objects.delete(&op, &key, &DeleteOptions::default()).await }
     });
     let mut deletions = futures::stream::iter(deletions).buffer_unordered(AT_ONCE);
     while let Some(deleted) = deletions.next().await {
@@ -77,17 +77,17 @@ async fn delete_all(inner: &Arc<Inner>, kind: &Arc<Kind>) -> Result<usize, Statu
     Ok(cache.snapshot().len())
 }
 
-async fn tell(inner: &Arc<Inner>, name: &str, reason: &str, message: &str) -> Result<(), Status> {
+async fn tell(objects: &Arc<Objects>, name: &str, reason: &str, message: &str) -> Result<(), Status> {
     let mut make = |current: &Value| {
         let mut new = current.clone();
         set_condition(&mut new, "Terminating", true, reason, message);
         Ok(new)
     };
-    rest::update_object(inner, &Operation::status_by_server(definitions()), name, &mut make).await.map(|_| ())
+    objects.update(&Operation::status_by_server(definitions()), name, &mut make).await.map(|_| ())
 }
 
 /// Takes the finalizer off the definition.
-async fn finish(inner: &Arc<Inner>, name: &str) -> Result<bool, Status> {
+async fn finish(objects: &Arc<Objects>, name: &str) -> Result<bool, Status> {
     let mut make = |current: &Value| {
         let mut new = current.clone();
         let finalizers: Vec<&str> = meta::finalizers(current).into_iter().filter(|other| *other != CLEANUP).collect();
@@ -96,5 +96,5 @@ async fn finish(inner: &Arc<Inner>, name: &str) -> Result<bool, Status> {
         Ok(new)
     };
     let op = Operation::by_server(definitions(), Verb::Update).part(Part::Whole);
-    rest::update_object(inner, &op, name, &mut make).await.map(|_| true)
+    objects.update(&op, name, &mut make).await.map(|_| true)
 }

@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::object::Object;
-use crate::rest::{self, Operation};
-use crate::server::{Inner, Server};
+use crate::objects::Objects;
+use crate::operation::Operation;
 
 /// How often what went wrong is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -30,14 +30,14 @@ fn definitions() -> &'static Arc<Kind> {
 }
 
 /// Serves what is defined so far, and goes on following the definitions until the server is dropped.
-pub(crate) async fn start(server: &Server) -> Result<()> {
-    let cache = rest::cache(server.inner(), definitions()).map_err(|status| anyhow!(status.message))?;
+pub(crate) async fn start(objects: &Arc<Objects>) -> Result<()> {
+    let cache = objects.storage.cache(definitions()).map_err(|status| anyhow!(status.message))?;
     let mut changed = cache.subscribe();
     let mut controller = Controller::default();
-    controller.settle(server, &mut changed).await;
+    controller.settle(objects, &mut changed).await;
     // Those that were left behind when the server ended.
-    api_services::follow(server).await?;
-    let inner = Arc::downgrade(server.inner());
+    api_services::follow(objects).await?;
+    let objects = Arc::downgrade(objects);
     drop(cache);
     tokio::spawn(async move {
         loop {
@@ -45,8 +45,8 @@ pub(crate) async fn start(server: &Server) -> Result<()> {
             if let Ok(Err(_)) = tokio::time::timeout(AGAIN, changed.changed()).await {
                 break;
             }
-            let Some(inner) = inner.upgrade() else { break };
-            controller.settle(&Server(inner), &mut changed).await;
+            let Some(objects) = objects.upgrade() else { break };
+            controller.settle(&objects, &mut changed).await;
         }
     });
     Ok(())
@@ -83,10 +83,10 @@ struct Serves {
 
 impl Controller {
     /// Looks at the definitions until there is nothing left to do.
-    async fn settle(&mut self, server: &Server, changed: &mut watch::Receiver<()>) {
+    async fn settle(&mut self, objects: &Arc<Objects>, changed: &mut watch::Receiver<()>) {
         loop {
             changed.mark_unchanged();
-            if let Err(error) = self.round(server).await {
+            if let Err(error) = self.round(objects).await {
                 tracing::warn!("custom resources: {error:#}");
                 self.failed = true;
             }
@@ -99,12 +99,11 @@ impl Controller {
         }
     }
 
-    async fn round(&mut self, server: &Server) -> Result<()> {
-        let inner = server.inner();
-        let cache = rest::cache(inner, definitions()).map_err(failed)?;
+    async fn round(&mut self, objects: &Arc<Objects>) -> Result<()> {
+        let cache = objects.storage.cache(definitions()).map_err(failed)?;
         let snapshot = cache.snapshot();
         let there: HashMap<&str, &str> = snapshot.range("", None).map(|object| (object.name(), object.uid())).collect();
-        let mut changes = self.forget(server, &there);
+        let mut changes = self.forget(objects, &there);
         let is_new =
             |object: &Object| self.known.get(object.name()).is_none_or(|known| known.revision != object.revision());
         // Whatever changes may free the names that another definition waits for.
@@ -119,7 +118,7 @@ impl Controller {
         self.failed = false;
         let mut added = Vec::new();
         for (name, definition) in news {
-            match self.look_at(server, &name, definition).await {
+            match self.look_at(objects, &name, definition).await {
                 Ok(Some(defined)) => {
                     changes |= defined.served.is_empty();
                     added.extend(defined.served);
@@ -134,37 +133,36 @@ impl Controller {
             }
         }
         if !added.is_empty() {
-            server.add_kinds(added).await?;
+            objects.storage.add_kinds(added).await?;
             changes = true;
         }
         if changes {
-            api_services::follow(server).await?;
+            api_services::follow(objects).await?;
         }
         Ok(())
     }
 
     /// Looks at one definition; what is to be served for it, if that is not served yet and its objects have been read.
-    async fn look_at(&mut self, server: &Server, name: &str, mut definition: Value) -> Result<Option<Defined>> {
-        let inner = server.inner();
+    async fn look_at(&mut self, objects: &Arc<Objects>, name: &str, mut definition: Value) -> Result<Option<Defined>> {
         self.note(name, &definition);
         if !meta::is_deleting(&definition) {
-            self.settle_names(inner, name, &mut definition).await?;
+            self.settle_names(objects, name, &mut definition).await?;
         }
         let mut anew = None;
         match self.newly_defined(name, &definition) {
             Some((defined, true)) => {
-                inner.caches.add(&*inner.store, &defined.stored).await?;
+                objects.storage.caches.add(&*objects.storage.store, &defined.stored).await?;
                 if defined.served.is_empty() {
-                    inner.kinds.remove(&defined.stored.group, &defined.stored.plural);
+                    objects.storage.kinds.remove(&defined.stored.group, &defined.stored.plural);
                 }
                 anew = Some(defined);
             }
             // What is stored stays as it is, and so does who watches it.
-            Some((defined, false)) => inner.kinds.insert(defined.served),
+            Some((defined, false)) => objects.storage.kinds.insert(defined.served),
             None => {}
         }
         if meta::is_deleting(&definition) {
-            self.clean(inner, name);
+            self.clean(objects, name);
         }
         let revision = meta::resource_version(&definition).parse().unwrap_or(0);
         if let Some(known) = self.known.get_mut(name) {
@@ -174,13 +172,13 @@ impl Controller {
     }
 
     /// Serves no more what is no longer defined, or defined anew.
-    fn forget(&mut self, server: &Server, there: &HashMap<&str, &str>) -> bool {
+    fn forget(&mut self, objects: &Arc<Objects>, there: &HashMap<&str, &str>) -> bool {
         let is_gone = |(name, known): &(&String, &Known)| there.get(name.as_str()) != Some(&known.uid.as_str());
         let gone: Vec<String> = self.known.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
         for name in &gone {
             if let Some(serves) = self.known.remove(name).and_then(|known| known.serves) {
-                server.remove_kind(&serves.stored.group, &serves.stored.plural);
-                server.inner().caches.remove(&serves.stored);
+                objects.storage.remove_kind(&serves.stored.group, &serves.stored.plural);
+                objects.storage.caches.remove(&serves.stored);
             }
         }
         !gone.is_empty()
@@ -201,7 +199,7 @@ impl Controller {
     }
 
     /// Gives a definition the names that it wants and that are free, and says so in its status.
-    async fn settle_names(&mut self, inner: &Arc<Inner>, name: &str, definition: &mut Value) -> Result<()> {
+    async fn settle_names(&mut self, objects: &Arc<Objects>, name: &str, definition: &mut Value) -> Result<()> {
         let group = meta::text(definition, &["spec", "group"]).to_owned();
         let others = self.known.iter().filter(|(other, known)| *other != name && known.group == group);
         let mut taken = names::Taken::of(others.map(|(_, known)| &known.names));
@@ -214,8 +212,7 @@ impl Controller {
                 names::settle(&mut new, &taken);
                 Ok(new)
             };
-            let written =
-                rest::update_object(inner, &Operation::status_by_server(definitions()), name, &mut make).await;
+            let written = objects.update(&Operation::status_by_server(definitions()), name, &mut make).await;
             match written {
                 Ok(bytes) => *definition = serde_json::from_slice(&bytes)?,
                 // It has been deleted meanwhile, which comes next.
@@ -250,11 +247,11 @@ impl Controller {
     }
 
     /// Begins to delete the objects of a definition that has been deleted.
-    fn clean(&mut self, inner: &Arc<Inner>, name: &str) {
+    fn clean(&mut self, objects: &Arc<Objects>, name: &str) {
         let Some(known) = self.known.get_mut(name).filter(|known| !known.cleaning) else { return };
         known.cleaning = true;
         let stored = known.serves.as_ref().map(|serves| serves.stored.clone());
-        tokio::spawn(cleanup::run(Arc::downgrade(inner), name.to_owned(), stored));
+        tokio::spawn(cleanup::run(Arc::downgrade(objects), name.to_owned(), stored));
     }
 }
 

@@ -64,7 +64,7 @@ async fn answer(cx: &Context<'_>, user: &User, spec: &Value) -> Value {
             ..Attributes::resource(of("verb"), of("group"), of("resource"), of("namespace"), of("name"))
         },
     };
-    let decision = decide(&cx.inner.authorizer, user, &what).await;
+    let decision = decide(&*cx.state.authorizer, user, &what).await;
     let mut status = json!({"allowed": decision.is_allowed()});
     if matches!(decision, Decision::Deny(_)) {
         status["denied"] = true.into();
@@ -117,7 +117,7 @@ pub(super) fn rules(cx: &Context<'_>, spec: &Value) -> Result<Value, Status> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let found = cx.inner.authorizer.rules(&cx.user, namespace);
+    let found = cx.state.authorizer.rules(&cx.user, namespace);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     for rule in found.rules {
         let verbs = rule.verbs;

@@ -8,9 +8,9 @@ use coracle_api::meta;
 use coracle_api::status::Status;
 use serde_json::Value;
 
-use super::operation::{Operation, Part, forced, manager_of};
 use super::update::update_or_create;
-use super::{Answer, Context};
+use crate::context::{Answer, Context};
+use crate::operation::Part;
 use crate::warnings;
 
 /// A configuration as a client sent it, nulls included.
@@ -61,16 +61,16 @@ impl Configuration {
 
 pub(super) async fn patch(cx: &Context<'_>, configuration: &Configuration) -> Answer {
     let kind = &cx.target.kind;
-    let op = Operation::of_patch(cx, true)?;
+    let op = cx.patch_operation(true)?;
     configuration.check_type(kind.api_version(), &kind.kind)?;
-    let manager = manager_of(cx, cx.query.get("fieldManager").unwrap_or_default());
-    let force = forced(cx) == Some(true);
+    let manager = cx.manager(cx.query.get("fieldManager").unwrap_or_default());
+    let force = cx.forced() == Some(true);
     let mut told = configuration.told.clone();
     let (code, bytes) = update_or_create(cx, &op, true, &mut |current| {
         let (applied, writer) = (&configuration.object, op.writer(&manager));
         let mut new = match kind.schema.structural() {
             Some(_) => {
-                let kinds = cx.inner.kinds.snapshot();
+                let kinds = cx.storage().kinds.snapshot();
                 apply(&custom::Versions::new(&kinds, kind), current, applied, &writer, force)?
             }
             None => apply(&**kind, current, applied, &writer, force)?,

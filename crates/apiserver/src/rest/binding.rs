@@ -7,11 +7,11 @@ use coracle_api::status::Status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::operation::{Operation, Part, Verb};
-use super::write::update_object;
-use super::{Answer, Context, core};
+use crate::context::{Answer, Context};
 use crate::negotiate;
+use crate::operation::{Operation, Part, Verb};
 use crate::request::key;
+use crate::storage::core;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = kinds::by_kind("", "v1", "Binding").ok_or_else(Status::path_not_found)?;
@@ -30,8 +30,8 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     }
     let pods = core("pods");
     let key = key(cx.target.namespace.as_deref(), name);
-    let op = Operation { kind: pods.clone(), ..Operation::unowned(cx, Verb::Update).part(Part::Whole) };
-    update_object(cx.inner, &op, &key, &mut |pod| bind(pod, &binding, node)).await?;
+    let op = Operation { kind: pods.clone(), ..cx.unowned(Verb::Update).part(Part::Whole) };
+    cx.objects().update(&op, &key, &mut |pod| bind(pod, &binding, node)).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 

@@ -5,14 +5,13 @@ use coracle_api::meta;
 use coracle_api::status::Status;
 use http::StatusCode;
 
-use super::operation::{Operation, Verb};
-use super::write::create_object;
-use super::{Answer, Context};
+use crate::context::{Answer, Context};
+use crate::operation::Verb;
 use crate::{negotiate, warnings};
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
-    let op = Operation::of(cx, Verb::Create)?;
+    let op = cx.operation(Verb::Create)?;
     let format = negotiate::body_format(&cx.parts.headers)?;
     let (mut object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     if let Some(namespace) = &cx.target.namespace {
@@ -29,6 +28,6 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
         return Err(Status::bad_request("an empty namespace may not be set during creation"));
     }
     told.extend(warnings::on_create(kind, &object));
-    let bytes = create_object(cx.inner, &op, object).await?;
+    let bytes = cx.objects().create(&op, object).await?;
     cx.object(StatusCode::CREATED, bytes, &told)
 }

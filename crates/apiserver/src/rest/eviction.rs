@@ -12,11 +12,11 @@ use coracle_api::status::{Cause, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::delete::{Options, check_preconditions, delete_object};
-use super::operation::{Operation, Ownership, Part, Verb};
-use super::write::update_object;
-use super::{Answer, Context, cache};
+use super::delete;
+use crate::context::{Answer, Context};
 use crate::negotiate;
+use crate::objects::check_preconditions;
+use crate::operation::{Operation, Ownership, Part, Verb};
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let eviction = eviction(cx)?;
@@ -24,7 +24,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     if !named.is_empty() && named != cx.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let options = Options::of_value(&eviction["deleteOptions"], cx.dry_run)?;
+    let options = delete::options_of(&eviction["deleteOptions"], cx.dry_run)?;
     let current = cx.current()?;
     check_preconditions(&cx.target.kind, &current, &options)?;
     let pod = current.value();
@@ -33,8 +33,8 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     if !settled {
         spend_budget(cx, &pod, options.dry_run).await?;
     }
-    let op = Operation::unowned(cx, Verb::Delete);
-    delete_object(cx.inner, &op, &cx.target.key(), &options).await?;
+    let op = cx.unowned(Verb::Delete);
+    cx.objects().delete(&op, &cx.target.key(), &options).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 
@@ -53,7 +53,7 @@ fn eviction(cx: &Context<'_>) -> Result<Value, Status> {
 /// Takes one disruption from the budget of the pod, or says why there is none.
 async fn spend_budget(cx: &Context<'_>, pod: &Value, dry_run: bool) -> Result<(), Status> {
     let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets").ok_or_else(Status::path_not_found)?;
-    let snapshot = cache(cx.inner, kind)?.snapshot();
+    let snapshot = cx.storage().cache(kind)?.snapshot();
     let prefix = format!("{}/", meta::namespace(pod));
     snapshot.check(&prefix, None)?;
     let labels = &pod["metadata"]["labels"];
@@ -77,22 +77,23 @@ async fn spend_budget(cx: &Context<'_>, pod: &Value, dry_run: bool) -> Result<()
     let pod_name = meta::name(pod);
     let op = Operation::by_server(kind, Verb::Update).part(Part::Whole);
     let op = Operation { ownership: Ownership::Kept, dry_run, ..op };
-    update_object(cx.inner, &op, key, &mut |budget| {
-        let mut spent = budget.clone();
-        let status = budget::status(cx.inner, budget)?;
-        spent["status"] = status.clone();
-        if !budget::is_ready(pod) && may_go_unhealthy(budget, &status) {
-            return Ok(spent);
-        }
-        let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
-        if allowed <= 0 {
-            return Err(violated(&name, &status));
-        }
-        spent["status"]["disruptionsAllowed"] = (allowed - 1).into();
-        spent["status"]["disruptedPods"][pod_name] = meta::format_time(Timestamp::now()).into();
-        Ok(spent)
-    })
-    .await?;
+    cx.objects()
+        .update(&op, key, &mut |budget| {
+            let mut spent = budget.clone();
+            let status = budget::status(cx.storage(), budget)?;
+            spent["status"] = status.clone();
+            if !budget::is_ready(pod) && may_go_unhealthy(budget, &status) {
+                return Ok(spent);
+            }
+            let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
+            if allowed <= 0 {
+                return Err(violated(&name, &status));
+            }
+            spent["status"]["disruptionsAllowed"] = (allowed - 1).into();
+            spent["status"]["disruptedPods"][pod_name] = meta::format_time(Timestamp::now()).into();
+            Ok(spent)
+        })
+        .await?;
     Ok(())
 }
 

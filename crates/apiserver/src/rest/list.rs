@@ -15,12 +15,13 @@ use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, Context, in_version, message};
 use crate::body::Body;
 use crate::cache::Snapshot;
+use crate::context::{Answer, Context};
 use crate::negotiate::{self, Encoding, Output, Shape};
 use crate::object::Object;
 use crate::request::Query;
+use crate::version::{in_version, message};
 
 /// Room for a piece of a list, and the bytes after which it is handed to the connection: the last item seldom needs
 /// more than the room that is left then.

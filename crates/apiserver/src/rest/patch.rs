@@ -13,10 +13,9 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::apply::{self, Configuration};
-use super::operation::{Operation, Part};
-use super::write::update_object;
-use super::{Answer, Context};
+use crate::context::{Answer, Context};
 use crate::negotiate::media_type;
+use crate::operation::Part;
 use crate::warnings;
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -107,23 +106,25 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
         Patch::Apply(configuration) => return apply::patch(cx, &configuration).await,
         patch => patch,
     };
-    let op = Operation::of_patch(cx, false)?;
+    let op = cx.patch_operation(false)?;
     let validation = cx.field_validation()?;
     let mut told = Vec::new();
-    let bytes = update_object(cx.inner, &op, &cx.target.key(), &mut |current| {
-        let mut new = current.clone();
-        patch.apply(kind.def(), &mut new)?;
-        let found = patch.conform(kind, &mut new, validation)?;
-        if meta::name(&new) != cx.name() {
-            return Err(Status::bad_request("the name of the object does not match the name on the URL"));
-        }
-        told = found;
-        if op.part == Part::Main && new != *current {
-            told.extend(warnings::on_change(kind, &new));
-        }
-        Ok(new)
-    })
-    .await?;
+    let bytes = cx
+        .objects()
+        .update(&op, &cx.target.key(), &mut |current| {
+            let mut new = current.clone();
+            patch.apply(kind.def(), &mut new)?;
+            let found = patch.conform(kind, &mut new, validation)?;
+            if meta::name(&new) != cx.name() {
+                return Err(Status::bad_request("the name of the object does not match the name on the URL"));
+            }
+            told = found;
+            if op.part == Part::Main && new != *current {
+                told.extend(warnings::on_change(kind, &new));
+            }
+            Ok(new)
+        })
+        .await?;
     cx.object(StatusCode::OK, bytes, &told)
 }
 

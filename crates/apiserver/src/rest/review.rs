@@ -46,7 +46,7 @@ pub(super) fn strings(value: &Value) -> Vec<String> {
 
 fn token(cx: &Context<'_>, spec: &Value) -> Value {
     let (text, mut audiences) = (spec["token"].as_str().unwrap_or_default(), strings(&spec["audiences"]));
-    match cx.inner.authenticator.token(text, &audiences) {
+    match cx.state.authenticator.token(text, &audiences) {
         Some(user) => {
             // Those of the asked audiences that the token is for; without any, those of this server that it is for.
             let own = audiences_of(text);

@@ -16,30 +16,31 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
-use super::operation::{Operation, Ownership, Part, Verb, fields, forced, manager_of, put_fields};
+use super::list;
 use super::patch::Patch;
-use super::write::update_object;
-use super::{Answer, Context, list};
+use crate::context::{Answer, Context};
 use crate::negotiate::{self, Shape};
+use crate::operation::{Operation, Ownership, Part, Verb, fields, put_fields};
+use crate::version::in_version_value;
 
 pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
     let paths = cx.target.kind.strategy.scale_paths();
     let object = match verb {
-        "get" => super::in_version_value(&cx.target.kind, cx.current()?.value()),
+        "get" => in_version_value(&cx.target.kind, cx.current()?.value()),
         "update" | "patch" => {
             let written = Written::parse(cx, verb)?;
             let op = match &written {
-                Written::Whole(_) => Operation::of(cx, Verb::Update)?,
-                Written::Patch(patch) => Operation::of_patch(cx, matches!(patch, Patch::Apply(_)))?,
+                Written::Whole(_) => cx.operation(Verb::Update)?,
+                Written::Patch(patch) => cx.patch_operation(matches!(patch, Patch::Apply(_)))?,
             };
             // The new object comes with the managed fields that it has by its scale.
             let op = Operation { ownership: Ownership::Given, ..op }.part(Part::Main);
-            let scales = Scales { paths, manager: manager_of(cx, cx.query.get("fieldManager").unwrap_or_default()) };
-            let force = forced(cx) == Some(true);
+            let scales = Scales { paths, manager: cx.manager(cx.query.get("fieldManager").unwrap_or_default()) };
+            let force = cx.forced() == Some(true);
             let key = cx.target.key();
             let bytes =
-                update_object(cx.inner, &op, &key, &mut |current| scales.change(&op, current, &written, force)).await?;
-            super::in_version_value(&cx.target.kind, serde_json::from_slice(&bytes).map_err(Status::internal)?)
+                cx.objects().update(&op, &key, &mut |current| scales.change(&op, current, &written, force)).await?;
+            in_version_value(&cx.target.kind, serde_json::from_slice(&bytes).map_err(Status::internal)?)
         }
         other => return Err(Status::method_not_allowed(&cx.target.kind.group, &cx.target.kind.plural, other)),
     };

@@ -8,10 +8,11 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, Context, cache, core};
 use crate::auth::service_account::{Bound, ISSUER};
+use crate::context::{Answer, Context};
 use crate::negotiate;
 use crate::request::key;
+use crate::storage::core;
 
 const HOUR: i64 = 3600;
 
@@ -43,7 +44,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
         reference => Some(bound(cx, namespace, account.name(), reference)?),
     };
     let (token, expires) = cx
-        .inner
+        .state
         .issuer
         .issue(namespace, account.name(), account.uid(), &audiences, seconds as u64, bound.as_ref())
         .map_err(Status::internal)?;
@@ -71,7 +72,7 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
         }
     };
     let object =
-        cache(cx.inner, core(plural))?.get(&key(scope, name))?.ok_or_else(|| Status::not_found("", plural, name))?;
+        cx.storage().cache(core(plural))?.get(&key(scope, name))?.ok_or_else(|| Status::not_found("", plural, name))?;
     let uid = text("uid");
     if !uid.is_empty() && uid != object.uid() {
         let why = format!(
@@ -89,7 +90,8 @@ fn bound(cx: &Context<'_>, namespace: &str, account: &str, reference: &Value) ->
             )));
         }
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        bound.node = cache(cx.inner, core("nodes"))?.get(node)?.map(|found| (node.to_owned(), found.uid().to_owned()));
+        bound.node =
+            cx.storage().cache(core("nodes"))?.get(node)?.map(|found| (node.to_owned(), found.uid().to_owned()));
     }
     Ok(bound)
 }

@@ -9,11 +9,12 @@ use coracle_store::{Compare, Op, Outcome, Txn};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Answer, Context, cache, store_error, store_key};
 use crate::authz::{Attributes, decide};
+use crate::context::{Answer, Context};
 use crate::negotiate;
 use crate::object::Object;
 use crate::services::ip_address;
+use crate::storage::store_key;
 
 /// The option that asks for it.
 pub const OPTION: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
@@ -45,7 +46,7 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
     authorize(cx, kind).await?;
     let key = cx.target.key();
-    let cache = cache(cx.inner, kind)?;
+    let cache = cx.storage().cache(kind)?;
     let Some(found) = cache.unreadable(&key) else {
         let why = "is exclusively used to delete corrupt object(s), try again by removing this option";
         return Err(refused(&kind.group, &kind.kind, cx.name(), vec![why.into()]));
@@ -54,8 +55,8 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let compares = vec![Compare::ModRevision(stored.clone(), found.revision)];
     let mut txn = Txn { compares, ops: vec![Op::Delete { key: stored }] };
     let before = found.before.as_ref().map(Object::value);
-    ip_address::follow(cx.inner, kind, before.as_ref(), None, &mut txn)?;
-    match cx.inner.store.txn(txn).await.map_err(|error| store_error(&error))? {
+    ip_address::follow(cx.storage(), kind, before.as_ref(), None, &mut txn)?;
+    match cx.storage().commit(txn).await? {
         Outcome::Committed { .. } => {
             let status = Status::success(&kind.group, &kind.plural, cx.name(), "");
             Ok(negotiate::document(StatusCode::OK, cx.output.encoding, status.to_json().into()))
@@ -67,7 +68,7 @@ pub(super) async fn delete(cx: &Context<'_>) -> Answer {
 async fn authorize(cx: &Context<'_>, kind: &Kind) -> Result<(), Status> {
     let namespace = cx.target.namespace.as_deref().unwrap_or_default();
     let what = Attributes::resource(VERB, &kind.group, &kind.plural, namespace, cx.name());
-    let decision = decide(&cx.inner.authorizer, &cx.user, &what).await;
+    let decision = decide(&*cx.state.authorizer, &cx.user, &what).await;
     if decision.is_allowed() {
         return Ok(());
     }

@@ -7,14 +7,14 @@ use coracle_api::{decode, meta};
 use http::StatusCode;
 use serde_json::Value;
 
-use super::operation::{Operation, Part, Verb};
-use super::write::{ATTEMPTS, create_object, update_object};
-use super::{Answer, Context};
+use crate::context::{Answer, Context};
+use crate::objects::ATTEMPTS;
+use crate::operation::{Operation, Part, Verb};
 use crate::{negotiate, warnings};
 
 pub(super) async fn put(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
-    let op = Operation::of(cx, Verb::Update)?;
+    let op = cx.operation(Verb::Update)?;
     let format = negotiate::body_format(&cx.parts.headers)?;
     let (object, mut told) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     let (name, namespace) = (meta::name(&object), meta::namespace(&object));
@@ -65,7 +65,7 @@ pub(super) async fn update_or_create(
     let creates = creates && op.part == Part::Main;
     for _ in 0..ATTEMPTS {
         if !creates || cx.cache()?.get(&key)?.is_some() {
-            match update_object(cx.inner, op, &key, &mut |current| make(Some(current))).await {
+            match cx.objects().update(op, &key, &mut |current| make(Some(current))).await {
                 Err(status) if creates && status.code == 404 && cx.cache()?.get(&key)?.is_none() => continue,
                 done => return Ok((StatusCode::OK, done?)),
             }
@@ -76,7 +76,7 @@ pub(super) async fn update_or_create(
             meta::set_namespace(&mut new, namespace);
         }
         let op = Operation { verb: Verb::Create, ..op.clone() };
-        match create_object(cx.inner, &op, new).await {
+        match cx.objects().create(&op, new).await {
             Err(status) if status.reason == "AlreadyExists" => continue,
             made => return Ok((StatusCode::CREATED, made?)),
         }

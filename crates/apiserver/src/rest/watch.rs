@@ -16,12 +16,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::list::Selection;
-use super::{Answer, Context, message, present};
+use super::present::present;
 use crate::body::Body;
 use crate::cache::{Cache, Change, Snapshot};
+use crate::context::{Answer, Context};
 use crate::negotiate::{Encoding, Output, Shape};
 use crate::object::Object;
 use crate::request::Query;
+use crate::version::message;
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";

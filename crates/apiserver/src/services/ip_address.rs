@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 
 use crate::encode;
 use crate::object::Object;
-use crate::rest::{cache, core, store_key};
-use crate::server::Inner;
+use crate::storage::{Storage, core, store_key};
 
 /// The kind of the objects.
 fn kind() -> Result<&'static Arc<Kind>, Status> {
@@ -54,7 +53,7 @@ fn is_of(address: &Value, namespace: &str, name: &str) -> bool {
 /// Adds to the transaction of a service what it does to the objects of its addresses, if these are still as they are
 /// now; other kinds pass.
 pub(crate) fn follow(
-    inner: &Inner,
+    storage: &Storage,
     of: &Kind,
     old: Option<&Value>,
     new: Option<&Value>,
@@ -65,7 +64,7 @@ pub(crate) fn follow(
     }
     let (before, now) = (old.and_then(address_of), new.and_then(address_of));
     let kind = kind()?;
-    let addresses = cache(inner, kind)?;
+    let addresses = storage.cache(kind)?;
     if let (Some(address), Some(service)) = (before.filter(|_| before != now), old) {
         let ours = |value: Value| is_of(&value, meta::namespace(service), meta::name(service));
         if let Some(object) = addresses.get(address)?.filter(|object| ours(object.value())) {
@@ -85,8 +84,8 @@ pub(crate) fn follow(
 }
 
 /// Addresses that objects reserve, but for that of one service.
-pub(super) fn reserved(inner: &Inner, own: Option<&Value>) -> Result<Vec<Ipv4Addr>, Status> {
-    let snapshot = cache(inner, kind()?)?.snapshot();
+pub(super) fn reserved(storage: &Storage, own: Option<&Value>) -> Result<Vec<Ipv4Addr>, Status> {
+    let snapshot = storage.cache(kind()?)?.snapshot();
     let is_own = |object: &&Object| {
         own.is_some_and(|service| {
             address_of(service) == Some(object.key())
@@ -98,10 +97,10 @@ pub(super) fn reserved(inner: &Inner, own: Option<&Value>) -> Result<Vec<Ipv4Add
 }
 
 /// The objects that are missing: of services that are older than they, or deleted by someone.
-pub(crate) fn missing(inner: &Inner) -> Result<Vec<Value>, Status> {
-    let addresses = cache(inner, kind()?)?;
+pub(crate) fn missing(storage: &Storage) -> Result<Vec<Value>, Status> {
+    let addresses = storage.cache(kind()?)?;
     let services = core("services");
-    let snapshot = cache(inner, services)?.snapshot();
+    let snapshot = storage.cache(services)?.snapshot();
     let without = snapshot.range("", None).filter_map(|service| {
         let address = service.field(services, "spec.clusterIP").filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
         addresses.get(address).is_ok_and(|found| found.is_none()).then(|| object(address, &service.value()))

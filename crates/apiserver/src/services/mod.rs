@@ -16,8 +16,7 @@ use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::rest::{cache, core, store_error};
-use crate::server::Inner;
+use crate::storage::{Storage, core, refusal};
 
 /// Ports of nodes that services may have, as upstream's default.
 pub const NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
@@ -79,7 +78,7 @@ impl Allocator {
     /// Gives a new service what it needs, or a changed one what it newly needs. Other kinds pass.
     pub async fn allocate(
         &self,
-        inner: &Inner,
+        storage: &Storage,
         kind: &Kind,
         new: &mut Value,
         old: Option<&Value>,
@@ -88,10 +87,10 @@ impl Allocator {
             return Ok(None);
         }
         let guard = self.lock.clone().lock_owned().await;
-        let taken = Taken::without(inner, old)?;
+        let taken = Taken::without(storage, old)?;
         self.give(new, &taken)?;
         let newly = ports(new).difference(&old.map(ports).unwrap_or_default()).next().is_some();
-        let node_ports = if newly { Some(claim_node_ports(inner, taken.revision).await?) } else { None };
+        let node_ports = if newly { Some(claim_node_ports(storage, taken.revision).await?) } else { None };
         Ok(Some(Allocation { node_ports, _guard: guard }))
     }
 
@@ -184,9 +183,9 @@ impl Allocator {
 }
 
 impl Taken {
-    fn without(inner: &Inner, own: Option<&Value>) -> Result<Taken, Status> {
+    fn without(storage: &Storage, own: Option<&Value>) -> Result<Taken, Status> {
         let key = own.map(|service| crate::request::key(Some(meta::namespace(service)), meta::name(service)));
-        let snapshot = cache(inner, core("services"))?.snapshot();
+        let snapshot = storage.cache(core("services"))?.snapshot();
         let mut taken = Taken { revision: snapshot.revision, addresses: HashSet::new(), ports: HashSet::new() };
         for object in snapshot.range("", None).filter(|other| key.as_deref() != Some(other.key())) {
             let service = object.value();
@@ -195,7 +194,7 @@ impl Taken {
                 .extend(service["spec"]["clusterIP"].as_str().and_then(|text| text.parse::<Ipv4Addr>().ok()));
             taken.ports.extend(ports(&service));
         }
-        taken.addresses.extend(ip_address::reserved(inner, own)?);
+        taken.addresses.extend(ip_address::reserved(storage, own)?);
         Ok(taken)
     }
 }
@@ -209,9 +208,9 @@ fn ports(service: &Value) -> Ports {
 }
 
 /// What a transaction that gives out node ports compares and writes, if it looked at the services of a revision.
-async fn claim_node_ports(inner: &Inner, revision: Revision) -> Result<(Compare, Op), Status> {
+async fn claim_node_ports(storage: &Storage, revision: Revision) -> Result<(Compare, Op), Status> {
     let key: Arc<str> = NODE_PORTS_KEY.into();
-    let last = inner.store.get(&key, Some(revision)).await.map_err(|error| store_error(&error))?;
+    let last = storage.store.get(&key, Some(revision)).await.map_err(|error| refusal(&error))?;
     let compare = Compare::ModRevision(key.clone(), last.map_or(0, |last| last.mod_revision()));
     Ok((compare, Op::Put { key, value: "".into(), expires: None }))
 }

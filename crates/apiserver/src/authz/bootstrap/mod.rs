@@ -1,4 +1,4 @@
-//! The roles and bindings that every cluster has: made when they are missing, and completed when a newer version brings
+//! The roles and bindings that every cluster has. `crate::bootstrap` makes them when they are missing, and completed when a newer version brings
 //! more. What else was given is kept, and an object with the annotation
 //! `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#auto-reconciliation>
@@ -10,25 +10,15 @@ mod namespaced;
 mod reconcile;
 mod table;
 
-use anyhow::{Result, anyhow};
-use std::sync::Arc;
-
-use coracle_api::meta;
-use coracle_api::status::Status;
-use coracle_api::{Kind, kinds};
 use serde_json::Value;
 
-use self::reconcile::{Plan, binding_plan, role_plan};
 use self::table::{Binding, Role, Subject};
-use super::rbac::{GROUP, Rule};
-use crate::request;
-use crate::rest::{self, DeleteOptions, Operation, Verb};
-use crate::server::Inner;
+use super::rbac::Rule;
+
+pub(crate) use self::reconcile::{Plan, binding_plan, role_plan};
 
 /// What the names of controllers' roles begin with.
 const CONTROLLER: &str = "system:controller:";
-/// Attempts at an object that others change at the same time.
-const ATTEMPTS: usize = 4;
 
 /// Whether a service account of `kube-system` is that of a controller.
 pub(super) fn is_controller(account: &str) -> bool {
@@ -40,17 +30,8 @@ pub(super) fn rules_of(name: &str) -> Vec<Rule> {
     cluster::ROLES.iter().find(|role| role.name == name).map(Role::rules).unwrap_or_default()
 }
 
-/// Makes and completes all of them.
-///
-/// # Errors
-/// The store refuses.
-pub(crate) async fn run(inner: &Arc<Inner>) -> Result<()> {
-    let all = objects().into_iter().map(|object| ensure(inner, object));
-    futures::future::try_join_all(all).await.map(drop)
-}
-
 /// All of them, as they are made.
-fn objects() -> Vec<Value> {
+pub(crate) fn objects() -> Vec<Value> {
     let of_cluster = |roles: &[Role]| roles.iter().map(|role| role.object("")).collect::<Vec<_>>();
     let bound = |bindings: &[Binding]| bindings.iter().map(|binding| binding.object("")).collect::<Vec<_>>();
     let mut out = of_cluster(cluster::ROLES);
@@ -66,51 +47,12 @@ fn objects() -> Vec<Value> {
     out
 }
 
-async fn ensure(inner: &Arc<Inner>, expected: Value) -> Result<()> {
-    let kind = kinds::by_kind(GROUP, "v1", meta::kind(&expected)).ok_or_else(|| anyhow!("a role's kind is missing"))?;
-    for _ in 0..ATTEMPTS {
-        match attempt(inner, kind, &expected).await {
-            Ok(()) => return Ok(()),
-            Err(status) if matches!(status.code, 404 | 409) => continue,
-            Err(status) => return Err(failed(&expected, &status.message)),
-        }
-    }
-    Err(failed(&expected, "others change it at the same time"))
-}
-
-fn failed(expected: &Value, why: &str) -> anyhow::Error {
-    anyhow!("failed to make the default {} {:?}: {why}", meta::kind(expected), meta::name(expected))
-}
-
-async fn attempt(inner: &Arc<Inner>, kind: &Arc<Kind>, expected: &Value) -> Result<(), Status> {
-    let namespace = Some(meta::namespace(expected)).filter(|namespace| !namespace.is_empty());
-    let key = request::key(namespace, meta::name(expected));
-    let Some(existing) = rest::cache(inner, kind)?.get(&key)? else {
-        return rest::create_object(inner, &Operation::by_server(kind, Verb::Create), expected.clone()).await.map(drop);
-    };
-    let existing = existing.value();
-    let plan = match &*kind.kind {
-        "Role" | "ClusterRole" => role_plan(&existing, expected),
-        _ => binding_plan(&existing, expected),
-    };
-    match plan {
-        Plan::Keep => Ok(()),
-        // It names the version it was made of: a change meanwhile is a conflict.
-        Plan::Update(new) => {
-            let mut make = |_: &Value| Ok(new.clone());
-            rest::update_object(inner, &Operation::by_server(kind, Verb::Update), &key, &mut make).await.map(drop)
-        }
-        Plan::Replace => {
-            let options = DeleteOptions { uid: Some(meta::uid(&existing).into()), ..DeleteOptions::default() };
-            rest::delete_object(inner, &Operation::by_server(kind, Verb::Delete), &key, &options).await?;
-            rest::create_object(inner, &Operation::by_server(kind, Verb::Create), expected.clone()).await.map(drop)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use coracle_api::{kinds, meta};
+
     use super::*;
+    use crate::authz::rbac::GROUP;
 
     #[test]
     fn every_default_object_is_valid_and_has_a_name_of_its_own() {

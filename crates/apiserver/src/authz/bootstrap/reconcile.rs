@@ -8,7 +8,7 @@ use crate::authz::rbac::{Rule, missing};
 
 /// What is to be done with an object that is there.
 #[derive(Debug, PartialEq)]
-pub(super) enum Plan {
+pub(crate) enum Plan {
     Keep,
     /// It is to become this.
     Update(Value),
@@ -17,7 +17,7 @@ pub(super) enum Plan {
 }
 
 /// For a role.
-pub(super) fn role_plan(existing: &Value, expected: &Value) -> Plan {
+pub(crate) fn role_plan(existing: &Value, expected: &Value) -> Plan {
     let mut new = existing.clone();
     complete_metadata(&mut new, expected);
     let lacking = missing(&rules(existing), &rules(expected));
@@ -38,7 +38,7 @@ pub(super) fn role_plan(existing: &Value, expected: &Value) -> Plan {
 }
 
 /// For a binding.
-pub(super) fn binding_plan(existing: &Value, expected: &Value) -> Plan {
+pub(crate) fn binding_plan(existing: &Value, expected: &Value) -> Plan {
     if is_protected(existing) {
         return Plan::Keep;
     }

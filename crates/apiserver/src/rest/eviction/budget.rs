@@ -13,8 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::object::Object;
 use crate::request::key;
-use crate::rest::cache;
-use crate::server::Inner;
+use crate::storage::{Storage, core};
 
 /// How long a pod that was evicted may take until its deletion is seen; then it counts as healthy again.
 const DELETION_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
@@ -26,16 +25,16 @@ pub(super) fn is_ready(pod: &Value) -> bool {
 }
 
 /// The status of a budget now.
-pub(super) fn status(inner: &Inner, budget: &Value) -> Result<Value, Status> {
+pub(super) fn status(storage: &Storage, budget: &Value) -> Result<Value, Status> {
     let namespace = meta::namespace(budget);
-    let pods = selected(inner, budget)?;
+    let pods = selected(storage, budget)?;
     let disrupted = still_disrupted(budget, &pods);
     let healthy = pods
         .iter()
         .filter(|pod| !meta::is_deleting(pod) && !disrupted.contains_key(meta::name(pod)) && is_ready(pod))
         .count() as i64;
     let spec = &budget["spec"];
-    let scale = || expected(inner, namespace, &pods);
+    let scale = || expected(storage, namespace, &pods);
     let (expected, desired) = match (&spec["maxUnavailable"], &spec["minAvailable"]) {
         (unavailable, _) if !unavailable.is_null() => {
             let expected = scale()?;
@@ -67,10 +66,10 @@ pub(super) fn status(inner: &Inner, budget: &Value) -> Result<Value, Status> {
     Ok(status)
 }
 
-fn selected(inner: &Inner, budget: &Value) -> Result<Vec<Value>, Status> {
+fn selected(storage: &Storage, budget: &Value) -> Result<Vec<Value>, Status> {
     let selector = LabelSelector::from_object(&budget["spec"]["selector"]).map_err(Status::internal)?;
     let prefix = format!("{}/", meta::namespace(budget));
-    let snapshot = cache(inner, crate::rest::core("pods"))?.snapshot();
+    let snapshot = storage.cache(core("pods"))?.snapshot();
     snapshot.check(&prefix, None)?;
     let pods = snapshot.range(&prefix, None).map(Object::value);
     let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
@@ -95,11 +94,11 @@ fn share(amount: &Value, whole: i64) -> i64 {
 }
 
 /// How many pods the controllers of these pods want together.
-fn expected(inner: &Inner, namespace: &str, pods: &[Value]) -> Result<i64, Status> {
+fn expected(storage: &Storage, namespace: &str, pods: &[Value]) -> Result<i64, Status> {
     let mut seen: HashSet<String> = HashSet::new();
     let mut total = 0;
     for pod in pods {
-        let Some((uid, replicas)) = scale_of(inner, namespace, pod)? else {
+        let Some((uid, replicas)) = scale_of(storage, namespace, pod)? else {
             // Of a pod that nothing scales nobody knows how many there should be: upstream lets none of them go.
             return Ok(0);
         };
@@ -111,7 +110,7 @@ fn expected(inner: &Inner, namespace: &str, pods: &[Value]) -> Result<i64, Statu
 }
 
 /// The UID and the wanted replicas of what scales a pod: its controller, or the one of that.
-fn scale_of(inner: &Inner, namespace: &str, pod: &Value) -> Result<Option<(String, i64)>, Status> {
+fn scale_of(storage: &Storage, namespace: &str, pod: &Value) -> Result<Option<(String, i64)>, Status> {
     let mut found = None;
     let mut object = pod.clone();
     // A replica set may belong to a deployment.
@@ -120,7 +119,7 @@ fn scale_of(inner: &Inner, namespace: &str, pod: &Value) -> Result<Option<(Strin
         let (group, version) = owner.api_version.rsplit_once('/').unwrap_or(("", &owner.api_version));
         let kind = kinds::by_kind(group, version, &owner.kind).filter(|kind| kind.subresource("scale").is_some());
         let Some(kind) = kind else { return Ok(None) };
-        let controller = cache(inner, kind)?.get(&key(Some(namespace), &owner.name))?;
+        let controller = storage.cache(kind)?.get(&key(Some(namespace), &owner.name))?;
         let Some(controller) = controller.filter(|controller| *controller.uid() == *owner.uid) else { return Ok(None) };
         object = controller.value();
         found = Some((owner.uid, object["spec"]["replicas"].as_i64().unwrap_or(1)));

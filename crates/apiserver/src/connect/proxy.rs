@@ -22,9 +22,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::tunnel::{join, passed_on};
 use crate::body::Body;
-use crate::kubelet::{address_of, join, passed_on};
-use crate::rest::{Context, cache, core};
+use crate::context::Context;
+use crate::kubelet::address_of;
+use crate::storage::core;
 use crate::upload::Upload;
 
 mod html;
@@ -109,7 +111,7 @@ pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
     let response = match backend {
         Backend::Plain(address) => plain(address, request).await,
         Backend::Tls(address) => encrypted(address, request).await,
-        Backend::Kubelet(address) => cx.inner.kubelet.send(address, request).await,
+        Backend::Kubelet(address) => cx.state.kubelet.send(address, request).await,
     };
     let mut response = response
         .map_err(|error| Status::new(503, "ServiceUnavailable", format!("error trying to reach service: {error:#}")))?;
@@ -195,7 +197,7 @@ fn endpoint(cx: &Context<'_>, service: &Value, wanted: &Wanted<'_>) -> Result<So
     };
     let none = || unavailable(format!("no endpoints available for service \"{name}\""));
     let key = crate::request::key(cx.target.namespace.as_deref(), name);
-    let endpoints = cache(cx.inner, core("endpoints"))?.get(&key)?.ok_or_else(none)?.value();
+    let endpoints = cx.storage().cache(core("endpoints"))?.get(&key)?.ok_or_else(none)?.value();
     let mut found = Vec::new();
     for subset in endpoints["subsets"].as_array().into_iter().flatten() {
         let mut own = subset["ports"].as_array().into_iter().flatten();

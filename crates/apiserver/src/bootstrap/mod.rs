@@ -1,7 +1,10 @@
 //! Objects that every cluster has from its first second: made before the server answers, and again when someone deletes
 //! them. The same round forgets the history of the caches and of the store.
 
+mod roles;
+
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +15,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission::SYSTEM_NAMESPACES;
-use crate::rest::{self, Operation, Verb};
-use crate::server::Server;
+use crate::objects::Objects;
+use crate::operation::{Operation, Verb};
 use crate::services;
 
 /// The address of the cluster's DNS within the service range: the tenth, as kubeadm has it.
@@ -26,34 +29,44 @@ const HISTORY_ROUNDS: usize = 4;
 
 /// Goes on making what someone deletes, and forgets old history, until the server is dropped. Where nothing is missing
 /// or old this only reads memory.
-pub fn keep(server: &Server) {
-    let inner = Arc::downgrade(server.inner());
+pub(crate) fn keep(objects: &Arc<Objects>, endpoint: SocketAddr) {
+    let objects = Arc::downgrade(objects);
     tokio::spawn(async move {
         // The newest revision some rounds ago: what is read of the store's history is younger.
         let mut revisions = VecDeque::new();
         loop {
             tokio::time::sleep(EVERY).await;
-            let Some(inner) = inner.upgrade() else { break };
-            inner.caches.tidy();
-            revisions.push_back(inner.caches.revision());
+            let Some(objects) = objects.upgrade() else { break };
+            let storage = &objects.storage;
+            storage.caches.tidy();
+            revisions.push_back(storage.caches.revision());
             if revisions.len() > HISTORY_ROUNDS
                 && let Some(old) = revisions.pop_front()
-                && let Err(error) = inner.store.compact(old).await
+                && let Err(error) = storage.store.compact(old).await
             {
                 tracing::debug!(%error, "failed to forget history");
             }
-            if let Err(error) = run(&Server(inner)).await {
+            if let Err(error) = make(&objects, endpoint).await {
                 tracing::warn!("{error:#}");
             }
         }
     });
 }
 
+/// Makes what every cluster has, for a server that is reached at an address and port.
+///
+/// # Errors
+/// The store refuses.
+pub(crate) async fn run(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
+    make(objects, endpoint).await?;
+    roles::run(objects).await
+}
+
 /// Makes what is missing and brings up to date what names this server.
-pub async fn run(server: &Server) -> Result<()> {
+async fn make(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
     for name in SYSTEM_NAMESPACES {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        ensure(server, "", "v1", "namespaces", namespace).await?;
+        ensure(objects, "", "v1", "namespaces", namespace).await?;
     }
     for (name, value, description) in [
         (
@@ -71,16 +84,16 @@ pub async fn run(server: &Server) -> Result<()> {
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
             "value": value, "globalDefault": false, "description": description,
         });
-        ensure(server, "scheduling.k8s.io", "v1", "priorityclasses", class).await?;
+        ensure(objects, "scheduling.k8s.io", "v1", "priorityclasses", class).await?;
     }
-    cluster_range(server).await?;
-    kubernetes_service(server).await?;
-    dns_service(server).await?;
-    let addresses = services::ip_address::missing(server.inner()).map_err(|status| failed("ipaddresses", &status))?;
+    cluster_range(objects).await?;
+    kubernetes_service(objects, endpoint).await?;
+    dns_service(objects).await?;
+    let addresses = services::ip_address::missing(&objects.storage).map_err(|status| failed("ipaddresses", &status))?;
     tokio::try_join!(
-        ensure_all(server, "networking.k8s.io", "ipaddresses", addresses),
-        ensure_all(server, "", "componentstatuses", component_statuses()),
-        ensure_all(server, "apiregistration.k8s.io", "apiservices", api_services()),
+        ensure_all(objects, "networking.k8s.io", "ipaddresses", addresses),
+        ensure_all(objects, "", "componentstatuses", component_statuses()),
+        ensure_all(objects, "apiregistration.k8s.io", "apiservices", api_services()),
     )
     .map(|_| ())
 }
@@ -92,14 +105,14 @@ fn condition(kind: &str, reason: &str, message: &str) -> Value {
 }
 
 /// The range that the addresses of services are from.
-async fn cluster_range(server: &Server) -> Result<()> {
-    let range = server.inner().services.range().to_string();
+async fn cluster_range(objects: &Objects) -> Result<()> {
+    let range = objects.services.range().to_string();
     let object = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
         "spec": {"cidrs": [range]},
     });
     let status = json!({"conditions": [condition("Ready", "", "Kubernetes Service CIDR is ready")]});
-    ensure_with_status(server, "networking.k8s.io", "servicecidrs", object, status).await
+    ensure_with_status(objects, "networking.k8s.io", "servicecidrs", object, status).await
 }
 
 /// What upstream answers for its components when it asks them. Here they live and end with this server.
@@ -142,17 +155,17 @@ fn api_services() -> Vec<Value> {
 }
 
 /// Makes what is missing of many objects, in one write of the store.
-async fn ensure_all(server: &Server, group: &str, plural: &str, objects: Vec<Value>) -> Result<()> {
-    let writes = objects.into_iter().map(|object| ensure(server, group, "v1", plural, object));
+async fn ensure_all(objects: &Objects, group: &str, plural: &str, all: Vec<Value>) -> Result<()> {
+    let writes = all.into_iter().map(|object| ensure(objects, group, "v1", plural, object));
     futures::future::try_join_all(writes).await.map(|_| ())
 }
 
 /// Makes an object, in version 1 of its group, that has a status from the start.
-async fn ensure_with_status(server: &Server, group: &str, plural: &str, object: Value, status: Value) -> Result<()> {
+async fn ensure_with_status(objects: &Objects, group: &str, plural: &str, object: Value, status: Value) -> Result<()> {
     let kind = kinds::by_resource(group, "v1", plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
     let name = meta::name(&object).to_owned();
-    ensure(server, group, "v1", plural, object).await?;
-    let has_status = rest::cache(server.inner(), kind).is_ok_and(|cache| {
+    ensure(objects, group, "v1", plural, object).await?;
+    let has_status = objects.storage.cache(kind).is_ok_and(|cache| {
         cache.get(&name).ok().flatten().is_some_and(|object| object.value()["status"]["conditions"].is_array())
     });
     if has_status {
@@ -164,44 +177,39 @@ async fn ensure_with_status(server: &Server, group: &str, plural: &str, object: 
         Ok(new)
     };
     let op = Operation::status_by_server(kind);
-    rest::update_object(server.inner(), &op, &name, &mut make)
-        .await
-        .map(|_| ())
-        .map_err(|status| failed(plural, &status))
+    objects.update(&op, &name, &mut make).await.map(|_| ()).map_err(|status| failed(plural, &status))
 }
 
-async fn kubernetes_service(server: &Server) -> Result<()> {
-    let inner = server.inner();
-    let (address, port) = (inner.config.advertise_address, inner.config.port);
+async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
+    let (address, port) = (endpoint.ip(), endpoint.port());
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
         "spec": {
-            "type": "ClusterIP", "clusterIP": inner.services.first().to_string(), "sessionAffinity": "None",
+            "type": "ClusterIP", "clusterIP": objects.services.first().to_string(), "sessionAffinity": "None",
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
         },
     });
-    ensure(server, "", "v1", "services", service).await?;
+    ensure(objects, "", "v1", "services", service).await?;
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
     });
-    replace(server, "", "v1", "endpoints", endpoints, &["subsets"]).await?;
+    replace(objects, "", "v1", "endpoints", endpoints, &["subsets"]).await?;
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": "IPv4", "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
-    replace(server, "discovery.k8s.io", "v1", "endpointslices", slice, &["endpoints", "ports"]).await
+    replace(objects, "discovery.k8s.io", "v1", "endpointslices", slice, &["endpoints", "ports"]).await
 }
 
 /// The DNS server is part of every node; the service gives it its usual name and address. Each node
 /// answers at that address itself, so the service has no endpoints.
-async fn dns_service(server: &Server) -> Result<()> {
-    let inner = server.inner();
-    let first = u32::from(inner.services.first());
+async fn dns_service(objects: &Objects) -> Result<()> {
+    let first = u32::from(objects.services.first());
     let address = std::net::Ipv4Addr::from(first - 1 + DNS_ADDRESS);
     let labels =
         json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"});
@@ -212,17 +220,17 @@ async fn dns_service(server: &Server) -> Result<()> {
             {"name": "dns-tcp", "protocol": "TCP", "port": 53, "targetPort": 53},
         ]},
     });
-    ensure(server, "", "v1", "services", service).await
+    ensure(objects, "", "v1", "services", service).await
 }
 
-async fn ensure(server: &Server, group: &str, version: &str, plural: &str, object: Value) -> Result<()> {
+async fn ensure(objects: &Objects, group: &str, version: &str, plural: &str, object: Value) -> Result<()> {
     let kind =
         kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
     let key = crate::request::key(object["metadata"]["namespace"].as_str(), meta::name(&object));
-    if rest::cache(server.inner(), kind).and_then(|cache| cache.get(&key)).is_ok_and(|object| object.is_some()) {
+    if objects.storage.cache(kind).and_then(|cache| cache.get(&key)).is_ok_and(|object| object.is_some()) {
         return Ok(());
     }
-    match rest::create_object(server.inner(), &Operation::by_server(kind, Verb::Create), object).await {
+    match objects.create(&Operation::by_server(kind, Verb::Create), object).await {
         Ok(_) => Ok(()),
         Err(status) if status.code == 409 => Ok(()),
         Err(status) => Err(failed(plural, &status)),
@@ -230,7 +238,7 @@ async fn ensure(server: &Server, group: &str, version: &str, plural: &str, objec
 }
 
 async fn replace(
-    server: &Server,
+    objects: &Objects,
     group: &str,
     version: &str,
     plural: &str,
@@ -239,7 +247,7 @@ async fn replace(
 ) -> Result<()> {
     let kind =
         kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
-    ensure(server, group, version, plural, object.clone()).await?;
+    ensure(objects, group, version, plural, object.clone()).await?;
     let key = crate::request::key(
         object["metadata"]["namespace"].as_str(),
         object["metadata"]["name"].as_str().unwrap_or_default(),
@@ -251,7 +259,8 @@ async fn replace(
         }
         Ok(new)
     };
-    rest::update_object(server.inner(), &Operation::by_server(kind, Verb::Update), &key, &mut make)
+    objects
+        .update(&Operation::by_server(kind, Verb::Update), &key, &mut make)
         .await
         .map(|_| ())
         .map_err(|status| failed(plural, &status))

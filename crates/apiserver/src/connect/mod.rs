@@ -1,0 +1,6 @@
+//! What concerns a running pod or node goes on to it: logs, exec, attach and port-forward to its kubelet, `proxy` to an
+//! address of its own.
+
+pub mod kubelet;
+pub mod proxy;
+mod tunnel;

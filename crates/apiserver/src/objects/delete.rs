@@ -1,0 +1,155 @@
+//! The deletion of an object: preconditions, grace, finalizers, propagation.
+
+use bytes::Bytes;
+use coracle_api::status::Status;
+use coracle_api::{Kind, meta};
+use coracle_store::{Compare, Op, Outcome, Txn};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::Objects;
+use super::write::ATTEMPTS;
+use crate::admission::Request;
+use crate::encode::{self, Encoded};
+use crate::object::Object;
+use crate::operation::Operation;
+use crate::services::ip_address;
+use crate::storage::{expires, store_key};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What a deletion asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub grace_seconds: Option<i64>,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+    /// `Orphan`, `Background` or `Foreground`.
+    pub propagation: Option<String>,
+    pub dry_run: bool,
+    /// What cannot be read is to go as well.
+    pub even_unreadable: bool,
+}
+
+/// What became of an object.
+pub(crate) enum Deleted {
+    /// It is gone; its last state.
+    Gone(Bytes),
+    /// It goes once its grace period is over or its finalizers are done.
+    Pending(Bytes),
+}
+
+impl Objects {
+    /// Deletes an object or marks it as deleted.
+    pub async fn delete(&self, op: &Operation, key: &str, options: &Options) -> Result<Deleted, Status> {
+        let name = key.rsplit('/').next().unwrap_or_default();
+        let cache = self.storage.cache(&op.kind)?;
+        let kind = op.kind.storage();
+        for _ in 0..ATTEMPTS {
+            let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
+            check_preconditions(kind, &current, options)?;
+            let old = current.value();
+            self.admission.validate(&Request { op, old: Some(&old) }, &old).await?;
+            let mut new = old.clone();
+            mark(kind, &mut new, options);
+            let finished = is_finished(kind, &new);
+            if options.dry_run || (!finished && new == old) {
+                let bytes = current.json();
+                return Ok(if finished { Deleted::Gone(bytes) } else { Deleted::Pending(bytes) });
+            }
+            let store_key = store_key(kind, current.namespace(), current.name());
+            let Encoded { bytes, hole } = encode::for_store(&new);
+            let op = match finished {
+                true => Op::Delete { key: store_key.clone() },
+                false => Op::Put { key: store_key.clone(), value: bytes, expires: expires(kind) },
+            };
+            let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![op] };
+            if finished {
+                ip_address::follow(&self.storage, kind, Some(&old), None, &mut txn)?;
+            }
+            if let Outcome::Committed { written, .. } = self.storage.commit(txn).await? {
+                return Ok(match written.into_iter().next().flatten() {
+                    Some(kv) => Deleted::Pending(encode::shown(kv.value(), hole, kv.mod_revision())),
+                    None => Deleted::Gone(current.json()),
+                });
+            }
+        }
+        Err(Status::modified(&kind.group, &kind.plural, name))
+    }
+}
+
+/// Whether the object is the one, and as it was, that a deletion is about.
+pub(crate) fn check_preconditions(kind: &Kind, current: &Object, options: &Options) -> Result<(), Status> {
+    let revision = current.revision().to_string();
+    let failed = |what: &str, wanted: &str, is: &str| {
+        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
+        Err(Status::conflict(&kind.group, &kind.plural, current.name(), &why))
+    };
+    match (&options.uid, &options.resource_version) {
+        (Some(uid), _) if **uid != *current.uid() => failed("UID", uid, current.uid()),
+        (_, Some(version)) if *version != revision => failed("ResourceVersion", version, &revision),
+        _ => Ok(()),
+    }
+}
+
+/// Sets what a deletion leaves on an object: finalizers of the propagation policy, deletion time and grace.
+fn mark(kind: &Kind, object: &mut Value, options: &Options) {
+    let mut finalizers: Vec<String> = meta::finalizers(object).into_iter().map(Into::into).collect();
+    if let Some(policy) = options.propagation.as_deref() {
+        finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
+        match policy {
+            "Orphan" => finalizers.push(ORPHAN.into()),
+            "Foreground" => finalizers.push(FOREGROUND.into()),
+            _ => {}
+        }
+        meta::set_finalizers(object, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let grace = grace_seconds(kind, object, options);
+    match (meta::is_deleting(object), meta::deletion_grace_period_seconds(object)) {
+        (false, _) => {
+            let at = ends(grace);
+            meta::set_deletion(object, at, grace);
+            bump_generation(object);
+        }
+        // A second deletion can only shorten the grace period.
+        (true, Some(current)) if options.grace_seconds.is_some() && grace < current => {
+            let at = ends(grace);
+            meta::set_deletion(object, at, grace);
+        }
+        _ => {}
+    }
+    kind.strategy.mark_deleted(object);
+}
+
+/// When a grace period ends that begins now; no time is later than the last that can be written.
+fn ends(grace: i64) -> Timestamp {
+    Timestamp::now().saturating_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX)
+}
+
+fn bump_generation(object: &mut Value) {
+    let generation = meta::generation(object);
+    if generation > 0 {
+        meta::set_generation(object, generation.saturating_add(1));
+    }
+}
+
+fn grace_seconds(kind: &Kind, object: &Value, options: &Options) -> i64 {
+    let Some(default) = kind.strategy.default_grace_seconds(object) else { return 0 };
+    let settled = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let unassigned = object["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    match options.grace_seconds {
+        _ if settled || unassigned => 0,
+        Some(seconds) if seconds < 0 => 1,
+        Some(seconds) => seconds,
+        None => default,
+    }
+}
+
+/// Whether a deleted object has nothing left to wait for.
+pub(super) fn is_finished(kind: &Kind, object: &Value) -> bool {
+    meta::is_deleting(object)
+        && !kind.strategy.outlives_deletion(object)
+        && meta::finalizers(object).is_empty()
+        && meta::deletion_grace_period_seconds(object).unwrap_or(0) == 0
+}

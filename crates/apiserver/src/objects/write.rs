@@ -1,0 +1,328 @@
+//! The one path of all writes that make or change an object. What was sent is decoded by whoever answers the request; here
+//! it is
+//!
+//! 1. converted to the version that is stored, and completed by the defaults of its kind,
+//! 2. marked with who owns which of its fields,
+//! 3. changed and refused by admission,
+//! 4. rid of what this write cannot change,
+//! 5. given addresses and ports,
+//! 6. validated, by its kind and then by admission,
+//! 7. stored, unless another writer was faster: then all of it begins anew.
+
+use bytes::Bytes;
+use coracle_api::Kind;
+use coracle_api::status::Status;
+use coracle_api::{convert, meta, meta_validate};
+use coracle_store::{Compare, Op, Outcome, Txn};
+use serde_json::Value;
+
+use super::{Objects, delete};
+use crate::admission::Request;
+use crate::encode::{self, Encoded};
+use crate::object::Object;
+use crate::operation::{Operation, Part, put_fields, take_fields};
+use crate::services::{Allocation, ip_address};
+use crate::storage::{expires, store_key};
+use crate::version::in_version_value;
+
+/// Attempts at a write that others are faster than.
+pub(crate) const ATTEMPTS: usize = 16;
+/// Attempts at a generated name that is not taken.
+const NAMES: usize = 8;
+/// Letters of generated names: none that make words or look alike.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX: usize = 5;
+
+/// What became of an attempt.
+enum Attempt {
+    /// The object as it is now.
+    Done(Bytes),
+    /// There is one of that name, which shall not be there.
+    Taken,
+    /// Another writer changed the object, or was given the same addresses and ports.
+    Outrun,
+}
+
+impl Objects {
+    /// Makes an object of a version of its kind; answers with what was stored.
+    pub async fn create(&self, op: &Operation, mut object: Value) -> Result<Bytes, Status> {
+        // What is no number is no version that anything was ever stored with, and does not matter.
+        if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        let kind = op.kind.storage();
+        let checked = !op.kind.is_storage_version() && check_requested(&op.kind, &object, None)?;
+        to_storage(op, &mut object);
+        let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
+        let mut names = 0;
+        for _ in 0..ATTEMPTS {
+            let mut new = object.clone();
+            if generated {
+                meta::set_name(&mut new, &generate_name(meta::generate_name(&object)));
+            }
+            set_system_fields(op, kind, &mut new);
+            let allocation = self.complete(op, None, &mut new, checked).await?;
+            let name = meta::name(&new);
+            match self.store(op, None, &new, allocation.as_ref()).await? {
+                Attempt::Done(bytes) => return Ok(bytes),
+                Attempt::Outrun => {}
+                Attempt::Taken if !generated => return Err(Status::already_exists(&kind.group, &kind.plural, name)),
+                Attempt::Taken => {
+                    names += 1;
+                    if names == NAMES {
+                        return Err(Status::generate_name_conflict(&kind.group, &kind.plural, name));
+                    }
+                }
+            }
+        }
+        let why = "its addresses and ports were given to others again and again; please try again";
+        Err(Status::conflict(&kind.group, &kind.plural, meta::name(&object), why))
+    }
+
+    /// Changes an existing object: `make` gives the new object (in the version of the request) from the current one. A
+    /// resource version in it must be the current one; without one, the change is made anew when another writer was faster.
+    pub async fn update(
+        &self,
+        op: &Operation,
+        key: &str,
+        make: &mut (dyn FnMut(&Value) -> Result<Value, Status> + Send),
+    ) -> Result<Bytes, Status> {
+        let kind = &op.kind;
+        let cache = self.storage.cache(kind)?;
+        let name = key.rsplit('/').next().unwrap_or_default();
+        for _ in 0..ATTEMPTS {
+            let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
+            let old = current.value();
+            let (mut new, checked) = match kind.is_storage_version() {
+                true => (make(&old)?, false),
+                false => {
+                    let shown = in_version_value(kind, old.clone());
+                    let new = make(&shown)?;
+                    let checked = check_change(op, &new, &shown)?;
+                    (new, checked)
+                }
+            };
+            check_preconditions(kind, &current, &new)?;
+            to_storage(op, &mut new);
+            keep_system_fields(&mut new, &old);
+            let allocation = self.complete(op, Some(&old), &mut new, checked).await?;
+            if new == old {
+                return Ok(current.json());
+            }
+            match self.store(op, Some((&current, &old)), &new, allocation.as_ref()).await? {
+                Attempt::Done(bytes) => return Ok(bytes),
+                Attempt::Taken | Attempt::Outrun => {}
+            }
+        }
+        Err(Status::modified(&kind.group, &kind.plural, name))
+    }
+
+    /// The steps between the first and the last, the same for a new object and for one that was `old` before. One that is
+    /// `checked` was validated in the version of the request.
+    async fn complete(
+        &self,
+        op: &Operation,
+        old: Option<&Value>,
+        new: &mut Value,
+        checked: bool,
+    ) -> Result<Option<Allocation>, Status> {
+        let kind = op.kind.storage();
+        op.own(&self.storage.kinds, old, new);
+        let request = Request { op, old };
+        self.admission.admit(&request, new).await?;
+        prepare(op, kind, old, new);
+        let allocation = match op.part {
+            Part::Main => self.services.allocate(&self.storage, kind, new, old).await?,
+            _ => None,
+        };
+        validate(op, kind, old, new, checked)?;
+        self.admission.validate(&request, new).await?;
+        Ok(allocation)
+    }
+
+    /// The last step. One whose deletion has begun, and that nothing holds any more, goes instead.
+    async fn store(
+        &self,
+        op: &Operation,
+        old: Option<(&Object, &Value)>,
+        new: &Value,
+        allocation: Option<&Allocation>,
+    ) -> Result<Attempt, Status> {
+        let kind = op.kind.storage();
+        if op.dry_run {
+            let is_taken = old.is_none() && self.storage.cache(kind)?.get(&key_of(new))?.is_some();
+            return if is_taken { Ok(Attempt::Taken) } else { text(new).map(Attempt::Done) };
+        }
+        let key = store_key(kind, namespace(new), meta::name(new));
+        let revision = old.map_or(0, |(object, _)| object.revision());
+        let compares = vec![Compare::ModRevision(key.clone(), revision)];
+        let finished = old.is_some() && delete::is_finished(kind, new);
+        let Encoded { bytes, hole } = encode::for_store(new);
+        let write = match finished {
+            true => Op::Delete { key },
+            false => Op::Put { key, value: bytes, expires: expires(kind) },
+        };
+        let mut txn = Txn { compares, ops: vec![write] };
+        if let Some(allocation) = allocation.filter(|_| !finished) {
+            allocation.claim(&mut txn);
+        }
+        ip_address::follow(
+            &self.storage,
+            kind,
+            old.map(|(_, value)| value),
+            Some(new).filter(|_| !finished),
+            &mut txn,
+        )?;
+        match self.storage.commit(txn).await? {
+            Outcome::Committed { .. } if finished => text(new).map(Attempt::Done),
+            Outcome::Committed { written, .. } => match written.into_iter().next().flatten() {
+                Some(kv) => Ok(Attempt::Done(encode::shown(kv.value(), hole, kv.mod_revision()))),
+                None => Err(Status::internal("nothing was written")),
+            },
+            Outcome::Conflict { current } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
+                Ok(Attempt::Taken)
+            }
+            Outcome::Conflict { .. } => Ok(Attempt::Outrun),
+        }
+    }
+}
+
+/// Checks a change in the version that the request names, which is not the stored one; whether its kind is checked so.
+fn check_change(op: &Operation, new: &Value, old: &Value) -> Result<bool, Status> {
+    // Only what the change may touch is checked.
+    let (mut touched, strategy) = (new.clone(), &op.kind.strategy);
+    match op.part {
+        _ if op.kind.def().is_some() => return Ok(false),
+        Part::Main => strategy.prepare_update(&mut touched, old),
+        Part::Status => strategy.prepare_status_update(&mut touched, old),
+        _ => {}
+    }
+    check_requested(&op.kind, &touched, Some(old))
+}
+
+/// The first step: the stored version, with defaults.
+fn to_storage(op: &Operation, object: &mut Value) {
+    let kind = op.kind.storage();
+    if !op.kind.is_storage_version() {
+        convert::convert(&op.kind, kind, object);
+    }
+    meta::set_type(object, kind.api_version(), &kind.kind);
+    kind.strategy.default(object);
+}
+
+/// Undoes what the write cannot change; who owns what is no part of that.
+fn prepare(op: &Operation, kind: &Kind, old: Option<&Value>, new: &mut Value) {
+    let fields = take_fields(new);
+    match (op.part, old) {
+        (_, None) => kind.strategy.prepare_create(new),
+        (Part::Main, Some(old)) => kind.strategy.prepare_update(new, old),
+        (Part::Status, Some(old)) => kind.strategy.prepare_status_update(new, old),
+        (Part::Subresource(name), Some(old)) => kind.strategy.prepare_subresource(name, new, old),
+        (Part::Whole, Some(_)) => {}
+    }
+    put_fields(new, fields);
+}
+
+fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value, checked: bool) -> Result<(), Status> {
+    let strategy = &kind.strategy;
+    let mut errors = match old {
+        None => meta_validate::validate(kind, new),
+        Some(old) => meta_validate::validate_update(kind, new, old),
+    };
+    match (op.part, old) {
+        _ if checked => {}
+        (_, None) => {
+            errors.extend(strategy.validate(new));
+            errors.extend(strategy.validate_create(new));
+        }
+        (Part::Main, Some(old)) => {
+            errors.extend(strategy.validate(new));
+            errors.extend(strategy.validate_update(new, old));
+        }
+        (Part::Status, Some(old)) => errors.extend(strategy.validate_status_update(new, old)),
+        (Part::Subresource(name), Some(old)) => errors.extend(strategy.validate_subresource(name, new, old)),
+        (Part::Whole, Some(_)) => errors.extend(strategy.validate(new)),
+    }
+    let name = meta::name(old.unwrap_or(new));
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, name, errors)) }
+}
+
+fn text(object: &Value) -> Result<Bytes, Status> {
+    serde_json::to_vec(object).map(Bytes::from).map_err(Status::internal)
+}
+
+fn key_of(object: &Value) -> String {
+    crate::request::key(namespace(object), meta::name(object))
+}
+
+fn namespace(object: &Value) -> Option<&str> {
+    Some(meta::namespace(object)).filter(|namespace| !namespace.is_empty())
+}
+
+/// A change may say which object it is about, and how that was.
+fn check_preconditions(kind: &Kind, current: &Object, new: &Value) -> Result<(), Status> {
+    let (version, uid) = (meta::resource_version(new), meta::uid(new));
+    if !version.is_empty() && version != "0" && version != current.revision().to_string() {
+        return Err(Status::modified(&kind.group, &kind.plural, current.name()));
+    }
+    if !uid.is_empty() && *uid != *current.uid() {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());
+        return Err(Status::conflict(&kind.group, &kind.plural, current.name(), &why));
+    }
+    Ok(())
+}
+
+/// What the server says of a new object.
+fn set_system_fields(op: &Operation, kind: &Kind, object: &mut Value) {
+    let metadata = meta::metadata_mut(object);
+    for ours in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        metadata.remove(ours);
+    }
+    if !kind.namespaced {
+        metadata.remove("namespace");
+    }
+    meta::set_uid(object, &uuid::Uuid::new_v4().to_string());
+    meta::set_creation_timestamp(object, op.now);
+}
+
+/// What no client can change.
+fn keep_system_fields(new: &mut Value, old: &Value) {
+    let kept = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+        "namespace",
+        "selfLink",
+        "generateName",
+    ];
+    let metadata = meta::metadata_mut(new);
+    for field in kept {
+        match old["metadata"].get(field) {
+            Some(value) => metadata.insert(field.into(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
+}
+
+fn generate_name(prefix: &str) -> String {
+    const MAX: usize = 63 - SUFFIX;
+    let mut prefix = prefix;
+    while prefix.len() > MAX {
+        let end = prefix.char_indices().next_back().map_or(0, |(at, _)| at);
+        prefix = &prefix[..end];
+    }
+    let random = uuid::Uuid::new_v4();
+    let suffix = random.as_bytes()[..SUFFIX].iter().map(|byte| ALPHABET[usize::from(*byte) % ALPHABET.len()] as char);
+    prefix.chars().chain(suffix).collect()
+}
+/// Checks an object in the version that a request names, which is not the stored one; whether its kind is checked so.
+fn check_requested(kind: &Kind, new: &Value, old: Option<&Value>) -> Result<bool, Status> {
+    match kind.strategy.validate_requested(new, old) {
+        None => Ok(false),
+        Some(errors) if errors.is_empty() => Ok(true),
+        Some(errors) => Err(Status::invalid(&kind.group, &kind.kind, coracle_api::meta::name(new), errors)),
+    }
+}

@@ -1,0 +1,25 @@
+//! What all requests share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::auth::Authenticator;
+use crate::auth::service_account::Issuer;
+use crate::authz::Chain;
+use crate::documents::Documents;
+use crate::health::Metrics;
+use crate::kubelet::Client;
+use crate::objects::Objects;
+
+/// What all requests share.
+pub(crate) struct State {
+    pub objects: Arc<Objects>,
+    pub documents: Documents,
+    pub authenticator: Authenticator,
+    pub authorizer: Arc<Chain>,
+    pub issuer: Arc<Issuer>,
+    pub kubelet: Client,
+    pub metrics: Metrics,
+    /// Where nodes and pods reach this server.
+    pub endpoint: SocketAddr,
+}
