@@ -5,9 +5,12 @@
 mod certificate_requester;
 mod default_storage_class;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
+mod pod_security;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 
@@ -21,6 +24,8 @@ use serde_json::Value;
 use crate::authz::{Chain, Rbac};
 use crate::operation::{Operation, Verb};
 use crate::storage::Storage;
+
+pub(crate) use resource_quota::ResourceQuota;
 
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -61,7 +66,9 @@ impl Admission {
         Admission(vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
+            Box::new(limit_ranger::LimitRanger(storage())),
             Box::new(service_account::ServiceAccount(storage())),
+            Box::new(pod_security::PodSecurity(storage())),
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(priority::Priority(storage())),
             Box::new(runtime_class::RuntimeClass(storage())),

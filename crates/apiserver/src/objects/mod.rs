@@ -5,7 +5,7 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, ResourceQuota};
 use crate::services::Allocator;
 use crate::storage::Storage;
 
@@ -17,11 +17,13 @@ pub(crate) struct Objects {
     pub storage: Arc<Storage>,
     pub services: Allocator,
     admission: Admission,
+    quotas: ResourceQuota,
 }
 
 impl Objects {
     /// On a storage, under the rules of admission.
     pub fn new(storage: Arc<Storage>, services: Allocator, admission: Admission) -> Objects {
-        Objects { storage, services, admission }
+        let quotas = ResourceQuota::new(storage.clone());
+        Objects { storage, services, admission, quotas }
     }
 }

@@ -29,7 +29,7 @@ use crate::negotiate;
 /// Answers a request whose sender may make it.
 pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body> {
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
-    let encoding = cx.output.encoding;
+    let (encoding, notes) = (cx.output.encoding, cx.notes.clone());
     // A refusal goes with it as well.
     let answer = match read(&cx, verb) {
         Some(answer) => answer,
@@ -38,6 +38,10 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
     };
     let mut response = answer.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());
+    negotiate::warn(&mut response, &notes.warnings());
+    for (key, value) in notes.annotations() {
+        tracing::debug!(key, value, "annotation of the request");
+    }
     response
 }
 

@@ -48,6 +48,7 @@ impl Context<'_> {
             part: Part::of_subresource(subresource),
             ownership: Ownership::By(self.manager(named)),
             dry_run: self.dry_run,
+            notes: self.notes.clone(),
             now: Timestamp::now(),
         }
     }

@@ -10,7 +10,10 @@ mod documents;
 mod evictions;
 mod held;
 mod kinds;
+mod limit_ranges;
 mod objects;
+mod pod_security;
+mod quotas;
 mod reading;
 mod services;
 mod shares;
@@ -163,8 +166,7 @@ impl Answer {
 
     fn warnings(&self) -> Vec<String> {
         let values = self.headers.get_all("warning").iter();
-        values
-            .map(|value| value.to_str().expect("text").trim_start_matches("299 - ").trim_matches('"').to_owned())
-            .collect()
+        let text = |value: &str| value.strip_prefix("299 - \"")?.strip_suffix('"').map(str::to_owned);
+        values.map(|value| text(value.to_str().expect("text")).expect("a warning")).collect()
     }
 }
