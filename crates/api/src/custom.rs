@@ -2,37 +2,21 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use smol_str::SmolStr;
 
 use crate::apply;
 use crate::convert;
 use crate::kind::{Kind, Subresource};
-use crate::meta::{self, list, text};
+use crate::meta::{list, text};
 use crate::registry::Registry;
 use crate::schema::structural::{Definition, Node};
-use crate::strategy::common::condition;
+use crate::strategy::crd::condition;
 use crate::strategy::custom_resource::CustomResource;
 
 const GET_PATCH_UPDATE: &[&str] = &["get", "patch", "update"];
 /// Verbs while the definition is being deleted.
 const TERMINATING: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
-/// Whether a condition of a definition holds.
-pub fn has_condition(definition: &Value, kind: &str) -> bool {
-    condition(definition, kind)["status"] == "True"
-}
-
-/// The annotation that says who has approved a definition in a group of the community.
-pub const APPROVED: &str = "api-approved.kubernetes.io";
-
-/// Whether definitions in a group need an approval: the community's groups.
-pub fn needs_approval(group: &str) -> bool {
-    ["k8s.io", "kubernetes.io"].iter().any(|domain| {
-        let rest = group.strip_suffix(domain);
-        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    })
-}
 
 /// What a definition defines.
 pub struct Defined {
@@ -56,23 +40,6 @@ pub fn kinds(definition: &Value) -> Option<Defined> {
         })
         .collect();
     Some(Defined { stored, served })
-}
-
-/// Sets a condition of a definition. Its time changes when its status does.
-pub fn set_condition(definition: &mut Value, kind: &str, holds: bool, reason: &str, message: &str) {
-    let status = if holds { "True" } else { "False" };
-    let before = condition(definition, kind);
-    let time = match before["status"] == status {
-        true => before["lastTransitionTime"].clone(),
-        false => meta::format_time(jiff::Timestamp::now()).into(),
-    };
-    let new = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": time});
-    let conditions = meta::object_at(definition, "status").entry("conditions").or_insert_with(|| json!([]));
-    let Value::Array(conditions) = conditions else { return };
-    match conditions.iter_mut().find(|condition| condition["type"] == kind) {
-        Some(condition) => *condition = new,
-        None => conditions.push(new),
-    }
 }
 
 /// The versions of a custom resource, as server-side apply asks for them.
@@ -130,7 +97,7 @@ fn kind(definition: &Value, version: &Value) -> Kind {
     kind.namespaced = definition["spec"]["scope"] == "Namespaced";
     kind.short_names = names("shortNames");
     kind.categories = names("categories");
-    if has_condition(definition, "Terminating") {
+    if condition::holds(definition, "Terminating") {
         kind.verbs = TERMINATING;
     }
     kind
@@ -152,6 +119,8 @@ fn subresources(version: &Value, group: &str, kind: &str) -> Vec<Subresource> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::kinds;
 

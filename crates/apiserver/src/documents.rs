@@ -16,7 +16,8 @@ use smol_str::SmolStr;
 use tokio::sync::OnceCell;
 
 use crate::body::Body;
-use crate::{discovery, negotiate};
+use crate::discovery::aggregated;
+use crate::negotiate;
 
 /// Which document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -106,8 +107,8 @@ impl Name {
     fn content_type(&self) -> &'static str {
         match self {
             Name::OpenApiV2Protobuf => openapi::V2_PROTOBUF_MEDIA_TYPE,
-            Name::Discovery { version: "v2", .. } => discovery::AGGREGATED,
-            Name::Discovery { .. } => discovery::AGGREGATED_BETA,
+            Name::Discovery { version: "v2", .. } => aggregated::V2,
+            Name::Discovery { .. } => aggregated::V2_BETA,
             _ => "application/json",
         }
     }
@@ -118,7 +119,7 @@ impl Name {
             Name::OpenApiV2Protobuf => openapi::v2_protobuf(registry).into(),
             Name::OpenApiV3Index => openapi::v3_index(registry).into(),
             Name::OpenApiV3(group, version) => openapi::v3(registry, group, version)?.into(),
-            Name::Discovery { core, version } => discovery::aggregated(registry, *core, version).to_string().into(),
+            Name::Discovery { core, version } => aggregated::groups(registry, *core, version).to_string().into(),
         })
     }
 

@@ -3,9 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use coracle_api::custom::set_condition;
 use coracle_api::status::Status;
-use coracle_api::strategy::crd::CLEANUP;
+use coracle_api::strategy::crd::{CLEANUP, condition};
 use coracle_api::{Kind, meta};
 use futures::StreamExt;
 use serde_json::Value;
@@ -80,7 +79,7 @@ async fn delete_all(objects: &Arc<Objects>, kind: &Arc<Kind>) -> Result<usize, S
 async fn tell(objects: &Arc<Objects>, name: &str, reason: &str, message: &str) -> Result<(), Status> {
     let mut make = |current: &Value| {
         let mut new = current.clone();
-        set_condition(&mut new, "Terminating", true, reason, message);
+        condition::set(&mut new, "Terminating", true, reason, message);
         Ok(new)
     };
     objects.update(&Operation::status_by_server(definitions()), name, &mut make).await.map(|_| ())
@@ -92,7 +91,7 @@ async fn finish(objects: &Arc<Objects>, name: &str) -> Result<bool, Status> {
         let mut new = current.clone();
         let finalizers: Vec<&str> = meta::finalizers(current).into_iter().filter(|other| *other != CLEANUP).collect();
         meta::set_finalizers(&mut new, &finalizers);
-        set_condition(&mut new, "Terminating", false, "InstanceDeletionCompleted", "removed all instances");
+        condition::set(&mut new, "Terminating", false, "InstanceDeletionCompleted", "removed all instances");
         Ok(new)
     };
     let op = Operation::by_server(definitions(), Verb::Update).part(Part::Whole);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use coracle_api::custom::{self, Defined};
 use coracle_api::status::Status;
+use coracle_api::strategy::crd::condition;
 use coracle_api::{Kind, kinds, meta};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -194,7 +195,7 @@ impl Controller {
             serves: None,
             cleaning: false,
         });
-        known.waits = !custom::has_condition(definition, "NamesAccepted");
+        known.waits = !condition::holds(definition, "NamesAccepted");
         known.names = definition["status"]["acceptedNames"].clone();
     }
 
@@ -226,10 +227,10 @@ impl Controller {
 
     /// What is to be served for a definition, if that is not served yet, and whether its objects are to be read anew.
     fn newly_defined(&mut self, name: &str, definition: &Value) -> Option<(Defined, bool)> {
-        if !custom::has_condition(definition, "Established") {
+        if !condition::holds(definition, "Established") {
             return None;
         }
-        let terminating = custom::has_condition(definition, "Terminating");
+        let terminating = condition::holds(definition, "Terminating");
         let mut made_of = Sha256::new();
         for part in [&definition["spec"], &definition["status"]["acceptedNames"]] {
             made_of.update(part.to_string());

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use coracle_api::custom::{APPROVED, has_condition, needs_approval, set_condition};
 use coracle_api::meta::{list, text};
+use coracle_api::strategy::crd::approval::{APPROVED, needs_approval};
+use coracle_api::strategy::crd::condition;
 use coracle_api::{Registry, meta};
 use serde_json::{Value, json};
 
@@ -70,19 +71,19 @@ pub(super) fn settle(definition: &mut Value, taken: &Taken) {
     put(names, "categories", list(&wanted, &["categories"]));
     meta::object_at(definition, "status").insert("acceptedNames".into(), accepted);
     match &conflict {
-        None => set_condition(definition, "NamesAccepted", true, "NoConflicts", "no conflicts found"),
-        Some((reason, message)) => set_condition(definition, "NamesAccepted", false, reason, message),
+        None => condition::set(definition, "NamesAccepted", true, "NoConflicts", "no conflicts found"),
+        Some((reason, message)) => condition::set(definition, "NamesAccepted", false, reason, message),
     }
     tell_approval(definition);
     // Once it is established it stays so.
-    if !has_condition(definition, "Established") {
+    if !condition::holds(definition, "Established") {
         match conflict {
             None => {
                 let message = "the initial names have been accepted";
-                set_condition(definition, "Established", true, "InitialNamesAccepted", message);
+                condition::set(definition, "Established", true, "InitialNamesAccepted", message);
             }
             Some(_) => {
-                set_condition(definition, "Established", false, "NotAccepted", "not all names are accepted");
+                condition::set(definition, "Established", false, "NotAccepted", "not all names are accepted");
             }
         }
     }
@@ -98,11 +99,11 @@ fn tell_approval(definition: &mut Value) {
     match annotation.starts_with("unapproved") {
         true => {
             let message = format!("not approved: {annotation:?}");
-            set_condition(definition, CONDITION, false, "UnapprovedAnnotation", &message);
+            condition::set(definition, CONDITION, false, "UnapprovedAnnotation", &message);
         }
         false => {
             let message = format!("approved in {annotation}");
-            set_condition(definition, CONDITION, true, "ApprovedAnnotation", &message);
+            condition::set(definition, CONDITION, true, "ApprovedAnnotation", &message);
         }
     }
 }
@@ -127,7 +128,7 @@ mod tests {
         let mut definition = definition();
         settle(&mut definition, &Taken::default());
         assert_eq!(definition["status"]["acceptedNames"], definition["spec"]["names"]);
-        assert!(["NamesAccepted", "Established"].iter().all(|kind| has_condition(&definition, kind)));
+        assert!(["NamesAccepted", "Established"].iter().all(|kind| condition::holds(&definition, kind)));
         let before = definition.clone();
         settle(&mut definition, &Taken::default());
         assert_eq!(definition, before);
@@ -140,7 +141,7 @@ mod tests {
             definition["spec"]["group"] = "x.k8s.io".into();
             definition["metadata"] = json!({"annotations": {"api-approved.kubernetes.io": annotation}});
             settle(&mut definition, &Taken::default());
-            has_condition(&definition, "KubernetesAPIApprovalPolicyConformant")
+            condition::holds(&definition, "KubernetesAPIApprovalPolicyConformant")
         };
         assert_eq!([settled("https://github.com/x/pull/1"), settled("unapproved, a test")], [true, false]);
         assert!(needs_approval("k8s.io") && needs_approval("a.kubernetes.io") && !needs_approval("notk8s.io"));
@@ -159,11 +160,11 @@ mod tests {
             (Some("NotAccepted"), Some("False"))
         );
         settle(&mut first, &Taken::default());
-        assert!(has_condition(&first, "Established"));
+        assert!(condition::holds(&first, "Established"));
         // What is established stays so when another name of it is taken.
         first["spec"]["names"]["shortNames"] = json!(["x", "wd"]);
         settle(&mut first, &Taken::of([&other].into_iter()));
-        assert!(has_condition(&first, "Established") && !has_condition(&first, "NamesAccepted"));
+        assert!(condition::holds(&first, "Established") && !condition::holds(&first, "NamesAccepted"));
         assert_eq!(first["status"]["acceptedNames"]["shortNames"], json!(["wd"]));
     }
 }

@@ -7,8 +7,7 @@ use coracle_store::{Compare, Op, Outcome, Txn};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::Objects;
-use super::write::ATTEMPTS;
+use super::{ATTEMPTS, Objects};
 use crate::admission::Request;
 use crate::encode::{self, Encoded};
 use crate::object::Object;

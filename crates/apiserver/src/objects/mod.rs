@@ -10,7 +10,9 @@ use crate::services::Allocator;
 use crate::storage::Storage;
 
 pub(crate) use delete::{Deleted, Options as DeleteOptions, check_preconditions};
-pub(crate) use write::ATTEMPTS;
+
+/// Attempts at a write that others are faster than.
+pub(crate) const ATTEMPTS: usize = 16;
 
 /// Makes, changes and deletes objects.
 pub(crate) struct Objects {

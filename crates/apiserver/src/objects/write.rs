@@ -17,7 +17,7 @@ use coracle_api::{convert, meta, meta_validate};
 use coracle_store::{Compare, Op, Outcome, Txn};
 use serde_json::Value;
 
-use super::{Objects, delete};
+use super::{ATTEMPTS, Objects, delete};
 use crate::admission::Request;
 use crate::encode::{self, Encoded};
 use crate::object::Object;
@@ -26,8 +26,6 @@ use crate::services::{Allocation, ip_address};
 use crate::storage::{expires, store_key};
 use crate::version::in_version_value;
 
-/// Attempts at a write that others are faster than.
-pub(crate) const ATTEMPTS: usize = 16;
 /// Attempts at a generated name that is not taken.
 const NAMES: usize = 8;
 /// Letters of generated names: none that make words or look alike.

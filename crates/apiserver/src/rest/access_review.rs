@@ -8,10 +8,14 @@ use coracle_api::status::Status;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::review::strings;
 use crate::auth::User;
 use crate::authz::rbac::Rule;
 use crate::authz::{Attributes, Authorizer, Decision, decide};
+
+/// The texts in a list.
+pub(super) fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
+}
 
 /// What whoever asks may do.
 pub(super) async fn own(cx: &Context<'_>, review: &Value) -> Result<Value, Status> {

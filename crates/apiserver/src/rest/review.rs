@@ -7,9 +7,10 @@ use coracle_api::status::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Answer, Context, access_review};
+use super::access_review::{self, strings};
 use crate::auth::User;
 use crate::auth::service_account::ISSUER;
+use crate::context::{Answer, Context};
 use crate::negotiate;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
@@ -38,10 +39,6 @@ fn user_info(user: &User) -> Value {
         info["extra"][key] = json!(values);
     }
     info
-}
-
-pub(super) fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
 }
 
 fn token(cx: &Context<'_>, spec: &Value) -> Value {

@@ -1,5 +1,7 @@
 //! CustomResourceDefinition.
 
+pub mod approval;
+pub mod condition;
 mod names;
 mod rules;
 mod schema;
@@ -61,7 +63,7 @@ impl Strategy for CustomResourceDefinition {
 
     /// Deleting a definition deletes its objects first.
     fn mark_deleted(&self, obj: &mut Value) {
-        if crate::custom::has_condition(obj, "Terminating") {
+        if condition::holds(obj, "Terminating") {
             return;
         }
         let mut finalizers: Vec<String> = meta::finalizers(obj).into_iter().map(str::to_owned).collect();
@@ -70,7 +72,7 @@ impl Strategy for CustomResourceDefinition {
         }
         meta::set_finalizers(obj, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
         let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
-        crate::custom::set_condition(obj, "Terminating", true, "InstanceDeletionPending", message);
+        condition::set(obj, "Terminating", true, "InstanceDeletionPending", message);
     }
 
     fn warnings(&self, obj: &Value) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::approval::{APPROVED, needs_approval};
 use super::{names, version};
-use crate::custom::{APPROVED, needs_approval};
 use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, list, text};
 use crate::strategy::common;
