@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
-use kube::core::{ApiResource, DynamicObject};
+use kube::core::{ApiResource, DynamicObject, TypeMeta};
 use serde_json::Value;
 
 use crate::common::Context;
@@ -67,14 +67,18 @@ fn is_uncounted(quota: &ResourceQuota) -> bool {
 }
 
 async fn count(client: &Client, key: &ObjectKey) -> kube::Result<()> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource("ResourceQuota"));
-    let mut object = api.get(&key.name).await?;
+    let kind = resource("ResourceQuota");
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &kind);
+    // The role of the controller lets it list, but not get.
+    let named = ListParams::default().fields(&format!("metadata.name={}", key.name));
+    let Some(mut object) = api.list(&named).await?.items.pop() else { return Ok(()) };
     let quota = serde_json::to_value(&object).map_err(kube::Error::SerdeError)?;
     let used = used(client, &key.namespace, &quota).await?;
     let status = status(&quota, &used);
     if status == quota["status"] {
         return Ok(());
     }
+    object.types = Some(TypeMeta { api_version: kind.api_version, kind: kind.kind });
     object.data["status"] = status;
     api.replace_status(&key.name, &PostParams::default(), &object).await?;
     Ok(())
