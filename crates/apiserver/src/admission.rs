@@ -3,6 +3,8 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
 mod certificate_requester;
+mod claim_resize;
+mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
@@ -73,6 +75,8 @@ impl Admission {
             Box::new(priority::Priority(storage())),
             Box::new(runtime_class::RuntimeClass(storage())),
             Box::new(default_storage_class::DefaultStorageClass(storage())),
+            Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
+            Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
         ])
     }

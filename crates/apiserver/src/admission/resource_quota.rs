@@ -107,9 +107,10 @@ fn concerns(op: &Operation, old: Option<&Value>, new: Option<&Value>) -> bool {
 
 /// Whether a quota may refuse the write. A status only tells how things are.
 fn may_refuse(op: &Operation) -> bool {
-    match (op.verb, &*op.kind.plural, op.subresource) {
-        (Verb::Create, ..) | (Verb::Update, "pods", "resize") => true,
-        (Verb::Update, "services" | "persistentvolumeclaims", "") => true,
-        _ => false,
-    }
+    matches!(
+        (op.verb, &*op.kind.plural, op.subresource),
+        (Verb::Create, ..)
+            | (Verb::Update, "pods", "resize")
+            | (Verb::Update, "services" | "persistentvolumeclaims", "")
+    )
 }

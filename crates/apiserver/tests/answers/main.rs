@@ -4,6 +4,7 @@ mod access;
 mod apply;
 mod certificates;
 mod changes;
+mod classes;
 mod connections;
 mod custom;
 mod documents;
