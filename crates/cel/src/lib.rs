@@ -30,7 +30,7 @@ mod unify;
 pub mod value;
 
 pub use budget::Budget;
-pub use environment::{Activation, Environment};
+pub use environment::{Activation, Environment, Lazy};
 pub use error::{CompileError, CompileErrors, EvalError};
 pub use program::Program;
 pub use types::{ListKind, ListType, Type, TypeSource};
