@@ -2,8 +2,10 @@
 //! first to change the object, and once that is valid, to refuse it.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
+mod asked;
 mod certificate_requester;
 mod claim_resize;
+mod configured;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
@@ -15,6 +17,8 @@ mod rbac_escalation;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod target;
+mod validating_policy;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -78,6 +82,7 @@ impl Admission {
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
+            Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
         ])
     }
 
@@ -101,6 +106,11 @@ impl Admission {
 /// What needs nobody else.
 fn at_once<'a>(verdict: Result<(), Status>) -> Verdict<'a> {
     Box::pin(ready(verdict))
+}
+
+/// Whether the server itself writes: nobody keeps it from what every cluster has.
+fn is_own(op: &Operation) -> bool {
+    op.user.name == "system:apiserver"
 }
 
 /// Whether objects of a kind are made.

@@ -1,6 +1,7 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
 mod access;
+mod admission_policies;
 mod apply;
 mod certificates;
 mod changes;
