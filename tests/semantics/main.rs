@@ -6,5 +6,6 @@ mod apply;
 mod changes;
 mod custom;
 mod deletion;
+mod quotas;
 mod reading;
 mod refusals;

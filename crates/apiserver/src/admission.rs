@@ -2,15 +2,24 @@
 //! first to change the object, and once that is valid, to refuse it.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
+mod asked;
 mod certificate_requester;
+mod claim_resize;
+mod configured;
+mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod target;
+mod validating_policy;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -22,6 +31,8 @@ use serde_json::Value;
 use crate::authz::{Chain, Rbac};
 use crate::operation::{Operation, Verb};
 use crate::storage::Storage;
+
+pub(crate) use resource_quota::ResourceQuota;
 
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -62,13 +73,18 @@ impl Admission {
         Admission(vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
+            Box::new(limit_ranger::LimitRanger(storage())),
             Box::new(service_account::ServiceAccount(storage())),
             Box::new(node_restriction::NodeRestriction { storage: storage(), authorizer: authorizer.clone() }),
+            Box::new(pod_security::PodSecurity(storage())),
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(priority::Priority(storage())),
             Box::new(runtime_class::RuntimeClass(storage())),
             Box::new(default_storage_class::DefaultStorageClass(storage())),
+            Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
+            Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
+            Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
         ])
     }
 

@@ -27,6 +27,7 @@ pub mod kinds;
 mod kubelet;
 mod listener;
 mod negotiate;
+mod notes;
 mod object;
 mod objects;
 mod operation;

@@ -241,7 +241,8 @@ impl Inner {
                         _ => (std::mem::take(upload).read(MAX_BODY).await?, Upload::default()),
                     };
                     let upload = Mutex::new(upload);
-                    let context = Context { state, user, parts, body, upload, target, query, output, dry_run };
+                    let notes = Arc::default();
+                    let context = Context { state, user, parts, body, upload, target, query, output, dry_run, notes };
                     Ok(rest::answer(context, verb).await)
                 }
                 None => Box::pin(self.outside(parts, &path)).await,

@@ -58,6 +58,16 @@ impl Budget {
         self.spent
     }
 
+    /// The budget of an evaluation within another one: it draws on what is left, and may cost what one may.
+    pub fn nested(&self) -> Self {
+        Self::new(self.remaining)
+    }
+
+    /// Takes what evaluations within this one cost from what is left.
+    pub fn absorb(&mut self, nested: &Self) {
+        self.remaining = nested.remaining;
+    }
+
     /// Begins an evaluation.
     pub(crate) fn begin(&mut self) {
         (self.spent, self.memory, self.work) = (0, 0, 0);

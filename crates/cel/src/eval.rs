@@ -32,8 +32,7 @@ impl<'a> Evaluator<'_, 'a> {
             Node::Const(value) => Ok(value.clone()),
             Node::Variable(name) => {
                 self.budget.spend(1)?;
-                let found = self.activation.find(name).cloned();
-                found.ok_or_else(|| EvalError::new(format!("no such attribute(s): {name}")))
+                self.activation.value(name, self.budget)
             }
             Node::Local(place) => {
                 self.budget.spend(1)?;

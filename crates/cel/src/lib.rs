@@ -30,7 +30,7 @@ mod unify;
 pub mod value;
 
 pub use budget::Budget;
-pub use environment::{Activation, Environment};
+pub use environment::{Activation, Environment, Lazy};
 pub use error::{CompileError, CompileErrors, EvalError};
 pub use library::regex::compile as compile_pattern;
 pub use program::Program;

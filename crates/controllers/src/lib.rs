@@ -20,6 +20,7 @@ mod node_lifecycle;
 mod pod_control;
 mod pod_gc;
 mod replicaset;
+mod resource_quota;
 mod root_ca;
 mod service_account;
 
@@ -89,6 +90,7 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "garbage-collector", gc::run(c("generic-garbage-collector")));
     let aggregation = c("clusterrole-aggregation-controller");
     start(&mut tasks, "clusterrole-aggregation", cluster_role_aggregation::run(aggregation));
+    start(&mut tasks, "resourcequota", resource_quota::run(c("resourcequota-controller")));
     start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
     match tasks.join_next().await {
         Some(ended) => ended.context("a controller panicked")?,

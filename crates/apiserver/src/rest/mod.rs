@@ -30,7 +30,7 @@ use crate::negotiate;
 /// Answers a request whose sender may make it.
 pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body> {
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
-    let encoding = cx.output.encoding;
+    let (encoding, notes) = (cx.output.encoding, cx.notes.clone());
     // What waits is kept apart, as it is large, and a read would carry the room for it about.
     let fresh = match cx.storage().is_alone() {
         true => Ok(()),
@@ -44,6 +44,10 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
     };
     let mut response = answer.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());
+    negotiate::warn(&mut response, &notes.warnings());
+    for (key, value) in notes.annotations() {
+        tracing::debug!(key, value, "annotation of the request");
+    }
     response
 }
 

@@ -1,9 +1,11 @@
 //! What the API server answers, asked of it in this process: no socket, no node, no root.
 
 mod access;
+mod admission_policies;
 mod apply;
 mod certificates;
 mod changes;
+mod classes;
 mod connections;
 mod custom;
 mod documents;
@@ -12,8 +14,11 @@ mod held;
 mod hostile;
 mod kinds;
 mod lagging;
+mod limit_ranges;
 mod node;
 mod objects;
+mod pod_security;
+mod quotas;
 mod reading;
 mod services;
 mod shares;
@@ -166,8 +171,7 @@ impl Answer {
 
     fn warnings(&self) -> Vec<String> {
         let values = self.headers.get_all("warning").iter();
-        values
-            .map(|value| value.to_str().expect("text").trim_start_matches("299 - ").trim_matches('"').to_owned())
-            .collect()
+        let text = |value: &str| value.strip_prefix("299 - \"")?.strip_suffix('"').map(str::to_owned);
+        values.map(|value| text(value.to_str().expect("text")).expect("a warning")).collect()
     }
 }
