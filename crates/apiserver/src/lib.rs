@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod admission;
+mod aggregation;
 pub mod auth;
 pub mod authz;
 mod body;
@@ -23,6 +24,7 @@ mod discovery;
 mod documents;
 mod encode;
 mod health;
+mod index;
 pub mod kinds;
 mod kubelet;
 mod listener;
@@ -39,6 +41,7 @@ mod services;
 mod shares;
 mod state;
 mod storage;
+mod tls;
 mod unreadable;
 mod upload;
 mod version;

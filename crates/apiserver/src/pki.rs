@@ -28,6 +28,17 @@ pub struct Pair {
     pub key: String,
 }
 
+/// The common name of the server where it passes requests on.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
+/// Who the server is where it passes requests on.
+pub struct FrontProxy {
+    /// The certificate of the authority, PEM.
+    pub authority: String,
+    /// The server's own.
+    pub pair: Pair,
+}
+
 /// The certificate authority, kept in a directory as `ca.crt` and `ca.key` (mode 0600).
 pub struct Authority {
     /// The certificate, PEM.
@@ -44,11 +55,15 @@ impl Authority {
     /// never replaced by another.
     pub fn open(dir: &Path) -> Result<Authority> {
         fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
-        let pair = load_or_make(dir, "ca", make_authority)?;
-        let key =
-            KeyPair::from_pem(&pair.key).with_context(|| format!("{}/ca.key is not a private key", dir.display()))?;
+        Authority::named(dir, "ca")
+    }
+
+    fn named(dir: &Path, name: &str) -> Result<Authority> {
+        let pair = load_or_make(dir, name, || make_authority(name))?;
+        let key = KeyPair::from_pem(&pair.key)
+            .with_context(|| format!("{}/{name}.key is not a private key", dir.display()))?;
         let issuer = Issuer::from_ca_cert_pem(&pair.certificate, key)
-            .with_context(|| format!("{}/ca.crt is not a certificate", dir.display()))?;
+            .with_context(|| format!("{}/{name}.crt is not a certificate", dir.display()))?;
         Ok(Authority { certificate: pair.certificate, dir: dir.to_owned(), issuer })
     }
 
@@ -86,8 +101,16 @@ impl Authority {
 
     /// The key that signs service account tokens (PKCS#8 DER), kept as `sa.key`.
     pub fn service_account_key(&self) -> Result<Vec<u8>> {
-        let pair = load_or_make(&self.dir, "sa", make_authority)?;
+        let pair = load_or_make(&self.dir, "sa", || make_authority("sa"))?;
         Ok(KeyPair::from_pem(&pair.key).context("sa.key is not a private key")?.serialize_der())
+    }
+
+    /// Who the server is when it passes requests on to others, which believe it what it says of users: a certificate of an
+    /// authority for nothing else, kept as `front-proxy-ca` beside the other.
+    pub fn front_proxy(&self) -> Result<FrontProxy> {
+        let authority = Authority::named(&self.dir, "front-proxy-ca")?;
+        let pair = authority.client("front-proxy-client", FRONT_PROXY, &[])?;
+        Ok(FrontProxy { authority: authority.certificate, pair })
     }
 
     fn sign(&self, params: CertificateParams) -> Result<Pair> {
@@ -97,9 +120,9 @@ impl Authority {
     }
 }
 
-fn make_authority() -> Result<Pair> {
+fn make_authority(name: &str) -> Result<Pair> {
     let key = KeyPair::generate()?;
-    let mut params = params("kubernetes", &[], AUTHORITY);
+    let mut params = params(if name == "ca" { "kubernetes" } else { name }, &[], AUTHORITY);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key)?;

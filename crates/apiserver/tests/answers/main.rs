@@ -2,6 +2,7 @@
 
 mod access;
 mod admission_policies;
+mod aggregation;
 mod apply;
 mod certificates;
 mod changes;
