@@ -38,6 +38,7 @@ mod services;
 mod shares;
 mod state;
 mod storage;
+mod stored;
 mod unreadable;
 mod upload;
 mod version;

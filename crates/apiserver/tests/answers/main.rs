@@ -8,6 +8,7 @@ mod connections;
 mod custom;
 mod documents;
 mod evictions;
+mod foreign;
 mod held;
 mod kinds;
 mod lagging;
