@@ -1,4 +1,5 @@
-//! What the API server answers, asked of it in this process: no socket, no node, no root.
+//! What the API server answers, asked of it in this process: no socket, no node, no root. With `CORACLE_TEST_STORE=etcd` all
+//! of it is asked of servers that stand on an etcd each.
 
 mod access;
 mod apply;
@@ -7,6 +8,7 @@ mod changes;
 mod connections;
 mod custom;
 mod documents;
+mod etcd;
 mod evictions;
 mod foreign;
 mod held;
@@ -25,6 +27,7 @@ use coracle_apiserver::auth::User;
 use coracle_apiserver::pki::{Authority, Pair};
 use coracle_apiserver::{Config, Server};
 use coracle_store::{Embedded, Options, Store};
+use coracle_testing::etcd::Cluster;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -38,6 +41,8 @@ struct Api {
     serving: Pair,
     admin: Pair,
     _dir: tempfile::TempDir,
+    /// The cluster of etcd that it stands on, if it does.
+    _cluster: Option<Cluster>,
 }
 
 /// An answer.
@@ -55,8 +60,14 @@ impl Api {
     /// One on a store that is made of the usual one.
     async fn over(wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Api {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
-        let api = Api::on(dir, wrap(Arc::new(store))).await;
+        let cluster = std::env::var("CORACLE_TEST_STORE").ok().filter(|store| store == "etcd");
+        let cluster = cluster.and_then(|_| Cluster::start(1, &[]));
+        let store: Arc<dyn Store> = match &cluster {
+            Some(cluster) => Arc::new(etcd::connect(cluster.urls()).await),
+            None => Arc::new(Embedded::open(&dir.path().join("store"), Options::default()).expect("a store")),
+        };
+        let mut api = Api::on(dir, wrap(store)).await;
+        api._cluster = cluster;
         // What the controllers of a cluster make first.
         api.post("/api/v1/namespaces/default/serviceaccounts", &serde_json::json!({"metadata": {"name": "default"}}))
             .await;
@@ -66,7 +77,8 @@ impl Api {
     /// One that begins with what another has stored.
     async fn after(other: Api) -> Api {
         drop(other.server);
-        Api::on(other._dir, other.store).await
+        let api = Api::on(other._dir, other.store).await;
+        Api { _cluster: other._cluster, ..api }
     }
 
     async fn on(dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
@@ -86,7 +98,7 @@ impl Api {
             kubelet_client,
         };
         let server = Server::new(config).await.expect("a server");
-        Api { server, store, authority: certificate, serving, admin, _dir: dir }
+        Api { server, store, authority: certificate, serving, admin, _dir: dir, _cluster: None }
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
