@@ -1,5 +1,6 @@
 //! Servers of one cluster that stand on the same etcd.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,14 @@ pub async fn connect(endpoints: Vec<String>) -> Etcd {
     Etcd::connect(&config).await.expect("etcd answers")
 }
 
-async fn server(cluster: &Cluster) -> (Api, Arc<Etcd>) {
+async fn server(cluster: &Cluster) -> Api {
+    server_at(cluster, 1).await
+}
+
+/// One that is reached at an address of its own.
+async fn server_at(cluster: &Cluster, number: u8) -> Api {
     let store = Arc::new(connect(cluster.urls()).await);
-    (Api::on(tempfile::tempdir().expect("a directory"), store.clone()).await, store)
+    Api::at(Ipv4Addr::new(192, 0, 2, number), tempfile::tempdir().expect("a directory"), store).await
 }
 
 fn named(name: &str, value: &str) -> Value {
@@ -32,7 +38,7 @@ fn named(name: &str, value: &str) -> Value {
 async fn what_one_server_wrote_the_other_reads_at_once() {
     let Some(cluster) = Cluster::start(1, &[]) else { return };
     // Both make what every cluster has.
-    let ((a, _), (b, _)) = tokio::join!(server(&cluster), server(&cluster));
+    let (a, b) = tokio::join!(server(&cluster), server(&cluster));
     for n in 0..20 {
         let (path, name) = (format!("{MAPS}/m{n}"), format!("m{n}"));
         let made = a.post(MAPS, &named(&name, "1")).await.ok();
@@ -52,7 +58,7 @@ async fn what_one_server_wrote_the_other_reads_at_once() {
 #[tokio::test]
 async fn servers_allocate_from_the_same_ranges() {
     let Some(cluster) = Cluster::start(1, &[]) else { return };
-    let ((a, _), (b, _)) = (server(&cluster).await, server(&cluster).await);
+    let (a, b) = (server(&cluster).await, server(&cluster).await);
     let services = "/api/v1/namespaces/default/services";
     let make = |api: Api, who: &'static str| async move {
         let mut given = Vec::new();
@@ -75,7 +81,7 @@ async fn servers_allocate_from_the_same_ranges() {
 #[tokio::test]
 async fn a_server_goes_on_when_etcd_was_away_and_says_so_meanwhile() {
     let Some(mut cluster) = Cluster::start(1, &[]) else { return };
-    let (api, _) = server(&cluster).await;
+    let api = server(&cluster).await;
     api.post(MAPS, &named("m", "1")).await.ok();
     assert_eq!(api.get("/readyz/etcd").await.status, 200);
     cluster.kill(0);
@@ -98,4 +104,26 @@ async fn a_server_goes_on_when_etcd_was_away_and_says_so_meanwhile() {
     assert_eq!(api.get("/readyz").await.status, 200);
     api.post(MAPS, &named("n", "1")).await.ok();
     assert_eq!(api.get(MAPS).await.ok()["items"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_service_kubernetes_leads_to_all_servers_that_are_there() {
+    let Some(cluster) = Cluster::start(1, &[]) else { return };
+    let (a, b) = (server_at(&cluster, 1).await, server_at(&cluster, 2).await);
+    let endpoints = async |api: &Api| {
+        let found = api.get("/api/v1/namespaces/default/endpoints/kubernetes").await.ok();
+        let addresses = found["subsets"][0]["addresses"].as_array().unwrap().iter();
+        addresses.map(|address| address["ip"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(endpoints(&a).await, ["192.0.2.1", "192.0.2.2"]);
+    let slice = b.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await.ok();
+    assert_eq!(slice["endpoints"].as_array().unwrap().len(), 2);
+    // One that says nothing any more is forgotten.
+    drop(b);
+    let gone = async {
+        while endpoints(&a).await != ["192.0.2.1"] {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(LONG, gone).await.expect("it is forgotten");
 }

@@ -82,6 +82,11 @@ impl Api {
     }
 
     async fn on(dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
+        Api::at(Ipv4Addr::new(192, 0, 2, 1), dir, store).await
+    }
+
+    /// One that clients reach at an address.
+    async fn at(advertised: Ipv4Addr, dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
         let authority = Authority::open(&dir.path().join("pki")).expect("an authority");
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -93,7 +98,7 @@ impl Api {
             authority,
             token_file: None,
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
-            advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            advertise_address: IpAddr::V4(advertised),
             port: 6443,
             kubelet_client,
         };

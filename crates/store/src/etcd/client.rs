@@ -196,7 +196,8 @@ impl Client {
         Ok(answer)
     }
 
-    fn note_down(&self, why: String) -> Error {
+    /// Notes that nobody answers, until someone does.
+    pub fn note_down(&self, why: String) -> Error {
         let error = Error::Unavailable(why);
         let before = self.down.lock().replace(error.clone());
         if before.is_none() {

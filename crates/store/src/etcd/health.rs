@@ -4,7 +4,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Inner;
 use super::client::Repeat;
@@ -13,6 +13,8 @@ use crate::Error;
 
 /// How often the cluster is asked how it is.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long it may take to answer.
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// What keeps the cluster from taking writes although it answers.
 #[derive(Default)]
@@ -54,9 +56,11 @@ pub async fn run(inner: Weak<Inner>) {
     loop {
         sleep(EVERY).await;
         let Some(inner) = inner.upgrade() else { return };
-        // The client itself notes when nobody answers.
-        if inner.current_revision().await.is_ok() {
-            look(&inner).await;
+        match timeout(LIMIT, inner.current_revision()).await {
+            Ok(Ok(_)) => look(&inner).await,
+            // The client has noted it.
+            Ok(Err(_)) => {}
+            Err(_) => drop(inner.client.note_down(format!("no answer within {LIMIT:?}"))),
         }
     }
 }
