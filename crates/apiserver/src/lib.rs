@@ -41,6 +41,7 @@ mod services;
 mod shares;
 mod state;
 mod storage;
+mod stored;
 mod tls;
 mod unreadable;
 mod upload;

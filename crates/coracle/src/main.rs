@@ -21,6 +21,7 @@ mod sandbox_network;
 mod server;
 mod server_log;
 mod status;
+mod store;
 mod sys;
 mod up;
 
