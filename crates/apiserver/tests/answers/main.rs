@@ -2,6 +2,7 @@
 
 mod access;
 mod admission_policies;
+mod admission_webhooks;
 mod apply;
 mod certificates;
 mod changes;

@@ -4,6 +4,7 @@
 mod conditions;
 mod matching;
 mod request;
+mod review;
 mod scope;
 mod validating;
 
@@ -12,5 +13,6 @@ pub use coracle_cel::library::authorizer;
 pub use conditions::{Conditions, Verdict};
 pub use matching::{Resource, is_selected, matches_rules, matching_resource};
 pub use request::{Admitted, review_request};
+pub use review::{ReviewVersion, Reviewed, refusal, review, reviewed};
 pub use scope::Scope;
 pub use validating::{Annotation, Decision, Outcome, ValidatingPolicy};
