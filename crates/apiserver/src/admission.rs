@@ -11,6 +11,7 @@ mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
+mod node_restriction;
 mod pod_security;
 mod priority;
 mod rbac_escalation;
@@ -86,6 +87,7 @@ impl Admission {
             Box::new(certificate_requester::CertificateRequester),
             Box::new(limit_ranger::LimitRanger(storage())),
             Box::new(service_account::ServiceAccount(storage())),
+            Box::new(node_restriction::NodeRestriction { storage: storage(), authorizer: authorizer.clone() }),
             Box::new(pod_security::PodSecurity(storage())),
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(priority::Priority(storage())),
@@ -127,6 +129,12 @@ fn at_once<'a>(verdict: Result<(), Status>) -> Verdict<'a> {
     Box::pin(ready(verdict))
 }
 
+/// Whether others than this server are asked about such a write. What follows from a binding or an eviction is not asked
+/// about once more.
+fn asks_others(op: &Operation) -> bool {
+    !is_own(op) && !matches!((op.verb, op.subresource), (Verb::Update, "binding") | (Verb::Delete, "eviction"))
+}
+
 /// Whether the server itself writes: nobody keeps it from what every cluster has.
 fn is_own(op: &Operation) -> bool {
     op.user.name == "system:apiserver"
@@ -134,5 +142,5 @@ fn is_own(op: &Operation) -> bool {
 
 /// Whether objects of a kind are made.
 fn makes(op: &Operation, group: &str, kind: &str) -> bool {
-    op.verb == Verb::Create && op.kind.is(group, kind)
+    op.verb == Verb::Create && op.subresource.is_empty() && op.kind.is(group, kind)
 }

@@ -76,7 +76,7 @@ impl ResourceQuota {
             value["status"]["used"] = used.to_value();
             let key = store_key(core("resourcequotas"), quota.namespace(), quota.name());
             charged.compares.push(Compare::ModRevision(key.clone(), quota.revision()));
-            charged.ops.push(Op::Put { key, value: encode::for_store(&value).bytes, expires: None });
+            charged.ops.push(Op::Put { key, value: encode::for_store(&value).bytes, ttl: None });
         }
         Ok(charged)
     }

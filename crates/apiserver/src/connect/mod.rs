@@ -2,5 +2,8 @@
 //! address of its own.
 
 pub mod kubelet;
+mod options;
 pub mod proxy;
 mod tunnel;
+
+pub use options::admit;

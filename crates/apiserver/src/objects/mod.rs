@@ -5,7 +5,11 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::admission::{Admission, ResourceQuota};
+use coracle_api::status::Status;
+use serde_json::Value;
+
+use crate::admission::{Admission, Request, ResourceQuota};
+use crate::operation::Operation;
 use crate::services::Allocator;
 use crate::storage::Storage;
 
@@ -27,5 +31,12 @@ impl Objects {
     pub fn new(storage: Arc<Storage>, services: Allocator, admission: Admission) -> Objects {
         let quotas = ResourceQuota::new(storage.clone());
         Objects { storage, services, admission, quotas }
+    }
+
+    /// Lets admission change and refuse what is sent to a subresource and not stored, as an eviction.
+    pub async fn admit(&self, op: &Operation, sent: &mut Value) -> Result<(), Status> {
+        let request = Request::new(op, None);
+        self.admission.admit(&request, sent).await?;
+        self.admission.validate(&request, sent).await
     }
 }

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::client::Client;
 use crate::admission::asked::Asked;
+use crate::admission::asks_others;
 use crate::admission::configured::GROUP;
-use crate::admission::is_own;
 use crate::admission::target::{Target, Versioned};
 use crate::authz::Chain;
 use crate::object::Object;
@@ -168,5 +168,5 @@ impl Hook {
 
 /// Whether webhooks are asked about a kind at all: nobody is locked out of what locks them out.
 pub(super) fn concerns(op: &Operation) -> bool {
-    op.kind.group != GROUP && !is_own(op)
+    op.kind.group != GROUP && asks_others(op)
 }
