@@ -40,7 +40,7 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Storage, exists_check};
 use crate::upload::Upload;
-use crate::{bootstrap, connections, custom, discovery, health, negotiate, rest};
+use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -104,6 +104,7 @@ impl Server {
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         bootstrap::run(&objects, endpoint).await?;
         custom::start(&objects).await?;
+        policy_status::start(&objects);
         bootstrap::keep(&objects, endpoint);
         let state = State {
             objects,

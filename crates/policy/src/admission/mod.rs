@@ -6,8 +6,10 @@ mod matching;
 mod request;
 mod review;
 mod scope;
+pub mod type_check;
 mod validating;
 
+pub use coracle_cel::Type;
 pub use coracle_cel::library::authorizer;
 
 pub use conditions::{Conditions, Verdict};
