@@ -31,7 +31,7 @@ fn a_quota_counts_what_is_there_and_what_comes() {
         "Forbidden",
         "configmaps \"e\" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=4, limited: count/configmaps=4",
     );
-    namespace.api.delete(&namespace.path("configmaps/d"), &Value::Null).ok();
+    namespace.api.delete(&namespace.path("configmaps/d"), &json!({})).ok();
     assert_eq!(used("count/configmaps"), "3");
     // What is limited from now on is counted.
     let more = json!({"spec": {"hard": {"secrets": "5"}}});

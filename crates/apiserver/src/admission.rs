@@ -16,10 +16,12 @@ mod pod_security;
 mod priority;
 mod rbac_escalation;
 mod resource_quota;
+mod rounds;
 mod runtime_class;
 mod service_account;
 mod target;
 mod validating_policy;
+mod webhook;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use crate::operation::{Operation, Verb};
 use crate::storage::Storage;
 
 pub(crate) use resource_quota::ResourceQuota;
+use rounds::Rounds;
 
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -42,6 +45,15 @@ pub(crate) struct Request<'a> {
     pub op: &'a Operation,
     /// The object as it is; a new one is not there yet.
     pub old: Option<&'a Value>,
+    /// How often webhooks were asked.
+    rounds: Rounds,
+}
+
+impl<'a> Request<'a> {
+    /// One that nobody was asked about yet.
+    pub fn new(op: &'a Operation, old: Option<&'a Value>) -> Request<'a> {
+        Request { op, old, rounds: Rounds::default() }
+    }
 }
 
 /// What a plugin says, now or once it knows.
@@ -84,16 +96,23 @@ impl Admission {
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
+            Box::new(webhook::MutatingAdmissionWebhook::new(storage(), authorizer.clone())),
             Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
+            Box::new(webhook::ValidatingAdmissionWebhook::new(storage(), authorizer.clone())),
         ])
     }
 
     /// Lets the plugins change a new object, or the new state of one.
     pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
-        for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
-            plugin.admit(request, object).await?;
+        loop {
+            for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
+                plugin.admit(request, object).await?;
+            }
+            // What a webhook changed may concern those that were asked before.
+            if !request.rounds.is_next() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Lets the plugins refuse a valid object. One that is to be deleted is given as it is.
@@ -108,6 +127,12 @@ impl Admission {
 /// What needs nobody else.
 fn at_once<'a>(verdict: Result<(), Status>) -> Verdict<'a> {
     Box::pin(ready(verdict))
+}
+
+/// Whether others than this server are asked about such a write. What follows from a binding or an eviction is not asked
+/// about once more.
+fn asks_others(op: &Operation) -> bool {
+    !op.is_own && !matches!((op.verb, op.subresource), (Verb::Update, "binding") | (Verb::Delete, "eviction"))
 }
 
 /// Whether objects of a kind are made.

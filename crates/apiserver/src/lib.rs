@@ -34,6 +34,7 @@ mod object;
 mod objects;
 mod operation;
 pub mod pki;
+mod policy_status;
 mod request;
 mod rest;
 mod server;

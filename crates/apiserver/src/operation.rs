@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Create,
     Update,
     Delete,
+    /// What is sent opens a connection to what runs.
+    Connect,
 }
 
 /// Which part of an object a write may touch.

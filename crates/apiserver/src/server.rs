@@ -43,7 +43,7 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Storage, exists_check};
 use crate::upload::Upload;
-use crate::{bootstrap, connections, custom, discovery, health, negotiate, rest};
+use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -110,6 +110,7 @@ impl Server {
         let own = Arc::new(Own { endpoint, trust });
         bootstrap::run(&objects, &own).await?;
         custom::start(&objects).await?;
+        policy_status::start(&objects);
         bootstrap::keep(&objects, own);
         let aggregator = Arc::new(Aggregator::new(&objects.storage.caches, front_proxy));
         aggregation::start(&objects, &aggregator);

@@ -15,11 +15,9 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 22] = [
+const MISSING: [(&str, &str, Missing); 20] = [
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
-    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", Enforcement),
-    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", Enforcement),
     ("apps", "DaemonSet", Controller),
     ("apps", "StatefulSet", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),

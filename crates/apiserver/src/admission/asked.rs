@@ -14,7 +14,7 @@ pub(super) struct Asked<'a> {
 
 impl Asks for Asked<'_> {
     fn authorize(&self, question: &Question) -> Told {
-        let account = question.service_account.as_ref().map(|(namespace, name)| account(namespace, name));
+        let account = question.service_account.as_ref().map(|(namespace, name)| User::service_account(namespace, name));
         let user = account.as_ref().unwrap_or(self.user);
         let what = match &question.path {
             Some(path) => Attributes::path(&question.verb, path),
@@ -39,9 +39,4 @@ impl Asks for Asked<'_> {
             None => Told { error: Some("the authorizer does not answer at once".into()), ..Told::default() },
         }
     }
-}
-
-fn account(namespace: &str, name: &str) -> User {
-    let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}"), "system:authenticated"];
-    User::new(format!("system:serviceaccount:{namespace}:{name}"), &groups)
 }

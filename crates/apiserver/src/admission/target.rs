@@ -38,7 +38,7 @@ impl<'a> Target<'a> {
         let op = request.op;
         let (object, old) = match op.verb {
             Verb::Delete => (None, Some(object)),
-            Verb::Create | Verb::Update => (Some(object), request.old),
+            Verb::Create | Verb::Update | Verb::Connect => (Some(object), request.old),
         };
         let kinds = storage.kinds.snapshot();
         let is_other = |kind: &&Arc<Kind>| kind.storage_prefix == op.kind.storage_prefix && kind != &&op.kind;
@@ -46,12 +46,13 @@ impl<'a> Target<'a> {
         Target { storage, op, object, old, others, user: user_info(&op.user), options: options(op) }
     }
 
-    /// `CREATE`, `UPDATE` or `DELETE`.
+    /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
     pub fn operation(&self) -> &'static str {
         match self.op.verb {
             Verb::Create => "CREATE",
             Verb::Update => "UPDATE",
             Verb::Delete => "DELETE",
+            Verb::Connect => "CONNECT",
         }
     }
 
@@ -60,7 +61,17 @@ impl<'a> Target<'a> {
     }
 
     pub fn name(&self) -> &str {
-        meta::name(self.either())
+        match meta::name(self.either()) {
+            "" => &self.op.name,
+            name => name,
+        }
+    }
+
+    /// The kind of what is sent to a subresource that is not stored.
+    fn body(&self) -> Option<[&str; 3]> {
+        let is_sent = self.op.verb == Verb::Connect || matches!(self.op.subresource, "binding" | "eviction");
+        let body = self.op.kind.subresource(self.op.subresource).filter(|_| is_sent)?;
+        Some([&body.group, &body.version, &body.kind])
     }
 
     fn is_namespace(&self) -> bool {
@@ -128,6 +139,7 @@ impl<'a> Target<'a> {
             resource: resource(&versioned.kind),
             requested: resource(&self.op.kind),
             subresource: self.op.subresource,
+            body: self.body(),
             name: self.name(),
             namespace: self.namespace(),
             object: versioned.object.as_ref(),
@@ -163,6 +175,7 @@ fn options(op: &Operation) -> Value {
         Verb::Create => "CreateOptions",
         Verb::Update => "UpdateOptions",
         Verb::Delete => "DeleteOptions",
+        Verb::Connect => return Value::Null,
     };
     let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
     if op.dry_run {

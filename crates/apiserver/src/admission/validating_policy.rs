@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::asked::Asked;
 use super::configured::{Configured, GROUP};
 use super::target::{Target, Versioned};
-use super::{Plugin, Request, Verdict, at_once};
+use super::{Plugin, Request, Verdict, asks_others, at_once};
 use crate::authz::Chain;
 use crate::object::Object;
 use crate::operation::Operation;
@@ -80,7 +80,7 @@ impl Plugin for ValidatingAdmissionPolicy {
     fn handles(&self, op: &Operation) -> bool {
         // Nobody is locked out of what locks them out.
         let is_policy = op.kind.group == GROUP && op.kind.kind.contains("AdmissionPolicy");
-        !is_policy && !op.is_own && !self.policies.get().0.is_empty()
+        !is_policy && asks_others(op) && !self.policies.get().0.is_empty()
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {

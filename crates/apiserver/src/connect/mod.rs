@@ -3,5 +3,8 @@
 
 pub mod aggregated;
 pub mod kubelet;
+mod options;
 pub mod proxy;
 mod tunnel;
+
+pub use options::admit;

@@ -49,7 +49,9 @@ impl Objects {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
             check_preconditions(kind, &current, options)?;
             let old = current.value();
-            self.admission.validate(&Request { op, old: Some(&old) }, &old).await?;
+            let request = Request::new(op, Some(&old));
+            self.admission.admit(&request, &mut old.clone()).await?;
+            self.admission.validate(&request, &old).await?;
             let mut new = old.clone();
             mark(kind, &mut new, options);
             let finished = is_finished(kind, &new);

@@ -35,7 +35,7 @@ impl Objects {
 
     /// Lets admission change and refuse what is sent to a subresource and not stored, as an eviction.
     pub async fn admit(&self, op: &Operation, sent: &mut Value) -> Result<(), Status> {
-        let request = Request { op, old: None };
+        let request = Request::new(op, None);
         self.admission.admit(&request, sent).await?;
         self.admission.validate(&request, sent).await
     }

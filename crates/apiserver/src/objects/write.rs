@@ -127,7 +127,7 @@ impl Objects {
     ) -> Result<Option<Allocation>, Status> {
         let kind = op.kind.storage();
         op.own(&self.storage.kinds, old, new);
-        let request = Request { op, old };
+        let request = Request::new(op, old);
         self.admission.admit(&request, new).await?;
         prepare(op, kind, old, new);
         let allocation = match op.part {

@@ -72,6 +72,9 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
         if cx.target.name.is_none() || !subresource.verbs.contains(&verb) && !is_connect(subresource.name) {
             return Err(refused());
         }
+        if is_connect(subresource.name) {
+            connect::admit(&cx, subresource).await?;
+        }
         return match subresource.name {
             "binding" => binding::create(&cx).await,
             "eviction" => eviction::create(&cx).await,

@@ -130,3 +130,44 @@ async fn policies_that_do_not_compile_are_refused() {
     let message = answer.json()["message"].as_str().expect("a message").to_owned();
     assert!(message.starts_with("ValidatingAdmissionPolicy.admissionregistration.k8s.io \"p\" is invalid: spec.validations[0].expression: Invalid value: \"object.x >\": compilation failed: ERROR: <input>:1:11: Syntax error"), "{message}");
 }
+
+#[tokio::test]
+async fn what_is_sent_to_subresources_is_seen() {
+    let api = Api::new().await;
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "CONNECT"],
+        "resources": ["pods/exec", "pods/binding", "pods/eviction"]});
+    let expression = "request.operation == 'CONNECT' ? object.command != ['sh'] : \
+        request.kind.kind == 'Binding' ? object.target.name != 'bad' : request.kind.group != 'policy'";
+    policy(&api, json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": expression, "message": "no"}]})).await;
+    binding(&api, json!({})).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    api.post(pods, &pod).await.ok();
+    let denied = "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
+    let exec = |command: &str| format!("{pods}/p/exec?container=c&stdout=true&command={command}");
+    api.post(&exec("sh"), &Value::Null).await.refused(422, denied);
+    api.post(&exec("ls"), &Value::Null).await.refused(400, "pod p does not have a host assigned");
+    let bind = |node: &str| json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
+    api.post(&format!("{pods}/p/binding"), &bind("bad")).await.refused(422, denied);
+    api.post(&format!("{pods}/p/binding"), &bind("good")).await.ok();
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    api.post(&format!("{pods}/p/eviction"), &eviction).await.refused(422, denied);
+}
+
+#[tokio::test]
+async fn what_no_object_has_is_told_in_the_status() {
+    let api = Api::new().await;
+    policy(&api, json!({"validations": [{"expression": "object.spec.x == 1"}]})).await;
+    for _ in 0..500 {
+        let status = api.get(&format!("{POLICIES}/p")).await.ok()["status"].clone();
+        if status["observedGeneration"] == 1 {
+            let warning = &status["typeChecking"]["expressionWarnings"][0];
+            assert_eq!(warning["fieldRef"], "spec.validations[0].expression");
+            let text = warning["warning"].as_str().expect("a text");
+            assert!(text.starts_with("v1, Kind=ConfigMap: ERROR: <input>:1:7: undefined field 'spec'"), "{text}");
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the status is not told");
+}

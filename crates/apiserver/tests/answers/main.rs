@@ -3,6 +3,7 @@
 
 mod access;
 mod admission_policies;
+mod admission_webhooks;
 mod aggregation;
 mod apply;
 mod certificates;

@@ -46,6 +46,11 @@ impl Conditions {
         Self { conditions: conditions.iter().map(compiled).collect(), variables }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
     /// Whether they hold. One that does not decides, even if others fail.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Verdict {
         if self.conditions.is_empty() {

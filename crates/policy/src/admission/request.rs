@@ -15,6 +15,8 @@ pub struct Admitted<'a> {
     pub requested: Resource<'a>,
     /// Empty for the object itself.
     pub subresource: &'a str,
+    /// What is sent to a subresource, as group, version and kind, where that is another kind than the resource's.
+    pub body: Option<[&'a str; 3]>,
     /// The name; empty where it is not known yet.
     pub name: &'a str,
     /// The namespace; empty where there is none. A Namespace is in itself.
@@ -33,7 +35,10 @@ pub struct Admitted<'a> {
 
 /// The request without its objects: the variable `request`, and what reviews begin with.
 pub fn review_request(admitted: &Admitted<'_>) -> Value {
-    let kind = |of: Resource<'_>| json!({"group": of.group, "version": of.version, "kind": of.kind});
+    let kind = |of: Resource<'_>| {
+        let [group, version, kind] = admitted.body.unwrap_or([of.group, of.version, of.kind]);
+        json!({"group": group, "version": version, "kind": kind})
+    };
     let resource = |of: Resource<'_>| json!({"group": of.group, "version": of.version, "resource": of.plural});
     let mut request = Map::new();
     let mut put = |key: &str, value: Value| request.insert(key.to_owned(), value);

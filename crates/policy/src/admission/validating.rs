@@ -213,6 +213,7 @@ mod tests {
             resource,
             requested: resource,
             subresource: "",
+            body: None,
             name: "d",
             namespace: "n",
             object: Some(object),
