@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use coracle_apiserver::auth::User;
-use coracle_apiserver::pki::Authority;
 use coracle_apiserver::{Config, Server};
+use coracle_pki::{Authority, Current};
 use coracle_store::{Embedded, Options};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -21,10 +21,10 @@ const APPLY: &str = "application/apply-patch+yaml";
 #[tokio::main]
 async fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let authority = Authority::open(&dir.path().join("pki"))?;
+    let authority = Arc::new(Authority::open(&dir.path().join("pki"))?);
     let config = Config {
         store: Arc::new(Embedded::open(&dir.path().join("store"), Options::default())?),
-        kubelet_client: authority.client("kubelet-client", "kubelet-client", &[])?,
+        kubelet_client: Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?,
         authority,
         token_file: None,
         service_cidr: "10.96.0.0/16".parse()?,

@@ -3,6 +3,7 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
 mod certificate_requester;
+mod certificates;
 mod default_storage_class;
 mod default_tolerations;
 mod namespace_lifecycle;
@@ -67,6 +68,9 @@ impl Admission {
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(priority::Priority(storage())),
             Box::new(runtime_class::RuntimeClass(storage())),
+            Box::new(certificates::CertificateApproval(authorizer.clone())),
+            Box::new(certificates::CertificateSigning(authorizer.clone())),
+            Box::new(certificates::CertificateSubjectRestriction),
             Box::new(default_storage_class::DefaultStorageClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
         ])

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use coracle_api::status::Status;
+use coracle_pki::Current;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::pki::Pair;
 use crate::upload::Upload;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -28,18 +28,15 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(authority: &str, pair: &Pair) -> anyhow::Result<Client> {
+    pub fn new(authority: &str, certificate: Arc<Current>) -> anyhow::Result<Client> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
             roots.add(certificate?)?;
         }
-        let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?;
         let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .context("the client certificate for kubelets is not usable")?;
+            .with_client_cert_resolver(certificate);
         Ok(Client { connector: TlsConnector::from(Arc::new(config)) })
     }
 

@@ -30,7 +30,6 @@ mod negotiate;
 mod object;
 mod objects;
 mod operation;
-pub mod pki;
 mod request;
 mod rest;
 mod server;

@@ -12,6 +12,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::status::Status;
+use coracle_pki::{Authority, Current};
 use coracle_store::Store;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -33,7 +34,6 @@ use crate::kinds::Kinds;
 use crate::kubelet::Client;
 use crate::negotiate::{Encoding, Output};
 use crate::objects::Objects;
-use crate::pki::{Authority, Pair};
 use crate::request::{self, Query};
 use crate::services::Allocator;
 use crate::shares::{Share, Shares};
@@ -55,7 +55,7 @@ pub struct Config {
     /// Where objects are kept.
     pub store: Arc<dyn Store>,
     /// Signs what the server needs.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// Upstream's CSV of static tokens.
     pub token_file: Option<PathBuf>,
     /// Addresses of services.
@@ -65,7 +65,7 @@ pub struct Config {
     /// The port of this server.
     pub port: u16,
     /// The client certificate shown to kubelets.
-    pub kubelet_client: Pair,
+    pub kubelet_client: Arc<Current>,
 }
 
 /// An API server. Clones share it.
@@ -111,13 +111,13 @@ impl Server {
             authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
             authorizer,
             issuer,
-            kubelet: Client::new(&config.authority.certificate, &config.kubelet_client)?,
+            kubelet: Client::new(&config.authority.certificate, config.kubelet_client)?,
             metrics: Metrics::default(),
             endpoint,
         };
         Ok(Server(Arc::new(Inner {
             state: Arc::new(state),
-            authority: config.authority.certificate,
+            authority: config.authority.certificate.clone(),
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),

@@ -15,7 +15,7 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 26] = [
+const MISSING: [(&str, &str, Missing); 25] = [
     ("", "LimitRange", Enforcement),
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
@@ -29,7 +29,6 @@ const MISSING: [(&str, &str, Missing); 26] = [
     ("autoscaling", "HorizontalPodAutoscaler", Controller),
     ("batch", "CronJob", Controller),
     ("batch", "Job", Controller),
-    ("certificates.k8s.io", "CertificateSigningRequest", Controller),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
     ("networking.k8s.io", "NetworkPolicy", Enforcement),

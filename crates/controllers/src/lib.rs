@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
+mod certificates;
 mod cluster_role_aggregation;
 mod common;
 mod deployment;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use coracle_client::{Informers, LeaderElection};
+use coracle_pki::Authority;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
@@ -44,6 +46,8 @@ pub struct Config {
     pub node_cidr_mask: u8,
     /// The certificate (PEM) that clients in pods verify the API server with.
     pub root_ca: String,
+    /// Signs certificates that are requested and approved; without it no one is signed.
+    pub authority: Option<Arc<Authority>>,
     /// Whether several processes compete for the lease `kube-system/kube-controller-manager`.
     pub leader_elect: bool,
     /// The name of this process in the lease.
@@ -89,6 +93,16 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "garbage-collector", gc::run(c("generic-garbage-collector")));
     let aggregation = c("clusterrole-aggregation-controller");
     start(&mut tasks, "clusterrole-aggregation", cluster_role_aggregation::run(aggregation));
+    if let Some(authority) = config.authority.clone() {
+        let signer = certificates::signer::run(c("certificate-controller"), authority);
+        start(&mut tasks, "certificatesigningrequest-signing", signer);
+    }
+    let approver = certificates::approver::run(c("certificate-controller"));
+    start(&mut tasks, "certificatesigningrequest-approving", approver);
+    let approver = certificates::serving::run(c("kubelet-serving-approver"));
+    start(&mut tasks, "kubelet-serving-approving", approver);
+    let cleaner = certificates::cleaner::run(c("certificate-controller"));
+    start(&mut tasks, "certificatesigningrequest-cleaner", cleaner);
     start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
     match tasks.join_next().await {
         Some(ended) => ended.context("a controller panicked")?,

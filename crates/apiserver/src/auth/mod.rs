@@ -12,7 +12,7 @@ use coracle_api::status::Status;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-pub use certificate::{request_subject, user_of_certificate};
+pub use certificate::{certificate_left, certificate_request, user_of_certificate};
 pub use impersonate::impersonated;
 pub use static_tokens::StaticTokens;
 
