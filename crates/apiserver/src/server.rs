@@ -100,6 +100,7 @@ impl Server {
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
         let admission = Admission::new(&storage, &authorizer, &rbac);
+        let authenticator = Authenticator::new(config.token_file.as_deref(), issuer.clone(), &storage.caches)?;
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         bootstrap::run(&objects, endpoint).await?;
@@ -108,7 +109,7 @@ impl Server {
         let state = State {
             objects,
             documents: Documents::default(),
-            authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
+            authenticator,
             authorizer,
             issuer,
             kubelet: Client::new(&config.authority.certificate, config.kubelet_client)?,

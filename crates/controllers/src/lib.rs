@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
+mod bootstrap_tokens;
 mod certificates;
 mod cluster_role_aggregation;
 mod common;
@@ -97,6 +98,8 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
         let signer = certificates::signer::run(c("certificate-controller"), authority);
         start(&mut tasks, "certificatesigningrequest-signing", signer);
     }
+    start(&mut tasks, "bootstrap-signer", bootstrap_tokens::signer::run(c("bootstrap-signer")));
+    start(&mut tasks, "token-cleaner", bootstrap_tokens::cleaner::run(c("token-cleaner")));
     let approver = certificates::approver::run(c("certificate-controller"));
     start(&mut tasks, "certificatesigningrequest-approving", approver);
     let approver = certificates::serving::run(c("kubelet-serving-approver"));
