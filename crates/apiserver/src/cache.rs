@@ -1,27 +1,29 @@
 //! The watch cache: per resource a persistent ordered map of objects and one ring of recent changes.
 //!
-//! The store's feed is the only writer. Reads take a snapshot of the map in constant time; a past
+//! What the store tells is the only writer. Reads take a snapshot of the map in constant time; a past
 //! revision is the newest map with the ring's younger changes undone. Watchers hold nothing but a
 //! revision and pull from the ring. What is in the ring longer than a client takes to come back is forgotten, so that
 //! the memory of a load does not stay.
 
-use std::collections::{HashMap, VecDeque};
+mod caches;
+
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use coracle_api::Kind;
 use coracle_api::status::Status;
-use coracle_api::{Kind, Registry};
-use coracle_store::{self as store, ByKey, Event, KeyValue, Revision, Store, View};
+use coracle_store::{ByKey, Event, KeyValue, Revision};
 use imbl::{OrdMap, OrdSet};
 use parking_lot::RwLock;
-use smol_str::SmolStr;
 use tokio::sync::watch;
 
 use crate::object::Object;
-use crate::unreadable::{self, ROOT, Unreadable};
+use crate::unreadable::{self, Unreadable};
+
+pub use caches::Caches;
 
 /// The most changes, and bytes of objects in them, that a ring keeps.
 const RING_CHANGES: usize = 16_384;
@@ -92,6 +94,11 @@ struct State {
 }
 
 impl State {
+    /// One that knows nothing of what was before a revision.
+    fn starting_at(revision: Revision) -> State {
+        State { compacted: revision, last: revision, since: revision, ..State::default() }
+    }
+
     fn apply(&mut self, key: &str, revision: Revision, now: New) {
         let seen = self.unreadable.remove(key).and_then(|unreadable| unreadable.before.clone());
         let now = match now {
@@ -312,7 +319,7 @@ impl Cache {
     }
 
     fn apply(&self, event: &Event, key: &str) {
-        let now = event.now.as_ref().map(|kv| self.parse(key, kv)).transpose();
+        let now = event.now().map(|kv| self.parse(key, kv)).transpose();
         let mut state = self.state.write();
         let since = state.since;
         match &mut state.waiting {
@@ -366,168 +373,10 @@ pub fn too_large(requested: Revision, newest: Revision) -> Status {
     Status::too_large_resource_version(requested, newest)
 }
 
-/// The caches of all resources.
-pub struct Caches {
-    /// By storage prefix, the first segments of a key below `/registry/`.
-    by_prefix: ArcSwap<HashMap<SmolStr, Arc<Cache>>>,
-    global: Arc<AtomicU64>,
-    /// Held by who makes a cache.
-    adding: tokio::sync::Mutex<()>,
-}
-
-impl Caches {
-    /// Fills the caches of the kinds of a registry from the store and follows it from there.
-    pub fn follow(store: &dyn Store, registry: &Registry) -> Arc<Caches> {
-        let global = Arc::new(AtomicU64::new(0));
-        let stored = registry.kinds().iter().filter(|kind| !kind.review && kind.is_storage_version());
-        let by_prefix = stored.map(|kind| (kind.storage_prefix.clone(), Cache::new(kind, &global, State::default())));
-        let caches = Arc::new(Caches {
-            by_prefix: ArcSwap::from_pointee(by_prefix.collect()),
-            global,
-            adding: tokio::sync::Mutex::default(),
-        });
-        let feed = caches.clone();
-        store.subscribe(&mut |view| caches.fill(view), Box::new(move |events| feed.apply(events)));
-        caches
-    }
-
-    /// Makes the cache of a kind and fills it from the store, unless it is there. Where one of the same resource but of
-    /// another making is there, it answers until the new one is filled; then its watches end.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn add(&self, store: &dyn Store, kind: &Arc<Kind>) -> store::Result<()> {
-        let prefix = &kind.storage_prefix;
-        let _one_at_a_time = self.adding.lock().await;
-        // One that still waits was begun by someone who did not stay to fill it.
-        let before = self.of(kind).filter(|cache| cache.state.read().waiting.is_none());
-        if before.as_ref().is_some_and(|cache| Arc::ptr_eq(&cache.kind, kind.storage())) {
-            return Ok(());
-        }
-        let waiting = State { waiting: Some(Vec::new()), ..State::default() };
-        let cache = Cache::new(kind, &self.global, waiting);
-        // Who is fed from now on waits for what was there before: nothing that changes meanwhile is missed.
-        match &before {
-            Some(before) => before.state.write().next = Some(cache.clone()),
-            None => self.put(prefix, Some(&cache)),
-        }
-        let root = format!("{ROOT}{prefix}/");
-        let page = match store.list(&root, None, None, None).await {
-            Ok(page) => page,
-            Err(error) => {
-                match before {
-                    Some(before) => before.state.write().next = None,
-                    None => self.put(prefix, None),
-                }
-                return Err(error);
-            }
-        };
-        let mut state = cache.state.write();
-        for kv in &page.items {
-            let key = kv.key().strip_prefix(&root).unwrap_or_default();
-            state.begin_with(key, kv.mod_revision(), cache.parse_old(key, kv));
-        }
-        (state.compacted, state.last, state.since) = (page.revision, page.revision, page.revision);
-        for (key, revision, now) in state.waiting.take().unwrap_or_default() {
-            if revision > page.revision {
-                state.apply(&key, revision, now);
-            }
-        }
-        drop(state);
-        if before.is_some() {
-            self.put(prefix, Some(&cache));
-        }
-        Ok(())
-    }
-
-    /// Drops the cache of a kind. Its watches end.
-    pub fn remove(&self, kind: &Kind) {
-        self.put(&kind.storage_prefix, None);
-    }
-
-    /// Puts a cache, or none, in the place of the one that is there, which ends.
-    fn put(&self, prefix: &SmolStr, cache: Option<&Arc<Cache>>) {
-        let before = self.by_prefix.rcu(|caches| {
-            let mut caches = HashMap::clone(caches);
-            match cache {
-                Some(cache) => caches.insert(prefix.clone(), cache.clone()),
-                None => caches.remove(prefix),
-            };
-            caches
-        });
-        if let Some(cache) = before.get(prefix) {
-            cache.end();
-        }
-    }
-
-    /// The cache that holds a kind.
-    pub fn of(&self, kind: &Kind) -> Option<Arc<Cache>> {
-        self.by_prefix.load().get(&kind.storage_prefix).cloned()
-    }
-
-    /// Every cache.
-    pub fn all(&self) -> Vec<Arc<Cache>> {
-        self.by_prefix.load().values().cloned().collect()
-    }
-
-    /// Forgets changes that are no longer fresh, but for a few of each resource.
-    pub fn tidy(&self) {
-        let now = Instant::now();
-        self.all().iter().for_each(|cache| cache.tidy(now));
-    }
-
-    /// The newest revision of the store.
-    pub fn revision(&self) -> Revision {
-        self.global.load(atomic::Ordering::Acquire)
-    }
-
-    fn fill(&self, view: &View) {
-        let caches = self.by_prefix.load();
-        for kv in view.iter() {
-            let Some((cache, key)) = route(&caches, kv.key()) else { continue };
-            let object = cache.parse(key, kv);
-            cache.state.write().begin_with(key, kv.mod_revision(), object);
-        }
-        for cache in caches.values() {
-            let mut state = cache.state.write();
-            (state.compacted, state.last) = (view.revision, view.revision);
-        }
-        self.global.store(view.revision, atomic::Ordering::Release);
-    }
-
-    fn apply(&self, events: &[Arc<Event>]) {
-        let caches = self.by_prefix.load();
-        let mut woken: Vec<&Arc<Cache>> = Vec::new();
-        for event in events {
-            if let Some((cache, key)) = route(&caches, event.key()) {
-                cache.apply(event, key);
-                if !woken.iter().any(|other| Arc::ptr_eq(other, cache)) {
-                    woken.push(cache);
-                }
-            }
-        }
-        if let Some(last) = events.last() {
-            self.global.store(last.revision, atomic::Ordering::Release);
-        }
-        for cache in woken {
-            cache.changed.send_replace(());
-        }
-    }
-}
-
-/// The cache of a key of the store, and the key below its prefix.
-fn route<'a, 'k>(caches: &'a HashMap<SmolStr, Arc<Cache>>, key: &'k str) -> Option<(&'a Arc<Cache>, &'k str)> {
-    let path = key.strip_prefix(ROOT)?;
-    let mut slashes = path.match_indices('/').map(|(at, _)| at);
-    // Prefixes are one segment (`pods`) or two (`services/specs`).
-    let (first, second) = (slashes.next()?, slashes.next());
-    let long = second.and_then(|at| Some((caches.get(&path[..at])?, &path[at + 1..])));
-    long.or_else(|| Some((caches.get(&path[..first])?, &path[first + 1..])))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coracle_store::Change;
 
     fn cache() -> Arc<Cache> {
         let kind = coracle_api::kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
@@ -541,8 +390,8 @@ mod tests {
                 r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a","resourceVersion":"{revision}"}},"data":{{"k":"{}"}}}}"#,
                 "x".repeat(length)
             );
-            let now = KeyValue::new("a", text.as_bytes(), 1, revision, None);
-            let event = Event { revision, now: Some(now), before: None };
+            let change = Change::Put(KeyValue::new("a", text.as_bytes(), 1, revision));
+            let event = Event { revision, change };
             cache.apply(&event, "a");
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// An object as it is stored.
 pub struct Encoded {
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Where the resource version goes.
     pub hole: Option<usize>,
 }
@@ -26,7 +26,7 @@ pub fn for_store(object: &Value) -> Encoded {
         }
     }
     bytes.push(b'}');
-    Encoded { bytes, hole }
+    Encoded { bytes: bytes.into(), hole }
 }
 
 /// Writes metadata with an empty resource version in its place among the keys; answers where it is.

@@ -365,7 +365,7 @@ mod tests {
 
     fn object(kind: &str, stored: &str) -> Option<Object> {
         let kind = coracle_api::kinds::by_kind("", "v1", kind).expect("a kind of the table");
-        Object::parse(kind, "d/a", KeyValue::new("/registry/x/d/a", stored.as_bytes(), 7, 7, None))
+        Object::parse(kind, "d/a", KeyValue::new("/registry/x/d/a", stored.as_bytes(), 7, 7))
     }
 
     #[test]

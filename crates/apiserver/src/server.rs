@@ -94,7 +94,7 @@ impl Server {
     /// The token file or a key cannot be read, or the store refuses.
     pub async fn new(config: Config) -> Result<Server> {
         let issuer = Arc::new(Issuer::new(&config.authority.service_account_key()?)?);
-        let storage = Arc::new(Storage::follow(config.store));
+        let storage = Arc::new(Storage::follow(config.store).await?);
         issuer.check_objects(exists_check(storage.caches.clone()));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);

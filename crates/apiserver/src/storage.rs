@@ -1,31 +1,44 @@
 //! Where objects are: the store, the watch caches that are fed from it, and the kinds that are served.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
-use coracle_store::{Error, Outcome, Result as Stored, Store, Txn};
+use coracle_store::{Error, Outcome, Result as Stored, Revision, Store, Txn};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::auth::service_account::Exists;
-use crate::cache::{Cache, Caches};
+use crate::cache::{self, Cache, Caches};
 use crate::kinds::Kinds;
 use crate::request::key;
 use crate::unreadable::ROOT;
+
+/// How long anyone waits at most until the caches have come to a revision.
+const CATCH_UP: Duration = Duration::from_secs(3);
+/// How long to wait before the store is asked to tell how far it is: where the newest revisions are none of the caches',
+/// nothing else would.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What is stored, and of which kinds.
 pub(crate) struct Storage {
     pub store: Arc<dyn Store>,
     pub kinds: Kinds,
     pub caches: Arc<Caches>,
+    /// Held by who asks the store to tell how far it is.
+    hastening: Mutex<()>,
 }
 
 impl Storage {
     /// Follows a store with the built-in kinds.
-    pub fn follow(store: Arc<dyn Store>) -> Storage {
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn follow(store: Arc<dyn Store>) -> Stored<Storage> {
         let kinds = kinds::built_in().clone();
-        let caches = Caches::follow(&*store, &kinds);
-        Storage { store, kinds: Kinds::new(kinds), caches }
+        let caches = Caches::follow(&store, &kinds).await?;
+        Ok(Storage { store, kinds: Kinds::new(kinds), caches, hastening: Mutex::default() })
     }
 
     /// Where the objects of a kind are read; an error once it is served no more.
@@ -33,9 +46,51 @@ impl Storage {
         self.caches.of(kind).ok_or_else(Status::path_not_found)
     }
 
-    /// Makes changes if compares hold.
+    /// Makes changes if compares hold. Whoever made them, or was outrun, then finds in the caches what is there: a store
+    /// that others write to as well tells the caches later than it answers.
     pub async fn commit(&self, txn: Txn) -> Result<Outcome, Status> {
-        self.store.txn(txn).await.map_err(|error| refusal(&error))
+        let outcome = self.store.txn(txn).await.map_err(|error| refusal(&error))?;
+        let (Outcome::Committed { revision } | Outcome::Conflict { revision, .. }) = &outcome;
+        if let Err(status) = self.reach(*revision).await {
+            tracing::warn!(revision, "the caches are behind what was written: {}", status.message);
+        }
+        Ok(outcome)
+    }
+
+    /// Whether nobody else writes: then the caches have whatever anyone was told of.
+    pub fn is_alone(&self) -> bool {
+        self.store.settled_revision().is_some_and(|settled| settled <= self.caches.revision())
+    }
+
+    /// Waits until the caches have whatever anyone was told of before.
+    ///
+    /// # Errors
+    /// The store does not answer, or does not tell the caches in time.
+    pub async fn freshen(&self) -> Result<(), Status> {
+        let revision = self.store.current_revision().await.map_err(|error| refusal(&error))?;
+        self.reach(revision).await
+    }
+
+    /// Waits until the caches have every change up to a revision.
+    ///
+    /// # Errors
+    /// They do not come to it in time.
+    pub async fn reach(&self, revision: Revision) -> Result<(), Status> {
+        if self.caches.revision() >= revision || timeout(PATIENCE, self.caches.reach(revision)).await.is_ok() {
+            return Ok(());
+        }
+        let late = || cache::too_large(revision, self.caches.revision());
+        let hastened = async {
+            let _one_at_a_time = self.hastening.lock().await;
+            if self.caches.revision() < revision
+                && let Err(error) = self.store.hasten().await
+            {
+                return Err(refusal(&error));
+            }
+            self.caches.reach(revision).await;
+            Ok(())
+        };
+        timeout(CATCH_UP, hastened).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Serves kinds that are not built in from now on, each resource in the versions given and in no others. Watches of
@@ -71,17 +126,15 @@ pub(crate) fn store_key(kind: &Kind, namespace: Option<&str>, name: &str) -> Arc
     format!("{ROOT}{}/{}", kind.storage_prefix, key(namespace, name)).into()
 }
 
-/// When an object that is written now is forgotten.
-pub(crate) fn expires(kind: &Kind) -> Option<SystemTime> {
-    kind.strategy.ttl().and_then(|ttl| SystemTime::now().checked_add(ttl))
-}
-
 /// What a client is told when the store refuses.
 pub(crate) fn refusal(error: &Error) -> Status {
     match error {
         Error::DiskFull { .. } => Status::new(507, "InsufficientStorage", error.to_string()),
         Error::TooLarge { .. } => Status::too_large(error.to_string()),
         Error::Compacted { .. } => Status::expired(error.to_string()),
+        // As upstream: nobody knows whether it was done.
+        Error::Unknown(_) => Status::timeout(error.to_string(), 0),
+        Error::Unavailable(_) => Status::new(503, "ServiceUnavailable", error.to_string()),
         _ => Status::internal(error),
     }
 }

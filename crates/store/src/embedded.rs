@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Memory};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -12,11 +13,12 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::disk::{Disk, FsDisk};
-use crate::history::{Event, History, View};
+use crate::feed::Subscriber;
+use crate::history::{History, View};
 use crate::log::Log;
 use crate::snapshot;
 use crate::writer::Writer;
-use crate::{Error, Feed, KeyValue, Op, Outcome, Page, Result, Revision, Store, Txn};
+use crate::{Error, Event, Feed, KeyValue, Op, Outcome, Page, Result, Revision, Store, Subscription, Txn};
 
 /// Transactions that wait at most; further callers wait for a place.
 const QUEUE: usize = 4_096;
@@ -52,7 +54,10 @@ pub(crate) struct Shared {
     pub state: RwLock<State>,
     pub queue: Mutex<Queue>,
     pub wake: Condvar,
-    pub feed: Mutex<Option<Feed>>,
+    /// Who is told of changes. The writer has the lock while it publishes and tells.
+    pub subscribers: Mutex<Vec<Subscriber>>,
+    /// The newest revision that they were told.
+    pub told: AtomicU64,
     /// Why nothing is accepted any more. Changed under the lock of the queue.
     failure: watch::Sender<Option<Error>>,
     snapshot: Mutex<()>,
@@ -92,6 +97,7 @@ impl Embedded {
     pub fn on(disk: Box<dyn Disk>, options: Options) -> Result<Embedded> {
         let opened = snapshot::open(&*disk)?;
         let log = Log::new(&*disk, options.segment_bytes, &opened)?;
+        let told = AtomicU64::new(opened.view.revision);
         let expiries = opened.view.iter().filter_map(Expiry::of).collect::<BTreeSet<_>>();
         let shared = Arc::new(Shared {
             disk,
@@ -100,13 +106,43 @@ impl Embedded {
             queue: Mutex::default(),
             wake: Condvar::new(),
             failure: watch::channel(None).0,
-            feed: Mutex::default(),
+            subscribers: Mutex::default(),
+            told,
             snapshot: Mutex::default(),
         });
         let writer = Writer::new(shared.clone(), log, expiries);
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
         let writer = thread.map_err(|error| Error::Closed(error.to_string()))?;
         Ok(Embedded { shared, places: Semaphore::new(QUEUE), writer: Some(writer) })
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
+        self.shared.state.read().view.revision
+    }
+
+    /// Forgets history up to and including a revision. It is forgotten by itself after [`KEPT`](crate::history::KEPT).
+    ///
+    /// # Errors
+    /// [`Error::Future`]
+    pub fn compact(&self, revision: Revision) -> Result<()> {
+        let mut state = self.shared.state.write();
+        let newest = state.view.revision;
+        if revision > newest {
+            return Err(Error::Future { requested: revision, newest });
+        }
+        state.history.compact(revision);
+        Ok(())
+    }
+
+    /// Writes a snapshot of everything, so that older parts of the log can go.
+    ///
+    /// # Errors
+    /// The disk fails or is full.
+    pub async fn snapshot(&self) -> Result<()> {
+        let shared = self.shared.clone();
+        let task = tokio::task::spawn_blocking(move || shared.write_snapshot());
+        task.await.map_err(|error| Error::Closed(error.to_string()))?
     }
 }
 
@@ -122,8 +158,17 @@ impl Drop for Embedded {
 
 #[async_trait]
 impl Store for Embedded {
-    fn revision(&self) -> Revision {
-        self.shared.state.read().view.revision
+    fn settled_revision(&self) -> Option<Revision> {
+        Some(self.shared.told.load(Memory::Acquire))
+    }
+
+    async fn current_revision(&self) -> Result<Revision> {
+        Ok(self.shared.told.load(Memory::Acquire))
+    }
+
+    async fn hasten(&self) -> Result<()> {
+        // Every change is told at once.
+        Ok(())
     }
 
     fn failure(&self) -> Option<Error> {
@@ -171,33 +216,17 @@ impl Store for Embedded {
         answer.await.map_err(|_| closed())?
     }
 
-    async fn changes(&self, prefix: &str, after: Revision) -> Result<Vec<Arc<Event>>> {
+    async fn subscribe(&self, prefix: &str, after: Revision, feed: Feed) -> Result<Subscription> {
+        // The writer has this lock while it publishes, so nothing falls between what was and what comes.
+        let mut subscribers = self.shared.subscribers.lock();
         let state = self.shared.state.read();
-        let events = state.history.after(after, state.view.revision)?;
-        Ok(events.filter(|event| event.key().starts_with(prefix)).cloned().collect())
-    }
-
-    fn subscribe(&self, start: &mut dyn FnMut(&View), feed: Feed) {
-        // The writer takes the feed's lock before it publishes, so holding it makes state and feed meet.
-        let mut slot = self.shared.feed.lock();
-        start(&self.shared.state.read().view);
-        *slot = Some(feed);
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<()> {
-        let mut state = self.shared.state.write();
-        let newest = state.view.revision;
-        if revision > newest {
-            return Err(Error::Future { requested: revision, newest });
-        }
-        state.history.compact(revision);
-        Ok(())
-    }
-
-    async fn snapshot(&self) -> Result<()> {
-        let shared = self.shared.clone();
-        let task = tokio::task::spawn_blocking(move || shared.write_snapshot());
-        task.await.map_err(|error| Error::Closed(error.to_string()))?
+        let missed: Vec<Event> = state.history.after(after, state.view.revision)?.cloned().collect();
+        drop(state);
+        let (subscription, held) = Subscription::new();
+        let subscriber = Subscriber::new(prefix, feed, held);
+        subscriber.tell(&missed);
+        subscribers.push(subscriber);
+        Ok(subscription)
     }
 }
 

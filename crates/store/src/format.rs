@@ -143,7 +143,7 @@ fn record(rest: &mut &[u8]) -> Option<Record> {
             let (create_revision, mod_revision, expires) = (long(rest)?, long(rest)?, long(rest)?);
             let length = word(rest)?;
             let value = take(rest, length)?;
-            Some(Record::Put(KeyValue::at_millis(key, value, create_revision, mod_revision, expires)))
+            Some(Record::Put(KeyValue::expiring(key, value, create_revision, mod_revision, expires)))
         }
         2 => Some(Record::Delete { key: key.into(), revision: long(rest)? }),
         _ => None,
@@ -180,7 +180,7 @@ mod tests {
 
         #[test]
         fn records_come_back(key in "[a-z/]{1,40}", value in proptest::collection::vec(any::<u8>(), 0..300), rev in 2u64..1_000_000) {
-            let kv = KeyValue::new(&key, &value, rev, rev + 1, None);
+            let kv = KeyValue::new(&key, &value, rev, rev + 1);
             let mut out = Vec::new();
             let start = begin_frame(&mut out);
             put_kv(&mut out, &kv);

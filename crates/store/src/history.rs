@@ -2,38 +2,36 @@
 
 use std::collections::VecDeque;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use imbl::OrdSet;
 
+use crate::feed::Event;
 use crate::{ByKey, Error, KeyValue, Page, Result, Revision};
 
-/// One change of one key.
+/// An event, and what undoes it.
 #[derive(Clone, Debug)]
-pub struct Event {
-    /// The revision of the change.
-    pub revision: Revision,
-    /// What the key is now; `None` when it was removed.
-    pub now: Option<KeyValue>,
-    /// What it was before; `None` when it did not exist.
+pub(crate) struct Entry {
+    pub event: Event,
+    /// What the key was before; `None` when it did not exist.
     pub before: Option<KeyValue>,
+    at: Instant,
 }
 
-impl Event {
-    /// The key.
-    pub fn key(&self) -> &str {
-        self.now.as_ref().or(self.before.as_ref()).map_or("", KeyValue::key)
+impl Entry {
+    pub fn new(event: Event, before: Option<KeyValue>, at: Instant) -> Entry {
+        Entry { event, before, at }
     }
 
     fn size(&self) -> usize {
-        self.now.as_ref().map_or(0, |kv| kv.key_bytes().len() + kv.value().len()) + 64
+        self.event.now().map_or(0, |kv| kv.key_bytes().len() + kv.value().len()) + 64
     }
 }
 
 /// Everything the store holds at one revision, with recent history. Cloning shares all of it.
 #[derive(Clone, Default)]
-pub struct View {
-    pub(crate) keys: OrdSet<ByKey<KeyValue>>,
+pub(crate) struct View {
+    pub keys: OrdSet<ByKey<KeyValue>>,
     /// The newest revision.
     pub revision: Revision,
 }
@@ -49,19 +47,19 @@ impl View {
         self.keys.iter().map(|kv| &kv.0)
     }
 
-    pub(crate) fn insert(&mut self, kv: KeyValue) {
+    pub fn insert(&mut self, kv: KeyValue) {
         self.keys.insert(ByKey(kv));
     }
 
     /// Makes one change.
-    pub(crate) fn apply(&mut self, event: &Event) {
-        self.set(event.key(), event.now.as_ref());
+    pub fn apply(&mut self, event: &Event) {
+        self.set(event.key(), event.now());
         self.revision = event.revision;
     }
 
     /// Takes one change back.
-    fn undo(&mut self, event: &Event) {
-        self.set(event.key(), event.before.as_ref());
+    fn undo(&mut self, entry: &Entry) {
+        self.set(entry.event.key(), entry.before.as_ref());
     }
 
     fn set(&mut self, key: &str, kv: Option<&KeyValue>) {
@@ -87,14 +85,16 @@ impl View {
     }
 }
 
-/// The most events and bytes of values that history keeps.
-pub(crate) const MAX_EVENTS: usize = 8_192;
-pub(crate) const MAX_BYTES: usize = 16 << 20;
+/// The most events and bytes of values that history keeps, and for how long: nobody asks for it but who subscribes or
+/// reads the pages of a list.
+const MAX_EVENTS: usize = 8_192;
+const MAX_BYTES: usize = 16 << 20;
+pub(crate) const KEPT: Duration = Duration::from_secs(40);
 
-/// Recent changes, bounded in number and bytes.
+/// Recent changes, bounded in number, bytes and age.
 #[derive(Default)]
 pub(crate) struct History {
-    events: VecDeque<Arc<Event>>,
+    entries: VecDeque<Entry>,
     bytes: usize,
     /// Revisions up to this one cannot be read any more, except the newest state.
     pub compacted: Revision,
@@ -106,44 +106,54 @@ impl History {
         History { compacted: revision, ..History::default() }
     }
 
-    pub fn push(&mut self, event: Arc<Event>) {
-        self.bytes += event.size();
-        self.events.push_back(event);
-        while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
+    pub fn push(&mut self, entry: Entry) {
+        self.bytes += entry.size();
+        self.entries.push_back(entry);
+        while self.entries.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(oldest) = self.events.pop_front() {
+        if let Some(oldest) = self.entries.pop_front() {
             self.bytes -= oldest.size();
-            self.compacted = self.compacted.max(oldest.revision);
+            self.compacted = self.compacted.max(oldest.event.revision);
         }
     }
 
     pub fn compact(&mut self, revision: Revision) {
-        while self.events.front().is_some_and(|event| event.revision <= revision) {
+        while self.entries.front().is_some_and(|entry| entry.event.revision <= revision) {
             self.drop_oldest();
         }
         self.compacted = self.compacted.max(revision);
+    }
+
+    /// Forgets what is older than [`KEPT`]; whether there is more that will be.
+    pub fn forget_old(&mut self, now: Instant) -> bool {
+        let old = self.entries.partition_point(|entry| now.saturating_duration_since(entry.at) >= KEPT);
+        if let Some(last) = old.checked_sub(1).and_then(|last| self.entries.get(last)) {
+            self.compact(last.event.revision);
+        }
+        self.entries.shrink_to(self.entries.len() * 2);
+        !self.entries.is_empty()
     }
 
     /// The state at an earlier revision.
     pub fn at(&self, view: &View, revision: Revision) -> Result<View> {
         self.check(revision, view.revision)?;
         let mut past = view.clone();
-        for event in self.events.iter().rev().take_while(|event| event.revision > revision) {
-            past.undo(event);
+        for entry in self.entries.iter().rev().take_while(|entry| entry.event.revision > revision) {
+            past.undo(entry);
         }
         past.revision = revision;
         Ok(past)
     }
 
     /// Changes after a revision, the oldest first.
-    pub fn after(&self, revision: Revision, newest: Revision) -> Result<impl Iterator<Item = &Arc<Event>>> {
+    pub fn after(&self, revision: Revision, newest: Revision) -> Result<impl Iterator<Item = &Event>> {
         self.check(revision, newest)?;
-        let from = self.events.partition_point(|event| event.revision <= revision);
-        Ok(self.events.range(from..))
+        let from = self.entries.partition_point(|entry| entry.event.revision <= revision);
+        Ok(self.entries.range(from..).map(|entry| &entry.event))
     }
 
     fn check(&self, requested: Revision, newest: Revision) -> Result<()> {
@@ -154,5 +164,25 @@ impl History {
             return Err(Error::Compacted { requested, oldest: self.compacted });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Change;
+
+    #[test]
+    fn history_is_forgotten_when_it_is_old() {
+        let start = Instant::now();
+        let mut history = History::starting_at(1);
+        for second in 0..50 {
+            let event = Event { revision: second + 2, change: Change::Delete("/a".into()) };
+            history.push(Entry::new(event, None, start + Duration::from_secs(second)));
+        }
+        assert!(history.forget_old(start + Duration::from_secs(49)));
+        assert_eq!((history.compacted, history.entries.len()), (11, 40));
+        assert!(!history.forget_old(start + Duration::from_secs(100)));
+        assert_eq!(history.compacted, 51);
     }
 }

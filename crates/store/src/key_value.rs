@@ -25,18 +25,12 @@ struct Head {
 
 impl KeyValue {
     /// A key that was made by one revision and last changed by another.
-    pub fn new(
-        key: &str,
-        value: &[u8],
-        create_revision: Revision,
-        mod_revision: Revision,
-        expires: Option<SystemTime>,
-    ) -> KeyValue {
-        KeyValue::at_millis(key, value, create_revision, mod_revision, millis(expires))
+    pub fn new(key: &str, value: &[u8], create_revision: Revision, mod_revision: Revision) -> KeyValue {
+        KeyValue::expiring(key, value, create_revision, mod_revision, 0)
     }
 
     /// `expires` is in milliseconds since 1970; 0 for never.
-    pub(crate) fn at_millis(
+    pub(crate) fn expiring(
         key: &str,
         value: &[u8],
         create_revision: Revision,
@@ -69,7 +63,7 @@ impl KeyValue {
         self.0.header.header.mod_revision
     }
 
-    /// When the store removes it by itself.
+    /// When the store removes it by itself, where this process decides on that.
     pub fn expires(&self) -> Option<SystemTime> {
         let millis = self.expires_millis();
         (millis > 0).then(|| UNIX_EPOCH.checked_add(Duration::from_millis(millis))).flatten()
@@ -138,8 +132,8 @@ impl<T: Keyed> Ord for ByKey<T> {
     }
 }
 
-/// A time in milliseconds since 1970; 0 for none.
-fn millis(time: Option<SystemTime>) -> u64 {
-    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1))
+/// The time after this one in milliseconds since 1970.
+pub(crate) fn millis_after(now: SystemTime, ttl: Duration) -> u64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(ttl);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1)
 }

@@ -1,13 +1,14 @@
 //! The revisioned key-value store under the API server.
 //!
-//! Owns: the [`Store`] trait (read, list a prefix at a revision, transactions with compares, an ordered
-//! feed of changes, compaction, time to live) and its embedded engine [`Embedded`], a checksummed log in
+//! Owns: the [`Store`] trait (read, list a prefix at a revision, transactions with compares, feeds of changes that
+//! resume at a revision, a read index, time to live) and its embedded engine [`Embedded`], a checksummed log in
 //! segments with group commit and snapshots (`docs/store-format.md` draws the files).
 //! Never: looks into values, knows of Kubernetes objects, or opens a socket.
 #![forbid(unsafe_code)]
 
 pub mod disk;
 mod embedded;
+mod feed;
 mod format;
 mod history;
 mod key_value;
@@ -17,12 +18,13 @@ mod snapshot;
 mod writer;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use embedded::{Embedded, Options};
-pub use history::{Event, View};
+pub use feed::{Change, Event, Feed, Subscription, Update};
 pub use key_value::{ByKey, KeyValue, Keyed};
 
 /// A point in the store's one global order of changes. The first change makes revision 2, as with etcd,
@@ -44,9 +46,10 @@ pub enum Op {
         /// Where.
         key: Arc<str>,
         /// What.
-        value: Vec<u8>,
-        /// When the store removes it by itself.
-        expires: Option<SystemTime>,
+        value: Bytes,
+        /// After what time without another write the store removes it by itself. It may take longer: an engine may
+        /// let keys go together that were written about the same time.
+        ttl: Option<Duration>,
     },
     /// Removes a key; nothing happens when it does not exist.
     Delete {
@@ -76,16 +79,16 @@ pub struct Txn {
 /// What became of a transaction.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// All compares held; the changes are durable and the feed has seen them.
+    /// All compares held; the changes are durable. Feeds may tell them later.
     Committed {
         /// The revision of the changes, or the current one when nothing changed.
         revision: Revision,
-        /// For each operation, what it wrote; `None` for deletions.
-        written: Vec<Option<KeyValue>>,
     },
     /// A compare failed; nothing changed.
     Conflict {
-        /// What each compared key is now.
+        /// The revision at which that was so.
+        revision: Revision,
+        /// What each compared key was then.
         current: Vec<Option<KeyValue>>,
     },
 }
@@ -147,6 +150,13 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Nobody knows whether the transaction was made: the store did not answer in time. It must not be told as a success,
+    /// nor repeated as if nothing had happened.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// The store cannot be reached, or does not answer; nothing was changed.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
     /// The store was closed or has failed before.
     #[error("the store is closed: {0}")]
     Closed(String),
@@ -166,37 +176,38 @@ pub struct Page {
     pub more: bool,
 }
 
-/// Receives every change in the order of revisions, each exactly once, on the store's own thread: it must
-/// be quick and must not call the store.
-pub type Feed = Box<dyn Fn(&[Arc<Event>]) + Send + Sync>;
-
-/// A revisioned key-value store.
+/// A revisioned key-value store, used by one process or by many.
 ///
-/// Guarantees: one global order of revisions; a committed transaction is durable; reads without a revision see every
-/// committed transaction. Of the one process that has the store open: a transaction has passed through the feed before
-/// [`Store::txn`] returns, which those rely on who read from what the feed fills.
+/// Guarantees: one global order of revisions; a committed transaction is durable; what is read without a revision has every
+/// transaction that was committed before the call, whoever made it.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The newest revision.
-    fn revision(&self) -> Revision;
-    /// Why no write is accepted any more, once that is so.
+    /// The newest revision that feeds have told, where this process is the only one that writes and so need ask nobody:
+    /// every transaction that was answered has it or an older one. `None` where others write too.
+    fn settled_revision(&self) -> Option<Revision>;
+    /// The read index: a revision that is not older than any transaction that was answered before the call. Whoever has
+    /// all changes up to it reads what is current.
+    async fn current_revision(&self) -> Result<Revision>;
+    /// Makes every feed tell soon that it has come to the newest revision, even if no change of its own is among the
+    /// last ones. Not to be called often.
+    async fn hasten(&self) -> Result<()>;
+    /// Why no write is accepted now, as far as that is known.
     fn failure(&self) -> Option<Error>;
-    /// Waits until no write is accepted any more; answers why. A process should then end, so that the next one opens
-    /// the store anew.
+    /// Waits until no write will be accepted by this instance any more; answers why. A process should then end, so that the
+    /// next one opens the store anew.
     async fn failed(&self) -> Error;
     /// Reads one key, now or at a revision.
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>>;
     /// Reads keys with a prefix in ascending order, now or at a revision, behind a key, at most `limit`.
     async fn list(&self, prefix: &str, at: Option<Revision>, after: Option<&str>, limit: Option<usize>)
     -> Result<Page>;
-    /// Makes changes if compares hold.
+    /// Makes changes if compares hold. No key may be changed twice.
     async fn txn(&self, txn: Txn) -> Result<Outcome>;
-    /// Changes with a prefix after a revision that are still in the history, the oldest first.
-    async fn changes(&self, prefix: &str, after: Revision) -> Result<Vec<Arc<Event>>>;
-    /// Makes the state at once known to `start` and everything after it to `feed`, without a gap between.
-    fn subscribe(&self, start: &mut dyn FnMut(&View), feed: Feed);
-    /// Forgets history up to and including a revision.
-    async fn compact(&self, revision: Revision) -> Result<()>;
-    /// Writes a snapshot of everything, so that older parts of the log can go.
-    async fn snapshot(&self) -> Result<()>;
+    /// Tells `feed` every change of a key with the prefix after a revision, each once and in order, until the
+    /// subscription is dropped. Where the connection to the store is lost, the feed resumes where it was.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] when changes after the revision are gone already. A feed that is told so later, by
+    /// [`Update::Ended`], has come to its end: only a list shows what is there now.
+    async fn subscribe(&self, prefix: &str, after: Revision, feed: Feed) -> Result<Subscription>;
 }

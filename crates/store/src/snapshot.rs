@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::time::Instant;
 
 use crate::disk::Disk;
+use crate::feed::{Change, Event};
 use crate::format::{self, Frame, Record};
-use crate::history::{Event, History, View};
+use crate::history::{Entry, History, View};
 use crate::mark::{self, Mark};
 use crate::{Error, Result, Revision};
 
@@ -249,14 +250,15 @@ fn replay(
 }
 
 fn replay_record(record: Record, opened: &mut Opened) -> Revision {
-    let (revision, before, now) = match record {
-        Record::Put(kv) => (kv.mod_revision(), opened.view.get(kv.key()).cloned(), Some(kv)),
-        Record::Delete { key, revision } => (revision, opened.view.get(&key).cloned(), None),
+    let (revision, change) = match record {
+        Record::Put(kv) => (kv.mod_revision(), Change::Put(kv)),
+        Record::Delete { key, revision } => (revision, Change::Delete(key)),
     };
     if revision > opened.history.compacted {
-        let event = Arc::new(Event { revision, now, before });
+        let event = Event { revision, change };
+        let before = opened.view.get(event.key()).cloned();
         opened.view.apply(&event);
-        opened.history.push(event);
+        opened.history.push(Entry::new(event, before, Instant::now()));
     }
     revision
 }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
 use crate::embedded::{Expiry, Job, Shared, write_size};
-use crate::history::{Event, View};
+use crate::feed::Subscriber;
+use crate::history::{Entry, View};
+use crate::key_value::millis_after;
 use crate::log::{Failure, Log};
-use crate::{Compare, Error, KeyValue, Op, Outcome, Result, Txn, format};
+use crate::{Change, Compare, Error, Event, KeyValue, Op, Outcome, Result, Txn, format};
 
 /// Transactions committed in one sync.
 const BATCH: usize = 512;
@@ -35,6 +38,8 @@ pub(crate) struct Writer {
     /// Until when nothing expires: the disk took no deletion.
     paused: Option<Instant>,
     full: Option<Full>,
+    /// When history was last looked through, while there is some.
+    tidied: Option<Instant>,
 }
 
 /// Tells the callers when the thread ends by a panic, its own or the feed's.
@@ -50,7 +55,7 @@ impl Drop for Guard {
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, log: Log, expiries: BTreeSet<Expiry>) -> Writer {
-        Writer { shared, log, expiries, expiring: Vec::new(), paused: None, full: None }
+        Writer { shared, log, expiries, expiring: Vec::new(), paused: None, full: None, tidied: None }
     }
 
     /// Commits until the store closes or fails.
@@ -84,11 +89,24 @@ impl Writer {
             if !jobs.is_empty() {
                 return Some(jobs);
             }
+            let wait = wait.into_iter().chain(self.forget_history()).min();
             match wait {
                 Some(wait) => drop(shared.wake.wait_for(&mut queue, wait.max(Duration::from_millis(1)))),
                 None => shared.wake.wait(&mut queue),
             }
         }
+    }
+
+    /// Forgets old history, once in a while; answers when to look again, as long as there is some.
+    fn forget_history(&mut self) -> Option<Duration> {
+        const EVERY: Duration = Duration::from_secs(10);
+        let now = Instant::now();
+        if let Some(wait) = self.tidied.and_then(|last| EVERY.checked_sub(now.duration_since(last))) {
+            return Some(wait.max(Duration::from_millis(1)));
+        }
+        let more = self.shared.state.write().history.forget_old(now);
+        self.tidied = more.then_some(now);
+        more.then_some(EVERY)
     }
 
     /// Adds the deletion of what has expired; answers how long until there is more, if there is.
@@ -121,19 +139,20 @@ impl Writer {
         let mut view = self.shared.state.read().view.clone();
         let mut buffer = Vec::with_capacity(64 << 10);
         let start = format::begin_frame(&mut buffer);
-        let mut events = Vec::new();
+        let now = SystemTime::now();
+        let mut changes = Changes::default();
         let mut replies = Vec::with_capacity(jobs.len());
         for job in jobs {
             let outcome = match &self.full {
                 Some(full) if !makes_room(&job.txn, &view) => Err(full.error.clone()),
-                _ => Ok(evaluate(job.txn, &mut view, &mut buffer, &mut events)),
+                _ => Ok(evaluate(job.txn, now, &mut view, &mut buffer, &mut changes)),
             };
             replies.push((job.reply, outcome));
         }
-        if !events.is_empty() {
+        if !changes.events.is_empty() {
             format::end_frame(&mut buffer, start, self.log.next_sequence());
             match self.write(&buffer) {
-                Ok(()) => self.publish(view, &events),
+                Ok(()) => self.publish(view, changes),
                 Err(Failure::Refused(error)) => {
                     self.expiries.extend(std::mem::take(&mut self.expiring));
                     self.paused = Some(Instant::now() + RETRY);
@@ -157,22 +176,24 @@ impl Writer {
         true
     }
 
-    fn publish(&mut self, view: View, events: &[Arc<Event>]) {
-        let feed = self.shared.feed.lock();
+    fn publish(&mut self, view: View, changes: Changes) {
+        let Changes { events, before } = changes;
+        let mut subscribers = self.shared.subscribers.lock();
         let mut state = self.shared.state.write();
+        let (revision, now) = (view.revision, Instant::now());
         state.view = view;
-        for event in events {
-            state.history.push(event.clone());
+        for (event, before) in events.iter().zip(before) {
             // What is written anew goes later, and its old state is not kept until then.
-            if let Some(before) = event.before.as_ref().and_then(Expiry::of) {
+            if let Some(before) = before.as_ref().and_then(Expiry::of) {
                 self.expiries.remove(&before);
             }
-            self.expiries.extend(event.now.as_ref().and_then(Expiry::of));
+            self.expiries.extend(event.now().and_then(Expiry::of));
+            state.history.push(Entry::new(event.clone(), before, now));
         }
         drop(state);
-        if let Some(feed) = &*feed {
-            feed(events);
-        }
+        subscribers.retain(Subscriber::is_held);
+        subscribers.iter().for_each(|subscriber| subscriber.tell(&events));
+        self.shared.told.store(revision, Ordering::Release);
     }
 
     /// Appends a frame durably.
@@ -225,41 +246,46 @@ fn makes_room(txn: &Txn, view: &View) -> bool {
     })
 }
 
-fn evaluate(txn: Txn, view: &mut View, buffer: &mut Vec<u8>, events: &mut Vec<Arc<Event>>) -> Outcome {
+/// What a batch changes.
+#[derive(Default)]
+struct Changes {
+    events: Vec<Event>,
+    /// What each changed key was before its event.
+    before: Vec<Option<KeyValue>>,
+}
+
+fn evaluate(txn: Txn, now: SystemTime, view: &mut View, buffer: &mut Vec<u8>, changes: &mut Changes) -> Outcome {
     let holds = |compare: &Compare| {
         let Compare::ModRevision(key, expected) = compare;
         view.get(key).map_or(0, KeyValue::mod_revision) == *expected
     };
     if !txn.compares.iter().all(holds) {
         let current = txn.compares.iter().map(|Compare::ModRevision(key, _)| view.get(key).cloned()).collect();
-        return Outcome::Conflict { current };
+        return Outcome::Conflict { revision: view.revision, current };
     }
     let revision = view.revision + 1;
-    let mut written = Vec::with_capacity(txn.ops.len());
     for op in txn.ops {
         let before = view.get(op.key()).cloned();
-        let now = match op {
-            Op::Put { key, value, expires } => {
+        let change = match op {
+            Op::Put { key, value, ttl } => {
                 // What stays is made by this thread alone, whose memory the C library keeps apart from that of requests:
                 // what stays among that which goes would keep a page of it.
                 let create_revision = before.as_ref().map_or(revision, KeyValue::create_revision);
-                let kv = KeyValue::new(&key, &value, create_revision, revision, expires);
+                let expires = ttl.map_or(0, |ttl| millis_after(now, ttl));
+                let kv = KeyValue::expiring(&key, &value, create_revision, revision, expires);
                 format::put_kv(buffer, &kv);
-                Some(kv)
+                Change::Put(kv)
             }
-            Op::Delete { .. } if before.is_none() => {
-                written.push(None);
-                continue;
-            }
+            Op::Delete { .. } if before.is_none() => continue,
             Op::Delete { key } => {
                 format::put_delete(buffer, &key, revision);
-                None
+                Change::Delete(key)
             }
         };
-        written.push(now.clone());
-        let event = Arc::new(Event { revision, now, before });
+        let event = Event { revision, change };
         view.apply(&event);
-        events.push(event);
+        changes.events.push(event);
+        changes.before.push(before);
     }
-    Outcome::Committed { revision: view.revision, written }
+    Outcome::Committed { revision: view.revision }
 }

@@ -4,16 +4,16 @@ mod sim;
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use coracle_store::{Compare, Embedded, Error, Op, Options, Outcome, Store, Txn};
+use coracle_store::{Compare, Embedded, Error, Feed, Op, Options, Outcome, Revision, Store, Subscription, Txn, Update};
 use proptest::prelude::*;
 use sim::SimDisk;
 
 const SMALL: Options = Options { segment_bytes: 4096, snapshot_after: 16 << 10 };
 
 fn put(key: &str, value: &str) -> Op {
-    Op::Put { key: key.into(), value: value.into(), expires: None }
+    Op::Put { key: key.into(), value: value.to_owned().into(), ttl: None }
 }
 
 fn write(ops: Vec<Op>) -> Txn {
@@ -36,13 +36,48 @@ async fn value(store: &Embedded, key: &str) -> Option<String> {
     Some(String::from_utf8(kv.value().to_vec()).unwrap())
 }
 
+/// A revision that a feed was told, and of a change whether the key is there since.
+type Word = (Revision, Option<bool>);
+
+/// What a feed was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Word>>>);
+
+impl Told {
+    fn feed(&self) -> Feed {
+        let told = self.0.clone();
+        Box::new(move |update| {
+            let mut told = told.lock().unwrap();
+            match update {
+                Update::Changes(events) => {
+                    told.extend(events.iter().map(|event| (event.revision, Some(event.now().is_some()))));
+                }
+                Update::Progress(revision) => told.push((revision, None)),
+                Update::Ended(error) => panic!("{error}"),
+            }
+        })
+    }
+
+    async fn of(store: &Embedded, prefix: &str, after: Revision) -> (Told, Subscription) {
+        let told = Told::default();
+        let subscription = store.subscribe(prefix, after, told.feed()).await.unwrap();
+        (told, subscription)
+    }
+
+    fn all(&self) -> Vec<Word> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 #[tokio::test]
 async fn a_create_conflicts_with_an_existing_key() {
     let store = open(&SimDisk::default());
     let create = |value| Txn { compares: vec![Compare::ModRevision("/a".into(), 0)], ops: vec![put("/a", value)] };
     assert_eq!(revision(&store, create("1")).await, 2);
     match store.txn(create("2")).await.unwrap() {
-        Outcome::Conflict { current } => assert_eq!(current[0].as_ref().unwrap().mod_revision(), 2),
+        Outcome::Conflict { revision, current } => {
+            assert_eq!((revision, current[0].as_ref().unwrap().mod_revision()), (2, 2));
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(value(&store, "/a").await.unwrap(), "1");
@@ -72,30 +107,64 @@ async fn compacted_and_future_revisions_are_errors() {
     for _ in 0..5 {
         revision(&store, write(vec![put("/a", "x")])).await;
     }
-    store.compact(4).await.unwrap();
+    store.compact(4).unwrap();
     assert!(matches!(store.get("/a", Some(3)).await, Err(Error::Compacted { requested: 3, .. })));
     assert!(matches!(store.get("/a", Some(99)).await, Err(Error::Future { .. })));
-    assert_eq!(store.changes("/", 4).await.unwrap().len(), 2);
+    let refused = store.subscribe("/", 3, Told::default().feed()).await;
+    assert!(matches!(refused, Err(Error::Compacted { requested: 3, oldest: 4 })));
+    let (told, _subscription) = Told::of(&store, "/", 4).await;
+    assert_eq!(told.all(), [(5, Some(true)), (6, Some(true))]);
 }
 
 #[tokio::test]
 async fn keys_expire_and_the_feed_sees_it() {
     let store = open(&SimDisk::default());
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink = seen.clone();
-    store.subscribe(
-        &mut |_| (),
-        Box::new(move |events| sink.lock().unwrap().extend(events.iter().map(|e| e.now.is_some()))),
-    );
-    let expires = Some(SystemTime::now() + Duration::from_millis(30));
-    revision(&store, write(vec![Op::Put { key: "/t".into(), value: "x".into(), expires }])).await;
+    let (told, _subscription) = Told::of(&store, "/", 1).await;
+    let ttl = Some(Duration::from_millis(30));
+    revision(&store, write(vec![Op::Put { key: "/t".into(), value: "x".into(), ttl }])).await;
     let gone = async {
         while value(&store, "/t").await.is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
-    assert_eq!(*seen.lock().unwrap(), [true, false]);
+    assert_eq!(told.all(), [(2, Some(true)), (3, Some(false))]);
+}
+
+#[tokio::test]
+async fn a_feed_resumes_at_a_revision_and_misses_nothing() {
+    let store = Arc::new(open(&SimDisk::default()));
+    let writer = store.clone();
+    let writes = tokio::spawn(async move {
+        for n in 0..200 {
+            revision(&writer, write(vec![put(&format!("/k/{}", n % 7), "x")])).await;
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut seen: Vec<Revision> = Vec::new();
+    while seen.last().is_none_or(|last| *last < 201) {
+        let (told, subscription) = Told::of(&store, "/", seen.last().copied().unwrap_or(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        drop(subscription);
+        // What was told before the feed was dropped counts.
+        revision(&store, write(vec![])).await;
+        seen.extend(told.all().iter().map(|(revision, _)| *revision));
+    }
+    writes.await.unwrap();
+    assert_eq!(seen, (2..=201).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_feed_is_told_of_progress_where_changes_do_not_concern_it() {
+    let store = open(&SimDisk::default());
+    let (pods, _pods) = Told::of(&store, "/pods/", 1).await;
+    let (all, _all) = Told::of(&store, "/", 1).await;
+    revision(&store, write(vec![put("/pods/a", "x")])).await;
+    revision(&store, write(vec![put("/nodes/a", "x")])).await;
+    revision(&store, write(vec![put("/nodes/b", "x"), put("/pods/b", "x")])).await;
+    assert_eq!(pods.all(), [(2, Some(true)), (3, None), (4, Some(true)), (4, None)]);
+    assert_eq!(all.all(), [(2, Some(true)), (3, Some(true)), (4, Some(true)), (4, Some(true))]);
+    assert_eq!((store.settled_revision(), store.current_revision().await.unwrap()), (Some(4), 4));
 }
 
 #[tokio::test]
@@ -112,7 +181,8 @@ async fn state_history_and_revision_survive_a_restart_with_snapshots() {
     assert_eq!(store.revision(), last);
     assert_eq!(store.list("/k/", None, None, None).await.unwrap().items.len(), 50);
     assert_eq!(value(&store, "/k/1").await.unwrap(), "last");
-    assert_eq!(store.changes("/", last - 1).await.unwrap().len(), 1);
+    let (told, _subscription) = Told::of(&store, "/", last - 1).await;
+    assert_eq!(told.all(), [(last, Some(true))]);
 }
 
 #[tokio::test]
@@ -146,8 +216,8 @@ async fn after_a_failed_sync_nothing_more_is_accepted() {
 async fn what_waits_behind_a_failing_sync_is_not_acknowledged() {
     let disk = SimDisk::default();
     let store = Arc::new(open(&disk));
-    let expires = Some(SystemTime::now() + Duration::from_millis(50));
-    revision(&store, write(vec![Op::Put { key: "/t".into(), value: "x".into(), expires }])).await;
+    let ttl = Some(Duration::from_millis(50));
+    revision(&store, write(vec![Op::Put { key: "/t".into(), value: "x".into(), ttl }])).await;
     disk.hold_syncs();
     let later = |key: &'static str| {
         let store = store.clone();
@@ -189,7 +259,12 @@ async fn what_only_the_cache_has_after_a_failed_sync_is_written_again() {
 #[tokio::test]
 async fn a_panic_of_the_feed_is_a_failure_that_everybody_is_told() {
     let store = open(&SimDisk::default());
-    store.subscribe(&mut |_| (), Box::new(|_| panic!("a reader of changes went wrong")));
+    let feed: Feed = Box::new(|update| {
+        if matches!(update, Update::Changes(_)) {
+            panic!("a reader of changes went wrong")
+        }
+    });
+    let _subscription = store.subscribe("/", 1, feed).await.unwrap();
     assert!(matches!(store.txn(write(vec![put("/a", "1")])).await, Err(Error::Closed(_))));
     assert!(matches!(store.failed().await, Error::Closed(_)));
     assert!(matches!(store.txn(write(vec![put("/a", "2")])).await, Err(Error::Closed(_))));
@@ -432,8 +507,8 @@ async fn deletions_make_room_on_a_full_disk() {
 async fn what_expires_on_a_full_disk_goes_once_there_is_room() {
     let disk = SimDisk::default();
     let store = open(&disk);
-    let expires = Some(SystemTime::now() + Duration::from_millis(20));
-    revision(&store, write(vec![Op::Put { key: "/t".into(), value: "x".into(), expires }])).await;
+    let ttl = Some(Duration::from_millis(20));
+    revision(&store, write(vec![Op::Put { key: "/t".into(), value: "x".into(), ttl }])).await;
     disk.fail_after(0, ErrorKind::StorageFull);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(value(&store, "/t").await.is_some());

@@ -20,11 +20,8 @@ fn writer() {
             let store = store.clone();
             tokio::spawn(async move {
                 for n in 0u64..1_000_000 {
-                    let op = Op::Put {
-                        key: format!("/k/{task}").as_str().into(),
-                        value: n.to_string().as_str().into(),
-                        expires: None,
-                    };
+                    let op =
+                        Op::Put { key: format!("/k/{task}").as_str().into(), value: n.to_string().into(), ttl: None };
                     store.txn(Txn { compares: vec![], ops: vec![op] }).await.unwrap();
                     println!("ack {task} {n}");
                 }

@@ -1,9 +1,8 @@
 //! Objects that every cluster has from its first second: made before the server answers, and again when someone deletes
-//! them. The same round forgets the history of the caches and of the store.
+//! them. The same round forgets old history of the caches.
 
 mod roles;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,28 +23,16 @@ pub const DNS_ADDRESS: u32 = 10;
 
 /// How often what was deleted is made again, as upstream does with the `kubernetes` service.
 const EVERY: Duration = Duration::from_secs(10);
-/// Rounds for which the store keeps its history, which nobody here asks for once the watch cache has it.
-const HISTORY_ROUNDS: usize = 4;
 
 /// Goes on making what someone deletes, and forgets old history, until the server is dropped. Where nothing is missing
 /// or old this only reads memory.
 pub(crate) fn keep(objects: &Arc<Objects>, endpoint: SocketAddr) {
     let objects = Arc::downgrade(objects);
     tokio::spawn(async move {
-        // The newest revision some rounds ago: what is read of the store's history is younger.
-        let mut revisions = VecDeque::new();
         loop {
             tokio::time::sleep(EVERY).await;
             let Some(objects) = objects.upgrade() else { break };
-            let storage = &objects.storage;
-            storage.caches.tidy();
-            revisions.push_back(storage.caches.revision());
-            if revisions.len() > HISTORY_ROUNDS
-                && let Some(old) = revisions.pop_front()
-                && let Err(error) = storage.store.compact(old).await
-            {
-                tracing::debug!(%error, "failed to forget history");
-            }
+            objects.storage.caches.tidy();
             if let Err(error) = make(&objects, endpoint).await {
                 tracing::warn!("{error:#}");
             }

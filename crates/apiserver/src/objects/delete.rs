@@ -13,7 +13,7 @@ use crate::encode::{self, Encoded};
 use crate::object::Object;
 use crate::operation::Operation;
 use crate::services::ip_address;
-use crate::storage::{expires, store_key};
+use crate::storage::store_key;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -61,16 +61,16 @@ impl Objects {
             let Encoded { bytes, hole } = encode::for_store(&new);
             let op = match finished {
                 true => Op::Delete { key: store_key.clone() },
-                false => Op::Put { key: store_key.clone(), value: bytes, expires: expires(kind) },
+                false => Op::Put { key: store_key.clone(), value: bytes.clone(), ttl: kind.strategy.ttl() },
             };
             let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![op] };
             if finished {
                 ip_address::follow(&self.storage, kind, Some(&old), None, &mut txn)?;
             }
-            if let Outcome::Committed { written, .. } = self.storage.commit(txn).await? {
-                return Ok(match written.into_iter().next().flatten() {
-                    Some(kv) => Deleted::Pending(encode::shown(kv.value(), hole, kv.mod_revision())),
-                    None => Deleted::Gone(current.json()),
+            if let Outcome::Committed { revision } = self.storage.commit(txn).await? {
+                return Ok(match finished {
+                    true => Deleted::Gone(current.json()),
+                    false => Deleted::Pending(encode::shown(&bytes, hole, revision)),
                 });
             }
         }

@@ -22,7 +22,7 @@ use crate::encode::{self, Encoded};
 use crate::object::Object;
 use crate::operation::{Operation, Part, put_fields, take_fields};
 use crate::services::{Allocation, ip_address};
-use crate::storage::{expires, store_key};
+use crate::storage::store_key;
 use crate::version::in_version_value;
 
 /// Attempts at a generated name that is not taken.
@@ -158,7 +158,7 @@ impl Objects {
         let Encoded { bytes, hole } = encode::for_store(new);
         let write = match finished {
             true => Op::Delete { key },
-            false => Op::Put { key, value: bytes, expires: expires(kind) },
+            false => Op::Put { key, value: bytes.clone(), ttl: kind.strategy.ttl() },
         };
         let mut txn = Txn { compares, ops: vec![write] };
         if let Some(allocation) = allocation.filter(|_| !finished) {
@@ -173,11 +173,8 @@ impl Objects {
         )?;
         match self.storage.commit(txn).await? {
             Outcome::Committed { .. } if finished => text(new).map(Attempt::Done),
-            Outcome::Committed { written, .. } => match written.into_iter().next().flatten() {
-                Some(kv) => Ok(Attempt::Done(encode::shown(kv.value(), hole, kv.mod_revision()))),
-                None => Err(Status::internal("nothing was written")),
-            },
-            Outcome::Conflict { current } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
+            Outcome::Committed { revision } => Ok(Attempt::Done(encode::shown(&bytes, hole, revision))),
+            Outcome::Conflict { current, .. } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
                 Ok(Attempt::Taken)
             }
             Outcome::Conflict { .. } => Ok(Attempt::Outrun),

@@ -6,6 +6,7 @@ mod binding;
 mod create;
 mod delete;
 mod eviction;
+mod freshness;
 mod list;
 mod operation;
 mod patch;
@@ -30,11 +31,16 @@ use crate::negotiate;
 pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body> {
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
     let encoding = cx.output.encoding;
-    // A refusal goes with it as well.
-    let answer = match read(&cx, verb) {
-        Some(answer) => answer,
-        // Kept apart, as what waits is large, and a read would carry the room for it about.
-        None => Box::pin(route(cx, verb)).await,
+    // What waits is kept apart, as it is large, and a read would carry the room for it about.
+    let fresh = match cx.storage().is_alone() {
+        true => Ok(()),
+        false => Box::pin(freshness::wait(&cx, verb)).await,
+    };
+    // A refusal goes with the deprecation as well.
+    let answer = match fresh.map(|()| read(&cx, verb)) {
+        Err(status) => Err(status),
+        Ok(Some(answer)) => answer,
+        Ok(None) => Box::pin(route(cx, verb)).await,
     };
     let mut response = answer.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());

@@ -5,8 +5,8 @@ use http::StatusCode;
 use crate::cache;
 use crate::context::{Answer, Context};
 
-/// `metadata.resourceVersion` of the query means "not older than". The cache is fed by the one process that writes, before
-/// its writers are answered, so it has whatever a client can know of; a store that others write to would have to be asked.
+/// `metadata.resourceVersion` of the query means "not older than". Without it the cache has
+/// whatever any client was told of; see `freshness`.
 pub(super) fn get(cx: &Context<'_>) -> Answer {
     let (wanted, newest) = (cx.query.revision()?, cx.storage().caches.revision());
     if wanted > newest {

@@ -78,7 +78,7 @@ pub(crate) fn follow(
     {
         let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service)).bytes);
         txn.compares.push(Compare::ModRevision(key.clone(), 0));
-        txn.ops.push(Op::Put { key, value, expires: None });
+        txn.ops.push(Op::Put { key, value, ttl: None });
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::field::{FieldError, Path};
 use coracle_api::meta;
@@ -212,7 +213,7 @@ async fn claim_node_ports(storage: &Storage, revision: Revision) -> Result<(Comp
     let key: Arc<str> = NODE_PORTS_KEY.into();
     let last = storage.store.get(&key, Some(revision)).await.map_err(|error| refusal(&error))?;
     let compare = Compare::ModRevision(key.clone(), last.map_or(0, |last| last.mod_revision()));
-    Ok((compare, Op::Put { key, value: "".into(), expires: None }))
+    Ok((compare, Op::Put { key, value: Bytes::new(), ttl: None }))
 }
 
 /// This cluster has addresses of one family.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use coracle_store::{Error, Event, Feed, KeyValue, Outcome, Page, Result, Revision, Store, Txn, View};
+use coracle_store::{Error, Feed, KeyValue, Outcome, Page, Result, Revision, Store, Subscription, Txn};
 use tokio::sync::Notify;
 
 use crate::Api;
@@ -54,8 +54,16 @@ impl Held {
 
 #[async_trait]
 impl Store for Held {
-    fn revision(&self) -> Revision {
-        self.store.revision()
+    fn settled_revision(&self) -> Option<Revision> {
+        self.store.settled_revision()
+    }
+
+    async fn current_revision(&self) -> Result<Revision> {
+        self.store.current_revision().await
+    }
+
+    async fn hasten(&self) -> Result<()> {
+        self.store.hasten().await
     }
 
     fn failure(&self) -> Option<Error> {
@@ -96,19 +104,7 @@ impl Store for Held {
         task.await.expect("the task ends")
     }
 
-    async fn changes(&self, prefix: &str, after: Revision) -> Result<Vec<Arc<Event>>> {
-        self.store.changes(prefix, after).await
-    }
-
-    fn subscribe(&self, start: &mut dyn FnMut(&View), feed: Feed) {
-        self.store.subscribe(start, feed);
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<()> {
-        self.store.compact(revision).await
-    }
-
-    async fn snapshot(&self) -> Result<()> {
-        self.store.snapshot().await
+    async fn subscribe(&self, prefix: &str, after: Revision, feed: Feed) -> Result<Subscription> {
+        self.store.subscribe(prefix, after, feed).await
     }
 }

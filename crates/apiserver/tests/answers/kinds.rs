@@ -122,7 +122,7 @@ async fn what_is_stored_while_a_kind_is_added_is_there_once() {
             );
             let key: Arc<str> = format!("/registry/example.com/widgets/default/w{number}").into();
             let compares = vec![Compare::ModRevision(key.clone(), 0)];
-            let ops = vec![Op::Put { key, value: object.as_str().into(), expires: None }];
+            let ops = vec![Op::Put { key, value: object.clone().into(), ttl: None }];
             store.txn(Txn { compares, ops }).await.expect("it is written");
             if number == OBJECTS / 2 {
                 half.take().map(|half| half.send(()));

@@ -10,6 +10,7 @@ mod documents;
 mod evictions;
 mod held;
 mod kinds;
+mod lagging;
 mod node;
 mod objects;
 mod reading;

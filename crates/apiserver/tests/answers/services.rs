@@ -141,7 +141,7 @@ async fn an_address_that_an_object_reserves_meanwhile_is_not_given() {
 async fn a_service_whose_ports_another_server_may_have_given_is_given_others() {
     let (api, held) = held::api().await;
     let task = begin(&api, &held, service("a", json!({"type": "NodePort"}))).await;
-    let op = Op::Put { key: "/registry/coracle/nodeports".into(), value: "".into(), expires: None };
+    let op = Op::Put { key: "/registry/coracle/nodeports".into(), value: bytes::Bytes::new(), ttl: None };
     api.store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.expect("it is written");
     held.release().await;
     let made = task.await.expect("an answer").ok();

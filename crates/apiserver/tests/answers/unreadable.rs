@@ -23,7 +23,7 @@ async fn api() -> Api {
 }
 
 async fn write(api: &Api, value: &str) {
-    let op = Op::Put { key: "/registry/configmaps/default/a".into(), value: value.into(), expires: None };
+    let op = Op::Put { key: "/registry/configmaps/default/a".into(), value: value.to_owned().into(), ttl: None };
     api.store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.expect("it is written");
 }
 

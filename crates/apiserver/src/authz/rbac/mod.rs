@@ -89,6 +89,8 @@ impl Authorizer for Rbac {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::authz::index::Derived;
     use coracle_store::{Embedded, Op, Options, Store, Txn};
@@ -203,7 +205,7 @@ mod tests {
             coracle_api::meta::set_type(&mut object, "rbac.authorization.k8s.io/v1", "ClusterRoleBinding");
             match delete {
                 true => Op::Delete { key },
-                false => Op::Put { key, value: crate::encode::for_store(&object).bytes, expires: None },
+                false => Op::Put { key, value: crate::encode::for_store(&object).bytes, ttl: None },
             }
         };
         let ops = users.map(op).collect();
@@ -214,7 +216,8 @@ mod tests {
     async fn changes_are_taken_in_one_by_one_or_all_anew_when_they_are_too_many() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Embedded::open(directory.path(), Options::default()).expect("a store");
-        let caches = Caches::follow(&store, kinds::built_in());
+        let store: Arc<dyn Store> = Arc::new(store);
+        let caches = Caches::follow(&store, kinds::built_in()).await.expect("it is read");
         let rbac = Rbac::follow(&caches);
         let mut role = reader();
         role["metadata"] = json!({"name": "reader"});
@@ -222,19 +225,19 @@ mod tests {
         let role = Op::Put {
             key: "/registry/clusterroles/reader".into(),
             value: crate::encode::for_store(&role).bytes,
-            expires: None,
+            ttl: None,
         };
         store.txn(Txn { compares: Vec::new(), ops: vec![role] }).await.expect("the store takes it");
         let may = |number: usize| asks(&rbac.0.current(), &User::new(format!("u{number}"), &[]), "").is_allowed();
-        write(&store, 0..3, false).await;
+        write(&*store, 0..3, false).await;
         assert_eq!([0, 2, 3].map(may), [true, true, false]);
-        write(&store, 0..1, true).await;
+        write(&*store, 0..1, true).await;
         assert_eq!([0, 2].map(may), [false, true]);
         // More than the ring of changes holds.
         for chunk in 0..17 {
-            write(&store, chunk * 1000..(chunk + 1) * 1000, false).await;
+            write(&*store, chunk * 1000..(chunk + 1) * 1000, false).await;
         }
-        write(&store, 2..3, true).await;
+        write(&*store, 2..3, true).await;
         assert_eq!([0, 2, 9000, 16_999, 17_000].map(may), [true, false, true, true, false]);
     }
 }
