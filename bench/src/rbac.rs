@@ -9,8 +9,8 @@ use anyhow::{Result, ensure};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::authz::rbac::Rule;
 use coracle_apiserver::authz::{Answer, Attributes, Authorizer};
-use coracle_apiserver::pki::Authority;
 use coracle_apiserver::{Config, Server};
+use coracle_pki::{Authority, Current};
 use coracle_store::{Embedded, Options};
 use http::Request;
 use http_body_util::Full;
@@ -148,8 +148,8 @@ fn rules(role: usize) -> Vec<Rule> {
 }
 
 async fn serve(directory: &std::path::Path) -> Result<Server> {
-    let authority = Authority::open(&directory.join("pki"))?;
-    let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[])?;
+    let authority = Arc::new(Authority::open(&directory.join("pki"))?);
+    let kubelet_client = Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?;
     let store = Embedded::open(&directory.join("store"), Options::default())?;
     Server::new(Config {
         store: Arc::new(store),

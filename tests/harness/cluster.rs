@@ -172,6 +172,7 @@ impl Cluster {
             ca_pem: pem(&cluster["certificate-authority-data"]),
             client_cert_pem: Some(pem(&user["client-certificate-data"])),
             client_key_pem: Some(pem(&user["client-key-data"])),
+            client_certificate: None,
             token: None,
         }
     }

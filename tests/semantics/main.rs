@@ -3,6 +3,7 @@
 
 mod access;
 mod apply;
+mod certificates;
 mod changes;
 mod custom;
 mod deletion;

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use coracle_apiserver::auth::User;
-use coracle_apiserver::pki::Authority;
 use coracle_apiserver::{Config, Server};
+use coracle_pki::{Authority, Current};
 use coracle_store::etcd::{self, Etcd};
 use coracle_store::{Compare, Embedded, Op, Options, Outcome, Store, Txn};
 use coracle_testing::etcd::Cluster;
@@ -36,10 +36,10 @@ async fn main() -> Result<()> {
         None => Arc::new(Embedded::open(&dir.path().join("store"), Options::default())?),
     };
     measure("store", |n| put(store.clone(), n)).await?;
-    let authority = Authority::open(&dir.path().join("pki"))?;
+    let authority = Arc::new(Authority::open(&dir.path().join("pki"))?);
     let config = Config {
         store,
-        kubelet_client: authority.client("kubelet-client", "kubelet-client", &[])?,
+        kubelet_client: Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?,
         authority,
         token_file: None,
         service_cidr: "10.96.0.0/16".parse()?,

@@ -4,6 +4,7 @@
 
 mod asked;
 mod certificate_requester;
+mod certificates;
 mod claim_resize;
 mod configured;
 mod default_ingress_class;
@@ -92,6 +93,9 @@ impl Admission {
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(priority::Priority(storage())),
             Box::new(runtime_class::RuntimeClass(storage())),
+            Box::new(certificates::CertificateApproval(authorizer.clone())),
+            Box::new(certificates::CertificateSigning(authorizer.clone())),
+            Box::new(certificates::CertificateSubjectRestriction),
             Box::new(default_storage_class::DefaultStorageClass(storage())),
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),

@@ -1,10 +1,12 @@
 //! The way to the kubelets of nodes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use coracle_api::status::Status;
+use coracle_pki::Current;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -14,7 +16,6 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::pki::Pair;
 use crate::tls::{self, Trust};
 use crate::upload::Upload;
 
@@ -26,8 +27,8 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(authority: &str, pair: &Pair) -> anyhow::Result<Client> {
-        let connector = tls::connector(Trust::Authorities(authority.as_bytes()), Some(pair))
+    pub fn new(authority: &str, certificate: Arc<Current>) -> anyhow::Result<Client> {
+        let connector = tls::connector(Trust::Authorities(authority.as_bytes()), Some(certificate))
             .context("the way to kubelets cannot be set up")?;
         Ok(Client { connector })
     }

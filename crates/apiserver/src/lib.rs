@@ -33,7 +33,6 @@ mod notes;
 mod object;
 mod objects;
 mod operation;
-pub mod pki;
 mod policy_status;
 mod request;
 mod rest;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use coracle_pki::Current;
 use http::header::HOST;
 use http::{Request, StatusCode, Version};
 use http_body::{Frame, SizeHint};
@@ -19,20 +20,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::user_of_certificate;
+use crate::auth::{certificate_left, user_of_certificate};
 use crate::authz::is_system;
 use crate::body::{Body, BoxError};
 use crate::connections::{Connections, Limits, Place};
 use crate::negotiate;
-use crate::pki::Pair;
 use crate::server::Server;
 
 /// How long the TLS handshake may take.
@@ -51,8 +51,8 @@ const BUFFER: usize = 64 << 10;
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// A TLS configuration that shows a certificate and verifies those of clients who have one.
-pub fn tls(authority: &str, serving: &Pair) -> Result<rustls::ServerConfig> {
+/// A TLS configuration that shows the current certificate and verifies those of clients who have one.
+fn tls(authority: &str, serving: Arc<Current>) -> Result<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
@@ -61,22 +61,21 @@ pub fn tls(authority: &str, serving: &Pair) -> Result<rustls::ServerConfig> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()?;
-    let chain = CertificateDer::pem_slice_iter(serving.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes())?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(serving);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
 impl Server {
-    /// Answers connections of a socket until the future is dropped.
+    /// Answers connections of a socket until the future is dropped. Those that begin after the certificate was replaced are
+    /// shown the new one.
     ///
     /// # Errors
-    /// The serving certificate is not usable.
-    pub async fn serve(&self, listener: TcpListener, serving: &Pair) -> Result<()> {
+    /// The authority's certificate is not usable.
+    pub async fn serve(&self, listener: TcpListener, serving: Arc<Current>) -> Result<()> {
         let config = tls(self.authority(), serving).context("failed to set up TLS")?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let connections = Connections::new(Limits::of_process());
@@ -113,6 +112,7 @@ impl Server {
             .await
             .with_context(|| format!("no TLS handshake in {HANDSHAKE:?}"))??;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let left = certificate.and_then(|der| certificate_left(der));
         let user = certificate.and_then(|der| user_of_certificate(der)).map(Arc::new);
         if let Some(user) = &user {
             place.prove(is_system(user)).map_err(|status| anyhow::anyhow!(status.message))?;
@@ -134,9 +134,14 @@ impl Server {
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
         tokio::select! {
             ended = connection.as_mut() => return ended.map_err(|error| anyhow::anyhow!(error)),
-            () = activity.idle(place) => connection.as_mut().graceful_shutdown(),
+            () = activity.idle(place) => {}
+            // Who it was is known no longer.
+            () = tokio::time::sleep(left.unwrap_or(Duration::MAX)) => {}
         }
-        let ended = tokio::time::timeout(GOODBYE, connection).await.context("it asked for nothing")?;
+        connection.as_mut().graceful_shutdown();
+        let ended = tokio::time::timeout(GOODBYE, connection)
+            .await
+            .context("it asked for nothing, or its certificate has ended")?;
         ended.map_err(|error| anyhow::anyhow!(error))
     }
 }

@@ -12,6 +12,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::status::Status;
+use coracle_pki::{Authority, Current};
 use coracle_store::Store;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -36,7 +37,6 @@ use crate::kinds::Kinds;
 use crate::kubelet::Client;
 use crate::negotiate::{Encoding, Output};
 use crate::objects::Objects;
-use crate::pki::{Authority, Pair};
 use crate::request::{self, Query};
 use crate::services::Allocator;
 use crate::shares::{Share, Shares};
@@ -58,7 +58,7 @@ pub struct Config {
     /// Where objects are kept.
     pub store: Arc<dyn Store>,
     /// Signs what the server needs.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// Upstream's CSV of static tokens.
     pub token_file: Option<PathBuf>,
     /// Addresses of services.
@@ -68,7 +68,7 @@ pub struct Config {
     /// The port of this server.
     pub port: u16,
     /// The client certificate shown to kubelets.
-    pub kubelet_client: Pair,
+    pub kubelet_client: Arc<Current>,
 }
 
 /// An API server. Clones share it.
@@ -103,31 +103,33 @@ impl Server {
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
         let admission = Admission::new(&storage, &authorizer, &rbac);
+        let authenticator = Authenticator::new(config.token_file.as_deref(), issuer.clone(), &storage.caches)?;
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
-        let trust = Trust { clients: config.authority.certificate.clone(), front_proxy: front_proxy.authority.clone() };
+        let trust =
+            Trust { clients: config.authority.certificate.clone(), front_proxy: front_proxy.certificate.clone() };
         let own = Arc::new(Own { endpoint, trust });
         bootstrap::run(&objects, &own).await?;
         custom::start(&objects).await?;
         policy_status::start(&objects);
         bootstrap::keep(&objects, own);
-        let aggregator = Arc::new(Aggregator::new(&objects.storage.caches, front_proxy));
+        let aggregator = Arc::new(Aggregator::new(&objects.storage.caches, front_proxy)?);
         aggregation::start(&objects, &aggregator);
         let state = State {
             objects,
             aggregator,
             documents: Documents::default(),
-            authenticator: Authenticator::new(config.token_file.as_deref(), issuer.clone())?,
+            authenticator,
             authorizer,
             issuer,
-            kubelet: Client::new(&config.authority.certificate, &config.kubelet_client)?,
+            kubelet: Client::new(&config.authority.certificate, config.kubelet_client)?,
             metrics: Metrics::default(),
             endpoint,
         };
         Ok(Server(Arc::new(Inner {
             state: Arc::new(state),
-            authority: config.authority.certificate,
+            authority: config.authority.certificate.clone(),
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use coracle_pki::Current;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
-
-use crate::pki::Pair;
 
 /// Where distributions keep the roots of trust.
 const ROOTS: [&str; 3] =
@@ -29,8 +28,8 @@ pub(crate) enum Trust<'a> {
 /// Connects to servers that are trusted, and shows who this one is where it has an identity.
 ///
 /// # Errors
-/// There is no certificate in the PEM, or the identity is not usable.
-pub(crate) fn connector(trust: Trust<'_>, identity: Option<&Pair>) -> Result<TlsConnector> {
+/// There is no certificate in the PEM.
+pub(crate) fn connector(trust: Trust<'_>, identity: Option<Arc<Current>>) -> Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let builder = match trust {
@@ -43,11 +42,7 @@ pub(crate) fn connector(trust: Trust<'_>, identity: Option<&Pair>) -> Result<Tls
     };
     let config = match identity {
         None => builder.with_no_client_auth(),
-        Some(pair) => {
-            let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?;
-            builder.with_client_auth_cert(chain, key).context("the client certificate is not usable")?
-        }
+        Some(identity) => builder.with_client_cert_resolver(identity),
     };
     Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -15,7 +15,7 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 20] = [
+const MISSING: [(&str, &str, Missing); 19] = [
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
     ("apps", "DaemonSet", Controller),
@@ -23,7 +23,6 @@ const MISSING: [(&str, &str, Missing); 20] = [
     ("autoscaling", "HorizontalPodAutoscaler", Controller),
     ("batch", "CronJob", Controller),
     ("batch", "Job", Controller),
-    ("certificates.k8s.io", "CertificateSigningRequest", Controller),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
     ("networking.k8s.io", "NetworkPolicy", Enforcement),

@@ -73,6 +73,13 @@ impl<K> Clone for Store<K> {
 }
 
 impl<K: Resource> Store<K> {
+    /// A store of these objects, which no informer follows.
+    pub fn of(objects: Vec<K>, indexes: Vec<(&'static str, Indexer<K>)>) -> Store<K> {
+        let store = Store::new(indexes);
+        objects.into_iter().for_each(|object| drop(store.insert(Arc::new(object))));
+        store
+    }
+
     pub(crate) fn new(indexes: Vec<(&'static str, Indexer<K>)>) -> Store<K> {
         let store = Store(Arc::new(RwLock::new(Contents { objects: BTreeMap::new(), indexes: HashMap::new() })));
         store.add_indexes(indexes);

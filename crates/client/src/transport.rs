@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
+use coracle_pki::Current;
 use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use http::{Request, Response, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -57,6 +58,8 @@ pub struct Remote {
     pub client_cert_pem: Option<Vec<u8>>,
     /// The client's private key, in PEM.
     pub client_key_pem: Option<Vec<u8>>,
+    /// The client's certificate, when it is replaced while the client is in use.
+    pub client_certificate: Option<Arc<Current>>,
     /// A bearer token.
     pub token: Option<String>,
 }
@@ -129,7 +132,10 @@ fn tls_config(remote: &Remote) -> Result<rustls::ClientConfig> {
             let key = PrivateKeyDer::from_pem_slice(key).context("the client key is not PEM")?;
             builder.with_client_auth_cert(chain, key).context("the client certificate and key do not fit")?
         }
-        (None, None) => builder.with_no_client_auth(),
+        (None, None) => match &remote.client_certificate {
+            Some(certificate) => builder.with_client_cert_resolver(certificate.clone()),
+            None => builder.with_no_client_auth(),
+        },
         _ => bail!("a client certificate needs its key, and a key its certificate"),
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

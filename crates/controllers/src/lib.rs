@@ -6,6 +6,8 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
+mod bootstrap_tokens;
+mod certificates;
 mod cluster_role_aggregation;
 mod common;
 mod deployment;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use coracle_client::{Informers, LeaderElection};
+use coracle_pki::Authority;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
@@ -45,6 +48,8 @@ pub struct Config {
     pub node_cidr_mask: u8,
     /// The certificate (PEM) that clients in pods verify the API server with.
     pub root_ca: String,
+    /// Signs certificates that are requested and approved; without it no one is signed.
+    pub authority: Option<Arc<Authority>>,
     /// Whether several processes compete for the lease `kube-system/kube-controller-manager`.
     pub leader_elect: bool,
     /// The name of this process in the lease.
@@ -91,6 +96,18 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     let aggregation = c("clusterrole-aggregation-controller");
     start(&mut tasks, "clusterrole-aggregation", cluster_role_aggregation::run(aggregation));
     start(&mut tasks, "resourcequota", resource_quota::run(c("resourcequota-controller")));
+    if let Some(authority) = config.authority.clone() {
+        let signer = certificates::signer::run(c("certificate-controller"), authority);
+        start(&mut tasks, "certificatesigningrequest-signing", signer);
+    }
+    start(&mut tasks, "bootstrap-signer", bootstrap_tokens::signer::run(c("bootstrap-signer")));
+    start(&mut tasks, "token-cleaner", bootstrap_tokens::cleaner::run(c("token-cleaner")));
+    let approver = certificates::approver::run(c("certificate-controller"));
+    start(&mut tasks, "certificatesigningrequest-approving", approver);
+    let approver = certificates::serving::run(c("kubelet-serving-approver"));
+    start(&mut tasks, "kubelet-serving-approving", approver);
+    let cleaner = certificates::cleaner::run(c("certificate-controller"));
+    start(&mut tasks, "certificatesigningrequest-cleaner", cleaner);
     start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
     match tasks.join_next().await {
         Some(ended) => ended.context("a controller panicked")?,

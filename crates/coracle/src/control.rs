@@ -21,6 +21,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
+use crate::certificates::Certificates;
+
 /// What is ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
@@ -42,7 +44,7 @@ pub struct Access {
 /// What the daemon answers from.
 pub struct State {
     pub runtime: Arc<Runtime>,
-    pub access: Access,
+    pub certificates: Arc<Certificates>,
     pub node: String,
     pub address: String,
     pub ready: watch::Receiver<Ready>,
@@ -91,12 +93,12 @@ pub async fn serve(path: &Path, state: State) -> Result<()> {
 async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
-        (&Method::GET, "/access") => json(&state.access),
+        (&Method::GET, "/access") => json(&state.certificates.access()),
         (&Method::GET, "/status") => {
             let ready = *state.ready.borrow();
             json(&DaemonStatus {
                 pid: std::process::id(),
-                url: state.access.server.clone(),
+                url: state.certificates.access().server,
                 node: state.node.clone(),
                 address: state.address.clone(),
                 uptime_seconds: state.started.elapsed().as_secs(),

@@ -1,6 +1,7 @@
 //! The `coracle` binary: arguments, roles, and the life of a local cluster.
 
 mod args;
+mod certificates;
 mod checks;
 mod cluster;
 mod control;

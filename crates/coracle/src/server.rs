@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::auth::{MASTERS, User};
-use coracle_apiserver::pki::{Authority, Pair};
 use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
 use coracle_client::{Informer, Informers, LeadershipLost, in_process};
 use coracle_kubelet::KubeletConfig;
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
+use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Server, Which};
+use crate::certificates::{Certificates, KUBELET_CLIENT, Names};
 use crate::cluster::{Cluster, Kind, Place};
 use crate::control::{self, Access, Ready};
 use crate::files::write_atomically;
@@ -48,8 +49,6 @@ const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
 /// The name under which controllers own what they write.
 const CONTROLLERS: &str = "kube-controller-manager";
-/// The user that kubelets know the API server by.
-const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// The file in the data directory that says why the server last failed.
 pub const FAILURE: &str = "log/failure";
 
@@ -173,30 +172,21 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let service_cidr: Ipv4Net = SERVICE_CIDR.parse()?;
     let cluster_cidr: Ipv4Net = CLUSTER_CIDR.parse()?;
 
-    let authority = Authority::open(&dir.join("pki"))?;
-    let serving = serving_pair(&authority, &node_name, node_ip)?;
-    let admin = authority.client("admin", "kubernetes-admin", &[MASTERS])?;
-    let ca = authority.certificate.clone();
-    let access = access(&ca, &admin, node_ip, options.port);
-    let kubelet_serving = authority.server(
-        &format!("system:node:{node_name}"),
-        &["system:nodes"],
-        std::slice::from_ref(&node_name),
-        &[node_ip],
-    )?;
-    let kubelet_client = authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])?;
+    let names = Names { node: node_name.clone(), address: node_ip, port: options.port, service_cidr };
+    let certificates = Arc::new(Certificates::open(&dir.join("pki"), names)?);
+    let ca = certificates.authority.certificate.clone();
 
     let store = store::open(dir, &options.etcd).await?;
     // Others may run the same parts on the same objects.
     let is_shared = store.settled_revision().is_none();
     let api = ApiServer::new(coracle_apiserver::Config {
         store: store.clone(),
-        authority,
+        authority: certificates.authority.clone(),
         token_file: options.token_auth_file.clone(),
         service_cidr,
         advertise_address: node_ip,
         port: options.port,
-        kubelet_client,
+        kubelet_client: certificates.kubelet_client.clone(),
     })
     .await?;
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {
@@ -205,8 +195,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let mut parts = Parts(JoinSet::new());
     // The next process opens the store anew and knows what the disk holds.
     parts.spawn("store", async move { Err(store.failed().await.into()) });
-    let server = api.clone();
-    parts.spawn("API server", async move { server.serve(listener, &serving).await });
+    let (server, serving) = (api.clone(), certificates.serving.clone());
+    parts.spawn("API server", async move { server.serve(listener, serving).await });
 
     let (ready_sender, ready) = watch::channel(Ready::default());
     let resolv_conf = resolv_conf(dir)?;
@@ -235,12 +225,18 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
 
     let as_user = |name: &str, groups: &[&str], agent| in_process(api.service(User::new(name, groups)).named(agent));
-    if !options.in_node {
-        tell_administrator(cluster, &access);
-    }
+    // Of a local cluster, who starts it tells the administrator.
+    let told = (!options.in_node).then(|| cluster.clone());
+    let tell = move |access: &Access| told.iter().for_each(|cluster| tell_administrator(cluster, access));
+    tell(&certificates.access());
+    let renewed = certificates.clone();
+    parts.spawn("certificates", async move {
+        renewed.keep(tell).await;
+        Ok(())
+    });
     let control_state = control::State {
         runtime: runtime.clone(),
-        access,
+        certificates: certificates.clone(),
         node: node_name.clone(),
         address: node_ip.to_string(),
         ready,
@@ -249,6 +245,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
+    let kubelet_serving = Current::empty();
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
         node_ip,
@@ -257,8 +254,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         cluster_dns: vec![DNS_ADDRESS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: 110,
-        serving_cert_pem: kubelet_serving.certificate.into_bytes(),
-        serving_key_pem: kubelet_serving.key.into_bytes(),
+        serving: kubelet_serving.clone(),
+        client_certificate: None,
         client_ca_pem: ca.clone().into_bytes(),
         apiserver_user: KUBELET_CLIENT.into(),
         port: KUBELET_PORT,
@@ -287,6 +284,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         cluster_cidr,
         node_cidr_mask: 24,
         root_ca: ca,
+        authority: Some(certificates.authority.clone()),
         leader_elect: is_shared,
         identity,
         terminated_pod_threshold: 12_500,
@@ -317,7 +315,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             dns_ready.send_modify(|ready| ready.dns = true);
         }),
     );
-    watch_readiness(administrator, node_name, ready_sender);
+    watch_readiness(administrator, node_name, kubelet_serving, ready_sender);
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
     tokio::select! {
         error = parts.first_end() => Err(error),
@@ -359,9 +357,9 @@ async fn terminated() {
     }
 }
 
-/// The node counts as ready once its condition says so and pods can be made: that needs the account that
-/// pods have by default.
-fn watch_readiness(client: Client, node_name: String, sender: watch::Sender<Ready>) {
+/// The node counts as ready once its condition says so and pods can be made and looked into: that needs the account that
+/// pods have by default, and the kubelet's certificate.
+fn watch_readiness(client: Client, node_name: String, serving: Arc<Current>, sender: watch::Sender<Ready>) {
     tokio::spawn(async move {
         let nodes = Informer::<Node>::with_selectors(
             Api::all(client.clone()),
@@ -376,54 +374,24 @@ fn watch_readiness(client: Client, node_name: String, sender: watch::Sender<Read
             Vec::new(),
         );
         let (node_store, account_store) = (nodes.store(), accounts.store());
+        let certificate = serving.clone();
         let check = Arc::new(move || {
             let conditions = node_store.get("", &node_name).and_then(|node| node.status.clone()?.conditions);
             let node =
                 conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if node && account_store.get("default", "default").is_some() {
+            if node && account_store.get("default", "default").is_some() && certificate.ends().is_some() {
                 sender.send_if_modified(|ready| !std::mem::replace(&mut ready.node, true));
             }
         });
-        let other = check.clone();
+        let (other, at_last) = (check.clone(), check.clone());
         nodes.subscribe(move |_| check());
         accounts.subscribe(move |_| other());
         nodes.start();
         accounts.start();
+        serving.ready().await;
+        at_last();
         std::future::pending::<()>().await;
     });
-}
-
-fn serving_pair(authority: &Authority, node_name: &str, node_ip: IpAddr) -> Result<Pair> {
-    let names = [
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-        "localhost",
-        node_name,
-    ];
-    let service: Ipv4Net = SERVICE_CIDR.parse()?;
-    let first = Ipv4Addr::from(u32::from(service.network()) + 1);
-    authority.server(
-        "kube-apiserver",
-        &[],
-        &names.map(Into::into),
-        &[node_ip, first.into(), Ipv4Addr::LOCALHOST.into()],
-    )
-}
-
-fn access(ca: &str, admin: &Pair, address: IpAddr, port: u16) -> Access {
-    Access {
-        server: format!("https://{}", SocketAddr::new(address, port)),
-        authority: base64(ca.as_bytes()),
-        certificate: base64(admin.certificate.as_bytes()),
-        key: base64(admin.key.as_bytes()),
-    }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// The address by which this host reaches the world. Nothing is sent.

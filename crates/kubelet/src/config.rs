@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use coracle_pki::Current;
 use k8s_openapi::api::core::v1::Taint;
 
 /// The kubelet's configuration; names follow upstream's KubeletConfiguration where it has them.
@@ -23,10 +25,10 @@ pub struct KubeletConfig {
     pub cluster_domain: String,
     /// Most pods on the node.
     pub max_pods: u32,
-    /// The certificate chain of the kubelet's own server, in PEM.
-    pub serving_cert_pem: Vec<u8>,
-    /// The private key of the kubelet's own server, in PEM.
-    pub serving_key_pem: Vec<u8>,
+    /// The certificate of the kubelet's own server. When it has none, the kubelet asks for it, and renews it.
+    pub serving: Arc<Current>,
+    /// The certificate that the kubelet's client shows, which is renewed; none where it needs none.
+    pub client_certificate: Option<Arc<Current>>,
     /// The certificate authority of clients of the kubelet's server, in PEM.
     pub client_ca_pem: Vec<u8>,
     /// The certificate user that may use the kubelet's server besides `system:masters`.

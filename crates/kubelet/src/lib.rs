@@ -7,6 +7,7 @@
 
 mod admission;
 mod backoff;
+mod certificates;
 mod config;
 mod container;
 mod dns;
@@ -41,6 +42,7 @@ mod worker;
 #[cfg(test)]
 mod worker_tests;
 
+pub use certificates::client_certificate;
 pub use config::KubeletConfig;
 pub use run::run;
 

@@ -11,6 +11,7 @@ use kube::api::Api;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificates::Kept;
 use crate::config::KubeletConfig;
 use crate::images::ImageManager;
 use crate::kubelet::Kubelet;
@@ -38,6 +39,15 @@ pub async fn run(
         make_private(&dir).with_context(|| made(&dir))?;
     }
     std::fs::create_dir_all(&config.log_dir).with_context(|| made(&config.log_dir))?;
+    let mut tasks = JoinSet::new();
+    if config.serving.ends().is_none() {
+        let serving = Kept::serving(&config);
+        serving.load();
+        tasks.spawn(serving.keep(client.clone()));
+    }
+    if let Some(certificate) = &config.client_certificate {
+        tasks.spawn(Kept::client(&config.root_dir, &config.node_name, certificate.clone()).keep(client.clone()));
+    }
     let (listener, acceptor) = server::listen(&config).await?;
     let port = listener.local_addr()?.port();
     let recorder = EventRecorder::new(client.clone(), "kubelet", &config.node_name);
@@ -73,7 +83,6 @@ pub async fn run(
         runtime,
     });
     pods.attach(&kubelet);
-    let mut tasks = JoinSet::new();
     // Events are followed before pods are known, so that none is missed.
     tasks.spawn(pods.clone().follow(kubelet.runtime.container_events()));
     wanted.subscribe(move |event| pods.on_event(event));

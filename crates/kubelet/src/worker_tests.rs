@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use coracle_pki::Current;
 use futures::StreamExt;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -341,8 +342,8 @@ fn spawn(
         cluster_dns: vec!["10.96.0.10".parse().unwrap()],
         cluster_domain: "cluster.local".into(),
         max_pods: 110,
-        serving_cert_pem: serving.0.clone().into_bytes(),
-        serving_key_pem: serving.1.clone().into_bytes(),
+        serving: Current::new(&coracle_pki::Pair { certificate: serving.0.clone(), key: serving.1.clone() }).unwrap(),
+        client_certificate: None,
         client_ca_pem: ca.clone().into_bytes(),
         apiserver_user: "apiserver".into(),
         port: 0,

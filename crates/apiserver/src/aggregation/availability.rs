@@ -44,6 +44,9 @@ pub(crate) fn start(objects: &Arc<Objects>, aggregator: &Arc<Aggregator>) {
         loop {
             changed.iter_mut().for_each(|one| drop(one.borrow_and_update()));
             let Some(objects) = objects.upgrade() else { return };
+            if let Err(error) = aggregator.renew() {
+                tracing::error!("failed to renew the certificate for other API servers: {error:#}");
+            }
             look(&objects, &aggregator).await;
             drop(objects);
             let any = futures::future::select_all(changed.iter_mut().map(|one| Box::pin(one.changed())));

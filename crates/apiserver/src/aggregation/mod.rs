@@ -10,14 +10,15 @@ mod remote;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::Result;
 use arc_swap::ArcSwap;
 use coracle_api::Kind;
 use coracle_api::kinds;
+use coracle_pki::{Authority, Current};
 
 use crate::cache::Caches;
 use crate::index::{Derived, Index};
 use crate::object::Object;
-use crate::pki::FrontProxy;
 
 pub(crate) use availability::start;
 pub(crate) use discovery::Remotes;
@@ -29,18 +30,38 @@ fn api_services() -> &'static Arc<Kind> {
     kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices").expect("the kind is in the table")
 }
 
+/// The name by which other servers know this one, and under which its certificate for them is kept.
+pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
+
 /// Knows who answers which group versions.
 pub(crate) struct Aggregator {
+    /// Signs what this server shows to the others.
+    authority: Authority,
+    identity: Arc<Current>,
     routes: Index<Routes>,
     remotes: ArcSwap<Remotes>,
 }
 
 impl Aggregator {
-    /// One that shows itself by an identity to the others.
-    pub fn new(caches: &Caches, identity: FrontProxy) -> Aggregator {
-        let routes = Routes { identity, by_name: BTreeMap::new() };
+    /// One that shows itself to the others by a certificate of an authority for nothing else.
+    ///
+    /// # Errors
+    /// What is kept of the certificate cannot be read.
+    pub fn new(caches: &Caches, authority: Authority) -> Result<Aggregator> {
+        let identity = Current::empty();
+        let routes = Routes { identity: identity.clone(), by_name: BTreeMap::new() };
         let routes = Index::follow(caches, routes, [((), &**api_services())]);
-        Aggregator { routes, remotes: ArcSwap::default() }
+        let aggregator = Aggregator { authority, identity, routes, remotes: ArcSwap::default() };
+        aggregator.renew()?;
+        Ok(aggregator)
+    }
+
+    /// Makes the certificate anew, if it ends soon.
+    fn renew(&self) -> Result<()> {
+        if self.identity.ends().is_none_or(|ends| Authority::renewal_of(ends).is_zero()) {
+            self.identity.replace(&self.authority.client(FRONT_PROXY, FRONT_PROXY, &[])?)?;
+        }
+        Ok(())
     }
 
     /// The server that answers a group version, if it is another one.
@@ -64,7 +85,7 @@ impl Aggregator {
 
 /// The APIServices that name a service.
 struct Routes {
-    identity: FrontProxy,
+    identity: Arc<Current>,
     by_name: BTreeMap<String, Arc<Remote>>,
 }
 
@@ -73,7 +94,7 @@ impl Derived for Routes {
 
     fn put(&mut self, (): (), key: &str, _: Option<&Object>, now: Option<&Object>) {
         let before = self.by_name.remove(key);
-        let Some(remote) = now.and_then(|now| Remote::of(&now.value(), &self.identity.pair, before.as_deref())) else {
+        let Some(remote) = now.and_then(|now| Remote::of(&now.value(), &self.identity, before.as_deref())) else {
             return;
         };
         self.by_name.insert(key.to_owned(), Arc::new(remote));

@@ -1,5 +1,6 @@
 //! One group version that another server answers, and the way there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -7,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use coracle_api::meta::{self, int, text};
+use coracle_pki::Current;
 use http::header::{ACCEPT, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Limited};
@@ -20,7 +22,6 @@ use smol_str::SmolStr;
 use tokio_rustls::TlsConnector;
 
 use crate::auth::{MASTERS, User};
-use crate::pki::Pair;
 use crate::services::endpoint::Endpoint;
 use crate::storage::Storage;
 use crate::tls::{self, Trust};
@@ -57,7 +58,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// That of an APIService, if it names a service. `before` is what it was.
-    pub fn of(object: &Value, identity: &Pair, before: Option<&Remote>) -> Option<Remote> {
+    pub fn of(object: &Value, identity: &Arc<Current>, before: Option<&Remote>) -> Option<Remote> {
         let spec = &object["spec"];
         let service = spec["service"].as_object().map(|_| &spec["service"])?;
         let trusted = (text(spec, &["caBundle"]).to_owned(), spec["insecureSkipTLSVerify"] == true);
@@ -139,14 +140,14 @@ impl Remote {
     }
 }
 
-fn connector((bundle, skips): &(String, bool), identity: &Pair) -> Result<TlsConnector> {
+fn connector((bundle, skips): &(String, bool), identity: &Arc<Current>) -> Result<TlsConnector> {
     let pem = STANDARD.decode(bundle).context("unable to load root certificates")?;
     let trust = match (skips, pem.is_empty()) {
         (true, _) => Trust::Anybody,
         (false, true) => Trust::System,
         (false, false) => Trust::Authorities(&pem),
     };
-    tls::connector(trust, Some(identity))
+    tls::connector(trust, Some(identity.clone()))
 }
 
 /// Says who makes a request, in place of whatever its sender said of that.

@@ -1,9 +1,11 @@
 //! Users of client certificates: the common name is the user, organizations are groups.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use coracle_pki::Request;
 use sha2::{Digest, Sha256};
-use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::User;
@@ -21,28 +23,26 @@ pub fn user_of_certificate(der: &[u8]) -> Option<User> {
     Some(user)
 }
 
-/// The user for whom a certificate is asked, by a request as it stands in an object: PEM within base64.
+/// How long a certificate (DER) is still valid.
+pub fn certificate_left(der: &[u8]) -> Option<Duration> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let ends = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    Some(UNIX_EPOCH.checked_add(Duration::from_secs(ends))?.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// What is asked for by a request as it stands in an object: PEM within base64.
 ///
 /// # Errors
 /// What of it cannot be read.
-pub fn request_subject(request: &str) -> Result<User, String> {
+pub fn certificate_request(request: &str) -> Result<Request, String> {
     let pem = STANDARD.decode(request).map_err(|error| error.to_string())?;
-    let (_, pem) = x509_parser::pem::parse_x509_pem(&pem)
-        .ok()
-        .filter(|(_, pem)| pem.label == "CERTIFICATE REQUEST")
-        .ok_or("PEM block type must be CERTIFICATE REQUEST")?;
-    let (_, request) =
-        X509CertificationRequest::from_der(&pem.contents).map_err(|error| format!("asn1: syntax error: {error}"))?;
-    let subject = &request.certification_request_info.subject;
-    let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default();
-    let groups = subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned)).collect();
-    Ok(User { name: name.into(), groups, ..User::default() })
+    Request::parse(&pem).map_err(|error| format!("{error:#}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::Authority;
+    use coracle_pki::Authority;
 
     #[test]
     fn a_certificate_names_a_user_its_groups_and_itself() {

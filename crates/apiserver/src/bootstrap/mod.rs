@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission::SYSTEM_NAMESPACES;
+use crate::aggregation::FRONT_PROXY;
 use crate::objects::Objects;
 use crate::operation::{Operation, Verb};
-use crate::pki::FRONT_PROXY;
 use crate::services;
 
 /// The address of the cluster's DNS within the service range: the tenth, as kubeadm has it.

@@ -9,8 +9,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
@@ -31,15 +29,11 @@ struct Hooks {
 
 impl Hooks {
     async fn serve(api: &Api, answer: Answer) -> Hooks {
-        let certificates = CertificateDer::pem_slice_iter(api.serving.certificate.as_bytes());
-        let certificates = certificates.collect::<Result<Vec<_>, _>>().expect("certificates");
-        let key = PrivateKeyDer::from_pem_slice(api.serving.key.as_bytes()).expect("a key");
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("protocols")
             .with_no_client_auth()
-            .with_single_cert(certificates, key)
-            .expect("a certificate and its key");
+            .with_cert_resolver(api.serving.clone());
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
@@ -72,7 +66,7 @@ impl Hooks {
                 });
             }
         });
-        Hooks { url: format!("https://{address}"), bundle: STANDARD.encode(&api.authority), reviews }
+        Hooks { url: format!("https://{address}"), bundle: STANDARD.encode(&api.authority.certificate), reviews }
     }
 
     /// A webhook about configmaps at a path, with what is given of it.

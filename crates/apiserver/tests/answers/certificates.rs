@@ -2,6 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use coracle_apiserver::auth::User;
+use coracle_pki::NewRequest;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::Api;
@@ -14,7 +17,7 @@ async fn requested(api: &Api) -> String {
     let request = rcgen::CertificateParams::default().serialize_request(&key).expect("a request").pem().expect("PEM");
     let spec = json!({"request": STANDARD.encode(request), "signerName": "example.com/s", "usages": ["client auth"]});
     api.post(REQUESTS, &json!({"metadata": {"name": "r"}, "spec": spec})).await.ok();
-    STANDARD.encode(&api.authority)
+    STANDARD.encode(&api.authority.certificate)
 }
 
 async fn patch(api: &Api, subresource: &str, status: Value) -> crate::Answer {
@@ -69,5 +72,60 @@ async fn what_is_decided_stays_decided() {
     patch(&api, "status", json!({"certificate": null})).await.refused(
         422,
         "CertificateSigningRequest.certificates.k8s.io \"r\" is invalid: status.certificate: Forbidden: updates may not modify existing certificate content",
+    );
+}
+
+/// Asks for a certificate of a client, of a user in a group, by the name `c`.
+async fn client_requested(api: &Api, group: &str) -> crate::Answer {
+    let new = NewRequest::new("joe", group, &[], &[]).expect("a request");
+    let spec = json!({"request": STANDARD.encode(new.request), "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth"]});
+    api.post(REQUESTS, &json!({"metadata": {"name": "c"}, "spec": spec})).await
+}
+
+#[tokio::test]
+async fn who_approves_and_signs_must_be_allowed_to_for_the_signer() {
+    let api = Api::new().await;
+    client_requested(&api, "dev").await.ok();
+    let roles = "/apis/rbac.authorization.k8s.io/v1";
+    let writes = json!({"verbs": ["get", "update", "patch"], "apiGroups": ["certificates.k8s.io"],
+        "resources": ["certificatesigningrequests/approval", "certificatesigningrequests/status"]});
+    let signers = |verb: &str, name: &str| json!({"verbs": [verb], "apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "resourceNames": [name]});
+    for (name, rules) in [
+        ("none", json!([writes])),
+        ("approver", json!([writes, signers("approve", "kubernetes.io/kube-apiserver-client")])),
+        ("all", json!([writes, signers("sign", "kubernetes.io/*")])),
+    ] {
+        api.post(&format!("{roles}/clusterroles"), &json!({"metadata": {"name": name}, "rules": rules})).await.ok();
+        let binding = json!({"metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}]});
+        api.post(&format!("{roles}/clusterrolebindings"), &binding).await.ok();
+    }
+    let call = async |user: &str, subresource: &str, status: Value| {
+        let path = format!("{REQUESTS}/c/{subresource}");
+        let headers = [("content-type", "application/merge-patch+json")];
+        let body = json!({"status": status}).to_string();
+        api.call_by(User::new(user, &[]), Method::PATCH, &path, &headers, body).await
+    };
+    let refusal = |verb: &str| {
+        format!(
+            "certificatesigningrequests.certificates.k8s.io \"c\" is forbidden: user not permitted to {verb} requests with signerName \"kubernetes.io/kube-apiserver-client\""
+        )
+    };
+    let approved = json!({"conditions": [condition("Approved")]});
+    call("none", "approval", approved.clone()).await.refused(403, &refusal("approve"));
+    call("approver", "approval", approved).await.ok();
+    let signed = json!({"certificate": STANDARD.encode(&api.authority.certificate)});
+    call("approver", "status", signed.clone()).await.refused(403, &refusal("sign"));
+    call("all", "status", signed).await.ok();
+}
+
+#[tokio::test]
+async fn nobody_becomes_an_administrator_by_a_certificate() {
+    let api = Api::new().await;
+    client_requested(&api, "system:masters").await.refused(
+        403,
+        "certificatesigningrequests.certificates.k8s.io \"c\" is forbidden: use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed",
     );
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_apiserver::pki::Pair;
+use coracle_pki::Pair;
 use http::{Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -23,13 +23,15 @@ async fn listen(api: &Api) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let address = listener.local_addr().expect("an address");
     let (server, serving) = (api.server.clone(), api.serving.clone());
-    tokio::spawn(async move { server.serve(listener, &serving).await });
+    tokio::spawn(async move { server.serve(listener, serving).await });
     address
 }
 
 fn connector(api: &Api, client: Option<&Pair>) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(api.authority.as_bytes()).expect("a certificate")).expect("a root");
+    roots
+        .add(CertificateDer::from_pem_slice(api.authority.certificate.as_bytes()).expect("a certificate"))
+        .expect("a root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -113,4 +115,21 @@ async fn a_request_names_one_host() {
         stream.read_exact(&mut answer).await.expect("an answer");
         assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {code}"), "{hosts:?}");
     }
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_to_those_who_come_and_the_others_go_on() {
+    let api = Api::new().await;
+    let address = listen(&api).await;
+    let shown =
+        |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone();
+    let mut before = connect(&connector(&api, None), address).await.expect("a connection");
+    let renewed = api.authority.server("kube-apiserver", &[], &[], &[address.ip()]).expect("a certificate");
+    api.serving.replace(&renewed).expect("a usable certificate");
+    let after = connect(&connector(&api, None), address).await.expect("a connection");
+    assert_ne!(shown(&before), shown(&after));
+    before.write_all(b"GET /livez HTTP/1.1\r\nHost: api\r\n\r\n").await.expect("a request");
+    let mut answer = [0; 12];
+    before.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }

@@ -33,8 +33,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use coracle_apiserver::auth::User;
-use coracle_apiserver::pki::{Authority, Pair};
 use coracle_apiserver::{Config, Server};
+use coracle_pki::{Authority, Current, Pair};
 use coracle_store::{Embedded, Options, Store};
 use coracle_testing::etcd::Cluster;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -45,9 +45,9 @@ use serde_json::Value;
 struct Api {
     server: Server,
     store: Arc<dyn Store>,
-    /// The certificate of the authority, the server's and an administrator's.
-    authority: String,
-    serving: Pair,
+    authority: Arc<Authority>,
+    /// The server's certificate, and an administrator's.
+    serving: Arc<Current>,
     admin: Pair,
     _dir: tempfile::TempDir,
     /// The cluster of etcd that it stands on, if it does.
@@ -96,23 +96,23 @@ impl Api {
 
     /// One that clients reach at an address.
     async fn at(advertised: Ipv4Addr, dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
-        let authority = Authority::open(&dir.path().join("pki")).expect("an authority");
+        let authority = Arc::new(Authority::open(&dir.path().join("pki")).expect("an authority"));
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let serving = authority.server("kube-apiserver", &[], &[], &[address]).expect("a certificate");
         let admin = authority.client("admin", "admin", &["system:masters"]).expect("a certificate");
-        let certificate = authority.certificate.clone();
+        let current = |pair: &Pair| Current::new(pair).expect("a usable certificate");
         let config = Config {
             store: store.clone(),
-            authority,
+            authority: authority.clone(),
             token_file: None,
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(advertised),
             port: 6443,
-            kubelet_client,
+            kubelet_client: current(&kubelet_client),
         };
         let server = Server::new(config).await.expect("a server");
-        Api { server, store, authority: certificate, serving, admin, _dir: dir, _cluster: None }
+        Api { server, store, authority, serving: current(&serving), admin, _dir: dir, _cluster: None }
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use http::{Method, Response, StatusCode};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -41,15 +41,10 @@ pub(super) fn tls_config(config: &KubeletConfig) -> Result<rustls::ServerConfig>
         .allow_unauthenticated()
         .build()
         .context("the kubelet's client CA holds no certificate")?;
-    let chain = CertificateDer::pem_slice_iter(&config.serving_cert_pem)
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .context("the kubelet's serving certificate is not PEM")?;
-    let key = PrivateKeyDer::from_pem_slice(&config.serving_key_pem).context("the kubelet's serving key is not PEM")?;
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .context("the kubelet's serving certificate and key do not fit")?;
+        .with_cert_resolver(config.serving.clone());
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
 }

@@ -13,7 +13,7 @@ use coracle_api::status::Status;
 use serde_json::Value;
 
 use super::{Plugin, Request, Verdict, at_once};
-use crate::auth::request_subject;
+use crate::auth::certificate_request;
 use crate::authz::Chain;
 use crate::authz::node::LEASES;
 use crate::operation::{Operation, Verb};
@@ -122,9 +122,9 @@ fn certificate(write: &Write<'_>) -> Result<(), Status> {
     if write.op.verb != Verb::Create || !is_of_nodes {
         return Ok(());
     }
-    match request_subject(meta::text(write.object, &["spec", "request"])) {
+    match certificate_request(meta::text(write.object, &["spec", "request"])) {
         Err(why) => write.forbidden(format!("unable to parse csr: {why}")),
-        Ok(user) if user.name == format!("system:node:{}", write.node) => Ok(()),
+        Ok(request) if request.identity.common_name == format!("system:node:{}", write.node) => Ok(()),
         Ok(_) => write.forbidden(format!("can only create a node CSR with CN=system:node:{}", write.node)),
     }
 }

@@ -1,6 +1,7 @@
-//! Roles of parts that are add-ons upstream and built in here, by the names that kubeadm gives them.
+//! Roles of parts that are add-ons upstream and built in here, and what nodes need to join, which administrators bind
+//! there.
 
-use super::table::Subject::ServiceAccount;
+use super::table::Subject::{Group, ServiceAccount};
 use super::table::{Binding, Role, bind, role, rule};
 
 /// The roles.
@@ -13,5 +14,18 @@ pub(super) const ROLES: &[Role] = &[role(
 )];
 
 /// Who has them.
-pub(super) const BINDINGS: &[Binding] =
-    &[bind("system:coredns", "system:coredns", &[ServiceAccount("kube-system", "coredns")])];
+pub(super) const BINDINGS: &[Binding] = &[
+    bind("system:coredns", "system:coredns", &[ServiceAccount("kube-system", "coredns")]),
+    // By the names that the documentation of kubelets' bootstrapping gives them.
+    bind("create-csrs-for-bootstrapping", "system:node-bootstrapper", &[Group("system:bootstrappers")]),
+    bind(
+        "auto-approve-csrs-for-group",
+        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+        &[Group("system:bootstrappers")],
+    ),
+    bind(
+        "auto-approve-renewals-for-nodes",
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        &[Group("system:nodes")],
+    ),
+];

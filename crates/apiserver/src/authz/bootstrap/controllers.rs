@@ -165,6 +165,15 @@ pub(super) const ROLES: &[Role] = &[
             EVENTS,
         ],
     ),
+    // Upstream has none that approves certificates of kubelets as servers.
+    role(
+        "system:controller:kubelet-serving-approver",
+        &[
+            rule("update", "certificates.k8s.io", "certificatesigningrequests/approval"),
+            rule("approve", "certificates.k8s.io", "signers").named("kubernetes.io/kubelet-serving"),
+            EVENTS,
+        ],
+    ),
     role(
         "system:controller:legacy-service-account-token-cleaner",
         &[

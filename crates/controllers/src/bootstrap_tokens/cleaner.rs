@@ -1,0 +1,45 @@
+//! Deletes tokens that have expired.
+
+use coracle_client::{Event, WorkQueue, is_conflict, is_not_found};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Preconditions};
+
+use super::{Left, NAMESPACE, left, secrets};
+use crate::common::Context;
+
+/// Runs the controller until its queue is closed.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let queue: WorkQueue<String> = WorkQueue::new();
+    let secrets = secrets(&context);
+    let changed = queue.clone();
+    secrets.subscribe(move |event| {
+        if let Event::Added(secret) | Event::Updated { new: secret, .. } = event {
+            changed.add(secret.name_any());
+        }
+    });
+    secrets.start();
+    secrets.synced().await;
+    let api: Api<Secret> = Api::namespaced(context.client, NAMESPACE);
+    coracle_client::run(queue, 1, move |name| {
+        let (secret, api) = (secrets.store().get(NAMESPACE, &name), api.clone());
+        async move {
+            let Some(secret) = secret else { return Ok(None) };
+            match left(&secret, Timestamp::now()) {
+                Left::Always => return Ok(None),
+                Left::Some(left) => return Ok(Some(left)),
+                Left::None => {}
+            }
+            // Of a token that was made anew meanwhile, nothing is known.
+            let uid = Preconditions { uid: secret.metadata.uid.clone(), resource_version: None };
+            let params = DeleteParams { preconditions: Some(uid), ..DeleteParams::default() };
+            match api.delete(&name, &params).await {
+                Err(error) if !is_conflict(&error) && !is_not_found(&error) => Err(error),
+                _ => Ok(None),
+            }
+        }
+    })
+    .await;
+    Ok(())
+}

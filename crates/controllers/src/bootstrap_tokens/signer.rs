@@ -1,0 +1,119 @@
+//! Signs what joining nodes read of the cluster, the config map `cluster-info`, with each token: who knows one knows by that
+//! that nobody changed it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use coracle_client::{Informer, Store, WorkQueue, is_conflict, is_not_found};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, PostParams};
+use ring::hmac;
+
+use super::{Left, left, secrets, signing};
+use crate::common::Context;
+
+const NAMESPACE: &str = "kube-public";
+const NAME: &str = "cluster-info";
+/// What is signed.
+const CONTENT: &str = "kubeconfig";
+/// What signatures are called; the ID of the token follows.
+const SIGNATURE: &str = "jws-kubeconfig-";
+
+/// Runs the controller until its queue is closed.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let queue: WorkQueue<()> = WorkQueue::new();
+    let secrets = secrets(&context);
+    let api = Api::namespaced(context.informers.client().clone(), NAMESPACE);
+    let maps: Informer<ConfigMap> =
+        Informer::with_selectors(api, None, Some(format!("metadata.name={NAME}")), Vec::new());
+    let (map_changed, token_changed) = (queue.clone(), queue.clone());
+    maps.subscribe(move |_| map_changed.add(()));
+    secrets.subscribe(move |_| token_changed.add(()));
+    maps.start();
+    secrets.start();
+    maps.synced().await;
+    secrets.synced().await;
+    let api: Api<ConfigMap> = Api::namespaced(context.client, NAMESPACE);
+    coracle_client::run(queue, 1, move |()| {
+        let (map, api) = (maps.store().get(NAMESPACE, NAME), api.clone());
+        let now = Timestamp::now();
+        let (tokens, next) = (tokens(&secrets.store(), now), next_end(&secrets.store(), now));
+        async move {
+            if let Some(signed) = map.and_then(|map| signed(&map, &tokens)) {
+                match api.replace(NAME, &PostParams::default(), &signed).await {
+                    // The change that was in the way brings it here again.
+                    Err(error) if !is_conflict(&error) && !is_not_found(&error) => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(next)
+        }
+    })
+    .await;
+    Ok(())
+}
+
+/// The tokens that sign, by their IDs.
+fn tokens(secrets: &Store<Secret>, now: Timestamp) -> BTreeMap<String, String> {
+    secrets.list().iter().filter_map(|secret| signing(secret, now)).collect()
+}
+
+/// When the next token expires.
+fn next_end(secrets: &Store<Secret>, now: Timestamp) -> Option<Duration> {
+    let left = secrets.list().into_iter().filter_map(|secret| match left(&secret, now) {
+        Left::Some(left) => Some(left),
+        _ => None,
+    });
+    left.min()
+}
+
+/// The config map with the signatures of these tokens and no others; `None` when it has them.
+fn signed(map: &ConfigMap, tokens: &BTreeMap<String, String>) -> Option<ConfigMap> {
+    let old = map.data.as_ref()?;
+    let content = old.get(CONTENT)?;
+    let mut data: BTreeMap<String, String> = old
+        .iter()
+        .filter(|(key, _)| !key.starts_with(SIGNATURE))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    data.extend(tokens.iter().map(|(id, secret)| (format!("{SIGNATURE}{id}"), signature(content, id, secret))));
+    (data != *old).then(|| ConfigMap { data: Some(data), ..map.clone() })
+}
+
+/// A JSON web signature (RFC 7515) without the content, by HMAC with SHA-256.
+fn signature(content: &str, id: &str, secret: &str) -> String {
+    let header = BASE64.encode(format!(r#"{{"alg":"HS256","kid":"{id}"}}"#));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signed = hmac::sign(&key, format!("{header}.{}", BASE64.encode(content)).as_bytes());
+    format!("{header}..{}", BASE64.encode(signed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(data: &[(&str, &str)]) -> ConfigMap {
+        let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        ConfigMap { data: Some(data), ..ConfigMap::default() }
+    }
+
+    #[test]
+    fn a_signature_is_that_of_upstream() {
+        // An answer that upstream's is known to give.
+        let expected = "eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9..7Ui1ALizW4jXphVUB7xUqC9vLYLL9RZeOFfVLoB7Tgk";
+        assert_eq!(signature("", "joshua", "my voice is my passcode"), expected);
+    }
+
+    #[test]
+    fn each_token_signs_and_others_do_not_stay() {
+        let tokens = BTreeMap::from([("abcdef".to_owned(), "0123456789abcdef".to_owned())]);
+        let new = signed(&map(&[(CONTENT, "c"), ("other", "o"), ("jws-kubeconfig-gone00", "s")]), &tokens).unwrap();
+        let keys: Vec<&String> = new.data.iter().flatten().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["jws-kubeconfig-abcdef", "kubeconfig", "other"]);
+        assert!(signed(&new, &tokens).is_none());
+        assert!(signed(&map(&[("other", "o")]), &tokens).is_none());
+    }
+}

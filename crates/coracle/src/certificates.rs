@@ -1,0 +1,109 @@
+//! The server's own certificates: its API's, the one it shows to kubelets, and the administrator's. They live a year, and are
+//! renewed while the server runs.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use coracle_apiserver::auth::MASTERS;
+use coracle_pki::{Authority, Current, Pair};
+use ipnet::Ipv4Net;
+use parking_lot::Mutex;
+
+use crate::control::Access;
+
+/// The user that kubelets know the API server by.
+pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+/// How often the dates are looked at: clocks are set, and machines sleep.
+const PERIOD: Duration = Duration::from_secs(3600);
+
+/// Who the server is.
+pub struct Names {
+    pub node: String,
+    pub address: IpAddr,
+    pub port: u16,
+    pub service_cidr: Ipv4Net,
+}
+
+/// The certificates in use.
+pub struct Certificates {
+    pub authority: Arc<Authority>,
+    pub serving: Arc<Current>,
+    pub kubelet_client: Arc<Current>,
+    admin: Mutex<Pair>,
+    names: Names,
+}
+
+impl Certificates {
+    /// Opens the authority of a directory, or makes it, and the certificates.
+    ///
+    /// # Errors
+    /// The directory cannot be read or written, or has half of an authority.
+    pub fn open(dir: &Path, names: Names) -> Result<Certificates> {
+        let authority = Arc::new(Authority::open(dir)?);
+        let admin = Mutex::new(admin(&authority)?);
+        let (serving, kubelet_client) = (Current::empty(), Current::empty());
+        let own = Certificates { authority, serving, kubelet_client, admin, names };
+        own.renew()?;
+        Ok(own)
+    }
+
+    /// Makes those anew that end soon.
+    fn renew(&self) -> Result<()> {
+        self.serving.replace(&self.serving_pair()?)?;
+        self.kubelet_client.replace(&self.authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])?)?;
+        *self.admin.lock() = admin(&self.authority)?;
+        Ok(())
+    }
+
+    /// Renews them in time, for ever; `renewed` is told then.
+    pub async fn keep(&self, renewed: impl Fn(&Access)) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            // All are made anew with the same time left.
+            if !self.serving.ends().is_none_or(|ends| Authority::renewal_of(ends).is_zero()) {
+                continue;
+            }
+            match self.renew() {
+                Ok(()) => {
+                    tracing::info!("the server's certificates are renewed");
+                    renewed(&self.access());
+                }
+                Err(error) => tracing::error!("failed to renew the server's certificates: {error:#}"),
+            }
+        }
+    }
+
+    /// How an administrator reaches the API.
+    pub fn access(&self) -> Access {
+        let admin = self.admin.lock();
+        Access {
+            server: format!("https://{}", SocketAddr::new(self.names.address, self.names.port)),
+            authority: STANDARD.encode(&self.authority.certificate),
+            certificate: STANDARD.encode(&admin.certificate),
+            key: STANDARD.encode(&admin.key),
+        }
+    }
+
+    fn serving_pair(&self) -> Result<Pair> {
+        let names = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "localhost",
+            &self.names.node,
+        ];
+        let first = Ipv4Addr::from(u32::from(self.names.service_cidr.network()).saturating_add(1));
+        let addresses = [self.names.address, first.into(), Ipv4Addr::LOCALHOST.into()];
+        self.authority.server("kube-apiserver", &[], &names.map(Into::into), &addresses)
+    }
+}
+
+fn admin(authority: &Authority) -> Result<Pair> {
+    authority.client("admin", "kubernetes-admin", &[MASTERS])
+}

@@ -1,0 +1,50 @@
+//! Certificates that are asked for: by kubelets, and by users whom an administrator lets in.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use coracle_client::Remote;
+use coracle_e2e::*;
+use coracle_pki::NewRequest;
+use serde_json::json;
+
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+#[test]
+fn a_user_comes_in_by_a_certificate_that_kubectl_approves() {
+    let cluster = cluster!();
+    let api = cluster.api();
+    for (number, program) in kubectls().iter().enumerate() {
+        let kubectl = Kubectl::new(cluster, program, "default");
+        let name = format!("joe-{number}");
+        let new = NewRequest::new(&name, "dev", &[], &[]).unwrap();
+        let spec = json!({"request": STANDARD.encode(&new.request), "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"], "expirationSeconds": 3600});
+        api.post(REQUESTS, &json!({"metadata": {"name": name}, "spec": spec})).ok();
+        kubectl.ok(&format!("certificate approve {name}"));
+        let certificate = eventually("the request is signed", || {
+            let request = api.get(&format!("{REQUESTS}/{name}")).ok();
+            request["status"]["certificate"].as_str().map(str::to_owned).ok_or(request)
+        });
+        assert!(kubectl.ok(&format!("get csr {name}")).contains("Approved,Issued"));
+        let joe = Api::new(&Remote {
+            client_cert_pem: Some(STANDARD.decode(certificate).unwrap()),
+            client_key_pem: Some(new.key.into_bytes()),
+            ..cluster.remote()
+        });
+        let review = joe.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).ok();
+        let user = &review["status"]["userInfo"];
+        assert_eq!((&user["username"], &user["groups"]), (&json!(name), &json!(["dev", "system:authenticated"])));
+        kubectl.ok(&format!("delete csr {name}"));
+    }
+}
+
+#[test]
+fn the_kubelets_server_has_a_certificate_that_it_asked_for() {
+    let requests = cluster!().api().get(REQUESTS).ok();
+    let own = requests["items"].as_array().into_iter().flatten().find(|request| {
+        request["spec"]["signerName"] == "kubernetes.io/kubelet-serving" && request["status"]["certificate"].is_string()
+    });
+    let own = own.expect("a request of the kubelet");
+    assert!(own["spec"]["username"].as_str().is_some_and(|user| user.starts_with("system:node:")), "{own}");
+    assert_eq!(own["status"]["conditions"][0]["reason"], "AutoApproved", "{own}");
+}
