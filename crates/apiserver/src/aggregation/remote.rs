@@ -191,7 +191,10 @@ mod tests {
         user.extra.push(("example.com/scopes".into(), vec!["view".into()]));
         tell(&user, &mut headers).expect("it is told");
         let all = |name: &str| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>();
-        assert_eq!((all("x-remote-user"), all("x-remote-group")), (vec!["jane"], vec!["dev", "ops"]));
+        assert_eq!(
+            (all("x-remote-user"), all("x-remote-group")),
+            (vec!["jane"], vec!["dev", "ops", "system:authenticated"])
+        );
         assert_eq!(all("x-remote-extra-example.com%2fscopes"), ["view"]);
         assert!(all("x-remote-extra-scopes").is_empty() && all("impersonate-user").is_empty());
         assert_eq!(all("accept"), ["*/*"]);
