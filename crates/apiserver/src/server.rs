@@ -12,7 +12,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::status::Status;
-use coracle_pki::{Authority, Current};
+use coracle_pki::{Authority, Current, FRONT_PROXY};
 use coracle_store::Store;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -23,10 +23,12 @@ use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admission::Admission;
+use crate::auth::request_header::{self, Authorities, FromProxy};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
-use crate::authz::{self, Authorizer, Chain, Masters, Node, Rbac, decide};
+use crate::authz::{self, Attributes, Authorizer, Chain, Masters, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
+use crate::bootstrap::{Own, Trust};
 use crate::context::Context;
 use crate::documents::Documents;
 use crate::health::Metrics;
@@ -40,7 +42,7 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Storage, exists_check};
 use crate::upload::Upload;
-use crate::{bootstrap, connections, custom, discovery, health, negotiate, rest};
+use crate::{bootstrap, connections, custom, discovery, health, negotiate, rest, websocket};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -74,8 +76,8 @@ pub struct Server(Arc<Inner>);
 
 struct Inner {
     state: Arc<State>,
-    /// The certificate of the authority whose clients are known.
-    authority: String,
+    /// Whose clients are known.
+    authorities: Authorities,
     in_flight: Semaphore,
     in_flight_of_others: Semaphore,
     shares_of_others: Shares,
@@ -103,9 +105,14 @@ impl Server {
         let authenticator = Authenticator::new(config.token_file.as_deref(), issuer.clone(), &storage.caches)?;
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
-        bootstrap::run(&objects, endpoint).await?;
+        let front_proxy = config.authority.front_proxy()?;
+        let trust = Trust { clients: config.authority.certificate.clone(), front_proxy: front_proxy.authority.clone() };
+        let own = Arc::new(Own { endpoint, trust });
+        bootstrap::run(&objects, &own).await?;
         custom::start(&objects).await?;
-        bootstrap::keep(&objects, endpoint);
+        bootstrap::keep(&objects, own);
+        let allowed_names = vec![FRONT_PROXY.to_owned()];
+        let authorities = Authorities::new(&config.authority.certificate, &front_proxy.authority, allowed_names)?;
         let state = State {
             objects,
             documents: Documents::default(),
@@ -118,7 +125,7 @@ impl Server {
         };
         Ok(Server(Arc::new(Inner {
             state: Arc::new(state),
-            authority: config.authority.certificate.clone(),
+            authorities,
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),
@@ -154,9 +161,9 @@ impl Server {
         &self.0.state.authorizer
     }
 
-    /// The certificate, in PEM, of the authority whose clients are known here.
-    pub(crate) fn authority(&self) -> &str {
-        &self.0.authority
+    /// The authorities whose clients are known here.
+    pub(crate) fn authorities(&self) -> &Authorities {
+        &self.0.authorities
     }
 
     fn storage(&self) -> &Storage {
@@ -220,7 +227,15 @@ impl Inner {
         };
         let pretty = negotiate::wants_pretty(&query, &parts.headers);
         let answer = async {
-            let user = state.authenticator.user(&parts.headers, user.as_ref())?;
+            let proxied = parts.extensions.get::<FromProxy>().is_some();
+            let user = match proxied.then(|| request_header::take(&mut parts.headers)).flatten() {
+                Some(user) => Arc::new(user),
+                None => state.authenticator.user(&parts.headers, user.as_ref())?,
+            };
+            // Who shows a certificate must be told of in some way.
+            if proxied && user.name == auth::ANONYMOUS {
+                return Err(Status::unauthorized());
+            }
             if user.name != auth::ANONYMOUS
                 && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
             {
@@ -230,6 +245,14 @@ impl Inner {
             let decision = decide(&*state.authorizer, &user, &attributes).await;
             if !decision.is_allowed() {
                 return Err(attributes.forbidden(&user, decision.reason()));
+            }
+            // A stream by WebSocket begins with a GET, and makes as much as one by POST.
+            if matches!(subresource, "exec" | "attach" | "portforward") && websocket::is_wanted(&parts.headers) {
+                let making = Attributes { verb: "create", ..attributes.clone() };
+                let decision = decide(&*state.authorizer, &user, &making).await;
+                if !decision.is_allowed() {
+                    return Err(making.forbidden(&user, decision.reason()));
+                }
             }
             let _place = if long_running { None } else { Some(self.place(&user)?) };
             match &target {

@@ -35,6 +35,17 @@ pub struct Authority {
     issuer: Issuer,
 }
 
+/// The common name of the server where it passes requests on.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
+/// Who the server is where it passes requests on.
+pub struct FrontProxy {
+    /// The certificate of the authority, PEM.
+    pub authority: String,
+    /// The server's own.
+    pub pair: Pair,
+}
+
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("dir", &self.dir).finish_non_exhaustive()
@@ -49,11 +60,15 @@ impl Authority {
     /// never replaced by another.
     pub fn open(dir: &Path) -> Result<Authority> {
         fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
-        let pair = load_or_make(dir, "ca", make_authority)?;
-        let key =
-            KeyPair::from_pem(&pair.key).with_context(|| format!("{}/ca.key is not a private key", dir.display()))?;
+        Authority::named(dir, "ca")
+    }
+
+    fn named(dir: &Path, name: &str) -> Result<Authority> {
+        let pair = load_or_make(dir, name, || make_authority(name))?;
+        let key = KeyPair::from_pem(&pair.key)
+            .with_context(|| format!("{}/{name}.key is not a private key", dir.display()))?;
         let issuer = Issuer::new(&pair.certificate, key)
-            .with_context(|| format!("{}/ca.crt is not a certificate", dir.display()))?;
+            .with_context(|| format!("{}/{name}.crt is not a certificate", dir.display()))?;
         Ok(Authority { certificate: pair.certificate, dir: dir.to_owned(), issuer })
     }
 
@@ -94,8 +109,19 @@ impl Authority {
     /// # Errors
     /// It cannot be read, and is never replaced then.
     pub fn service_account_key(&self) -> Result<Vec<u8>> {
-        let pair = load_or_make(&self.dir, "sa", make_authority)?;
+        let pair = load_or_make(&self.dir, "sa", || make_authority("sa"))?;
         Ok(KeyPair::from_pem(&pair.key).context("sa.key is not a private key")?.serialize_der())
+    }
+
+    /// Who the server is when it passes requests on to others, which believe it what it says of users: a certificate of an
+    /// authority for nothing else, kept as `front-proxy-ca` beside the other.
+    ///
+    /// # Errors
+    /// As with [`Authority::open`].
+    pub fn front_proxy(&self) -> Result<FrontProxy> {
+        let authority = Authority::named(&self.dir, "front-proxy-ca")?;
+        let pair = authority.client("front-proxy-client", FRONT_PROXY, &[])?;
+        Ok(FrontProxy { authority: authority.certificate, pair })
     }
 
     /// Signs what a request asks for, in PEM: its subject and alternative names with the usages given, by Kubernetes' names,
@@ -156,11 +182,11 @@ impl Authority {
     }
 }
 
-fn make_authority() -> Result<Pair> {
+fn make_authority(name: &str) -> Result<Pair> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.distinguished_name.push(DnType::CommonName, if name == "ca" { "kubernetes" } else { name });
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
     let now = SystemTime::now();

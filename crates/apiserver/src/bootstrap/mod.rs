@@ -1,6 +1,7 @@
 //! Objects that every cluster has from its first second: made before the server answers, and again when someone deletes
 //! them. The same round forgets old history of the caches.
 
+mod cluster_info;
 mod roles;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use coracle_api::status::Status;
 use coracle_api::{kinds, meta};
+use coracle_pki::FRONT_PROXY;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -24,33 +26,46 @@ pub const DNS_ADDRESS: u32 = 10;
 /// How often what was deleted is made again, as upstream does with the `kubernetes` service.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// What the objects say of this server.
+pub(crate) struct Own {
+    /// Where nodes and pods reach it.
+    pub endpoint: SocketAddr,
+    pub trust: Trust,
+}
+
+/// The certificates, in PEM, of authorities: of clients, and of servers that pass requests on.
+pub(crate) struct Trust {
+    pub clients: String,
+    pub front_proxy: String,
+}
+
 /// Goes on making what someone deletes, and forgets old history, until the server is dropped. Where nothing is missing
 /// or old this only reads memory.
-pub(crate) fn keep(objects: &Arc<Objects>, endpoint: SocketAddr) {
+pub(crate) fn keep(objects: &Arc<Objects>, own: Arc<Own>) {
     let objects = Arc::downgrade(objects);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(EVERY).await;
             let Some(objects) = objects.upgrade() else { break };
             objects.storage.caches.tidy();
-            if let Err(error) = make(&objects, endpoint).await {
+            if let Err(error) = make(&objects, &own).await {
                 tracing::warn!("{error:#}");
             }
         }
     });
 }
 
-/// Makes what every cluster has, for a server that is reached at an address and port.
+/// Makes what every cluster has.
 ///
 /// # Errors
 /// The store refuses.
-pub(crate) async fn run(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
-    make(objects, endpoint).await?;
+pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
+    make(objects, own).await?;
     roles::run(objects).await
 }
 
 /// Makes what is missing and brings up to date what names this server.
-async fn make(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
+async fn make(objects: &Objects, own: &Own) -> Result<()> {
     for name in SYSTEM_NAMESPACES {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(objects, "", "v1", "namespaces", namespace).await?;
@@ -74,7 +89,9 @@ async fn make(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
         ensure(objects, "scheduling.k8s.io", "v1", "priorityclasses", class).await?;
     }
     cluster_range(objects).await?;
-    kubernetes_service(objects, endpoint).await?;
+    kubernetes_service(objects, own.endpoint).await?;
+    authentication(objects, &own.trust).await?;
+    cluster_info::make(objects, own.endpoint, &own.trust.clients).await?;
     dns_service(objects).await?;
     let addresses = services::ip_address::missing(&objects.storage).map_err(|status| failed("ipaddresses", &status))?;
     tokio::try_join!(
@@ -191,6 +208,24 @@ async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<(
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
     replace(objects, "discovery.k8s.io", "v1", "endpointslices", slice, &["endpoints", "ports"]).await
+}
+
+/// How other servers of the API know whom this one passes on.
+/// <https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/>
+async fn authentication(objects: &Objects, trust: &Trust) -> Result<()> {
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": trust.clients, "requestheader-client-ca-file": trust.front_proxy,
+            "requestheader-allowed-names": json!([FRONT_PROXY]).to_string(),
+            "requestheader-username-headers": r#"["X-Remote-User"]"#,
+            "requestheader-uid-headers": r#"["X-Remote-Uid"]"#,
+            "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+            "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+        },
+    });
+    replace(objects, "", "v1", "configmaps", map, &["data"]).await
 }
 
 /// The DNS server is part of every node; the service gives it its usual name and address. Each node

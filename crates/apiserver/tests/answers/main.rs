@@ -9,6 +9,7 @@ mod custom;
 mod documents;
 mod evictions;
 mod held;
+mod joining;
 mod kinds;
 mod lagging;
 mod node;
