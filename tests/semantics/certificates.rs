@@ -48,3 +48,42 @@ fn the_kubelets_server_has_a_certificate_that_it_asked_for() {
     assert!(own["spec"]["username"].as_str().is_some_and(|user| user.starts_with("system:node:")), "{own}");
     assert_eq!(own["status"]["conditions"][0]["reason"], "AutoApproved", "{own}");
 }
+
+#[test]
+fn a_node_joins_by_a_token() {
+    const ID: &str = "joinme";
+    let cluster = cluster!();
+    let api = cluster.api();
+    let secret = json!({"metadata": {"name": format!("bootstrap-token-{ID}")}, "type": "bootstrap.kubernetes.io/token", "stringData": {
+        "token-id": ID, "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true", "usage-bootstrap-signing": "true"}});
+    api.post("/api/v1/namespaces/kube-system/secrets", &secret).ok();
+    let anybody = Remote { client_cert_pem: None, client_key_pem: None, ..cluster.remote() };
+    let nobody = Api::new(&anybody);
+    eventually("what nodes read is signed", || {
+        let info = nobody.get("/api/v1/namespaces/kube-public/configmaps/cluster-info").ok();
+        info["data"][format!("jws-kubeconfig-{ID}")].as_str().map(drop).ok_or(info)
+    });
+    let joining = Api::new(&Remote { token: Some(format!("{ID}.0123456789abcdef")), ..anybody.clone() });
+    let new = NewRequest::new("system:node:joined", "system:nodes", &[], &[]).unwrap();
+    let spec = json!({"request": STANDARD.encode(&new.request), "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+        "usages": ["client auth", "digital signature"]});
+    joining.post(REQUESTS, &json!({"metadata": {"name": "joined"}, "spec": spec})).ok();
+    let certificate = eventually("the node has a certificate", || {
+        let request = joining.get(&format!("{REQUESTS}/joined")).ok();
+        request["status"]["certificate"].as_str().map(str::to_owned).ok_or(request)
+    });
+    let node = Api::new(&Remote {
+        client_cert_pem: Some(STANDARD.decode(certificate).unwrap()),
+        client_key_pem: Some(new.key.into_bytes()),
+        ..anybody
+    });
+    node.post("/api/v1/nodes", &json!({"metadata": {"name": "joined"}})).ok();
+    assert_eq!(node.get("/api/v1/nodes/another").status, 403);
+    api.delete("/api/v1/nodes/joined", &json!({})).ok();
+    api.delete(&format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{ID}"), &json!({})).ok();
+    api.delete(&format!("{REQUESTS}/joined"), &json!({})).ok();
+    eventually("the signature goes with its token", || {
+        let info = nobody.get("/api/v1/namespaces/kube-public/configmaps/cluster-info").ok();
+        if info["data"][format!("jws-kubeconfig-{ID}")].is_null() { Ok(()) } else { Err(info) }
+    });
+}

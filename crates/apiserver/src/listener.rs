@@ -20,15 +20,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::{certificate_left, user_of_certificate};
+use crate::auth::certificate_left;
+use crate::auth::request_header::{FromProxy, Peer};
 use crate::authz::is_system;
 use crate::body::{Body, BoxError};
 use crate::connections::{Connections, Limits, Place};
@@ -52,15 +51,10 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// A TLS configuration that shows the current certificate and verifies those of clients who have one.
-fn tls(authority: &str, serving: Arc<Current>) -> Result<rustls::ServerConfig> {
+fn tls(roots: Arc<RootCertStore>, serving: Arc<Current>) -> Result<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
-        roots.add(certificate?)?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).allow_unauthenticated().build()?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -76,7 +70,7 @@ impl Server {
     /// # Errors
     /// The authority's certificate is not usable.
     pub async fn serve(&self, listener: TcpListener, serving: Arc<Current>) -> Result<()> {
-        let config = tls(self.authority(), serving).context("failed to set up TLS")?;
+        let config = tls(self.authorities().roots(), serving).context("failed to set up TLS")?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let connections = Connections::new(Limits::of_process());
         loop {
@@ -111,16 +105,25 @@ impl Server {
         let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
             .await
             .with_context(|| format!("no TLS handshake in {HANDSHAKE:?}"))??;
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let left = certificate.and_then(|der| certificate_left(der));
-        let user = certificate.and_then(|der| user_of_certificate(der)).map(Arc::new);
-        if let Some(user) = &user {
-            place.prove(is_system(user)).map_err(|status| anyhow::anyhow!(status.message))?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let left = chain.first().and_then(|der| certificate_left(der));
+        let peer = self.authorities().peer(chain);
+        let user = match &peer {
+            Peer::User(user) => Some(user.clone()),
+            Peer::Proxy | Peer::Nobody => None,
+        };
+        let is_proxy = matches!(peer, Peer::Proxy);
+        if is_proxy || user.is_some() {
+            let is_system = is_proxy || user.as_deref().is_some_and(is_system);
+            place.prove(is_system).map_err(|status| anyhow::anyhow!(status.message))?;
         }
         let activity = Arc::new(Activity::default());
         let service = service_fn(|mut request: Request<Incoming>| {
             let (server, user, request_going_on) = (self.clone(), user.clone(), Going::on(&activity));
             request.extensions_mut().insert(place.clone());
+            if is_proxy {
+                request.extensions_mut().insert(FromProxy);
+            }
             async move {
                 let response = match host_fault(&request) {
                     Some(fault) => negotiate::respond(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", fault),

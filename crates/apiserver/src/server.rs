@@ -12,7 +12,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::status::Status;
-use coracle_pki::{Authority, Current};
+use coracle_pki::{Authority, Current, FRONT_PROXY};
 use coracle_store::Store;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -24,9 +24,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admission::Admission;
 use crate::aggregation::{self, Aggregator, Remote};
+use crate::auth::request_header::{self, Authorities, FromProxy};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
-use crate::authz::{self, Authorizer, Chain, Masters, Node, Rbac, decide};
+use crate::authz::{self, Attributes, Authorizer, Chain, Masters, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
 use crate::connect;
@@ -43,7 +44,7 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Storage, exists_check};
 use crate::upload::Upload;
-use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest};
+use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -77,8 +78,8 @@ pub struct Server(Arc<Inner>);
 
 struct Inner {
     state: Arc<State>,
-    /// The certificate of the authority whose clients are known.
-    authority: String,
+    /// Whose clients are known.
+    authorities: Authorities,
     in_flight: Semaphore,
     in_flight_of_others: Semaphore,
     shares_of_others: Shares,
@@ -114,6 +115,8 @@ impl Server {
         custom::start(&objects).await?;
         policy_status::start(&objects);
         bootstrap::keep(&objects, own);
+        let allowed_names = vec![FRONT_PROXY.to_owned()];
+        let authorities = Authorities::new(&config.authority.certificate, &front_proxy.certificate, allowed_names)?;
         let aggregator = Arc::new(Aggregator::new(&objects.storage.caches, front_proxy)?);
         aggregation::start(&objects, &aggregator);
         let state = State {
@@ -129,7 +132,7 @@ impl Server {
         };
         Ok(Server(Arc::new(Inner {
             state: Arc::new(state),
-            authority: config.authority.certificate.clone(),
+            authorities,
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),
@@ -165,9 +168,9 @@ impl Server {
         &self.0.state.authorizer
     }
 
-    /// The certificate, in PEM, of the authority whose clients are known here.
-    pub(crate) fn authority(&self) -> &str {
-        &self.0.authority
+    /// The authorities whose clients are known here.
+    pub(crate) fn authorities(&self) -> &Authorities {
+        &self.0.authorities
     }
 
     fn storage(&self) -> &Storage {
@@ -238,7 +241,15 @@ impl Inner {
         };
         let pretty = negotiate::wants_pretty(&query, &parts.headers);
         let answer = async {
-            let user = state.authenticator.user(&parts.headers, user.as_ref())?;
+            let proxied = parts.extensions.get::<FromProxy>().is_some();
+            let user = match proxied.then(|| request_header::take(&mut parts.headers)).flatten() {
+                Some(user) => Arc::new(user),
+                None => state.authenticator.user(&parts.headers, user.as_ref())?,
+            };
+            // Who shows a certificate must be told of in some way.
+            if proxied && user.name == auth::ANONYMOUS {
+                return Err(Status::unauthorized());
+            }
             if user.name != auth::ANONYMOUS
                 && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
             {
@@ -248,6 +259,14 @@ impl Inner {
             let decision = decide(&*state.authorizer, &user, &attributes).await;
             if !decision.is_allowed() {
                 return Err(attributes.forbidden(&user, decision.reason()));
+            }
+            // A stream by WebSocket begins with a GET, and makes as much as one by POST.
+            if matches!(subresource, "exec" | "attach" | "portforward") && websocket::is_wanted(&parts.headers) {
+                let making = Attributes { verb: "create", ..attributes.clone() };
+                let decision = decide(&*state.authorizer, &user, &making).await;
+                if !decision.is_allowed() {
+                    return Err(making.forbidden(&user, decision.reason()));
+                }
             }
             let _place = if long_running { None } else { Some(self.place(&user)?) };
             match &target {

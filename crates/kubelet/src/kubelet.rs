@@ -12,6 +12,7 @@ use kube::Client;
 use crate::config::KubeletConfig;
 use crate::images::ImageManager;
 use crate::pods::Pods;
+use crate::server::Reviews;
 use crate::volumes::VolumeManager;
 
 /// The kubelet's parts.
@@ -25,6 +26,7 @@ pub(crate) struct Kubelet {
     pub(crate) services: Informer<Service>,
     pub(crate) nodes: Informer<Node>,
     pub(crate) pods: Arc<Pods>,
+    pub(crate) reviews: Reviews,
     pub(crate) allocatable: BTreeMap<String, Quantity>,
     /// Bytes of memory of the node.
     pub(crate) memory: i64,

@@ -69,6 +69,7 @@ pub async fn run(
     let on_this_node = format!("spec.nodeName={}", config.node_name);
     let wanted: Informer<Pod> =
         Informer::with_selectors(Api::all(client.clone()), None, Some(on_this_node), Vec::new());
+    let reviews = server::Reviews::new(client.clone(), &config.node_name);
     let kubelet = Arc::new(Kubelet {
         images: ImageManager::new(images, recorder.clone()),
         config,
@@ -78,6 +79,7 @@ pub async fn run(
         services,
         nodes,
         pods: pods.clone(),
+        reviews,
         allocatable,
         memory: node::memory(),
         runtime,

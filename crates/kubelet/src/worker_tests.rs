@@ -262,7 +262,8 @@ async fn the_server_serves_logs_and_exec_to_whom_it_may() {
     let node = cluster.api.wait("/api/v1/nodes/node", |node| condition(node, "Ready", "True")).await.unwrap();
     let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap();
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    assert!(call(port, false, &get("/healthz"), b"\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+    assert!(call(port, true, &get("/healthz"), b"\r\n\r\nok").await.starts_with("HTTP/1.1 200"));
+    assert!(call(port, false, &get("/healthz"), b"\r\n\r\n").await.starts_with("HTTP/1.1 401"));
     assert!(call(port, false, &get("/pods"), b"\r\n\r\n").await.starts_with("HTTP/1.1 401"));
     assert!(call(port, true, &get("/pods"), b"PodList").await.contains("PodList"));
     assert!(call(port, true, &get("/stats/summary"), b"podRef").await.contains("\"nodeName\":\"node\""));

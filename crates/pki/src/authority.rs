@@ -35,6 +35,9 @@ pub struct Authority {
     issuer: Issuer,
 }
 
+/// The common name of the server where it passes requests on.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("dir", &self.dir).finish_non_exhaustive()

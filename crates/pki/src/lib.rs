@@ -13,7 +13,7 @@ mod issue;
 mod request;
 mod usages;
 
-pub use authority::Authority;
+pub use authority::{Authority, FRONT_PROXY};
 pub use current::Current;
 pub use files::Pair;
 pub use request::{Identity, NewRequest, Request};

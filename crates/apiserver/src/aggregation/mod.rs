@@ -14,7 +14,7 @@ use anyhow::Result;
 use arc_swap::ArcSwap;
 use coracle_api::Kind;
 use coracle_api::kinds;
-use coracle_pki::{Authority, Current};
+use coracle_pki::{Authority, Current, FRONT_PROXY};
 
 use crate::cache::Caches;
 use crate::index::{Derived, Index};
@@ -29,9 +29,6 @@ pub(crate) use remote::Remote;
 fn api_services() -> &'static Arc<Kind> {
     kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices").expect("the kind is in the table")
 }
-
-/// The name by which other servers know this one, and under which its certificate for them is kept.
-pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
 
 /// Knows who answers which group versions.
 pub(crate) struct Aggregator {

@@ -9,7 +9,7 @@ use coracle_api::status::Status;
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 
-use super::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
+use super::{ANONYMOUS, UNAUTHENTICATED, User};
 use crate::authz::{Attributes, Authorizer, decide};
 
 const USER: &str = "impersonate-user";
@@ -49,13 +49,10 @@ pub async fn impersonated(
     if let (Some((namespace, _)), true) = (account, wanted.groups.is_empty()) {
         acting.groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
     }
-    if acting.name == ANONYMOUS {
-        if !acting.is_in(UNAUTHENTICATED) {
-            acting.groups.push(UNAUTHENTICATED.into());
-        }
-    } else if !acting.is_in(AUTHENTICATED) && !acting.is_in(UNAUTHENTICATED) {
-        acting.groups.push(AUTHENTICATED.into());
+    if acting.name == ANONYMOUS && !acting.is_in(UNAUTHENTICATED) {
+        acting.groups.push(UNAUTHENTICATED.into());
     }
+    acting.add_general_group();
     Ok(Arc::new(acting))
 }
 
@@ -125,7 +122,7 @@ fn take(headers: &mut HeaderMap) -> User {
 
 #[cfg(test)]
 mod tests {
-    use super::super::MASTERS;
+    use super::super::{AUTHENTICATED, MASTERS};
     use super::*;
     use crate::authz::Masters;
     use http::{HeaderName, HeaderValue};

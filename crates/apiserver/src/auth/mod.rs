@@ -3,6 +3,7 @@
 mod bootstrap_token;
 mod certificate;
 mod impersonate;
+pub(crate) mod request_header;
 pub mod service_account;
 mod static_tokens;
 
@@ -73,6 +74,13 @@ impl User {
     /// The node that the user is the kubelet of: the name, which may be empty.
     pub fn node(&self) -> Option<&str> {
         self.name.strip_prefix(NODE).filter(|_| self.is_in(NODES))
+    }
+
+    /// Puts a user whom somebody else has authenticated into the group of all such users.
+    fn add_general_group(&mut self) {
+        if self.name != ANONYMOUS && !self.is_in(AUTHENTICATED) && !self.is_in(UNAUTHENTICATED) {
+            self.groups.push(AUTHENTICATED.into());
+        }
     }
 
     /// Whether the user is in a group.

@@ -1,6 +1,7 @@
 //! Objects that every cluster has from its first second: made before the server answers, and again when someone deletes
 //! them. The same round forgets old history of the caches.
 
+mod cluster_info;
 mod roles;
 mod servers;
 
@@ -11,11 +12,11 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use coracle_api::status::Status;
 use coracle_api::{kinds, meta};
+use coracle_pki::FRONT_PROXY;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission::SYSTEM_NAMESPACES;
-use crate::aggregation::FRONT_PROXY;
 use crate::objects::Objects;
 use crate::operation::{Operation, Verb};
 use crate::services;
@@ -91,6 +92,7 @@ async fn make(objects: &Objects, own: &Own) -> Result<()> {
     cluster_range(objects).await?;
     kubernetes_service(objects, own.endpoint).await?;
     authentication(objects, &own.trust).await?;
+    cluster_info::make(objects, own.endpoint, &own.trust.clients).await?;
     dns_service(objects).await?;
     let addresses = services::ip_address::missing(&objects.storage).map_err(|status| failed("ipaddresses", &status))?;
     tokio::try_join!(

@@ -323,3 +323,27 @@ async fn acting_as_someone_else_is_allowed_by_roles() {
         "groups \"system:masters\" is forbidden: User \"jane\" cannot impersonate resource \"groups\" in API group \"\" at the cluster scope",
     );
 }
+
+#[tokio::test]
+async fn a_stream_by_websocket_needs_what_one_by_post_needs() {
+    let api = Api::new().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1";
+    for (name, verbs) in [("looker", json!(["get"])), ("maker", json!(["get", "create"]))] {
+        let rules = json!([{"verbs": verbs, "apiGroups": [""], "resources": ["pods/exec"]}]);
+        api.post(&format!("{roles}/clusterroles"), &json!({"metadata": {"name": name}, "rules": rules})).await.ok();
+        let binding = json!({"metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}]});
+        api.post(&format!("{roles}/clusterrolebindings"), &binding).await.ok();
+    }
+    let exec = async |user: &str| {
+        let headers = [("upgrade", "websocket"), ("connection", "upgrade")];
+        let path = "/api/v1/namespaces/default/pods/p/exec?command=id";
+        api.call_by(User::new(user, &[]), Method::GET, path, &headers, String::new()).await
+    };
+    exec("looker").await.refused(
+        403,
+        "pods \"p\" is forbidden: User \"looker\" cannot create resource \"pods/exec\" in API group \"\" in the namespace \"default\"",
+    );
+    assert_eq!(exec("maker").await.status, 404);
+}

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_pki::Pair;
+use coracle_pki::{FRONT_PROXY, Pair};
 use http::{Request, StatusCode};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -132,4 +132,36 @@ async fn a_new_certificate_is_shown_to_those_who_come_and_the_others_go_on() {
     let mut answer = [0; 12];
     before.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+/// What a client with a certificate is told of who it is, with a header.
+async fn who(api: &Api, address: SocketAddr, pair: &Pair, header: Option<(&str, &str)>) -> (StatusCode, String) {
+    let stream = connect(&connector(api, Some(pair)), address).await.expect("a connection");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    let mut request = Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("host", "api");
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from_static(b"{}"))).expect("a request");
+    let (head, body) = sender.send_request(request).await.expect("an answer").into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    (head.status, body["status"]["userInfo"]["username"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_server_in_front_says_whose_a_request_is_and_nobody_else_does() {
+    let api = Api::new().await;
+    let address = listen(&api).await;
+    let proxy = api
+        .authority
+        .front_proxy()
+        .expect("an authority")
+        .client(FRONT_PROXY, FRONT_PROXY, &[])
+        .expect("a certificate");
+    let header = Some(("x-remote-user", "joe"));
+    assert_eq!(who(&api, address, &proxy, header).await, (StatusCode::CREATED, "joe".into()));
+    assert_eq!(who(&api, address, &proxy, None).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(who(&api, address, &api.admin, header).await, (StatusCode::CREATED, "admin".into()));
 }

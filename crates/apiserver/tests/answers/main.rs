@@ -17,6 +17,7 @@ mod evictions;
 mod foreign;
 mod held;
 mod hostile;
+mod joining;
 mod kinds;
 mod lagging;
 mod limit_ranges;

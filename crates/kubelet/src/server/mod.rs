@@ -6,6 +6,7 @@
 mod auth;
 mod exec;
 mod logs;
+mod reviews;
 mod stats;
 mod strangers;
 
@@ -30,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
+pub(crate) use reviews::Reviews;
 use strangers::{Stranger, Strangers};
 
 /// Connections at the same time of those who may use the API.
@@ -99,11 +101,14 @@ async fn connection(
         }
         false => None,
     };
-    answer(stream, !known, PATIENCE, move |request| route(k.clone(), caller.clone(), request)).await;
+    let proven = Arc::new(AtomicBool::new(known));
+    let by_request = proven.clone();
+    let answered = move |request| route(k.clone(), caller.clone(), by_request.clone(), request);
+    answer(stream, &proven, PATIENCE, answered).await;
 }
 
-/// Answers the requests of one connection, which must not be held for nothing.
-async fn answer<S, F, Fut>(stream: S, anonymous: bool, patience: Duration, route: F)
+/// Answers the requests of one connection, which must not be held for nothing, or by those who have not proven themselves.
+async fn answer<S, F, Fut>(stream: S, proven: &AtomicBool, patience: Duration, route: F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> Fut,
@@ -120,7 +125,7 @@ where
     server.http2().timer(TokioTimer::new()).keep_alive_interval(patience).max_concurrent_streams(MAX_STREAMS);
     let enough = async {
         tokio::time::sleep(patience).await;
-        if !anonymous && asked.load(Ordering::Relaxed) {
+        if proven.load(Ordering::Relaxed) && asked.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
     };
@@ -178,7 +183,12 @@ impl Query {
     }
 }
 
-async fn route(k: Arc<Kubelet>, caller: auth::Caller, request: Request<Incoming>) -> Response<Body> {
+async fn route(
+    k: Arc<Kubelet>,
+    caller: auth::Caller,
+    proven: Arc<AtomicBool>,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let query = Query::parse(request.uri().query());
     let parts: Vec<String> = path
@@ -187,9 +197,11 @@ async fn route(k: Arc<Kubelet>, caller: auth::Caller, request: Request<Incoming>
         .map(|part| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned())
         .collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    if let Err(refusal) = auth::authorize(&caller, &k.config.apiserver_user, request.method(), &path) {
+    let (apiserver, headers, method) = (&k.config.apiserver_user, request.headers(), request.method());
+    if let Err(refusal) = auth::admit(&k.reviews, apiserver, &caller, headers, method, &path).await {
         return refusal;
     }
+    proven.store(true, Ordering::Relaxed);
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let session = get || request.method() == Method::POST;
     match parts.as_slice() {
@@ -249,9 +261,11 @@ mod tests {
 
     /// What a client that sends a text and then nothing is told until its connection ends.
     async fn told(anonymous: bool, sent: &str) -> String {
+        let proven = AtomicBool::new(!anonymous);
         let (mut client, server) = tokio::io::duplex(1 << 16);
-        let answering = answer(server, anonymous, Duration::from_millis(100), |_| async { text(StatusCode::OK, "ok") });
-        let task = tokio::spawn(answering);
+        let task = tokio::spawn(async move {
+            answer(server, &proven, Duration::from_millis(100), |_| async { text(StatusCode::OK, "ok") }).await;
+        });
         client.write_all(sent.as_bytes()).await.unwrap();
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();

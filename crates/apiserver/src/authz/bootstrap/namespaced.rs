@@ -12,6 +12,11 @@ pub(super) const ROLES: &[(&str, Role)] = &[
             &[rule(READ, "core", "configmaps"), rule("update", "core", "configmaps").named("cluster-info"), EVENTS],
         ),
     ),
+    // By the name that kubeadm gives it.
+    (
+        "kube-public",
+        role("kubeadm:bootstrap-signer-clusterinfo", &[rule("get", "core", "configmaps").named("cluster-info")]),
+    ),
     (
         "kube-system",
         role(
@@ -55,6 +60,14 @@ pub(super) const BINDINGS: &[(&str, Binding)] = &[
             "system:controller:bootstrap-signer",
             "system:controller:bootstrap-signer",
             &[ServiceAccount("kube-system", "bootstrap-signer")],
+        ),
+    ),
+    (
+        "kube-public",
+        bind(
+            "kubeadm:bootstrap-signer-clusterinfo",
+            "kubeadm:bootstrap-signer-clusterinfo",
+            &[User("system:anonymous")],
         ),
     ),
     (
