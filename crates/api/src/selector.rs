@@ -76,6 +76,11 @@ impl LabelSelector {
         Self { nothing: true, ..Self::default() }
     }
 
+    /// One of requirements that all must hold.
+    pub fn of_requirements(requirements: Vec<Requirement>) -> Self {
+        Self { requirements, nothing: false }
+    }
+
     /// Whether everything matches.
     pub fn is_everything(&self) -> bool {
         !self.nothing && self.requirements.is_empty()

@@ -6,6 +6,7 @@ mod certificate_requester;
 mod default_storage_class;
 mod default_tolerations;
 mod namespace_lifecycle;
+mod node_restriction;
 mod priority;
 mod rbac_escalation;
 mod runtime_class;
@@ -62,6 +63,7 @@ impl Admission {
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
             Box::new(service_account::ServiceAccount(storage())),
+            Box::new(node_restriction::NodeRestriction { storage: storage(), authorizer: authorizer.clone() }),
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(priority::Priority(storage())),
             Box::new(runtime_class::RuntimeClass(storage())),
@@ -94,5 +96,5 @@ fn at_once<'a>(verdict: Result<(), Status>) -> Verdict<'a> {
 
 /// Whether objects of a kind are made.
 fn makes(op: &Operation, group: &str, kind: &str) -> bool {
-    op.verb == Verb::Create && op.kind.is(group, kind)
+    op.verb == Verb::Create && op.subresource.is_empty() && op.kind.is(group, kind)
 }

@@ -16,7 +16,7 @@ use crate::cache::Cache;
 use crate::negotiate::Output;
 use crate::object::Object;
 use crate::objects::Objects;
-use crate::request::{Query, Target};
+use crate::request::{Query, Selected, Target};
 use crate::state::State;
 use crate::storage::Storage;
 use crate::upload::Upload;
@@ -62,7 +62,8 @@ impl Context<'_> {
 
     /// Checks that the user may do something else with the object, which the request turns out to be.
     pub async fn check(&self, verb: &str) -> Result<(), Status> {
-        let what = self.target.attributes(verb, None);
+        let selected = Selected::default();
+        let what = self.target.attributes(verb, &selected);
         match decide(&*self.state.authorizer, &self.user, &what).await {
             decision if decision.is_allowed() => Ok(()),
             decision => Err(what.forbidden(&self.user, decision.reason())),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use coracle_api::field::{FieldError, Path, path_segment_name};
 use coracle_api::kind::Subresource;
-use coracle_api::selector::FieldSelector;
+use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::status::Status;
 use coracle_api::{Kind, Registry};
 use http::Method;
@@ -73,15 +73,17 @@ impl Target {
         verb(method, self.name.is_some(), watching)
     }
 
-    /// What the authorizer is asked. `selected` is the name that a field selector of the request names.
-    pub fn attributes<'a>(&'a self, verb: &'a str, selected: Option<&'a str>) -> Attributes<'a> {
+    /// What the authorizer is asked about something with the objects that are selected.
+    pub fn attributes<'a>(&'a self, verb: &'a str, selected: &'a Selected) -> Attributes<'a> {
         let kind = &self.kind;
-        let name = self.name.as_deref().or(selected).unwrap_or_default();
+        let name = self.name.as_deref().or(selected.name()).unwrap_or_default();
         // A namespace is in itself: who may read all of it may read it, too.
         let own = Some(name).filter(|_| kind.group.is_empty() && kind.plural == "namespaces" && self.name.is_some());
         let namespace = self.namespace.as_deref().or(own).unwrap_or_default();
         let subresource = self.subresource.unwrap_or_default();
-        Attributes { subresource, ..Attributes::resource(verb, &kind.group, &kind.plural, namespace, name) }
+        let (fields, labels) = (selected.fields.as_ref(), selected.labels.as_ref());
+        let what = Attributes::resource(verb, &kind.group, &kind.plural, namespace, name);
+        Attributes { subresource, fields, labels, ..what }
     }
 
     /// The subresource that the path names.
@@ -161,6 +163,20 @@ fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
+/// The selectors of a request, as authorizers are told of them.
+#[derive(Debug, Default)]
+pub struct Selected {
+    pub fields: Option<FieldSelector>,
+    pub labels: Option<LabelSelector>,
+}
+
+impl Selected {
+    /// The name of the one object that is selected: who may read that one may list or watch it.
+    fn name(&self) -> Option<&str> {
+        self.fields.as_ref()?.exact("metadata.name").filter(|name| path_segment_name(name).is_empty())
+    }
+}
+
 /// The parameters behind the question mark.
 #[derive(Debug, Default)]
 pub struct Query(HashMap<String, Vec<String>>);
@@ -184,11 +200,16 @@ impl Query {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The name that a field selector for one object names: who may read that one may list or watch it.
-    pub fn selected_name(&self, verb: &str) -> Option<String> {
-        let selector = self.get("fieldSelector").filter(|_| matches!(verb, "list" | "watch" | "deletecollection"))?;
-        let selector = FieldSelector::parse(selector).ok()?;
-        selector.exact("metadata.name").filter(|name| path_segment_name(name).is_empty()).map(Into::into)
+    /// What of a collection is listed, watched or deleted. A selector that is not understood selects nothing here: it is
+    /// refused later.
+    pub fn selected(&self, verb: &str) -> Selected {
+        if !matches!(verb, "list" | "watch" | "deletecollection") {
+            return Selected::default();
+        }
+        Selected {
+            fields: self.get("fieldSelector").and_then(|text| FieldSelector::parse(text).ok()),
+            labels: self.get("labelSelector").and_then(|text| LabelSelector::parse(text).ok()),
+        }
     }
 
     /// Whether a boolean parameter is set: `?watch`, `?watch=1` and `?watch=true` are.
@@ -254,8 +275,8 @@ mod tests {
         let what = match &found {
             Some(target) => {
                 let verb = target.verb(&method, &query);
-                selected = query.selected_name(verb);
-                target.attributes(verb, selected.as_deref())
+                selected = query.selected(verb);
+                target.attributes(verb, &selected)
             }
             None => attributes_of_unknown(path, &method, &query),
         };

@@ -97,7 +97,8 @@ impl Server {
         let storage = Arc::new(Storage::follow(config.store).await?);
         issuer.check_objects(exists_check(storage.caches.clone()));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
-        let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(Node::new()), Box::new(rbac.clone())]));
+        let node = Node::follow(&storage.caches);
+        let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
         let admission = Admission::new(&storage, &authorizer, &rbac);
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
@@ -201,9 +202,9 @@ impl Inner {
         };
         let long_running =
             verb == "watch" || matches!(subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
-        let selected = query.selected_name(verb);
+        let selected = query.selected(verb);
         let attributes = match &target {
-            Some(target) => target.attributes(verb, selected.as_deref()),
+            Some(target) => target.attributes(verb, &selected),
             None => request::attributes_of_unknown(&path, &parts.method, &query),
         };
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.

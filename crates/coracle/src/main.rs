@@ -4,6 +4,7 @@ mod args;
 mod checks;
 mod cluster;
 mod control;
+mod control_plane;
 mod down;
 mod files;
 mod host_node;

@@ -3,6 +3,7 @@
 //! There is no way to shut down but to end: whatever is durable is on disk, containers live in their shims,
 //! and the next start takes over both.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::sandbox_network::BuiltIn;
 use crate::server_log::Bounded;
-use crate::{checks, host_settings, kubeconfig, store, sys};
+use crate::{checks, control_plane, host_settings, kubeconfig, store, sys};
 
 /// Addresses of pods and services, as kubeadm and kind have them.
 const CLUSTER_CIDR: &str = "10.244.0.0/16";
@@ -262,7 +263,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         apiserver_user: KUBELET_CLIENT.into(),
         port: KUBELET_PORT,
         kubernetes_version: format!("{KUBERNETES_VERSION}+coracle"),
-        labels: [("node-role.kubernetes.io/control-plane".to_owned(), String::new())].into(),
+        labels: BTreeMap::new(),
         taints: Vec::new(),
         resolv_conf: resolv_conf.clone(),
         provider_id: Some(format!("coracle://{node_name}")),
@@ -270,6 +271,9 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let client = as_user(&format!("system:node:{node_name}"), &["system:nodes"], "kubelet");
     let (cri, images) = (runtime.clone(), runtime.clone());
     parts.spawn("kubelet", coracle_kubelet::run(kubelet, client, cri, images, CancellationToken::new()));
+
+    let administrator = as_user("system:apiserver", &[MASTERS], "kube-apiserver");
+    parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));
 
     let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
     let scheduler = coracle_scheduler::Config {
@@ -313,7 +317,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             dns_ready.send_modify(|ready| ready.dns = true);
         }),
     );
-    watch_readiness(as_user("system:apiserver", &[MASTERS], "kube-apiserver"), node_name, ready_sender);
+    watch_readiness(administrator, node_name, ready_sender);
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
     tokio::select! {
         error = parts.first_end() => Err(error),

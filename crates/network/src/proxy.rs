@@ -78,11 +78,12 @@ pub async fn run(
     let mut kernel = blocking(Kernel::new).await?;
     let mut ready = Some(ready);
     loop {
-        let wanted = rules(&config, &services.store().list(), &slices.store().list());
-        if wanted != kernel.current {
-            let config = config.clone();
-            kernel = blocking(move || kernel.change(wanted, &config)).await?;
-        }
+        let (services, slices, config) = (services.clone(), slices.clone(), config.clone());
+        kernel = blocking(move || {
+            let wanted = rules(&config, &services.store().list(), &slices.store().list());
+            if wanted == kernel.current { Ok(kernel) } else { kernel.change(wanted, &config) }
+        })
+        .await?;
         if let Some(ready) = ready.take() {
             ready();
         }
@@ -90,8 +91,8 @@ pub async fn run(
     }
 }
 
-/// Netlink answers when the kernel is done, which can take a while where there are many rules or flows: no task may wait
-/// for it on a thread that others share.
+/// Rules are computed and netlink answers when the kernel is done, which can take a while where there are many rules or
+/// flows: no task may wait for it on a thread that others share.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await?
 }

@@ -11,7 +11,9 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, Semaphore};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, Decision};
 use crate::pod::PodInfo;
@@ -35,10 +37,32 @@ pub struct Config {
 struct Scheduler {
     client: Client,
     profile: String,
-    core: Arc<Mutex<Core>>,
-    changed: Arc<Notify>,
+    inbox: Arc<Inbox>,
     budgets: Informer<PodDisruptionBudget>,
     recorder: EventRecorder,
+}
+
+/// One change of what the scheduler knows.
+type Change = Box<dyn FnOnce(&mut Core) + Send>;
+
+/// What the scheduler is told while it decides. Who tells it never waits for a decision; all of it is taken in before the
+/// next one.
+#[derive(Default)]
+struct Inbox {
+    changes: Mutex<Vec<Change>>,
+    arrived: Notify,
+}
+
+impl Inbox {
+    fn tell(&self, change: impl FnOnce(&mut Core) + Send + 'static) {
+        self.changes.lock().push(Box::new(change));
+        self.arrived.notify_one();
+    }
+
+    fn take_in(&self, core: &mut Core) {
+        let changes = std::mem::take(&mut *self.changes.lock());
+        changes.into_iter().for_each(|change| change(core));
+    }
 }
 
 /// Schedules pods. Returns only when the leader lease was lost.
@@ -55,9 +79,9 @@ pub async fn run(client: Client, config: Config) -> anyhow::Result<()> {
 async fn schedule(client: Client, profile: String) {
     let informers = Informers::new(client.clone());
     let seed = Timestamp::now().as_nanosecond() as u64;
+    let core = Core::new(&profile, seed);
     let scheduler = Scheduler {
-        core: Arc::new(Mutex::new(Core::new(&profile, seed))),
-        changed: Arc::new(Notify::new()),
+        inbox: Arc::default(),
         budgets: informers.all(),
         recorder: EventRecorder::new(client.clone(), &profile, ""),
         client,
@@ -96,7 +120,22 @@ async fn schedule(client: Client, profile: String) {
     nodes.synced().await;
     pods.synced().await;
     scheduler.budgets.synced().await;
-    scheduler.work().await;
+    if let Err(error) = on_own_thread(async move { scheduler.work(core).await }).await {
+        tracing::error!(%error, "the scheduler's thread did not start or died");
+    }
+}
+
+/// Runs a future that computes much on a thread of its own, so that nobody else waits for it, until this one is dropped.
+async fn on_own_thread(work: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    let (runtime, ended) = (Handle::current(), CancellationToken::new());
+    let _ends_it = ended.clone().drop_guard();
+    let (done, wait) = oneshot::channel();
+    let run = move || {
+        runtime.block_on(ended.run_until_cancelled_owned(work));
+        let _ = done.send(());
+    };
+    std::thread::Builder::new().name("scheduler".into()).spawn(run)?;
+    wait.await.map_err(std::io::Error::other)
 }
 
 impl Scheduler {
@@ -110,31 +149,28 @@ impl Scheduler {
             + Sync
             + 'static,
     {
-        let (core, changed) = (self.core.clone(), self.changed.clone());
+        let (inbox, handle) = (self.inbox.clone(), Arc::new(handle));
         informer.subscribe(move |event| {
-            handle(&mut core.lock(), event);
-            changed.notify_one();
+            let (handle, event) = (handle.clone(), event.clone());
+            inbox.tell(move |core| handle(core, &event));
         });
     }
 
-    async fn work(&self) {
+    async fn work(&self, mut core: Core) {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
         loop {
             // The semaphore is never closed.
             let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
-            let (decision, due) = {
-                let mut core = self.core.lock();
-                let budgets = || self.budgets.store().list().iter().filter_map(|b| Budget::new(b)).collect();
-                (core.next(budgets), core.queue.next_due())
-            };
-            let Some(decision) = decision else {
+            self.inbox.take_in(&mut core);
+            let budgets = || self.budgets.store().list().iter().filter_map(|b| Budget::new(b)).collect();
+            let Some(decision) = core.next(budgets) else {
                 drop(permit);
-                match due {
+                match core.queue.next_due() {
                     Some(due) => tokio::select! {
-                        () = self.changed.notified() => {}
+                        () = self.inbox.arrived.notified() => {}
                         () = tokio::time::sleep_until(due) => {}
                     },
-                    None => self.changed.notified().await,
+                    None => self.inbox.arrived.notified().await,
                 }
                 continue;
             };
@@ -171,13 +207,14 @@ impl Scheduler {
             self.pods(&pod.namespace).create_subresource("binding", &pod.name, &PostParams::default(), &binding).await;
         match outcome {
             Ok(_) => {
-                self.core.lock().bound(&pod.uid);
+                let uid = pod.uid.clone();
+                self.inbox.tell(move |core| core.bound(&uid));
                 let text = format!("Successfully assigned {}/{} to {node}", pod.namespace, pod.name);
                 self.recorder.event(&*pod.pod, EventType::Normal, "Scheduled", text);
             }
             Err(error) => {
-                self.core.lock().not_bound(&pod.uid);
-                self.changed.notify_one();
+                let uid = pod.uid.clone();
+                self.inbox.tell(move |core| core.not_bound(&uid));
                 if !is_not_found(&error) {
                     tracing::warn!(pod = %pod.name, namespace = %pod.namespace, %error, "could not bind a pod");
                     let text = format!("binding rejected: {error}");

@@ -1,6 +1,9 @@
 //! Users of client certificates: the common name is the user, organizations are groups.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::User;
@@ -16,6 +19,24 @@ pub fn user_of_certificate(der: &[u8]) -> Option<User> {
     let digest: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     user.extra.push((super::CREDENTIAL_ID.into(), vec![format!("X509SHA256={digest}")]));
     Some(user)
+}
+
+/// The user for whom a certificate is asked, by a request as it stands in an object: PEM within base64.
+///
+/// # Errors
+/// What of it cannot be read.
+pub fn request_subject(request: &str) -> Result<User, String> {
+    let pem = STANDARD.decode(request).map_err(|error| error.to_string())?;
+    let (_, pem) = x509_parser::pem::parse_x509_pem(&pem)
+        .ok()
+        .filter(|(_, pem)| pem.label == "CERTIFICATE REQUEST")
+        .ok_or("PEM block type must be CERTIFICATE REQUEST")?;
+    let (_, request) =
+        X509CertificationRequest::from_der(&pem.contents).map_err(|error| format!("asn1: syntax error: {error}"))?;
+    let subject = &request.certification_request_info.subject;
+    let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default();
+    let groups = subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned)).collect();
+    Ok(User { name: name.into(), groups, ..User::default() })
 }
 
 #[cfg(test)]

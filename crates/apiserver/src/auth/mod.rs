@@ -12,7 +12,7 @@ use coracle_api::status::Status;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-pub use certificate::user_of_certificate;
+pub use certificate::{request_subject, user_of_certificate};
 pub use impersonate::impersonated;
 pub use static_tokens::StaticTokens;
 
@@ -30,6 +30,8 @@ pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 pub const MASTERS: &str = "system:masters";
 /// Kubelets.
 pub const NODES: &str = "system:nodes";
+/// The beginning of the names of kubelets.
+const NODE: &str = "system:node:";
 
 /// Who makes a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +63,11 @@ impl User {
     /// Someone without credentials.
     pub fn anonymous() -> User {
         User { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..User::default() }
+    }
+
+    /// The node that the user is the kubelet of: the name, which may be empty.
+    pub fn node(&self) -> Option<&str> {
+        self.name.strip_prefix(NODE).filter(|_| self.is_in(NODES))
     }
 
     /// Whether the user is in a group.

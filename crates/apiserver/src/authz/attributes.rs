@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::status::Status;
 
 use super::Reason;
@@ -25,6 +26,10 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     /// The object's name, when there is one.
     pub name: &'a str,
+    /// The fields by which objects are listed, watched or deleted, when there are some and they are understood.
+    pub fields: Option<&'a FieldSelector>,
+    /// The same of labels.
+    pub labels: Option<&'a LabelSelector>,
     /// The path, outside the API.
     pub path: &'a str,
 }
@@ -38,6 +43,12 @@ impl<'a> Attributes<'a> {
     /// Something with a path outside the API.
     pub fn path(verb: &'a str, path: &'a str) -> Self {
         Attributes { verb, path, ..Attributes::default() }
+    }
+
+    /// Whether this is about objects only of which a field has this value.
+    pub fn selects(&self, field: &str, value: &str) -> bool {
+        let terms = self.fields.map(|fields| fields.terms.as_slice()).unwrap_or_default();
+        terms.iter().any(|(own, equal, wanted)| *equal && own == field && wanted == value)
     }
 
     /// The answer to someone who may not, worded as upstream.

@@ -5,8 +5,9 @@ mod attributes;
 pub(crate) mod bootstrap;
 mod chain;
 pub(crate) mod escalation;
+mod index;
 mod masters;
-mod node;
+pub(crate) mod node;
 pub mod rbac;
 mod system;
 

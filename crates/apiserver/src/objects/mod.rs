@@ -5,7 +5,11 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::admission::Admission;
+use coracle_api::status::Status;
+use serde_json::Value;
+
+use crate::admission::{Admission, Request};
+use crate::operation::Operation;
 use crate::services::Allocator;
 use crate::storage::Storage;
 
@@ -25,5 +29,12 @@ impl Objects {
     /// On a storage, under the rules of admission.
     pub fn new(storage: Arc<Storage>, services: Allocator, admission: Admission) -> Objects {
         Objects { storage, services, admission }
+    }
+
+    /// Lets admission change and refuse what is sent to a subresource and not stored, as an eviction.
+    pub async fn admit(&self, op: &Operation, sent: &mut Value) -> Result<(), Status> {
+        let request = Request { op, old: None };
+        self.admission.admit(&request, sent).await?;
+        self.admission.validate(&request, sent).await
     }
 }

@@ -3,7 +3,7 @@
 
 use coracle_api::Kind;
 use coracle_api::meta;
-use coracle_api::selector::{FieldSelector, LabelSelector};
+use coracle_api::selector::{FieldSelector, LabelSelector, Operator, Requirement};
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
@@ -61,10 +61,26 @@ fn subject(spec: &Value) -> User {
 async fn answer(cx: &Context<'_>, user: &User, spec: &Value) -> Value {
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let of = |field| meta::text(resource, &[field]);
+    let (fields, unread_fields) = selector(
+        resource,
+        "fieldSelector",
+        |raw| FieldSelector::parse(raw).ok(),
+        field,
+        |terms| FieldSelector { terms },
+    );
+    let (labels, unread_labels) = selector(
+        resource,
+        "labelSelector",
+        |raw| LabelSelector::parse(raw).ok(),
+        label,
+        LabelSelector::of_requirements,
+    );
     let what = match resource.is_null() {
         true => Attributes::path(meta::text(other, &["verb"]), meta::text(other, &["path"])),
         false => Attributes {
             subresource: of("subresource"),
+            fields: fields.as_ref(),
+            labels: labels.as_ref(),
             ..Attributes::resource(of("verb"), of("group"), of("resource"), of("namespace"), of("name"))
         },
     };
@@ -76,43 +92,61 @@ async fn answer(cx: &Context<'_>, user: &User, spec: &Value) -> Value {
     if !decision.reason().is_empty() {
         status["reason"] = decision.reason().to_string().into();
     }
-    let errors = unread_selectors(resource);
+    let errors: Vec<String> = unread_fields.into_iter().chain(unread_labels).collect();
     if !errors.is_empty() {
         status["evaluationError"] = errors.join("; ").into();
     }
     status
 }
 
-/// Selectors that are not understood: what is asked about is then more than was meant, which is told.
-fn unread_selectors(resource: &Value) -> Vec<String> {
-    let ignored = |selector: &str, some: bool| {
-        let how = if some { "partially ignored" } else { "ignored" };
-        format!("spec.resourceAttributes.{selector} {how} due to parse error")
-    };
-    let mut out = Vec::new();
-    let (fields, labels) = (&resource["fieldSelector"], &resource["labelSelector"]);
-    let is_field = |one: &Value| {
-        matches!(meta::text(one, &["operator"]), "In" | "NotIn") && meta::list(one, &["values"]).len() == 1
-    };
-    let is_label = |one: &Value| matches!(meta::text(one, &["operator"]), "In" | "NotIn" | "Exists" | "DoesNotExist");
-    out.extend(
-        unread(fields, |raw| FieldSelector::parse(raw).is_ok(), is_field).map(|some| ignored("fieldSelector", some)),
-    );
-    out.extend(
-        unread(labels, |raw| LabelSelector::parse(raw).is_ok(), is_label).map(|some| ignored("labelSelector", some)),
-    );
-    out
+/// Reads a selector: what of it is understood, and what is told when that is not all. What is asked about is then more than
+/// was meant.
+fn selector<S, R>(
+    resource: &Value,
+    name: &str,
+    parse: impl Fn(&str) -> Option<S>,
+    requirement: impl Fn(&Value) -> Option<R>,
+    join: impl Fn(Vec<R>) -> S,
+) -> (Option<S>, Option<String>) {
+    let ignored = |how: &str| Some(format!("spec.resourceAttributes.{name} {how} due to parse error"));
+    let (raw, requirements) =
+        (meta::text(resource, &[name, "rawSelector"]), meta::list(resource, &[name, "requirements"]));
+    if !requirements.is_empty() {
+        let known: Vec<R> = requirements.iter().filter_map(requirement).collect();
+        return match known.len() {
+            0 => (None, ignored("ignored")),
+            some if some < requirements.len() => (Some(join(known)), ignored("partially ignored")),
+            _ => (Some(join(known)), None),
+        };
+    }
+    match (raw, parse(raw)) {
+        ("", _) => (None, None),
+        (_, None) => (None, ignored("ignored")),
+        (_, parsed) => (parsed, None),
+    }
 }
 
-/// Whether some of a selector is understood; `None` when all is.
-fn unread(selector: &Value, parses: impl Fn(&str) -> bool, known: impl Fn(&Value) -> bool) -> Option<bool> {
-    let requirements = meta::list(selector, &["requirements"]);
-    if !requirements.is_empty() {
-        let count = requirements.iter().filter(|one| known(one)).count();
-        return (count < requirements.len()).then_some(count > 0);
-    }
-    let raw = meta::text(selector, &["rawSelector"]);
-    (!raw.is_empty() && !parses(raw)).then_some(false)
+/// A field, whether it must be equal, and the value.
+fn field(requirement: &Value) -> Option<(String, bool, String)> {
+    let [value] = &*strings(&requirement["values"]) else { return None };
+    let equal = match meta::text(requirement, &["operator"]) {
+        "In" => true,
+        "NotIn" => false,
+        _ => return None,
+    };
+    Some((meta::text(requirement, &["key"]).to_owned(), equal, value.clone()))
+}
+
+fn label(requirement: &Value) -> Option<Requirement> {
+    let operator = match meta::text(requirement, &["operator"]) {
+        "In" => Operator::In,
+        "NotIn" => Operator::NotIn,
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        _ => return None,
+    };
+    let key = meta::text(requirement, &["key"]).to_owned();
+    Some(Requirement { key, operator, values: strings(&requirement["values"]) })
 }
 
 /// All that whoever asks may do in a namespace.

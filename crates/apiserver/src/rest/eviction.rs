@@ -19,11 +19,13 @@ use crate::objects::check_preconditions;
 use crate::operation::{Operation, Ownership, Part, Verb};
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
-    let eviction = eviction(cx)?;
+    let mut eviction = eviction(cx)?;
     let named = meta::name(&eviction);
     if !named.is_empty() && named != cx.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    meta::set_namespace(&mut eviction, cx.target.namespace.as_deref().unwrap_or_default());
+    cx.objects().admit(&cx.unowned(Verb::Create), &mut eviction).await?;
     let options = delete::options_of(&eviction["deleteOptions"], cx.dry_run)?;
     let current = cx.current()?;
     check_preconditions(&cx.target.kind, &current, &options)?;

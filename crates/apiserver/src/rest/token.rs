@@ -11,16 +11,18 @@ use serde_json::{Value, json};
 use crate::auth::service_account::{Bound, ISSUER};
 use crate::context::{Answer, Context};
 use crate::negotiate;
+use crate::operation::Verb;
 use crate::request::key;
 use crate::storage::core;
 
 const HOUR: i64 = 3600;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
-    let (request, _) =
+    let (mut request, _) =
         decode::parse(&cx.body, negotiate::body_format(&cx.parts.headers)?).map_err(Status::bad_request)?;
     let account = cx.current()?;
     let namespace = account.namespace().unwrap_or_default();
+    meta::set_namespace(&mut request, namespace);
     let spec = &request["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(HOUR);
     let path = Path::new("spec").child("expirationSeconds");
@@ -34,6 +36,8 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     if seconds > 1 << 32 {
         return invalid("may not specify a duration larger than 2^32 seconds");
     }
+    cx.objects().admit(&cx.unowned(Verb::Create), &mut request).await?;
+    let spec = &request["spec"];
     let mut audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect();
     if audiences.is_empty() {

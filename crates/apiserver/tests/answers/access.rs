@@ -224,7 +224,7 @@ async fn components_may_what_their_roles_say() {
     let api = Api::new().await;
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
     let kubelet = As(&api, User::new("system:node:a", &["system:nodes"]));
-    kubelet.get("/api/v1/pods").await.ok();
+    kubelet.get("/api/v1/services").await.ok();
     assert_eq!(kubelet.get(deployments).await.status, 403);
     assert_eq!(kubelet.call(Method::DELETE, "/api/v1/nodes/b", Value::Null).await.status, 403);
     let controller = As(&api, User::service_account("kube-system", "deployment-controller"));

@@ -14,6 +14,7 @@ mod foreign;
 mod held;
 mod kinds;
 mod lagging;
+mod node;
 mod objects;
 mod reading;
 mod services;

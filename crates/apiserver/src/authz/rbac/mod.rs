@@ -1,9 +1,7 @@
 //! Role based access control: roles, and bindings that give them to users, groups and service accounts.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>
 //!
-//! The roles and bindings are kept as an index ([`Policy`]) of what the watch caches hold. Before a decision it takes in
-//! what has changed since the last one; where nothing has, that costs four atomic reads. So whoever was told that a
-//! binding is made finds it in force.
+//! The roles and bindings are kept as an index ([`Policy`]) of what the watch caches hold.
 
 mod objects;
 mod policy;
@@ -11,17 +9,13 @@ mod rule;
 mod rules;
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use coracle_api::kinds;
-use coracle_store::Revision;
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::watch;
 
+use super::index::Index;
 use super::{Answer, Attributes, Authorizer, Decision, Reason, Rules};
 use crate::auth::User;
-use crate::cache::{Cache, Caches};
-use crate::object::Object;
+use crate::cache::Caches;
 
 pub use objects::RoleRef;
 pub use policy::{Policy, Source};
@@ -30,24 +24,8 @@ pub use rules::RoleRules;
 
 /// The API group of roles and bindings.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
-/// Changes that are taken in at once.
-const CHANGES: usize = 1024;
-
 /// Allows what roles allow.
-pub struct Rbac(RwLock<State>);
-
-struct State {
-    policy: Policy,
-    sources: Vec<Followed>,
-}
-
-/// One kind of objects, and how far its changes are known.
-struct Followed {
-    source: Source,
-    cache: Arc<Cache>,
-    changed: watch::Receiver<()>,
-    seen: Revision,
-}
+pub struct Rbac(Index<Policy>);
 
 impl Rbac {
     /// What the roles and bindings of the caches say, from now on.
@@ -58,66 +36,15 @@ impl Rbac {
             (Source::ClusterRoleBindings, "clusterrolebindings"),
             (Source::RoleBindings, "rolebindings"),
         ];
-        let mut state = State { policy: Policy::default(), sources: Vec::new() };
-        for (source, plural) in sources {
-            let cache = kinds::by_resource(GROUP, "v1", plural).and_then(|kind| caches.of(kind));
-            let Some(cache) = cache else { continue };
-            let mut followed = Followed { source, changed: cache.subscribe(), seen: 0, cache };
-            followed.read_all(&mut state.policy);
-            state.sources.push(followed);
-        }
-        Rbac(RwLock::new(state))
-    }
-
-    /// The state with all changes that anyone was told of.
-    fn current(&self) -> RwLockReadGuard<'_, State> {
-        let state = self.0.read();
-        if state.sources.iter().all(Followed::is_current) {
-            return state;
-        }
-        drop(state);
-        let mut state = self.0.write();
-        let State { policy, sources } = &mut *state;
-        sources.iter_mut().for_each(|source| source.catch_up(policy));
-        RwLockWriteGuard::downgrade(state)
+        let kinds = sources
+            .into_iter()
+            .filter_map(|(source, plural)| Some((source, &**kinds::by_resource(GROUP, "v1", plural)?)));
+        Rbac(Index::follow(caches, Policy::default(), kinds))
     }
 
     /// The rules of a role that a binding in a namespace, or in the cluster when that is empty, refers to.
     pub fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<Vec<Rule>> {
-        self.current().policy.rules_of(role, namespace).map(|rules| rules.as_slice().to_vec())
-    }
-}
-
-impl Followed {
-    fn is_current(&self) -> bool {
-        !self.changed.has_changed().unwrap_or(false)
-    }
-
-    /// Takes in what has changed, or everything when that is no longer known.
-    fn catch_up(&mut self, policy: &mut Policy) {
-        if self.is_current() {
-            return;
-        }
-        // Noted first: what changes from here on is looked for again.
-        self.changed.borrow_and_update();
-        loop {
-            let Ok(changes) = self.cache.changes(self.seen, CHANGES) else { return self.read_all(policy) };
-            let Some(last) = changes.last() else { return };
-            self.seen = last.revision;
-            for change in &changes {
-                policy.put(self.source, change.key(), change.now.as_ref().map(Object::stored));
-            }
-        }
-    }
-
-    fn read_all(&mut self, policy: &mut Policy) {
-        self.changed.borrow_and_update();
-        let snapshot = self.cache.snapshot();
-        self.seen = snapshot.revision;
-        policy.clear(self.source);
-        for object in snapshot.range("", None) {
-            policy.put(self.source, object.key(), Some(object.stored()));
-        }
+        self.0.current().rules_of(role, namespace).map(|rules| rules.as_slice().to_vec())
     }
 }
 
@@ -143,12 +70,12 @@ fn judge(policy: &Policy, user: &User, what: &Attributes<'_>) -> Decision {
 
 impl Authorizer for Rbac {
     fn authorize<'a>(&'a self, user: &'a User, what: &'a Attributes<'a>) -> Answer<'a> {
-        Answer::Now(judge(&self.current().policy, user, what))
+        Answer::Now(judge(&self.0.current(), user, what))
     }
 
     fn rules(&self, user: &User, namespace: &str) -> Rules {
         let mut out = Rules::default();
-        let _ = self.current().policy.visit(user, namespace, |_, rules| {
+        let _ = self.0.current().visit(user, namespace, |_, rules| {
             match rules {
                 Ok(rules) => out.rules.extend_from_slice(rules.as_slice()),
                 Err(why) if out.errors.contains(&why) => {}
@@ -162,7 +89,10 @@ impl Authorizer for Rbac {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::authz::index::Derived;
     use coracle_store::{Embedded, Op, Options, Store, Txn};
     use serde_json::{Value, json};
 
@@ -289,8 +219,16 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(store);
         let caches = Caches::follow(&store, kinds::built_in()).await.expect("it is read");
         let rbac = Rbac::follow(&caches);
-        put(&mut rbac.0.write().policy, Source::ClusterRoles, "reader", &reader());
-        let may = |number: usize| asks(&rbac.current().policy, &User::new(format!("u{number}"), &[]), "").is_allowed();
+        let mut role = reader();
+        role["metadata"] = json!({"name": "reader"});
+        coracle_api::meta::set_type(&mut role, "rbac.authorization.k8s.io/v1", "ClusterRole");
+        let role = Op::Put {
+            key: "/registry/clusterroles/reader".into(),
+            value: crate::encode::for_store(&role).bytes,
+            ttl: None,
+        };
+        store.txn(Txn { compares: Vec::new(), ops: vec![role] }).await.expect("the store takes it");
+        let may = |number: usize| asks(&rbac.0.current(), &User::new(format!("u{number}"), &[]), "").is_allowed();
         write(&*store, 0..3, false).await;
         assert_eq!([0, 2, 3].map(may), [true, true, false]);
         write(&*store, 0..1, true).await;

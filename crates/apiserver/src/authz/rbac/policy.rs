@@ -10,6 +10,8 @@ use foldhash::HashMap;
 use super::objects::{Binding, Role, RoleRef, Subject};
 use super::rules::RoleRules;
 use crate::auth::User;
+use crate::authz::index::Derived;
+use crate::object::Object;
 
 /// Who is given which role, and what the roles allow.
 #[derive(Default)]
@@ -68,22 +70,6 @@ impl Policy {
         }
     }
 
-    /// Forgets all objects of a kind.
-    pub fn clear(&mut self, source: Source) {
-        match source {
-            Source::ClusterRoles => self.cluster_roles.clear(),
-            Source::Roles => self.roles.clear(),
-            Source::ClusterRoleBindings => {
-                self.cluster_bindings.clear();
-                self.cluster = Subjects::default();
-            }
-            Source::RoleBindings => {
-                self.bindings.clear();
-                self.namespaces.clear();
-            }
-        }
-    }
-
     fn put_binding(&mut self, source: Source, key: &str, object: Option<&[u8]>) {
         let is_cluster = source == Source::ClusterRoleBindings;
         let namespace = if is_cluster { "" } else { key.split_once('/').map_or("", |(namespace, _)| namespace) };
@@ -138,6 +124,29 @@ impl Policy {
     /// The rules of a role that a binding in a namespace, or in the cluster when that is empty, refers to.
     pub fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<&RoleRules> {
         self.rules(&RoleKey::new(role, namespace)).ok()
+    }
+}
+
+impl Derived for Policy {
+    type Source = Source;
+
+    fn put(&mut self, source: Source, key: &str, _: Option<&Object>, now: Option<&Object>) {
+        Policy::put(self, source, key, now.map(Object::stored));
+    }
+
+    fn clear(&mut self, source: Source) {
+        match source {
+            Source::ClusterRoles => self.cluster_roles.clear(),
+            Source::Roles => self.roles.clear(),
+            Source::ClusterRoleBindings => {
+                self.cluster_bindings.clear();
+                self.cluster = Subjects::default();
+            }
+            Source::RoleBindings => {
+                self.bindings.clear();
+                self.namespaces.clear();
+            }
+        }
     }
 }
 
