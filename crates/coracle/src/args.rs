@@ -38,6 +38,8 @@ pub enum Command {
     Logs(Logs),
     /// Run a server and its node on this host, in the foreground
     Server(Box<Server>),
+    /// Move the objects of a stopped `coracle server` to an etcd
+    Store(Box<Store>),
     /// Load, pull, list and remove images of a cluster
     Image(Image),
     /// Print the version
@@ -194,6 +196,27 @@ pub struct Etcd {
     /// How often history that is as old is forgotten; 0s leaves that to others
     #[arg(long = "etcd-compaction-interval", default_value = "5m", value_parser = duration)]
     pub compaction_interval: Duration,
+}
+
+/// Options of `store`.
+#[derive(ClapArgs)]
+pub struct Store {
+    #[command(flatten)]
+    pub which: Which,
+    /// What to do
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What to do with a store.
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Copy all objects from the data directory to an etcd, and put the store of the directory aside
+    Migrate {
+        /// Where to
+        #[command(flatten)]
+        to: Etcd,
+    },
 }
 
 /// Options of the hidden `node-init`.

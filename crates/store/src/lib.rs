@@ -7,6 +7,7 @@
 //! Never: looks into values, or knows of Kubernetes objects.
 #![forbid(unsafe_code)]
 
+mod copy;
 pub mod disk;
 mod embedded;
 pub mod etcd;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use copy::copy;
 pub use embedded::{Embedded, Options};
 pub use feed::{Change, Event, Feed, Subscription, Update};
 pub use key_value::{ByKey, KeyValue, Keyed};

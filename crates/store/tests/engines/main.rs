@@ -1,5 +1,6 @@
 //! Both engines, the embedded one and etcd, as their callers see them; and etcd when its members fail.
 
+mod copy;
 mod etcd;
 mod faults;
 mod proxy;
