@@ -65,6 +65,11 @@ fn type_and_metadata(schema: &mut Value, metadata: &str, spec: Spec) {
 
 /// Brings a schema into the form that documents show.
 fn show(schema: &mut Value, is_root: bool, spec: Spec) {
+    if is_root && spec == Spec::V2 && schema["x-kubernetes-preserve-unknown-fields"] == true {
+        // Readers of version 2 take whatever is named here for all that there may be, type and metadata included.
+        *schema = json!({"type": "object"});
+        return;
+    }
     let embedded = schema["x-kubernetes-embedded-resource"] == true;
     let Some(map) = schema.as_object_mut() else { return };
     for below in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
@@ -133,5 +138,17 @@ mod tests {
         let v2: Value = serde_json::from_slice(&super::super::v2(&registry)).unwrap();
         let size = &v2["definitions"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"];
         assert_eq!(size, &json!({"description": "How large."}));
+    }
+
+    #[test]
+    fn of_a_custom_resource_that_may_have_anything_version_2_says_no_more_than_that() {
+        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}});
+        let definition = Arc::new(Definition::new(&schema));
+        let kind = Kind::new("example.com", "v1", ("Widget", "widgets", "widget"), definition, Plain);
+        let registry = kinds::built_in().with([Arc::new(kind)]);
+        let v2: Value = serde_json::from_slice(&super::super::v2(&registry)).unwrap();
+        let gvk = json!([{"group": "example.com", "version": "v1", "kind": "Widget"}]);
+        let expected = json!({"type": "object", "x-kubernetes-group-version-kind": gvk});
+        assert_eq!(v2["definitions"]["com.example.v1.Widget"], expected);
     }
 }
