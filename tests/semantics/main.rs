@@ -9,3 +9,4 @@ mod custom;
 mod deletion;
 mod reading;
 mod refusals;
+mod tokens;

@@ -283,6 +283,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         node_cidr_mask: 24,
         root_ca: ca,
         authority: Some(certificates.authority.clone()),
+        service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
         leader_elect: false,
         identity: node_name.clone(),
         terminated_pod_threshold: 12_500,
