@@ -131,8 +131,8 @@ impl<K: Hash + Eq, V: Clone> Kept<K, V> {
         if kept.len() >= MOST {
             kept.retain(|_, (_, until)| *until > now);
         }
-        if kept.len() < MOST {
-            kept.insert(key, (value, now + time));
+        if let Some(until) = now.checked_add(time).filter(|_| kept.len() < MOST) {
+            kept.insert(key, (value, until));
         }
     }
 }
