@@ -4,6 +4,8 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use coracle_e2e::*;
+use coracle_testing::etcd;
+use parking_lot::Mutex;
 
 struct Server(Child);
 
@@ -14,10 +16,13 @@ impl Drop for Server {
     }
 }
 
-fn start(cluster: &Cluster) -> Server {
+/// A host has room for one server at a time.
+static HOST: Mutex<()> = Mutex::new(());
+
+fn start(cluster: &Cluster, more: &[String]) -> Server {
     let mut command = Command::new(built("coracle"));
     command.args(["server", "--name", &cluster.name, "--port", "16443", "--data-dir"]);
-    command.arg(&cluster.data).env("KUBECONFIG", &cluster.kubeconfig).stdin(Stdio::null());
+    command.arg(&cluster.data).args(more).env("KUBECONFIG", &cluster.kubeconfig).stdin(Stdio::null());
     let log = fs::OpenOptions::new().create(true).append(true).open(cluster.directory().join("log")).unwrap();
     command.stderr(log.try_clone().unwrap()).stdout(log);
     Server(command.spawn().unwrap())
@@ -47,9 +52,10 @@ fn a_server_on_the_host_is_used_stopped_and_removed_as_a_local_cluster_is() {
     if !can_run() || !has_an_address() {
         return;
     }
+    let _one_at_a_time = HOST.lock();
     let cluster = Cluster::new("host");
     let before = Host::now();
-    let server = start(&cluster);
+    let server = start(&cluster, &[]);
     ready(&cluster);
     assert!(cluster.data.join("admin.kubeconfig").exists());
     cluster.load_image(&["test:1"]);
@@ -69,7 +75,7 @@ fn a_server_on_the_host_is_used_stopped_and_removed_as_a_local_cluster_is() {
 
     // Containers outlive the server, and the next one finds them.
     drop(server);
-    let server = start(&cluster);
+    let server = start(&cluster, &[]);
     ready(&cluster);
     assert_eq!(namespace.pod_ready("runs")["metadata"]["uid"], uid);
     drop(server);
@@ -87,4 +93,43 @@ fn a_server_on_the_host_is_used_stopped_and_removed_as_a_local_cluster_is() {
     assert!(!cluster.data.exists());
     let config = cluster.read_kubeconfig();
     assert_eq!(config["clusters"], serde_json::json!([]));
+}
+
+#[test]
+fn a_server_on_an_etcd_keeps_nothing_of_the_api_itself() {
+    if !can_run() || !has_an_address() {
+        return;
+    }
+    let Some(mut members) = etcd::Cluster::start(3, &[]) else { return };
+    let _one_at_a_time = HOST.lock();
+    let cluster = Cluster::new("etcd");
+    let options = [format!("--etcd-servers={}", members.urls().join(","))];
+    let server = start(&cluster, &options);
+    ready(&cluster);
+    cluster.load_image(&["test:1"]);
+    let namespace = cluster.namespace("here");
+    namespace.create("pods", &pod("first", &["sleep", "1000"]));
+    let uid = namespace.pod_ready("first")["metadata"]["uid"].clone();
+    assert!(!cluster.data.join("store").exists());
+    for name in ["kube-scheduler", "kube-controller-manager"] {
+        let lease =
+            cluster.api().get(&format!("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}")).ok();
+        assert_ne!(lease["spec"]["holderIdentity"].as_str().unwrap_or_default(), "", "{lease}");
+    }
+
+    // The member that is asked, and watched, goes.
+    members.kill(0);
+    namespace.create("pods", &pod("second", &["sleep", "1000"]));
+    namespace.pod_ready("second");
+
+    // The next process finds everything in etcd.
+    drop(server);
+    members.restart(0);
+    let server = start(&cluster, &options);
+    ready(&cluster);
+    assert_eq!(namespace.pod_ready("first")["metadata"]["uid"], uid);
+    namespace.create("pods", &pod("third", &["sleep", "1000"]));
+    namespace.pod_ready("third");
+    std::mem::forget(namespace);
+    drop(server);
 }

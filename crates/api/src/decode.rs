@@ -263,6 +263,9 @@ fn fit(
     validation: FieldValidation,
     duplicates: Vec<String>,
 ) -> Result<Vec<String>, Misfit> {
+    if json::is_too_deep(value) {
+        return Err("json: exceeded max depth".to_owned().into());
+    }
     let resets = value["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
     let unknown = match schema {
         Schema::Generated(def) => {

@@ -10,6 +10,10 @@ pub use coracle_values::names::{
 use coracle_values::names::{lower_digit, regex_error, too_long};
 use serde_json::Value;
 
+/// After so many errors of one object no more are told, and none are looked for in long lists: each is a hundred times as
+/// long as what it is about.
+pub const MAX_ERRORS: usize = 1000;
+
 /// What is wrong with a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {

@@ -47,6 +47,33 @@ impl fmt::Display for Place<'_> {
     }
 }
 
+/// How deep an object may be nested. What is stored is read again by decoders that take 128 levels, as clients' do, and who
+/// owns its fields is nested a little deeper than they are.
+pub const MAX_DEPTH: usize = 100;
+/// How deep its managed fields may be.
+const MAX_MANAGED_DEPTH: usize = MAX_DEPTH + 10;
+
+/// Whether a value has more levels than `depth`; it looks no deeper than that.
+pub fn is_deeper(value: &Value, depth: usize) -> bool {
+    let Some(below) = depth.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(items) => items.iter().any(|item| is_deeper(item, below)),
+        Value::Object(map) => map.values().any(|value| is_deeper(value, below)),
+        _ => false,
+    }
+}
+
+/// Whether an object is nested deeper than objects may be.
+pub fn is_too_deep(object: &Value) -> bool {
+    let Value::Object(map) = object else { return is_deeper(object, MAX_DEPTH) };
+    map.iter().any(|(key, value)| match value {
+        Value::Object(metadata) if key == "metadata" => metadata.iter().any(|(key, value)| {
+            is_deeper(value, if key == "managedFields" { MAX_MANAGED_DEPTH } else { MAX_DEPTH } - 2)
+        }),
+        value => is_deeper(value, MAX_DEPTH - 1),
+    })
+}
+
 /// At most this many duplicate fields are told.
 const MAX_DUPLICATES: usize = 32;
 
@@ -169,6 +196,16 @@ mod tests {
         let value = parse(br#"{"a":[{"b":1,"b":2}],"c":{"d":1},"c":null}"#, &mut duplicates).expect("it parses");
         assert_eq!(value["a"][0]["b"], 2);
         assert_eq!(duplicates, ["a[0].b", "c"]);
+    }
+
+    #[test]
+    fn the_depth_of_an_object_is_bounded_and_that_of_its_managed_fields_a_little_later() {
+        let nested = |levels: usize| (0..levels).fold(Value::from(1), |inner, _| serde_json::json!({"x": inner}));
+        assert!(!is_deeper(&nested(0), 0) && is_deeper(&nested(1), 0));
+        assert!(!is_deeper(&nested(7), 7) && is_deeper(&nested(8), 7));
+        assert!(!is_too_deep(&nested(MAX_DEPTH)) && is_too_deep(&nested(MAX_DEPTH + 1)));
+        let owned = |levels| serde_json::json!({"metadata": {"managedFields": nested(levels)}});
+        assert!(!is_too_deep(&owned(MAX_DEPTH + 8)) && is_too_deep(&owned(MAX_DEPTH + 9)));
     }
 
     #[test]

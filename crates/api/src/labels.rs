@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::field::{self, FieldError, Path, push_all};
+use crate::field::{self, FieldError, MAX_ERRORS, Path, push_all};
 use crate::meta::{list, string_map, text};
 
 /// Upper limit of all annotations of an object together, in bytes.
@@ -11,6 +11,9 @@ pub const MAX_ANNOTATIONS: usize = 256 * 1024;
 /// Checks a map of labels.
 pub fn labels(map: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     for (key, value) in string_map(map) {
+        if errors.len() > MAX_ERRORS {
+            break;
+        }
         push_all(errors, path, key, field::qualified_name(key));
         push_all(errors, path, value, field::label_value(value));
     }
@@ -20,7 +23,9 @@ pub fn labels(map: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 pub fn annotations(map: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let mut total = 0;
     for (key, value) in string_map(map) {
-        push_all(errors, path, key, field::qualified_name(&key.to_lowercase()));
+        if errors.len() <= MAX_ERRORS {
+            push_all(errors, path, key, field::qualified_name(&key.to_lowercase()));
+        }
         total += key.len() + value.len();
     }
     if total > MAX_ANNOTATIONS {

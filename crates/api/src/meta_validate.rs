@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::field::{self, FieldError, Path, push_all};
+use crate::field::{self, FieldError, MAX_ERRORS, Path, push_all};
 use crate::kind::Kind;
 use crate::labels;
 use crate::meta::{self, at, list, text};
@@ -83,6 +83,9 @@ fn common(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     owners(obj, &path.child("ownerReferences"), errors);
     let finalizers = meta::finalizers(obj);
     for finalizer in &finalizers {
+        if errors.len() > MAX_ERRORS {
+            break;
+        }
         let messages = field::qualified_name(finalizer);
         let plain = ["foregroundDeletion", "orphan", "kubernetes"].contains(finalizer);
         if messages.is_empty() && !finalizer.contains('/') && !plain {
@@ -101,6 +104,9 @@ fn common(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 fn owners(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let mut controller: Option<String> = None;
     for (i, owner) in list(obj, &["metadata", "ownerReferences"]).iter().enumerate() {
+        if errors.len() > MAX_ERRORS {
+            break;
+        }
         let path = path.index(i);
         for (field, detail) in [
             ("apiVersion", "version must not be empty"),

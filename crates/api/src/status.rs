@@ -3,11 +3,12 @@
 //! Reasons, codes and messages are those of apimachinery's `api/errors`, because clients match on them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use serde_json::Value;
 
-use crate::field::FieldError;
+use crate::field::{FieldError, MAX_ERRORS};
 
 /// A failed (or, from [`Status::success`], a successful) answer of the API.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,14 +112,16 @@ impl Status {
         Self::conflict(group, plural, name, why)
     }
 
-    /// 422: the object is not valid. `kind` is the kind, not the resource, as upstream has it.
-    pub fn invalid(group: &str, kind: &str, name: &str, errors: Vec<FieldError>) -> Self {
-        let mut texts: Vec<String> = Vec::new();
-        for error in &errors {
-            let text = error.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
+    /// 422: the object is not valid. `kind` is the kind, not the resource, as upstream has it. Of very many errors the first
+    /// are told, and how many there are besides.
+    pub fn invalid(group: &str, kind: &str, name: &str, mut errors: Vec<FieldError>) -> Self {
+        let more = errors.len().saturating_sub(MAX_ERRORS);
+        errors.truncate(MAX_ERRORS);
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        texts.retain(|text| seen.insert(text.clone()));
+        if more > 0 {
+            texts.push(format!("and {more} more"));
         }
         let detail = match texts.as_slice() {
             [one] => one.clone(),
@@ -340,6 +343,16 @@ mod tests {
             String::from_utf8(status.to_json()).unwrap(),
             "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"details\":{\"name\":\"x\",\"group\":\"apps\",\"kind\":\"deployments\",\"uid\":\"u\"}}\n"
         );
+    }
+
+    #[test]
+    fn of_very_many_errors_the_first_are_told_once_each() {
+        let error = |number: usize| FieldError::required(&Path::new("a").index(number), "");
+        let status = Status::invalid("", "Pod", "x", (0..100_000).map(error).collect());
+        assert!(status.message.ends_with("a[999]: Required value, and 99000 more]"), "{}", status.message);
+        assert_eq!(status.details.map(|details| details.causes.len()), Some(MAX_ERRORS));
+        let status = Status::invalid("", "Pod", "x", vec![error(0); 3]);
+        assert_eq!(status.message, "Pod \"x\" is invalid: a[0]: Required value");
     }
 
     #[test]

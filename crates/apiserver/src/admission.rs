@@ -2,16 +2,27 @@
 //! first to change the object, and once that is valid, to refuse it.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
+mod asked;
 mod certificate_requester;
 mod certificates;
+mod claim_resize;
+mod configured;
+mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
+mod rounds;
 mod runtime_class;
 mod service_account;
+mod target;
+mod validating_policy;
+mod webhook;
 
 use std::future::ready;
 use std::sync::Arc;
@@ -24,6 +35,9 @@ use crate::authz::{Chain, Rbac};
 use crate::operation::{Operation, Verb};
 use crate::storage::Storage;
 
+pub(crate) use resource_quota::ResourceQuota;
+use rounds::Rounds;
+
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -32,6 +46,15 @@ pub(crate) struct Request<'a> {
     pub op: &'a Operation,
     /// The object as it is; a new one is not there yet.
     pub old: Option<&'a Value>,
+    /// How often webhooks were asked.
+    rounds: Rounds,
+}
+
+impl<'a> Request<'a> {
+    /// One that nobody was asked about yet.
+    pub fn new(op: &'a Operation, old: Option<&'a Value>) -> Request<'a> {
+        Request { op, old, rounds: Rounds::default() }
+    }
 }
 
 /// What a plugin says, now or once it knows.
@@ -63,8 +86,10 @@ impl Admission {
         Admission(vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
+            Box::new(limit_ranger::LimitRanger(storage())),
             Box::new(service_account::ServiceAccount(storage())),
             Box::new(node_restriction::NodeRestriction { storage: storage(), authorizer: authorizer.clone() }),
+            Box::new(pod_security::PodSecurity(storage())),
             Box::new(default_tolerations::DefaultTolerationSeconds),
             Box::new(priority::Priority(storage())),
             Box::new(runtime_class::RuntimeClass(storage())),
@@ -72,16 +97,26 @@ impl Admission {
             Box::new(certificates::CertificateSigning(authorizer.clone())),
             Box::new(certificates::CertificateSubjectRestriction),
             Box::new(default_storage_class::DefaultStorageClass(storage())),
+            Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
+            Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
+            Box::new(webhook::MutatingAdmissionWebhook::new(storage(), authorizer.clone())),
+            Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
+            Box::new(webhook::ValidatingAdmissionWebhook::new(storage(), authorizer.clone())),
         ])
     }
 
     /// Lets the plugins change a new object, or the new state of one.
     pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
-        for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
-            plugin.admit(request, object).await?;
+        loop {
+            for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
+                plugin.admit(request, object).await?;
+            }
+            // What a webhook changed may concern those that were asked before.
+            if !request.rounds.is_next() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Lets the plugins refuse a valid object. One that is to be deleted is given as it is.
@@ -96,6 +131,12 @@ impl Admission {
 /// What needs nobody else.
 fn at_once<'a>(verdict: Result<(), Status>) -> Verdict<'a> {
     Box::pin(ready(verdict))
+}
+
+/// Whether others than this server are asked about such a write. What follows from a binding or an eviction is not asked
+/// about once more.
+fn asks_others(op: &Operation) -> bool {
+    !op.is_own && !matches!((op.verb, op.subresource), (Verb::Update, "binding") | (Verb::Delete, "eviction"))
 }
 
 /// Whether objects of a kind are made.

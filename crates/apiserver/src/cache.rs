@@ -357,7 +357,7 @@ impl Cache {
     /// The object that a value is, or why it is none.
     fn parse(&self, key: &str, stored: &KeyValue) -> Result<Object, String> {
         Object::parse(&self.kind, key, stored.clone()).ok_or_else(|| {
-            let why = unreadable::why(stored.value());
+            let why = unreadable::why(&self.kind, stored.value());
             tracing::error!(key = stored.key(), revision = stored.mod_revision(), "{why}; it is not served");
             why
         })

@@ -14,6 +14,7 @@ use crate::authz::decide;
 use crate::body::Body;
 use crate::cache::Cache;
 use crate::negotiate::Output;
+use crate::notes::Notes;
 use crate::object::Object;
 use crate::objects::Objects;
 use crate::request::{Query, Selected, Target};
@@ -34,6 +35,8 @@ pub(crate) struct Context<'a> {
     pub query: Query,
     pub output: Output,
     pub dry_run: bool,
+    /// What is to be told besides the answer.
+    pub notes: Arc<Notes>,
 }
 
 pub(crate) type Answer = Result<Response<Body>, Status>;

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
 
+use crate::aggregation;
 use crate::body::Body;
-use crate::documents::Name;
+use crate::documents::{Name, Served};
 use crate::negotiate;
 use crate::state::State;
 
@@ -23,8 +24,11 @@ use crate::state::State;
 pub async fn answer(state: &State, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let json = |value: Value| Ok(negotiate::json(StatusCode::OK, value.to_string()));
-    let registry = &state.objects.storage.kinds.snapshot();
-    let document = |name| state.documents.answer(registry, name, headers);
+    let registry = state.objects.storage.kinds.snapshot();
+    let served = &Served { registry, remotes: state.aggregator.remotes() };
+    let registry = &served.registry;
+    let document = |name| state.documents.answer(served, name, headers);
+    let groups = || aggregation::groups(registry, &served.remotes);
     match segments.as_slice() {
         [root @ ("api" | "apis")] => {
             let core = *root == "api";
@@ -34,15 +38,14 @@ pub async fn answer(state: &State, path: &str, headers: &HeaderMap) -> Result<Re
                     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
                     Ok(response)
                 }
-                None => json(if core { core_versions(state) } else { group_list(registry) }),
+                None => json(if core { core_versions(state) } else { group_list(&groups()) }),
             }
         }
-        [""] => json(json!({"paths": paths(registry)})),
+        [""] => json(json!({"paths": paths(&groups())})),
         ["api", version] if registry.serves("", version) => json(resource_list(registry, "", version)),
         ["apis", group] => {
-            let group =
-                named_groups(registry).find(|served| served.name == *group).ok_or_else(Status::path_not_found)?;
-            json(with_type(api_group(group), "APIGroup"))
+            let group = groups().into_iter().find(|served| served.name == *group).ok_or_else(Status::path_not_found)?;
+            json(with_type(api_group(&group), "APIGroup"))
         }
         ["apis", group, version] if registry.serves(group, version) => json(resource_list(registry, group, version)),
         ["openapi", "v2"] => document(open_api_v2(headers)).await,
@@ -61,14 +64,10 @@ fn open_api_v2(headers: &HeaderMap) -> Name {
     if accept.contains("proto-openapi.spec.v2") { Name::OpenApiV2Protobuf } else { Name::OpenApiV2 }
 }
 
-fn named_groups(registry: &Registry) -> impl Iterator<Item = &Group> {
-    registry.groups().iter().filter(|group| !group.name.is_empty())
-}
-
-fn paths(registry: &Registry) -> Vec<String> {
+fn paths(groups: &[Group]) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"].map(Into::into).into();
-    for group in named_groups(registry) {
+    for group in groups {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
     }
@@ -84,8 +83,8 @@ fn core_versions(state: &State) -> Value {
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
 }
 
-fn group_list(registry: &Registry) -> Value {
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named_groups(registry).map(api_group).collect::<Vec<_>>()})
+fn group_list(groups: &[Group]) -> Value {
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.iter().map(api_group).collect::<Vec<_>>()})
 }
 
 fn api_group(group: &Group) -> Value {

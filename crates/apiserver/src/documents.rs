@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
 use tokio::sync::OnceCell;
 
+use crate::aggregation::{self, Remotes};
 use crate::body::Body;
 use crate::discovery::aggregated;
 use crate::negotiate;
@@ -46,14 +47,27 @@ pub struct Documents {
     newest: Mutex<Option<Arc<Edition>>>,
 }
 
-/// The documents of one registry, each made when it is first asked for.
+/// All that is served, here and by other servers.
+#[derive(Clone)]
+pub struct Served {
+    pub registry: Arc<Registry>,
+    pub remotes: Arc<Remotes>,
+}
+
+impl Served {
+    fn is_as_new_as(&self, other: &Served) -> bool {
+        self.registry.revision() >= other.registry.revision() && self.remotes.revision >= other.remotes.revision
+    }
+}
+
+/// The documents of what is served at one moment, each made when it is first asked for.
 struct Edition {
-    registry: Arc<Registry>,
+    served: Served,
     documents: HashMap<Name, OnceCell<Document>>,
 }
 
 impl Edition {
-    fn new(registry: Arc<Registry>) -> Edition {
+    fn new(served: Served) -> Edition {
         let of_group = |group: &Group| {
             let name = group.name.clone();
             group.versions.clone().into_iter().map(move |version| Name::OpenApiV3(name.clone(), version))
@@ -61,37 +75,32 @@ impl Edition {
         let discovery = [(true, "v2"), (true, "v2beta1"), (false, "v2"), (false, "v2beta1")];
         let documents = [Name::OpenApiV2, Name::OpenApiV2Protobuf, Name::OpenApiV3Index]
             .into_iter()
-            .chain(registry.groups().iter().flat_map(of_group))
+            .chain(served.registry.groups().iter().flat_map(of_group))
             .chain(discovery.map(|(core, version)| Name::Discovery { core, version }))
             .map(|name| (name, OnceCell::new()))
             .collect();
-        Edition { registry, documents }
+        Edition { served, documents }
     }
 }
 
 impl Documents {
-    /// The edition of a registry, or the newest if that is older.
-    fn edition(&self, registry: &Arc<Registry>) -> Arc<Edition> {
+    /// The edition of what is served, or the newest if that is older.
+    fn edition(&self, served: &Served) -> Arc<Edition> {
         let mut newest = self.newest.lock();
         match &*newest {
-            Some(edition) if edition.registry.revision() >= registry.revision() => edition.clone(),
-            _ => newest.insert(Arc::new(Edition::new(registry.clone()))).clone(),
+            Some(edition) if edition.served.is_as_new_as(served) => edition.clone(),
+            _ => newest.insert(Arc::new(Edition::new(served.clone()))).clone(),
         }
     }
 
     /// Answers with a document and its entity tag; 304 to a client that has it.
-    pub async fn answer(
-        &self,
-        registry: &Arc<Registry>,
-        name: Name,
-        headers: &HeaderMap,
-    ) -> Result<Response<Body>, Status> {
-        let edition = self.edition(registry);
+    pub async fn answer(&self, served: &Served, name: Name, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+        let edition = self.edition(served);
         let cell = edition.documents.get(&name).ok_or_else(Status::path_not_found)?;
         let content_type = name.content_type();
-        let registry = edition.registry.clone();
+        let served = edition.served.clone();
         let made =
-            || async { tokio::task::spawn_blocking(move || name.make(&registry)).await.map_err(Status::internal)? };
+            || async { tokio::task::spawn_blocking(move || name.make(&served)).await.map_err(Status::internal)? };
         let document = cell.get_or_try_init(made).await?;
         let known = headers.get(IF_NONE_MATCH).is_some_and(|value| *value == document.tag);
         let mut response = match known {
@@ -113,18 +122,20 @@ impl Name {
         }
     }
 
-    fn bytes(&self, registry: &Registry) -> Option<Bytes> {
+    fn bytes(&self, Served { registry, remotes }: &Served) -> Option<Bytes> {
         Some(match self {
-            Name::OpenApiV2 => openapi::v2(registry).into(),
+            Name::OpenApiV2 => aggregation::open_api_v2(openapi::v2(registry), remotes).into(),
             Name::OpenApiV2Protobuf => openapi::v2_protobuf(registry).into(),
-            Name::OpenApiV3Index => openapi::v3_index(registry).into(),
+            Name::OpenApiV3Index => aggregation::open_api_v3_index(openapi::v3_index(registry), remotes).into(),
             Name::OpenApiV3(group, version) => openapi::v3(registry, group, version)?.into(),
-            Name::Discovery { core, version } => aggregated::groups(registry, *core, version).to_string().into(),
+            Name::Discovery { core, version } => {
+                aggregated::groups(registry, remotes, *core, version).to_string().into()
+            }
         })
     }
 
-    fn make(&self, registry: &Registry) -> Result<Document, Status> {
-        let bytes = self.bytes(registry).ok_or_else(Status::path_not_found)?;
+    fn make(&self, served: &Served) -> Result<Document, Status> {
+        let bytes = self.bytes(served).ok_or_else(Status::path_not_found)?;
         let digest: String = Sha256::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02X}")).collect();
         let tag = HeaderValue::from_str(&format!("\"{digest}\"")).map_err(Status::internal)?;
         Ok(Document { bytes, tag })

@@ -36,7 +36,7 @@ pub fn version() -> Value {
 }
 
 /// `/healthz`, `/livez` and `/readyz`. The server answers only once its caches are full, so the one check
-/// that can fail is `etcd`: the store accepts no writes any more.
+/// that can fail is `etcd`: the store accepts no writes, or does not answer.
 pub fn probe(storage: &Storage, path: &str, query: &Query) -> Result<Response<Body>, Status> {
     let name = path.trim_matches('/');
     let excluded = query.all("exclude");
@@ -44,11 +44,12 @@ pub fn probe(storage: &Storage, path: &str, query: &Query) -> Result<Response<Bo
     for check in CHECKS {
         if excluded.iter().any(|other| other == check) {
             text += &format!("[+]{check} excluded: ok\n");
-        } else if passes(storage, check) {
-            text += &format!("[+]{check} ok\n");
-        } else {
+        } else if let Some(why) = fails(storage, check) {
+            tracing::info!("the check {check} failed: {why}");
             text += &format!("[-]{check} failed: reason withheld\n");
             failed = true;
+        } else {
+            text += &format!("[+]{check} ok\n");
         }
     }
     Ok(match (failed, query.flag("verbose")) {
@@ -58,20 +59,21 @@ pub fn probe(storage: &Storage, path: &str, query: &Query) -> Result<Response<Bo
     })
 }
 
-/// One check by its name.
+/// One check by its name; it says why it fails, which the page of all does not.
 pub fn probe_one(storage: &Storage, path: &str) -> Result<Response<Body>, Status> {
     let check = path.rsplit('/').next().unwrap_or_default();
     if !CHECKS.contains(&check) {
         return Err(Status::path_not_found());
     }
-    Ok(match passes(storage, check) {
-        true => plain(StatusCode::OK, "ok".into()),
-        false => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal server error: reason withheld\n".into()),
+    Ok(match fails(storage, check) {
+        None => plain(StatusCode::OK, "ok".into()),
+        Some(why) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
     })
 }
 
-fn passes(storage: &Storage, check: &str) -> bool {
-    check != "etcd" || storage.store.failure().is_none()
+/// Why a check fails, if it does.
+fn fails(storage: &Storage, check: &str) -> Option<coracle_store::Error> {
+    storage.store.failure().filter(|_| check == "etcd")
 }
 
 fn plain(code: StatusCode, text: String) -> Response<Body> {

@@ -11,13 +11,12 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::tls::{self, Trust};
 use crate::upload::Upload;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -29,15 +28,9 @@ pub struct Client {
 
 impl Client {
     pub fn new(authority: &str, certificate: Arc<Current>) -> anyhow::Result<Client> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
-            roots.add(certificate?)?;
-        }
-        let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_client_cert_resolver(certificate);
-        Ok(Client { connector: TlsConnector::from(Arc::new(config)) })
+        let connector = tls::connector(Trust::Authorities(authority.as_bytes()), Some(certificate))
+            .context("the way to kubelets cannot be set up")?;
+        Ok(Client { connector })
     }
 
     pub async fn send(&self, address: SocketAddr, request: Request<Upload>) -> anyhow::Result<Response<Incoming>> {

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod admission;
+mod aggregation;
 pub mod auth;
 pub mod authz;
 mod body;
@@ -23,13 +24,16 @@ mod discovery;
 mod documents;
 mod encode;
 mod health;
+mod index;
 pub mod kinds;
 mod kubelet;
 mod listener;
 mod negotiate;
+mod notes;
 mod object;
 mod objects;
 mod operation;
+mod policy_status;
 mod request;
 mod rest;
 mod server;
@@ -37,6 +41,8 @@ mod services;
 mod shares;
 mod state;
 mod storage;
+mod stored;
+mod tls;
 mod unreadable;
 mod upload;
 mod version;

@@ -230,8 +230,9 @@ fn in_lines(json: &[u8]) -> Vec<u8> {
 /// All warnings of an answer together have at most this many bytes, as upstream's.
 const MAX_WARNINGS: usize = 4 << 10;
 
-/// Adds warnings for the user (RFC 7234, code 299).
+/// Adds warnings for the user (RFC 7234, code 299), each once.
 pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    const NAME: HeaderName = HeaderName::from_static("warning");
     let mut left = MAX_WARNINGS;
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
@@ -239,8 +240,9 @@ pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
             Some(left) => left,
             None => return,
         };
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
-            response.headers_mut().append(HeaderName::from_static("warning"), value);
+        let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) else { continue };
+        if response.headers().get_all(NAME).iter().all(|told| told != value) {
+            response.headers_mut().append(NAME, value);
         }
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use triomphe::ThinArc;
 
 use crate::encode::Digits;
+use crate::stored;
 
 /// One stored object at one revision. Never changes; a clone shares it. Kept by the hundred thousand and for long, so it
 /// is one piece of memory besides what the store holds.
@@ -34,8 +35,9 @@ struct Head {
     hole: (u32, u16),
     /// Where in the store's key that below the resource begins.
     key_at: u16,
-    /// How many texts there are, and how many of them are values of selectable fields.
-    texts: u16,
+    /// How many texts there are, which may be as many as an object has room for labels, and how many of them are values of
+    /// selectable fields.
+    texts: u32,
     fields: u16,
     /// The protobuf message, made when a client first asks for it.
     message: OnceLock<Box<Bytes>>,
@@ -137,11 +139,18 @@ fn slice<'a>(first: &'a [u8], second: &'a [u8], (from, to): (u32, u32)) -> &'a [
 impl Object {
     /// Reads what the store holds at a key, of which `key` is the part below the resource; `None` when it is not an object.
     pub fn parse(kind: &Kind, key: &str, stored: KeyValue) -> Option<Object> {
+        if stored::is_protobuf(stored.value()) {
+            // The message is not kept beside the JSON.
+            let json = stored::json(kind, stored.value()).ok()?;
+            let read = KeyValue::new(stored.key(), &json, stored.create_revision(), stored.mod_revision());
+            let found = parts(kind, read.value())??;
+            return Object::of_parts(key, read, None, found);
+        }
         let mut own = None;
         let found = match parts(kind, stored.value())? {
             Some(parts) => parts,
             None => {
-                let json = own.insert(Box::new(typed(kind, stored.value())?));
+                let json = own.insert(Box::new(stored::json(kind, stored.value()).ok()?));
                 parts(kind, json)??
             }
         };
@@ -255,7 +264,7 @@ impl Object {
     }
 
     fn text(&self, number: usize) -> &str {
-        let texts = usize::from(self.head().texts);
+        let texts = self.head().texts as usize;
         if number >= texts {
             return "";
         }
@@ -298,7 +307,7 @@ impl Object {
     }
 
     fn first_field(&self) -> usize {
-        usize::from(self.head().texts.saturating_sub(self.head().fields))
+        self.head().texts.saturating_sub(self.head().fields.into()) as usize
     }
 }
 
@@ -319,7 +328,7 @@ impl AsRef<[u8]> for Stored {
 }
 
 /// Where the resource version goes, how many texts and fields there are, and their bytes.
-type Parts = ((u32, u16), u16, u16, Vec<u8>);
+type Parts = ((u32, u16), u32, u16, Vec<u8>);
 
 /// The parts of an object; `None` within when it does not say what it is, or has no place for its resource version; `None`
 /// when it is no object.
@@ -347,16 +356,7 @@ fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
             fields += 1;
         }
     }
-    Some(Some((hole, u16::try_from(texts.ranges.len()).ok()?, fields, texts.into_bytes())))
-}
-
-/// An object that does not say its kind, or another one, says it again: where it is stored decides. It has a place for its
-/// resource version, too, which other API servers do not store.
-fn typed(kind: &Kind, bytes: &[u8]) -> Option<Bytes> {
-    let mut value: Value = serde_json::from_slice(bytes).ok()?;
-    meta::set_type(&mut value, kind.api_version(), &kind.kind);
-    meta::set_resource_version(&mut value, "0");
-    serde_json::to_vec(&value).map(Bytes::from).ok()
+    Some(Some((hole, u32::try_from(texts.ranges.len()).ok()?, fields, texts.into_bytes())))
 }
 
 #[cfg(test)]

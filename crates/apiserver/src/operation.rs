@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::auth::{MASTERS, User};
 use crate::kinds::Kinds;
+use crate::notes::Notes;
 use crate::version::in_version_value;
 
 /// The manager of what the server writes by itself, and its user agent where it is a client.
@@ -20,6 +21,8 @@ pub(crate) enum Verb {
     Create,
     Update,
     Delete,
+    /// What is sent opens a connection to what runs.
+    Connect,
 }
 
 /// Which part of an object a write may touch.
@@ -71,6 +74,10 @@ pub(crate) struct Operation {
     pub ownership: Ownership,
     /// Nothing is stored.
     pub dry_run: bool,
+    /// The server itself writes: nobody's policies keep it from what every cluster has.
+    pub is_own: bool,
+    /// What is to be told besides the answer.
+    pub notes: Arc<Notes>,
     pub now: Timestamp,
 }
 
@@ -86,6 +93,8 @@ impl Operation {
             part: Part::Main,
             ownership: Ownership::By(SERVER.into()),
             dry_run: false,
+            is_own: true,
+            notes: Arc::default(),
             now: Timestamp::now(),
         }
     }

@@ -104,9 +104,11 @@ fn verb(method: &Method, named: bool, watching: bool) -> &'static str {
         (&Method::PATCH, _) => "patch",
         (&Method::DELETE, true) => "delete",
         (&Method::DELETE, false) => "deletecollection",
-        (_, _) if watching => "watch",
-        (_, true) => "get",
-        (_, false) => "list",
+        (&Method::GET | &Method::HEAD, _) if watching => "watch",
+        (&Method::GET | &Method::HEAD, true) => "get",
+        (&Method::GET | &Method::HEAD, false) => "list",
+        // What else is passed on by `proxy` is no reading: only who may do everything may do it.
+        _ => "",
     }
 }
 
@@ -293,6 +295,9 @@ mod tests {
             (Method::GET, "/api/v1/watch/namespaces/d/pods/a", "watch||pods||d|a"),
             (Method::GET, "/api/v1/namespaces/d/pods/a/log", "get||pods|log|d|a"),
             (Method::DELETE, "/apis/apps/v1/namespaces/d/deployments", "deletecollection|apps|deployments||d|"),
+            (Method::HEAD, "/api/v1/namespaces/d/pods/a/proxy/x", "get||pods|proxy|d|a"),
+            (Method::OPTIONS, "/api/v1/namespaces/d/pods/a/proxy/x", "||pods|proxy|d|a"),
+            (Method::from_bytes(b"post").expect("a method"), "/api/v1/namespaces/d/pods/a/proxy", "||pods|proxy|d|a"),
             (Method::GET, "/api/v1/namespaces/d", "get||namespaces||d|d"),
             (Method::PUT, "/api/v1/namespaces/d/finalize", "update||namespaces|finalize|d|d"),
             (Method::GET, "/api/v1/namespaces?fieldSelector=metadata.name%3Dd", "list||namespaces|||d"),

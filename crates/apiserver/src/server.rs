@@ -23,12 +23,14 @@ use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admission::Admission;
+use crate::aggregation::{self, Aggregator, Remote};
 use crate::auth::request_header::{self, Authorities, FromProxy};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
 use crate::authz::{self, Attributes, Authorizer, Chain, Masters, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
+use crate::connect;
 use crate::context::Context;
 use crate::documents::Documents;
 use crate::health::Metrics;
@@ -42,7 +44,7 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Known, Storage};
 use crate::upload::Upload;
-use crate::{bootstrap, connections, custom, discovery, health, negotiate, rest, websocket};
+use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -106,15 +108,20 @@ impl Server {
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
-        let trust = Trust { clients: config.authority.certificate.clone(), front_proxy: front_proxy.authority.clone() };
+        let trust =
+            Trust { clients: config.authority.certificate.clone(), front_proxy: front_proxy.certificate.clone() };
         let own = Arc::new(Own { endpoint, trust });
         bootstrap::run(&objects, &own).await?;
         custom::start(&objects).await?;
+        policy_status::start(&objects);
         bootstrap::keep(&objects, own);
         let allowed_names = vec![FRONT_PROXY.to_owned()];
-        let authorities = Authorities::new(&config.authority.certificate, &front_proxy.authority, allowed_names)?;
+        let authorities = Authorities::new(&config.authority.certificate, &front_proxy.certificate, allowed_names)?;
+        let aggregator = Arc::new(Aggregator::new(&objects.storage.caches, front_proxy)?);
+        aggregation::start(&objects, &aggregator);
         let state = State {
             objects,
+            aggregator,
             documents: Documents::default(),
             authenticator,
             authorizer,
@@ -202,6 +209,13 @@ impl Inner {
         let target = request::split(&path).and_then(|(group, version, segments)| {
             request::target(&state.objects.storage.kinds.look(), group, version, &segments)
         });
+        // What is built in is answered here, whatever an APIService says.
+        let is_built_in = target.as_ref().is_some_and(|target| target.kind.def().is_some());
+        let remote = match request::split(&path) {
+            Some((group, version, _)) if !is_built_in => state.aggregator.route(group, version),
+            _ => None,
+        };
+        let target = target.filter(|_| remote.is_none());
         let (verb, resource, subresource) = match &target {
             Some(target) => {
                 (target.verb(&parts.method, &query), target.kind.plural.clone(), target.subresource.unwrap_or_default())
@@ -265,10 +279,17 @@ impl Inner {
                         _ => (std::mem::take(upload).read(MAX_BODY).await?, Upload::default()),
                     };
                     let upload = Mutex::new(upload);
-                    let context = Context { state, user, parts, body, upload, target, query, output, dry_run };
+                    let notes = Arc::default();
+                    let context = Context { state, user, parts, body, upload, target, query, output, dry_run, notes };
                     Ok(rest::answer(context, verb).await)
                 }
-                None => Box::pin(self.outside(parts, &path)).await,
+                None => match self.described_elsewhere(&path).or(remote) {
+                    Some(remote) => {
+                        let (storage, upload) = (&state.objects.storage, std::mem::take(upload));
+                        Box::pin(connect::aggregated::answer(storage, &remote, &user, parts, upload)).await
+                    }
+                    None => Box::pin(self.outside(parts, &path)).await,
+                },
             }
         };
         let (response, is_document) = match answer.await {
@@ -291,6 +312,12 @@ impl Inner {
             }
         };
         Ok(Place { _of_all: self.in_flight.try_acquire().map_err(|_| busy())?, _of_others: of_others })
+    }
+
+    /// The other server whose OpenAPI document of version 3 a path is about.
+    fn described_elsewhere(&self, path: &str) -> Option<Arc<Remote>> {
+        let (group, version) = path.strip_prefix("/openapi/v3/apis/")?.split_once('/')?;
+        self.state.aggregator.route(group, version)
     }
 
     /// Paths that are no object's.

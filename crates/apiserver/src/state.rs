@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::aggregation::Aggregator;
 use crate::auth::Authenticator;
 use crate::auth::service_account::Issuer;
 use crate::authz::Chain;
@@ -14,6 +15,7 @@ use crate::objects::Objects;
 /// What all requests share.
 pub(crate) struct State {
     pub objects: Arc<Objects>,
+    pub aggregator: Arc<Aggregator>,
     pub documents: Documents,
     pub authenticator: Authenticator,
     pub authorizer: Arc<Chain>,

@@ -132,8 +132,8 @@ pub(crate) fn store_key(kind: &Kind, namespace: Option<&str>, name: &str) -> Arc
 /// What a client is told when the store refuses.
 pub(crate) fn refusal(error: &Error) -> Status {
     match error {
-        Error::DiskFull { .. } => Status::new(507, "InsufficientStorage", error.to_string()),
-        Error::TooLarge { .. } => Status::too_large(error.to_string()),
+        Error::DiskFull { .. } | Error::NoSpace(_) => Status::new(507, "InsufficientStorage", error.to_string()),
+        Error::TooLarge(_) => Status::too_large(error.to_string()),
         Error::Compacted { .. } => Status::expired(error.to_string()),
         // As upstream: nobody knows whether it was done.
         Error::Unknown(_) => Status::timeout(error.to_string(), 0),

@@ -5,9 +5,9 @@
 use coracle_api::Kind;
 use coracle_api::status::{Cause, Details, Status, qualified_resource};
 use coracle_store::Revision;
-use serde_json::Value;
 
 use crate::object::Object;
+use crate::stored;
 
 /// The root of all keys, as upstream's.
 pub const ROOT: &str = "/registry/";
@@ -41,16 +41,10 @@ impl Unreadable {
     }
 }
 
-/// Why bytes are no object.
-pub fn why(bytes: &[u8]) -> String {
-    if bytes.starts_with(b"k8s\0") {
-        return "the stored value is protobuf, and JSON is what is read here".into();
-    }
+/// Why bytes are no object of a kind.
+pub fn why(kind: &Kind, bytes: &[u8]) -> String {
     if bytes.starts_with(b"k8s:enc:") {
         return "the stored value is encrypted, and nothing here has its key".into();
     }
-    match serde_json::from_slice::<Value>(bytes) {
-        Err(error) => format!("the stored value is not JSON: {error}"),
-        Ok(_) => "the stored value is JSON without the metadata of an object".into(),
-    }
+    stored::json(kind, bytes).err().unwrap_or_else(|| "the stored value has metadata that is none of an object".into())
 }

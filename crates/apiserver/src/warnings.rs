@@ -15,15 +15,9 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 25] = [
-    ("", "LimitRange", Enforcement),
+const MISSING: [(&str, &str, Missing); 19] = [
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
-    ("", "ResourceQuota", Enforcement),
-    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", Enforcement),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", Enforcement),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", Enforcement),
-    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", Enforcement),
     ("apps", "DaemonSet", Controller),
     ("apps", "StatefulSet", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),

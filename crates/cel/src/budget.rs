@@ -21,6 +21,9 @@ pub(crate) const PATTERN: f64 = 0.25;
 const MEMORY_LIMIT: usize = 64 << 20;
 /// The most steps of comparing and printing values that one evaluation takes, in which no cost is counted.
 const WORK_LIMIT: u64 = 5_000_000;
+/// The most patterns that are compiled while expressions are evaluated on one object: a short one may take milliseconds,
+/// whatever it is matched against.
+const PATTERN_LIMIT: usize = 200;
 
 /// What is left to spend on one object. One evaluation after the other draws on it.
 #[derive(Clone, Debug)]
@@ -30,6 +33,7 @@ pub struct Budget {
     limit: u64,
     memory: usize,
     work: u64,
+    patterns: usize,
 }
 
 impl Default for Budget {
@@ -41,7 +45,7 @@ impl Default for Budget {
 impl Budget {
     /// A budget of `total` for one object, [`PER_CALL_LIMIT`] of it for each evaluation.
     pub fn new(total: u64) -> Self {
-        Self { remaining: total, spent: 0, limit: PER_CALL_LIMIT, memory: 0, work: 0 }
+        Self { remaining: total, spent: 0, limit: PER_CALL_LIMIT, memory: 0, work: 0, patterns: 0 }
     }
 
     /// What is left.
@@ -52,6 +56,16 @@ impl Budget {
     /// What the last evaluation cost.
     pub fn last_cost(&self) -> u64 {
         self.spent
+    }
+
+    /// The budget of an evaluation within another one: it draws on what is left, and may cost what one may.
+    pub fn nested(&self) -> Self {
+        Self::new(self.remaining)
+    }
+
+    /// Takes what evaluations within this one cost from what is left.
+    pub fn absorb(&mut self, nested: &Self) {
+        self.remaining = nested.remaining;
     }
 
     /// Begins an evaluation.
@@ -76,6 +90,12 @@ impl Budget {
     pub(crate) fn allocate(&mut self, bytes: usize) -> Result<(), EvalError> {
         self.memory = self.memory.saturating_add(bytes);
         if self.memory > MEMORY_LIMIT { Err(EvalError::CostLimit) } else { Ok(()) }
+    }
+
+    /// Counts a pattern before it is compiled.
+    pub(crate) fn pattern(&mut self) -> Result<(), EvalError> {
+        self.patterns = self.patterns.saturating_add(1);
+        if self.patterns > PATTERN_LIMIT { Err(EvalError::CostLimit) } else { Ok(()) }
     }
 
     /// Counts steps that upstream takes without counting cost.

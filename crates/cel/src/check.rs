@@ -135,19 +135,36 @@ impl<'e> Checker<'e> {
     }
 
     fn select(&mut self, id: u64, select: &SelectExpr) -> Checked {
-        let qualified = (!select.test).then(|| qualified_name(&select.operand)).flatten();
-        if let Some(prefix) = qualified {
-            let of = library::type_named(&format!("{prefix}.{}", select.field));
-            if let Some(of) = of.filter(|_| !self.is_variable(&prefix)) {
+        if let Some(prefix) = qualified_name(&select.operand) {
+            let name = format!("{prefix}.{}", select.field);
+            if let Some(of) = self.environment.find(&name).filter(|_| !self.is_local(&prefix)) {
+                return self.dotted(name, of.clone(), select.test);
+            }
+            let of = library::type_named(&name).filter(|_| !select.test && !self.is_variable(&prefix));
+            if let Some(of) = of {
                 return (Node::Const(CelValue::Type(of)), Type::Type);
             }
         }
         self.field(id, &select.operand, &select.field, select.test, false)
     }
 
+    /// A variable whose name has dots: it is always there.
+    fn dotted(&mut self, name: String, of: Type, test: bool) -> Checked {
+        self.used.insert(name.clone());
+        match test {
+            true => (Node::Const(CelValue::Bool(true)), Type::Bool),
+            false => (Node::Variable(name.into()), of),
+        }
+    }
+
+    fn is_local(&self, qualified: &str) -> bool {
+        let root = qualified.split('.').next().unwrap_or_default();
+        self.scope.iter().any(|(name, _)| name == root)
+    }
+
     fn is_variable(&self, qualified: &str) -> bool {
         let root = qualified.split('.').next().unwrap_or_default();
-        self.scope.iter().any(|(name, _)| name == root) || self.environment.find(root).is_some()
+        self.is_local(qualified) || self.environment.find(root).is_some()
     }
 
     fn field(&mut self, id: u64, operand: &IdedExpr, field: &str, test: bool, optional: bool) -> Checked {
@@ -456,7 +473,7 @@ fn converted(name: &str, overloads: &[&'static function::Overload], args: &[Node
     let [Node::Const(literal)] = args else { return None };
     let args = [literal.clone()];
     let overload = overloads.iter().find(|overload| CONVERSIONS.contains(&name) && overload.accepts(&args))?;
-    let mut context = function::Context { budget: &mut Budget::default(), patterns: &HashMap::new() };
+    let mut context = function::Context { budget: &mut Budget::default(), patterns: &HashMap::new(), made: &mut None };
     (overload.call)(&mut context, &args).ok().map(Node::Const)
 }
 

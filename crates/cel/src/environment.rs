@@ -1,5 +1,10 @@
 //! What an expression may name, and the values that it finds there.
 
+use std::fmt;
+use std::rc::Rc;
+
+use crate::budget::Budget;
+use crate::error::EvalError;
 use crate::types::Type;
 use crate::value::CelValue;
 
@@ -22,7 +27,8 @@ impl Environment {
         Self::new().variable("self", of.clone()).variable("oldSelf", old)
     }
 
-    /// With one more variable.
+    /// With one more variable. Its name may have dots, as `variables.size` has: then it is found where the expression
+    /// selects a field of what stands before.
     #[must_use]
     pub fn variable(mut self, name: impl Into<String>, of: Type) -> Self {
         self.variables.push((name.into(), of));
@@ -39,6 +45,14 @@ impl Environment {
 #[derive(Clone, Debug, Default)]
 pub struct Activation<'a> {
     values: Vec<(&'a str, CelValue<'a>)>,
+    lazy: Option<Rc<dyn Lazy<'a> + 'a>>,
+}
+
+/// Variables whose values are made when an expression first asks for them.
+pub trait Lazy<'a>: fmt::Debug {
+    /// The value of a variable, or why it has none; `None` if there is no such variable. What it costs is taken from the
+    /// budget ([`Budget::nested`]).
+    fn value(&self, name: &str, budget: &mut Budget) -> Option<Result<CelValue<'a>, EvalError>>;
 }
 
 impl<'a> Activation<'a> {
@@ -54,8 +68,22 @@ impl<'a> Activation<'a> {
         self
     }
 
-    /// The value of a variable.
+    /// With variables that are made when they are asked for, in place of those it had.
+    #[must_use]
+    pub fn with_lazy(mut self, lazy: Rc<dyn Lazy<'a> + 'a>) -> Self {
+        self.lazy = Some(lazy);
+        self
+    }
+
+    /// The value of a variable that is there already.
     pub fn find(&self, name: &str) -> Option<&CelValue<'a>> {
         self.values.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// The value of a variable, made if need be.
+    pub(crate) fn value(&self, name: &str, budget: &mut Budget) -> Result<CelValue<'a>, EvalError> {
+        let made = || self.lazy.as_ref()?.value(name, budget);
+        let value = self.find(name).cloned().map(Ok).or_else(made);
+        value.unwrap_or_else(|| Err(EvalError::new(format!("no such attribute(s): {name}"))))
     }
 }

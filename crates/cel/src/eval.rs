@@ -20,6 +20,8 @@ pub(crate) struct Evaluator<'e, 'a> {
     pub activation: &'e Activation<'a>,
     pub budget: &'e mut Budget,
     pub patterns: &'e HashMap<String, Regex>,
+    /// The last pattern that was not written out in the expression.
+    pub made: Option<(String, Regex)>,
     /// Accumulators and variables of the comprehensions around the place. `all` and `exists` go on after an error.
     pub stack: Vec<Value<'a>>,
 }
@@ -30,8 +32,7 @@ impl<'a> Evaluator<'_, 'a> {
             Node::Const(value) => Ok(value.clone()),
             Node::Variable(name) => {
                 self.budget.spend(1)?;
-                let found = self.activation.find(name).cloned();
-                found.ok_or_else(|| EvalError::new(format!("no such attribute(s): {name}")))
+                self.activation.value(name, self.budget)
             }
             Node::Local(place) => {
                 self.budget.spend(1)?;
@@ -151,7 +152,7 @@ impl<'a> Evaluator<'_, 'a> {
             let cost = depth_cost(&args[0], self.budget)?;
             self.budget.spend(cost)?;
         }
-        let mut context = Context { budget: self.budget, patterns: self.patterns };
+        let mut context = Context { budget: self.budget, patterns: self.patterns, made: &mut self.made };
         let value = (overload.call)(&mut context, &args)?;
         if let Cost::Result(factor) = overload.cost {
             self.budget.spend(crate::budget::traversal(value.cost_size(), factor))?;

@@ -17,6 +17,8 @@ pub(crate) struct Context<'c> {
     pub budget: &'c mut Budget,
     /// The patterns that are written out in the expression.
     pub patterns: &'c HashMap<String, Regex>,
+    /// The last one that was not.
+    pub made: &'c mut Option<(String, Regex)>,
 }
 
 /// The work of a function. It is called only with arguments of the kinds that its signature says.

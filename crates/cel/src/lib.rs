@@ -30,8 +30,9 @@ mod unify;
 pub mod value;
 
 pub use budget::Budget;
-pub use environment::{Activation, Environment};
+pub use environment::{Activation, Environment, Lazy};
 pub use error::{CompileError, CompileErrors, EvalError};
+pub use library::regex::compile as compile_pattern;
 pub use program::Program;
 pub use types::{ListKind, ListType, Type, TypeSource};
 pub use value::CelValue;

@@ -75,7 +75,7 @@ impl Program {
     pub fn evaluate<'a>(&self, activation: &Activation<'a>, budget: &mut Budget) -> Result<CelValue<'a>, EvalError> {
         budget.begin();
         let patterns = &self.patterns;
-        let mut evaluator = Evaluator { activation, budget, patterns, stack: Vec::new() };
+        let mut evaluator = Evaluator { activation, budget, patterns, made: None, stack: Vec::new() };
         let value = evaluator.eval(&self.node);
         match (value, budget.finish()) {
             (Err(EvalError::CostLimit), _) => Err(EvalError::CostLimit),

@@ -168,6 +168,14 @@ fn what_grows_ends_at_a_limit() {
 }
 
 #[test]
+fn patterns_are_not_compiled_without_end() {
+    let one = "lists.range(9000).all(x, 'aab'.matches('^a' + '+b$'))";
+    assert_eq!(run(one.into()), Ok(()));
+    let many = r"lists.range(9000).all(x, !'a'.matches('\\pL{50}' + string(x)))";
+    assert_eq!(run(many.into()), Err(EvalError::CostLimit.to_string()));
+}
+
+#[test]
 fn large_patterns_are_refused() {
     assert!(run("'a'.matches('(a{1000}){1000}')".into()).is_err());
     assert!(run(format!("'a'.matches('{}')", "(".repeat(5000))).is_err());

@@ -22,6 +22,7 @@ mod node_lifecycle;
 mod pod_control;
 mod pod_gc;
 mod replicaset;
+mod resource_quota;
 mod root_ca;
 mod service_account;
 mod service_account_tokens;
@@ -100,6 +101,7 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     if let Some(key) = config.service_account_key.clone() {
         start(&mut tasks, "serviceaccount-token", service_account_tokens::run(c("service-account-controller"), key));
     }
+    start(&mut tasks, "resourcequota", resource_quota::run(c("resourcequota-controller")));
     if let Some(authority) = config.authority.clone() {
         let signer = certificates::signer::run(c("certificate-controller"), authority);
         start(&mut tasks, "certificatesigningrequest-signing", signer);

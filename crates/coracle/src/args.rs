@@ -37,7 +37,9 @@ pub enum Command {
     /// Print the log of a local cluster's server
     Logs(Logs),
     /// Run a server and its node on this host, in the foreground
-    Server(Server),
+    Server(Box<Server>),
+    /// Move the objects of a stopped `coracle server` to an etcd
+    Store(Box<Store>),
     /// Load, pull, list and remove images of a cluster
     Image(Image),
     /// Print the version
@@ -162,6 +164,59 @@ pub struct Server {
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
+    #[command(flatten)]
+    pub etcd: Etcd,
+}
+
+/// Where a server finds etcd, named as upstream's API server names it.
+#[derive(ClapArgs, Clone)]
+pub struct Etcd {
+    /// Servers of an etcd cluster that keeps the objects, as https://HOST:PORT or http://HOST:PORT, separated by commas
+    /// [default: the data directory keeps them]
+    #[arg(long = "etcd-servers", value_name = "URL", value_delimiter = ',')]
+    pub servers: Vec<String>,
+    /// The authority that signs the certificates of etcd's servers
+    #[arg(long = "etcd-cafile", value_name = "FILE", requires = "servers")]
+    pub authority: Option<PathBuf>,
+    /// The certificate shown to etcd
+    #[arg(long = "etcd-certfile", value_name = "FILE", requires = "servers", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long = "etcd-keyfile", value_name = "FILE", requires = "servers", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// A user of etcd's
+    #[arg(long = "etcd-user", value_name = "NAME", requires = "servers", requires = "password")]
+    pub user: Option<String>,
+    /// The file that holds the user's password
+    #[arg(long = "etcd-password-file", value_name = "FILE", requires = "servers", requires = "user")]
+    pub password: Option<PathBuf>,
+    /// What all keys in etcd begin with
+    #[arg(long = "etcd-prefix", value_name = "PREFIX", default_value = "/registry")]
+    pub prefix: String,
+    /// How often history that is as old is forgotten; 0s leaves that to others
+    #[arg(long = "etcd-compaction-interval", default_value = "5m", value_parser = duration)]
+    pub compaction_interval: Duration,
+}
+
+/// Options of `store`.
+#[derive(ClapArgs)]
+pub struct Store {
+    #[command(flatten)]
+    pub which: Which,
+    /// What to do
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What to do with a store.
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Copy all objects from the data directory to an etcd, and put the store of the directory aside
+    Migrate {
+        /// Where to
+        #[command(flatten)]
+        to: Etcd,
+    },
 }
 
 /// Options of the hidden `node-init`.

@@ -22,6 +22,7 @@ mod sandbox_network;
 mod server;
 mod server_log;
 mod status;
+mod store;
 mod sys;
 mod up;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Ls { output } => ls::ls(output),
         Command::Logs(options) => logs::logs(&options),
         Command::Server(options) => server::run(&options),
+        Command::Store(options) => store::run(&options),
         Command::Image(options) => image::run(&options),
         Command::NodeInit(options) => node_init::run(&options),
         Command::Version => {

@@ -13,12 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
-use coracle_client::{Informer, Informers, in_process};
+use coracle_client::{Informer, Informers, LeadershipLost, in_process};
 use coracle_kubelet::KubeletConfig;
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
-use coracle_store::{Embedded, Options, Store};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -38,7 +37,7 @@ use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::sandbox_network::BuiltIn;
 use crate::server_log::Bounded;
-use crate::{checks, control_plane, host_settings, kubeconfig, sys};
+use crate::{checks, control_plane, host_settings, kubeconfig, store, sys};
 
 /// Addresses of pods and services, as kubeadm and kind have them.
 const CLUSTER_CIDR: &str = "10.244.0.0/16";
@@ -161,7 +160,7 @@ impl Parts {
 async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
     let dir = &cluster.dir;
-    for part in ["pki", "store", "images", "run", "kubelet", "log/pods"] {
+    for part in ["pki", "images", "run", "kubelet", "log/pods"] {
         let path = dir.join(part);
         std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
     }
@@ -177,7 +176,9 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let certificates = Arc::new(Certificates::open(&dir.join("pki"), names)?);
     let ca = certificates.authority.certificate.clone();
 
-    let store = Arc::new(Embedded::open(&dir.join("store"), Options::default())?);
+    let store = store::open(dir, &options.etcd).await?;
+    // Others may run the same parts on the same objects.
+    let is_shared = store.settled_revision().is_none();
     let api = ApiServer::new(coracle_apiserver::Config {
         store: store.clone(),
         authority: certificates.authority.clone(),
@@ -271,21 +272,22 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let administrator = as_user("system:apiserver", &[MASTERS], "kube-apiserver");
     parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));
 
+    let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
     let scheduler = coracle_scheduler::Config {
-        leader_elect: false,
-        identity: node_name.clone(),
+        leader_elect: is_shared,
+        identity: identity.clone(),
         profile_name: "default-scheduler".into(),
     };
-    parts
-        .spawn("scheduler", coracle_scheduler::run(as_user("system:kube-scheduler", &[], "kube-scheduler"), scheduler));
+    let client = as_user("system:kube-scheduler", &[], "kube-scheduler");
+    parts.spawn("scheduler", lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())));
     let controllers = coracle_controllers::Config {
         cluster_cidr,
         node_cidr_mask: 24,
         root_ca: ca,
         authority: Some(certificates.authority.clone()),
         service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
-        leader_elect: false,
-        identity: node_name.clone(),
+        leader_elect: is_shared,
+        identity,
         terminated_pod_threshold: 12_500,
     };
     let accounts: coracle_controllers::Clients = {
@@ -293,7 +295,9 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         Arc::new(move |name| in_process(own.service(User::service_account("kube-system", name)).named(CONTROLLERS)))
     };
     let manager = as_user("system:kube-controller-manager", &[], CONTROLLERS);
-    parts.spawn("controllers", coracle_controllers::run(manager, accounts.clone(), controllers));
+    let of_controllers = accounts.clone();
+    let run = move || coracle_controllers::run(manager.clone(), of_controllers.clone(), controllers.clone());
+    parts.spawn("controllers", lead(run));
 
     let informers = Informers::new(as_user("system:kube-proxy", &[], "kube-proxy"));
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
@@ -318,6 +322,17 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         error = parts.first_end() => Err(error),
         _ = tokio::signal::ctrl_c() => Ok(()),
         () = terminated() => Ok(()),
+    }
+}
+
+/// Runs what only one process does at a time, and waits for its turn again each time another one took it: what else this
+/// process does goes on meanwhile.
+async fn lead<F: Future<Output = Result<()>>>(run: impl Fn() -> F) -> Result<()> {
+    loop {
+        match run().await {
+            Err(error) if error.is::<LeadershipLost>() => tracing::warn!("{error:#}"),
+            ended => return ended,
+        }
     }
 }
 

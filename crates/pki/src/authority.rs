@@ -38,14 +38,6 @@ pub struct Authority {
 /// The common name of the server where it passes requests on.
 pub const FRONT_PROXY: &str = "front-proxy-client";
 
-/// Who the server is where it passes requests on.
-pub struct FrontProxy {
-    /// The certificate of the authority, PEM.
-    pub authority: String,
-    /// The server's own.
-    pub pair: Pair,
-}
-
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority").field("dir", &self.dir).finish_non_exhaustive()
@@ -60,11 +52,20 @@ impl Authority {
     /// never replaced by another.
     pub fn open(dir: &Path) -> Result<Authority> {
         fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
-        Authority::named(dir, "ca")
+        Authority::named(dir, "ca", "kubernetes")
     }
 
-    fn named(dir: &Path, name: &str) -> Result<Authority> {
-        let pair = load_or_make(dir, name, || make_authority(name))?;
+    /// The authority of one server that passes requests on to others, which believe what it says of users; it is kept beside
+    /// this one as `front-proxy-ca`, and signs for nobody else.
+    ///
+    /// # Errors
+    /// As for [`Authority::open`].
+    pub fn front_proxy(&self) -> Result<Authority> {
+        Authority::named(&self.dir, "front-proxy-ca", "front-proxy-ca")
+    }
+
+    fn named(dir: &Path, name: &str, common_name: &str) -> Result<Authority> {
+        let pair = load_or_make(dir, name, || make_authority(common_name))?;
         let key = KeyPair::from_pem(&pair.key)
             .with_context(|| format!("{}/{name}.key is not a private key", dir.display()))?;
         let issuer = Issuer::new(&pair.certificate, key)
@@ -109,19 +110,8 @@ impl Authority {
     /// # Errors
     /// It cannot be read, and is never replaced then.
     pub fn service_account_key(&self) -> Result<TokenKey> {
-        let pair = load_or_make(&self.dir, "sa", || make_authority("sa"))?;
+        let pair = load_or_make(&self.dir, "sa", || make_authority("kubernetes"))?;
         TokenKey::new(&KeyPair::from_pem(&pair.key).context("sa.key is not a private key")?.serialize_der())
-    }
-
-    /// Who the server is when it passes requests on to others, which believe it what it says of users: a certificate of an
-    /// authority for nothing else, kept as `front-proxy-ca` beside the other.
-    ///
-    /// # Errors
-    /// As with [`Authority::open`].
-    pub fn front_proxy(&self) -> Result<FrontProxy> {
-        let authority = Authority::named(&self.dir, "front-proxy-ca")?;
-        let pair = authority.client("front-proxy-client", FRONT_PROXY, &[])?;
-        Ok(FrontProxy { authority: authority.certificate, pair })
     }
 
     /// Signs what a request asks for, in PEM: its subject and alternative names with the usages given, by Kubernetes' names,
@@ -182,11 +172,11 @@ impl Authority {
     }
 }
 
-fn make_authority(name: &str) -> Result<Pair> {
+fn make_authority(common_name: &str) -> Result<Pair> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, if name == "ca" { "kubernetes" } else { name });
+    params.distinguished_name.push(DnType::CommonName, common_name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
     let now = SystemTime::now();

@@ -14,7 +14,7 @@ mod request;
 mod token_key;
 mod usages;
 
-pub use authority::{Authority, FRONT_PROXY, FrontProxy};
+pub use authority::{Authority, FRONT_PROXY};
 pub use current::Current;
 pub use files::Pair;
 pub use request::{Identity, NewRequest, Request};

@@ -198,9 +198,10 @@ impl Store for Embedded {
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome> {
-        let size = txn.ops.iter().map(write_size).sum();
+        let size: usize = txn.ops.iter().map(write_size).sum();
         if size > MAX_WRITE {
-            return Err(Error::TooLarge { size, limit: MAX_WRITE });
+            let why = format!("a write of {size} bytes is larger than the limit of {MAX_WRITE} bytes");
+            return Err(Error::TooLarge(why));
         }
         let closed = || Error::Closed("the writer has ended".into());
         let _place = self.places.acquire().await.map_err(|_| closed())?;

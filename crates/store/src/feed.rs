@@ -1,5 +1,6 @@
 //! Feeds: what tells others of every change.
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use crate::{Error, KeyValue, Revision};
@@ -58,7 +59,7 @@ pub type Feed = Box<dyn Fn(Update<'_>) + Send + Sync>;
 #[derive(Debug)]
 #[must_use = "the feed ends when it is dropped"]
 pub struct Subscription {
-    _held: Arc<()>,
+    _held: Arc<dyn Any + Send + Sync>,
 }
 
 impl Subscription {
@@ -68,9 +69,14 @@ impl Subscription {
         let watched = Arc::downgrade(&held);
         (Subscription { _held: held }, watched)
     }
+
+    /// One that drops what ends the feed.
+    pub(crate) fn holding(ends: impl Any + Send + Sync) -> Subscription {
+        Subscription { _held: Arc::new(ends) }
+    }
 }
 
-/// A feed as the embedded engine keeps it.
+/// A feed as an engine keeps it.
 pub(crate) struct Subscriber {
     prefix: Box<str>,
     feed: Feed,
@@ -85,6 +91,11 @@ impl Subscriber {
     /// Whether anyone still wants it.
     pub fn is_held(&self) -> bool {
         self.held.strong_count() > 0
+    }
+
+    /// What is told.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// Tells the changes that concern it, or that there are none.

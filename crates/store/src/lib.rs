@@ -1,13 +1,16 @@
 //! The revisioned key-value store under the API server.
 //!
 //! Owns: the [`Store`] trait (read, list a prefix at a revision, transactions with compares, feeds of changes that
-//! resume at a revision, a read index, time to live) and its embedded engine [`Embedded`], a checksummed log in
-//! segments with group commit and snapshots (`docs/store-format.md` draws the files).
-//! Never: looks into values, knows of Kubernetes objects, or opens a socket.
+//! resume at a revision, a read index, time to live) and two engines: [`Embedded`], a checksummed log in
+//! segments with group commit and snapshots (`docs/store-format.md` draws the files), and [`etcd::Etcd`], a client of a
+//! cluster of etcd.
+//! Never: looks into values, or knows of Kubernetes objects.
 #![forbid(unsafe_code)]
 
+mod copy;
 pub mod disk;
 mod embedded;
+pub mod etcd;
 mod feed;
 mod format;
 mod history;
@@ -23,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use copy::copy;
 pub use embedded::{Embedded, Options};
 pub use feed::{Change, Event, Feed, Subscription, Update};
 pub use key_value::{ByKey, KeyValue, Keyed};
@@ -143,13 +147,14 @@ pub enum Error {
         what: String,
     },
     /// The value or key is larger than the store takes.
-    #[error("a write of {size} bytes is larger than the limit of {limit} bytes")]
-    TooLarge {
-        /// Its size in bytes.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
+    #[error("{0}")]
+    TooLarge(String),
+    /// The store has used up the space that it may take. It can be read; writing works again once it was given space.
+    #[error("etcd takes no writes as its space is used up: compact and defragment it, then disarm the alarm ({0})")]
+    NoSpace(String),
+    /// The store does not do that, here or at any time: what was asked for is not allowed, or makes no sense to it.
+    #[error("the store refuses: {0}")]
+    Refused(String),
     /// Nobody knows whether the transaction was made: the store did not answer in time. It must not be told as a success,
     /// nor repeated as if nothing had happened.
     #[error("the outcome is unknown: {0}")]

@@ -1,4 +1,5 @@
-//! The embedded engine as its callers see it, with disks that fail, lose power and rot.
+//! The embedded engine with disks that fail, lose power and rot, and what it does besides what every engine does
+//! (`engines/semantics.rs`).
 
 mod sim;
 
@@ -6,7 +7,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use coracle_store::{Compare, Embedded, Error, Feed, Op, Options, Outcome, Revision, Store, Subscription, Txn, Update};
+use coracle_store::{Embedded, Error, Feed, Op, Options, Outcome, Revision, Store, Subscription, Txn, Update};
 use proptest::prelude::*;
 use sim::SimDisk;
 
@@ -70,53 +71,6 @@ impl Told {
 }
 
 #[tokio::test]
-async fn a_create_conflicts_with_an_existing_key() {
-    let store = open(&SimDisk::default());
-    let create = |value| Txn { compares: vec![Compare::ModRevision("/a".into(), 0)], ops: vec![put("/a", value)] };
-    assert_eq!(revision(&store, create("1")).await, 2);
-    match store.txn(create("2")).await.unwrap() {
-        Outcome::Conflict { revision, current } => {
-            assert_eq!((revision, current[0].as_ref().unwrap().mod_revision()), (2, 2));
-        }
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(value(&store, "/a").await.unwrap(), "1");
-}
-
-#[tokio::test]
-async fn lists_at_a_revision_are_exact_and_paged() {
-    let store = open(&SimDisk::default());
-    for n in 0..10 {
-        revision(&store, write(vec![put(&format!("/p/{n}"), "old")])).await;
-    }
-    let at = store.revision();
-    revision(&store, write(vec![Op::Delete { key: "/p/3".into() }, put("/p/4", "new"), put("/p/45", "x")])).await;
-    let first = store.list("/p/", Some(at), None, Some(5)).await.unwrap();
-    assert!(first.more);
-    let second = store.list("/p/", Some(at), Some(first.items[4].key()), None).await.unwrap();
-    let keys: Vec<_> =
-        first.items.iter().chain(&second.items).map(|kv| (kv.key().to_owned(), kv.value().to_vec())).collect();
-    assert_eq!(keys.len(), 10);
-    assert!(keys.iter().all(|(_, value)| value == b"old"));
-    assert_eq!(store.list("/p/", None, None, None).await.unwrap().items.len(), 10);
-}
-
-#[tokio::test]
-async fn compacted_and_future_revisions_are_errors() {
-    let store = open(&SimDisk::default());
-    for _ in 0..5 {
-        revision(&store, write(vec![put("/a", "x")])).await;
-    }
-    store.compact(4).unwrap();
-    assert!(matches!(store.get("/a", Some(3)).await, Err(Error::Compacted { requested: 3, .. })));
-    assert!(matches!(store.get("/a", Some(99)).await, Err(Error::Future { .. })));
-    let refused = store.subscribe("/", 3, Told::default().feed()).await;
-    assert!(matches!(refused, Err(Error::Compacted { requested: 3, oldest: 4 })));
-    let (told, _subscription) = Told::of(&store, "/", 4).await;
-    assert_eq!(told.all(), [(5, Some(true)), (6, Some(true))]);
-}
-
-#[tokio::test]
 async fn keys_expire_and_the_feed_sees_it() {
     let store = open(&SimDisk::default());
     let (told, _subscription) = Told::of(&store, "/", 1).await;
@@ -129,29 +83,6 @@ async fn keys_expire_and_the_feed_sees_it() {
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
     assert_eq!(told.all(), [(2, Some(true)), (3, Some(false))]);
-}
-
-#[tokio::test]
-async fn a_feed_resumes_at_a_revision_and_misses_nothing() {
-    let store = Arc::new(open(&SimDisk::default()));
-    let writer = store.clone();
-    let writes = tokio::spawn(async move {
-        for n in 0..200 {
-            revision(&writer, write(vec![put(&format!("/k/{}", n % 7), "x")])).await;
-            tokio::task::yield_now().await;
-        }
-    });
-    let mut seen: Vec<Revision> = Vec::new();
-    while seen.last().is_none_or(|last| *last < 201) {
-        let (told, subscription) = Told::of(&store, "/", seen.last().copied().unwrap_or(1)).await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        drop(subscription);
-        // What was told before the feed was dropped counts.
-        revision(&store, write(vec![])).await;
-        seen.extend(told.all().iter().map(|(revision, _)| *revision));
-    }
-    writes.await.unwrap();
-    assert_eq!(seen, (2..=201).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -22,6 +22,13 @@ pub struct Quantity {
     form: Form,
 }
 
+/// Nothing.
+impl Default for Quantity {
+    fn default() -> Self {
+        Self::from_count(0)
+    }
+}
+
 /// Why a text is not a quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
@@ -46,6 +53,11 @@ impl Quantity {
     /// A whole number that prints with binary suffixes.
     pub fn from_bytes(value: i64) -> Self {
         Self { nano: i128::from(value) * NANO, form: Form::Binary }
+    }
+
+    /// A whole number that prints with decimal suffixes.
+    pub fn from_count(value: i64) -> Self {
+        Self { nano: i128::from(value) * NANO, form: Form::Decimal }
     }
 
     /// The value as a whole number, rounded up away from zero.

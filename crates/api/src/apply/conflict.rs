@@ -7,6 +7,9 @@ use super::set::Set;
 use crate::field::quote;
 use crate::status::{Cause, Details, Status};
 
+/// After so many bytes no more conflicts are told: a path may be as long as the object, and there may be as many.
+const MAX_TOLD: usize = 1 << 20;
+
 /// The contested fields, by who owns them.
 #[derive(Clone, Debug, Default)]
 pub struct Conflicts<'a>(pub(super) BTreeMap<Id<'a>, Set<'a>>);
@@ -23,36 +26,36 @@ impl<'a> Conflicts<'a> {
         Self(left.filter(|(_, fields)| !fields.is_empty()).collect())
     }
 
-    /// 409, with a cause for every field.
+    /// 409, with a cause for every field that is told.
     pub fn status(&self) -> Status {
         let mut causes = Vec::new();
+        let (mut lines, mut count, mut told) = (Vec::new(), 0usize, 0usize);
         for (id, fields) in &self.0 {
             let manager = shown(id);
+            lines.push(format!("conflicts with {manager}:"));
             fields.each(&mut |path| {
-                let field = path.iter().map(ToString::to_string).collect();
+                count += 1;
+                if told > MAX_TOLD {
+                    return;
+                }
+                let field: String = path.iter().map(ToString::to_string).collect();
                 let message = format!("conflict with {manager}");
+                told = told.saturating_add(field.len()).saturating_add(message.len());
+                lines.push(format!("- {field}"));
                 causes.push(Cause { reason: "FieldManagerConflict".into(), message, field });
             });
         }
+        if count > causes.len() {
+            lines.push(format!("and {} more", count - causes.len()));
+        }
         let message = match causes.as_slice() {
-            [one] => format!("Apply failed with 1 conflict: {}: {}", one.message, one.field),
-            many => format!("Apply failed with {} conflicts: {}", many.len(), self.listed()),
+            [one] if count == 1 => format!("Apply failed with 1 conflict: {}: {}", one.message, one.field),
+            _ => format!("Apply failed with {count} conflicts: {}", lines.join("\n")),
         };
         Status {
             details: Some(Box::new(Details { causes, ..Details::default() })),
             ..Status::new(409, "Conflict", message)
         }
-    }
-
-    fn listed(&self) -> String {
-        let mut lines = Vec::new();
-        for (id, fields) in &self.0 {
-            lines.push(format!("conflicts with {}:", shown(id)));
-            fields.each(&mut |path| {
-                lines.push(format!("- {}", path.iter().map(ToString::to_string).collect::<String>()))
-            });
-        }
-        lines.join("\n")
     }
 }
 

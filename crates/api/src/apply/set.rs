@@ -117,6 +117,21 @@ impl<'a> Set<'a> {
         })
     }
 
+    /// The pairs of what this set has; of a much larger one the others are not looked at.
+    fn pairs_of_own<'s>(&'s self, other: &'s Set<'a>) -> Box<dyn Iterator<Item = Pair<'s, 'a>> + 's> {
+        if self.entries.len().saturating_mul(16) > other.entries.len() {
+            return Box::new(self.pairs(other));
+        }
+        Box::new(self.entries.iter().map(|entry| match other.get(&entry.element) {
+            Some(found) => Pair::Both(entry, found),
+            None => Pair::Left(entry),
+        }))
+    }
+
+    fn combine_own(&self, other: &Set<'a>, each: impl Fn(Pair<'_, 'a>) -> Option<Entry<'a>>) -> Set<'a> {
+        Set { entries: self.pairs_of_own(other).filter_map(each).filter(|entry| !entry.is_empty()).collect() }
+    }
+
     fn combine(&self, other: &Set<'a>, each: impl Fn(Pair<'_, 'a>) -> Option<Entry<'a>>) -> Set<'a> {
         Set { entries: self.pairs(other).filter_map(each).filter(|entry| !entry.is_empty()).collect() }
     }
@@ -135,7 +150,7 @@ impl<'a> Set<'a> {
 
     /// The paths that are in both.
     pub fn intersection(&self, other: &Set<'a>) -> Set<'a> {
-        self.combine(other, |pair| match pair {
+        self.combine_own(other, |pair| match pair {
             Pair::Both(a, b) => Some(Entry {
                 element: a.element.clone(),
                 member: a.member && b.member,
@@ -147,7 +162,7 @@ impl<'a> Set<'a> {
 
     /// The paths that are in this one only. What is below a path of the other stays.
     pub fn difference(&self, other: &Set<'a>) -> Set<'a> {
-        self.combine(other, |pair| match pair {
+        self.combine_own(other, |pair| match pair {
             Pair::Left(entry) => Some(entry.clone()),
             Pair::Right(_) => None,
             Pair::Both(a, b) => Some(Entry {

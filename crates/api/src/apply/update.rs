@@ -59,7 +59,7 @@ pub fn update<V: Versions>(versions: &V, live: Option<&Value>, new: &mut Value, 
 
 /// As [`update`], but the managed fields are taken out of the new object and returned as JSON; empty when there are none.
 pub fn update_text<V: Versions>(versions: &V, live: Option<&Value>, new: &mut Value, writer: &Writer<'_>) -> String {
-    let given = take(new);
+    let given = Some(take(new)).filter(|given| !is_too_long(given)).unwrap_or_default();
     let reset = writer.subresource.is_empty() && is_reset(&given);
     if live.is_none() && (reset || given.is_null()) {
         return create(versions, new, writer);
@@ -85,6 +85,15 @@ pub fn update_text<V: Versions>(versions: &V, live: Option<&Value>, new: &mut Va
     own(&mut managed, &comparison, writer);
     cap(&mut managed);
     managed.print()
+}
+
+/// The most entries that a client may give: each is compared with all that a write changes. An object has about ten.
+const MAX_GIVEN: usize = 256;
+
+/// Whether managed fields have more entries than a client may give. They are then as if they were not given, like others
+/// that cannot be read.
+fn is_too_long(given: &Value) -> bool {
+    given.as_array().is_some_and(|entries| entries.len() > MAX_GIVEN)
 }
 
 /// The creator owns all that is not the server's.
@@ -154,13 +163,16 @@ pub(super) fn disown<'a, V: Versions>(
         }
     }
     let mut contested = BTreeMap::new();
+    let both = |comparison: &Comparison<'a>| comparison.modified.union(&comparison.added);
+    let written_now = both(written);
+    let others: Vec<_> = others.into_iter().map(|(version, other)| (version, both(&other), other)).collect();
     managed.entries_mut().retain_mut(|entry| {
         if but == Some(&entry.id) {
             return true;
         }
-        let comparison = match others.iter().find(|(version, _)| *version == entry.api_version) {
-            Some((_, comparison)) => comparison,
-            None if entry.api_version == writer.api_version => written,
+        let (changed, comparison) = match others.iter().find(|(version, ..)| *version == entry.api_version) {
+            Some((_, changed, comparison)) => (changed, comparison),
+            None if entry.api_version == writer.api_version => (&written_now, written),
             // A version that is no longer there.
             None => return false,
         };
@@ -170,7 +182,7 @@ pub(super) fn disown<'a, V: Versions>(
         if comparison.is_same() {
             return !entry.fields.is_empty();
         }
-        let taken = entry.fields.intersection(&comparison.modified.union(&comparison.added));
+        let taken = entry.fields.intersection(changed);
         if !taken.is_empty() {
             entry.fields = entry.fields.difference(&taken);
             contested.insert(entry.id.clone(), taken);

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::rejected;
+use crate::json::is_deeper;
 use crate::meta::text;
 use crate::status::Status;
 
@@ -12,6 +13,10 @@ const MAX_OPERATIONS: usize = 10_000;
 const MAX_COPIED: usize = 1_000_000;
 /// How many items of lists may make room for those before them, or close the gap of one, in all.
 const MAX_MOVED: usize = 200_000_000;
+/// How many of them a node costs that is moved: how deep it goes is looked at.
+const NODE: usize = 16;
+/// How deep the outcome may be nested, as what is sent: nothing is made that is too deep for those who walk it.
+const MAX_DEPTH: usize = 128;
 
 /// What a patch has done so far of what it may.
 #[derive(Default)]
@@ -84,6 +89,7 @@ fn apply(target: &mut Value, operation: &Value, work: &mut Work) -> Result<(), S
         "remove" => remove(target, path, "remove", work).map(|_| ()),
         "replace" => {
             let value = value()?;
+            check_depth(path, &value)?;
             let place = target.pointer_mut(path).ok_or_else(|| missing("replace", path))?;
             *place = value;
             Ok(())
@@ -94,6 +100,7 @@ fn apply(target: &mut Value, operation: &Value, work: &mut Work) -> Result<(), S
                 return Err(rejected(format!("move operation: {path} is inside of {from}")));
             }
             let value = remove(target, from, "move", work)?;
+            work.moves(size(&value).saturating_mul(NODE))?;
             add(target, path, value, "move", work)
         }
         "copy" => {
@@ -146,7 +153,17 @@ fn index(key: &str, len: usize) -> Option<usize> {
     key.parse().ok().filter(|i| canonical && *i < len)
 }
 
+/// Checks that a value is not nested too deep at the place where it is put.
+fn check_depth(path: &str, value: &Value) -> Result<(), Status> {
+    let outer = path.bytes().filter(|byte| *byte == b'/').count();
+    match MAX_DEPTH.checked_sub(outer).is_none_or(|left| is_deeper(value, left)) {
+        true => Err(Status::too_large("the patch nests values deeper than is allowed")),
+        false => Ok(()),
+    }
+}
+
 fn add(target: &mut Value, path: &str, value: Value, kind: &str, work: &mut Work) -> Result<(), Status> {
+    check_depth(path, &value)?;
     if path.is_empty() {
         *target = value;
         return Ok(());
@@ -244,6 +261,24 @@ mod tests {
         // As many operations on a list as long as they make it are fine.
         let patch: Value = std::iter::repeat_n(first("add"), 9_000).collect();
         json_patch(&mut json!({"l": []}), &patch).unwrap();
+    }
+
+    #[test]
+    fn no_patch_makes_what_is_too_deep_to_be_walked() {
+        let nested = (0..100).fold(json!({}), |inner, _| json!({"x": inner}));
+        let wrap = [
+            json!({"op": "add", "path": "/t", "value": nested}),
+            json!({"op": "move", "from": "/a", "path": format!("/t{}", "/x".repeat(101))}),
+            json!({"op": "move", "from": "/t", "path": "/a"}),
+        ];
+        let patch: Value = std::iter::repeat_n(wrap, 3000).flatten().collect();
+        let mut object = json!({"a": {}});
+        assert_eq!(json_patch(&mut object, &patch).unwrap_err().code, 413);
+        for kind in ["add", "replace", "copy"] {
+            let op = json!({"op": kind, "from": "/a", "path": format!("/a{}", "/x".repeat(100)), "value": nested});
+            assert_eq!(json_patch(&mut json!({"a": nested}), &json!([op])).unwrap_err().code, 413, "{kind}");
+        }
+        assert_eq!(object, json!({"a": {}}));
     }
 
     proptest! {

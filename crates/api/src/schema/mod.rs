@@ -3,6 +3,7 @@
 
 pub mod descriptions;
 pub mod enums;
+pub mod expression_types;
 pub mod structural;
 #[rustfmt::skip]
 mod tables;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::common::{self, age};
+use super::common::{self, age, default_to, object_mut, spec_mut};
 use super::{AGE, Column, NAME, Strategy, column};
 use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, int, text};
@@ -50,7 +50,14 @@ impl Strategy for ApiService {
                 errors.push(FieldError::invalid(&path.child(key), at(obj, &["spec", key]), detail));
             }
         }
+        service(at(obj, &["spec"]), &path, &mut errors);
         errors
+    }
+
+    fn default(&self, obj: &mut Value) {
+        if let Some(service) = spec_mut(obj).and_then(|spec| object_mut(spec, "service")) {
+            default_to(service, "port", 443);
+        }
     }
 
     fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
@@ -71,6 +78,37 @@ impl Strategy for ApiService {
             available(obj).into(),
             age(obj, now),
         ]
+    }
+}
+
+/// Where another server is, and whom to believe there.
+fn service(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let (bundle, insecure) = (text(spec, &["caBundle"]), &spec["insecureSkipTLSVerify"]);
+    let (of_bundle, of_insecure) = (path.child("caBundle"), path.child("insecureSkipTLSVerify"));
+    let service = &spec["service"];
+    if service.is_null() {
+        if !bundle.is_empty() {
+            let size = format!("{} bytes", bundle.len() / 4 * 3);
+            errors.push(FieldError::invalid_str(&of_bundle, &size, "local APIServices may not have a caBundle"));
+        }
+        if *insecure == true {
+            let detail = "local APIServices may not have insecureSkipTLSVerify";
+            errors.push(FieldError::invalid(&of_insecure, insecure, detail));
+        }
+        return;
+    }
+    let path = path.child("service");
+    for field in ["namespace", "name"] {
+        if text(service, &[field]).is_empty() {
+            errors.push(FieldError::required(&path.child(field), ""));
+        }
+    }
+    if !(1..=65535).contains(&int(service, &["port"]).unwrap_or(443)) {
+        let detail = "port must be in the range 1-65535, inclusive";
+        errors.push(FieldError::invalid(&path.child("port"), &service["port"], detail));
+    }
+    if *insecure == true && !bundle.is_empty() {
+        errors.push(FieldError::invalid(&of_insecure, insecure, "may not be true if caBundle is present"));
     }
 }
 

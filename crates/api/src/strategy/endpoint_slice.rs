@@ -1,5 +1,7 @@
 //! EndpointSlice.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -58,17 +60,16 @@ impl Strategy for EndpointSlice {
         if ports.len() > 20_000 {
             errors.push(FieldError::too_many(&Path::new("ports"), ports.len(), 20_000));
         }
-        let mut names: Vec<&str> = Vec::new();
+        let mut names: HashSet<&str> = HashSet::new();
         for (i, port) in ports.iter().enumerate() {
             let path = Path::new("ports").index(i);
             let name = text(port, &["name"]);
             if !name.is_empty() {
                 push_all(&mut errors, &path.child("name"), name, field::dns1123_label(name));
             }
-            if names.contains(&name) {
+            if !names.insert(name) {
                 errors.push(FieldError::duplicate(&path.child("name"), &port["name"]));
             }
-            names.push(name);
             common::one_of(&mut errors, &path.child("protocol"), &port["protocol"], &["TCP", "UDP", "SCTP"], true);
         }
         errors

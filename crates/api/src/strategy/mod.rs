@@ -12,6 +12,8 @@ use crate::field::{self, FieldError, Path};
 use crate::meta;
 
 pub mod access_review;
+mod admission_match;
+pub mod admission_policy;
 pub mod api_service;
 pub mod common;
 pub mod component_status;

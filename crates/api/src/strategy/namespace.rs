@@ -14,14 +14,6 @@ use crate::meta::{self, text};
 pub struct Namespace;
 
 impl Strategy for Namespace {
-    fn warnings(&self, obj: &Value) -> Vec<String> {
-        let levels = meta::labels(obj).filter(|(key, _)| key.starts_with("pod-security.kubernetes.io/"));
-        let told = levels.map(|(key, _)| {
-            format!("metadata.labels[{key}]: Pod Security Standards are stored but not enforced by this version")
-        });
-        told.collect()
-    }
-
     fn has_status(&self) -> bool {
         true
     }

@@ -1,5 +1,7 @@
 //! The kinds of `storage.k8s.io`.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -110,14 +112,13 @@ impl Strategy for CsiDriver {
         let policies = ["File", "None", "ReadWriteOnceWithFSType"];
         let policy = meta::at(obj, &["spec", "fsGroupPolicy"]);
         common::one_of(&mut errors, &path.child("fsGroupPolicy"), policy, &policies, true);
-        let mut audiences: Vec<&str> = Vec::new();
+        let mut audiences: HashSet<&str> = HashSet::new();
         for (i, request) in list(obj, &["spec", "tokenRequests"]).iter().enumerate() {
             let audience = text(request, &["audience"]);
-            if audiences.contains(&audience) {
+            if !audiences.insert(audience) {
                 let path = path.child("tokenRequests").index(i).child("audience");
                 errors.push(FieldError::duplicate(&path, &request["audience"]));
             }
-            audiences.push(audience);
         }
         errors
     }

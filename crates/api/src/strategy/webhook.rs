@@ -1,12 +1,15 @@
-//! Admission webhooks and policies.
+//! Admission webhooks.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::common::{self, age, default_text, default_to, items_mut, object_mut, or, spec_mut};
-use super::{AGE, Column, NAME, Strategy, column, int_column};
+use super::admission_match::{conditions, rule, selector};
+use super::common::{self, age, default_text, default_to, items_mut, object_mut};
+use super::{AGE, Column, NAME, Strategy, int_column};
+use crate::admission_expressions::{Names, environment};
 use crate::field::{self, FieldError, Path, push_all};
-use crate::meta::{self, at, int, list, text};
+use crate::meta::{self, int, list, text};
 
 /// A mutating or validating webhook configuration.
 pub struct WebhookConfiguration;
@@ -60,10 +63,16 @@ impl Strategy for WebhookConfiguration {
                 let detail = "the timeout value must be between 1 and 30 seconds";
                 errors.push(FieldError::invalid(&path.child("timeoutSeconds"), &hook["timeoutSeconds"], detail));
             }
-            if list(hook, &["admissionReviewVersions"]).is_empty() {
-                let detail = "must specify one of v1, v1beta1";
-                errors.push(FieldError::required(&path.child("admissionReviewVersions"), detail));
+            review_versions(hook, &path.child("admissionReviewVersions"), &mut errors);
+            for (n, given) in list(hook, &["rules"]).iter().enumerate() {
+                rule(given, &path.child("rules").index(n), &mut errors);
             }
+            for key in ["namespaceSelector", "objectSelector"] {
+                selector(&hook[key], &path.child(key), &mut errors);
+            }
+            let names = Names { params: false, authorizer: true };
+            conditions(hook, &environment(names), &path.child("matchConditions"), &mut errors);
+            client(&hook["clientConfig"], &path.child("clientConfig"), &mut errors);
         }
         errors
     }
@@ -77,79 +86,66 @@ impl Strategy for WebhookConfiguration {
     }
 }
 
-/// A ValidatingAdmissionPolicy.
-pub struct ValidatingAdmissionPolicy;
+/// Versions of reviews that are sent.
+const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 
-impl Strategy for ValidatingAdmissionPolicy {
-    fn has_status(&self) -> bool {
-        true
-    }
-
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn default(&self, obj: &mut Value) {
-        let Some(spec) = spec_mut(obj) else { return };
-        default_text(spec, "failurePolicy", "Fail");
-        default_match(spec, "matchConstraints");
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        const { &[NAME, int_column("Validations"), column("ParamKind"), AGE] }
-    }
-
-    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
-        vec![
-            meta::name(obj).into(),
-            list(obj, &["spec", "validations"]).len().into(),
-            param_kind(obj).into(),
-            age(obj, now),
-        ]
+fn review_versions(hook: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let versions = list(hook, &["admissionReviewVersions"]);
+    if versions.is_empty() {
+        let detail = format!("must specify one of {}", REVIEWS.join(", "));
+        errors.push(FieldError::required(path, detail));
+    } else if !versions.iter().any(|version| REVIEWS.iter().any(|known| version == known)) {
+        let detail = format!("must include at least one of {}", REVIEWS.join(", "));
+        errors.push(FieldError::invalid(path, &hook["admissionReviewVersions"], detail));
     }
 }
 
-/// A ValidatingAdmissionPolicyBinding.
-pub struct ValidatingAdmissionPolicyBinding;
-
-impl Strategy for ValidatingAdmissionPolicyBinding {
-    fn has_generation(&self) -> bool {
-        true
+/// Where a webhook is: at a URL, or behind a service.
+fn client(config: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    match (config["url"].as_str(), config["service"].is_null()) {
+        (None, true) | (Some(_), false) => {
+            errors.push(FieldError::required(path, "exactly one of url or service is required"));
+        }
+        (Some(url), true) => self::url(url, &path.child("url"), errors),
+        (None, false) => service(&config["service"], &path.child("service"), errors),
     }
+}
 
-    fn default(&self, obj: &mut Value) {
-        if let Some(spec) = spec_mut(obj) {
-            default_match(spec, "matchResources");
+fn url(url: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let mut refuse = |detail: String| errors.push(FieldError::invalid_str(path, url, detail));
+    let Some(rest) = url.strip_prefix("https://") else {
+        return refuse(format!("'https' is the only allowed URL scheme{FORM}"));
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.is_empty() {
+        refuse(format!("host must be specified{FORM}"));
+    }
+    if host.contains('@') {
+        refuse("user information is not permitted in the URL".into());
+    }
+    if rest.contains('#') {
+        refuse("fragments are not permitted in the URL".into());
+    }
+    if rest.contains('?') {
+        refuse("query parameters are not permitted in the URL".into());
+    }
+}
+
+fn service(service: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    for (key, detail) in [("name", "service name is required"), ("namespace", "service namespace is required")] {
+        if text(service, &[key]).is_empty() {
+            errors.push(FieldError::required(&path.child(key), detail));
         }
     }
-
-    fn columns(&self) -> &'static [Column] {
-        const { &[NAME, column("PolicyName"), column("ParamRef"), AGE] }
+    let port = int(service, &["port"]).unwrap_or(443);
+    if !field::port_number(port).is_empty() {
+        let detail = format!("port is not valid: {}", field::port_number(port).join(", "));
+        errors.push(FieldError::invalid(&path.child("port"), &service["port"], detail));
     }
-
-    fn row(&self, obj: &Value, now: Timestamp) -> Vec<Value> {
-        vec![
-            meta::name(obj).into(),
-            text(obj, &["spec", "policyName"]).into(),
-            or(text(obj, &["spec", "paramRef", "name"]), "<unset>"),
-            age(obj, now),
-        ]
-    }
-}
-
-fn default_match(spec: &mut Map<String, Value>, key: &str) {
-    let Some(resources) = object_mut(spec, key) else { return };
-    default_text(resources, "matchPolicy", "Equivalent");
-    default_to(resources, "namespaceSelector", json!({}));
-    default_to(resources, "objectSelector", json!({}));
-    for rule in items_mut(resources, "resourceRules") {
-        default_text(rule, "scope", "*");
-    }
-}
-
-fn param_kind(obj: &Value) -> String {
-    match at(obj, &["spec", "paramKind"]) {
-        Value::Null => "<unset>".into(),
-        kind => format!("{}/{}", text(kind, &["apiVersion"]), text(kind, &["kind"])),
+    let given = text(service, &["path"]);
+    if !given.is_empty() && !given.starts_with('/') {
+        let detail = "must start with a '/'";
+        errors.push(FieldError::invalid_str(&path.child("path"), given, detail));
     }
 }

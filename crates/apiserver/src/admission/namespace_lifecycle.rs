@@ -20,7 +20,7 @@ impl Plugin for NamespaceLifecycle {
     fn handles(&self, op: &Operation) -> bool {
         match op.verb {
             Verb::Create => op.kind.namespaced,
-            Verb::Update => false,
+            Verb::Update | Verb::Connect => false,
             Verb::Delete => op.kind.is("", "Namespace"),
         }
     }

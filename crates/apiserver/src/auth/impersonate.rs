@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use coracle_api::field::{dns1123_label, dns1123_subdomain};
 use coracle_api::status::Status;
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
@@ -37,7 +38,7 @@ pub async fn impersonated(
             requests(&wanted).join(" ")
         )));
     }
-    let account = wanted.name.strip_prefix(SERVICE_ACCOUNT).and_then(|rest| rest.split_once(':'));
+    let account = service_account(&wanted.name);
     for what in questions(&wanted, account) {
         let decision = decide(authorizer, &user, &what).await;
         if !decision.is_allowed() {
@@ -53,6 +54,14 @@ pub async fn impersonated(
     }
     acting.add_general_group();
     Ok(Arc::new(acting))
+}
+
+/// Namespace and name of a service account that a user's name is that of. What looks like one and cannot be is a user of
+/// that name, as whom those may not act who may act as the accounts of a namespace.
+fn service_account(name: &str) -> Option<(&str, &str)> {
+    let (namespace, account) = name.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
+    let is_one = dns1123_label(namespace).is_empty() && dns1123_subdomain(account).is_empty();
+    is_one.then_some((namespace, account))
 }
 
 /// What a user must be allowed to act as another one: every part of them is a question of its own.
@@ -146,6 +155,17 @@ mod tests {
         let mut given = headers(&[(USER, ANONYMOUS)]);
         assert_eq!(*impersonated(admin(), &mut given, &Masters).await.unwrap(), User::anonymous());
         assert_eq!(impersonated(admin(), &mut HeaderMap::new(), &Masters).await.unwrap(), admin());
+    }
+
+    #[test]
+    fn what_cannot_be_a_service_account_is_a_user() {
+        assert_eq!(service_account("system:serviceaccount:ns:a.b"), Some(("ns", "a.b")));
+        for name in ["jane", "system:serviceaccount:ns", "system:serviceaccount:ns:", "system:serviceaccount::a"] {
+            assert_eq!(service_account(name), None, "{name}");
+        }
+        assert_eq!(service_account("system:serviceaccount:ns:a:b"), None);
+        let wanted = User { name: "system:serviceaccount:ns:a:b".into(), ..User::default() };
+        assert_eq!(questions(&wanted, service_account(&wanted.name))[0].resource, "users");
     }
 
     #[tokio::test]

@@ -10,6 +10,10 @@ use super::rbac::{GROUP, RoleRef, Rule, compact, missing, quoted};
 use super::{Attributes, Authorizer, Rbac, decide};
 use crate::auth::{MASTERS, User};
 
+/// Why something is not granted of which nobody can tell in a reasonable time whether the user holds it.
+const TOO_MANY: &str =
+    "the rules stand for more permissions than can be compared with those of the user: grant them by several roles";
+
 /// What a writer may grant. It is found out before the object is known, as an authorizer may have to ask elsewhere.
 pub(crate) struct Escalation<'a> {
     rbac: &'a Rbac,
@@ -66,12 +70,13 @@ impl<'a> Escalation<'a> {
         let forbidden = |why: &str| Err(Status::forbidden(GROUP, self.plural, meta::name(new), why));
         let held = self.rbac.rules(self.user, self.namespace);
         if matches!(self.plural, "roles" | "clusterroles") {
-            let lacking = missing(&held.rules, &rules_of(new));
-            if !lacking.is_empty() {
-                return forbidden(&self.refusal(lacking, &held.errors));
+            match missing(&held.rules, &rules_of(new)) {
+                None => return forbidden(TOO_MANY),
+                Some(lacking) if !lacking.is_empty() => return forbidden(&self.refusal(lacking, &held.errors)),
+                Some(_) => {}
             }
             let aggregates = has_aggregation(new) || old.is_some_and(has_aggregation);
-            if aggregates && !missing(&held.rules, &everything()).is_empty() {
+            if aggregates && missing(&held.rules, &everything()).is_none_or(|lacking| !lacking.is_empty()) {
                 return forbidden("must have cluster-admin privileges to use the aggregationRule");
             }
             return Ok(());
@@ -85,8 +90,9 @@ impl<'a> Escalation<'a> {
             return Err(Status::not_found(GROUP, plural, &role.name));
         };
         match missing(&held.rules, &granted) {
-            lacking if lacking.is_empty() => Ok(()),
-            lacking => forbidden(&self.refusal(lacking, &held.errors)),
+            None => forbidden(TOO_MANY),
+            Some(lacking) if lacking.is_empty() => Ok(()),
+            Some(lacking) => forbidden(&self.refusal(lacking, &held.errors)),
         }
     }
 

@@ -5,7 +5,6 @@ mod attributes;
 pub(crate) mod bootstrap;
 mod chain;
 pub(crate) mod escalation;
-mod index;
 mod masters;
 pub(crate) mod node;
 pub mod rbac;

@@ -3,6 +3,7 @@
 
 mod cluster_info;
 mod roles;
+mod servers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -185,7 +186,10 @@ async fn ensure_with_status(objects: &Objects, group: &str, plural: &str, object
 }
 
 async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
-    let (address, port) = (endpoint.ip(), endpoint.port());
+    let port = endpoint.port();
+    let servers = servers::all(&objects.storage, endpoint.ip()).await?;
+    let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+    let addresses: Vec<Value> = servers.iter().map(|address| json!({"ip": address})).collect();
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
@@ -198,13 +202,15 @@ async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<(
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+        "subsets": [{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
     });
     replace(objects, "", "v1", "endpoints", endpoints, &["subsets"]).await?;
+    let ready = |address: &String| json!({"addresses": [address], "conditions": {"ready": true}});
+    let endpoints: Vec<Value> = servers.iter().map(ready).collect();
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": "IPv4", "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+        "addressType": "IPv4", "endpoints": endpoints,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
     replace(objects, "discovery.k8s.io", "v1", "endpointslices", slice, &["endpoints", "ports"]).await

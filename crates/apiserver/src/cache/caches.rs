@@ -236,6 +236,11 @@ impl Caches {
         }
         for cache in woken {
             cache.changed.send_replace(());
+            // What took its place since then was fed by it, and may have watchers already.
+            let next = cache.state.read().next.clone();
+            if let Some(next) = next {
+                next.changed.send_replace(());
+            }
         }
     }
 }
@@ -279,4 +284,33 @@ fn route<'a, 'k>(caches: &'a HashMap<SmolStr, Arc<Cache>>, key: &'k str) -> Opti
     let (first, second) = (slashes.next()?, slashes.next());
     let long = second.and_then(|at| Some((caches.get(&path[..at])?, &path[at + 1..])));
     long.or_else(|| Some((caches.get(&path[..first])?, &path[first + 1..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use coracle_store::Change;
+
+    use super::*;
+
+    #[test]
+    fn who_watches_the_cache_that_takes_anothers_place_is_woken_by_what_that_one_is_fed() {
+        let kind = coracle_api::kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
+        let cache = || Cache::new(kind, &Arc::default(), State::default());
+        let (before, next) = (cache(), cache());
+        let by_prefix = HashMap::from([("configmaps".into(), before.clone())]);
+        let caches = Caches {
+            by_prefix: ArcSwap::from_pointee(by_prefix),
+            global: Arc::default(),
+            moved: Notify::new(),
+            adding: tokio::sync::Mutex::default(),
+            subscription: Mutex::default(),
+            lost: Arc::default(),
+        };
+        before.state.write().next = Some(next.clone());
+        let changed = next.subscribe();
+        let text = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","resourceVersion":""}}"#;
+        let now = KeyValue::new("/registry/configmaps/d/a", text, 7, 7);
+        caches.apply(&[Event { revision: 7, change: Change::Put(now) }]);
+        assert!(changed.has_changed().unwrap() && next.get("d/a").unwrap().is_some());
+    }
 }

@@ -205,7 +205,7 @@ async fn tunnel(cx: &mut Context<'_>, address: SocketAddr, path: &str) -> Result
     *request.headers_mut() = headers;
     let unreachable = |error: anyhow::Error| Status::internal(format!("error dialing backend: {error:#}"));
     let response = cx.state.kubelet.send(address, request).await.map_err(unreachable)?;
-    join(cx, response)
+    join(&mut cx.parts, response)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! <https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-services/> has it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,20 +12,17 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::tunnel::{join, passed_on};
 use crate::body::Body;
 use crate::context::Context;
 use crate::kubelet::address_of;
 use crate::storage::core;
+use crate::tls::{self, Trust};
 use crate::upload::Upload;
 
 mod html;
@@ -227,15 +223,10 @@ async fn plain(address: SocketAddr, request: Request<Upload>) -> anyhow::Result<
 }
 
 async fn encrypted(address: SocketAddr, request: Request<Upload>) -> anyhow::Result<Response<Incoming>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(AnyCertificate(provider.clone()));
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+    // As upstream's, the proxy believes any certificate: these backends make their own.
+    let connector = tls::connector(Trust::Anybody, None)?;
     let stream = connect(address).await?;
-    let shake = TlsConnector::from(Arc::new(config)).connect(ServerName::IpAddress(address.ip().into()), stream);
+    let shake = connector.connect(ServerName::IpAddress(address.ip().into()), stream);
     let shaken = tokio::time::timeout(CONNECT, shake).await;
     send(shaken.with_context(|| format!("no TLS handshake in {CONNECT:?}"))??, request).await
 }
@@ -255,7 +246,7 @@ async fn rewrite(cx: &mut Context<'_>, mut response: Response<Incoming>, base: &
     if let Some(to) = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()) {
         let to = HeaderValue::from_str(&html::rewrite_link(to, base, &host)).map_err(Status::internal)?;
         response.headers_mut().insert(header::LOCATION, to);
-        return join(cx, response);
+        return join(&mut cx.parts, response);
     }
     let is_page = |headers: &HeaderMap| {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -263,7 +254,7 @@ async fn rewrite(cx: &mut Context<'_>, mut response: Response<Incoming>, base: &
             && !headers.contains_key(header::CONTENT_ENCODING)
     };
     if !is_page(response.headers()) || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return join(cx, response);
+        return join(&mut cx.parts, response);
     }
     let (mut parts, body) = response.into_parts();
     let page = Limited::new(body, MAX_PAGE).collect().await;
@@ -278,45 +269,6 @@ async fn rewrite(cx: &mut Context<'_>, mut response: Response<Incoming>, base: &
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     Ok(answer)
-}
-
-/// Backends have certificates of their own making: as upstream's, the proxy does not verify them.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use coracle_api::status::Status;
 use http::header::{CONNECTION, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use crate::body::Body;
-use crate::context::Context;
 
 /// The headers of a request that go on to where it leads.
 pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
@@ -18,11 +18,11 @@ pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Hands a backend's answer to the client, and joins both connections when the backend switches protocols.
-pub fn join(cx: &mut Context<'_>, mut response: Response<Incoming>) -> Result<Response<Body>, Status> {
+pub fn join(parts: &mut Parts, mut response: Response<Incoming>) -> Result<Response<Body>, Status> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(plain(response));
     }
-    let Some(client) = cx.parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
+    let Some(client) = parts.extensions.remove::<hyper::upgrade::OnUpgrade>() else {
         return Err(Status::bad_request("Upgrade request required"));
     };
     let backend = hyper::upgrade::on(&mut response);

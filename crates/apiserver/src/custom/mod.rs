@@ -243,6 +243,10 @@ impl Controller {
         }
         let anew = same.is_none();
         let defined = custom::kinds(definition)?;
+        // Whatever its status says, which is not written by this server alone.
+        if names::is_built_in(kinds::built_in(), &defined.stored) {
+            return None;
+        }
         known.serves = Some(Serves { made_of, terminating, stored: defined.stored.clone() });
         Some((defined, anew))
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use coracle_api::meta::{list, text};
 use coracle_api::strategy::crd::approval::{APPROVED, needs_approval};
 use coracle_api::strategy::crd::condition;
-use coracle_api::{Registry, meta};
+use coracle_api::{Kind, Registry, meta};
 use serde_json::{Value, json};
 
 /// The names that others of a group have.
@@ -37,6 +37,12 @@ impl Taken {
             self.kinds.extend([kind.kind.to_string(), kind.list_kind().to_owned()]);
         }
     }
+}
+
+/// Whether a kind that is built in has the resource or the name of another one.
+pub(super) fn is_built_in(registry: &Registry, kind: &Kind) -> bool {
+    let same = |own: &Kind| own.group == kind.group && (own.plural == kind.plural || own.kind == kind.kind);
+    registry.kinds().iter().any(|own| same(own))
 }
 
 /// Brings the status of a definition up to date: its names, and whether they are accepted and it is established.

@@ -7,22 +7,28 @@ use coracle_api::registry::{Group, Registry};
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
+use crate::aggregation::{self, Remotes};
+
 pub const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 pub const V2_BETA: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// The core group, or all others, with all that they have.
-pub fn groups(registry: &Registry, core: bool, version: &str) -> Value {
-    let groups: Vec<Value> = registry
-        .groups()
-        .iter()
-        .filter(|group| group.name.is_empty() == core)
-        .map(|group| discovery_group(registry, group))
-        .collect();
+pub fn groups(registry: &Registry, remotes: &Remotes, core: bool, version: &str) -> Value {
+    let of = |group: &Group| discovery_group(registry, remotes, group);
+    let groups: Vec<Value> = match core {
+        true => registry.groups().iter().filter(|group| group.name.is_empty()).map(of).collect(),
+        false => aggregation::groups(registry, remotes).iter().map(of).collect(),
+    };
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": groups})
 }
 
-fn discovery_group(registry: &Registry, group: &Group) -> Value {
+fn discovery_group(registry: &Registry, remotes: &Remotes, group: &Group) -> Value {
     let version = |version: &SmolStr| {
+        let remote =
+            remotes.known.iter().find(|known| known.remote.group == group.name && known.remote.version == *version);
+        if let Some(remote) = remote {
+            return remote.aggregated();
+        }
         let resources: Vec<Value> = registry.kinds_of(&group.name, version).iter().map(discovery_resource).collect();
         json!({"version": version, "freshness": "Current", "resources": resources})
     };

@@ -49,7 +49,9 @@ impl Objects {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
             check_preconditions(kind, &current, options)?;
             let old = current.value();
-            self.admission.validate(&Request { op, old: Some(&old) }, &old).await?;
+            let request = Request::new(op, Some(&old));
+            self.admission.admit(&request, &mut old.clone()).await?;
+            self.admission.validate(&request, &old).await?;
             let mut new = old.clone();
             mark(kind, &mut new, options);
             let finished = is_finished(kind, &new);
@@ -59,11 +61,13 @@ impl Objects {
             }
             let store_key = store_key(kind, current.namespace(), current.name());
             let Encoded { bytes, hole } = encode::for_store(&new);
-            let op = match finished {
+            let write = match finished {
                 true => Op::Delete { key: store_key.clone() },
                 false => Op::Put { key: store_key.clone(), value: bytes.clone(), ttl: kind.strategy.ttl() },
             };
-            let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![op] };
+            let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![write] };
+            let charged = self.quotas.charge(op, Some(&old), Some(&new).filter(|_| !finished)).await?;
+            charged.claim(&mut txn);
             if finished {
                 ip_address::follow(&self.storage, kind, Some(&old), None, &mut txn)?;
             }

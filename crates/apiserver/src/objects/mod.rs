@@ -8,7 +8,7 @@ use std::sync::Arc;
 use coracle_api::status::Status;
 use serde_json::Value;
 
-use crate::admission::{Admission, Request};
+use crate::admission::{Admission, Request, ResourceQuota};
 use crate::operation::Operation;
 use crate::services::Allocator;
 use crate::storage::Storage;
@@ -23,17 +23,19 @@ pub(crate) struct Objects {
     pub storage: Arc<Storage>,
     pub services: Allocator,
     admission: Admission,
+    quotas: ResourceQuota,
 }
 
 impl Objects {
     /// On a storage, under the rules of admission.
     pub fn new(storage: Arc<Storage>, services: Allocator, admission: Admission) -> Objects {
-        Objects { storage, services, admission }
+        let quotas = ResourceQuota::new(storage.clone());
+        Objects { storage, services, admission, quotas }
     }
 
     /// Lets admission change and refuse what is sent to a subresource and not stored, as an eviction.
     pub async fn admit(&self, op: &Operation, sent: &mut Value) -> Result<(), Status> {
-        let request = Request { op, old: None };
+        let request = Request::new(op, None);
         self.admission.admit(&request, sent).await?;
         self.admission.validate(&request, sent).await
     }

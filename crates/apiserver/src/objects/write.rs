@@ -7,7 +7,8 @@
 //! 4. rid of what this write cannot change,
 //! 5. given addresses and ports,
 //! 6. validated, by its kind and then by admission,
-//! 7. stored, unless another writer was faster: then all of it begins anew.
+//! 7. charged to the quotas of its namespace, and
+//! 8. stored, unless another writer was faster: then all of it begins anew.
 
 use bytes::Bytes;
 use coracle_api::Kind;
@@ -126,7 +127,7 @@ impl Objects {
     ) -> Result<Option<Allocation>, Status> {
         let kind = op.kind.storage();
         op.own(&self.storage.kinds, old, new);
-        let request = Request { op, old };
+        let request = Request::new(op, old);
         self.admission.admit(&request, new).await?;
         prepare(op, kind, old, new);
         let allocation = match op.part {
@@ -147,6 +148,9 @@ impl Objects {
         allocation: Option<&Allocation>,
     ) -> Result<Attempt, Status> {
         let kind = op.kind.storage();
+        let finished = old.is_some() && delete::is_finished(kind, new);
+        let (before, after) = (old.map(|(_, value)| value), Some(new).filter(|_| !finished));
+        let charged = self.quotas.charge(op, before, after).await?;
         if op.dry_run {
             let is_taken = old.is_none() && self.storage.cache(kind)?.get(&key_of(new))?.is_some();
             return if is_taken { Ok(Attempt::Taken) } else { text(new).map(Attempt::Done) };
@@ -154,7 +158,6 @@ impl Objects {
         let key = store_key(kind, namespace(new), meta::name(new));
         let revision = old.map_or(0, |(object, _)| object.revision());
         let compares = vec![Compare::ModRevision(key.clone(), revision)];
-        let finished = old.is_some() && delete::is_finished(kind, new);
         let Encoded { bytes, hole } = encode::for_store(new);
         let write = match finished {
             true => Op::Delete { key },
@@ -164,13 +167,8 @@ impl Objects {
         if let Some(allocation) = allocation.filter(|_| !finished) {
             allocation.claim(&mut txn);
         }
-        ip_address::follow(
-            &self.storage,
-            kind,
-            old.map(|(_, value)| value),
-            Some(new).filter(|_| !finished),
-            &mut txn,
-        )?;
+        ip_address::follow(&self.storage, kind, before, after, &mut txn)?;
+        charged.claim(&mut txn);
         match self.storage.commit(txn).await? {
             Outcome::Committed { .. } if finished => text(new).map(Attempt::Done),
             Outcome::Committed { revision } => Ok(Attempt::Done(encode::shown(&bytes, hole, revision))),

@@ -15,12 +15,13 @@ use crate::storage::core;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = kinds::by_kind("", "v1", "Binding").ok_or_else(Status::path_not_found)?;
-    let (binding, _) =
+    let (mut binding, _) =
         decode::decode(kind, &cx.body, negotiate::body_format(&cx.parts.headers)?, FieldValidation::Ignore)?;
-    let name = match cx.target.name.as_deref() {
-        Some(name) => name,
-        None => meta::name(&binding),
-    };
+    let name = cx.target.name.clone().unwrap_or_else(|| meta::name(&binding).to_owned());
+    meta::set_namespace(&mut binding, cx.target.namespace.as_deref().unwrap_or_default());
+    let pods = core("pods");
+    let sent = Operation { kind: pods.clone(), subresource: "binding", name: name.clone(), ..cx.unowned(Verb::Create) };
+    cx.objects().admit(&sent, &mut binding).await?;
     let target = &binding["target"];
     let node = target["name"].as_str().unwrap_or_default();
     if !matches!(target["kind"].as_str(), None | Some("" | "Node")) || node.is_empty() {
@@ -28,8 +29,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
             "target must name a Node: target.kind must be empty or \"Node\" and target.name must be set",
         ));
     }
-    let pods = core("pods");
-    let key = key(cx.target.namespace.as_deref(), name);
+    let key = key(cx.target.namespace.as_deref(), &name);
     let op = Operation { kind: pods.clone(), ..cx.unowned(Verb::Update).part(Part::Whole) };
     cx.objects().update(&op, &key, &mut |pod| bind(pod, &binding, node)).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))

@@ -30,7 +30,7 @@ use crate::negotiate;
 /// Answers a request whose sender may make it.
 pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body> {
     let deprecation = cx.target.kind.strategy.deprecation().map(str::to_owned);
-    let encoding = cx.output.encoding;
+    let (encoding, notes) = (cx.output.encoding, cx.notes.clone());
     // What waits is kept apart, as it is large, and a read would carry the room for it about.
     let fresh = match cx.storage().is_alone() {
         true => Ok(()),
@@ -44,6 +44,10 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
     };
     let mut response = answer.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());
+    negotiate::warn(&mut response, &notes.warnings());
+    for (key, value) in notes.annotations() {
+        tracing::debug!(key, value, "annotation of the request");
+    }
     response
 }
 
@@ -67,6 +71,9 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
     if let Some(subresource) = cx.target.subresource() {
         if cx.target.name.is_none() || !subresource.verbs.contains(&verb) && !is_connect(subresource.name) {
             return Err(refused());
+        }
+        if is_connect(subresource.name) {
+            connect::admit(&cx, subresource).await?;
         }
         return match subresource.name {
             "binding" => binding::create(&cx).await,

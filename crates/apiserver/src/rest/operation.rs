@@ -48,6 +48,8 @@ impl Context<'_> {
             part: Part::of_subresource(subresource),
             ownership: Ownership::By(self.manager(named)),
             dry_run: self.dry_run,
+            is_own: false,
+            notes: self.notes.clone(),
             now: Timestamp::now(),
         }
     }

@@ -1,5 +1,6 @@
 //! Addresses and node ports of services.
 
+pub(crate) mod endpoint;
 pub(crate) mod ip_address;
 
 use std::collections::HashSet;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_pki::Pair;
+use coracle_pki::{FRONT_PROXY, Pair};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http1;
@@ -154,7 +154,12 @@ async fn who(api: &Api, address: SocketAddr, pair: &Pair, header: Option<(&str, 
 async fn a_server_in_front_says_whose_a_request_is_and_nobody_else_does() {
     let api = Api::new().await;
     let address = listen(&api).await;
-    let proxy = api.authority.front_proxy().expect("an authority").pair;
+    let proxy = api
+        .authority
+        .front_proxy()
+        .expect("an authority")
+        .client(FRONT_PROXY, FRONT_PROXY, &[])
+        .expect("a certificate");
     let header = Some(("x-remote-user", "joe"));
     assert_eq!(who(&api, address, &proxy, header).await, (StatusCode::CREATED, "joe".into()));
     assert_eq!(who(&api, address, &proxy, None).await.0, StatusCode::UNAUTHORIZED);

@@ -77,7 +77,7 @@ async fn a_definition_is_served_within_moments_and_its_objects_have_the_form_of_
 
     let given = json!({"color": "red", "port": "80%", "note": null, "free": {"a": {"b": 1}}, "unknown": 1});
     let answer = api.post(WIDGETS, &widget("a", given)).await;
-    assert_eq!(answer.warnings(), ["unknown field \\\"spec.unknown\\"]);
+    assert_eq!(answer.warnings(), ["unknown field \\\"spec.unknown\\\""]);
     let made = answer.ok();
     let expected = json!({"color": "red", "port": "80%", "note": null, "free": {"a": {"b": 1}}, "size": 3});
     assert_eq!((&made["spec"], &made["metadata"]["generation"]), (&expected, &json!(1)));
@@ -98,7 +98,7 @@ async fn a_definition_is_served_within_moments_and_its_objects_have_the_form_of_
         .refused(422, "Widget.example.com \"b\" is invalid: spec.color: Required value");
     let path = format!("{WIDGETS}/a");
     let patched = api.patch("merge-patch", &path, &json!({"spec": {"color": "green", "other": 1}})).await;
-    assert_eq!(patched.warnings(), ["unknown field \\\"spec.other\\"]);
+    assert_eq!(patched.warnings(), ["unknown field \\\"spec.other\\\""]);
     assert_eq!((&patched.ok()["spec"]["color"], &patched.ok()["metadata"]["generation"]), (&json!("green"), &json!(2)));
     api.patch("strategic-merge-patch", &path, &json!({})).await.refused(
         415,

@@ -83,6 +83,6 @@ async fn other_servers_read_whom_to_believe() {
     let map = api.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication").await.ok();
     let front_proxy = api.authority.front_proxy().expect("an authority");
     assert_eq!(map["data"]["client-ca-file"], json!(api.authority.certificate));
-    assert_eq!(map["data"]["requestheader-client-ca-file"], json!(front_proxy.authority));
+    assert_eq!(map["data"]["requestheader-client-ca-file"], json!(front_proxy.certificate));
     assert_eq!(map["data"]["requestheader-allowed-names"], "[\"front-proxy-client\"]");
 }

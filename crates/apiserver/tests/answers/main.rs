@@ -1,19 +1,30 @@
-//! What the API server answers, asked of it in this process: no socket, no node, no root.
+//! What the API server answers, asked of it in this process: no socket, no node, no root. With `CORACLE_TEST_STORE=etcd` all
+//! of it is asked of servers that stand on an etcd each.
 
 mod access;
+mod admission_policies;
+mod admission_webhooks;
+mod aggregation;
 mod apply;
 mod certificates;
 mod changes;
+mod classes;
 mod connections;
 mod custom;
 mod documents;
+mod etcd;
 mod evictions;
+mod foreign;
 mod held;
+mod hostile;
 mod joining;
 mod kinds;
 mod lagging;
+mod limit_ranges;
 mod node;
 mod objects;
+mod pod_security;
+mod quotas;
 mod reading;
 mod services;
 mod shares;
@@ -26,6 +37,7 @@ use coracle_apiserver::auth::User;
 use coracle_apiserver::{Config, Server};
 use coracle_pki::{Authority, Current, Pair};
 use coracle_store::{Embedded, Options, Store};
+use coracle_testing::etcd::Cluster;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -39,6 +51,8 @@ struct Api {
     serving: Arc<Current>,
     admin: Pair,
     _dir: tempfile::TempDir,
+    /// The cluster of etcd that it stands on, if it does.
+    _cluster: Option<Cluster>,
 }
 
 /// An answer.
@@ -56,8 +70,14 @@ impl Api {
     /// One on a store that is made of the usual one.
     async fn over(wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Api {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
-        let api = Api::on(dir, wrap(Arc::new(store))).await;
+        let cluster = std::env::var("CORACLE_TEST_STORE").ok().filter(|store| store == "etcd");
+        let cluster = cluster.and_then(|_| Cluster::start(1, &[]));
+        let store: Arc<dyn Store> = match &cluster {
+            Some(cluster) => Arc::new(etcd::connect(cluster.urls()).await),
+            None => Arc::new(Embedded::open(&dir.path().join("store"), Options::default()).expect("a store")),
+        };
+        let mut api = Api::on(dir, wrap(store)).await;
+        api._cluster = cluster;
         // What the controllers of a cluster make first.
         api.post("/api/v1/namespaces/default/serviceaccounts", &serde_json::json!({"metadata": {"name": "default"}}))
             .await;
@@ -67,10 +87,16 @@ impl Api {
     /// One that begins with what another has stored.
     async fn after(other: Api) -> Api {
         drop(other.server);
-        Api::on(other._dir, other.store).await
+        let api = Api::on(other._dir, other.store).await;
+        Api { _cluster: other._cluster, ..api }
     }
 
     async fn on(dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
+        Api::at(Ipv4Addr::new(192, 0, 2, 1), dir, store).await
+    }
+
+    /// One that clients reach at an address.
+    async fn at(advertised: Ipv4Addr, dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
         let authority = Arc::new(Authority::open(&dir.path().join("pki")).expect("an authority"));
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -82,12 +108,12 @@ impl Api {
             authority: authority.clone(),
             token_file: None,
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
-            advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            advertise_address: IpAddr::V4(advertised),
             port: 6443,
             kubelet_client: current(&kubelet_client),
         };
         let server = Server::new(config).await.expect("a server");
-        Api { server, store, authority, serving: current(&serving), admin, _dir: dir }
+        Api { server, store, authority, serving: current(&serving), admin, _dir: dir, _cluster: None }
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
@@ -166,8 +192,7 @@ impl Answer {
 
     fn warnings(&self) -> Vec<String> {
         let values = self.headers.get_all("warning").iter();
-        values
-            .map(|value| value.to_str().expect("text").trim_start_matches("299 - ").trim_matches('"').to_owned())
-            .collect()
+        let text = |value: &str| value.strip_prefix("299 - \"")?.strip_suffix('"').map(str::to_owned);
+        values.map(|value| text(value.to_str().expect("text")).expect("a warning")).collect()
     }
 }

@@ -38,16 +38,9 @@ async fn what_a_user_should_know_goes_with_the_answer() {
     let refused = api.get("/api/v1/namespaces/default/endpoints/none").await;
     assert_eq!((refused.status.as_u16(), refused.warnings()), (404, vec![endpoints.to_owned()]));
     assert_eq!(api.get("/api/v1/componentstatuses").await.warnings(), ["v1 ComponentStatus is deprecated in v1.19+"]);
-    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}});
-    let answer = api.post("/api/v1/namespaces/default/resourcequotas", &quota).await;
-    assert_eq!(answer.warnings(), ["ResourceQuota is stored but not enforced by this version"]);
-    let namespace = json!({"metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    assert_eq!(
-        api.post("/api/v1/namespaces", &namespace).await.warnings(),
-        [
-            "metadata.labels[pod-security.kubernetes.io/enforce]: Pod Security Standards are stored but not enforced by this version"
-        ]
-    );
+    let policy = json!({"metadata": {"name": "q"}, "spec": {"podSelector": {}}});
+    let answer = api.post("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", &policy).await;
+    assert_eq!(answer.warnings(), ["NetworkPolicy is stored but not enforced by this version"]);
     let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeSelector": {"beta.kubernetes.io/os": "linux"},
         "containers": [{"name": "c", "image": "i:1"}]}});
     let answer = api.post("/api/v1/namespaces/default/pods", &pod).await;

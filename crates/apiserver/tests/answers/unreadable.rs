@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::Api;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-const WHY: &str = "the stored value is protobuf, and JSON is what is read here";
+const WHY: &str = "the stored value is protobuf that cannot be read: proto: the message ends in the middle of a field";
 const OPTION: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
 
 fn message() -> String {

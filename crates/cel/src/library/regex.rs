@@ -27,8 +27,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::member("string", "findAll(string, int) -> list(string)", Cost::Pattern, find_all),
 ];
 
-/// The pattern, ready to be matched in time linear in the text.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, EvalError> {
+/// A pattern of RE2, ready to be matched in time linear in the text.
+///
+/// # Errors
+/// It is none, or too large.
+pub fn compile(pattern: &str) -> Result<Regex, EvalError> {
     let built =
         RegexBuilder::new(&translate(pattern)).size_limit(LARGEST).dfa_size_limit(LARGEST).nest_limit(DEEPEST).build();
     built.map_err(|error| {
@@ -113,15 +116,21 @@ fn ascii_class(letter: char, inside: bool) -> Option<&'static str> {
 }
 
 fn text_and_pattern<'v, 'p>(
-    context: &Context<'p>,
+    context: &mut Context<'p>,
     args: &'v [CelValue<'_>],
 ) -> Result<(&'v str, Cow<'p, Regex>), EvalError> {
     let [CelValue::String(text), CelValue::String(pattern), ..] = args else {
         return Err(EvalError::no_such_overload());
     };
-    let compiled = match context.patterns.get(&**pattern) {
-        Some(compiled) => Cow::Borrowed(compiled),
-        None => Cow::Owned(compile(pattern)?),
+    let compiled = match (context.patterns.get(&**pattern), &*context.made) {
+        (Some(compiled), _) => Cow::Borrowed(compiled),
+        (None, Some((made, compiled))) if **made == **pattern => Cow::Owned(compiled.clone()),
+        (None, _) => {
+            context.budget.pattern()?;
+            let compiled = compile(pattern)?;
+            *context.made = Some((pattern.to_string(), compiled.clone()));
+            Cow::Owned(compiled)
+        }
     };
     Ok((text, compiled))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use coracle_cel::EvalError;
 use regex::Regex;
 use serde_json::Value;
 use smol_str::SmolStr;
@@ -43,12 +44,9 @@ pub(super) struct Pattern {
     compiled: OnceLock<Option<Regex>>,
 }
 
-/// Memory of a compiled expression at most.
-const MAX_PATTERN: usize = 1 << 20;
-
-/// Compiles an expression of a schema, whose matches may begin and end anywhere.
-pub fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build()
+/// Compiles an expression of a schema, whose matches may begin and end anywhere; it means what it means in a rule.
+pub fn compile(pattern: &str) -> Result<Regex, EvalError> {
+    coracle_cel::compile_pattern(pattern)
 }
 
 impl Pattern {
@@ -115,5 +113,20 @@ impl Checks {
         let others = [&self.all_of, &self.any_of, &self.one_of].iter().all(|list| list.is_empty());
         let texts = self.required.is_empty() && self.values.is_empty() && self.format.is_empty();
         numbers && sizes.iter().all(Option::is_none) && others && texts && self.pattern.is_none() && self.not.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_what_they_mean_upstream() {
+        let digits = Pattern::new(r"^\d+$");
+        assert!(digits.matches("12") && !digits.matches("\u{661}\u{662}"));
+        // Sixty letters of all scripts would be too large.
+        assert!(compile(r"\w{60}").is_ok());
+        let error = compile("(").expect_err("it does not end").to_string();
+        assert!(error.starts_with("error parsing regexp: "), "{error}");
     }
 }

@@ -1,6 +1,9 @@
 //! Checks an object by its schema, with upstream's messages and paths.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
+use smol_str::SmolStr;
 
 use super::checks::Checks;
 use super::{ListType, Structural, Type, format};
@@ -80,13 +83,18 @@ impl Validator {
         }
     }
 
+    /// Whether no more errors are told: then none are looked for, as the path of each may be as long as the object.
+    fn is_full(&self) -> bool {
+        self.errors.len() >= MAX_ERRORS
+    }
+
     /// An error in the words `{path} in body {what}`.
     fn wrong(&mut self, place: &Place<'_>, value: &Value, what: &str) {
         self.push(FieldError::invalid(&path(place), value, format!("{place} in body {what}")));
     }
 
     fn value(&mut self, schema: &Structural, value: &Value, old: Option<&Value>, place: &Place<'_>) {
-        if old == Some(value) || value.is_null() && schema.nullable {
+        if self.is_full() || old == Some(value) || value.is_null() && schema.nullable {
             return;
         }
         if !self.type_fits(schema, value, place) {
@@ -137,8 +145,9 @@ impl Validator {
 
     fn items(&mut self, schema: &Structural, items: &[Value], old: Option<&Vec<Value>>, place: &Place<'_>) {
         let Some(below) = schema.items.as_deref() else { return };
+        let old = Correlated::new(schema, old);
         for (index, item) in items.iter().enumerate() {
-            self.value(below, item, correlated(schema, item, old), &Place::Item(place, index));
+            self.value(below, item, old.get(item), &Place::Item(place, index));
         }
     }
 
@@ -238,17 +247,17 @@ impl Validator {
         let failures = |schemas: &[Structural]| -> Vec<Vec<FieldError>> {
             schemas.iter().map(|schema| errors_of(schema, value, place)).collect()
         };
-        let name = field::quote(&place.to_string());
+        let name = || field::quote(&place.to_string());
         let composite = |what: String| FieldError::invalid_str(&Path::new(NOWHERE), "", what);
         let all = failures(&checks.all_of);
         if all.iter().any(|errors| !errors.is_empty()) {
             let none = if all.iter().all(|errors| !errors.is_empty()) { ". None validated" } else { "" };
             all.into_iter().flatten().for_each(|error| self.push(error));
-            self.push(composite(format!("{name} must validate all the schemas (allOf){none}")));
+            self.push(composite(format!("{} must validate all the schemas (allOf){none}", name())));
         }
         let any = failures(&checks.any_of);
         if !any.is_empty() && any.iter().all(|errors| !errors.is_empty()) {
-            self.push(composite(format!("{name} must validate at least one schema (anyOf)")));
+            self.push(composite(format!("{} must validate at least one schema (anyOf)", name())));
             self.nearest(any);
         }
         let one = failures(&checks.one_of);
@@ -258,13 +267,13 @@ impl Validator {
                 0 => "Found none valid".to_owned(),
                 _ => format!("Found {valid} valid alternatives"),
             };
-            self.push(composite(format!("{name} must validate one and only one schema (oneOf). {found}")));
+            self.push(composite(format!("{} must validate one and only one schema (oneOf). {found}", name())));
             if valid == 0 {
                 self.nearest(one);
             }
         }
         if checks.not.as_ref().is_some_and(|schema| errors_of(schema, value, place).is_empty()) {
-            self.push(composite(format!("{name} must not validate the schema (not)")));
+            self.push(composite(format!("{} must not validate the schema (not)", name())));
         }
     }
 
@@ -276,7 +285,7 @@ impl Validator {
 
     /// What Kubernetes' own extensions demand: sets and maps without duplicates, objects that say what they are.
     fn extensions(&mut self, schema: &Structural, value: &Value, old: Option<&Value>, place: &Place<'_>) {
-        if old == Some(value) {
+        if self.is_full() || old == Some(value) {
             return;
         }
         match value {
@@ -294,9 +303,9 @@ impl Validator {
             Value::Array(items) => {
                 self.duplicates(schema, items, place);
                 let Some(below) = schema.items.as_deref() else { return };
-                let old = old.and_then(Value::as_array);
+                let old = Correlated::new(schema, old.and_then(Value::as_array));
                 for (index, item) in items.iter().enumerate() {
-                    self.extensions(below, item, correlated(schema, item, old), &Place::Item(place, index));
+                    self.extensions(below, item, old.get(item), &Place::Item(place, index));
                 }
             }
             _ => {}
@@ -321,10 +330,10 @@ impl Validator {
             }
             _ => None,
         };
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for (index, item) in items.iter().enumerate() {
             let Some(identity) = shown(item) else { return };
-            if !seen.insert(identity.to_string()) {
+            if !seen.insert(identity.to_string()) && !self.is_full() {
                 self.push(FieldError::duplicate(&path(&Place::Item(place, index)), &identity));
             }
         }
@@ -337,13 +346,30 @@ fn errors_of(schema: &Structural, value: &Value, place: &Place<'_>) -> Vec<Field
     validator.errors
 }
 
-/// The item of the old list with the keys of an item; of other lists than maps nobody can say which it was.
-pub(super) fn correlated<'a>(schema: &Structural, item: &Value, old: Option<&'a Vec<Value>>) -> Option<&'a Value> {
-    if schema.list != ListType::Map {
-        return None;
+/// The items of an old list by their keys; of other lists than maps nobody can say which an item was.
+pub(super) struct Correlated<'a> {
+    keys: &'a [SmolStr],
+    items: HashMap<Vec<Option<&'a Value>>, &'a Value>,
+}
+
+impl<'a> Correlated<'a> {
+    pub fn new(schema: &'a Structural, old: Option<&'a Vec<Value>>) -> Correlated<'a> {
+        let keys = schema.list_keys.as_slice();
+        let mut items = HashMap::new();
+        for item in old.into_iter().flatten().filter(|_| schema.list == ListType::Map) {
+            items.entry(of_keys(keys, item)).or_insert(item);
+        }
+        Correlated { keys, items }
     }
-    let same = |other: &&Value| schema.list_keys.iter().all(|key| item.get(key.as_str()) == other.get(key.as_str()));
-    old?.iter().find(same)
+
+    /// What an item was.
+    pub fn get(&self, item: &Value) -> Option<&'a Value> {
+        if self.items.is_empty() { None } else { self.items.get(&of_keys(self.keys, item)).copied() }
+    }
+}
+
+fn of_keys<'v>(keys: &[SmolStr], item: &'v Value) -> Vec<Option<&'v Value>> {
+    keys.iter().map(|key| item.get(key.as_str())).collect()
 }
 
 /// A string as it is, anything else as JSON.

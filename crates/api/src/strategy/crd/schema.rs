@@ -1,6 +1,8 @@
 //! Checks that a schema is structural: that what may be where is told outside of what only checks values.
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::rules;
@@ -16,6 +18,8 @@ const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 const LIST_TYPE: &str = "x-kubernetes-list-type";
 const LIST_MAP_KEYS: &str = "x-kubernetes-list-map-keys";
 const MAP_TYPE: &str = "x-kubernetes-map-type";
+/// The most keys that are shown together with one that is wrong.
+const MAX_SHOWN_KEYS: usize = 64;
 
 /// Keywords that no definition may use, whatever their value.
 const UNSUPPORTED: [&str; 6] = ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"];
@@ -266,25 +270,27 @@ fn list_map(schema: &Value, keys: &[Value], path: &Path, errors: &mut Vec<FieldE
         let detail = "must be object if parent array's x-kubernetes-list-type is map";
         errors.push(FieldError::invalid_str(&of_items.child("type"), text(items, &["type"]), detail));
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
+    let required: HashSet<&Value> = list(items, &["required"]).iter().collect();
+    // What is wrong with each of very many is not shown with all of them.
+    let shown = |key| if keys.len() > MAX_SHOWN_KEYS { key } else { &schema[LIST_MAP_KEYS] };
     for (index, key) in keys.iter().enumerate() {
         let name = key.as_str().unwrap_or_default();
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             let path = path.child(LIST_MAP_KEYS).index(index);
             errors.push(FieldError::invalid_str(&path, name, "must not contain duplicate entries"));
         }
-        seen.push(name);
         let (property, at) = (&items["properties"][name], of_items.child("properties").key(name));
         if !property.is_object() {
             let detail = "entries must all be names of item properties";
-            errors.push(FieldError::invalid(&path.child(LIST_MAP_KEYS), &schema[LIST_MAP_KEYS], detail));
+            errors.push(FieldError::invalid(&path.child(LIST_MAP_KEYS), shown(key), detail));
             continue;
         }
         if matches!(text(property, &["type"]), "object" | "array") {
             let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
             errors.push(FieldError::invalid_str(&at.child("type"), text(property, &["type"]), detail));
         }
-        if property["default"].is_null() && !list(items, &["required"]).contains(key) {
+        if property["default"].is_null() && !required.contains(key) {
             let detail =
                 "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
             errors.push(FieldError::required(&at.child("default"), detail));

@@ -121,9 +121,10 @@ pub fn sources(volume: &Value, path: &Path, out: &mut Vec<String>) {
 fn repeated(spec: &Value, path: &Path, out: &mut Vec<String>) {
     for (field, key) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
         let items = list(spec, &[field]);
+        let mut seen = HashSet::new();
         for (i, item) in items.iter().enumerate() {
             let (given, path) = (text(item, &[key]), path.child(field).index(i).child(key));
-            if items[..i].iter().any(|other| text(other, &[key]) == given) {
+            if !seen.insert(given) {
                 out.push(format!("{path}: duplicate {key} {}", quote(given)));
             }
             if given.is_empty() && field == "imagePullSecrets" {

@@ -162,14 +162,13 @@ fn affinity(spec: &Value, path: &Path, errors: &mut Errors) {
 fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
     let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
     one_of(errors, &path.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], &policies, false);
-    let mut families: Vec<&Value> = Vec::new();
+    let mut families: HashSet<&Value> = HashSet::new();
     for (i, family) in list(spec, &["ipFamilies"]).iter().enumerate() {
         let path = path.child("ipFamilies").index(i);
         one_of(errors, &path, family, &["IPv4", "IPv6"], true);
-        if families.contains(&family) {
+        if !families.insert(family) {
             errors.push(FieldError::duplicate(&path, family));
         }
-        families.push(family);
     }
     let cluster_ips = list(spec, &["clusterIPs"]);
     if let Some(first) = cluster_ips.first().filter(|first| **first != spec["clusterIP"]) {

@@ -27,7 +27,7 @@ pub(super) struct NodeRestriction {
 
 impl Plugin for NodeRestriction {
     fn handles(&self, op: &Operation) -> bool {
-        op.user.node().is_some()
+        op.verb != Verb::Connect && op.user.node().is_some()
     }
 
     fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
@@ -38,7 +38,7 @@ impl Plugin for NodeRestriction {
         match request.op.verb {
             Verb::Delete => Box::pin(self.check(request, object)),
             // These were checked as they came, before what they must not change was taken out of them.
-            Verb::Create | Verb::Update => at_once(Ok(())),
+            Verb::Create | Verb::Update | Verb::Connect => at_once(Ok(())),
         }
     }
 }
@@ -107,7 +107,7 @@ fn resource_slice(write: &Write<'_>) -> Result<(), Status> {
     let verb = match write.op.verb {
         Verb::Create => "create",
         Verb::Delete => "delete",
-        Verb::Update => return Ok(()),
+        Verb::Update | Verb::Connect => return Ok(()),
     };
     if meta::text(write.object, &["spec", "nodeName"]) != write.node {
         return write.forbidden(format!("can only {verb} ResourceSlice with the same NodeName as the requesting node"));
@@ -162,5 +162,6 @@ fn operation(verb: Verb) -> &'static str {
         Verb::Create => "CREATE",
         Verb::Update => "UPDATE",
         Verb::Delete => "DELETE",
+        Verb::Connect => "CONNECT",
     }
 }

@@ -20,7 +20,8 @@ pub(crate) enum Plan {
 pub(crate) fn role_plan(existing: &Value, expected: &Value) -> Plan {
     let mut new = existing.clone();
     complete_metadata(&mut new, expected);
-    let lacking = missing(&rules(existing), &rules(expected));
+    let expected_rules = rules(expected);
+    let lacking = missing(&rules(existing), &expected_rules).unwrap_or(expected_rules);
     append(&mut new, "rules", lacking.iter().map(|rule| serde_json::json!(rule)));
     if expected["aggregationRule"].is_null() {
         meta::as_object(&mut new).remove("aggregationRule");

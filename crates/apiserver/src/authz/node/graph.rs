@@ -9,7 +9,7 @@ use std::hash::Hash;
 use foldhash::HashMap;
 
 use super::references::{self, Referent};
-use crate::authz::index::Derived;
+use crate::index::Derived;
 use crate::object::Object;
 
 /// A kind of objects that the graph is made of.

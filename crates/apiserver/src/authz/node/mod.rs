@@ -10,11 +10,11 @@ use std::sync::Arc;
 use coracle_api::{kinds, meta};
 use serde_json::Value;
 
-use super::index::Index;
 use super::rbac::Rule;
 use super::{Answer, Attributes, Authorizer, Decision, Rules, bootstrap};
 use crate::auth::User;
 use crate::cache::{Cache, Caches};
+use crate::index::Index;
 use crate::object::Object;
 use crate::request::key;
 

@@ -12,10 +12,10 @@ use std::ops::ControlFlow;
 
 use coracle_api::kinds;
 
-use super::index::Index;
 use super::{Answer, Attributes, Authorizer, Decision, Reason, Rules};
 use crate::auth::User;
 use crate::cache::Caches;
+use crate::index::Index;
 
 pub use objects::RoleRef;
 pub use policy::{Policy, Source};
@@ -92,7 +92,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::authz::index::Derived;
+    use crate::index::Derived;
     use coracle_store::{Embedded, Op, Options, Store, Txn};
     use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use foldhash::HashMap;
 use super::objects::{Binding, Role, RoleRef, Subject};
 use super::rules::RoleRules;
 use crate::auth::User;
-use crate::authz::index::Derived;
+use crate::index::Derived;
 use crate::object::Object;
 
 /// Who is given which role, and what the roles allow.

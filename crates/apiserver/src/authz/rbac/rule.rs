@@ -1,6 +1,7 @@
 //! One rule of a role: what it allows, and whether it allows all that another one does.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources>
 
+use std::collections::HashMap;
 use std::fmt::{self, Write};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -87,7 +88,15 @@ impl Rule {
         out
     }
 
-    /// Whether all that a [`Rule::single`] one allows is allowed by this one, too.
+    /// How many [`Rule::single`] makes.
+    fn singles(&self) -> usize {
+        let things = self.api_groups.len().saturating_mul(self.resources.len());
+        let named = things.saturating_mul(self.resource_names.len().max(1));
+        self.verbs.len().saturating_mul(named.saturating_add(self.non_resource_urls.len()))
+    }
+
+    /// Whether all that another one allows is allowed by this one, too. Of one that allows several things it may say no
+    /// although each of them is.
     fn covers(&self, single: &Rule) -> bool {
         let all = |own: &[Box<str>], wanted: &[Box<str>]| has(own, ALL) || wanted.iter().all(|one| has(own, one));
         let resource = |wanted: &str| {
@@ -125,18 +134,35 @@ fn is_resource(own: &str, resource: &str, subresource: &str) -> bool {
     sub.is_some_and(|parent| parent == resource || parent == ALL)
 }
 
-/// What of the wanted rules is allowed by none of the held ones, as rules of one thing each.
-pub fn missing(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
-    let singles = wanted.iter().flat_map(Rule::single);
-    singles.filter(|single| !held.iter().any(|own| own.covers(single))).collect()
+/// Comparisons of a held rule with a single one that are made at most: a rule of a thousand verbs, groups and resources
+/// stands for a thousand million single ones.
+const MAX_COMPARISONS: usize = 20_000_000;
+/// The most single rules that are looked at.
+const MAX_SINGLES: usize = 50_000;
+
+/// What of the wanted rules is allowed by none of the held ones, as rules of one thing each; `None` when that cannot be
+/// found out in a reasonable time.
+pub fn missing(held: &[Rule], wanted: &[Rule]) -> Option<Vec<Rule>> {
+    let whole = wanted.len().saturating_mul(held.len());
+    if whole > MAX_COMPARISONS {
+        return None;
+    }
+    let rest: Vec<&Rule> = wanted.iter().filter(|rule| !held.iter().any(|own| own.covers(rule))).collect();
+    let singles = rest.iter().map(|rule| rule.singles()).fold(0, usize::saturating_add);
+    if singles > MAX_SINGLES || singles.saturating_mul(held.len()) > MAX_COMPARISONS {
+        return None;
+    }
+    let singles = rest.into_iter().flat_map(Rule::single);
+    Some(singles.filter(|single| !held.iter().any(|own| own.covers(single))).collect())
 }
 
 /// Rules about the same resource as one with all their verbs.
 pub fn compact(rules: Vec<Rule>) -> Vec<Rule> {
     let mut out: Vec<Rule> = Vec::new();
+    let mut places: HashMap<[Vec<Box<str>>; 3], usize> = HashMap::new();
     for rule in rules {
-        let same = rule.merge_key().and_then(|key| out.iter_mut().find(|other| other.merge_key() == Some(key)));
-        match same {
+        let place = rule.merge_key().map(|key| *places.entry(key.map(Clone::clone)).or_insert(out.len()));
+        match place.and_then(|place| out.get_mut(place)) {
             Some(other) => other.verbs.extend(rule.verbs),
             None => out.push(rule),
         }
@@ -224,7 +250,8 @@ mod tests {
     fn what_is_missing_is_told_by_resource() {
         let held = [on(&["get", "list"], &["", "apps"], &["pods", "*/scale"])];
         let wanted = [on(&["get", "delete", "watch"], &["apps"], &["pods", "deployments/scale", "deployments"])];
-        let mut texts: Vec<String> = compact(missing(&held, &wanted)).iter().map(ToString::to_string).collect();
+        let mut texts: Vec<String> =
+            compact(missing(&held, &wanted).expect("they are few")).iter().map(ToString::to_string).collect();
         texts.sort();
         assert_eq!(
             texts,
@@ -234,7 +261,7 @@ mod tests {
                 r#"{APIGroups:["apps"], Resources:["pods"], Verbs:["delete" "watch"]}"#,
             ]
         );
-        assert!(missing(&[on(&["*"], &["*"], &["*"])], &wanted).is_empty());
+        assert_eq!(missing(&[on(&["*"], &["*"], &["*"])], &wanted), Some(Vec::new()));
     }
 
     #[test]
@@ -242,11 +269,27 @@ mod tests {
         let mut named = on(&["get"], &[""], &["secrets"]);
         named.resource_names = vec!["a".into(), "b".into()];
         let all = on(&["get"], &[""], &["secrets"]);
-        assert_eq!(missing(std::slice::from_ref(&named), std::slice::from_ref(&all)), std::slice::from_ref(&all));
-        assert!(missing(&[all], std::slice::from_ref(&named)).is_empty());
+        assert_eq!(missing(std::slice::from_ref(&named), std::slice::from_ref(&all)), Some(vec![all.clone()]));
+        assert_eq!(missing(&[all], std::slice::from_ref(&named)), Some(Vec::new()));
         let paths = rule(json!({"verbs": ["get"], "nonResourceURLs": ["/a/b", "/c"]}));
         let held = rule(json!({"verbs": ["*"], "nonResourceURLs": ["/a/*"]}));
-        let texts: Vec<String> = missing(&[held], &[paths]).iter().map(ToString::to_string).collect();
+        let lacking = missing(&[held], &[paths]).expect("they are few");
+        let texts: Vec<String> = lacking.iter().map(ToString::to_string).collect();
         assert_eq!(texts, [r#"{NonResourceURLs:["/c"], Verbs:["get"]}"#]);
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_not_compared() {
+        let names: Vec<String> = (0..1000).map(|number| format!("x{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (held, large) = (on(&["get"], &[""], &["pods"]), on(&names, &names, &names));
+        assert_eq!(missing(std::slice::from_ref(&held), std::slice::from_ref(&large)), None);
+        assert_eq!(missing(&vec![held.clone(); 10_000], &vec![large.clone(); 10_000]), None);
+        assert_eq!(missing(&vec![held; 10_000], &[on(&names[..10], &names[..30], &names[..10])]), None);
+        // Who holds all of it may give it.
+        assert_eq!(missing(&[on(&["*"], &["*"], &["*"])], std::slice::from_ref(&large)), Some(Vec::new()));
+        assert_eq!(missing(std::slice::from_ref(&large), std::slice::from_ref(&large)), Some(Vec::new()));
+        let many = (0..50_000).map(|number| on(&["get"], &[""], &[&format!("x{number}")])).collect();
+        assert_eq!(compact(many).len(), 50_000);
     }
 }

@@ -17,7 +17,7 @@ impl Rules {
     pub fn evaluate(&self, schema: &Structural, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut run = Run { budget: Budget::default(), errors: Vec::new(), over: false };
         let place = Place { schema, value: object, old, is_forgiven: old == Some(object) };
-        run.place(self, place, &Path::default());
+        run.place(self, place, &Trail::Object);
         run.errors
     }
 }
@@ -41,6 +41,25 @@ impl<'a> Place<'a> {
     }
 }
 
+/// The way to a place. It is printed only when something is told: a path may be as long as the object.
+enum Trail<'a> {
+    Object,
+    Field(&'a Trail<'a>, &'a str),
+    Key(&'a Trail<'a>, &'a str),
+    Item(&'a Trail<'a>, usize),
+}
+
+impl Trail<'_> {
+    fn path(&self) -> Path {
+        match self {
+            Trail::Object => Path::default(),
+            Trail::Field(outer, name) => outer.path().child(name),
+            Trail::Key(outer, key) => outer.path().key(key),
+            Trail::Item(outer, index) => outer.path().index(*index),
+        }
+    }
+}
+
 struct Run {
     budget: Budget,
     errors: Vec<FieldError>,
@@ -49,7 +68,7 @@ struct Run {
 }
 
 impl Run {
-    fn place(&mut self, rules: &Rules, place: Place<'_>, path: &Path) {
+    fn place(&mut self, rules: &Rules, place: Place<'_>, path: &Trail<'_>) {
         if place.value.is_null() || self.over {
             return;
         }
@@ -61,30 +80,29 @@ impl Run {
                 let old = |name: &str| place.old.and_then(|old| old.get(name));
                 if let (Some(values), Additional::Schema(schema)) = (&rules.values, &place.schema.additional) {
                     for (name, value) in map {
-                        self.place(values, place.below(schema, value, old(name)), &path.key(name));
+                        self.place(values, place.below(schema, value, old(name)), &Trail::Key(path, name));
                     }
                 }
                 for (name, below) in &rules.properties {
                     if let (Some(value), Some(schema)) = (map.get(name.as_str()), place.schema.property(name)) {
-                        self.place(below, place.below(schema, value, old(name)), &path.child(name));
+                        self.place(below, place.below(schema, value, old(name)), &Trail::Field(path, name));
                     }
                 }
             }
             Value::Array(items) => {
                 let (Some(below), Some(schema)) = (&rules.items, place.schema.items.as_deref()) else { return };
-                let old = place.old.and_then(Value::as_array);
+                let old = validate::Correlated::new(place.schema, place.old.and_then(Value::as_array));
                 for (index, item) in items.iter().enumerate() {
-                    let old = validate::correlated(place.schema, item, old);
-                    self.place(below, place.below(schema, item, old), &path.index(index));
+                    self.place(below, place.below(schema, item, old.get(item)), &Trail::Item(path, index));
                 }
             }
             _ => {}
         }
     }
 
-    fn rules(&mut self, rules: &Rules, place: Place<'_>, path: &Path) {
+    fn rules(&mut self, rules: &Rules, place: Place<'_>, path: &Trail<'_>) {
         if self.budget.remaining() == 0 {
-            return self.end(place, path, EvalError::Budget.to_string());
+            return self.end(place, &path.path(), EvalError::Budget.to_string());
         }
         for rule in &rules.rules {
             if self.over {
@@ -93,43 +111,44 @@ impl Run {
             match (rule, &rules.declared) {
                 (Ok(rule), Some(of)) => self.rule(rule, &of.ty, place, path),
                 (Ok(_), None) => {}
-                (Err(error), _) => self.push(invalid(place, path, format!("rule compile error: {error}"))),
+                (Err(error), _) => self.push(invalid(place, &path.path(), format!("rule compile error: {error}"))),
             }
         }
     }
 
-    fn rule(&mut self, rule: &Rule, of: &coracle_cel::Type, place: Place<'_>, path: &Path) {
+    fn rule(&mut self, rule: &Rule, of: &coracle_cel::Type, place: Place<'_>, path: &Trail<'_>) {
         if rule.is_transition() && place.old.is_none() && !rule.optional_old {
             return;
         }
         let name = rule.name();
         let activation = match activation(rule, of, place) {
             Ok(activation) => activation,
-            Err(error) => return self.push(invalid(place, path, format!("{error} evaluating rule: {name}"))),
+            Err(error) => return self.push(invalid(place, &path.path(), format!("{error} evaluating rule: {name}"))),
         };
         match rule.program.evaluate(&activation, &mut self.budget) {
             Ok(CelValue::Bool(true)) => {}
             Ok(_) => self.failed(rule, &activation, place, path),
-            Err(error @ EvalError::Budget) => self.end(place, path, error.to_string()),
+            Err(error @ EvalError::Budget) => self.end(place, &path.path(), error.to_string()),
             Err(error @ EvalError::CostLimit) => {
                 let words = "no further validation rules will be run due to call cost exceeds limit for rule";
-                self.end(place, path, format!("'{error}': {words}: {name}"));
+                self.end(place, &path.path(), format!("'{error}': {words}: {name}"));
             }
             Err(EvalError::Failed(error)) if error.starts_with("no such overload") => {
                 let words = "call arguments did not match a supported operator, function or macro signature for rule";
-                self.push(invalid(place, path, format!("'{error}': {words}: {name}")));
+                self.push(invalid(place, &path.path(), format!("'{error}': {words}: {name}")));
             }
             Err(EvalError::Failed(error)) => {
-                self.push(invalid(place, path, format!("{error} evaluating rule: {name}")));
+                self.push(invalid(place, &path.path(), format!("{error} evaluating rule: {name}")));
             }
         }
     }
 
     /// Tells that a rule does not hold.
-    fn failed(&mut self, rule: &Rule, activation: &Activation<'_>, place: Place<'_>, path: &Path) {
+    fn failed(&mut self, rule: &Rule, activation: &Activation<'_>, place: Place<'_>, path: &Trail<'_>) {
         if !rule.is_transition() && place.is_forgiven {
             return;
         }
+        let path = path.path();
         let path = rule.field_path.as_ref().map_or_else(|| path.clone(), |below| path.child(below));
         let made = rule.message_expression.as_ref().map(|program| message(program, activation, &mut self.budget));
         let detail = match made.transpose() {

@@ -1,6 +1,6 @@
 //! Checks of where a pod may run: affinity, tolerations, spreading, gates.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -64,13 +64,18 @@ pub(super) fn gates(spec: &Value, path: &Path, errors: &mut Errors) {
 /// Checks `topologySpreadConstraints`.
 pub(super) fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
     let constraints = list(spec, &["topologySpreadConstraints"]);
+    let what = |constraint| (text(constraint, &["topologyKey"]), text(constraint, &["whenUnsatisfiable"]));
+    let mut left: HashMap<(&str, &str), usize> = HashMap::new();
+    for constraint in constraints {
+        *left.entry(what(constraint)).or_default() += 1;
+    }
     for (i, constraint) in constraints.iter().enumerate() {
         let path = path.index(i);
         if int(constraint, &["maxSkew"]).unwrap_or(0) <= 0 {
             let detail = "must be greater than zero";
             errors.push(FieldError::invalid(&path.child("maxSkew"), &constraint["maxSkew"], detail));
         }
-        let (key, action) = (text(constraint, &["topologyKey"]), text(constraint, &["whenUnsatisfiable"]));
+        let (key, action) = what(constraint);
         if key.is_empty() {
             errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
         }
@@ -78,8 +83,10 @@ pub(super) fn spread(spec: &Value, path: &Path, errors: &mut Errors) {
             let supported = ["DoNotSchedule", "ScheduleAnyway"];
             errors.push(FieldError::not_supported(&path.child("whenUnsatisfiable"), action, &supported));
         }
-        let same = |c: &Value| text(c, &["topologyKey"]) == key && text(c, &["whenUnsatisfiable"]) == action;
-        if constraints.iter().skip(i + 1).any(same) {
+        // One that comes again is told where it is first.
+        let others = left.entry((key, action)).or_default();
+        *others = others.saturating_sub(1);
+        if *others > 0 {
             let path = path.child("{topologyKey, whenUnsatisfiable}");
             errors.push(FieldError::duplicate(&path, &format!("{{{key}, {action}}}").into()));
         }

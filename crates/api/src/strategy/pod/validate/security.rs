@@ -1,5 +1,7 @@
 //! Checks of what a pod and its containers may do on their node.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::Errors;
@@ -74,20 +76,20 @@ fn id(value: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn sysctls(spec: &Value, path: &Path, errors: &mut Errors) {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: HashSet<&str> = HashSet::new();
     for (i, sysctl) in list(spec, &["securityContext", "sysctls"]).iter().enumerate() {
         let path = path.index(i).child("name");
         let name = text(sysctl, &["name"]);
+        let is_first = names.insert(name);
         if name.is_empty() {
             errors.push(FieldError::required(&path, ""));
         } else if !field::is_sysctl_name(name) {
             let detail = "must have at most 253 characters and match regex \
                           ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
             errors.push(FieldError::invalid(&path, &sysctl["name"], detail));
-        } else if names.contains(&name) {
+        } else if !is_first {
             errors.push(FieldError::duplicate(&path, &sysctl["name"]));
         }
-        names.push(name);
         let dotted = name.replace('/', ".");
         let ipc = ["kernel.sem", "fs.mqueue."].iter().any(|start| dotted.starts_with(start))
             || dotted.starts_with("kernel.shm")

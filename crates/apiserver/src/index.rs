@@ -17,7 +17,7 @@ use crate::object::Object;
 const CHANGES: usize = 1024;
 
 /// What is computed from objects of some kinds.
-pub trait Derived {
+pub(crate) trait Derived {
     /// Names one of the kinds.
     type Source: Copy;
 
@@ -29,7 +29,7 @@ pub trait Derived {
 }
 
 /// Something derived and the kinds of objects it is derived from.
-pub struct Index<D: Derived>(RwLock<State<D>>);
+pub(crate) struct Index<D: Derived>(RwLock<State<D>>);
 
 struct State<D: Derived> {
     derived: D,

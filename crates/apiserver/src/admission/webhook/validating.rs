@@ -1,0 +1,71 @@
+//! Webhooks that may refuse. All are asked at once.
+
+use std::sync::Arc;
+
+use coracle_api::status::Status;
+use coracle_policy::admission::refusal;
+use futures::future::join_all;
+use serde_json::Value;
+
+use super::hooks::{Failure, Hook, Hooks, concerns};
+use crate::admission::configured::Configured;
+use crate::admission::target::Target;
+use crate::admission::{Plugin, Request, Verdict};
+use crate::authz::Chain;
+use crate::object::Object;
+use crate::operation::Operation;
+use crate::storage::Storage;
+
+pub(crate) struct ValidatingAdmissionWebhook {
+    storage: Arc<Storage>,
+    authorizer: Arc<Chain>,
+    hooks: Configured<Hooks>,
+}
+
+impl ValidatingAdmissionWebhook {
+    pub fn new(storage: Arc<Storage>, authorizer: Arc<Chain>) -> Self {
+        let make = |objects: &[Vec<Object>], before: &Hooks| Hooks::of(objects.concat().as_slice(), before);
+        let hooks = Configured::of(&storage, &["validatingwebhookconfigurations"], make);
+        Self { storage, authorizer, hooks }
+    }
+
+    async fn check(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        let target = Target::of(&self.storage, request, object);
+        let mut asked = Vec::new();
+        for hook in &self.hooks.get().hooks {
+            if let Some(kind) = hook.matching(&target, &self.authorizer)? {
+                asked.push((hook.clone(), target.in_version(&kind)));
+            }
+        }
+        let calls = asked.iter().map(|(hook, versioned)| async {
+            let answer = hook.call(&self.storage, &target, versioned, false).await;
+            self.judge(&target, hook, answer.map(|read| (read.allowed, read.status)))
+        });
+        join_all(calls).await.into_iter().collect()
+    }
+
+    fn judge(&self, target: &Target<'_>, hook: &Hook, answer: Result<(bool, Value), Failure>) -> Result<(), Status> {
+        match answer {
+            Ok((true, _)) => Ok(()),
+            Ok((false, status)) => Err(refusal(&hook.name, &status)),
+            Err(Failure::Refused(status)) => Err(status),
+            Err(Failure::Call(why)) if hook.ignores_failures => {
+                tracing::warn!(webhook = hook.name, "{why}; it is let pass");
+                let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{}", hook.index);
+                target.op.notes.annotate(key, &hook.name);
+                Ok(())
+            }
+            Err(Failure::Call(why)) => Err(Status::internal(why)),
+        }
+    }
+}
+
+impl Plugin for ValidatingAdmissionWebhook {
+    fn handles(&self, op: &Operation) -> bool {
+        concerns(op) && !self.hooks.get().hooks.is_empty()
+    }
+
+    fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {
+        Box::pin(self.check(request, object))
+    }
+}

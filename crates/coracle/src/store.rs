@@ -1,0 +1,149 @@
+//! Where `coracle server` keeps objects: in its data directory, or in a cluster of etcd; and from the one to the other.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use coracle_store::etcd::{Config, Etcd};
+use coracle_store::{Embedded, Options, Store, copy};
+
+use crate::args;
+use crate::cluster::Place;
+
+/// What all keys begin with, as upstream has it.
+const ROOT: &str = "/registry/";
+
+/// Opens the store of a server whose data are in a directory.
+pub async fn open(dir: &Path, options: &args::Etcd) -> Result<Arc<dyn Store>> {
+    let own = dir.join("store");
+    if options.servers.is_empty() {
+        fs::create_dir_all(&own).with_context(|| format!("failed to make {}", own.display()))?;
+        return Ok(Arc::new(Embedded::open(&own, Options::default())?));
+    }
+    if fs::read_dir(&own).is_ok_and(|mut files| files.next().is_some()) {
+        let own = own.display();
+        bail!("{own} has the objects of this cluster: `coracle store migrate` moves them to etcd, or move {own} away");
+    }
+    Ok(Arc::new(connect(options).await?))
+}
+
+async fn connect(options: &args::Etcd) -> Result<Etcd> {
+    let store = Etcd::connect(&config(options)?).await;
+    store.with_context(|| format!("failed to connect to etcd at {}", options.servers.join(", ")))
+}
+
+/// Does what `coracle store` is asked to.
+pub fn run(options: &args::Store) -> Result<()> {
+    let place = Place::find(&options.which, "server")?;
+    let args::StoreCommand::Migrate { to } = &options.command;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let count = runtime.block_on(migrate(&place.dir, to))?;
+    println!("{count} keys are in etcd now: `coracle server` finds them there by the same --etcd options");
+    Ok(())
+}
+
+/// Copies what the store of a directory has to etcd, and puts the store aside. One that was interrupted can be begun anew.
+async fn migrate(dir: &Path, to: &args::Etcd) -> Result<usize> {
+    if to.servers.is_empty() {
+        bail!("--etcd-servers says where to");
+    }
+    let (own, aside) = (dir.join("store"), dir.join("store.before-etcd"));
+    if !own.is_dir() {
+        bail!("{} is no store", own.display());
+    }
+    let from = Embedded::open(&own, Options::default())?;
+    let count = copy(&from, &connect(to).await?, ROOT).await.context("failed to copy to etcd")?;
+    fs::rename(&own, &aside).with_context(|| format!("failed to put {} aside", own.display()))?;
+    Ok(count)
+}
+
+fn config(options: &args::Etcd) -> Result<Config> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
+    let client = match (&options.cert, &options.key) {
+        (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+        _ => None,
+    };
+    let user = match (&options.user, &options.password) {
+        (Some(user), Some(password)) => {
+            let password = String::from_utf8(read(password)?).context("the password of etcd's user is not text")?;
+            Some((user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        _ => None,
+    };
+    Ok(Config {
+        endpoints: options.servers.clone(),
+        authorities: options.authority.as_deref().map(read).transpose()?,
+        client,
+        user,
+        root: ROOT.into(),
+        prefix: Some(options.prefix.clone()),
+        compaction: options.compaction_interval,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser;
+    use coracle_store::{Op, Txn};
+    use coracle_testing::etcd::Cluster;
+
+    fn options(line: &str) -> Result<args::Etcd, String> {
+        let args = Args::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        let Command::Server(server) = args.command else { return Err("no server".into()) };
+        Ok(server.etcd)
+    }
+
+    #[test]
+    fn etcd_is_named_by_upstreams_options() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        fs::write(&password, "secret\n").unwrap();
+        let line = format!(
+            "coracle server --etcd-servers https://a:1,https://b:2 --etcd-prefix /x --etcd-compaction-interval 1m \
+             --etcd-user u --etcd-password-file {}",
+            password.display()
+        );
+        let config = config(&options(&line).unwrap()).unwrap();
+        assert_eq!(config.endpoints, ["https://a:1", "https://b:2"]);
+        assert_eq!((config.prefix.as_deref(), config.compaction.as_secs()), (Some("/x"), 60));
+        assert_eq!(config.user, Some(("u".into(), "secret".into())));
+        let usual = options("coracle server --etcd-servers http://a").unwrap();
+        assert_eq!((&*usual.prefix, usual.compaction_interval.as_secs()), ("/registry", 300));
+        for bad in [
+            "coracle server --etcd-cafile f",
+            "coracle server --etcd-servers http://a --etcd-certfile f",
+            "coracle server --etcd-servers http://a --etcd-user u",
+        ] {
+            assert!(options(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_with_objects_is_not_left_for_etcd_by_mistake() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), &options("coracle server").unwrap()).await.unwrap());
+        let refused = open(dir.path(), &options("coracle server --etcd-servers http://127.0.0.1:1").unwrap()).await;
+        assert!(refused.err().unwrap().to_string().contains("coracle store migrate"));
+    }
+
+    #[tokio::test]
+    async fn objects_move_to_etcd_once() {
+        let Some(cluster) = Cluster::start(1, &[]) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), &options("coracle server").unwrap()).await.unwrap();
+        let op = Op::Put { key: "/registry/a".into(), value: "x".into(), ttl: None };
+        store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.unwrap();
+        let to = options(&format!("coracle server --etcd-servers {}", cluster.urls()[0])).unwrap();
+        // It is in use.
+        assert!(migrate(dir.path(), &to).await.unwrap_err().to_string().contains("in use"));
+        drop(store);
+        assert_eq!(migrate(dir.path(), &to).await.unwrap(), 1);
+        let store = open(dir.path(), &to).await.unwrap();
+        assert_eq!(store.get("/registry/a", None).await.unwrap().unwrap().value(), b"x");
+        assert!(dir.path().join("store.before-etcd").is_dir());
+        assert!(migrate(dir.path(), &to).await.unwrap_err().to_string().contains("is no store"));
+    }
+}
