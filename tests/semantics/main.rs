@@ -10,3 +10,4 @@ mod deletion;
 mod quotas;
 mod reading;
 mod refusals;
+mod tokens;

@@ -42,7 +42,7 @@ use crate::request::{self, Query};
 use crate::services::Allocator;
 use crate::shares::{Share, Shares};
 use crate::state::State;
-use crate::storage::{Storage, exists_check};
+use crate::storage::{Known, Storage};
 use crate::upload::Upload;
 use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
 
@@ -97,9 +97,9 @@ impl Server {
     /// # Errors
     /// The token file or a key cannot be read, or the store refuses.
     pub async fn new(config: Config) -> Result<Server> {
-        let issuer = Arc::new(Issuer::new(&config.authority.service_account_key()?)?);
+        let issuer = Arc::new(Issuer::new(config.authority.service_account_key()?));
         let storage = Arc::new(Storage::follow(config.store).await?);
-        issuer.check_objects(exists_check(storage.caches.clone()));
+        issuer.check_objects(Arc::new(Known(storage.caches.clone())));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use coracle_api::status::Status;
-use coracle_api::{Kind, kinds};
+use coracle_api::{Kind, kinds, meta};
 use coracle_store::{Error, Outcome, Result as Stored, Revision, Store, Txn};
+use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::auth::service_account::Exists;
+use crate::auth::service_account;
 use crate::cache::{self, Cache, Caches};
 use crate::kinds::Kinds;
 use crate::request::key;
@@ -139,16 +142,27 @@ pub(crate) fn refusal(error: &Error) -> Status {
     }
 }
 
-/// Tells the token verifier which objects exist.
-pub(crate) fn exists_check(caches: Arc<Caches>) -> Exists {
-    Box::new(move |kind, namespace, name, uid| {
+/// Tells the token verifier which objects exist, and which tokens secrets hold.
+pub(crate) struct Known(pub Arc<Caches>);
+
+impl service_account::Objects for Known {
+    fn exists(&self, kind: &str, namespace: &str, name: &str, uid: &str) -> bool {
         let (plural, namespace) = match kind {
             "serviceaccount" => ("serviceaccounts", Some(namespace)),
             "pod" => ("pods", Some(namespace)),
             "secret" => ("secrets", Some(namespace)),
             _ => ("nodes", None),
         };
-        let object = caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
+        let object = self.0.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
         object.is_some_and(|object| *object.uid() == *uid)
-    })
+    }
+
+    fn holds_token(&self, namespace: &str, name: &str, token: &str) -> bool {
+        let secret = self.0.of(core("secrets")).and_then(|cache| cache.get(&key(Some(namespace), name)).ok().flatten());
+        secret.is_some_and(|secret| {
+            let secret = secret.value();
+            let held = STANDARD.decode(meta::text(&secret, &["data", "token"])).unwrap_or_default();
+            !meta::is_deleting(&secret) && bool::from(held.ct_eq(token.as_bytes()))
+        })
+    }
 }

@@ -25,13 +25,14 @@ mod replicaset;
 mod resource_quota;
 mod root_ca;
 mod service_account;
+mod service_account_tokens;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use coracle_client::{Informers, LeaderElection};
-use coracle_pki::Authority;
+use coracle_pki::{Authority, TokenKey};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
@@ -50,6 +51,8 @@ pub struct Config {
     pub root_ca: String,
     /// Signs certificates that are requested and approved; without it no one is signed.
     pub authority: Option<Arc<Authority>>,
+    /// Signs the tokens of service accounts that secrets hold; without it, these stay empty.
+    pub service_account_key: Option<Arc<TokenKey>>,
     /// Whether several processes compete for the lease `kube-system/kube-controller-manager`.
     pub leader_elect: bool,
     /// The name of this process in the lease.
@@ -95,6 +98,9 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "garbage-collector", gc::run(c("generic-garbage-collector")));
     let aggregation = c("clusterrole-aggregation-controller");
     start(&mut tasks, "clusterrole-aggregation", cluster_role_aggregation::run(aggregation));
+    if let Some(key) = config.service_account_key.clone() {
+        start(&mut tasks, "serviceaccount-token", service_account_tokens::run(c("service-account-controller"), key));
+    }
     start(&mut tasks, "resourcequota", resource_quota::run(c("resourcequota-controller")));
     if let Some(authority) = config.authority.clone() {
         let signer = certificates::signer::run(c("certificate-controller"), authority);

@@ -285,6 +285,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         node_cidr_mask: 24,
         root_ca: ca,
         authority: Some(certificates.authority.clone()),
+        service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
         leader_elect: is_shared,
         identity,
         terminated_pod_threshold: 12_500,

@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use time::OffsetDateTime;
 
 use crate::issue::{Issuer, Template, alternative_names, public_key, subject};
-use crate::{Pair, Request, validity};
+use crate::{Pair, Request, TokenKey, validity};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long certificates are valid, as kubeadm's: those of servers and clients, and that of the authority.
@@ -105,13 +105,13 @@ impl Authority {
         ends.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RENEWAL)
     }
 
-    /// The key that signs service account tokens (PKCS#8 DER), kept as `sa.key`.
+    /// The key that signs service account tokens, kept as `sa.key`.
     ///
     /// # Errors
     /// It cannot be read, and is never replaced then.
-    pub fn service_account_key(&self) -> Result<Vec<u8>> {
+    pub fn service_account_key(&self) -> Result<TokenKey> {
         let pair = load_or_make(&self.dir, "sa", || make_authority("kubernetes"))?;
-        Ok(KeyPair::from_pem(&pair.key).context("sa.key is not a private key")?.serialize_der())
+        TokenKey::new(&KeyPair::from_pem(&pair.key).context("sa.key is not a private key")?.serialize_der())
     }
 
     /// Signs what a request asks for, in PEM: its subject and alternative names with the usages given, by Kubernetes' names,

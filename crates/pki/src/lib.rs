@@ -11,12 +11,14 @@ mod current;
 mod files;
 mod issue;
 mod request;
+mod token_key;
 mod usages;
 
 pub use authority::{Authority, FRONT_PROXY};
 pub use current::Current;
 pub use files::Pair;
 pub use request::{Identity, NewRequest, Request};
+pub use token_key::TokenKey;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

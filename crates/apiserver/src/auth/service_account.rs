@@ -1,20 +1,19 @@
 //! Tokens of service accounts: JSON web tokens (RFC 7519) signed with ES256 and bound to objects.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#bound-service-account-tokens>
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::anyhow;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use coracle_pki::TokenKey;
 use parking_lot::RwLock;
-use ring::rand::SystemRandom;
-use ring::signature::{self, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
 
 use super::User;
 
-/// The issuer of all tokens.
+/// The issuer of all tokens but those in secrets.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+/// That of tokens in secrets, which do not expire.
+const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 
 /// How far, in seconds, a clock may be set back before a fresh token is not valid yet.
 const LEEWAY: u64 = 60;
@@ -32,32 +31,30 @@ pub struct Bound {
     pub node: Option<(String, String)>,
 }
 
-/// Says whether an object with this kind, namespace, name and UID exists.
-pub type Exists = Box<dyn Fn(&str, &str, &str, &str) -> bool + Send + Sync>;
+/// What tokens are held against.
+pub trait Objects: Send + Sync {
+    /// Whether an object with this kind, namespace, name and UID exists.
+    fn exists(&self, kind: &str, namespace: &str, name: &str, uid: &str) -> bool;
+
+    /// Whether a secret of a namespace and name holds a token.
+    fn holds_token(&self, namespace: &str, name: &str, token: &str) -> bool;
+}
 
 /// Signs and verifies tokens.
 pub struct Issuer {
-    key: EcdsaKeyPair,
-    key_id: String,
-    exists: RwLock<Option<Exists>>,
+    key: TokenKey,
+    objects: RwLock<Option<Arc<dyn Objects>>>,
 }
 
 impl Issuer {
-    /// Takes a PKCS#8 key of the curve P-256.
-    ///
-    /// # Errors
-    /// The key is not one.
-    pub fn new(pkcs8: &[u8]) -> anyhow::Result<Issuer> {
-        let key = EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &SystemRandom::new())
-            .map_err(|error| anyhow!("the key of service account tokens is not a PKCS#8 P-256 key: {error}"))?;
-        let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref());
-        let key_id = BASE64.encode(digest.as_ref());
-        Ok(Issuer { key, key_id, exists: RwLock::default() })
+    /// Signs with a key.
+    pub fn new(key: TokenKey) -> Issuer {
+        Issuer { key, objects: RwLock::default() }
     }
 
     /// From here on tokens of objects that are gone are refused.
-    pub fn check_objects(&self, exists: Exists) {
-        *self.exists.write() = Some(exists);
+    pub fn check_objects(&self, objects: Arc<dyn Objects>) {
+        *self.objects.write() = Some(objects);
     }
 
     /// Makes a token; answers with it and when it expires, in seconds since the epoch.
@@ -83,11 +80,7 @@ impl Issuer {
             "iss": ISSUER, "sub": format!("system:serviceaccount:{namespace}:{name}"), "aud": audiences,
             "iat": now, "nbf": now, "exp": expires, "jti": uuid::Uuid::new_v4().to_string(), "kubernetes.io": kubernetes,
         });
-        let header = json!({"alg": "ES256", "kid": self.key_id, "typ": "JWT"});
-        let signed = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
-        let signature =
-            self.key.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|_| anyhow!("failed to sign a token"))?;
-        Ok((format!("{signed}.{}", BASE64.encode(signature.as_ref())), expires))
+        Ok((self.key.sign(&claims)?, expires))
     }
 
     /// The user of a token; `None` unless it is ours, in its time, for one of the audiences (the API
@@ -97,11 +90,10 @@ impl Issuer {
     }
 
     fn verify_at(&self, token: &str, audiences: &[String], now: u64) -> Option<User> {
-        let (signed, signature) = token.rsplit_once('.')?;
-        let (_, claims) = signed.split_once('.')?;
-        let public = UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref());
-        public.verify(signed.as_bytes(), &BASE64.decode(signature).ok()?).ok()?;
-        let claims: Value = serde_json::from_slice(&BASE64.decode(claims).ok()?).ok()?;
+        let claims = self.key.verify(token)?;
+        if claims["iss"] == LEGACY_ISSUER {
+            return self.legacy(token, &claims, audiences);
+        }
         if claims["iss"] != ISSUER
             || claims["nbf"].as_u64()? > now.saturating_add(LEEWAY)
             || claims["exp"].as_u64()? <= now
@@ -118,11 +110,11 @@ impl Issuer {
         let namespace = bound["namespace"].as_str()?;
         let account = &bound["serviceaccount"];
         let (name, uid) = (account["name"].as_str()?, account["uid"].as_str()?);
-        if let Some(exists) = &*self.exists.read() {
+        if let Some(objects) = &*self.objects.read() {
             let of = |kind: &str| {
                 let object = &bound[kind];
                 object.is_null()
-                    || exists(
+                    || objects.exists(
                         kind,
                         namespace,
                         object["name"].as_str().unwrap_or_default(),
@@ -150,6 +142,23 @@ impl Issuer {
         Some(user)
     }
 
+    /// The user of a token in a secret, as long as the secret holds it and the account is there.
+    fn legacy(&self, token: &str, claims: &Value, audiences: &[String]) -> Option<User> {
+        let claim = |name: &str| claims[format!("kubernetes.io/serviceaccount/{name}")].as_str();
+        let (namespace, secret) = (claim("namespace")?, claim("secret.name")?);
+        let (name, uid) = (claim("service-account.name")?, claim("service-account.uid")?);
+        let objects = self.objects.read().clone()?;
+        let is_for_here = audiences.is_empty() || audiences.iter().any(|audience| audience == ISSUER);
+        if !is_for_here
+            || claims["sub"] != format!("system:serviceaccount:{namespace}:{name}")
+            || !objects.holds_token(namespace, secret, token)
+            || !objects.exists("serviceaccount", namespace, name, uid)
+        {
+            return None;
+        }
+        Some(User { uid: uid.into(), ..User::service_account(namespace, name) })
+    }
+
     /// The OpenID discovery document.
     pub fn openid_configuration(&self, server: &str) -> Value {
         json!({
@@ -160,12 +169,7 @@ impl Issuer {
 
     /// The public key as a JSON web key set.
     pub fn key_set(&self) -> Value {
-        // An uncompressed point: a tag, then both coordinates.
-        let point = self.key.public_key().as_ref();
-        json!({"keys": [{
-            "use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256",
-            "x": BASE64.encode(&point[1..33]), "y": BASE64.encode(&point[33..]),
-        }]})
+        self.key.key_set()
     }
 }
 
@@ -178,9 +182,40 @@ mod tests {
     use super::*;
 
     fn issuer() -> Issuer {
-        let key =
-            EcdsaKeyPair::generate_pkcs8(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
-        Issuer::new(key.as_ref()).unwrap()
+        let dir = tempfile::tempdir().unwrap();
+        Issuer::new(coracle_pki::Authority::open(dir.path()).unwrap().service_account_key().unwrap())
+    }
+
+    /// Everything is there but objects of a kind, and every secret holds one token.
+    struct AllBut(&'static str, String);
+
+    impl Objects for AllBut {
+        fn exists(&self, kind: &str, _: &str, _: &str, _: &str) -> bool {
+            kind != self.0
+        }
+
+        fn holds_token(&self, _: &str, _: &str, token: &str) -> bool {
+            token == self.1
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_secret_counts_while_the_secret_holds_it() {
+        let issuer = issuer();
+        let claims = json!({"iss": LEGACY_ISSUER, "sub": "system:serviceaccount:n:a",
+            "kubernetes.io/serviceaccount/namespace": "n", "kubernetes.io/serviceaccount/secret.name": "s",
+            "kubernetes.io/serviceaccount/service-account.name": "a",
+            "kubernetes.io/serviceaccount/service-account.uid": "u"});
+        let token = issuer.key.sign(&claims).unwrap();
+        assert!(issuer.verify(&token, &[]).is_none());
+        issuer.check_objects(Arc::new(AllBut("", token.clone())));
+        let user = issuer.verify(&token, &[]).unwrap();
+        assert_eq!((user.name.as_str(), user.uid.as_str()), ("system:serviceaccount:n:a", "u"));
+        assert!(issuer.verify(&token, &["vault".into()]).is_none());
+        for objects in [AllBut("serviceaccount", token.clone()), AllBut("", "other".into())] {
+            issuer.check_objects(Arc::new(objects));
+            assert!(issuer.verify(&token, &[]).is_none());
+        }
     }
 
     #[test]
@@ -211,7 +246,7 @@ mod tests {
         let bound = Bound { kind: "Pod".into(), name: "web".into(), uid: "p1".into(), node: None };
         let (token, _) = issuer.issue("default", "a", "u1", &[ISSUER.to_owned()], 600, Some(&bound)).unwrap();
         assert!(issuer.verify(&token, &[]).is_some());
-        issuer.check_objects(Box::new(|kind, _, _, _| kind != "pod"));
+        issuer.check_objects(Arc::new(AllBut("pod", String::new())));
         assert!(issuer.verify(&token, &[]).is_none());
     }
 }
