@@ -21,6 +21,8 @@ pub struct Status {
     pub message: String,
     /// What it is about.
     pub details: Option<Box<Details>>,
+    /// Where a list whose token came too late goes on; empty for none.
+    pub continue_token: String,
 }
 
 /// What a [`Status`] is about.
@@ -63,7 +65,13 @@ fn named(group: &str, plural: &str, name: &str) -> Option<Box<Details>> {
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: None }
+        Self {
+            code,
+            reason: Cow::Borrowed(reason),
+            message: message.into(),
+            details: None,
+            continue_token: String::new(),
+        }
     }
 
     /// 404: no object of that name.
@@ -268,7 +276,11 @@ impl Status {
             }
         };
         let status = if self.is_success() { "Success" } else { "Failure" };
-        let mut out = format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"{status}""#);
+        let mut metadata = String::new();
+        if !self.continue_token.is_empty() {
+            metadata = format!(r#""continue":{}"#, Value::from(self.continue_token.as_str()));
+        }
+        let mut out = format!(r#"{{"kind":"Status","apiVersion":"v1","metadata":{{{metadata}}},"status":"{status}""#);
         if !self.is_success() {
             text(&mut out, "message", &self.message);
         }

@@ -25,12 +25,18 @@ use crate::storage::Storage;
 
 const CHECKS: [&str; 4] = ["ping", "log", "etcd", "informer-sync"];
 
+/// The commit of this build, if who builds says it; clients expect hexadecimal digits, and all zeros name no commit.
+const COMMIT: &str = match option_env!("CORACLE_COMMIT") {
+    Some(commit) => commit,
+    None => "0000000000000000000000000000000000000000",
+};
+
 /// What `/version` says.
 pub fn version() -> Value {
     let mut numbers = KUBERNETES_VERSION.trim_start_matches('v').split('.');
     json!({
         "major": numbers.next(), "minor": numbers.next(), "gitVersion": format!("{KUBERNETES_VERSION}+coracle"),
-        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none",
+        "gitCommit": COMMIT, "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none",
         "compiler": "rustc", "platform": format!("linux/{}", match std::env::consts::ARCH { "x86_64" => "amd64", "aarch64" => "arm64", other => other }),
     })
 }

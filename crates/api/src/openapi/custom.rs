@@ -21,7 +21,11 @@ pub(super) fn define(
     definitions.generated.extend([id::META_V1_OBJECT_META, id::META_V1_LIST_META]);
     let (own, list) = (name(kind, &kind.kind), name(kind, kind.list_kind()));
     let mut schema: Value = serde_json::from_str(&definition.source).unwrap_or_else(|_| json!({}));
-    show(&mut schema, true, spec);
+    match spec {
+        // What may have any field must name none: readers of version 2 take those that are named for all there are.
+        Spec::V2 if is_free(&schema) => schema = json!({"type": "object"}),
+        _ => show(&mut schema, true, spec),
+    }
     let gvk = |kind_name: &str| json!([{"group": kind.group, "version": kind.version, "kind": kind_name}]);
     schema["x-kubernetes-group-version-kind"] = gvk(&kind.kind);
     definitions.custom.insert(own.clone(), schema);
@@ -65,11 +69,6 @@ fn type_and_metadata(schema: &mut Value, metadata: &str, spec: Spec) {
 
 /// Brings a schema into the form that documents show.
 fn show(schema: &mut Value, is_root: bool, spec: Spec) {
-    if is_root && spec == Spec::V2 && schema["x-kubernetes-preserve-unknown-fields"] == true {
-        // Readers of version 2 take whatever is named here for all that there may be, type and metadata included.
-        *schema = json!({"type": "object"});
-        return;
-    }
     let embedded = schema["x-kubernetes-embedded-resource"] == true;
     let Some(map) = schema.as_object_mut() else { return };
     for below in map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
@@ -88,22 +87,25 @@ fn show(schema: &mut Value, is_root: bool, spec: Spec) {
     }
 }
 
+fn is_free(schema: &Value) -> bool {
+    schema["x-kubernetes-preserve-unknown-fields"] == true
+}
+
 /// Takes out what version 2 does not have, or what its readers stumble over.
 fn without_version_3(schema: &mut Value) {
-    let free = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    let free = is_free(schema);
     let untyped = schema["nullable"] == true || schema["x-kubernetes-int-or-string"] == true;
     let Some(map) = schema.as_object_mut() else { return };
-    for key in ["oneOf", "anyOf", "not", "nullable", "default"] {
+    for key in ["allOf", "oneOf", "anyOf", "not", "nullable", "default"] {
         map.remove(key);
     }
-    if untyped {
-        map.remove("type");
+    if free || untyped {
         map.remove("items");
         map.remove("properties");
     }
-    if free {
-        map.remove("items");
-        map.remove("properties");
+    let without_items = map.get("type").is_some_and(|of| of == "array") && !map.contains_key("items");
+    if free || untyped || without_items {
+        map.remove("type");
     }
 }
 
@@ -141,14 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_custom_resource_that_may_have_anything_version_2_says_no_more_than_that() {
-        let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}});
-        let definition = Arc::new(Definition::new(&schema));
-        let kind = Kind::new("example.com", "v1", ("Widget", "widgets", "widget"), definition, Plain);
-        let registry = kinds::built_in().with([Arc::new(kind)]);
-        let v2: Value = serde_json::from_slice(&super::super::v2(&registry)).unwrap();
+    fn what_may_have_any_field_names_none_in_version_2() {
+        let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}});
+        let shown = |schema: &Value| {
+            let definition = Arc::new(Definition::new(schema));
+            let kind = Kind::new("example.com", "v1", ("Widget", "widgets", "widget"), definition, Plain);
+            let registry = kinds::built_in().with([Arc::new(kind)]);
+            let v2: Value = serde_json::from_slice(&super::super::v2(&registry)).unwrap();
+            v2["definitions"]["com.example.v1.Widget"].clone()
+        };
         let gvk = json!([{"group": "example.com", "version": "v1", "kind": "Widget"}]);
-        let expected = json!({"type": "object", "x-kubernetes-group-version-kind": gvk});
-        assert_eq!(v2["definitions"]["com.example.v1.Widget"], expected);
+        assert_eq!(shown(&free), json!({"type": "object", "x-kubernetes-group-version-kind": gvk}));
+        let below = shown(&json!({"type": "object", "properties": {"spec": free}}));
+        assert_eq!(below["properties"]["spec"], json!({"x-kubernetes-preserve-unknown-fields": true}));
     }
 }

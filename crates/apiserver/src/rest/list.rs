@@ -82,9 +82,10 @@ impl Selection {
     }
 }
 
-/// Where a list goes on: the revision it is exact at, and the last key given.
+/// Where a list goes on: the revision it is exact at, and the last key given. Without a revision it goes on with what is
+/// there by then.
 struct Continue {
-    revision: u64,
+    revision: Option<u64>,
     after: String,
 }
 
@@ -93,13 +94,15 @@ impl Continue {
         let bytes = BASE64.decode(token).ok();
         let value: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let parsed = value.and_then(|value| {
-            Some(Continue { revision: value["rv"].as_u64()?, after: value["start"].as_str()?.to_owned() })
+            let revision = Some(value["rv"].as_i64()?).filter(|revision| *revision != -1).map(u64::try_from);
+            Some(Continue { revision: revision.transpose().ok()?, after: value["start"].as_str()?.to_owned() })
         });
         parsed.ok_or_else(|| Status::bad_request("continue key is not valid: it was not made by this server"))
     }
 
     fn token(&self) -> String {
-        BASE64.encode(json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": self.after}).to_string())
+        let revision = self.revision.map_or(json!(-1), Value::from);
+        BASE64.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": self.after}).to_string())
     }
 }
 
@@ -193,7 +196,7 @@ fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
             let position = Continue::parse(token)?;
-            (continued(cache.snapshot_at(position.revision))?, Some(position.after))
+            (continued(&cache, &position)?, Some(position.after))
         }
         None => (at_revision(&cache, wanted, matching)?, None),
     };
@@ -203,19 +206,29 @@ fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
     objects.extend(found.by_ref().take(limit).cloned());
     let left = if objects.len() < limit { 0 } else { found.count() as u64 };
     let last = objects.last().filter(|_| left > 0);
-    let next = last.map(|last| Continue { revision: snapshot.revision, after: last.key().to_owned() });
+    let next = last.map(|last| Continue { revision: Some(snapshot.revision), after: last.key().to_owned() });
     let remaining = selection.is_everything().then_some(left);
     Ok(Page { revision: snapshot.revision, objects, next, remaining })
 }
 
-fn continued(snapshot: Result<Snapshot, Status>) -> Result<Snapshot, Status> {
-    snapshot.map_err(|status| match status.code {
-        410 => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-        ),
+/// What a page is cut from. A client that comes too late for an exact one is given a token for the others as they are now.
+fn continued(cache: &crate::cache::Cache, position: &Continue) -> Result<Snapshot, Status> {
+    let Some(revision) = position.revision else {
+        return Ok(cache.snapshot());
+    };
+    cache.snapshot_at(revision).map_err(|status| match status.code {
+        410 => Status {
+            continue_token: Continue { revision: None, after: position.after.clone() }.token(),
+            ..Status::expired(TOO_LATE)
+        },
         _ => status,
     })
 }
+
+const TOO_LATE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a \
+new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or \
+deleted between the time the first chunk was returned and now may show up in the list.";
 
 fn at_revision(cache: &crate::cache::Cache, wanted: u64, matching: Option<&str>) -> Result<Snapshot, Status> {
     match matching {

@@ -21,7 +21,7 @@ async fn until<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
     panic!("{what} did not come about");
 }
 
-fn definition(versions: Value) -> Value {
+pub(super) fn definition(versions: Value) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"},
         "spec": {
@@ -32,13 +32,13 @@ fn definition(versions: Value) -> Value {
     })
 }
 
-fn version(name: &str, storage: bool, spec: &Value) -> Value {
+pub(super) fn version(name: &str, storage: bool, spec: &Value) -> Value {
     json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {
         "type": "object", "properties": {"spec": spec, "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
     }}})
 }
 
-fn spec() -> Value {
+pub(super) fn spec() -> Value {
     json!({"type": "object", "description": "What is wanted.", "required": ["color"], "properties": {
         "color": {"type": "string", "enum": ["red", "green"]},
         "size": {"type": "integer", "minimum": 1, "default": 3, "description": "How large."},
@@ -52,7 +52,7 @@ fn widget(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec})
 }
 
-async fn establish(api: &Api, definition: &Value) -> Answer {
+pub(super) async fn establish(api: &Api, definition: &Value) -> Answer {
     let answer = api.post(DEFINITIONS, definition).await;
     let name = answer.ok()["metadata"]["name"].as_str().expect("a name").to_owned();
     let path = format!("{DEFINITIONS}/{name}");

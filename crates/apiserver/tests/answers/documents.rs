@@ -50,3 +50,11 @@ async fn a_client_that_has_a_document_is_not_sent_it_again() {
     }
     assert_eq!(api.get("/openapi/v3/apis/apps/v7").await.status, 404);
 }
+
+#[tokio::test]
+async fn the_version_has_the_form_that_clients_read() {
+    let version = Api::new().await.get("/version").await.ok();
+    let commit = version["gitCommit"].as_str().expect("text");
+    assert!(!commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
+    assert!(version["gitVersion"].as_str().is_some_and(|text| text.starts_with('v')), "{version}");
+}

@@ -9,6 +9,7 @@ mod apply;
 mod certificates;
 mod changes;
 mod classes;
+mod conformance;
 mod connections;
 mod custom;
 mod documents;

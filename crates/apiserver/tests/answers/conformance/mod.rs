@@ -1,0 +1,104 @@
+//! Tests of upstream's conformance list that are younger than the suite of `docs/conformance.md`. Each has the name of
+//! its test there.
+
+mod chunking;
+mod discovery;
+mod events;
+mod field_validation;
+mod flow_control;
+mod namespaces;
+mod policies;
+mod quotas;
+mod subject_reviews;
+mod webhooks;
+
+use serde_json::{Value, json};
+
+use crate::Api;
+
+/// A resource of the whole cluster, by the paths at which it must be found.
+struct Resource {
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    subresources: &'static [&'static str],
+}
+
+impl Resource {
+    fn path(&self) -> String {
+        format!("/apis/{}/{}/{}", self.group, self.version, self.plural)
+    }
+
+    /// Discovery tells of the group, the version, the resource and what it has.
+    async fn is_discovered(&self, api: &Api) {
+        let Resource { group, version, plural, .. } = self;
+        let groups = api.get("/apis").await.ok();
+        let found = groups["groups"].as_array().expect("groups").iter().find(|found| found["name"] == *group);
+        let versions = found.expect("the group")["versions"].clone();
+        assert!(versions.as_array().expect("versions").iter().any(|found| found["version"] == *version), "{versions}");
+        assert_eq!(api.get(&format!("/apis/{group}")).await.ok()["kind"], "APIGroup");
+        let resources = api.get(&format!("/apis/{group}/{version}")).await.ok()["resources"].clone();
+        let wanted = self.subresources.iter().map(|subresource| format!("{plural}/{subresource}"));
+        for name in wanted.chain([(*plural).to_owned()]) {
+            assert!(resources.as_array().expect("resources").iter().any(|r| r["name"] == *name), "{name}: {resources}");
+        }
+    }
+
+    /// Everything that the API does with objects is done with these: `make` makes the spec of one.
+    async fn supports_all_operations(&self, api: &Api, make: impl Fn() -> Value) {
+        self.is_discovered(api).await;
+        let path = self.path();
+        let object = |name: &str| {
+            let mut object = make();
+            object["metadata"] = json!({"name": name, "labels": {"test": "operations"}});
+            object
+        };
+        let one = format!("{path}/a");
+        let made = api.post(&path, &object("a")).await.ok();
+        assert_eq!(api.get(&one).await.ok()["metadata"]["uid"], made["metadata"]["uid"]);
+        for name in ["b", "c"] {
+            api.post(&path, &object(name)).await.ok();
+        }
+        let selected = format!("{path}?labelSelector=test%3Doperations");
+        let listed = api.get(&selected).await.ok();
+        assert_eq!(listed["items"].as_array().map(Vec::len), Some(3));
+
+        let version = listed["metadata"]["resourceVersion"].as_str().expect("a version");
+        let patched = api.patch("merge-patch", &one, &json!({"metadata": {"annotations": {"patched": "true"}}})).await;
+        assert_eq!(patched.ok()["metadata"]["annotations"]["patched"], "true");
+        let event = api.first_event(&format!("{selected}&watch=1&resourceVersion={version}")).await;
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("MODIFIED"), &json!("a")));
+        assert_eq!(event["object"]["metadata"]["annotations"]["patched"], "true");
+
+        let mut changed = patched.json();
+        changed["metadata"]["annotations"]["updated"] = "true".into();
+        assert_eq!(api.put(&one, &changed).await.ok()["metadata"]["annotations"]["updated"], "true");
+        self.status_is_its_own(api, &one).await;
+
+        api.delete(&one).await.ok();
+        assert_eq!(api.get(&one).await.status, 404);
+        api.delete(&selected).await.ok();
+        assert_eq!(api.get(&selected).await.ok()["items"], json!([]));
+    }
+
+    /// The status is read, patched and replaced for itself.
+    async fn status_is_its_own(&self, api: &Api, one: &str) {
+        if !self.subresources.contains(&"status") {
+            return;
+        }
+        let path = format!("{one}/status");
+        let read = api.get(&path).await.ok();
+        let condition = |status: &str| {
+            json!([{"type": "Tested", "status": status, "reason": "Test", "message": "as the test says",
+                "lastTransitionTime": "2024-01-01T00:00:00Z"}])
+        };
+        let patch = json!({"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"conditions": condition("True")}});
+        let mut patched = api.patch("merge-patch", &path, &patch).await.ok();
+        assert_eq!(patched["metadata"]["annotations"]["patchedstatus"], "true");
+        assert_eq!(patched["status"]["conditions"][0]["status"], "True");
+        patched["status"]["conditions"] = condition("False");
+        let replaced = api.put(&path, &patched).await.ok();
+        assert_eq!(replaced["status"]["conditions"][0]["status"], "False");
+        assert_eq!(replaced["spec"], read["spec"]);
+    }
+}
