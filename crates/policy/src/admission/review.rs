@@ -149,7 +149,7 @@ pub fn refusal(webhook: &str, status: &Value) -> Status {
             retry_after_seconds: 0,
         })
     });
-    Status { code, reason: Cow::Owned(reason.to_owned()), message, details }
+    Status { reason: Cow::Owned(reason.to_owned()), details, ..Status::new(code, "", message) }
 }
 
 #[cfg(test)]
