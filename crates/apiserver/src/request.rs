@@ -12,6 +12,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::authz::Attributes;
+use crate::storage::key;
 
 /// Where a path of the API leads.
 #[derive(Clone, Debug)]
@@ -145,14 +146,6 @@ pub fn lower(method: &Method) -> &'static str {
         Method::OPTIONS => "options",
         Method::HEAD => "head",
         _ => "get",
-    }
-}
-
-/// The key of an object below its storage prefix.
-pub fn key(namespace: Option<&str>, name: &str) -> String {
-    match namespace {
-        Some(namespace) => format!("{namespace}/{name}"),
-        None => name.to_owned(),
     }
 }
 

@@ -15,7 +15,6 @@ use tokio::time::timeout;
 use crate::auth::service_account;
 use crate::cache::{self, Cache, Caches};
 use crate::kinds::Kinds;
-use crate::request::key;
 use crate::unreadable::ROOT;
 
 /// How long anyone waits at most until the caches have come to a revision.
@@ -122,6 +121,14 @@ impl Storage {
 /// A core kind by its plural; these are always there.
 pub(crate) fn core(plural: &str) -> &'static Arc<Kind> {
     kinds::by_resource("", "v1", plural).expect("a core kind is in the table")
+}
+
+/// The key of an object below its storage prefix.
+pub(crate) fn key(namespace: Option<&str>, name: &str) -> String {
+    match namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
+    }
 }
 
 /// The key of an object in the store.

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Plugin, Request, Verdict, at_once, makes};
 use crate::operation::Operation;
-use crate::request::key;
-use crate::storage::{Storage, core};
+use crate::storage::{Storage, core, key};
 
 const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 

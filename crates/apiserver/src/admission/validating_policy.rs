@@ -19,8 +19,7 @@ use super::{Plugin, Request, Verdict, asks_others, at_once};
 use crate::authz::Chain;
 use crate::object::Object;
 use crate::operation::Operation;
-use crate::request::key;
-use crate::storage::Storage;
+use crate::storage::{Storage, key};
 use crate::version::in_version_value;
 
 pub(super) struct ValidatingAdmissionPolicy {

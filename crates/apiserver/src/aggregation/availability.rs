@@ -15,9 +15,8 @@ use super::discovery::{Description, Known, Remotes};
 use super::{Aggregator, Remote, api_services};
 use crate::objects::Objects;
 use crate::operation::Operation;
-use crate::request::key;
 use crate::services::endpoint::ready_endpoints;
-use crate::storage::{Storage, core};
+use crate::storage::{Storage, core, key};
 
 /// How often a server is asked that nothing has changed of.
 const EVERY: Duration = Duration::from_secs(30);

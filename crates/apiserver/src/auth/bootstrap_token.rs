@@ -13,8 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::User;
 use crate::cache::Caches;
-use crate::request::key;
-use crate::storage::core;
+use crate::storage::{core, key};
 
 const NAMESPACE: &str = "kube-system";
 const TYPE: &str = "bootstrap.kubernetes.io/token";

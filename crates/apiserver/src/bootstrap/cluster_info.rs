@@ -31,7 +31,7 @@ pub(super) async fn make(objects: &Objects, endpoint: SocketAddr, authority: &st
         new["data"]["kubeconfig"] = kubeconfig.clone();
         Ok(new)
     };
-    let key = crate::request::key(Some(NAMESPACE), NAME);
+    let key = crate::storage::key(Some(NAMESPACE), NAME);
     let written = objects.update(&Operation::by_server(kind, Verb::Update), &key, &mut make).await;
     written.map(|_| ()).map_err(|status| failed("configmaps", &status))
 }

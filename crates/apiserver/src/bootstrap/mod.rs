@@ -254,7 +254,7 @@ async fn dns_service(objects: &Objects) -> Result<()> {
 async fn ensure(objects: &Objects, group: &str, version: &str, plural: &str, object: Value) -> Result<()> {
     let kind =
         kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
-    let key = crate::request::key(object["metadata"]["namespace"].as_str(), meta::name(&object));
+    let key = crate::storage::key(object["metadata"]["namespace"].as_str(), meta::name(&object));
     if objects.storage.cache(kind).and_then(|cache| cache.get(&key)).is_ok_and(|object| object.is_some()) {
         return Ok(());
     }
@@ -276,7 +276,7 @@ async fn replace(
     let kind =
         kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
     ensure(objects, group, version, plural, object.clone()).await?;
-    let key = crate::request::key(
+    let key = crate::storage::key(
         object["metadata"]["namespace"].as_str(),
         object["metadata"]["name"].as_str().unwrap_or_default(),
     );

@@ -11,7 +11,7 @@ use crate::authz::bootstrap::{Plan, binding_plan, objects, role_plan};
 use crate::authz::rbac::GROUP;
 use crate::objects::{DeleteOptions, Objects};
 use crate::operation::{Operation, Verb};
-use crate::request;
+use crate::storage;
 
 /// Attempts at an object that others change at the same time.
 const ATTEMPTS: usize = 4;
@@ -43,7 +43,7 @@ fn failed(expected: &Value, why: &str) -> anyhow::Error {
 
 async fn attempt(cluster: &Objects, kind: &Arc<Kind>, expected: &Value) -> Result<(), Status> {
     let namespace = Some(meta::namespace(expected)).filter(|namespace| !namespace.is_empty());
-    let key = request::key(namespace, meta::name(expected));
+    let key = storage::key(namespace, meta::name(expected));
     let Some(existing) = cluster.storage.cache(kind)?.get(&key)? else {
         return cluster.create(&Operation::by_server(kind, Verb::Create), expected.clone()).await.map(drop);
     };

@@ -128,7 +128,7 @@ fn split<'a>(cx: &'a Context<'_>) -> (&'a str, &'a str) {
 
 fn backend(cx: &Context<'_>, wanted: &Wanted<'_>) -> Result<Backend, Status> {
     let kind = &cx.target.kind;
-    let key = crate::request::key(cx.target.namespace.as_deref(), wanted.name);
+    let key = crate::storage::key(cx.target.namespace.as_deref(), wanted.name);
     let object = cx.cache()?.get(&key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, wanted.name))?;
     let object = object.value();
     let address = match &*kind.plural {
@@ -192,7 +192,7 @@ fn endpoint(cx: &Context<'_>, service: &Value, wanted: &Wanted<'_>) -> Result<So
         (port, _) => port,
     };
     let none = || unavailable(format!("no endpoints available for service \"{name}\""));
-    let key = crate::request::key(cx.target.namespace.as_deref(), name);
+    let key = crate::storage::key(cx.target.namespace.as_deref(), name);
     let endpoints = cx.storage().cache(core("endpoints"))?.get(&key)?.ok_or_else(none)?.value();
     let mut found = Vec::new();
     for subset in endpoints["subsets"].as_array().into_iter().flatten() {

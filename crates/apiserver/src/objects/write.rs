@@ -245,7 +245,7 @@ fn text(object: &Value) -> Result<Bytes, Status> {
 }
 
 fn key_of(object: &Value) -> String {
-    crate::request::key(namespace(object), meta::name(object))
+    crate::storage::key(namespace(object), meta::name(object))
 }
 
 fn namespace(object: &Value) -> Option<&str> {

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use crate::context::{Answer, Context};
 use crate::negotiate;
 use crate::operation::{Operation, Part, Verb};
-use crate::request::key;
-use crate::storage::core;
+use crate::storage::{core, key};
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = kinds::by_kind("", "v1", "Binding").ok_or_else(Status::path_not_found)?;

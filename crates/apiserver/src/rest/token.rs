@@ -12,8 +12,7 @@ use crate::auth::service_account::{Bound, ISSUER};
 use crate::context::{Answer, Context};
 use crate::negotiate;
 use crate::operation::Verb;
-use crate::request::key;
-use crate::storage::core;
+use crate::storage::{core, key};
 
 const HOUR: i64 = 3600;
 

@@ -10,8 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::object::Object;
-use crate::request::key;
-use crate::storage::{Storage, core};
+use crate::storage::{Storage, core, key};
 
 /// Where a service is reached.
 #[derive(Debug, PartialEq, Eq)]

@@ -186,7 +186,7 @@ impl Allocator {
 
 impl Taken {
     fn without(storage: &Storage, own: Option<&Value>) -> Result<Taken, Status> {
-        let key = own.map(|service| crate::request::key(Some(meta::namespace(service)), meta::name(service)));
+        let key = own.map(|service| crate::storage::key(Some(meta::namespace(service)), meta::name(service)));
         let snapshot = storage.cache(core("services"))?.snapshot();
         let mut taken = Taken { revision: snapshot.revision, addresses: HashSet::new(), ports: HashSet::new() };
         for object in snapshot.range("", None).filter(|other| key.as_deref() != Some(other.key())) {

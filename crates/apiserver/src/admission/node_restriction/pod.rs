@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::{Write, operation, unexpected};
 use crate::authz::node::{Referent, names};
 use crate::operation::Verb;
-use crate::request::key;
-use crate::storage::{Storage, core};
+use crate::storage::{Storage, core, key};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 

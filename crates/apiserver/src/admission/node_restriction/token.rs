@@ -8,8 +8,7 @@ use super::pod::node_of;
 use super::{NodeRestriction, Write};
 use crate::authz::{Attributes, decide};
 use crate::object::Object;
-use crate::request::key;
-use crate::storage::{Storage, core};
+use crate::storage::{Storage, core, key};
 
 /// The verb of nodes that may have tokens for other audiences; the resource is the audience.
 const VERB: &str = "request-serviceaccounts-token-audience";

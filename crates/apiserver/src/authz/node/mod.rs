@@ -16,7 +16,7 @@ use crate::auth::User;
 use crate::cache::{Cache, Caches};
 use crate::index::Index;
 use crate::object::Object;
-use crate::request::key;
+use crate::storage::key;
 
 use graph::{Graph, Source};
 pub use references::{Referent, names};

@@ -12,8 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::object::Object;
-use crate::request::key;
-use crate::storage::{Storage, core};
+use crate::storage::{Storage, core, key};
 
 /// How long a pod that was evicted may take until its deletion is seen; then it counts as healthy again.
 const DELETION_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
