@@ -60,12 +60,15 @@ impl Host {
     }
 }
 
-/// Kernel parameters that clusters change, and local addresses that they add.
+/// Kernel parameters that have the value that clusters give them, and local addresses. Another value is nothing that a
+/// cluster made, even if it appears meanwhile: then that of another test has gone.
 fn settings() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for name in ["net/ipv4/ip_forward", "net/ipv4/conf/all/send_redirects"] {
+    for (name, set) in [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/send_redirects", "0")] {
         let value = fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
-        found.insert(format!("{name}={}", value.trim()));
+        if value.trim() == set {
+            found.insert(format!("{name}={set}"));
+        }
     }
     let trie = fs::read_to_string("/proc/self/net/fib_trie").unwrap_or_default();
     let mut address = "";

@@ -17,7 +17,7 @@ fn every_fault_is_told_with_its_field_in_upstreams_words() {
         }
         // What is accepted here says why: upstream accepts it too, or something behind validation refuses it.
         let told = case["accepted"].is_string() || case["refused_by"].is_string();
-        assert_eq!(found.is_empty(), told, "{}", case["what"]);
+        assert_eq!(found.is_empty(), told, "{}: {found:?}", case["what"]);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(cases.len() > 200);

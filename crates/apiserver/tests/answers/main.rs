@@ -151,7 +151,9 @@ impl Api {
     }
 
     async fn first_event(&self, path: &str) -> Value {
-        serde_json::from_slice(&self.pieces(path, "application/json", 1).await[0]).expect("an event")
+        let pieces = self.pieces(path, "application/json", 1).await;
+        let mut events = serde_json::Deserializer::from_slice(&pieces[0]).into_iter();
+        events.next().expect("a piece has an event").expect("an event")
     }
 
     async fn get_as(&self, path: &str, accept: &str) -> Answer {
