@@ -151,9 +151,33 @@ impl Api {
     }
 
     async fn first_event(&self, path: &str) -> Value {
-        let pieces = self.pieces(path, "application/json", 1).await;
-        let mut events = serde_json::Deserializer::from_slice(&pieces[0]).into_iter();
-        events.next().expect("a piece has an event").expect("an event")
+        self.event(path, |_| true).await
+    }
+
+    /// The first event of a watch that is looked for.
+    async fn event(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut count = 0;
+        loop {
+            count += 1;
+            let pieces = self.pieces(path, "application/json", count).await;
+            let text = pieces.concat();
+            let events = serde_json::Deserializer::from_slice(&text).into_iter();
+            if let Some(event) = events.map(|event| event.expect("an event")).find(&wanted) {
+                return event;
+            }
+        }
+    }
+
+    /// Reads, changes and writes an object, again if another writer was faster.
+    async fn replace(&self, path: &str, change: impl Fn(&mut Value)) -> Value {
+        loop {
+            let mut object = self.get(path).await.ok();
+            change(&mut object);
+            let answer = self.put(path, &object).await;
+            if answer.status != StatusCode::CONFLICT {
+                return answer.ok();
+            }
+        }
     }
 
     async fn get_as(&self, path: &str, accept: &str) -> Answer {

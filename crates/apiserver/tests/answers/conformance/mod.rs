@@ -66,13 +66,13 @@ impl Resource {
         let version = listed["metadata"]["resourceVersion"].as_str().expect("a version");
         let patched = api.patch("merge-patch", &one, &json!({"metadata": {"annotations": {"patched": "true"}}})).await;
         assert_eq!(patched.ok()["metadata"]["annotations"]["patched"], "true");
-        let event = api.first_event(&format!("{selected}&watch=1&resourceVersion={version}")).await;
+        // Controllers write to some kinds too, as soon as they see an object.
+        let watched = format!("{path}?fieldSelector=metadata.name%3Da&watch=1&resourceVersion={version}");
+        let event = api.event(&watched, |event| event["object"]["metadata"]["annotations"]["patched"] == "true").await;
         assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("MODIFIED"), &json!("a")));
-        assert_eq!(event["object"]["metadata"]["annotations"]["patched"], "true");
 
-        let mut changed = patched.json();
-        changed["metadata"]["annotations"]["updated"] = "true".into();
-        assert_eq!(api.put(&one, &changed).await.ok()["metadata"]["annotations"]["updated"], "true");
+        let updated = api.replace(&one, |object| object["metadata"]["annotations"]["updated"] = "true".into()).await;
+        assert_eq!(updated["metadata"]["annotations"]["updated"], "true");
         self.status_is_its_own(api, &one).await;
 
         api.delete(&one).await.ok();
@@ -93,11 +93,10 @@ impl Resource {
                 "lastTransitionTime": "2024-01-01T00:00:00Z"}])
         };
         let patch = json!({"metadata": {"annotations": {"patchedstatus": "true"}}, "status": {"conditions": condition("True")}});
-        let mut patched = api.patch("merge-patch", &path, &patch).await.ok();
+        let patched = api.patch("merge-patch", &path, &patch).await.ok();
         assert_eq!(patched["metadata"]["annotations"]["patchedstatus"], "true");
         assert_eq!(patched["status"]["conditions"][0]["status"], "True");
-        patched["status"]["conditions"] = condition("False");
-        let replaced = api.put(&path, &patched).await.ok();
+        let replaced = api.replace(&path, |object| object["status"]["conditions"] = condition("False")).await;
         assert_eq!(replaced["status"]["conditions"][0]["status"], "False");
         assert_eq!(replaced["spec"], read["spec"]);
     }
