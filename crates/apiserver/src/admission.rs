@@ -65,6 +65,11 @@ pub(crate) trait Plugin: Send + Sync {
     /// Whether it has a say in such a write at all. Asked of every write, so it is quick.
     fn handles(&self, op: &Operation) -> bool;
 
+    /// Whether it shows objects to somebody who may look at all of them, and so at the managed fields.
+    fn shows_all(&self) -> bool {
+        false
+    }
+
     /// Changes an object that is not validated yet, or refuses it at once.
     fn admit<'a>(&'a self, _request: &'a Request<'a>, _object: &'a mut Value) -> Verdict<'a> {
         at_once(Ok(()))
@@ -104,6 +109,11 @@ impl Admission {
             Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
             Box::new(webhook::ValidatingAdmissionWebhook::new(storage(), authorizer.clone())),
         ])
+    }
+
+    /// Whether somebody who is asked about a write looks at managed fields.
+    pub fn shows_all(&self, op: &Operation) -> bool {
+        self.0.iter().any(|plugin| plugin.shows_all() && plugin.handles(op))
     }
 
     /// Lets the plugins change a new object, or the new state of one.

@@ -82,6 +82,10 @@ impl Plugin for ValidatingAdmissionPolicy {
         !is_policy && asks_others(op) && !self.policies.get().0.is_empty()
     }
 
+    fn shows_all(&self) -> bool {
+        true
+    }
+
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {
         at_once(self.check(request, object))
     }

@@ -60,7 +60,7 @@ impl Objects {
                 return Ok(if finished { Deleted::Gone(bytes) } else { Deleted::Pending(bytes) });
             }
             let store_key = store_key(kind, current.namespace(), current.name());
-            let Encoded { bytes, hole } = encode::for_store(&new);
+            let Encoded { bytes, hole } = encode::for_store(&new, None);
             let write = match finished {
                 true => Op::Delete { key: store_key.clone() },
                 false => Op::Put { key: store_key.clone(), value: bytes.clone(), ttl: kind.strategy.ttl() },

@@ -122,6 +122,10 @@ impl Plugin for MutatingAdmissionWebhook {
         concerns(op) && !self.hooks.get().hooks.is_empty()
     }
 
+    fn shows_all(&self) -> bool {
+        true
+    }
+
     fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
         Box::pin(self.mutate(request, object))
     }

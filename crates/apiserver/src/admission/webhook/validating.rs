@@ -65,6 +65,10 @@ impl Plugin for ValidatingAdmissionWebhook {
         concerns(op) && !self.hooks.get().hooks.is_empty()
     }
 
+    fn shows_all(&self) -> bool {
+        true
+    }
+
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {
         Box::pin(self.check(request, object))
     }
