@@ -22,8 +22,7 @@ pub fn for_store(object: &Value, managed: Option<&str>) -> Encoded {
         write_key(&mut bytes, key);
         match value {
             Value::Object(metadata) if key == "metadata" => hole = Some(write_metadata(&mut bytes, metadata, managed)),
-            // Writing JSON into memory cannot fail.
-            value => drop(serde_json::to_writer(&mut bytes, value)),
+            value => write(&mut bytes, value),
         }
     }
     bytes.push(b'}');
@@ -32,7 +31,10 @@ pub fn for_store(object: &Value, managed: Option<&str>) -> Encoded {
 
 /// Writes metadata with an empty resource version in its place among the keys; answers where it is.
 fn write_metadata(bytes: &mut Vec<u8>, metadata: &Map<String, Value>, managed: Option<&str>) -> usize {
-    let mut own = [("managedFields", managed), ("resourceVersion", Some("\"\""))].into_iter().filter_map(|(key, text)| Some((key, text?))).peekable();
+    let mut own = [("managedFields", managed), ("resourceVersion", Some("\"\""))]
+        .into_iter()
+        .filter_map(|(key, text)| Some((key, text?)))
+        .peekable();
     let ours = own.clone();
     let mut hole = 0;
     let mut write_own = |bytes: &mut Vec<u8>, (key, text): (&str, &str)| {
@@ -51,7 +53,7 @@ fn write_metadata(bytes: &mut Vec<u8>, metadata: &Map<String, Value>, managed: O
         }
         if !ours.clone().any(|(name, _)| name == key) {
             write_key(bytes, key);
-            let _ = serde_json::to_writer(&mut *bytes, value);
+            write(bytes, value);
         }
     }
     own.for_each(|next| write_own(bytes, next));
@@ -64,8 +66,45 @@ fn write_key(bytes: &mut Vec<u8>, key: &str) {
     if bytes.last() != Some(&b'{') {
         bytes.push(b',');
     }
-    let _ = serde_json::to_writer(&mut *bytes, key);
+    write_string(bytes, key);
     bytes.push(b':');
+}
+
+fn write(bytes: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Object(map) => {
+            bytes.push(b'{');
+            for (key, value) in map {
+                write_key(bytes, key);
+                write(bytes, value);
+            }
+            bytes.push(b'}');
+        }
+        Value::Array(list) => {
+            bytes.push(b'[');
+            for (number, item) in list.iter().enumerate() {
+                if number > 0 {
+                    bytes.push(b',');
+                }
+                write(bytes, item);
+            }
+            bytes.push(b']');
+        }
+        Value::String(text) => write_string(bytes, text),
+        // Writing JSON into memory cannot fail.
+        plain => drop(serde_json::to_writer(bytes, plain)),
+    }
+}
+
+/// Most texts have nothing to escape, which processors see of many bytes at once.
+fn write_string(bytes: &mut Vec<u8>, text: &str) {
+    let is_special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if text.bytes().fold(false, |any, byte| any | is_special(byte)) {
+        return drop(serde_json::to_writer(bytes, text));
+    }
+    bytes.push(b'"');
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(b'"');
 }
 
 /// What was stored, with the revision that it was given.
@@ -136,6 +175,21 @@ mod tests {
             let Encoded { bytes, hole } = for_store(&object, managed);
             assert_eq!(shown(&bytes, hole, 1), format!(r#"{{"metadata":{text}}}"#));
         }
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_library_writes() {
+        let texts = [
+            "",
+            "plain, and long enough for several words of it",
+            "\"",
+            "a\\",
+            "\u{0}\n\u{1f}",
+            "\u{7f}\u{e9}\u{1f600}",
+        ];
+        let object = json!({"k\"": texts, "n": [null, true, -1, 1.5, u64::MAX, {}], "o": {"a": [], "b": {"c": [[1]]}}});
+        let Encoded { bytes, hole } = for_store(&object, None);
+        assert_eq!((std::str::from_utf8(&bytes), hole), (Ok(&*object.to_string()), None));
     }
 
     #[test]
