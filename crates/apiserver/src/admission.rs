@@ -41,7 +41,7 @@ use rounds::Rounds;
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// What plugins are asked about. Objects are in the version that is stored.
+/// What plugins are asked about. Objects are in the version in which the write is done.
 pub(crate) struct Request<'a> {
     pub op: &'a Operation,
     /// The object as it is; a new one is not there yet.

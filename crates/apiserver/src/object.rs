@@ -214,6 +214,11 @@ impl Object {
         }
     }
 
+    /// Whether the store holds the object as it is shown, and nothing else that means it.
+    pub fn is_as_stored(&self) -> bool {
+        self.head().own.is_none()
+    }
+
     /// The JSON before and behind the resource version.
     fn around(&self) -> (&[u8], &[u8]) {
         let (at, old) = self.head().hole;

@@ -104,6 +104,12 @@ impl Operation {
         Operation { subresource: "status", part: Part::Status, ..Operation::by_server(kind, Verb::Update) }
     }
 
+    /// The version in which the write is done: that of the request for a custom resource, whose versions are alike in
+    /// nothing but what converts them, and the stored one for others.
+    pub fn worked(&self) -> &Arc<Kind> {
+        if self.kind.def().is_some() { self.kind.storage() } else { &self.kind }
+    }
+
     /// The same of another part.
     pub fn part(self, part: Part) -> Operation {
         Operation { part, ..self }
@@ -116,7 +122,8 @@ impl Operation {
         Writer { manager, api_version, subresource: self.subresource, reset, now: self.now }
     }
 
-    /// Says in a new object who owns its fields. Both are in the stored version, the new one has its defaults.
+    /// Says in a new object who owns its fields. Both are in the version in which the write is done, the new one has its
+    /// defaults.
     pub fn own(&self, kinds: &Kinds, old: Option<&Value>, new: &mut Value) {
         let manager = match &self.ownership {
             Ownership::Given => return,
@@ -128,7 +135,7 @@ impl Operation {
             Some(_) => update(&custom::Versions::new(&kinds.snapshot(), &self.kind), old, new, &writer),
             None => update(&*self.kind, old, new, &writer),
         };
-        if self.kind.is_storage_version() {
+        if self.worked() == &self.kind {
             return own(old, new);
         }
         // Fields are owned in the version in which they are written.

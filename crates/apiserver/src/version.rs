@@ -18,9 +18,14 @@ pub(crate) fn in_version(kind: &Arc<Kind>, bytes: Bytes) -> Bytes {
 }
 
 /// The same with a tree.
-pub(crate) fn in_version_value(kind: &Arc<Kind>, mut value: Value) -> Value {
-    if !kind.is_storage_version() {
-        convert::convert(kind.storage(), kind, &mut value);
+pub(crate) fn in_version_value(kind: &Arc<Kind>, value: Value) -> Value {
+    between(kind.storage(), kind, value)
+}
+
+/// An object of one version in another one of its kind.
+pub(crate) fn between(from: &Kind, to: &Kind, mut value: Value) -> Value {
+    if from != to {
+        convert::convert(from, to, &mut value);
     }
     value
 }

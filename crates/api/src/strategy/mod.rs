@@ -222,12 +222,6 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// Checks an object in the version that a request names, where that is not the stored one; `None` for kinds that are
-    /// checked as they are stored.
-    fn validate_requested(&self, _new: &Value, _old: Option<&Value>) -> Option<Vec<FieldError>> {
-        None
-    }
-
     /// Seconds that a deleted object is given to end gracefully; `None` for kinds that go at once.
     fn default_grace_seconds(&self, _obj: &Value) -> Option<i64> {
         None

@@ -10,13 +10,13 @@ use super::Request;
 use crate::auth::User;
 use crate::operation::{Operation, Ownership, Verb};
 use crate::storage::{Storage, core};
-use crate::version::in_version_value;
+use crate::version::between;
 
 /// A write that policies and webhooks are asked about.
 pub(super) struct Target<'a> {
     storage: &'a Storage,
     pub op: &'a Operation,
-    /// As it will be, and as it is; both as they are stored.
+    /// As it will be, and as it is; both in the version in which the write is done.
     object: Option<&'a Value>,
     old: Option<&'a Value>,
     /// The kind in its other versions.
@@ -128,7 +128,7 @@ impl<'a> Target<'a> {
 
     /// The objects in a version.
     pub fn in_version(&self, kind: &Arc<Kind>) -> Versioned {
-        let versioned = |object: Option<&Value>| object.map(|object| in_version_value(kind, object.clone()));
+        let versioned = |object: Option<&Value>| object.map(|object| between(self.op.worked(), kind, object.clone()));
         Versioned { kind: kind.clone(), object: versioned(self.object), old: versioned(self.old) }
     }
 

@@ -14,6 +14,7 @@ use crate::object::Object;
 use crate::operation::Operation;
 use crate::services::ip_address;
 use crate::storage::store_key;
+use crate::version::{between, in_version, in_version_value};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -40,7 +41,7 @@ pub(crate) enum Deleted {
 }
 
 impl Objects {
-    /// Deletes an object or marks it as deleted.
+    /// Deletes an object or marks it as deleted. What became of it is told in the version of the request.
     pub async fn delete(&self, op: &Operation, key: &str, options: &Options) -> Result<Deleted, Status> {
         let name = key.rsplit('/').next().unwrap_or_default();
         let cache = self.storage.cache(&op.kind)?;
@@ -48,19 +49,19 @@ impl Objects {
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
             check_preconditions(kind, &current, options)?;
-            let old = current.value();
+            let old = in_version_value(op.worked(), current.value());
             let request = Request::new(op, Some(&old));
             self.admission.admit(&request, &mut old.clone()).await?;
             self.admission.validate(&request, &old).await?;
             let mut new = old.clone();
-            mark(kind, &mut new, options);
+            mark(op.worked(), &mut new, options);
             let finished = is_finished(kind, &new);
             if options.dry_run || (!finished && new == old) {
-                let bytes = current.json();
+                let bytes = in_version(&op.kind, current.json());
                 return Ok(if finished { Deleted::Gone(bytes) } else { Deleted::Pending(bytes) });
             }
             let store_key = store_key(kind, current.namespace(), current.name());
-            let Encoded { bytes, hole } = encode::for_store(&new);
+            let Encoded { bytes, hole } = encode::for_store(&between(op.worked(), kind, new.clone()));
             let write = match finished {
                 true => Op::Delete { key: store_key.clone() },
                 false => Op::Put { key: store_key.clone(), value: bytes.clone(), ttl: kind.strategy.ttl() },
@@ -73,8 +74,8 @@ impl Objects {
             }
             if let Outcome::Committed { revision } = self.storage.commit(txn).await? {
                 return Ok(match finished {
-                    true => Deleted::Gone(current.json()),
-                    false => Deleted::Pending(encode::shown(&bytes, hole, revision)),
+                    true => Deleted::Gone(in_version(&op.kind, current.json())),
+                    false => Deleted::Pending(in_version(&op.kind, encode::shown(&bytes, hole, revision))),
                 });
             }
         }

@@ -1,19 +1,19 @@
 //! The one path of all writes that make or change an object. What was sent is decoded by whoever answers the request; here
 //! it is
 //!
-//! 1. converted to the version that is stored, and completed by the defaults of its kind,
+//! 1. converted to the version in which the write is done ([`Operation::worked`]), and completed by the defaults of its kind,
 //! 2. marked with who owns which of its fields,
 //! 3. changed and refused by admission,
 //! 4. rid of what this write cannot change,
 //! 5. given addresses and ports,
 //! 6. validated, by its kind and then by admission,
 //! 7. charged to the quotas of its namespace, and
-//! 8. stored, unless another writer was faster: then all of it begins anew.
+//! 8. converted to the version that is stored, and stored, unless another writer was faster: then all of it begins anew.
 
 use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::status::Status;
-use coracle_api::{convert, meta, meta_validate};
+use coracle_api::{meta, meta_validate};
 use coracle_store::{Compare, Op, Outcome, Txn};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ use crate::object::Object;
 use crate::operation::{Operation, Part, put_fields, take_fields};
 use crate::services::{Allocation, ip_address};
 use crate::storage::store_key;
-use crate::version::in_version_value;
+use crate::version::{between, in_version, in_version_value};
 
 /// Attempts at a generated name that is not taken.
 const NAMES: usize = 8;
@@ -34,7 +34,7 @@ const SUFFIX: usize = 5;
 
 /// What became of an attempt.
 enum Attempt {
-    /// The object as it is now.
+    /// The object as it is now, in the version of the request.
     Done(Bytes),
     /// There is one of that name, which shall not be there.
     Taken,
@@ -43,15 +43,14 @@ enum Attempt {
 }
 
 impl Objects {
-    /// Makes an object of a version of its kind; answers with what was stored.
+    /// Makes an object of a version of its kind; answers with what was stored, in that version.
     pub async fn create(&self, op: &Operation, mut object: Value) -> Result<Bytes, Status> {
         // What is no number is no version that anything was ever stored with, and does not matter.
         if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let kind = op.kind.storage();
-        let checked = !op.kind.is_storage_version() && check_requested(&op.kind, &object, None)?;
-        to_storage(op, &mut object);
+        let kind = op.worked();
+        complete_form(op, &mut object);
         let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
         let mut names = 0;
         for _ in 0..ATTEMPTS {
@@ -60,7 +59,7 @@ impl Objects {
                 meta::set_name(&mut new, &generate_name(meta::generate_name(&object)));
             }
             set_system_fields(op, kind, &mut new);
-            let allocation = self.complete(op, None, &mut new, checked).await?;
+            let allocation = self.complete(op, None, &mut new).await?;
             let name = meta::name(&new);
             match self.store(op, None, &new, allocation.as_ref()).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
@@ -91,22 +90,18 @@ impl Objects {
         let name = key.rsplit('/').next().unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
-            let old = current.value();
-            let (mut new, checked) = match kind.is_storage_version() {
-                true => (make(&old)?, false),
-                false => {
-                    let shown = in_version_value(kind, old.clone());
-                    let new = make(&shown)?;
-                    let checked = check_change(op, &new, &shown)?;
-                    (new, checked)
-                }
+            let old = in_version_value(op.worked(), current.value());
+            let mut new = match op.worked() == kind {
+                true => make(&old)?,
+                false => make(&in_version_value(kind, old.clone()))?,
             };
             check_preconditions(kind, &current, &new)?;
-            to_storage(op, &mut new);
+            complete_form(op, &mut new);
             keep_system_fields(&mut new, &old);
-            let allocation = self.complete(op, Some(&old), &mut new, checked).await?;
-            if new == old {
-                return Ok(current.json());
+            let allocation = self.complete(op, Some(&old), &mut new).await?;
+            // What was stored in another form is stored anew.
+            if new == old && current.is_as_stored() {
+                return Ok(in_version(kind, current.json()));
             }
             match self.store(op, Some((&current, &old)), &new, allocation.as_ref()).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
@@ -116,16 +111,14 @@ impl Objects {
         Err(Status::modified(&kind.group, &kind.plural, name))
     }
 
-    /// The steps between the first and the last, the same for a new object and for one that was `old` before. One that is
-    /// `checked` was validated in the version of the request.
+    /// The steps between the first and the last, the same for a new object and for one that was `old` before.
     async fn complete(
         &self,
         op: &Operation,
         old: Option<&Value>,
         new: &mut Value,
-        checked: bool,
     ) -> Result<Option<Allocation>, Status> {
-        let kind = op.kind.storage();
+        let kind = op.worked();
         op.own(&self.storage.kinds, old, new);
         let request = Request::new(op, old);
         self.admission.admit(&request, new).await?;
@@ -134,7 +127,7 @@ impl Objects {
             Part::Main => self.services.allocate(&self.storage, kind, new, old).await?,
             _ => None,
         };
-        validate(op, kind, old, new, checked)?;
+        validate(op, kind, old, new)?;
         self.admission.validate(&request, new).await?;
         Ok(allocation)
     }
@@ -153,12 +146,13 @@ impl Objects {
         let charged = self.quotas.charge(op, before, after).await?;
         if op.dry_run {
             let is_taken = old.is_none() && self.storage.cache(kind)?.get(&key_of(new))?.is_some();
-            return if is_taken { Ok(Attempt::Taken) } else { text(new).map(Attempt::Done) };
+            return if is_taken { Ok(Attempt::Taken) } else { shown(op, new).map(Attempt::Done) };
         }
         let key = store_key(kind, namespace(new), meta::name(new));
         let revision = old.map_or(0, |(object, _)| object.revision());
         let compares = vec![Compare::ModRevision(key.clone(), revision)];
-        let Encoded { bytes, hole } = encode::for_store(new);
+        let stored = (op.worked() != kind).then(|| between(op.worked(), kind, new.clone()));
+        let Encoded { bytes, hole } = encode::for_store(stored.as_ref().unwrap_or(new));
         let write = match finished {
             true => Op::Delete { key },
             false => Op::Put { key, value: bytes.clone(), ttl: kind.strategy.ttl() },
@@ -170,8 +164,10 @@ impl Objects {
         ip_address::follow(&self.storage, kind, before, after, &mut txn)?;
         charged.claim(&mut txn);
         match self.storage.commit(txn).await? {
-            Outcome::Committed { .. } if finished => text(new).map(Attempt::Done),
-            Outcome::Committed { revision } => Ok(Attempt::Done(encode::shown(&bytes, hole, revision))),
+            Outcome::Committed { .. } if finished => shown(op, new).map(Attempt::Done),
+            Outcome::Committed { revision } => {
+                Ok(Attempt::Done(in_version(&op.kind, encode::shown(&bytes, hole, revision))))
+            }
             Outcome::Conflict { current, .. } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
                 Ok(Attempt::Taken)
             }
@@ -180,25 +176,10 @@ impl Objects {
     }
 }
 
-/// Checks a change in the version that the request names, which is not the stored one; whether its kind is checked so.
-fn check_change(op: &Operation, new: &Value, old: &Value) -> Result<bool, Status> {
-    // Only what the change may touch is checked.
-    let (mut touched, strategy) = (new.clone(), &op.kind.strategy);
-    match op.part {
-        _ if op.kind.def().is_some() => return Ok(false),
-        Part::Main => strategy.prepare_update(&mut touched, old),
-        Part::Status => strategy.prepare_status_update(&mut touched, old),
-        _ => {}
-    }
-    check_requested(&op.kind, &touched, Some(old))
-}
-
-/// The first step: the stored version, with defaults.
-fn to_storage(op: &Operation, object: &mut Value) {
-    let kind = op.kind.storage();
-    if !op.kind.is_storage_version() {
-        convert::convert(&op.kind, kind, object);
-    }
+/// The first step: the version in which the write is done, with defaults.
+fn complete_form(op: &Operation, object: &mut Value) {
+    let kind = op.worked();
+    *object = between(&op.kind, kind, object.take());
     meta::set_type(object, kind.api_version(), &kind.kind);
     kind.strategy.default(object);
 }
@@ -216,14 +197,13 @@ fn prepare(op: &Operation, kind: &Kind, old: Option<&Value>, new: &mut Value) {
     put_fields(new, fields);
 }
 
-fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value, checked: bool) -> Result<(), Status> {
+fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
     let strategy = &kind.strategy;
     let mut errors = match old {
         None => meta_validate::validate(kind, new),
         Some(old) => meta_validate::validate_update(kind, new, old),
     };
     match (op.part, old) {
-        _ if checked => {}
         (_, None) => {
             errors.extend(strategy.validate(new));
             errors.extend(strategy.validate_create(new));
@@ -240,8 +220,10 @@ fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value, check
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, name, errors)) }
 }
 
-fn text(object: &Value) -> Result<Bytes, Status> {
-    serde_json::to_vec(object).map(Bytes::from).map_err(Status::internal)
+/// What is not stored, in the version of the request.
+fn shown(op: &Operation, object: &Value) -> Result<Bytes, Status> {
+    let object = between(op.worked(), &op.kind, object.clone());
+    serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal)
 }
 
 fn key_of(object: &Value) -> String {
@@ -310,12 +292,4 @@ fn generate_name(prefix: &str) -> String {
     let random = uuid::Uuid::new_v4();
     let suffix = random.as_bytes()[..SUFFIX].iter().map(|byte| ALPHABET[usize::from(*byte) % ALPHABET.len()] as char);
     prefix.chars().chain(suffix).collect()
-}
-/// Checks an object in the version that a request names, which is not the stored one; whether its kind is checked so.
-fn check_requested(kind: &Kind, new: &Value, old: Option<&Value>) -> Result<bool, Status> {
-    match kind.strategy.validate_requested(new, old) {
-        None => Ok(false),
-        Some(errors) if errors.is_empty() => Ok(true),
-        Some(errors) => Err(Status::invalid(&kind.group, &kind.kind, coracle_api::meta::name(new), errors)),
-    }
 }

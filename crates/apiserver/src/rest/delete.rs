@@ -12,7 +12,6 @@ use crate::negotiate;
 use crate::objects::{DeleteOptions, Deleted};
 use crate::operation::Verb;
 use crate::request;
-use crate::version::in_version;
 
 pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let options = options(cx)?;
@@ -46,7 +45,7 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
     let op = cx.unowned(Verb::Delete);
     for object in snapshot.range(&selection.prefix, None).filter(|object| selection.matches(object)) {
         match cx.objects().delete(&op, object.key(), &options).await {
-            Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(in_version(kind, bytes)),
+            Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(bytes),
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::cache;
 use crate::context::{Answer, Context};
+use crate::version::in_version;
 
 /// `metadata.resourceVersion` of the query means "not older than". Without it the cache has
 /// whatever any client was told of; see `freshness`.
@@ -12,5 +13,5 @@ pub(super) fn get(cx: &Context<'_>) -> Answer {
     if wanted > newest {
         return Err(cache::too_large(wanted, newest));
     }
-    cx.object(StatusCode::OK, cx.current()?.json(), &[])
+    cx.object(StatusCode::OK, in_version(&cx.target.kind, cx.current()?.json()), &[])
 }

@@ -40,7 +40,7 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
             let key = cx.target.key();
             let bytes =
                 cx.objects().update(&op, &key, &mut |current| scales.change(&op, current, &written, force)).await?;
-            in_version_value(&cx.target.kind, serde_json::from_slice(&bytes).map_err(Status::internal)?)
+            serde_json::from_slice(&bytes).map_err(Status::internal)?
         }
         other => return Err(Status::method_not_allowed(&cx.target.kind.group, &cx.target.kind.plural, other)),
     };

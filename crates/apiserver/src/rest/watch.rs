@@ -23,7 +23,7 @@ use crate::context::{Answer, Context};
 use crate::negotiate::{Encoding, Output, Shape};
 use crate::object::Object;
 use crate::request::Query;
-use crate::version::message;
+use crate::version::{in_version, message};
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
@@ -334,7 +334,7 @@ impl View {
         let as_stored = self.output.shape == Shape::Object && self.kind.is_storage_version();
         let made = match as_stored {
             true => None,
-            false => present(&self.kind, self.output, &self.query, object.json()).ok(),
+            false => present(&self.kind, self.output, &self.query, in_version(&self.kind, object.json())).ok(),
         };
         let body = made.map_or_else(|| Shown::Stored(object.clone()), Shown::Made);
         Frame { head: format!("{{\"type\":\"{event}\",\"object\":").into_bytes(), body, tail: b"}\n" }

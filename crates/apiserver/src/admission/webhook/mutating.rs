@@ -6,7 +6,7 @@ use std::sync::Arc;
 use coracle_api::decode::{FieldValidation, decode_patched};
 use coracle_api::patch::json_patch;
 use coracle_api::status::Status;
-use coracle_api::{Kind, convert, meta};
+use coracle_api::{Kind, meta};
 use coracle_policy::admission::refusal;
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::authz::Chain;
 use crate::object::Object;
 use crate::operation::Operation;
 use crate::storage::Storage;
+use crate::version::between;
 
 pub(crate) struct MutatingAdmissionWebhook {
     storage: Arc<Storage>,
@@ -81,7 +82,7 @@ impl MutatingAdmissionWebhook {
             Err(Failure::Call(why)) => return Err(Status::internal(why)),
         };
         let new = match read.patch {
-            Some(patch) => patched(hook, kind, versioned.object, &patch)?,
+            Some(patch) => patched(hook, (kind, target.op.worked()), versioned.object, &patch)?,
             None => None,
         };
         let mutation = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": new.is_some()});
@@ -90,8 +91,13 @@ impl MutatingAdmissionWebhook {
     }
 }
 
-/// An object with the patch of a webhook, as it is stored; `None` if the patch changes nothing.
-fn patched(hook: &Hook, kind: &Arc<Kind>, object: Option<Value>, patch: &[u8]) -> Result<Option<Value>, Status> {
+/// An object with the patch of a webhook, in the version in which the write is done; `None` if the patch changes nothing.
+fn patched(
+    hook: &Hook,
+    (kind, worked): (&Kind, &Kind),
+    object: Option<Value>,
+    patch: &[u8],
+) -> Result<Option<Value>, Status> {
     let name = &hook.name;
     let patch: Value = serde_json::from_slice(patch).map_err(|error| {
         Status::internal(format!(
@@ -108,12 +114,9 @@ fn patched(hook: &Hook, kind: &Arc<Kind>, object: Option<Value>, patch: &[u8]) -
     };
     json_patch(&mut object, &patch).map_err(|status| Status::internal(status.message))?;
     decode_patched(kind, &mut object, FieldValidation::Ignore).map_err(|misfit| Status::internal(misfit.json))?;
-    let stored = kind.storage();
-    if !kind.is_storage_version() {
-        convert::convert(kind, stored, &mut object);
-    }
-    meta::set_type(&mut object, stored.api_version(), &stored.kind);
-    stored.strategy.default(&mut object);
+    let mut object = between(kind, worked, object);
+    meta::set_type(&mut object, worked.api_version(), &worked.kind);
+    worked.strategy.default(&mut object);
     Ok(Some(object))
 }
 
