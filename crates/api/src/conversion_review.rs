@@ -337,7 +337,7 @@ mod tests {
             let _ = asked(&sent).answer(value.clone());
             let _ = Question { version: ReviewVersion::V1Beta1, ..asked(&sent) }.answer(value.clone());
             let _ = asked(&sent).answer(review(value.clone()));
-            let _ = asked(&sent).answer(success(&[value.clone()]));
+            let _ = asked(&sent).answer(success(std::slice::from_ref(&value)));
             let mut converted = object("v2", "a");
             converted["metadata"] = value;
             let _ = asked(&sent).answer(success(&[converted]));

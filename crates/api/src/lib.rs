@@ -7,6 +7,7 @@
 
 pub mod admission_expressions;
 pub mod apply;
+pub mod awaited;
 pub mod conversion_review;
 pub mod convert;
 pub mod cron;

@@ -32,6 +32,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::authz::{Chain, Rbac};
+use crate::conversion::Conversions;
 use crate::operation::{Operation, Verb};
 use crate::storage::Storage;
 
@@ -81,8 +82,14 @@ pub(crate) struct Admission(Vec<Box<dyn Plugin>>);
 
 impl Admission {
     /// Those of this server, in upstream's order.
-    pub fn new(storage: &Arc<Storage>, authorizer: &Arc<Chain>, rbac: &Arc<Rbac>) -> Admission {
+    pub fn new(
+        storage: &Arc<Storage>,
+        conversions: &Arc<Conversions>,
+        authorizer: &Arc<Chain>,
+        rbac: &Arc<Rbac>,
+    ) -> Admission {
         let storage = || storage.clone();
+        let asking = || Asking { storage: storage(), conversions: conversions.clone(), authorizer: authorizer.clone() };
         Admission(vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
@@ -100,9 +107,9 @@ impl Admission {
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
-            Box::new(webhook::MutatingAdmissionWebhook::new(storage(), authorizer.clone())),
-            Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
-            Box::new(webhook::ValidatingAdmissionWebhook::new(storage(), authorizer.clone())),
+            Box::new(webhook::MutatingAdmissionWebhook::new(asking())),
+            Box::new(validating_policy::ValidatingAdmissionPolicy::new(asking())),
+            Box::new(webhook::ValidatingAdmissionWebhook::new(asking())),
         ])
     }
 
@@ -126,6 +133,13 @@ impl Admission {
         }
         Ok(())
     }
+}
+
+/// What policies and webhooks are asked with.
+struct Asking {
+    storage: Arc<Storage>,
+    conversions: Arc<Conversions>,
+    authorizer: Arc<Chain>,
 }
 
 /// What needs nobody else.

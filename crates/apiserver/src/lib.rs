@@ -19,6 +19,7 @@ mod cache;
 mod connect;
 mod connections;
 mod context;
+mod conversion;
 mod custom;
 mod discovery;
 mod documents;
@@ -47,6 +48,7 @@ mod unreadable;
 mod upload;
 mod version;
 mod warnings;
+mod webhook_client;
 mod websocket;
 
 pub use body::{Body, BoxError};

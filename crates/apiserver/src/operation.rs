@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_api::apply::{Reset, Writer, update};
+use coracle_api::awaited::Awaited;
 use coracle_api::{Kind, custom};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -78,6 +79,8 @@ pub(crate) struct Operation {
     pub is_own: bool,
     /// What is to be told besides the answer.
     pub notes: Arc<Notes>,
+    /// Conversions that the ownership of fields needs.
+    pub awaited: Arc<Awaited>,
     pub now: Timestamp,
 }
 
@@ -95,6 +98,7 @@ impl Operation {
             dry_run: false,
             is_own: true,
             notes: Arc::default(),
+            awaited: Arc::default(),
             now: Timestamp::now(),
         }
     }
@@ -123,7 +127,7 @@ impl Operation {
     }
 
     /// Says in a new object who owns its fields. Both are in the version in which the write is done, the new one has its
-    /// defaults.
+    /// defaults. What it comes to counts only if no conversion is missing.
     pub fn own(&self, kinds: &Kinds, old: Option<&Value>, new: &mut Value) {
         let manager = match &self.ownership {
             Ownership::Given => return,
@@ -132,7 +136,7 @@ impl Operation {
         };
         let writer = self.writer(manager);
         let own = |old: Option<&Value>, new: &mut Value| match self.kind.schema.structural() {
-            Some(_) => update(&custom::Versions::new(&kinds.snapshot(), &self.kind), old, new, &writer),
+            Some(_) => update(&custom::Versions::new(&kinds.snapshot(), &self.kind, &self.awaited), old, new, &writer),
             None => update(&*self.kind, old, new, &writer),
         };
         if self.worked() == &self.kind {

@@ -32,6 +32,7 @@ use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
 use crate::connect;
 use crate::context::Context;
+use crate::conversion::Conversions;
 use crate::documents::Documents;
 use crate::health::Metrics;
 use crate::kinds::Kinds;
@@ -103,9 +104,10 @@ impl Server {
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
-        let admission = Admission::new(&storage, &authorizer, &rbac);
+        let conversions = Arc::new(Conversions::new(storage.clone()));
+        let admission = Admission::new(&storage, &conversions, &authorizer, &rbac);
         let authenticator = Authenticator::new(config.token_file.as_deref(), issuer.clone(), &storage.caches)?;
-        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
+        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), conversions, admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
         let trust =

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::object::Object;
 
-/// An object's stored bytes in another version of its kind; nothing is done where there is but one.
+/// An object's stored bytes in another version of its kind; nothing is done where there is but one, or where a webhook has
+/// done it.
 pub(crate) fn in_version(kind: &Arc<Kind>, bytes: Bytes) -> Bytes {
-    if kind.is_storage_version() {
+    if kind.is_storage_version() || kind.webhook.is_some() {
         return bytes;
     }
     let value = in_version_value(kind, serde_json::from_slice(&bytes).unwrap_or_default());

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use coracle_api::{Kind, meta};
+use coracle_api::{Kind, Status, meta};
 use coracle_policy::admission::{Admitted, Resource, is_selected, matches_rules, matching_resource};
 use serde_json::{Map, Value, json};
 
-use super::Request;
+use super::{Asking, Request};
 use crate::auth::User;
+use crate::conversion::Conversions;
 use crate::operation::{Operation, Ownership, Verb};
 use crate::storage::{Storage, core};
-use crate::version::between;
 
 /// A write that policies and webhooks are asked about.
 pub(super) struct Target<'a> {
     storage: &'a Storage,
+    conversions: &'a Conversions,
     pub op: &'a Operation,
     /// As it will be, and as it is; both in the version in which the write is done.
     object: Option<&'a Value>,
@@ -34,7 +35,8 @@ pub(super) struct Versioned {
 
 impl<'a> Target<'a> {
     /// What a plugin was asked about.
-    pub fn of(storage: &'a Storage, request: &Request<'a>, object: &'a Value) -> Target<'a> {
+    pub fn of(asking: &'a Asking, request: &Request<'a>, object: &'a Value) -> Target<'a> {
+        let (storage, conversions) = (&*asking.storage, &*asking.conversions);
         let op = request.op;
         let (object, old) = match op.verb {
             Verb::Delete => (None, Some(object)),
@@ -43,7 +45,7 @@ impl<'a> Target<'a> {
         let kinds = storage.kinds.snapshot();
         let is_other = |kind: &&Arc<Kind>| kind.storage_prefix == op.kind.storage_prefix && kind != &&op.kind;
         let others = kinds.kinds().iter().filter(is_other).cloned().collect();
-        Target { storage, op, object, old, others, user: user_info(&op.user), options: options(op) }
+        Target { storage, conversions, op, object, old, others, user: user_info(&op.user), options: options(op) }
     }
 
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
@@ -127,9 +129,15 @@ impl<'a> Target<'a> {
     }
 
     /// The objects in a version.
-    pub fn in_version(&self, kind: &Arc<Kind>) -> Versioned {
-        let versioned = |object: Option<&Value>| object.map(|object| between(self.op.worked(), kind, object.clone()));
-        Versioned { kind: kind.clone(), object: versioned(self.object), old: versioned(self.old) }
+    ///
+    /// # Errors
+    /// They cannot be converted.
+    pub async fn in_version(&self, kind: &Arc<Kind>) -> Result<Versioned, Status> {
+        let versioned = async |object: Option<&Value>| match object {
+            None => Ok(None),
+            Some(object) => self.conversions.value(self.op.worked(), kind, object.clone()).await.map(Some),
+        };
+        Ok(Versioned { kind: kind.clone(), object: versioned(self.object).await?, old: versioned(self.old).await? })
     }
 
     /// What expressions and reviews have of it.

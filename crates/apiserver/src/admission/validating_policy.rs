@@ -15,16 +15,13 @@ use serde_json::{Value, json};
 use super::asked::Asked;
 use super::configured::{Configured, GROUP};
 use super::target::{Target, Versioned};
-use super::{Plugin, Request, Verdict, asks_others, at_once};
-use crate::authz::Chain;
+use super::{Asking, Plugin, Request, Verdict, asks_others};
 use crate::object::Object;
 use crate::operation::Operation;
-use crate::storage::{Storage, key};
-use crate::version::in_version_value;
+use crate::storage::key;
 
 pub(super) struct ValidatingAdmissionPolicy {
-    storage: Arc<Storage>,
-    authorizer: Arc<Chain>,
+    asking: Asking,
     policies: Configured<Policies>,
 }
 
@@ -47,10 +44,10 @@ struct Denied {
 }
 
 impl ValidatingAdmissionPolicy {
-    pub fn new(storage: Arc<Storage>, authorizer: Arc<Chain>) -> Self {
+    pub fn new(asking: Asking) -> Self {
         let plurals = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
-        let policies = Configured::of(&storage, &plurals, Policies::of);
-        Self { storage, authorizer, policies }
+        let policies = Configured::of(&asking.storage, &plurals, Policies::of);
+        Self { asking, policies }
     }
 }
 
@@ -83,13 +80,13 @@ impl Plugin for ValidatingAdmissionPolicy {
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {
-        at_once(self.check(request, object))
+        Box::pin(self.check(request, object))
     }
 }
 
 impl ValidatingAdmissionPolicy {
-    fn check(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        let target = Target::of(&self.storage, request, object);
+    async fn check(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        let target = Target::of(&self.asking, request, object);
         let mut denied = Vec::new();
         for (name, policy) in &self.policies.get().0 {
             let constraints = &policy.object["spec"]["matchConstraints"];
@@ -101,9 +98,15 @@ impl ValidatingAdmissionPolicy {
                     continue;
                 }
             };
-            let versioned = target.in_version(&kind);
+            let versioned = match target.in_version(&kind).await {
+                Ok(versioned) => versioned,
+                Err(status) => {
+                    denied.extend(policy.misconfigured(name, None, &status.message));
+                    continue;
+                }
+            };
             for binding in &policy.bindings {
-                match self.bound(&target, &versioned, policy, binding) {
+                match self.bound(&target, &versioned, policy, binding).await {
                     Ok(outcomes) => {
                         outcomes.into_iter().for_each(|outcome| act(&target, name, binding, outcome, &mut denied))
                     }
@@ -115,7 +118,7 @@ impl ValidatingAdmissionPolicy {
     }
 
     /// What a policy says by a binding, for each of its parameters; nothing if the binding is about something else.
-    fn bound(
+    async fn bound(
         &self,
         target: &Target<'_>,
         versioned: &Versioned,
@@ -129,7 +132,7 @@ impl ValidatingAdmissionPolicy {
         let namespace = target.namespace_object()?;
         let admitted = target.admitted(versioned);
         let request = review_request(&admitted);
-        let authorizer = Asked { authorizer: &*self.authorizer, user: &target.op.user };
+        let authorizer = Asked { authorizer: &*self.asking.authorizer, user: &target.op.user };
         let evaluate = |params: &Value| {
             let scope = Scope {
                 admitted: &admitted,
@@ -141,7 +144,7 @@ impl ValidatingAdmissionPolicy {
             policy.compiled.evaluate(&scope)
         };
         let kind = &policy.object["spec"]["paramKind"];
-        let params = params(&self.storage, kind, &binding["spec"]["paramRef"], target.namespace())?;
+        let params = params(&self.asking, kind, &binding["spec"]["paramRef"], target.namespace()).await?;
         Ok(params.iter().map(evaluate).collect())
     }
 }
@@ -183,7 +186,8 @@ fn narrows(target: &Target<'_>, resources: &Value) -> Result<bool, String> {
 }
 
 /// The parameters that a binding refers to; `null` where there is nothing to refer to.
-fn params(storage: &Storage, kind: &Value, reference: &Value, namespace: &str) -> Result<Vec<Value>, String> {
+async fn params(asking: &Asking, kind: &Value, reference: &Value, namespace: &str) -> Result<Vec<Value>, String> {
+    let storage = &asking.storage;
     if kind.is_null() || reference.is_null() {
         return Ok(vec![Value::Null]);
     }
@@ -216,7 +220,11 @@ fn params(storage: &Storage, kind: &Value, reference: &Value, namespace: &str) -
     if found.is_empty() && reference["parameterNotFoundAction"] == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
     }
-    Ok(found.iter().map(|object| in_version_value(&kind, object.value())).collect())
+    let mut params = Vec::with_capacity(found.len());
+    for object in found {
+        params.push(asking.conversions.object(&kind, object).await.map_err(told)?);
+    }
+    Ok(params)
 }
 
 /// Does what a binding says with what its policy found.

@@ -17,14 +17,14 @@ use coracle_api::{meta, meta_validate};
 use coracle_store::{Compare, Op, Outcome, Txn};
 use serde_json::Value;
 
-use super::{ATTEMPTS, Objects, delete};
+use super::{ATTEMPTS, Objects, delete, shown_anew};
 use crate::admission::Request;
 use crate::encode::{self, Encoded};
 use crate::object::Object;
 use crate::operation::{Operation, Part, put_fields, take_fields};
 use crate::services::{Allocation, ip_address};
 use crate::storage::store_key;
-use crate::version::{between, in_version, in_version_value};
+use crate::version::{between, in_version_value};
 
 /// Attempts at a generated name that is not taken.
 const NAMES: usize = 8;
@@ -90,18 +90,18 @@ impl Objects {
         let name = key.rsplit('/').next().unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
-            let old = in_version_value(op.worked(), current.value());
-            let mut new = match op.worked() == kind {
-                true => make(&old)?,
-                false => make(&in_version_value(kind, old.clone()))?,
-            };
+            let old = self.conversions.object(op.worked(), current.clone()).await?;
+            // Of built-in kinds only, which are converted at once.
+            let requested = (op.worked() != kind).then(|| in_version_value(kind, old.clone()));
+            let shown = requested.as_ref().unwrap_or(&old);
+            let mut new = self.conversions.settle(kind, &op.awaited, &mut || make(shown)).await?;
             check_preconditions(kind, &current, &new)?;
             complete_form(op, &mut new);
             keep_system_fields(&mut new, &old);
             let allocation = self.complete(op, Some(&old), &mut new).await?;
             // What was stored in another form is stored anew.
-            if new == old && current.is_as_stored() {
-                return Ok(in_version(kind, current.json()));
+            if new == old && current.is_stored_as(kind.storage()) {
+                return shown_anew(op, &old);
             }
             match self.store(op, Some((&current, &old)), &new, allocation.as_ref()).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
@@ -119,7 +119,15 @@ impl Objects {
         new: &mut Value,
     ) -> Result<Option<Allocation>, Status> {
         let kind = op.worked();
-        op.own(&self.storage.kinds, old, new);
+        let mut owned = || {
+            let mut owned = new.clone();
+            op.own(&self.storage.kinds, old, &mut owned);
+            Ok(owned)
+        };
+        match op.kind.webhook {
+            None => op.own(&self.storage.kinds, old, new),
+            Some(_) => *new = self.conversions.settle(&op.kind, &op.awaited, &mut owned).await?,
+        }
         let request = Request::new(op, old);
         self.admission.admit(&request, new).await?;
         prepare(op, kind, old, new);
@@ -146,12 +154,15 @@ impl Objects {
         let charged = self.quotas.charge(op, before, after).await?;
         if op.dry_run {
             let is_taken = old.is_none() && self.storage.cache(kind)?.get(&key_of(new))?.is_some();
-            return if is_taken { Ok(Attempt::Taken) } else { shown(op, new).map(Attempt::Done) };
+            return if is_taken { Ok(Attempt::Taken) } else { shown_anew(op, new).map(Attempt::Done) };
         }
         let key = store_key(kind, namespace(new), meta::name(new));
         let revision = old.map_or(0, |(object, _)| object.revision());
         let compares = vec![Compare::ModRevision(key.clone(), revision)];
-        let stored = (op.worked() != kind).then(|| between(op.worked(), kind, new.clone()));
+        let stored = match op.worked() == kind {
+            true => None,
+            false => Some(self.conversions.value(op.worked(), kind, new.clone()).await?),
+        };
         let Encoded { bytes, hole } = encode::for_store(stored.as_ref().unwrap_or(new));
         let write = match finished {
             true => Op::Delete { key },
@@ -164,9 +175,10 @@ impl Objects {
         ip_address::follow(&self.storage, kind, before, after, &mut txn)?;
         charged.claim(&mut txn);
         match self.storage.commit(txn).await? {
-            Outcome::Committed { .. } if finished => shown(op, new).map(Attempt::Done),
+            Outcome::Committed { .. } if finished => shown_anew(op, new).map(Attempt::Done),
             Outcome::Committed { revision } => {
-                Ok(Attempt::Done(in_version(&op.kind, encode::shown(&bytes, hole, revision))))
+                let shown = encode::shown(&bytes, hole, revision);
+                self.conversions.bytes(&op.kind, shown).await.map(Attempt::Done)
             }
             Outcome::Conflict { current, .. } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
                 Ok(Attempt::Taken)
@@ -218,12 +230,6 @@ fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value) -> Re
     }
     let name = meta::name(old.unwrap_or(new));
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, name, errors)) }
-}
-
-/// What is not stored, in the version of the request.
-fn shown(op: &Operation, object: &Value) -> Result<Bytes, Status> {
-    let object = between(op.worked(), &op.kind, object.clone());
-    serde_json::to_vec(&object).map(Bytes::from).map_err(Status::internal)
 }
 
 fn key_of(object: &Value) -> String {

@@ -43,7 +43,7 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
     snapshot.check(&selection.prefix, None)?;
     let mut items = Vec::new();
     let op = cx.unowned(Verb::Delete);
-    for object in snapshot.range(&selection.prefix, None).filter(|object| selection.matches(object)) {
+    for object in selection.select(cx, snapshot.range(&selection.prefix, None)).await? {
         match cx.objects().delete(&op, object.key(), &options).await {
             Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(bytes),
             Err(status) if status.code == 404 => {}

@@ -21,12 +21,11 @@ use super::patch::Patch;
 use crate::context::{Answer, Context};
 use crate::negotiate::{self, Shape};
 use crate::operation::{Operation, Ownership, Part, Verb, fields, put_fields};
-use crate::version::in_version_value;
 
 pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
     let paths = cx.target.kind.strategy.scale_paths();
     let object = match verb {
-        "get" => in_version_value(&cx.target.kind, cx.current()?.value()),
+        "get" => cx.conversions().object(&cx.target.kind, cx.current()?).await?,
         "update" | "patch" => {
             let written = Written::parse(cx, verb)?;
             let op = match &written {
@@ -107,7 +106,7 @@ impl Scales<'_> {
         };
         let replicas = |version: &str| (version == own).then(|| path.clone());
         let managed = fields(current).cloned().unwrap_or_default();
-        let mut scale = from_object(self.paths, current)?;
+        let mut scale = scale_of(self.paths, current);
         put_fields(&mut scale, parsed(to_scale(&managed, replicas)));
         let writer = Writer { api_version: API_VERSION, reset: Reset::NONE, ..op.writer(&self.manager) };
         let mut new = match written {
@@ -158,15 +157,21 @@ fn number(object: &Value, fields: &[impl AsRef<str>]) -> Option<i64> {
     fields.iter().try_fold(object, |value, field| value.get(field.as_ref()))?.as_i64()
 }
 
+/// The scale of an object that must have one.
 fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Result<Value, Status> {
-    let (wanted, current) = match paths {
-        Some(paths) => {
-            let wanted = number(object, &paths.spec_replicas).ok_or_else(|| {
-                let path: String = paths.spec_replicas.iter().map(|field| format!(".{field}")).collect();
-                Status::internal(format!("the spec replicas field {path:?} does not exist"))
-            })?;
-            (Some(wanted), number(object, &paths.status_replicas))
+    match paths {
+        Some(paths) if number(object, &paths.spec_replicas).is_none() => {
+            let path: String = paths.spec_replicas.iter().map(|field| format!(".{field}")).collect();
+            Err(Status::internal(format!("the spec replicas field {path:?} does not exist")))
         }
+        _ => Ok(scale_of(paths, object)),
+    }
+}
+
+/// The scale of an object; where it says nothing of it, it wants none.
+fn scale_of(paths: Option<&ScalePaths>, object: &Value) -> Value {
+    let (wanted, current) = match paths {
+        Some(paths) => (number(object, &paths.spec_replicas), number(object, &paths.status_replicas)),
         None => (number(object, &REPLICAS), number(object, &CURRENT)),
     };
     let of_path = |fields: &[SmolStr]| {
@@ -179,7 +184,7 @@ fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Result<Value, Stat
         selector => LabelSelector::from_object(selector).map(|selector| selector.to_string()).unwrap_or_default(),
     };
     let metadata = &object["metadata"];
-    Ok(json!({
+    json!({
         "kind": "Scale", "apiVersion": API_VERSION,
         "metadata": {
             "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
@@ -187,7 +192,7 @@ fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Result<Value, Stat
         },
         "spec": {"replicas": wanted.unwrap_or(0)},
         "status": {"replicas": current.unwrap_or(0), "selector": selector},
-    }))
+    })
 }
 
 fn into_object(paths: Option<&ScalePaths>, current: &Value, scale: &Value) -> Result<Value, Status> {

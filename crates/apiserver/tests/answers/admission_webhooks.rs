@@ -18,17 +18,17 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
 
 /// Answers reviews: gives the response of a request to a path.
-type Answer = fn(&str, &Value) -> Value;
+pub(super) type Answer = fn(&str, &Value) -> Value;
 
 /// A server of webhooks, and the reviews that it got.
-struct Hooks {
-    url: String,
-    bundle: String,
-    reviews: Arc<Mutex<Vec<Value>>>,
+pub(super) struct Hooks {
+    pub url: String,
+    pub bundle: String,
+    pub reviews: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Hooks {
-    async fn serve(api: &Api, answer: Answer) -> Hooks {
+    pub async fn serve(api: &Api, answer: Answer) -> Hooks {
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("protocols")
@@ -67,6 +67,11 @@ impl Hooks {
             }
         });
         Hooks { url: format!("https://{address}"), bundle: STANDARD.encode(&api.authority.certificate), reviews }
+    }
+
+    /// How many reviews came since this was asked last.
+    pub fn count(&self) -> usize {
+        std::mem::take(&mut *self.reviews.lock()).len()
     }
 
     /// A webhook about configmaps at a path, with what is given of it.

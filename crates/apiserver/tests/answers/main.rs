@@ -11,6 +11,7 @@ mod changes;
 mod classes;
 mod conformance;
 mod connections;
+mod conversion;
 mod custom;
 mod documents;
 mod etcd;

@@ -52,6 +52,11 @@ impl Strategy for CustomResourceDefinition {
     fn default(&self, obj: &mut Value) {
         let Some(spec) = spec_mut(obj) else { return };
         default_to(spec, "conversion", json!({"strategy": "None"}));
+        let webhook = object_mut(spec, "conversion").and_then(|conversion| object_mut(conversion, "webhook"));
+        let config = webhook.and_then(|webhook| object_mut(webhook, "clientConfig"));
+        if let Some(service) = config.and_then(|config| object_mut(config, "service")) {
+            default_to(service, "port", 443);
+        }
         if let Some(names) = object_mut(spec, "names") {
             let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
             default_text(names, "singular", &kind.to_lowercase());

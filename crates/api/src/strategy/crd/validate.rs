@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::approval::{APPROVED, needs_approval};
 use super::{names, version};
+use crate::conversion_review::ReviewVersion;
 use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, list, text};
-use crate::strategy::common;
+use crate::strategy::{common, webhook::client};
 
 pub(super) fn definition(obj: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -76,21 +77,48 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let strategy = text(conversion, &["strategy"]);
     match strategy {
         "None" => {
-            if conversion["webhook"].is_object() {
-                let detail = "should not be set when strategy is not set to Webhook";
-                errors.push(FieldError::forbidden(&path.child("webhook"), detail));
+            let detail = "should not be set when strategy is not set to Webhook";
+            for (given, name) in
+                [("clientConfig", "webhookClientConfig"), ("conversionReviewVersions", "conversionReviewVersions")]
+            {
+                let given = at(conversion, &["webhook", given]);
+                if given.is_object() || given.as_array().is_some_and(|list| !list.is_empty()) {
+                    errors.push(FieldError::forbidden(&path.child(name), detail));
+                }
             }
         }
-        "Webhook" if !conversion["webhook"]["clientConfig"].is_object() => {
-            let path = path.child("webhookClientConfig");
-            errors.push(FieldError::required(&path, "required when strategy is set to Webhook"));
-        }
-        "Webhook" => {
-            let detail = "conversion by webhooks is not supported by this version: use None";
-            errors.push(FieldError::invalid_str(&path.child("strategy"), strategy, detail));
-        }
+        "Webhook" => webhook(at(conversion, &["webhook"]), path, errors),
         "" => errors.push(FieldError::required(&path.child("strategy"), "")),
         _ => errors.push(FieldError::not_supported(&path.child("strategy"), strategy, &["None", "Webhook"])),
+    }
+}
+
+/// Checks the webhook of a conversion. Messages name fields as upstream's do, which are those of an older version.
+fn webhook(webhook: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let (config, of_config) = (at(webhook, &["clientConfig"]), path.child("webhookClientConfig"));
+    match config.is_object() {
+        true => client(config, &of_config, errors),
+        false => errors.push(FieldError::required(&of_config, "required when strategy is set to Webhook")),
+    }
+    let (versions, path) = (list(webhook, &["conversionReviewVersions"]), path.child("conversionReviewVersions"));
+    if versions.is_empty() {
+        errors.push(FieldError::required(&path, ""));
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let path = path.index(index);
+        let name = version.as_str().unwrap_or_default();
+        if versions.iter().take(index).any(|other| other == version) {
+            errors.push(FieldError::invalid_str(&path, name, "duplicate version"));
+        }
+        let wrong = field::dns1035_label(name);
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid_str(&path, name, wrong.join(",")));
+        }
+    }
+    if ReviewVersion::of(webhook).is_none() {
+        let detail = "must include at least one of v1, v1beta1";
+        errors.push(FieldError::invalid(&path, at(webhook, &["conversionReviewVersions"]), detail));
     }
 }
 

@@ -13,31 +13,27 @@ use serde_json::{Value, json};
 use super::hooks::{Failure, Hook, Hooks, concerns};
 use crate::admission::configured::Configured;
 use crate::admission::target::Target;
-use crate::admission::{Plugin, Request, Verdict};
-use crate::authz::Chain;
+use crate::admission::{Asking, Plugin, Request, Verdict};
 use crate::object::Object;
 use crate::operation::Operation;
-use crate::storage::Storage;
-use crate::version::between;
 
 pub(crate) struct MutatingAdmissionWebhook {
-    storage: Arc<Storage>,
-    authorizer: Arc<Chain>,
+    asking: Asking,
     hooks: Configured<Hooks>,
 }
 
 impl MutatingAdmissionWebhook {
-    pub fn new(storage: Arc<Storage>, authorizer: Arc<Chain>) -> Self {
+    pub fn new(asking: Asking) -> Self {
         let make = |objects: &[Vec<Object>], before: &Hooks| Hooks::of(objects.concat().as_slice(), before);
-        let hooks = Configured::of(&storage, &["mutatingwebhookconfigurations"], make);
-        Self { storage, authorizer, hooks }
+        let hooks = Configured::of(&asking.storage, &["mutatingwebhookconfigurations"], make);
+        Self { asking, hooks }
     }
 
     async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         let again = request.rounds.begin(object);
         for hook in &self.hooks.get().hooks {
-            let target = Target::of(&self.storage, request, object);
-            let Some(kind) = hook.matching(&target, &self.authorizer)? else { continue };
+            let target = Target::of(&self.asking, request, object);
+            let Some(kind) = hook.matching(&target, &self.asking.authorizer).await? else { continue };
             if again && !request.rounds.wants(hook.id()) {
                 continue;
             }
@@ -57,6 +53,15 @@ impl MutatingAdmissionWebhook {
         Ok(())
     }
 
+    /// An object in the version in which the write is done.
+    async fn worked(&self, target: &Target<'_>, kind: &Kind, object: Value) -> Result<Value, Status> {
+        let worked = target.op.worked();
+        let mut object = self.asking.conversions.value(kind, worked, object).await?;
+        meta::set_type(&mut object, worked.api_version(), &worked.kind);
+        worked.strategy.default(&mut object);
+        Ok(object)
+    }
+
     /// The object as a webhook wants it; `None` if it is to stay as it is.
     async fn ask(
         &self,
@@ -65,8 +70,8 @@ impl MutatingAdmissionWebhook {
         hook: &Hook,
         kind: &Arc<Kind>,
     ) -> Result<Option<Value>, Status> {
-        let versioned = target.in_version(kind);
-        let answer = hook.call(&self.storage, target, &versioned, true).await;
+        let versioned = target.in_version(kind).await?;
+        let answer = hook.call(&self.asking.storage, target, &versioned, true).await;
         let round = request.rounds.number();
         let place = format!("round_{round}_index_{}", hook.index);
         let read = match answer {
@@ -82,7 +87,10 @@ impl MutatingAdmissionWebhook {
             Err(Failure::Call(why)) => return Err(Status::internal(why)),
         };
         let new = match read.patch {
-            Some(patch) => patched(hook, (kind, target.op.worked()), versioned.object, &patch)?,
+            Some(patch) => match patched(hook, kind, versioned.object, &patch)? {
+                Some(new) => Some(self.worked(target, kind, new).await?),
+                None => None,
+            },
             None => None,
         };
         let mutation = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": new.is_some()});
@@ -91,13 +99,8 @@ impl MutatingAdmissionWebhook {
     }
 }
 
-/// An object with the patch of a webhook, in the version in which the write is done; `None` if the patch changes nothing.
-fn patched(
-    hook: &Hook,
-    (kind, worked): (&Kind, &Kind),
-    object: Option<Value>,
-    patch: &[u8],
-) -> Result<Option<Value>, Status> {
+/// An object with the patch of a webhook; `None` if the patch changes nothing.
+fn patched(hook: &Hook, kind: &Kind, object: Option<Value>, patch: &[u8]) -> Result<Option<Value>, Status> {
     let name = &hook.name;
     let patch: Value = serde_json::from_slice(patch).map_err(|error| {
         Status::internal(format!(
@@ -114,9 +117,6 @@ fn patched(
     };
     json_patch(&mut object, &patch).map_err(|status| Status::internal(status.message))?;
     decode_patched(kind, &mut object, FieldValidation::Ignore).map_err(|misfit| Status::internal(misfit.json))?;
-    let mut object = between(kind, worked, object);
-    meta::set_type(&mut object, worked.api_version(), &worked.kind);
-    worked.strategy.default(&mut object);
     Ok(Some(object))
 }
 
