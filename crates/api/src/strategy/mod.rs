@@ -202,6 +202,11 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`, which every kind has.
+    /// Whether the checks of one object can take so long that nobody else must wait for them.
+    fn validates_slowly(&self) -> bool {
+        false
+    }
+
     /// Kinds that are not built in say so by [`Strategy::field_number`] and [`Strategy::has_fields`] alone.
     fn supported_fields(&self) -> &'static [&'static str] {
         &[]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coracle_api::status::Status;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Request, ResourceQuota};
 use crate::conversion::Conversions;
@@ -17,6 +18,9 @@ use crate::storage::Storage;
 use crate::version::between;
 
 pub(crate) use delete::{Deleted, Options as DeleteOptions, check_preconditions};
+
+/// Objects whose checks take long that are checked at the same time.
+const SLOW: usize = 2;
 
 /// Attempts at a write that others are faster than.
 pub(crate) const ATTEMPTS: usize = 16;
@@ -28,6 +32,8 @@ pub(crate) struct Objects {
     pub conversions: Arc<Conversions>,
     admission: Admission,
     quotas: ResourceQuota,
+    /// Held by who checks an object whose checks take long.
+    slow: Semaphore,
 }
 
 impl Objects {
@@ -39,7 +45,7 @@ impl Objects {
         admission: Admission,
     ) -> Objects {
         let quotas = ResourceQuota::new(storage.clone());
-        Objects { storage, services, conversions, admission, quotas }
+        Objects { storage, services, conversions, admission, quotas, slow: Semaphore::new(SLOW) }
     }
 
     /// Lets admission change and refuse what is sent to a subresource and not stored, as an eviction.

@@ -135,9 +135,20 @@ impl Objects {
             Part::Main => self.services.allocate(&self.storage, kind, new, old).await?,
             _ => None,
         };
-        validate(op, kind, old, new)?;
+        match kind.strategy.validates_slowly() {
+            true => self.validate_slowly(op, old, new).await?,
+            false => validate(op, kind, old, new)?,
+        }
         self.admission.validate(&request, new).await?;
         Ok(allocation)
+    }
+
+    /// Validates on a thread on which nobody waits.
+    async fn validate_slowly(&self, op: &Operation, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+        let _few_at_a_time = self.slow.acquire().await.map_err(Status::internal)?;
+        let (op, old, new) = (op.clone(), old.cloned(), new.clone());
+        let check = move || validate(&op, op.worked(), old.as_ref(), &new);
+        tokio::task::spawn_blocking(check).await.map_err(Status::internal)?
     }
 
     /// The last step. One whose deletion has begun, and that nothing holds any more, goes instead.

@@ -89,12 +89,16 @@ impl Strategy for CustomResourceDefinition {
         out
     }
 
-    fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        validate::definition(obj)
+    fn validates_slowly(&self) -> bool {
+        true
+    }
+
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        validate::definition(obj, &Value::Null)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
+        let mut errors = validate::definition(new, old);
         let path = Path::new("spec");
         immutable(&mut errors, &path.child("group"), &new["spec"]["group"], &old["spec"]["group"]);
         let (now, before) = (at(new, &["spec", "names", "plural"]), at(old, &["spec", "names", "plural"]));

@@ -9,7 +9,8 @@ use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, list, text};
 use crate::strategy::{common, webhook::client};
 
-pub(super) fn definition(obj: &Value) -> Vec<FieldError> {
+/// Checks a definition that was `old` before.
+pub(super) fn definition(obj: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = Path::new("spec");
     let (group, plural) = (text(obj, &["spec", "group"]), text(obj, &["spec", "names", "plural"]));
@@ -26,7 +27,7 @@ pub(super) fn definition(obj: &Value) -> Vec<FieldError> {
         }
     }
     names::check(at(obj, &["spec", "names"]), &of_names, &mut errors);
-    versions(obj, &path.child("versions"), &mut errors);
+    versions(obj, old, &path.child("versions"), &mut errors);
     if obj["spec"]["preserveUnknownFields"] == true {
         let detail =
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
@@ -50,7 +51,7 @@ fn check_group(group: &str, path: &Path, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn versions(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+fn versions(obj: &Value, old: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let versions = list(obj, &["spec", "versions"]);
     let whole = at(obj, &["spec", "versions"]);
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
@@ -63,7 +64,10 @@ fn versions(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, &summary(whole), "must contain unique version names"));
     }
     for (index, version) in versions.iter().enumerate() {
-        version::check(version, &path.index(index), errors);
+        let before = list(old, &["spec", "versions"]).iter().find(|before| before["name"] == version["name"]);
+        // What was taken once, by another version of the server maybe, does not hold up other changes.
+        let is_old = before.is_some_and(|before| before["schema"] == version["schema"]);
+        version::check(version, is_old, &path.index(index), errors);
     }
 }
 
@@ -186,7 +190,7 @@ mod tests {
     fn errors(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut definition = good();
         change(&mut definition);
-        CustomResourceDefinition.validate(&definition).iter().map(ToString::to_string).collect()
+        CustomResourceDefinition.validate_create(&definition).iter().map(ToString::to_string).collect()
     }
 
     fn schema() -> impl proptest::strategy::Strategy<Value = Value> {
@@ -214,7 +218,7 @@ mod tests {
         fn no_schema_panics(schema in schema(), object in schema()) {
             let mut definition = good();
             definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema.clone();
-            CustomResourceDefinition.validate(&definition);
+            CustomResourceDefinition.validate_create(&definition);
             CustomResourceDefinition.warnings(&definition);
             let parsed = crate::schema::Structural::parse(&schema);
             let mut object = object;
@@ -253,6 +257,7 @@ mod tests {
             (version("subresources", json!({"scale": {"specReplicasPath": ".status.x", "statusReplicasPath": ".status.x"}})).pop(), "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.x\": should be a json path under .spec".into()),
             (version("additionalPrinterColumns", json!([{"name": "N", "type": "text", "jsonPath": ".spec.x"}])).pop(), "spec.versions[0].additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string".into()),
             (version("selectableFields", json!([{"jsonPath": ".spec.nothing"}])).pop(), "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": does not refer to a valid field".into()),
+            (errors(|d| d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["nullable"] = true.into()).pop(), "spec.versions[0].schema.openAPIV3Schema.nullable: Forbidden: nullable cannot be true at the root".to_owned()),
             (schema(json!({"properties": {}})).pop(), format!("{SPEC}.type: Required value: must not be empty for specified object fields")),
             (schema(json!({"type": "array"})).pop(), format!("{SPEC}.items: Required value: must be specified")),
             (schema(json!({"type": "text"})).pop(), format!("{SPEC}.type: Unsupported value: \"text\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"")),

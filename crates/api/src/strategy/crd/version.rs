@@ -14,7 +14,8 @@ const MAX_FIELDS: usize = 8;
 /// The longest warning of a deprecated version, in bytes.
 const MAX_WARNING: usize = 256;
 
-pub(super) fn check(version: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+/// Checks a version. The rules of a schema that is old may each cost more than one that comes now.
+pub(super) fn check(version: &Value, is_old: bool, path: &Path, errors: &mut Vec<FieldError>) {
     let name = text(version, &["name"]);
     let wrong = field::dns1035_label(name);
     if !wrong.is_empty() {
@@ -23,7 +24,7 @@ pub(super) fn check(version: &Value, path: &Path, errors: &mut Vec<FieldError>) 
     deprecation(version, path, errors);
     let of_schema = path.child("schema").child("openAPIV3Schema");
     match &version["schema"]["openAPIV3Schema"] {
-        given @ Value::Object(_) => schema::check(given, &of_schema, errors),
+        given @ Value::Object(_) => schema::check(given, is_old, &of_schema, errors),
         _ => errors.push(FieldError::required(&of_schema, "schemas are required")),
     }
     subresources(at(version, &["subresources", "scale"]), &path.child("subresources").child("scale"), errors);
