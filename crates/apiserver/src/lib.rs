@@ -16,6 +16,7 @@ pub mod authz;
 mod body;
 pub mod bootstrap;
 mod cache;
+mod compress;
 mod connect;
 mod connections;
 mod context;

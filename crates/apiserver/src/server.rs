@@ -45,7 +45,7 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Known, Storage};
 use crate::upload::Upload;
-use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
+use crate::{bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -186,13 +186,17 @@ impl Server {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let is_head = parts.method == Method::HEAD;
+        let (is_head, takes_gzip) = (parts.method == Method::HEAD, compress::is_wanted(&parts));
         let mut upload = Upload::new(body);
         let response = self.0.clone().answer(parts, &mut upload, user).await;
         if !http_body::Body::is_end_stream(&upload) {
             Box::pin(upload.discard()).await;
         }
-        if is_head { body::headers_only(response) } else { response }
+        match takes_gzip {
+            true => compress::compressed(response),
+            false if is_head => body::headers_only(response),
+            false => response,
+        }
     }
 }
 
