@@ -5,7 +5,7 @@ use coracle_api::status::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::list::Selection;
+use super::list::{self, Selection};
 use super::unsafe_delete;
 use crate::context::{Answer, Context};
 use crate::negotiate;
@@ -37,6 +37,7 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
         let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
         return Err(unsafe_delete::refused("meta.k8s.io", "DeleteOptions", "", vec![why.into()]));
     }
+    list::check_options(&cx.query)?;
     let selection = Selection::of(cx)?;
     let kind = &cx.target.kind;
     let snapshot = cx.cache()?.snapshot();

@@ -240,7 +240,9 @@ struct Cut {
 impl Cut {
     fn of(cx: &Context<'_>, selection: &Selection) -> Result<Cut, Status> {
         let wanted = cx.query.revision()?;
-        let matching = cx.query.get("resourceVersionMatch");
+        // Pages of what was at a revision, unless another one will do as well.
+        let is_paged = wanted > 0 && limit(cx)? < usize::MAX;
+        let matching = cx.query.get("resourceVersionMatch").or(if is_paged { Some("Exact") } else { None });
         let cache = cx.cache()?;
         let (snapshot, after) = match cx.query.get("continue") {
             Some(token) => {
@@ -310,7 +312,7 @@ fn at_revision(cache: &crate::cache::Cache, wanted: u64, matching: Option<&str>)
 }
 
 /// Checks the options of a list against each other.
-fn check_options(query: &Query) -> Result<(), Status> {
+pub(super) fn check_options(query: &Query) -> Result<(), Status> {
     let path = Path::new("resourceVersionMatch");
     let mut errors = Vec::new();
     let forbidden = |why: &str| FieldError::forbidden(&path, why);

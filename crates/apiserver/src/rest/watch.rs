@@ -122,6 +122,9 @@ fn check_options(query: &Query) -> Result<(), Status> {
         if matching != "NotOlderThan" {
             errors.push(FieldError::not_supported(&path, matching, &["NotOlderThan"]));
         }
+        if query.get("continue").is_some() {
+            errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+        }
     }
     super::list::invalid_options(errors)
 }
