@@ -1,8 +1,9 @@
 //! A write as policies and webhooks see it: in the version that their rules are about.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use coracle_api::{Kind, Status, meta};
+use coracle_api::{Kind, Status, meta, scale};
 use coracle_policy::admission::{Admitted, Resource, is_selected, matches_rules, matching_resource};
 use serde_json::{Map, Value, json};
 
@@ -17,9 +18,10 @@ pub(super) struct Target<'a> {
     storage: &'a Storage,
     conversions: &'a Conversions,
     pub op: &'a Operation,
-    /// As it will be, and as it is; both in the version in which the write is done.
-    object: Option<&'a Value>,
-    old: Option<&'a Value>,
+    /// As it will be, and as it is; both in the version in which the write is done. Of an object that is scaled, its scale.
+    object: Option<Cow<'a, Value>>,
+    old: Option<Cow<'a, Value>>,
+    whole: &'a Value,
     /// The kind in its other versions.
     others: Vec<Arc<Kind>>,
     user: Value,
@@ -37,15 +39,20 @@ impl<'a> Target<'a> {
     /// What a plugin was asked about.
     pub fn of(asking: &'a Asking, request: &Request<'a>, object: &'a Value) -> Target<'a> {
         let (storage, conversions) = (&*asking.storage, &*asking.conversions);
-        let op = request.op;
+        let (op, whole) = (request.op, object);
         let (object, old) = match op.verb {
             Verb::Delete => (None, Some(object)),
             Verb::Create | Verb::Update | Verb::Connect => (Some(object), request.old),
         };
+        let seen = |object: Option<&'a Value>| match op.subresource {
+            "scale" => object.map(|object| Cow::Owned(scale::of(op.worked().strategy.scale_paths(), object))),
+            _ => object.map(Cow::Borrowed),
+        };
+        let (object, old) = (seen(object), seen(old));
         let kinds = storage.kinds.snapshot();
         let is_other = |kind: &&Arc<Kind>| kind.storage_prefix == op.kind.storage_prefix && kind != &&op.kind;
         let others = kinds.kinds().iter().filter(is_other).cloned().collect();
-        Target { storage, conversions, op, object, old, others, user: user_info(&op.user), options: options(op) }
+        Target { storage, conversions, op, whole, object, old, others, user: user_info(&op.user), options: options(op) }
     }
 
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
@@ -59,7 +66,7 @@ impl<'a> Target<'a> {
     }
 
     fn either(&self) -> &Value {
-        self.object.or(self.old).unwrap_or(&Value::Null)
+        self.object.as_deref().or(self.old.as_deref()).unwrap_or(&Value::Null)
     }
 
     pub fn name(&self) -> &str {
@@ -69,9 +76,19 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The kind of what is sent to a subresource that is not stored.
+    /// The object itself, whatever is shown of it.
+    pub fn worked(&self) -> &Value {
+        self.whole
+    }
+
+    /// Whether the scale of the object is written.
+    pub fn is_scale(&self) -> bool {
+        self.op.subresource == "scale"
+    }
+
+    /// The kind of what is sent to a subresource where that is not the object's.
     fn body(&self) -> Option<[&str; 3]> {
-        let is_sent = self.op.verb == Verb::Connect || matches!(self.op.subresource, "binding" | "eviction");
+        let is_sent = self.op.verb == Verb::Connect || matches!(self.op.subresource, "binding" | "eviction" | "scale");
         let body = self.op.kind.subresource(self.op.subresource).filter(|_| is_sent)?;
         Some([&body.group, &body.version, &body.kind])
     }
@@ -102,7 +119,7 @@ impl<'a> Target<'a> {
     /// # Errors
     /// A selector is not valid, or the namespace is not there.
     pub fn is_selected(&self, owner: &Value) -> Result<bool, String> {
-        if !is_selected(&owner["objectSelector"], self.object.into_iter().chain(self.old))? {
+        if !is_selected(&owner["objectSelector"], self.object.iter().chain(&self.old).map(|object| &**object))? {
             return Ok(false);
         }
         let selector = &owner["namespaceSelector"];
@@ -111,7 +128,7 @@ impl<'a> Target<'a> {
             return Ok(true);
         }
         if self.is_namespace() {
-            return is_selected(selector, self.object.or(self.old));
+            return is_selected(selector, self.object.as_deref().or(self.old.as_deref()));
         }
         let namespace = self.namespace_object()?;
         is_selected(selector, [&namespace])
@@ -135,9 +152,11 @@ impl<'a> Target<'a> {
     pub async fn in_version(&self, kind: &Arc<Kind>) -> Result<Versioned, Status> {
         let versioned = async |object: Option<&Value>| match object {
             None => Ok(None),
+            Some(scale) if self.is_scale() => Ok(Some(scale.clone())),
             Some(object) => self.conversions.value(self.op.worked(), kind, object.clone()).await.map(Some),
         };
-        Ok(Versioned { kind: kind.clone(), object: versioned(self.object).await?, old: versioned(self.old).await? })
+        let (object, old) = (versioned(self.object.as_deref()).await?, versioned(self.old.as_deref()).await?);
+        Ok(Versioned { kind: kind.clone(), object, old })
     }
 
     /// What expressions and reviews have of it.

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use coracle_api::decode::{FieldValidation, decode_patched};
+use coracle_api::decode::{FieldValidation, decode_patched, decode_value};
 use coracle_api::patch::json_patch;
 use coracle_api::status::Status;
-use coracle_api::{Kind, meta};
+use coracle_api::{Kind, meta, scale};
 use coracle_policy::admission::refusal;
 use serde_json::{Value, json};
 
@@ -87,7 +87,10 @@ impl MutatingAdmissionWebhook {
             Err(Failure::Call(why)) => return Err(Status::internal(why)),
         };
         let new = match read.patch {
-            Some(patch) => match patched(hook, kind, versioned.object, &patch)? {
+            Some(patch) => match patched(hook, target, kind, versioned.object, &patch)? {
+                Some(scale) if target.is_scale() => {
+                    Some(scale::put(target.op.worked().strategy.scale_paths(), target.worked(), &scale)?)
+                }
                 Some(new) => Some(self.worked(target, kind, new).await?),
                 None => None,
             },
@@ -100,7 +103,13 @@ impl MutatingAdmissionWebhook {
 }
 
 /// An object with the patch of a webhook; `None` if the patch changes nothing.
-fn patched(hook: &Hook, kind: &Kind, object: Option<Value>, patch: &[u8]) -> Result<Option<Value>, Status> {
+fn patched(
+    hook: &Hook,
+    target: &Target<'_>,
+    kind: &Kind,
+    object: Option<Value>,
+    patch: &[u8],
+) -> Result<Option<Value>, Status> {
     let name = &hook.name;
     let patch: Value = serde_json::from_slice(patch).map_err(|error| {
         Status::internal(format!(
@@ -116,6 +125,10 @@ fn patched(hook: &Hook, kind: &Kind, object: Option<Value>, patch: &[u8]) -> Res
         )));
     };
     json_patch(&mut object, &patch).map_err(|status| Status::internal(status.message))?;
+    if target.is_scale() {
+        decode_value(scale::DEF, &mut object, FieldValidation::Ignore)?;
+        return Ok(Some(object));
+    }
     decode_patched(kind, &mut object, FieldValidation::Ignore).map_err(|misfit| Status::internal(misfit.json))?;
     Ok(Some(object))
 }
