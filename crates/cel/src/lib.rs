@@ -12,6 +12,7 @@
 
 pub mod budget;
 mod check;
+pub mod construct;
 pub mod environment;
 pub mod error;
 pub mod escape;

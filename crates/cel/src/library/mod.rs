@@ -4,6 +4,7 @@ pub mod authorizer;
 mod conversions;
 mod durations;
 pub mod format;
+pub(crate) mod json_patch;
 mod lists;
 mod network;
 mod operators;
@@ -22,7 +23,7 @@ use crate::types::Type;
 
 /// Every function of every library.
 pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
-    let libraries: [&'static [Function]; 17] = [
+    let libraries: [&'static [Function]; 18] = [
         operators::FUNCTIONS,
         conversions::FUNCTIONS,
         strings::FUNCTIONS,
@@ -40,6 +41,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
         semantic_version::FUNCTIONS,
         format::FUNCTIONS,
         authorizer::FUNCTIONS,
+        json_patch::FUNCTIONS,
     ];
     libraries.into_iter().flatten()
 }

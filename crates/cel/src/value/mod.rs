@@ -6,6 +6,7 @@ mod json;
 mod list;
 mod map;
 mod text;
+mod to_json;
 
 use std::net::IpAddr;
 use std::sync::Arc;
