@@ -3,6 +3,7 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
 mod asked;
+mod bound_policies;
 mod certificate_requester;
 mod certificates;
 mod claim_resize;
@@ -11,6 +12,7 @@ mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
+mod mutating_policy;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
@@ -107,6 +109,7 @@ impl Admission {
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
+            Box::new(mutating_policy::MutatingAdmissionPolicy::new(asking())),
             Box::new(webhook::MutatingAdmissionWebhook::new(asking())),
             Box::new(validating_policy::ValidatingAdmissionPolicy::new(asking())),
             Box::new(webhook::ValidatingAdmissionWebhook::new(asking())),
@@ -119,7 +122,7 @@ impl Admission {
             for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
                 plugin.admit(request, object).await?;
             }
-            // What a webhook changed may concern those that were asked before.
+            // What a policy or webhook changed may concern those that were asked before.
             if !request.rounds.is_next() {
                 return Ok(());
             }

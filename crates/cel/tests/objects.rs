@@ -25,7 +25,10 @@ fn an_object_is_made_of_its_parts() {
         Ok(json!({"spec": {"replicas": 3, "labels": {"a": "b"}, "containers": [{"name": "a", "image": "new"}]}}))
     );
     assert_eq!(made("Object{}"), Ok(json!({})));
-    assert_eq!(made("has(Object{a: 1}.a) && Object{a: 1}.a == 1 && dyn(Object{a: 1}) != dyn(Object.b{a: 1})"), Ok(json!(true)));
+    assert_eq!(
+        made("has(Object{a: 1}.a) && Object{a: 1}.a == 1 && dyn(Object{a: 1}) != dyn(Object.b{a: 1})"),
+        Ok(json!(true))
+    );
     let program = Program::compile("Object{a: 1}", &environment()).expect("it compiles");
     assert_eq!(*program.result_type(), coracle_cel::construct::object());
 }

@@ -34,6 +34,7 @@ pub mod ingress;
 pub mod job;
 pub mod lease;
 pub mod limit_range;
+pub mod mutating_policy;
 pub mod namespace;
 pub mod network_policy;
 pub mod node;

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use coracle_api::decode::{FieldValidation, decode_patched, decode_value};
+use coracle_api::schema::{self, DefId};
 use coracle_api::{Kind, Status, meta, scale};
 use coracle_policy::admission::{Admitted, Resource, is_selected, matches_rules, matching_resource};
 use serde_json::{Map, Value, json};
@@ -74,11 +76,6 @@ impl<'a> Target<'a> {
             "" => &self.op.name,
             name => name,
         }
-    }
-
-    /// The object itself, whatever is shown of it.
-    pub fn worked(&self) -> &Value {
-        self.whole
     }
 
     /// Whether the scale of the object is written.
@@ -157,6 +154,41 @@ impl<'a> Target<'a> {
         };
         let (object, old) = (versioned(self.object.as_deref()).await?, versioned(self.old.as_deref()).await?);
         Ok(Versioned { kind: kind.clone(), object, old })
+    }
+
+    /// The definition of what is sent to a subresource where that is not the object's.
+    pub fn sent(&self) -> Option<DefId> {
+        self.body().and_then(|[group, version, kind]| schema::by_gvk(group, version, kind))
+    }
+
+    /// Brings what was changed in a version into its form.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn decode(&self, kind: &Kind, object: &mut Value) -> Result<(), String> {
+        match self.sent() {
+            Some(def) => decode_value(def, object, FieldValidation::Ignore).map(drop).map_err(|status| status.message),
+            None => decode_patched(kind, object, FieldValidation::Ignore).map(drop).map_err(|misfit| misfit.json),
+        }
+    }
+
+    /// The object that is to be stored when what was seen of it in a version becomes another: in the version in which the
+    /// write is done, with defaults.
+    ///
+    /// # Errors
+    /// It cannot be converted, or no object has such a scale.
+    pub async fn put(&self, conversions: &Conversions, kind: &Kind, seen: Value) -> Result<Value, Status> {
+        let worked = self.op.worked();
+        if self.is_scale() {
+            return scale::put(worked.strategy.scale_paths(), self.whole, &seen);
+        }
+        if self.sent().is_some() {
+            return Ok(seen);
+        }
+        let mut object = conversions.value(kind, worked, seen).await?;
+        meta::set_type(&mut object, worked.api_version(), &worked.kind);
+        worked.strategy.default(&mut object);
+        Ok(object)
     }
 
     /// What expressions and reviews have of it.

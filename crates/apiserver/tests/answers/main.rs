@@ -23,6 +23,7 @@ mod joining;
 mod kinds;
 mod lagging;
 mod limit_ranges;
+mod mutating_policies;
 mod node;
 mod objects;
 mod pod_security;

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use coracle_api::decode::{FieldValidation, decode_patched, decode_value};
+use coracle_api::Kind;
 use coracle_api::patch::json_patch;
 use coracle_api::status::Status;
-use coracle_api::{Kind, meta, scale};
 use coracle_policy::admission::refusal;
 use serde_json::{Value, json};
 
 use super::hooks::{Failure, Hook, Hooks, concerns};
 use crate::admission::configured::Configured;
+use crate::admission::rounds::Stage;
 use crate::admission::target::Target;
 use crate::admission::{Asking, Plugin, Request, Verdict};
 use crate::object::Object;
@@ -25,41 +25,32 @@ pub(crate) struct MutatingAdmissionWebhook {
 impl MutatingAdmissionWebhook {
     pub fn new(asking: Asking) -> Self {
         let make = |objects: &[Vec<Object>], before: &Hooks| Hooks::of(objects.concat().as_slice(), before);
-        let hooks = Configured::of(&asking.storage, &["mutatingwebhookconfigurations"], make);
+        let hooks = Configured::of(&asking.storage, "v1", &["mutatingwebhookconfigurations"], make);
         Self { asking, hooks }
     }
 
     async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
-        let again = request.rounds.begin(object);
+        let again = request.rounds.of(Stage::Webhooks).begin(object);
         for hook in &self.hooks.get().hooks {
             let target = Target::of(&self.asking, request, object);
             let Some(kind) = hook.matching(&target, &self.asking.authorizer).await? else { continue };
-            if again && !request.rounds.wants(hook.id()) {
+            if again && !request.rounds.of(Stage::Webhooks).wants(hook.id()) {
                 continue;
             }
             let changed = self.ask(request, &target, hook, &kind).await?;
             drop(target);
             if let Some(new) = changed {
                 if new != *object {
-                    request.rounds.changed();
+                    request.rounds.of(Stage::Webhooks).changed();
                 }
                 *object = new;
             }
             if hook.reinvocable {
-                request.rounds.asked(hook.id());
+                request.rounds.of(Stage::Webhooks).asked(hook.id());
             }
         }
-        request.rounds.end(object);
+        request.rounds.of(Stage::Webhooks).end(object);
         Ok(())
-    }
-
-    /// An object in the version in which the write is done.
-    async fn worked(&self, target: &Target<'_>, kind: &Kind, object: Value) -> Result<Value, Status> {
-        let worked = target.op.worked();
-        let mut object = self.asking.conversions.value(kind, worked, object).await?;
-        meta::set_type(&mut object, worked.api_version(), &worked.kind);
-        worked.strategy.default(&mut object);
-        Ok(object)
     }
 
     /// The object as a webhook wants it; `None` if it is to stay as it is.
@@ -72,7 +63,7 @@ impl MutatingAdmissionWebhook {
     ) -> Result<Option<Value>, Status> {
         let versioned = target.in_version(kind).await?;
         let answer = hook.call(&self.asking.storage, target, &versioned, true).await;
-        let round = request.rounds.number();
+        let round = request.rounds.of(Stage::Webhooks).number();
         let place = format!("round_{round}_index_{}", hook.index);
         let read = match answer {
             Ok(read) if read.allowed => read,
@@ -88,10 +79,7 @@ impl MutatingAdmissionWebhook {
         };
         let new = match read.patch {
             Some(patch) => match patched(hook, target, kind, versioned.object, &patch)? {
-                Some(scale) if target.is_scale() => {
-                    Some(scale::put(target.op.worked().strategy.scale_paths(), target.worked(), &scale)?)
-                }
-                Some(new) => Some(self.worked(target, kind, new).await?),
+                Some(new) => Some(target.put(&self.asking.conversions, kind, new).await?),
                 None => None,
             },
             None => None,
@@ -125,11 +113,7 @@ fn patched(
         )));
     };
     json_patch(&mut object, &patch).map_err(|status| Status::internal(status.message))?;
-    if target.is_scale() {
-        decode_value(scale::DEF, &mut object, FieldValidation::Ignore)?;
-        return Ok(Some(object));
-    }
-    decode_patched(kind, &mut object, FieldValidation::Ignore).map_err(|misfit| Status::internal(misfit.json))?;
+    target.decode(kind, &mut object).map_err(Status::internal)?;
     Ok(Some(object))
 }
 

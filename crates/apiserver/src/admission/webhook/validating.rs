@@ -20,7 +20,7 @@ pub(crate) struct ValidatingAdmissionWebhook {
 impl ValidatingAdmissionWebhook {
     pub fn new(asking: Asking) -> Self {
         let make = |objects: &[Vec<Object>], before: &Hooks| Hooks::of(objects.concat().as_slice(), before);
-        let hooks = Configured::of(&asking.storage, &["validatingwebhookconfigurations"], make);
+        let hooks = Configured::of(&asking.storage, "v1", &["validatingwebhookconfigurations"], make);
         Self { asking, hooks }
     }
 
