@@ -15,6 +15,7 @@ use coracle_api::{Kind, convert, meta};
 use parking_lot::Mutex;
 use serde_json::Value;
 use smol_str::SmolStr;
+use tokio::time::timeout;
 
 use crate::object::Object;
 use crate::storage::Storage;
@@ -29,7 +30,7 @@ const BYTES: usize = 4 << 20;
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 32 << 20;
 /// Objects that are converted at the same time, so that nobody asks for what another has asked for already.
-const GATES: usize = 64;
+const GATES: usize = 256;
 /// How often a computation may find that it is missing conversions.
 const ROUNDS: usize = 32;
 
@@ -160,7 +161,9 @@ impl Conversions {
             };
             let (batch, others) = rest.split_at(rest.iter().take(OBJECTS).take_while(fits).count());
             rest = others;
-            let _alone = webhook.gate(first).lock().await;
+            // Whoever waits for another's answer waits no longer than for one of their own.
+            let alone = timeout(TIMEOUT, webhook.gate(first).lock()).await;
+            let _alone = alone.map_err(|_| late(first))?;
             self.convert(webhook, to, &missing(batch)).await?;
         }
         Ok(())
@@ -207,14 +210,23 @@ impl Conversions {
             for (object, to) in wanted {
                 let kinds = self.storage.kinds.snapshot();
                 let (group, version) = to.rsplit_once('/').unwrap_or(("", &to));
-                let served = kinds.by_kind(group, version, &kind.kind).filter(|_| kind.api_version() != to);
-                let kind = served.unwrap_or(kind).clone();
-                let converted = self.value(&kind, &kind, object.clone()).await?;
+                let served = match kind.api_version() == to {
+                    true => Some(kind),
+                    false => kinds.by_kind(group, version, &kind.kind),
+                };
+                let served = served.cloned().ok_or_else(|| Status::internal(format!("{to} is served no more")))?;
+                let converted = self.value(kind, &served, object.clone()).await?;
                 awaited.put((object, to), converted);
             }
         }
         Err(Status::internal("a write needs too many conversions"))
     }
+}
+
+fn late(object: &Object) -> Status {
+    let of = object.value();
+    let (version, kind) = (meta::api_version(&of), meta::kind(&of));
+    Status::internal(format!("conversion webhook for {version}, Kind={kind} failed: context deadline exceeded"))
 }
 
 fn unusable(kind: &Kind, object: &Object) -> Status {

@@ -256,7 +256,7 @@ mod tests {
             (version("schema", Value::Null).pop(), "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required".into()),
             (version("subresources", json!({"scale": {"specReplicasPath": ".status.x", "statusReplicasPath": ".status.x"}})).pop(), "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.x\": should be a json path under .spec".into()),
             (version("additionalPrinterColumns", json!([{"name": "N", "type": "text", "jsonPath": ".spec.x"}])).pop(), "spec.versions[0].additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string".into()),
-            (version("selectableFields", json!([{"jsonPath": ".spec.nothing"}])).pop(), "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": does not refer to a valid field".into()),
+            (version("selectableFields", json!([{"jsonPath": ".spec.nothing"}])).pop(), "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": is an invalid path: does not refer to a valid field".into()),
             (errors(|d| d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["nullable"] = true.into()).pop(), "spec.versions[0].schema.openAPIV3Schema.nullable: Forbidden: nullable cannot be true at the root".to_owned()),
             (schema(json!({"properties": {}})).pop(), format!("{SPEC}.type: Required value: must not be empty for specified object fields")),
             (schema(json!({"type": "array"})).pop(), format!("{SPEC}.items: Required value: must be specified")),

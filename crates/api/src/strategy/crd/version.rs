@@ -98,7 +98,8 @@ fn check_column(column: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
         errors.push(FieldError::invalid_str(&path.child("format"), format, sorted(&COLUMN_FORMATS)));
     }
-    let path = path.child("jsonPath");
+    // The name is upstream's.
+    let path = path.child("JSONPath");
     if json_path.is_empty() {
         errors.push(FieldError::required(&path, ""));
     } else if !json_path.starts_with(['.', '[']) {
@@ -141,7 +142,7 @@ fn selectable_fields(version: &Value, path: &Path, errors: &mut Vec<FieldError>)
         }
         let found = names.iter().try_fold(&schema, |schema, name| schema.property(name));
         let detail = match found.map(|schema| schema.ty) {
-            None => "does not refer to a valid field",
+            None => "is an invalid path: does not refer to a valid field",
             Some(Type::String | Type::Boolean | Type::Integer) => continue,
             Some(_) => {
                 "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
