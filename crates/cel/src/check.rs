@@ -13,9 +13,10 @@ use crate::environment::Environment;
 use crate::error::CompileError;
 use crate::escape::unescape;
 use crate::function;
-use crate::library::{self, json_patch, time};
+use crate::library::{self, json_patch};
 use crate::macros::{ACCUMULATOR, MAP_INSERT};
 use crate::node::{Entry, Field, Fold, Node, Select};
+use crate::time;
 use crate::types::Type;
 use crate::unify::Bindings;
 use crate::value::{CelValue, Key, Map};
@@ -214,7 +215,7 @@ impl<'e> Checker<'e> {
         if let Some(prefix) = qualified_name(target) {
             let name = format!("{prefix}.{}", call.func_name);
             let is_known = self.environment.constructs() || !name.starts_with(json_patch::PREFIX);
-            if is_known && function::find(&name).is_some() {
+            if is_known && library::find(&name).is_some() {
                 return self.resolve_call(id, &name, None, &call.args);
             }
         }
@@ -236,7 +237,7 @@ impl<'e> Checker<'e> {
         self.formats += usize::from(name == "format");
         let (nodes, types): (Vec<Node>, Vec<Type>) = all.iter().map(|arg| self.check(arg)).unzip();
         self.formats -= usize::from(name == "format");
-        let Some(functions) = function::find(name) else { return self.undeclared(id, name) };
+        let Some(functions) = library::find(name) else { return self.undeclared(id, name) };
         if matches!(name, operators::LOGICAL_AND | operators::LOGICAL_OR) {
             return self.logical(name, &all, nodes, &types);
         }

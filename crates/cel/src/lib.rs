@@ -26,6 +26,7 @@ mod nesting;
 mod node;
 mod parse;
 mod program;
+mod time;
 pub mod types;
 mod unify;
 pub mod value;

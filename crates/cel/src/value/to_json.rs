@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{CelValue, Key, Map};
 use crate::budget::Budget;
 use crate::error::EvalError;
-use crate::library::time;
+use crate::time;
 
 impl CelValue<'_> {
     /// The value as JSON. Objects that the expression made say by their type where they belong: one that is elsewhere is an
