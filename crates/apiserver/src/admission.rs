@@ -3,6 +3,7 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
 mod asked;
+mod bound_policies;
 mod certificate_requester;
 mod certificates;
 mod claim_resize;
@@ -11,6 +12,7 @@ mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
+mod mutating_policy;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
@@ -32,6 +34,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::authz::{Chain, Rbac};
+use crate::conversion::Conversions;
 use crate::operation::{Operation, Verb};
 use crate::storage::Storage;
 
@@ -41,7 +44,7 @@ use rounds::Rounds;
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// What plugins are asked about. Objects are in the version that is stored.
+/// What plugins are asked about. Objects are in the version in which the write is done.
 pub(crate) struct Request<'a> {
     pub op: &'a Operation,
     /// The object as it is; a new one is not there yet.
@@ -86,8 +89,14 @@ pub(crate) struct Admission(Vec<Box<dyn Plugin>>);
 
 impl Admission {
     /// Those of this server, in upstream's order.
-    pub fn new(storage: &Arc<Storage>, authorizer: &Arc<Chain>, rbac: &Arc<Rbac>) -> Admission {
+    pub fn new(
+        storage: &Arc<Storage>,
+        conversions: &Arc<Conversions>,
+        authorizer: &Arc<Chain>,
+        rbac: &Arc<Rbac>,
+    ) -> Admission {
         let storage = || storage.clone();
+        let asking = || Asking { storage: storage(), conversions: conversions.clone(), authorizer: authorizer.clone() };
         Admission(vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
@@ -105,9 +114,10 @@ impl Admission {
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
-            Box::new(webhook::MutatingAdmissionWebhook::new(storage(), authorizer.clone())),
-            Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
-            Box::new(webhook::ValidatingAdmissionWebhook::new(storage(), authorizer.clone())),
+            Box::new(mutating_policy::MutatingAdmissionPolicy::new(asking())),
+            Box::new(webhook::MutatingAdmissionWebhook::new(asking())),
+            Box::new(validating_policy::ValidatingAdmissionPolicy::new(asking())),
+            Box::new(webhook::ValidatingAdmissionWebhook::new(asking())),
         ])
     }
 
@@ -122,7 +132,7 @@ impl Admission {
             for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
                 plugin.admit(request, object).await?;
             }
-            // What a webhook changed may concern those that were asked before.
+            // What a policy or webhook changed may concern those that were asked before.
             if !request.rounds.is_next() {
                 return Ok(());
             }
@@ -136,6 +146,13 @@ impl Admission {
         }
         Ok(())
     }
+}
+
+/// What policies and webhooks are asked with.
+struct Asking {
+    storage: Arc<Storage>,
+    conversions: Arc<Conversions>,
+    authorizer: Arc<Chain>,
 }
 
 /// What needs nobody else.

@@ -32,6 +32,7 @@ use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
 use crate::connect;
 use crate::context::Context;
+use crate::conversion::Conversions;
 use crate::documents::Documents;
 use crate::health::Metrics;
 use crate::kinds::Kinds;
@@ -44,7 +45,7 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Known, Storage};
 use crate::upload::Upload;
-use crate::{bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
+use crate::{bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -103,9 +104,10 @@ impl Server {
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
-        let admission = Admission::new(&storage, &authorizer, &rbac);
+        let conversions = Arc::new(Conversions::new(storage.clone()));
+        let admission = Admission::new(&storage, &conversions, &authorizer, &rbac);
         let authenticator = Authenticator::new(config.token_file.as_deref(), issuer.clone(), &storage.caches)?;
-        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
+        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), conversions, admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
         let trust =
@@ -184,13 +186,17 @@ impl Server {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let is_head = parts.method == Method::HEAD;
+        let (is_head, takes_gzip) = (parts.method == Method::HEAD, compress::is_wanted(&parts));
         let mut upload = Upload::new(body);
         let response = self.0.clone().answer(parts, &mut upload, user).await;
         if !http_body::Body::is_end_stream(&upload) {
             Box::pin(upload.discard()).await;
         }
-        if is_head { body::headers_only(response) } else { response }
+        match takes_gzip {
+            true => compress::compressed(response),
+            false if is_head => body::headers_only(response),
+            false => response,
+        }
     }
 }
 

@@ -22,8 +22,6 @@ use crate::services::endpoint::Endpoint;
 use crate::storage::Storage;
 use crate::tls::{self, Trust};
 
-/// The longest answer that is read, in bytes.
-const MAX_ANSWER: usize = 8 << 20;
 /// Connections that are kept while nobody uses them.
 const MAX_IDLE: usize = 16;
 
@@ -34,7 +32,7 @@ enum Place {
 }
 
 /// Asks one webhook.
-pub(super) struct Client {
+pub(crate) struct Client {
     place: Place,
     /// What its certificate must be for.
     server: ServerName<'static>,
@@ -44,14 +42,16 @@ pub(super) struct Client {
     url: String,
     tls: TlsConnector,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    /// The longest answer that is read, in bytes.
+    longest: usize,
 }
 
 impl Client {
-    /// The client of a `clientConfig`.
+    /// The client of a `clientConfig`, which reads answers of so many bytes at most.
     ///
     /// # Errors
     /// It names no place, or certificates that are none.
-    pub fn of(config: &Value) -> Result<Client, String> {
+    pub fn of(config: &Value, longest: usize) -> Result<Client, String> {
         let tls = connector(text(config, &["caBundle"]))?;
         let (place, authority, path) = match config["url"].as_str() {
             Some(url) => of_url(url)?,
@@ -63,7 +63,7 @@ impl Client {
         };
         let server = ServerName::try_from(host).map_err(|error| error.to_string())?;
         let url = format!("https://{authority}{path}");
-        Ok(Client { place, server, authority, path, url, tls, idle: Mutex::default() })
+        Ok(Client { place, server, authority, path, url, tls, idle: Mutex::default(), longest })
     }
 
     /// Sends a review and reads the answer.
@@ -120,7 +120,8 @@ impl Client {
         sender.ready().await.map_err(io::Error::other)?;
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(io::Error::other)?.to_bytes();
+        let body =
+            Limited::new(response.into_body(), self.longest).collect().await.map_err(io::Error::other)?.to_bytes();
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE && !sender.is_closed() {
             idle.push(sender);
@@ -175,9 +176,9 @@ mod tests {
     #[test]
     fn a_bundle_that_is_none_is_told() {
         let config = json!({"service": {"name": "s", "namespace": "n"}, "caBundle": "eA=="});
-        let error = Client::of(&config).err();
+        let error = Client::of(&config, 1).err();
         assert_eq!(error.as_deref(), Some("unable to load root certificates: unable to parse bytes as PEM block"));
-        let client = Client::of(&json!({"service": {"name": "s", "namespace": "n", "path": "hook"}})).ok();
+        let client = Client::of(&json!({"service": {"name": "s", "namespace": "n", "path": "hook"}}), 1).ok();
         assert_eq!(client.map(|client| client.url), Some("https://s.n.svc:443/hook".to_owned()));
     }
 }
