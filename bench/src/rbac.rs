@@ -159,6 +159,7 @@ async fn serve(directory: &std::path::Path) -> Result<Server> {
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         port: 6443,
         kubelet_client,
+        audit: Default::default(),
     })
     .await
 }

@@ -40,6 +40,7 @@ async fn main() -> Result<()> {
     let config = Config {
         store,
         kubelet_client: Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?,
+        audit: Default::default(),
         authority,
         token_file: None,
         service_cidr: "10.96.0.0/16".parse()?,

@@ -11,6 +11,7 @@
 
 mod admission;
 mod aggregation;
+pub mod audit;
 pub mod auth;
 pub mod authz;
 mod body;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::api_server::ApiServer;
+
 /// Kubernetes in one small binary.
 #[derive(Parser)]
 #[command(name = "coracle", version, about, disable_help_subcommand = true)]
@@ -166,6 +168,8 @@ pub struct Server {
     pub insecure_registry: Vec<String>,
     #[command(flatten)]
     pub etcd: Etcd,
+    #[command(flatten)]
+    pub api: ApiServer,
 }
 
 /// Where a server finds etcd, named as upstream's API server names it.

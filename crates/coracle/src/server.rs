@@ -187,6 +187,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         advertise_address: node_ip,
         port: options.port,
         kubelet_client: certificates.kubelet_client.clone(),
+        audit: options.api.audit.options(),
     })
     .await?;
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {

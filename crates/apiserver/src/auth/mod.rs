@@ -13,6 +13,7 @@ use std::sync::Arc;
 use coracle_api::status::Status;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use serde_json::{Map, Value, json};
 
 use bootstrap_token::BootstrapTokens;
 pub use certificate::{certificate_left, certificate_request, user_of_certificate};
@@ -81,6 +82,20 @@ impl User {
         if self.name != ANONYMOUS && !self.is_in(AUTHENTICATED) && !self.is_in(UNAUTHENTICATED) {
             self.groups.push(AUTHENTICATED.into());
         }
+    }
+
+    /// The user as a `UserInfo` of the API.
+    pub(crate) fn info(&self) -> Value {
+        let mut info = Map::new();
+        info.insert("username".into(), self.name.as_str().into());
+        if !self.uid.is_empty() {
+            info.insert("uid".into(), self.uid.as_str().into());
+        }
+        info.insert("groups".into(), json!(self.groups));
+        if !self.extra.is_empty() {
+            info.insert("extra".into(), self.extra.iter().map(|(key, values)| (key.clone(), json!(values))).collect());
+        }
+        Value::Object(info)
     }
 
     /// Whether the user is in a group.

@@ -8,7 +8,6 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::access_review::{self, strings};
-use crate::auth::User;
 use crate::auth::service_account::ISSUER;
 use crate::context::{Answer, Context};
 use crate::negotiate;
@@ -19,7 +18,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let (mut review, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     review["status"] = match &*kind.kind {
         "TokenReview" => token(cx, &review["spec"]),
-        "SelfSubjectReview" => json!({"userInfo": user_info(&cx.user)}),
+        "SelfSubjectReview" => json!({"userInfo": cx.user.info()}),
         "SelfSubjectRulesReview" => access_review::rules(cx, &review["spec"])?,
         "SelfSubjectAccessReview" => access_review::own(cx, &review).await?,
         "SubjectAccessReview" | "LocalSubjectAccessReview" => access_review::of_subject(cx, &mut review).await?,
@@ -28,17 +27,6 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let mut response = negotiate::document(StatusCode::CREATED, cx.output.encoding, review.to_string().into());
     negotiate::warn(&mut response, &warnings);
     Ok(response)
-}
-
-fn user_info(user: &User) -> Value {
-    let mut info = json!({"username": user.name, "groups": user.groups});
-    if !user.uid.is_empty() {
-        info["uid"] = user.uid.as_str().into();
-    }
-    for (key, values) in &user.extra {
-        info["extra"][key] = json!(values);
-    }
-    info
 }
 
 fn token(cx: &Context<'_>, spec: &Value) -> Value {
@@ -51,7 +39,7 @@ fn token(cx: &Context<'_>, spec: &Value) -> Value {
                 audiences.push(ISSUER.into());
             }
             audiences.retain(|audience| own.contains(audience));
-            json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
+            json!({"authenticated": true, "user": user.info(), "audiences": audiences})
         }
         None => json!({"authenticated": false, "user": {}, "error": "invalid bearer token"}),
     }
