@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -63,8 +62,8 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// Signs what the server needs.
     pub authority: Arc<Authority>,
-    /// Upstream's CSV of static tokens.
-    pub token_file: Option<PathBuf>,
+    /// How users are known.
+    pub authentication: auth::Options,
     /// Addresses of services.
     pub service_cidr: Ipv4Net,
     /// The address under which nodes and pods reach this server.
@@ -104,14 +103,15 @@ impl Server {
     pub async fn new(config: Config) -> Result<Server> {
         let metrics = Metrics::default();
         let auditor = Auditor::open(&config.audit, metrics.audit.clone())?;
-        let issuer = Arc::new(Issuer::new(config.authority.service_account_key()?));
+        let issuer =
+            Arc::new(Issuer::new(config.authority.service_account_key()?).named(&config.authentication.api_audiences));
         let storage = Arc::new(Storage::follow(config.store).await?);
         issuer.check_objects(Arc::new(Known(storage.caches.clone())));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
         let admission = Admission::new(&storage, &authorizer, &rbac);
-        let authenticator = Authenticator::new(config.token_file.as_deref(), issuer.clone(), &storage.caches)?;
+        let authenticator = Authenticator::new(&config.authentication, issuer.clone(), &storage.caches)?;
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
@@ -337,7 +337,7 @@ impl Inner {
         let proxied = parts.extensions.get::<FromProxy>().is_some();
         let user = match proxied.then(|| request_header::take(&mut parts.headers)).flatten() {
             Some(user) => Arc::new(user),
-            None => self.state.authenticator.user(&parts.headers, user.as_ref())?,
+            None => self.state.authenticator.user(parts.uri.path(), &parts.headers, user.as_ref()).await?,
         };
         // Who shows a certificate must be told of in some way.
         if proxied && user.name == auth::ANONYMOUS { Err(Status::unauthorized()) } else { Ok(user) }

@@ -285,7 +285,7 @@ pub fn cluster_name(text: &str) -> Result<String, String> {
 }
 
 /// Durations as Go prints them: `500ms`, `60s`, `2m`, `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is not a duration such as 500ms, 60s or 2m");
     let mut rest = text.trim();
     let mut total = Duration::ZERO;

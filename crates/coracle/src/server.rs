@@ -182,7 +182,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let api = ApiServer::new(coracle_apiserver::Config {
         store: store.clone(),
         authority: certificates.authority.clone(),
-        token_file: options.token_auth_file.clone(),
+        authentication: options.api.authentication.options(options.token_auth_file.clone())?,
         service_cidr,
         advertise_address: node_ip,
         port: options.port,

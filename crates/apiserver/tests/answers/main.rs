@@ -7,6 +7,7 @@ mod admission_webhooks;
 mod aggregation;
 mod apply;
 mod audit;
+mod authentication;
 mod certificates;
 mod changes;
 mod classes;
@@ -25,6 +26,7 @@ mod lagging;
 mod limit_ranges;
 mod node;
 mod objects;
+mod other_server;
 mod pod_security;
 mod quotas;
 mod reading;
@@ -124,7 +126,7 @@ impl Api {
         let mut config = Config {
             store: store.clone(),
             authority: authority.clone(),
-            token_file: None,
+            authentication: Default::default(),
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(advertised),
             port: 6443,

@@ -1,4 +1,4 @@
-//! The options of the API server, named as upstream's.
+//! The options of the audit log.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,13 +7,6 @@ use clap::{Args as ClapArgs, ValueEnum};
 use coracle_apiserver::audit;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// Options of the API server.
-#[derive(ClapArgs, Clone)]
-pub struct ApiServer {
-    #[command(flatten)]
-    pub audit: Audit,
-}
 
 /// What is written down of requests, and where.
 #[derive(ClapArgs, Clone)]
