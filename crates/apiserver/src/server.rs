@@ -28,7 +28,7 @@ use crate::audit::{self, Asked, Auditor, Trail};
 use crate::auth::request_header::{self, Authorities, FromProxy};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
-use crate::authz::{self, Attributes, Authorizer, Chain, Masters, Node, Rbac, decide};
+use crate::authz::{self, Attributes, Authorizer, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
 use crate::connect;
@@ -72,6 +72,8 @@ pub struct Config {
     pub port: u16,
     /// The client certificate shown to kubelets.
     pub kubelet_client: Arc<Current>,
+    /// Who is asked who may do what.
+    pub authorization: authz::Options,
     /// What is written down of requests.
     pub audit: audit::Options,
 }
@@ -109,7 +111,7 @@ impl Server {
         issuer.check_objects(Arc::new(Known(storage.caches.clone())));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
-        let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
+        let authorizer = Arc::new(config.authorization.chain(node, &rbac)?);
         let admission = Admission::new(&storage, &authorizer, &rbac);
         let authenticator = Authenticator::new(&config.authentication, issuer.clone(), &storage.caches)?;
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
@@ -216,7 +218,6 @@ impl Inner {
         let query = Query::parse(parts.uri.query());
         let path = parts.uri.path().to_owned();
         let split = request::split(&path);
-        let version = split.as_ref().map_or("", |(_, version, _)| version);
         let target = split.as_ref().and_then(|(group, version, segments)| {
             request::target(&state.objects.storage.kinds.look(), group, version, segments)
         });
@@ -261,7 +262,6 @@ impl Inner {
                 headers: &parts.headers,
                 from: parts.extensions.get::<Arc<connections::Place>>().map(|place| place.from()),
                 what: &attributes,
-                version,
                 long_running,
                 received,
             };

@@ -187,6 +187,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         advertise_address: node_ip,
         port: options.port,
         kubelet_client: certificates.kubelet_client.clone(),
+        authorization: options.api.authorization.options(),
         audit: options.api.audit.options(),
     })
     .await?;

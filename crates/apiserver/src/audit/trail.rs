@@ -38,8 +38,6 @@ pub(crate) struct Asked<'a> {
     /// Where it came from; nowhere if it came from a part of this process.
     pub from: Option<IpAddr>,
     pub what: &'a Attributes<'a>,
-    /// The version of the API.
-    pub version: &'a str,
     /// Whether its answer may go on for long.
     pub long_running: bool,
     pub received: Timestamp,
@@ -80,7 +78,7 @@ impl Auditor {
             impersonated_user: None,
             source_ips: sources(asked.headers, asked.from),
             user_agent: shortened(&agent.unwrap_or_default(), MAX_AGENT, "...TRUNCATED"),
-            object_ref: asked.what.is_resource.then(|| reference(asked.what, asked.version)),
+            object_ref: asked.what.is_resource.then(|| reference(asked.what)),
             response_status: None,
             request_object: None,
             response_object: None,
@@ -258,13 +256,13 @@ impl Drop for Trail {
     }
 }
 
-fn reference(what: &Attributes<'_>, version: &str) -> ObjectReference {
+fn reference(what: &Attributes<'_>) -> ObjectReference {
     ObjectReference {
         resource: what.resource.into(),
         namespace: what.namespace.into(),
         name: what.name.into(),
         api_group: what.group.into(),
-        api_version: version.into(),
+        api_version: what.version.into(),
         subresource: what.subresource.into(),
         ..ObjectReference::default()
     }

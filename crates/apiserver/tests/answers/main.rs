@@ -8,6 +8,7 @@ mod aggregation;
 mod apply;
 mod audit;
 mod authentication;
+mod authorization;
 mod certificates;
 mod changes;
 mod classes;
@@ -127,6 +128,7 @@ impl Api {
             store: store.clone(),
             authority: authority.clone(),
             authentication: Default::default(),
+            authorization: Default::default(),
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(advertised),
             port: 6443,

@@ -2,11 +2,13 @@
 
 mod audit;
 mod authentication;
+mod authorization;
 
 use clap::Args as ClapArgs;
 
 pub use audit::Audit;
 pub use authentication::Authentication;
+pub use authorization::Authorization;
 
 /// Options of the API server.
 #[derive(ClapArgs, Clone)]
@@ -15,4 +17,6 @@ pub struct ApiServer {
     pub audit: Audit,
     #[command(flatten)]
     pub authentication: Authentication,
+    #[command(flatten)]
+    pub authorization: Authorization,
 }
