@@ -53,6 +53,7 @@ mod warnings;
 mod webhook_config;
 mod websocket;
 
+pub use admission::Options as AdmissionOptions;
 pub use body::{Body, BoxError};
 pub use server::{Config, InProcess, Server};
 

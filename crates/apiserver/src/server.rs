@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::admission::Admission;
+use crate::admission::{self, Admission};
 use crate::aggregation::{self, Aggregator, Remote};
 use crate::audit::{self, Asked, Auditor, Trail};
 use crate::auth::request_header::{self, Authorities, FromProxy};
@@ -74,6 +74,8 @@ pub struct Config {
     pub kubelet_client: Arc<Current>,
     /// Who is asked who may do what.
     pub authorization: authz::Options,
+    /// Which admission plugins are asked.
+    pub admission: admission::Options,
     /// What is written down of requests.
     pub audit: audit::Options,
 }
@@ -112,7 +114,7 @@ impl Server {
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(config.authorization.chain(node, &rbac)?);
-        let admission = Admission::new(&storage, &authorizer, &rbac);
+        let admission = Admission::new(&config.admission, &storage, &authorizer, &rbac)?;
         let authenticator = Authenticator::new(&config.authentication, issuer.clone(), &storage.caches)?;
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);

@@ -188,6 +188,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         port: options.port,
         kubelet_client: certificates.kubelet_client.clone(),
         authorization: options.api.authorization.options(),
+        admission: options.api.admission.options(),
         audit: options.api.audit.options(),
     })
     .await?;

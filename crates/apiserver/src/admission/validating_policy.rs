@@ -76,6 +76,10 @@ impl Policies {
 }
 
 impl Plugin for ValidatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionPolicy"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         // Nobody is locked out of what locks them out.
         let is_policy = op.kind.group == GROUP && op.kind.kind.contains("AdmissionPolicy");

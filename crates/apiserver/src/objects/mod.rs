@@ -29,7 +29,7 @@ pub(crate) struct Objects {
 impl Objects {
     /// On a storage, under the rules of admission.
     pub fn new(storage: Arc<Storage>, services: Allocator, admission: Admission) -> Objects {
-        let quotas = ResourceQuota::new(storage.clone());
+        let quotas = ResourceQuota::new(storage.clone(), admission.counts_quotas);
         Objects { storage, services, admission, quotas }
     }
 

@@ -28,6 +28,7 @@ mod limit_ranges;
 mod node;
 mod objects;
 mod other_server;
+mod owner_references;
 mod pod_security;
 mod quotas;
 mod reading;
@@ -129,6 +130,7 @@ impl Api {
             authority: authority.clone(),
             authentication: Default::default(),
             authorization: Default::default(),
+            admission: Default::default(),
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(advertised),
             port: 6443,
