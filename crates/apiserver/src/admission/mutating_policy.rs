@@ -245,6 +245,10 @@ fn refusal(op: &Operation, failures: Vec<Failure>) -> Result<(), Status> {
 }
 
 impl Plugin for MutatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "MutatingAdmissionPolicy"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.policies.get().0.is_empty()
     }

@@ -17,6 +17,10 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 pub(super) struct NamespaceLifecycle(pub Arc<Storage>);
 
 impl Plugin for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         match op.verb {
             Verb::Create => op.kind.namespaced,

@@ -36,6 +36,10 @@ impl ValidatingAdmissionPolicy {
 }
 
 impl Plugin for ValidatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionPolicy"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.policies.get().0.is_empty()
     }

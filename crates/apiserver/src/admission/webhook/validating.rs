@@ -56,6 +56,10 @@ impl ValidatingAdmissionWebhook {
 }
 
 impl Plugin for ValidatingAdmissionWebhook {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionWebhook"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.hooks.get().hooks.is_empty()
     }
