@@ -77,15 +77,21 @@ pub fn run(options: &Server) -> Result<()> {
 async fn give_memory_back() {
     const START: Duration = Duration::from_secs(2);
     const EVERY: Duration = Duration::from_secs(10);
+    let give_back = || {
+        tokio::task::spawn_blocking(|| {
+            sys::give_memory_back();
+            sys::let_go_of_program();
+        })
+    };
     // What the start needed goes first.
     tokio::time::sleep(START).await;
-    let _ = tokio::task::spawn_blocking(sys::give_memory_back).await;
+    let _ = give_back().await;
     let mut used = sys::processor_time();
     loop {
         tokio::time::sleep(EVERY).await;
         let now = sys::processor_time();
         if now.saturating_sub(used) < EVERY / 10 {
-            let _ = tokio::task::spawn_blocking(sys::give_memory_back).await;
+            let _ = give_back().await;
         }
         used = now;
     }
