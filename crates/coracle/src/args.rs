@@ -166,6 +166,9 @@ pub struct Server {
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
+    /// How long nobody may use a token that was made for a service account until it is refused, and then until it is deleted
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    pub legacy_service_account_token_clean_up_period: Duration,
     #[command(flatten)]
     pub etcd: Etcd,
     #[command(flatten)]

@@ -24,6 +24,7 @@ mod hostile;
 mod joining;
 mod kinds;
 mod lagging;
+mod legacy_tokens;
 mod limit_ranges;
 mod node;
 mod objects;
