@@ -7,12 +7,22 @@ use serde_json::Value;
 
 use crate::{Def, Field, Ty, rust_files};
 
-/// Reads every definition of a stable version (`v1`, `v2`) and of the shared meta types.
+/// What is read although its version is not stable: MutatingAdmissionPolicy, which has no other one.
+const BETA: &str = "api::admissionregistration::v1beta1";
+
+/// Whether a definition is one of a version that is served.
+fn is_served(module: &str, file: &Path) -> bool {
+    let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let stable = !module.split("::").any(|m| m.contains("alpha") || m.contains("beta"));
+    let of_validation = name.starts_with("validat") || name.starts_with("audit_") || name.contains("type_checking");
+    stable || module == BETA && !of_validation && name != "expression_warning"
+}
+
+/// Reads every definition of a stable version (`v1`, `v2`), of [`BETA`], and of the shared meta types.
 pub(crate) fn read(root: &Path) -> Result<BTreeMap<String, Def>, String> {
     let mut defs = BTreeMap::new();
     for (module, file) in rust_files(root)? {
-        let unstable = module.split("::").any(|m| m.contains("alpha") || m.contains("beta"));
-        if unstable {
+        if !is_served(&module, &file) {
             continue;
         }
         let text = std::fs::read_to_string(&file).map_err(|e| format!("failed to read {}: {e}", file.display()))?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use coracle_cel::library::authorizer::{AUTHORIZER, RESOURCE_CHECK};
-use coracle_cel::{Environment, Program, Type, TypeSource};
+use coracle_cel::{Environment, Program, Type, TypeSource, construct};
 use serde_json::Value;
 
 use crate::meta::{list, text};
@@ -156,6 +156,21 @@ pub fn variables(policy: &Value, environment: Environment) -> (Vec<Variable>, En
         made.push(Variable { name, program });
     }
     (made, environment)
+}
+
+/// The environment of the variables of a mutating policy; its variables, and the environment of its mutations, which
+/// sees them.
+pub fn mutations(policy: &Value) -> (Environment, (Vec<Variable>, Environment)) {
+    let environment = environment(Names::of_policy(policy, true)).constructing();
+    (environment.clone(), variables(policy, environment))
+}
+
+/// What the expression of a mutation must be.
+pub fn mutation_types(patch_type: &str) -> [Type; 1] {
+    match patch_type {
+        "JSONPatch" => [Type::list(construct::json_patch())],
+        _ => [construct::object()],
+    }
 }
 
 /// Compiles an expression that must have one of these types; none stands for any.

@@ -1,6 +1,6 @@
 //! Conversion between the versions of a kind: HorizontalPodAutoscaler v1 and v2, Event in the core
-//! group and in `events.k8s.io`. Every other built-in kind has one version. Versions of a custom resource differ in their
-//! schemas only: fields that the other one does not have go, and its defaults come.
+//! group and in `events.k8s.io`. Every other built-in kind has one version. Versions of a custom resource that no webhook
+//! converts differ in their schemas only: fields that the other one does not have go, and its defaults come.
 
 use serde_json::{Map, Value, json};
 
@@ -25,10 +25,15 @@ pub fn convert(from: &Kind, to: &Kind, obj: &mut Value) {
         let map = as_object(obj);
         map.insert("apiVersion".into(), to.api_version().into());
         map.insert("kind".into(), (*to.kind).into());
-        if let Some(definition) = to.schema.structural() {
-            definition.root.prune(obj, &mut |_| {});
-            definition.root.fill(obj);
-        }
+        conform(to, obj);
+    }
+}
+
+/// Brings a custom resource into the form of its schema.
+pub fn conform(kind: &Kind, obj: &mut Value) {
+    if let Some(definition) = kind.schema.structural() {
+        definition.root.prune(obj, &mut |_| {});
+        definition.root.fill(obj);
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use smol_str::SmolStr;
 
 use crate::apply;
+use crate::awaited::Awaited;
 use crate::convert;
 use crate::kind::{Kind, Subresource};
 use crate::meta::{list, text};
@@ -30,13 +31,16 @@ pub struct Defined {
 pub fn kinds(definition: &Value) -> Option<Defined> {
     let versions = list(definition, &["spec", "versions"]);
     let stored = versions.iter().find(|version| version["storage"] == true)?;
-    let stored = Arc::new(kind(definition, stored));
+    let conversion = &definition["spec"]["conversion"];
+    let webhook = (conversion["strategy"] == "Webhook").then(|| Arc::new(conversion["webhook"].clone()));
+    let kind = |version: &Value| kind(definition, version).converted_by(webhook.clone());
+    let stored = Arc::new(kind(stored));
     let served = versions
         .iter()
         .filter(|version| version["served"] == true)
         .map(|version| match version["storage"] == true {
             true => stored.clone(),
-            false => Arc::new(kind(definition, version).stored_as(stored.clone())),
+            false => Arc::new(kind(version).stored_as(stored.clone())),
         })
         .collect();
     Some(Defined { stored, served })
@@ -46,12 +50,13 @@ pub fn kinds(definition: &Value) -> Option<Defined> {
 pub struct Versions<'k> {
     registry: &'k Registry,
     kind: &'k Kind,
+    awaited: &'k Awaited,
 }
 
 impl<'k> Versions<'k> {
-    /// Those that are served of a kind.
-    pub fn new(registry: &'k Registry, kind: &'k Kind) -> Versions<'k> {
-        Versions { registry, kind }
+    /// Those that are served of a kind. Where a webhook converts them, what came of it is looked up.
+    pub fn new(registry: &'k Registry, kind: &'k Kind, awaited: &'k Awaited) -> Versions<'k> {
+        Versions { registry, kind, awaited }
     }
 
     fn version(&self, api_version: &str) -> Option<&Kind> {
@@ -74,8 +79,12 @@ impl apply::versions::Versions for Versions<'_> {
     }
 
     fn convert(&self, object: &Value, from: &str, to: &str) -> Option<Value> {
+        let (from, to) = (self.version(from)?, self.version(to)?);
+        if to.webhook.is_some() {
+            return self.awaited.get(object, to.api_version());
+        }
         let mut object = object.clone();
-        convert::convert(self.version(from)?, self.version(to)?, &mut object);
+        convert::convert(from, to, &mut object);
         Some(object)
     }
 }
@@ -157,7 +166,8 @@ mod tests {
 
         let defined = kinds(&widgets()).expect("a version is stored");
         let registry = kinds::built_in().with(defined.served.clone());
-        let versions = Versions::new(&registry, &defined.served[0]);
+        let awaited = Awaited::default();
+        let versions = Versions::new(&registry, &defined.served[0], &awaited);
         let object =
             json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {}, "spec": {"a": "x", "b": "y"}});
         let other = versions.convert(&object, "example.com/v1", "example.com/v2").expect("both are served");

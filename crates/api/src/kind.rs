@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::schema::{DefId, Schema};
@@ -42,6 +43,9 @@ pub struct Kind {
     pub schema: Schema,
     /// A question that is answered at once and never stored, such as a `TokenReview`.
     pub review: bool,
+    /// The webhook that converts objects between its versions, as its definition has it. Objects then stay in the version
+    /// in which they were stored.
+    pub webhook: Option<Arc<Value>>,
     /// The version that objects are stored in, where that is another one.
     stored: Option<Arc<Kind>>,
     api_version: SmolStr,
@@ -89,6 +93,7 @@ impl Kind {
             strategy: Arc::new(strategy),
             schema: schema.into(),
             review: false,
+            webhook: None,
             stored: None,
             api_version: if group.is_empty() { version.into() } else { format_smolstr!("{group}/{version}") },
             list_kind: format_smolstr!("{kind}List"),
@@ -138,6 +143,12 @@ impl Kind {
         self
     }
 
+    /// Converted between its versions by a webhook, if one is given.
+    pub fn converted_by(mut self, webhook: Option<Arc<Value>>) -> Self {
+        self.webhook = webhook;
+        self
+    }
+
     /// With a list kind that is not the kind and `List`.
     pub fn listed_as(mut self, list_kind: &str) -> Self {
         self.list_kind = list_kind.into();
@@ -159,6 +170,12 @@ impl Kind {
     /// Whether it is that kind of that group, in whatever version.
     pub fn is(&self, group: &str, kind: &str) -> bool {
         self.group == group && self.kind == kind
+    }
+
+    /// Whether what is stored of it may be of a version and kind: its own, or any of those that a webhook converts.
+    pub fn may_hold(&self, api_version: &str, kind: &str) -> bool {
+        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        self.kind == kind && (self.api_version == api_version || self.webhook.is_some() && self.group == group)
     }
 
     /// `apps/v1`, or `v1` in the core group.

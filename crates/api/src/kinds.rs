@@ -140,6 +140,8 @@ fn in_one_version() -> Vec<Kind> {
         Kind::new(STORAGE, "v1", ("VolumeAttachment", "volumeattachments", "volumeattachment"), def::STORAGE_V1_VOLUME_ATTACHMENT, strategy::storage::VolumeAttachment)
             .cluster().subresources(status(STORAGE, "v1", "VolumeAttachment")),
         Kind::new(STORAGE, "v1", ("VolumeAttributesClass", "volumeattributesclasses", "volumeattributesclass"), def::STORAGE_V1_VOLUME_ATTRIBUTES_CLASS, strategy::storage::VolumeAttributesClass).short(&["vac"]).cluster(),
+        Kind::new(ADMISSION, "v1beta1", ("MutatingAdmissionPolicy", "mutatingadmissionpolicies", "mutatingadmissionpolicy"), def::ADMISSIONREGISTRATION_V1BETA1_MUTATING_ADMISSION_POLICY, strategy::mutating_policy::MutatingAdmissionPolicy).category(EXTENSIONS).cluster(),
+        Kind::new(ADMISSION, "v1beta1", ("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding"), def::ADMISSIONREGISTRATION_V1BETA1_MUTATING_ADMISSION_POLICY_BINDING, strategy::mutating_policy::MutatingAdmissionPolicyBinding).category(EXTENSIONS).cluster(),
         Kind::new(ADMISSION, "v1", ("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration"), def::ADMISSIONREGISTRATION_V1_MUTATING_WEBHOOK_CONFIGURATION, strategy::webhook::WebhookConfiguration).category(EXTENSIONS).cluster(),
         Kind::new(ADMISSION, "v1", ("ValidatingAdmissionPolicy", "validatingadmissionpolicies", "validatingadmissionpolicy"), def::ADMISSIONREGISTRATION_V1_VALIDATING_ADMISSION_POLICY, strategy::admission_policy::ValidatingAdmissionPolicy)
             .category(EXTENSIONS).cluster().subresources(status(ADMISSION, "v1", "ValidatingAdmissionPolicy")),

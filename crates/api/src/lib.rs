@@ -7,6 +7,8 @@
 
 pub mod admission_expressions;
 pub mod apply;
+pub mod awaited;
+pub mod conversion_review;
 pub mod convert;
 pub mod cron;
 pub mod custom;
@@ -23,6 +25,7 @@ pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod registry;
+pub mod scale;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -64,7 +64,8 @@ fn widget(field: &str, value: Value) -> Value {
 #[test]
 fn conflicts_at_very_long_paths_are_not_all_told() {
     let (registry, kind) = defined();
-    let versions = custom::Versions::new(&registry, &kind);
+    let awaited = coracle_api::awaited::Awaited::default();
+    let versions = custom::Versions::new(&registry, &kind, &awaited);
     let long = "x".repeat(1 << 20);
     let object = |value: u8| {
         let numbers: Map<String, Value> = (0..50_000).map(|number| (format!("k{number}"), value.into())).collect();

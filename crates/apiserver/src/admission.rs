@@ -3,6 +3,7 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
 mod asked;
+mod bound_policies;
 mod certificate_requester;
 mod certificates;
 mod claim_resize;
@@ -11,6 +12,7 @@ mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
+mod mutating_policy;
 mod namespace_lifecycle;
 mod node_restriction;
 mod owner_references;
@@ -34,6 +36,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::authz::{Chain, Rbac};
+use crate::conversion::Conversions;
 use crate::operation::{Operation, Verb};
 use crate::storage::Storage;
 
@@ -45,7 +48,7 @@ use selection::RESOURCE_QUOTA;
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// What plugins are asked about. Objects are in the version that is stored.
+/// What plugins are asked about. Objects are in the version in which the write is done.
 pub(crate) struct Request<'a> {
     pub op: &'a Operation,
     /// The object as it is; a new one is not there yet.
@@ -74,6 +77,11 @@ pub(crate) trait Plugin: Send + Sync {
     /// Whether it has a say in such a write at all. Asked of every write, so it is quick.
     fn handles(&self, op: &Operation) -> bool;
 
+    /// Whether it shows objects to somebody who may look at all of them, and so at the managed fields.
+    fn shows_all(&self) -> bool {
+        false
+    }
+
     /// Changes an object that is not validated yet, or refuses it at once.
     fn admit<'a>(&'a self, _request: &'a Request<'a>, _object: &'a mut Value) -> Verdict<'a> {
         at_once(Ok(()))
@@ -100,10 +108,11 @@ impl Admission {
     pub fn new(
         options: &Options,
         storage: &Arc<Storage>,
+        conversions: &Arc<Conversions>,
         authorizer: &Arc<Chain>,
         rbac: &Arc<Rbac>,
     ) -> anyhow::Result<Admission> {
-        let mut plugins = Admission::all(storage, authorizer, rbac);
+        let mut plugins = Admission::all(storage, conversions, authorizer, rbac);
         let names = plugins.iter().map(|plugin| plugin.name()).filter(|name| !name.is_empty());
         options.check(&names.chain([RESOURCE_QUOTA]).collect::<Vec<_>>())?;
         plugins.retain(|plugin| options.selects(plugin.name()));
@@ -111,8 +120,14 @@ impl Admission {
     }
 
     /// Those that there are, in upstream's order.
-    fn all(storage: &Arc<Storage>, authorizer: &Arc<Chain>, rbac: &Arc<Rbac>) -> Vec<Box<dyn Plugin>> {
+    fn all(
+        storage: &Arc<Storage>,
+        conversions: &Arc<Conversions>,
+        authorizer: &Arc<Chain>,
+        rbac: &Arc<Rbac>,
+    ) -> Vec<Box<dyn Plugin>> {
         let storage = || storage.clone();
+        let asking = || Asking { storage: storage(), conversions: conversions.clone(), authorizer: authorizer.clone() };
         vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
@@ -134,10 +149,16 @@ impl Admission {
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
-            Box::new(webhook::MutatingAdmissionWebhook::new(storage(), authorizer.clone())),
-            Box::new(validating_policy::ValidatingAdmissionPolicy::new(storage(), authorizer.clone())),
-            Box::new(webhook::ValidatingAdmissionWebhook::new(storage(), authorizer.clone())),
+            Box::new(mutating_policy::MutatingAdmissionPolicy::new(asking())),
+            Box::new(webhook::MutatingAdmissionWebhook::new(asking())),
+            Box::new(validating_policy::ValidatingAdmissionPolicy::new(asking())),
+            Box::new(webhook::ValidatingAdmissionWebhook::new(asking())),
         ]
+    }
+
+    /// Whether somebody who is asked about a write looks at managed fields.
+    pub fn shows_all(&self, op: &Operation) -> bool {
+        self.plugins.iter().any(|plugin| plugin.shows_all() && plugin.handles(op))
     }
 
     /// Lets the plugins change a new object, or the new state of one.
@@ -146,7 +167,7 @@ impl Admission {
             for plugin in self.plugins.iter().filter(|plugin| plugin.handles(request.op)) {
                 plugin.admit(request, object).await?;
             }
-            // What a webhook changed may concern those that were asked before.
+            // What a policy or webhook changed may concern those that were asked before.
             if !request.rounds.is_next() {
                 return Ok(());
             }
@@ -160,6 +181,13 @@ impl Admission {
         }
         Ok(())
     }
+}
+
+/// What policies and webhooks are asked with.
+struct Asking {
+    storage: Arc<Storage>,
+    conversions: Arc<Conversions>,
+    authorizer: Arc<Chain>,
 }
 
 /// What needs nobody else.

@@ -13,6 +13,7 @@ use crate::auth::User;
 use crate::authz::decide;
 use crate::body::Body;
 use crate::cache::Cache;
+use crate::conversion::Conversions;
 use crate::negotiate::Output;
 use crate::notes::Notes;
 use crate::object::Object;
@@ -48,6 +49,10 @@ impl Context<'_> {
 
     pub fn storage(&self) -> &Storage {
         &self.state.objects.storage
+    }
+
+    pub fn conversions(&self) -> &Arc<Conversions> {
+        &self.state.objects.conversions
     }
 
     pub fn cache(&self) -> Result<Arc<Cache>, Status> {

@@ -125,7 +125,10 @@ impl Name {
     fn bytes(&self, Served { registry, remotes }: &Served) -> Option<Bytes> {
         Some(match self {
             Name::OpenApiV2 => aggregation::open_api_v2(openapi::v2(registry), remotes).into(),
-            Name::OpenApiV2Protobuf => openapi::v2_protobuf(registry).into(),
+            Name::OpenApiV2Protobuf => {
+                let whole = aggregation::open_api_v2(openapi::v2(registry), remotes);
+                openapi::v2_protobuf(&whole).ok()?.into()
+            }
             Name::OpenApiV3Index => aggregation::open_api_v3_index(openapi::v3_index(registry), remotes).into(),
             Name::OpenApiV3(group, version) => openapi::v3(registry, group, version)?.into(),
             Name::Discovery { core, version } => {

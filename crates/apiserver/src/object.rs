@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use coracle_api::Kind;
-use coracle_api::meta;
 use coracle_api::protobuf;
 use coracle_api::schema::DefId;
+use coracle_api::{convert, meta};
 use coracle_store::{KeyValue, Keyed, Revision};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use triomphe::ThinArc;
@@ -39,8 +40,17 @@ struct Head {
     /// selectable fields.
     texts: u32,
     fields: u16,
-    /// The protobuf message, made when a client first asks for it.
-    message: OnceLock<Box<Bytes>>,
+    /// What else it is shown as, made when a client first asks for it.
+    form: OnceLock<Box<Form>>,
+}
+
+/// What else an object is shown as.
+#[derive(Debug)]
+enum Form {
+    /// The protobuf message, without an envelope.
+    Message(Bytes),
+    /// Versions that a webhook made of it, one for each that is served.
+    Versions(Mutex<Vec<(Arc<Kind>, Object)>>),
 }
 
 /// Numbers of texts: these, then keys and values of labels, then values of selectable fields.
@@ -162,33 +172,78 @@ impl Object {
         let revision = stored.mod_revision();
         let key_at = stored.key_bytes().len().checked_sub(key.len())?;
         let key_at = u16::try_from(key_at).ok()?;
-        let head = Head { stored, own, revision, hole, key_at, texts, fields, message: OnceLock::new() };
+        let head = Head { stored, own, revision, hole, key_at, texts, fields, form: OnceLock::new() };
         Some(Object(ThinArc::from_header_and_slice(head, &bytes)))
     }
 
     /// Reads an object of a custom resource that was stored under another definition than that of the kind; `None` when it
     /// has the form of the kind's, or is none.
     pub fn conformed(kind: &Kind, key: &str, stored: &KeyValue) -> Option<Object> {
-        let definition = kind.schema.structural()?;
+        kind.schema.structural()?;
         let before: Value = serde_json::from_slice(stored.value()).ok()?;
+        // In another version it is something else, and stays so.
+        if kind.webhook.is_some() && meta::api_version(&before) != kind.api_version() {
+            return None;
+        }
         let mut value = before.clone();
         meta::set_type(&mut value, kind.api_version(), &kind.kind);
-        definition.root.prune(&mut value, &mut |_| {});
-        definition.root.fill(&mut value);
+        convert::conform(kind, &mut value);
         if value == before {
             return None;
         }
-        meta::set_resource_version(&mut value, "0");
-        let json = Bytes::from(serde_json::to_vec(&value).ok()?);
+        Object::meant(kind, key, stored, &mut value)
+    }
+
+    /// The object that something stored means.
+    fn meant(kind: &Kind, key: &str, stored: &KeyValue, value: &mut Value) -> Option<Object> {
+        meta::set_resource_version(value, "0");
+        let json = Bytes::from(serde_json::to_vec(value).ok()?);
         let parts = parts(kind, &json)??;
         Object::of_parts(key, stored.clone(), Some(Box::new(json)), parts)
+    }
+
+    /// The version that it is in, such as `apps/v1`.
+    pub fn api_version(&self) -> Cow<'_, str> {
+        const HEAD: &[u8] = br#"{"apiVersion":""#;
+        let plain = self.stored().strip_prefix(HEAD).and_then(|rest| rest.split(|byte| *byte == b'"').next());
+        match plain.and_then(|text| std::str::from_utf8(text).ok()).filter(|text| !text.contains('\\')) {
+            Some(text) => text.into(),
+            None => {
+                let top: Option<Top> = serde_json::from_slice(self.stored()).ok();
+                top.and_then(|top| top.api_version).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The object in a version that a webhook makes: it is in that one, or the webhook has been asked.
+    pub fn version(&self, kind: &Arc<Kind>) -> Option<Object> {
+        if kind.is_storage_version() && self.api_version() == kind.api_version() {
+            return Some(self.clone());
+        }
+        let Some(Form::Versions(versions)) = self.head().form.get().map(|form| &**form) else { return None };
+        // A kind of the same name may be of another definition.
+        let versions = versions.lock();
+        versions.iter().find(|(made, _)| Arc::ptr_eq(made, kind)).map(|(_, object)| object.clone())
+    }
+
+    /// Takes what a webhook made of the object; `None` if that is no object of the kind.
+    pub fn put_version(&self, kind: &Arc<Kind>, mut value: Value) -> Option<Object> {
+        let made = Object::meant(kind, self.key(), &self.head().stored, &mut value)?;
+        let made = if made.revision() == self.revision() { made } else { made.at_revision(self.revision()) };
+        if let Form::Versions(versions) = &**self.head().form.get_or_init(|| Box::new(Form::Versions(Mutex::default())))
+        {
+            let mut versions = versions.lock();
+            versions.retain(|(other, _)| other.api_version() != kind.api_version());
+            versions.push((kind.clone(), made.clone()));
+        }
+        Some(made)
     }
 
     /// The same object with another resource version: what a watch says of a deletion.
     pub fn at_revision(&self, revision: Revision) -> Object {
         let head = self.head();
         let own = head.own.clone();
-        let head = Head { stored: head.stored.clone(), own, revision, message: OnceLock::new(), ..*head };
+        let head = Head { stored: head.stored.clone(), own, revision, form: OnceLock::new(), ..*head };
         Object(ThinArc::from_header_and_slice(head, &self.0.slice))
     }
 
@@ -212,6 +267,11 @@ impl Object {
             Some(own) => own,
             None => self.head().stored.value(),
         }
+    }
+
+    /// Whether the store holds the object as one of a kind is stored, and nothing else that means it.
+    pub fn is_stored_as(&self, kind: &Kind) -> bool {
+        self.head().own.is_none() && (kind.webhook.is_none() || self.api_version() == kind.api_version())
     }
 
     /// The JSON before and behind the resource version.
@@ -252,8 +312,11 @@ impl Object {
 
     /// The object as a protobuf message of its stored version, without an envelope.
     pub fn message(&self, def: DefId) -> Bytes {
-        let make = || Box::new(protobuf::encode(def, &self.value()).into());
-        Bytes::clone(self.head().message.get_or_init(make))
+        let make = || Bytes::from(protobuf::encode(def, &self.value()));
+        match &**self.head().form.get_or_init(|| Box::new(Form::Message(make()))) {
+            Form::Message(message) => message.clone(),
+            Form::Versions(_) => make(),
+        }
     }
 
     /// The object as a tree, to change it.
@@ -335,7 +398,7 @@ type Parts = ((u32, u16), u32, u16, Vec<u8>);
 fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
     let top: Top = serde_json::from_slice(json).ok()?;
     let says_its_type =
-        top.kind.as_deref() == Some(&*kind.kind) && top.api_version.as_deref() == Some(kind.api_version());
+        kind.may_hold(top.api_version.as_deref().unwrap_or_default(), top.kind.as_deref().unwrap_or_default());
     let meta = top.metadata;
     let Some(version) = meta.resource_version.filter(|_| says_its_type) else { return Some(None) };
     let at = (version.as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;

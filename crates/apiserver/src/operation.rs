@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use coracle_api::apply::{Reset, Writer, update};
+use coracle_api::apply::{Reset, Writer, update_text};
+use coracle_api::awaited::Awaited;
 use coracle_api::{Kind, custom};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -78,6 +79,8 @@ pub(crate) struct Operation {
     pub is_own: bool,
     /// What is to be told besides the answer.
     pub notes: Arc<Notes>,
+    /// Conversions that the ownership of fields needs.
+    pub awaited: Arc<Awaited>,
     pub now: Timestamp,
 }
 
@@ -95,6 +98,7 @@ impl Operation {
             dry_run: false,
             is_own: true,
             notes: Arc::default(),
+            awaited: Arc::default(),
             now: Timestamp::now(),
         }
     }
@@ -102,6 +106,12 @@ impl Operation {
     /// What the server says of an object by itself.
     pub fn status_by_server(kind: &Arc<Kind>) -> Operation {
         Operation { subresource: "status", part: Part::Status, ..Operation::by_server(kind, Verb::Update) }
+    }
+
+    /// The version in which the write is done: that of the request for a custom resource, whose versions are alike in
+    /// nothing but what converts them, and the stored one for others.
+    pub fn worked(&self) -> &Arc<Kind> {
+        if self.kind.def().is_some() { self.kind.storage() } else { &self.kind }
     }
 
     /// The same of another part.
@@ -116,26 +126,33 @@ impl Operation {
         Writer { manager, api_version, subresource: self.subresource, reset, now: self.now }
     }
 
-    /// Says in a new object who owns its fields. Both are in the stored version, the new one has its defaults.
-    pub fn own(&self, kinds: &Kinds, old: Option<&Value>, new: &mut Value) {
+    /// Says who owns the fields of a new object. Both are in the version in which the write is done, the new one has its
+    /// defaults. Answers with its managed fields as JSON (empty when it has none), which it has no more itself; `None` when it
+    /// has them. What it comes to counts only if no conversion is missing.
+    pub fn own(&self, kinds: &Kinds, old: Option<&Value>, new: &mut Value) -> Option<String> {
         let manager = match &self.ownership {
-            Ownership::Given => return,
-            Ownership::Kept => return put_fields(new, old.and_then(fields).cloned()),
+            Ownership::Given => return None,
+            Ownership::Kept => {
+                put_fields(new, old.and_then(fields).cloned());
+                return None;
+            }
             Ownership::By(manager) => manager,
         };
         let writer = self.writer(manager);
         let own = |old: Option<&Value>, new: &mut Value| match self.kind.schema.structural() {
-            Some(_) => update(&custom::Versions::new(&kinds.snapshot(), &self.kind), old, new, &writer),
-            None => update(&*self.kind, old, new, &writer),
+            Some(_) => {
+                update_text(&custom::Versions::new(&kinds.snapshot(), &self.kind, &self.awaited), old, new, &writer)
+            }
+            None => update_text(&*self.kind, old, new, &writer),
         };
-        if self.kind.is_storage_version() {
-            return own(old, new);
+        if self.worked() == &self.kind {
+            return Some(own(old, new));
         }
         // Fields are owned in the version in which they are written.
         let old = old.map(|old| in_version_value(&self.kind, old.clone()));
         let mut written = in_version_value(&self.kind, new.clone());
-        own(old.as_ref(), &mut written);
-        put_fields(new, fields(&written).cloned());
+        take_fields(new);
+        Some(own(old.as_ref(), &mut written))
     }
 }
 

@@ -33,6 +33,7 @@ use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
 use crate::connect;
 use crate::context::Context;
+use crate::conversion::Conversions;
 use crate::documents::Documents;
 use crate::health::Metrics;
 use crate::kinds::Kinds;
@@ -47,7 +48,8 @@ use crate::state::State;
 use crate::storage::{Known, Storage};
 use crate::upload::Upload;
 use crate::{
-    bootstrap, connections, custom, discovery, health, negotiate, policy_status, rest, token_tracking, websocket,
+    bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, rest, token_tracking,
+    websocket,
 };
 
 /// The largest request body in bytes, as upstream's.
@@ -117,9 +119,10 @@ impl Server {
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(config.authorization.chain(node, &rbac)?);
-        let admission = Admission::new(&config.admission, &storage, &authorizer, &rbac)?;
+        let conversions = Arc::new(Conversions::new(storage.clone()));
+        let admission = Admission::new(&config.admission, &storage, &conversions, &authorizer, &rbac)?;
         let authenticator = Authenticator::new(&config.authentication, issuer.clone(), &storage.caches)?;
-        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), admission));
+        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), conversions, admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
         let trust =
@@ -200,13 +203,17 @@ impl Server {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
-        let is_head = parts.method == Method::HEAD;
+        let (is_head, takes_gzip) = (parts.method == Method::HEAD, compress::is_wanted(&parts));
         let mut upload = Upload::new(body);
         let response = self.0.clone().answer(parts, &mut upload, user).await;
         if !http_body::Body::is_end_stream(&upload) {
             Box::pin(upload.discard()).await;
         }
-        if is_head { body::headers_only(response) } else { response }
+        match takes_gzip {
+            true => compress::compressed(response),
+            false if is_head => body::headers_only(response),
+            false => response,
+        }
     }
 }
 

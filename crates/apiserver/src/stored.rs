@@ -16,12 +16,18 @@ pub fn is_protobuf(value: &[u8]) -> bool {
 }
 
 /// The object that a value means, as JSON of the version that is served from the store, with a place for its resource
-/// version. Where it is stored decides of what kind it is, even if it does not say so.
+/// version. Where it is stored decides of what kind it is, even if it does not say so. One that a webhook converts stays in
+/// its version.
 ///
 /// # Errors
 /// Why it is no such object.
 pub fn json(kind: &Kind, value: &[u8]) -> Result<Bytes, String> {
     let mut object = if is_protobuf(value) { of_protobuf(kind, value)? } else { of_json(value)? };
+    let may_stay = kind.webhook.is_some() && kind.may_hold(meta::api_version(&object), meta::kind(&object));
+    if may_stay {
+        meta::set_resource_version(&mut object, "0");
+        return serde_json::to_vec(&object).map(Bytes::from).map_err(|error| error.to_string());
+    }
     if let Some(from) = version_of(kind, meta::api_version(&object), meta::kind(&object)) {
         convert::convert(from, kind, &mut object);
     }

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::object::Object;
 
-/// An object's stored bytes in another version of its kind; nothing is done where there is but one.
+/// An object's stored bytes in another version of its kind; nothing is done where there is but one, or where a webhook has
+/// done it.
 pub(crate) fn in_version(kind: &Arc<Kind>, bytes: Bytes) -> Bytes {
-    if kind.is_storage_version() {
+    if kind.is_storage_version() || kind.webhook.is_some() {
         return bytes;
     }
     let value = in_version_value(kind, serde_json::from_slice(&bytes).unwrap_or_default());
@@ -18,9 +19,14 @@ pub(crate) fn in_version(kind: &Arc<Kind>, bytes: Bytes) -> Bytes {
 }
 
 /// The same with a tree.
-pub(crate) fn in_version_value(kind: &Arc<Kind>, mut value: Value) -> Value {
-    if !kind.is_storage_version() {
-        convert::convert(kind.storage(), kind, &mut value);
+pub(crate) fn in_version_value(kind: &Arc<Kind>, value: Value) -> Value {
+    between(kind.storage(), kind, value)
+}
+
+/// An object of one version in another one of its kind.
+pub(crate) fn between(from: &Kind, to: &Kind, mut value: Value) -> Value {
+    if from != to {
+        convert::convert(from, to, &mut value);
     }
     value
 }

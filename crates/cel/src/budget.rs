@@ -11,6 +11,7 @@ pub const MATCH_CONDITIONS_BUDGET: u64 = 2_500_000;
 
 pub(crate) const LIST_CREATE: u64 = 10;
 pub(crate) const MAP_CREATE: u64 = 30;
+pub(crate) const OBJECT_CREATE: u64 = 40;
 /// Cost of walking over a string, for each code point.
 pub(crate) const TRAVERSAL: f64 = 0.1;
 /// Cost of a pattern, for each code point of it and unit of the text.

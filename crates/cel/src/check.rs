@@ -8,13 +8,15 @@ use cel::common::ast::{IdedEntryExpr, SourceInfo, operators};
 use regex::Regex;
 
 use crate::budget::{Budget, LIST_CREATE};
+use crate::construct;
 use crate::environment::Environment;
 use crate::error::CompileError;
 use crate::escape::unescape;
 use crate::function;
-use crate::library::{self, time};
+use crate::library::{self, json_patch};
 use crate::macros::{ACCUMULATOR, MAP_INSERT};
-use crate::node::{Entry, Fold, Node, Select};
+use crate::node::{Entry, Field, Fold, Node, Select};
+use crate::time;
 use crate::types::Type;
 use crate::unify::Bindings;
 use crate::value::{CelValue, Key, Map};
@@ -110,7 +112,7 @@ impl<'e> Checker<'e> {
             Expr::Call(call) => self.call(expr.id, call),
             Expr::List(list) => self.list(list),
             Expr::Map(map) => self.map(expr.id, &map.entries),
-            Expr::Struct(object) => self.undeclared(expr.id, &object.type_name),
+            Expr::Struct(object) => self.object(expr.id, &object.type_name, &object.entries),
             Expr::Comprehension(comprehension) => self.comprehension(expr.id, comprehension),
         };
         self.depth -= 1;
@@ -212,7 +214,8 @@ impl<'e> Checker<'e> {
         };
         if let Some(prefix) = qualified_name(target) {
             let name = format!("{prefix}.{}", call.func_name);
-            if function::find(&name).is_some() {
+            let is_known = self.environment.constructs() || !name.starts_with(json_patch::PREFIX);
+            if is_known && library::find(&name).is_some() {
                 return self.resolve_call(id, &name, None, &call.args);
             }
         }
@@ -234,7 +237,7 @@ impl<'e> Checker<'e> {
         self.formats += usize::from(name == "format");
         let (nodes, types): (Vec<Node>, Vec<Type>) = all.iter().map(|arg| self.check(arg)).unzip();
         self.formats -= usize::from(name == "format");
-        let Some(functions) = function::find(name) else { return self.undeclared(id, name) };
+        let Some(functions) = library::find(name) else { return self.undeclared(id, name) };
         if matches!(name, operators::LOGICAL_AND | operators::LOGICAL_OR) {
             return self.logical(name, &all, nodes, &types);
         }
@@ -419,6 +422,32 @@ impl<'e> Checker<'e> {
             return self.error(id, "type is too large");
         }
         (constant_map(&checked).map_or(Node::Map(checked), Node::Const), of)
+    }
+
+    fn object(&mut self, id: u64, name: &str, entries: &[IdedEntryExpr]) -> Checked {
+        let of = construct::named(name.trim_start_matches('.')).filter(|_| self.environment.constructs());
+        let Some(of) = of else { return self.undeclared(id, name) };
+        let mut fields = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let EntryExpr::StructField(field) = &entry.expr else { continue };
+            let property = unescape(&field.field).unwrap_or_else(|| field.field.clone());
+            let (value, value_type) = self.check(&field.value);
+            let optional = field.optional;
+            let value_type = if optional { self.unwrap_optional(field.value.id, &value_type) } else { value_type };
+            match of.field(&property) {
+                None => drop(self.error(entry.id, format!("undefined field '{}'", field.field))),
+                Some(wanted) if !self.types.assign(&wanted, &value_type) => {
+                    let given = self.types.resolve(&value_type, true);
+                    let field = &field.field;
+                    let message =
+                        format!("expected type of field '{field}' is '{wanted}' but provided type is '{given}'");
+                    self.error(entry.id, message);
+                }
+                Some(_) => {}
+            }
+            fields.push(Field { name: property.into(), value, optional });
+        }
+        (Node::Object { of: of.clone(), fields }, Type::Object(of))
     }
 
     fn comprehension(&mut self, id: u64, from: &ComprehensionExpr) -> Checked {

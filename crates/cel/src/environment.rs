@@ -12,6 +12,7 @@ use crate::value::CelValue;
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: Vec<(String, Type)>,
+    constructs: bool,
 }
 
 impl Environment {
@@ -25,6 +26,18 @@ impl Environment {
     pub fn for_rule(of: &Type, optional_old_self: bool) -> Self {
         let old = if optional_old_self { Type::optional(of.clone()) } else { of.clone() };
         Self::new().variable("self", of.clone()).variable("oldSelf", old)
+    }
+
+    /// Where expressions make objects ([`crate::construct`]).
+    #[must_use]
+    pub fn constructing(mut self) -> Self {
+        self.constructs = true;
+        self
+    }
+
+    /// Whether expressions may make objects.
+    pub(crate) fn constructs(&self) -> bool {
+        self.constructs
     }
 
     /// With one more variable. Its name may have dots, as `variables.size` has: then it is found where the expression

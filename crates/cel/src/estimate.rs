@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::budget::{LIST_CREATE, MAP_CREATE, TRAVERSAL};
+use crate::budget::{LIST_CREATE, MAP_CREATE, OBJECT_CREATE, TRAVERSAL};
 use crate::function::{Cost, Overload};
 use crate::node::{Fold, Node};
 use crate::program::Program;
@@ -140,6 +140,12 @@ impl Estimator<'_> {
                 }
                 let shape = Shape { size: Some(entries.len() as u64), path: None, item: item.map(Arc::new) };
                 Estimate { cost, shape }
+            }
+            Node::Object { fields, .. } => {
+                let cost = fields
+                    .iter()
+                    .fold(OBJECT_CREATE, |cost: u64, field| cost.saturating_add(self.estimate(&field.value).cost));
+                Estimate { cost, shape: Shape::default() }
             }
             Node::Fold(fold) => self.fold(fold),
             Node::Append { item, cost, .. } => {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use crate::budget::{Budget, LIST_CREATE, MAP_CREATE};
+use crate::budget::{Budget, LIST_CREATE, MAP_CREATE, OBJECT_CREATE};
 use crate::environment::Activation;
 use crate::error::EvalError;
 use crate::function::{Context, Cost, Overload};
-use crate::node::{Entry, Fold, Node, Select};
+use crate::node::{Entry, Field, Fold, Node, Select};
+use crate::types::TypeSource;
 use crate::value::{CelValue, Key, List, Map, Text};
 
 type Value<'a> = Result<CelValue<'a>, EvalError>;
@@ -63,6 +64,7 @@ impl<'a> Evaluator<'_, 'a> {
             }
             Node::List(items) => self.list(items),
             Node::Map(entries) => self.map(entries),
+            Node::Object { of, fields } => self.object(of, fields),
             Node::Fold(fold) => self.fold(fold),
             Node::Append { accumulator, item, cost } => self.append(*accumulator, item, *cost),
             Node::Insert { accumulator, args } => self.insert(*accumulator, args),
@@ -183,6 +185,19 @@ impl<'a> Evaluator<'_, 'a> {
         }
         self.budget.spend(MAP_CREATE)?;
         Ok(CelValue::Map(Map::Made(Arc::new(made))))
+    }
+
+    fn object(&mut self, of: &Arc<dyn TypeSource>, fields: &[Field]) -> Value<'a> {
+        self.budget.allocate(fields.len() * 2 * size_of::<CelValue<'a>>())?;
+        let mut made = BTreeMap::new();
+        for field in fields {
+            let value = self.eval(&field.value)?;
+            if let Some(value) = if field.optional { present(&value)? } else { Some(value) } {
+                made.insert(Key::String(Text::Owned(field.name.clone())), value);
+            }
+        }
+        self.budget.spend(OBJECT_CREATE)?;
+        Ok(CelValue::Map(Map::Object(of.clone(), Arc::new(made))))
     }
 
     fn fold(&mut self, fold: &Fold) -> Value<'a> {

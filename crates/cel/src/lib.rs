@@ -12,6 +12,7 @@
 
 pub mod budget;
 mod check;
+pub mod construct;
 pub mod environment;
 pub mod error;
 pub mod escape;
@@ -25,6 +26,7 @@ mod nesting;
 mod node;
 mod parse;
 mod program;
+mod time;
 pub mod types;
 mod unify;
 pub mod value;

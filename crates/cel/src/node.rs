@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::function::Overload;
+use crate::types::TypeSource;
 use crate::value::{CelValue, List};
 
 /// An expression.
@@ -34,6 +35,8 @@ pub(crate) enum Node {
     List(Vec<(Node, bool)>),
     /// `{a: b, ?c: d}`
     Map(Vec<Entry>),
+    /// `Object.spec{a: b, ?c: d}`
+    Object { of: Arc<dyn TypeSource>, fields: Vec<Field> },
     /// A comprehension.
     Fold(Box<Fold>),
     /// Adds one item to the list on the stack.
@@ -60,6 +63,14 @@ pub(crate) struct Select {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub key: Node,
+    pub value: Node,
+    pub optional: bool,
+}
+
+/// A field of an object that is made.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub name: Arc<str>,
     pub value: Node,
     pub optional: bool,
 }

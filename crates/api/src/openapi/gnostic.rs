@@ -46,6 +46,22 @@ impl Message {
         }
     }
 
+    /// A whole number, left out when there is none.
+    fn whole(&mut self, field: usize, value: &Value) {
+        if let Some(value) = value.as_u64().and_then(|value| usize::try_from(value).ok()) {
+            self.varint(field << 3);
+            self.varint(value);
+        }
+    }
+
+    /// A number, left out when there is none.
+    fn number(&mut self, field: usize, value: &Value) {
+        if let Some(value) = value.as_f64() {
+            self.varint(field << 3 | 1);
+            self.0.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
     /// A message with one field.
     fn wrapping(field: usize, inner: Message) -> Message {
         let mut out = Message::default();
@@ -167,13 +183,24 @@ fn schema(value: &Value) -> Message {
     let mut out = Message::default();
     out.text(1, &value["$ref"]);
     out.text(2, &value["format"]);
+    out.text(3, &value["title"]);
     out.text(4, &value["description"]);
     if let Some(default) = value.get("default") {
         out.message(5, any(default));
     }
+    limits(&mut out, value);
     out.texts(19, &value["required"]);
-    if let Some(inner) = value.get("additionalProperties") {
-        out.message(21, Message::wrapping(1, schema(inner)));
+    for allowed in value["enum"].as_array().into_iter().flatten() {
+        out.message(20, any(allowed));
+    }
+    match value.get("additionalProperties") {
+        None => {}
+        Some(Value::Bool(allowed)) => {
+            let mut inner = Message::default();
+            inner.boolean(2, &Value::Bool(*allowed));
+            out.message(21, inner);
+        }
+        Some(inner) => out.message(21, Message::wrapping(1, schema(inner))),
     }
     if let Some(ty) = value["type"].as_str() {
         let mut item = Message::default();
@@ -183,11 +210,35 @@ fn schema(value: &Value) -> Message {
     if let Some(items) = value.get("items") {
         out.message(23, Message::wrapping(1, schema(items)));
     }
+    for inner in value["allOf"].as_array().into_iter().flatten() {
+        out.message(24, schema(inner));
+    }
     if let Some(properties) = value.get("properties") {
         out.message(25, schemas(properties));
     }
+    out.boolean(27, &value["readOnly"]);
+    if let Some(example) = value.get("example") {
+        out.message(30, any(example));
+    }
     out.extensions(31, value);
     out
+}
+
+/// What a schema demands of values.
+fn limits(out: &mut Message, value: &Value) {
+    out.number(6, &value["multipleOf"]);
+    out.number(7, &value["maximum"]);
+    out.boolean(8, &value["exclusiveMaximum"]);
+    out.number(9, &value["minimum"]);
+    out.boolean(10, &value["exclusiveMinimum"]);
+    out.whole(11, &value["maxLength"]);
+    out.whole(12, &value["minLength"]);
+    out.text(13, &value["pattern"]);
+    out.whole(14, &value["maxItems"]);
+    out.whole(15, &value["minItems"]);
+    out.boolean(16, &value["uniqueItems"]);
+    out.whole(17, &value["maxProperties"]);
+    out.whole(18, &value["minProperties"]);
 }
 
 #[cfg(test)]
@@ -201,5 +252,7 @@ mod tests {
         assert_eq!(out, b"\x0a\x032.0\x12\x06\x0a\x01t\x12\x01v\x42\x00\x4a\x00");
         let out = schema(&json!({"$ref": "r", "x-a": 1})).0;
         assert_eq!(out, b"\x0a\x01r\xfa\x01\x0b\x0a\x03x-a\x12\x04\x12\x021\n");
+        let out = schema(&json!({"maximum": 1.0, "minLength": 300, "enum": ["a"], "additionalProperties": true})).0;
+        assert_eq!(out, b"\x39\0\0\0\0\0\0\xf0\x3f\x60\xac\x02\xa2\x01\x06\x12\x04\"a\"\n\xaa\x01\x02\x10\x01");
     }
 }

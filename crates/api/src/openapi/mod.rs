@@ -54,9 +54,12 @@ pub fn v2(registry: &Registry) -> Vec<u8> {
 /// `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`, which is not valid in an answer.
 pub const V2_PROTOBUF_MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// `/openapi/v2` in protobuf.
-pub fn v2_protobuf(registry: &Registry) -> Vec<u8> {
-    gnostic::document(&v2_document(registry))
+/// A document as [`v2`] makes it, in protobuf.
+///
+/// # Errors
+/// It is no JSON.
+pub fn v2_protobuf(document: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::from_slice(document).map(|document| gnostic::document(&document))
 }
 
 fn v2_document(registry: &Registry) -> Value {

@@ -43,6 +43,9 @@ impl Work {
     }
 }
 
+/// What the refusal of a patch ends with of which a test does not hold.
+pub const TEST_FAILED: &str = "test failed";
+
 /// Applies a JSON patch: a list of operations. On an error the target is as it was.
 ///
 /// # Errors
@@ -111,7 +114,7 @@ fn apply(target: &mut Value, operation: &Value, work: &mut Work) -> Result<(), S
         "test" => match target.pointer(path) {
             Some(found) if operation.get("value").is_none_or(|v| equal(found, v)) => Ok(()),
             None if operation.get("value").is_none_or(Value::is_null) => Ok(()),
-            _ => Err(rejected(format!("testing value {path} failed: test failed"))),
+            _ => Err(rejected(format!("testing value {path} failed: {TEST_FAILED}"))),
         },
         other => Err(rejected(format!("Unexpected kind: {other}"))),
     }

@@ -5,7 +5,7 @@ mod strategic;
 
 use serde_json::Value;
 
-pub use json_patch::json_patch;
+pub use json_patch::{TEST_FAILED, json_patch};
 pub use strategic::strategic_merge;
 
 use crate::status::Status;

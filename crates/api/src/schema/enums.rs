@@ -17,7 +17,7 @@ const MATCH: &[&str] = &["Equivalent", "Exact"];
 const SIDE_EFFECTS: &[&str] = &["None", "NoneOnDryRun", "Some", "Unknown"];
 
 /// Definition below `io.k8s.api.`, field and values; sorted by the first two.
-const ENUMS: [(&str, &str, &[&str]); 67] = [
+const ENUMS: [(&str, &str, &[&str]); 72] = [
     ("admissionregistration.v1.MatchResources", "matchPolicy", MATCH),
     ("admissionregistration.v1.MutatingWebhook", "failurePolicy", FAILURE),
     ("admissionregistration.v1.MutatingWebhook", "matchPolicy", MATCH),
@@ -29,6 +29,11 @@ const ENUMS: [(&str, &str, &[&str]); 67] = [
     ("admissionregistration.v1.ValidatingWebhook", "failurePolicy", FAILURE),
     ("admissionregistration.v1.ValidatingWebhook", "matchPolicy", MATCH),
     ("admissionregistration.v1.ValidatingWebhook", "sideEffects", SIDE_EFFECTS),
+    ("admissionregistration.v1beta1.MatchResources", "matchPolicy", MATCH),
+    ("admissionregistration.v1beta1.MutatingAdmissionPolicySpec", "failurePolicy", FAILURE),
+    ("admissionregistration.v1beta1.MutatingAdmissionPolicySpec", "reinvocationPolicy", &["IfNeeded", "Never"]),
+    ("admissionregistration.v1beta1.Mutation", "patchType", &["ApplyConfiguration", "JSONPatch"]),
+    ("admissionregistration.v1beta1.ParamRef", "parameterNotFoundAction", &["Allow", "Deny"]),
     ("apps.v1.DaemonSetUpdateStrategy", "type", ROLLING),
     ("apps.v1.DeploymentStrategy", "type", &["Recreate", "RollingUpdate"]),
     ("apps.v1.StatefulSetSpec", "podManagementPolicy", &["OrderedReady", "Parallel"]),

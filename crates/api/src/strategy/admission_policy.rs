@@ -70,7 +70,9 @@ impl Strategy for ValidatingAdmissionPolicyBinding {
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        binding(&obj["spec"], &Path::new("spec"), &mut errors);
+        let path = Path::new("spec");
+        binding(&obj["spec"], &path, &mut errors);
+        validation_actions(&obj["spec"], &path.child("validationActions"), &mut errors);
         errors
     }
 
@@ -88,7 +90,7 @@ impl Strategy for ValidatingAdmissionPolicyBinding {
     }
 }
 
-fn default_match(spec: &mut Map<String, Value>, key: &str) {
+pub(super) fn default_match(spec: &mut Map<String, Value>, key: &str) {
     let Some(resources) = object_mut(spec, key) else { return };
     default_text(resources, "matchPolicy", "Equivalent");
     default_to(resources, "namespaceSelector", json!({}));
@@ -100,7 +102,7 @@ fn default_match(spec: &mut Map<String, Value>, key: &str) {
     }
 }
 
-fn param_kind(obj: &Value) -> String {
+pub(super) fn param_kind(obj: &Value) -> String {
     match at(obj, &["spec", "paramKind"]) {
         Value::Null => "<unset>".into(),
         kind => format!("{}/{}", text(kind, &["apiVersion"]), text(kind, &["kind"])),
@@ -112,6 +114,24 @@ const MAX_VALIDATIONS: usize = 64;
 const MAX_ANNOTATIONS: usize = 20;
 
 fn policy(obj: &Value, errors: &mut Errors) {
+    let (spec, path) = (&obj["spec"], Path::new("spec"));
+    common(obj, environment(Names::of_policy(obj, true)), errors);
+    let (_, checked) = variables(obj, environment(Names::of_policy(obj, true)));
+    let (_, told) = variables(obj, environment(Names::of_policy(obj, false)));
+    let (validations, annotations) = (list(spec, &["validations"]), list(spec, &["auditAnnotations"]));
+    if validations.is_empty() && annotations.is_empty() {
+        let detail = "validations or auditAnnotations must contain at least one item";
+        errors.push(FieldError::required(&path.child("validations"), detail));
+        errors.push(FieldError::required(&path.child("auditAnnotations"), detail));
+    }
+    for (i, validation) in validations.iter().enumerate().take(MAX_VALIDATIONS) {
+        self::validation(validation, (&checked, &told), &path.child("validations").index(i), errors);
+    }
+    audit_annotations(obj, annotations, &told, &path.child("auditAnnotations"), errors);
+}
+
+/// Checks what every policy has; variables are compiled in the environment.
+pub(super) fn common(obj: &Value, of_variables: Environment, errors: &mut Errors) {
     let (spec, path) = (&obj["spec"], Path::new("spec"));
     one_of(errors, &path.child("failurePolicy"), &spec["failurePolicy"], &["Fail", "Ignore"], true);
     if !spec["paramKind"].is_null() {
@@ -126,20 +146,8 @@ fn policy(obj: &Value, errors: &mut Errors) {
             errors.push(FieldError::required(&path.child("matchConstraints").child("resourceRules"), ""));
         }
     }
-    names(obj, &path.child("variables"), errors);
+    names(obj, of_variables, &path.child("variables"), errors);
     conditions(spec, &environment(Names::of_policy(obj, true)), &path.child("matchConditions"), errors);
-    let (_, checked) = variables(obj, environment(Names::of_policy(obj, true)));
-    let (_, told) = variables(obj, environment(Names::of_policy(obj, false)));
-    let (validations, annotations) = (list(spec, &["validations"]), list(spec, &["auditAnnotations"]));
-    if validations.is_empty() && annotations.is_empty() {
-        let detail = "validations or auditAnnotations must contain at least one item";
-        errors.push(FieldError::required(&path.child("validations"), detail));
-        errors.push(FieldError::required(&path.child("auditAnnotations"), detail));
-    }
-    for (i, validation) in validations.iter().enumerate().take(MAX_VALIDATIONS) {
-        self::validation(validation, (&checked, &told), &path.child("validations").index(i), errors);
-    }
-    audit_annotations(obj, annotations, &told, &path.child("auditAnnotations"), errors);
 }
 
 fn kind_of_params(kind: &Value, path: &Path, errors: &mut Errors) {
@@ -156,8 +164,8 @@ fn kind_of_params(kind: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// Variables have names that are identifiers, each once, and expressions that compile.
-fn names(obj: &Value, path: &Path, errors: &mut Errors) {
-    let (compiled, _) = variables(obj, environment(Names::of_policy(obj, true)));
+fn names(obj: &Value, of_variables: Environment, path: &Path, errors: &mut Errors) {
+    let (compiled, _) = variables(obj, of_variables);
     let mut seen = HashSet::new();
     for (i, (variable, compiled)) in list(obj, &["spec", "variables"]).iter().zip(compiled).enumerate() {
         let (path, name, expression) = (path.index(i), text(variable, &["name"]), text(variable, &["expression"]));
@@ -246,7 +254,8 @@ fn audit_annotations(obj: &Value, annotations: &[Value], told: &Environment, pat
 
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 
-fn binding(spec: &Value, path: &Path, errors: &mut Errors) {
+/// Checks what every binding has.
+pub(super) fn binding(spec: &Value, path: &Path, errors: &mut Errors) {
     let name = text(spec, &["policyName"]);
     if name.is_empty() {
         errors.push(FieldError::required(&path.child("policyName"), ""));
@@ -259,10 +268,12 @@ fn binding(spec: &Value, path: &Path, errors: &mut Errors) {
     if !spec["matchResources"].is_null() {
         match_resources(&spec["matchResources"], &path.child("matchResources"), errors);
     }
-    let path = path.child("validationActions");
+}
+
+fn validation_actions(spec: &Value, path: &Path, errors: &mut Errors) {
     let actions: Vec<&str> = list(spec, &["validationActions"]).iter().filter_map(Value::as_str).collect();
     if actions.is_empty() {
-        errors.push(FieldError::required(&path, "at least one validation action is required"));
+        errors.push(FieldError::required(path, "at least one validation action is required"));
     }
     for (i, action) in actions.iter().enumerate() {
         if !ACTIONS.contains(action) {
@@ -273,7 +284,7 @@ fn binding(spec: &Value, path: &Path, errors: &mut Errors) {
     }
     if actions.contains(&"Deny") && actions.contains(&"Warn") {
         let detail = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
-        errors.push(FieldError::invalid(&path, &spec["validationActions"], detail));
+        errors.push(FieldError::invalid(path, &spec["validationActions"], detail));
     }
 }
 

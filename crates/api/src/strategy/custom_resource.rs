@@ -182,10 +182,6 @@ impl Strategy for CustomResource {
         self.definition.validate(new, Some(old))
     }
 
-    fn validate_requested(&self, new: &Value, old: Option<&Value>) -> Option<Vec<FieldError>> {
-        Some(self.definition.validate(new, old))
-    }
-
     fn selectable_fields<'a>(&self, obj: &'a Value) -> Vec<Cow<'a, str>> {
         let value = |fields: &Vec<SmolStr>| {
             let found = fields.iter().try_fold(obj, |value, field| value.get(field.as_str()));

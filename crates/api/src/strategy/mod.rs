@@ -34,6 +34,7 @@ pub mod ingress;
 pub mod job;
 pub mod lease;
 pub mod limit_range;
+pub mod mutating_policy;
 pub mod namespace;
 pub mod network_policy;
 pub mod node;
@@ -202,6 +203,11 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`, which every kind has.
+    /// Whether the checks of one object can take so long that nobody else must wait for them.
+    fn validates_slowly(&self) -> bool {
+        false
+    }
+
     /// Kinds that are not built in say so by [`Strategy::field_number`] and [`Strategy::has_fields`] alone.
     fn supported_fields(&self) -> &'static [&'static str] {
         &[]
@@ -219,12 +225,6 @@ pub trait Strategy: Send + Sync {
 
     /// Where the subresource `scale` finds its numbers, where that is not where the workloads of the table have them.
     fn scale_paths(&self) -> Option<&ScalePaths> {
-        None
-    }
-
-    /// Checks an object in the version that a request names, where that is not the stored one; `None` for kinds that are
-    /// checked as they are stored.
-    fn validate_requested(&self, _new: &Value, _old: Option<&Value>) -> Option<Vec<FieldError>> {
         None
     }
 

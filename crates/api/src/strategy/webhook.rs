@@ -100,8 +100,8 @@ fn review_versions(hook: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Where a webhook is: at a URL, or behind a service.
-fn client(config: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+/// Checks where a webhook is: at a URL, or behind a service.
+pub(super) fn client(config: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     match (config["url"].as_str(), config["service"].is_null()) {
         (None, true) | (Some(_), false) => {
             errors.push(FieldError::required(path, "exactly one of url or service is required"));

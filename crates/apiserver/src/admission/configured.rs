@@ -29,9 +29,9 @@ struct State<T> {
 }
 
 impl<T: Default> Configured<T> {
-    /// What is made of the objects of kinds, named by their plural.
-    pub fn of(storage: &Storage, plurals: &[&str], make: Make<T>) -> Configured<T> {
-        let kinds = plurals.iter().filter_map(|plural| kinds::by_resource(GROUP, "v1", plural));
+    /// What is made of the objects of kinds of a version, named by their plural.
+    pub fn of(storage: &Storage, version: &str, plurals: &[&str], make: Make<T>) -> Configured<T> {
+        let kinds = plurals.iter().filter_map(|plural| kinds::by_resource(GROUP, version, plural));
         let caches: Vec<Arc<Cache>> = kinds.filter_map(|kind| storage.caches.of(kind)).collect();
         let mut changed: Vec<watch::Receiver<()>> = caches.iter().map(|cache| cache.subscribe()).collect();
         // What was there before counts as a change.

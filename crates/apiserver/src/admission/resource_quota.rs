@@ -64,7 +64,7 @@ impl ResourceQuota {
             return Ok(Charged::default());
         }
         let namespace = old.or(new).map(meta::namespace).unwrap_or_default();
-        if !concerns(op, old, new) || self.quotas(namespace)?.is_empty() {
+        if !concerns(op, old, new) || !self.is_any()? || self.quotas(namespace)?.is_empty() {
             return Ok(Charged::default());
         }
         let kind = op.kind.storage();
@@ -81,9 +81,15 @@ impl ResourceQuota {
             value["status"]["used"] = used.to_value();
             let key = store_key(core("resourcequotas"), quota.namespace(), quota.name());
             charged.compares.push(Compare::ModRevision(key.clone(), quota.revision()));
-            charged.ops.push(Op::Put { key, value: encode::for_store(&value).bytes, ttl: None });
+            charged.ops.push(Op::Put { key, value: encode::for_store(&value, None).bytes, ttl: None });
         }
         Ok(charged)
+    }
+
+    /// Whether there is a quota anywhere.
+    pub fn is_any(&self) -> Result<bool, Status> {
+        let snapshot = self.storage.cache(core("resourcequotas"))?.snapshot();
+        Ok(snapshot.len() > 0 || snapshot.check("", None).is_err())
     }
 
     fn quotas(&self, namespace: &str) -> Result<Vec<Object>, Status> {

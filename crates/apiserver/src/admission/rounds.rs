@@ -1,20 +1,43 @@
-//! The rounds of webhooks that change what is written: at most two.
+//! The rounds of policies and webhooks that change what is written: at most two.
 
 use parking_lot::Mutex;
 use serde_json::Value;
 
-/// Tells a webhook from others.
+/// Tells a policy or webhook from others of its kind.
 type Id = (String, usize);
+
+/// Who changes what is written.
+#[derive(Clone, Copy)]
+pub(super) enum Stage {
+    Policies,
+    Webhooks,
+}
 
 /// What happened in the rounds so far.
 #[derive(Default)]
-pub(crate) struct Rounds(Mutex<State>);
+pub(crate) struct Rounds(Mutex<Both>);
 
 #[derive(Default)]
-struct State {
+struct Both {
     round: usize,
-    /// Whether a webhook changed something.
+    /// Whether something was changed.
     again: bool,
+    policies: State,
+    webhooks: State,
+}
+
+impl Both {
+    fn of(&mut self, stage: Stage) -> &mut State {
+        match stage {
+            Stage::Policies => &mut self.policies,
+            Stage::Webhooks => &mut self.webhooks,
+        }
+    }
+}
+
+/// What is known of one stage.
+#[derive(Default)]
+struct State {
     /// Those that want to be asked again if something changes after them.
     asked: Vec<Id>,
     /// Those that are to be asked again.
@@ -42,43 +65,55 @@ impl Rounds {
         next
     }
 
+    /// What is known of a stage.
+    pub fn of(&self, stage: Stage) -> Round<'_> {
+        Round { all: self, stage }
+    }
+}
+
+/// A stage in the round that is now.
+pub(super) struct Round<'a> {
+    all: &'a Rounds,
+    stage: Stage,
+}
+
+impl Round<'_> {
     /// 0 in the first round, 1 in the second.
     pub fn number(&self) -> usize {
-        self.0.lock().round
+        self.all.0.lock().round
     }
 
-    /// Begins to ask webhooks about an object; whether it is the second round.
+    /// Begins to ask them about an object; whether it is the second round.
     pub fn begin(&self, object: &Value) -> bool {
-        let mut state = self.0.lock();
-        if state.round > 0 && state.made.as_ref().is_some_and(|made| made != object) {
+        let mut all = self.all.0.lock();
+        let round = all.round;
+        let state = all.of(self.stage);
+        if round > 0 && state.made.as_ref().is_some_and(|made| made != object) {
             state.require();
         }
-        state.round > 0
+        round > 0
     }
 
     /// Notes what all of them made.
     pub fn end(&self, object: &Value) {
-        let mut state = self.0.lock();
-        if state.again {
-            state.made = Some(object.clone());
-        }
+        self.all.0.lock().of(self.stage).made = Some(object.clone());
     }
 
-    /// Whether a webhook is to be asked again.
+    /// Whether one is to be asked again.
     pub fn wants(&self, (configuration, index): (&str, usize)) -> bool {
-        self.0.lock().wanted.iter().any(|(known, place)| known == configuration && *place == index)
+        self.all.0.lock().of(self.stage).wanted.iter().any(|(known, place)| known == configuration && *place == index)
     }
 
-    /// Notes that a webhook changed the object.
+    /// Notes that one changed the object.
     pub fn changed(&self) {
-        let mut state = self.0.lock();
-        state.again = true;
-        state.require();
+        let mut all = self.all.0.lock();
+        all.again = true;
+        all.of(self.stage).require();
     }
 
-    /// Notes that a webhook was asked that wants to be asked again after changes.
+    /// Notes that one was asked that wants to be asked again after changes.
     pub fn asked(&self, (configuration, index): (&str, usize)) {
-        self.0.lock().asked.push((configuration.to_owned(), index));
+        self.all.0.lock().of(self.stage).asked.push((configuration.to_owned(), index));
     }
 }
 
@@ -89,27 +124,29 @@ mod tests {
 
     #[test]
     fn those_before_a_change_are_asked_again_and_no_others() {
-        let rounds = Rounds::default();
+        let both = Rounds::default();
+        let rounds = both.of(Stage::Webhooks);
         assert!(!rounds.begin(&json!(0)));
         rounds.asked(("a", 0));
         rounds.changed();
         rounds.asked(("b", 0));
         rounds.end(&json!(1));
-        assert!(rounds.is_next());
+        assert!(both.is_next());
         assert!(rounds.begin(&json!(1)));
         assert!(rounds.wants(("a", 0)) && !rounds.wants(("b", 0)));
         rounds.end(&json!(1));
-        assert!(!rounds.is_next());
+        assert!(!both.is_next());
     }
 
     #[test]
     fn what_others_change_between_the_rounds_counts() {
-        let rounds = Rounds::default();
+        let both = Rounds::default();
+        let rounds = both.of(Stage::Webhooks);
         rounds.begin(&json!(0));
         rounds.changed();
         rounds.asked(("b", 0));
         rounds.end(&json!(1));
-        assert!(rounds.is_next());
+        assert!(both.is_next());
         rounds.begin(&json!(2));
         assert!(rounds.wants(("b", 0)));
     }

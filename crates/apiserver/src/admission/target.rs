@@ -1,23 +1,28 @@
 //! A write as policies and webhooks see it: in the version that their rules are about.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use coracle_api::{Kind, meta};
+use coracle_api::decode::{FieldValidation, decode_patched, decode_value};
+use coracle_api::schema::{self, DefId};
+use coracle_api::{Kind, Status, meta, scale};
 use coracle_policy::admission::{Admitted, Resource, is_selected, matches_rules, matching_resource};
 use serde_json::{Map, Value, json};
 
-use super::Request;
+use super::{Asking, Request};
+use crate::conversion::Conversions;
 use crate::operation::{Operation, Ownership, Verb};
 use crate::storage::{Storage, core};
-use crate::version::in_version_value;
 
 /// A write that policies and webhooks are asked about.
 pub(super) struct Target<'a> {
     storage: &'a Storage,
+    conversions: &'a Conversions,
     pub op: &'a Operation,
-    /// As it will be, and as it is; both as they are stored.
-    object: Option<&'a Value>,
-    old: Option<&'a Value>,
+    /// As it will be, and as it is; both in the version in which the write is done. Of an object that is scaled, its scale.
+    object: Option<Cow<'a, Value>>,
+    old: Option<Cow<'a, Value>>,
+    whole: &'a Value,
     /// The kind in its other versions.
     others: Vec<Arc<Kind>>,
     user: Value,
@@ -33,16 +38,22 @@ pub(super) struct Versioned {
 
 impl<'a> Target<'a> {
     /// What a plugin was asked about.
-    pub fn of(storage: &'a Storage, request: &Request<'a>, object: &'a Value) -> Target<'a> {
-        let op = request.op;
+    pub fn of(asking: &'a Asking, request: &Request<'a>, object: &'a Value) -> Target<'a> {
+        let (storage, conversions) = (&*asking.storage, &*asking.conversions);
+        let (op, whole) = (request.op, object);
         let (object, old) = match op.verb {
             Verb::Delete => (None, Some(object)),
             Verb::Create | Verb::Update | Verb::Connect => (Some(object), request.old),
         };
+        let seen = |object: Option<&'a Value>| match op.subresource {
+            "scale" => object.map(|object| Cow::Owned(scale::of(op.worked().strategy.scale_paths(), object))),
+            _ => object.map(Cow::Borrowed),
+        };
+        let (object, old) = (seen(object), seen(old));
         let kinds = storage.kinds.snapshot();
         let is_other = |kind: &&Arc<Kind>| kind.storage_prefix == op.kind.storage_prefix && kind != &&op.kind;
         let others = kinds.kinds().iter().filter(is_other).cloned().collect();
-        Target { storage, op, object, old, others, user: op.user.info(), options: options(op) }
+        Target { storage, conversions, op, whole, object, old, others, user: op.user.info(), options: options(op) }
     }
 
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
@@ -56,7 +67,7 @@ impl<'a> Target<'a> {
     }
 
     fn either(&self) -> &Value {
-        self.object.or(self.old).unwrap_or(&Value::Null)
+        self.object.as_deref().or(self.old.as_deref()).unwrap_or(&Value::Null)
     }
 
     pub fn name(&self) -> &str {
@@ -66,9 +77,14 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The kind of what is sent to a subresource that is not stored.
+    /// Whether the scale of the object is written.
+    pub fn is_scale(&self) -> bool {
+        self.op.subresource == "scale"
+    }
+
+    /// The kind of what is sent to a subresource where that is not the object's.
     fn body(&self) -> Option<[&str; 3]> {
-        let is_sent = self.op.verb == Verb::Connect || matches!(self.op.subresource, "binding" | "eviction");
+        let is_sent = self.op.verb == Verb::Connect || matches!(self.op.subresource, "binding" | "eviction" | "scale");
         let body = self.op.kind.subresource(self.op.subresource).filter(|_| is_sent)?;
         Some([&body.group, &body.version, &body.kind])
     }
@@ -99,7 +115,7 @@ impl<'a> Target<'a> {
     /// # Errors
     /// A selector is not valid, or the namespace is not there.
     pub fn is_selected(&self, owner: &Value) -> Result<bool, String> {
-        if !is_selected(&owner["objectSelector"], self.object.into_iter().chain(self.old))? {
+        if !is_selected(&owner["objectSelector"], self.object.iter().chain(&self.old).map(|object| &**object))? {
             return Ok(false);
         }
         let selector = &owner["namespaceSelector"];
@@ -108,7 +124,7 @@ impl<'a> Target<'a> {
             return Ok(true);
         }
         if self.is_namespace() {
-            return is_selected(selector, self.object.or(self.old));
+            return is_selected(selector, self.object.as_deref().or(self.old.as_deref()));
         }
         let namespace = self.namespace_object()?;
         is_selected(selector, [&namespace])
@@ -126,9 +142,52 @@ impl<'a> Target<'a> {
     }
 
     /// The objects in a version.
-    pub fn in_version(&self, kind: &Arc<Kind>) -> Versioned {
-        let versioned = |object: Option<&Value>| object.map(|object| in_version_value(kind, object.clone()));
-        Versioned { kind: kind.clone(), object: versioned(self.object), old: versioned(self.old) }
+    ///
+    /// # Errors
+    /// They cannot be converted.
+    pub async fn in_version(&self, kind: &Arc<Kind>) -> Result<Versioned, Status> {
+        let versioned = async |object: Option<&Value>| match object {
+            None => Ok(None),
+            Some(scale) if self.is_scale() => Ok(Some(scale.clone())),
+            Some(object) => self.conversions.value(self.op.worked(), kind, object.clone()).await.map(Some),
+        };
+        let (object, old) = (versioned(self.object.as_deref()).await?, versioned(self.old.as_deref()).await?);
+        Ok(Versioned { kind: kind.clone(), object, old })
+    }
+
+    /// The definition of what is sent to a subresource where that is not the object's.
+    pub fn sent(&self) -> Option<DefId> {
+        self.body().and_then(|[group, version, kind]| schema::by_gvk(group, version, kind))
+    }
+
+    /// Brings what was changed in a version into its form.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn decode(&self, kind: &Kind, object: &mut Value) -> Result<(), String> {
+        match self.sent() {
+            Some(def) => decode_value(def, object, FieldValidation::Ignore).map(drop).map_err(|status| status.message),
+            None => decode_patched(kind, object, FieldValidation::Ignore).map(drop).map_err(|misfit| misfit.json),
+        }
+    }
+
+    /// The object that is to be stored when what was seen of it in a version becomes another: in the version in which the
+    /// write is done, with defaults.
+    ///
+    /// # Errors
+    /// It cannot be converted, or no object has such a scale.
+    pub async fn put(&self, conversions: &Conversions, kind: &Kind, seen: Value) -> Result<Value, Status> {
+        let worked = self.op.worked();
+        if self.is_scale() {
+            return scale::put(worked.strategy.scale_paths(), self.whole, &seen);
+        }
+        if self.sent().is_some() {
+            return Ok(seen);
+        }
+        let mut object = conversions.value(kind, worked, seen).await?;
+        meta::set_type(&mut object, worked.api_version(), &worked.kind);
+        worked.strategy.default(&mut object);
+        Ok(object)
     }
 
     /// What expressions and reviews have of it.

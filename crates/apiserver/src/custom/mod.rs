@@ -5,7 +5,7 @@ mod api_services;
 mod cleanup;
 mod names;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,10 @@ pub(crate) async fn start(objects: &Arc<Objects>) -> Result<()> {
 #[derive(Default)]
 struct Controller {
     known: HashMap<String, Known>,
+    /// The definitions that wait for a name of a group.
+    waiting: HashMap<(String, String), BTreeSet<String>>,
+    /// Names of groups that nobody has any more, and those who wait for them do not know yet.
+    freed: Vec<(String, String)>,
     /// Something could not be done: all is looked at again.
     failed: bool,
 }
@@ -68,8 +72,8 @@ struct Known {
     group: String,
     /// Its `status.acceptedNames`.
     names: Value,
-    /// It wants names that others have.
-    waits: bool,
+    /// The names that it wants and others have.
+    waits: Vec<String>,
     serves: Option<Serves>,
     cleaning: bool,
 }
@@ -94,7 +98,8 @@ impl Controller {
             if self.failed {
                 return;
             }
-            if !changed.has_changed().unwrap_or(false) {
+            // Whoever waits for what has been given up just now is next.
+            if self.freed.is_empty() && !changed.has_changed().unwrap_or(false) {
                 return;
             }
         }
@@ -107,12 +112,12 @@ impl Controller {
         let mut changes = self.forget(objects, &there);
         let is_new =
             |object: &Object| self.known.get(object.name()).is_none_or(|known| known.revision != object.revision());
-        // Whatever changes may free the names that another definition waits for.
-        let any = changes || self.failed || snapshot.range("", None).any(is_new);
-        let waits = |object: &Object| any && self.known.get(object.name()).is_some_and(|known| known.waits);
+        let freed = std::mem::take(&mut self.freed);
+        let woken = freed.iter().filter_map(|name| self.waiting.get(name)).flatten();
+        let woken: HashSet<&str> = woken.map(String::as_str).collect();
         let news: Vec<(String, Value)> = snapshot
             .range("", None)
-            .filter(|object| self.failed || is_new(object) || waits(object))
+            .filter(|object| self.failed || is_new(object) || woken.contains(object.name()))
             .map(|object| (object.name().to_owned(), object.value()))
             .collect();
         drop(snapshot);
@@ -177,7 +182,10 @@ impl Controller {
         let is_gone = |(name, known): &(&String, &Known)| there.get(name.as_str()) != Some(&known.uid.as_str());
         let gone: Vec<String> = self.known.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
         for name in &gone {
-            if let Some(serves) = self.known.remove(name).and_then(|known| known.serves) {
+            let Some(known) = self.known.remove(name) else { continue };
+            self.wait(name, &known.group, &known.waits, &[]);
+            self.free(&known.group, &known.names, &Value::Null);
+            if let Some(serves) = known.serves {
                 objects.storage.remove_kind(&serves.stored.group, &serves.stored.plural);
                 objects.storage.caches.remove(&serves.stored);
             }
@@ -191,12 +199,45 @@ impl Controller {
             uid: meta::uid(definition).to_owned(),
             group: meta::text(definition, &["spec", "group"]).to_owned(),
             names: Value::Null,
-            waits: false,
+            waits: Vec::new(),
             serves: None,
             cleaning: false,
         });
-        known.waits = !condition::holds(definition, "NamesAccepted");
-        known.names = definition["status"]["acceptedNames"].clone();
+        let accepted = &definition["status"]["acceptedNames"];
+        let (group, waited) = (known.group.clone(), std::mem::take(&mut known.waits));
+        let had = std::mem::replace(&mut known.names, accepted.clone());
+        let waits = names::missing(&definition["spec"]["names"], accepted);
+        self.wait(name, &group, &waited, &waits);
+        self.free(&group, &had, accepted);
+        if let Some(known) = self.known.get_mut(name) {
+            known.waits = waits;
+        }
+    }
+
+    /// Notes for which names of its group a definition waits, and for which it did before.
+    fn wait(&mut self, name: &str, group: &str, before: &[String], now: &[String]) {
+        for wanted in before.iter().filter(|wanted| !now.contains(wanted)) {
+            let key = (group.to_owned(), wanted.clone());
+            if let Some(waiting) = self.waiting.get_mut(&key) {
+                waiting.remove(name);
+                if waiting.is_empty() {
+                    self.waiting.remove(&key);
+                }
+            }
+        }
+        for wanted in now.iter().filter(|wanted| !before.contains(wanted)) {
+            self.waiting.entry((group.to_owned(), wanted.clone())).or_default().insert(name.to_owned());
+        }
+    }
+
+    /// Notes the names that a definition had and has no more, if others wait for them.
+    fn free(&mut self, group: &str, before: &Value, now: &Value) {
+        for name in names::missing(before, now) {
+            let key = (group.to_owned(), name);
+            if self.waiting.contains_key(&key) {
+                self.freed.push(key);
+            }
+        }
     }
 
     /// Gives a definition the names that it wants and that are free, and says so in its status.

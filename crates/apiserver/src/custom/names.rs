@@ -39,6 +39,17 @@ impl Taken {
     }
 }
 
+/// The names that are wanted and were not accepted, resources and kinds alike.
+pub(super) fn missing(wanted: &Value, accepted: &Value) -> Vec<String> {
+    let of = |names: &Value| -> Vec<String> {
+        let single = ["plural", "singular", "kind", "listKind"].map(|key| text(names, &[key]).to_owned());
+        let short = list(names, &["shortNames"]).iter().filter_map(Value::as_str).map(str::to_owned);
+        single.into_iter().chain(short).filter(|name| !name.is_empty()).collect()
+    };
+    let had: HashSet<String> = of(accepted).into_iter().collect();
+    of(wanted).into_iter().filter(|name| !had.contains(name)).collect()
+}
+
 /// Whether a kind that is built in has the resource or the name of another one.
 pub(super) fn is_built_in(registry: &Registry, kind: &Kind) -> bool {
     let same = |own: &Kind| own.group == kind.group && (own.plural == kind.plural || own.kind == kind.kind);

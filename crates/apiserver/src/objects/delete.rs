@@ -7,7 +7,7 @@ use coracle_store::{Compare, Op, Outcome, Txn};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{ATTEMPTS, Objects};
+use super::{ATTEMPTS, Objects, shown_anew};
 use crate::admission::Request;
 use crate::encode::{self, Encoded};
 use crate::object::Object;
@@ -40,7 +40,7 @@ pub(crate) enum Deleted {
 }
 
 impl Objects {
-    /// Deletes an object or marks it as deleted.
+    /// Deletes an object or marks it as deleted. What became of it is told in the version of the request.
     pub async fn delete(&self, op: &Operation, key: &str, options: &Options) -> Result<Deleted, Status> {
         let name = key.rsplit('/').next().unwrap_or_default();
         let cache = self.storage.cache(&op.kind)?;
@@ -48,22 +48,32 @@ impl Objects {
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
             check_preconditions(kind, &current, options)?;
-            let old = current.value();
+            // What becomes of the objects of a definition that goes needs nobody's answer.
+            let old = match op.is_own {
+                true => current.value(),
+                false => self.conversions.object(op.worked(), current.clone()).await?,
+            };
             let request = Request::new(op, Some(&old));
             self.admission.admit(&request, &mut old.clone()).await?;
             self.admission.validate(&request, &old).await?;
             let mut new = old.clone();
-            mark(kind, &mut new, options);
+            mark(op.worked(), &mut new, options);
             let finished = is_finished(kind, &new);
             if options.dry_run || (!finished && new == old) {
-                let bytes = current.json();
+                let bytes = shown_anew(op, &old)?;
                 return Ok(if finished { Deleted::Gone(bytes) } else { Deleted::Pending(bytes) });
             }
             let store_key = store_key(kind, current.namespace(), current.name());
-            let Encoded { bytes, hole } = encode::for_store(&new);
-            let write = match finished {
-                true => Op::Delete { key: store_key.clone() },
-                false => Op::Put { key: store_key.clone(), value: bytes.clone(), ttl: kind.strategy.ttl() },
+            let mut kept = None;
+            let write = if finished {
+                Op::Delete { key: store_key.clone() }
+            } else {
+                let stored = match op.is_own {
+                    true => new.clone(),
+                    false => self.conversions.value(op.worked(), kind, new.clone()).await?,
+                };
+                let encoded = kept.insert(encode::for_store(&stored, None));
+                Op::Put { key: store_key.clone(), value: encoded.bytes.clone(), ttl: kind.strategy.ttl() }
             };
             let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![write] };
             let charged = self.quotas.charge(op, Some(&old), Some(&new).filter(|_| !finished)).await?;
@@ -72,10 +82,13 @@ impl Objects {
                 ip_address::follow(&self.storage, kind, Some(&old), None, &mut txn)?;
             }
             if let Outcome::Committed { revision } = self.storage.commit(txn).await? {
-                return Ok(match finished {
-                    true => Deleted::Gone(current.json()),
-                    false => Deleted::Pending(encode::shown(&bytes, hole, revision)),
-                });
+                return match kept {
+                    None => shown_anew(op, &old).map(Deleted::Gone),
+                    Some(Encoded { bytes, hole }) => {
+                        let shown = encode::shown(&bytes, hole, revision);
+                        self.conversions.bytes(&op.kind, shown).await.map(Deleted::Pending)
+                    }
+                };
             }
         }
         Err(Status::modified(&kind.group, &kind.plural, name))

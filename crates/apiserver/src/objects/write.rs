@@ -1,30 +1,32 @@
 //! The one path of all writes that make or change an object. What was sent is decoded by whoever answers the request; here
 //! it is
 //!
-//! 1. converted to the version that is stored, and completed by the defaults of its kind,
+//! 1. converted to the version in which the write is done ([`Operation::worked`]), and completed by the defaults of its kind,
 //! 2. marked with who owns which of its fields,
 //! 3. changed and refused by admission,
 //! 4. rid of what this write cannot change,
 //! 5. given addresses and ports,
 //! 6. validated, by its kind and then by admission,
 //! 7. charged to the quotas of its namespace, and
-//! 8. stored, unless another writer was faster: then all of it begins anew.
+//! 8. converted to the version that is stored, and stored, unless another writer was faster: then all of it begins anew.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::status::Status;
-use coracle_api::{convert, meta, meta_validate};
+use coracle_api::{meta, meta_validate};
 use coracle_store::{Compare, Op, Outcome, Txn};
 use serde_json::Value;
 
-use super::{ATTEMPTS, Objects, delete};
+use super::{ATTEMPTS, Objects, delete, shown_anew};
 use crate::admission::Request;
 use crate::encode::{self, Encoded};
 use crate::object::Object;
 use crate::operation::{Operation, Part, put_fields, take_fields};
-use crate::services::{Allocation, ip_address};
+use crate::services::{Allocation, ip_address, is_service};
 use crate::storage::store_key;
-use crate::version::in_version_value;
+use crate::version::{between, in_version_value};
 
 /// Attempts at a generated name that is not taken.
 const NAMES: usize = 8;
@@ -34,7 +36,7 @@ const SUFFIX: usize = 5;
 
 /// What became of an attempt.
 enum Attempt {
-    /// The object as it is now.
+    /// The object as it is now, in the version of the request.
     Done(Bytes),
     /// There is one of that name, which shall not be there.
     Taken,
@@ -42,29 +44,50 @@ enum Attempt {
     Outrun,
 }
 
+/// What a write comes with besides the object.
+struct Completed {
+    /// The managed fields as JSON, unless the object has them.
+    managed: Option<String>,
+    /// The addresses and ports of a service.
+    allocation: Option<Allocation>,
+}
+
+impl Completed {
+    /// Whether a write changes nothing.
+    fn is_same(&self, new: &Value, old: &mut Value) -> bool {
+        let Some(text) = &self.managed else { return new == old };
+        let fields = take_fields(old);
+        let is_same = new == old && fields == tree(text);
+        put_fields(old, fields);
+        is_same
+    }
+}
+
 impl Objects {
-    /// Makes an object of a version of its kind; answers with what was stored.
+    /// Makes an object of a version of its kind; answers with what was stored, in that version.
     pub async fn create(&self, op: &Operation, mut object: Value) -> Result<Bytes, Status> {
         // What is no number is no version that anything was ever stored with, and does not matter.
         if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let kind = op.kind.storage();
-        let checked = !op.kind.is_storage_version() && check_requested(&op.kind, &object, None)?;
-        to_storage(op, &mut object);
+        let kind = op.worked();
+        complete_form(op, &mut object);
         let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
+        // Another attempt begins with what was sent.
+        let repeats = generated || is_service(kind) || self.quotas.is_any()?;
         let mut names = 0;
         for _ in 0..ATTEMPTS {
-            let mut new = object.clone();
+            let mut new = if repeats { object.clone() } else { std::mem::take(&mut object) };
             if generated {
                 meta::set_name(&mut new, &generate_name(meta::generate_name(&object)));
             }
             set_system_fields(op, kind, &mut new);
-            let allocation = self.complete(op, None, &mut new, checked).await?;
+            let completed = self.complete(op, None, &mut new).await?;
             let name = meta::name(&new);
-            match self.store(op, None, &new, allocation.as_ref()).await? {
+            match self.store(op, None, &new, &completed).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
-                Attempt::Outrun => {}
+                Attempt::Outrun if repeats => {}
+                Attempt::Outrun => return Err(outrun(kind, name)),
                 Attempt::Taken if !generated => return Err(Status::already_exists(&kind.group, &kind.plural, name)),
                 Attempt::Taken => {
                     names += 1;
@@ -74,8 +97,7 @@ impl Objects {
                 }
             }
         }
-        let why = "its addresses and ports were given to others again and again; please try again";
-        Err(Status::conflict(&kind.group, &kind.plural, meta::name(&object), why))
+        Err(outrun(kind, meta::name(&object)))
     }
 
     /// Changes an existing object: `make` gives the new object (in the version of the request) from the current one. A
@@ -91,24 +113,20 @@ impl Objects {
         let name = key.rsplit('/').next().unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
-            let old = current.value();
-            let (mut new, checked) = match kind.is_storage_version() {
-                true => (make(&old)?, false),
-                false => {
-                    let shown = in_version_value(kind, old.clone());
-                    let new = make(&shown)?;
-                    let checked = check_change(op, &new, &shown)?;
-                    (new, checked)
-                }
-            };
+            let mut old = self.conversions.object(op.worked(), current.clone()).await?;
+            // Of built-in kinds only, which are converted at once.
+            let requested = (op.worked() != kind).then(|| in_version_value(kind, old.clone()));
+            let shown = requested.as_ref().unwrap_or(&old);
+            let mut new = self.conversions.settle(kind, &op.awaited, &mut || make(shown)).await?;
             check_preconditions(kind, &current, &new)?;
-            to_storage(op, &mut new);
+            complete_form(op, &mut new);
             keep_system_fields(&mut new, &old);
-            let allocation = self.complete(op, Some(&old), &mut new, checked).await?;
-            if new == old {
-                return Ok(current.json());
+            let completed = self.complete(op, Some(&old), &mut new).await?;
+            // What was stored in another form is stored anew.
+            if current.is_stored_as(kind.storage()) && completed.is_same(&new, &mut old) {
+                return shown_anew(op, &old);
             }
-            match self.store(op, Some((&current, &old)), &new, allocation.as_ref()).await? {
+            match self.store(op, Some((&current, &old)), &new, &completed).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
                 Attempt::Taken | Attempt::Outrun => {}
             }
@@ -116,17 +134,26 @@ impl Objects {
         Err(Status::modified(&kind.group, &kind.plural, name))
     }
 
-    /// The steps between the first and the last, the same for a new object and for one that was `old` before. One that is
-    /// `checked` was validated in the version of the request.
-    async fn complete(
-        &self,
-        op: &Operation,
-        old: Option<&Value>,
-        new: &mut Value,
-        checked: bool,
-    ) -> Result<Option<Allocation>, Status> {
-        let kind = op.kind.storage();
-        op.own(&self.storage.kinds, old, new);
+    /// The steps between the first and the last, the same for a new object and for one that was `old` before.
+    async fn complete(&self, op: &Operation, old: Option<&Value>, new: &mut Value) -> Result<Completed, Status> {
+        let kind = op.worked();
+        let mut managed = match op.kind.webhook {
+            None => op.own(&self.storage.kinds, old, new),
+            Some(_) => {
+                let mut owned = || {
+                    let mut owned = new.clone();
+                    if let Some(text) = op.own(&self.storage.kinds, old, &mut owned) {
+                        put_fields(&mut owned, tree(&text));
+                    }
+                    Ok(owned)
+                };
+                *new = self.conversions.settle(&op.kind, &op.awaited, &mut owned).await?;
+                None
+            }
+        };
+        if let Some(text) = managed.take_if(|_| self.admission.shows_all(op)) {
+            put_fields(new, tree(&text));
+        }
         let request = Request::new(op, old);
         self.admission.admit(&request, new).await?;
         prepare(op, kind, old, new);
@@ -134,9 +161,20 @@ impl Objects {
             Part::Main => self.services.allocate(&self.storage, kind, new, old).await?,
             _ => None,
         };
-        validate(op, kind, old, new, checked)?;
+        match kind.strategy.validates_slowly() {
+            true => self.validate_slowly(op, old, new).await?,
+            false => validate(op, kind, old, new)?,
+        }
         self.admission.validate(&request, new).await?;
-        Ok(allocation)
+        Ok(Completed { managed, allocation })
+    }
+
+    /// Validates on a thread on which nobody waits.
+    async fn validate_slowly(&self, op: &Operation, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+        let _few_at_a_time = self.slow.acquire().await.map_err(Status::internal)?;
+        let (op, old, new) = (op.clone(), old.cloned(), new.clone());
+        let check = move || validate(&op, op.worked(), old.as_ref(), &new);
+        tokio::task::spawn_blocking(check).await.map_err(Status::internal)?
     }
 
     /// The last step. One whose deletion has begun, and that nothing holds any more, goes instead.
@@ -145,7 +183,7 @@ impl Objects {
         op: &Operation,
         old: Option<(&Object, &Value)>,
         new: &Value,
-        allocation: Option<&Allocation>,
+        Completed { managed, allocation }: &Completed,
     ) -> Result<Attempt, Status> {
         let kind = op.kind.storage();
         let finished = old.is_some() && delete::is_finished(kind, new);
@@ -153,25 +191,36 @@ impl Objects {
         let charged = self.quotas.charge(op, before, after).await?;
         if op.dry_run {
             let is_taken = old.is_none() && self.storage.cache(kind)?.get(&key_of(new))?.is_some();
-            return if is_taken { Ok(Attempt::Taken) } else { text(new).map(Attempt::Done) };
+            return if is_taken {
+                Ok(Attempt::Taken)
+            } else {
+                shown_anew(op, &whole(new, managed.as_deref())).map(Attempt::Done)
+            };
         }
         let key = store_key(kind, namespace(new), meta::name(new));
         let revision = old.map_or(0, |(object, _)| object.revision());
         let compares = vec![Compare::ModRevision(key.clone(), revision)];
-        let Encoded { bytes, hole } = encode::for_store(new);
+        let stored = match op.worked() == kind {
+            true => None,
+            false => Some(self.conversions.value(op.worked(), kind, new.clone()).await?),
+        };
+        let Encoded { bytes, hole } = encode::for_store(stored.as_ref().unwrap_or(new), managed.as_deref());
         let write = match finished {
             true => Op::Delete { key },
             false => Op::Put { key, value: bytes.clone(), ttl: kind.strategy.ttl() },
         };
         let mut txn = Txn { compares, ops: vec![write] };
-        if let Some(allocation) = allocation.filter(|_| !finished) {
+        if let Some(allocation) = allocation.as_ref().filter(|_| !finished) {
             allocation.claim(&mut txn);
         }
         ip_address::follow(&self.storage, kind, before, after, &mut txn)?;
         charged.claim(&mut txn);
         match self.storage.commit(txn).await? {
-            Outcome::Committed { .. } if finished => text(new).map(Attempt::Done),
-            Outcome::Committed { revision } => Ok(Attempt::Done(encode::shown(&bytes, hole, revision))),
+            Outcome::Committed { .. } if finished => shown_anew(op, &whole(new, managed.as_deref())).map(Attempt::Done),
+            Outcome::Committed { revision } => {
+                let shown = encode::shown(&bytes, hole, revision);
+                self.conversions.bytes(&op.kind, shown).await.map(Attempt::Done)
+            }
             Outcome::Conflict { current, .. } if old.is_none() && !current.first().is_some_and(Option::is_none) => {
                 Ok(Attempt::Taken)
             }
@@ -180,25 +229,10 @@ impl Objects {
     }
 }
 
-/// Checks a change in the version that the request names, which is not the stored one; whether its kind is checked so.
-fn check_change(op: &Operation, new: &Value, old: &Value) -> Result<bool, Status> {
-    // Only what the change may touch is checked.
-    let (mut touched, strategy) = (new.clone(), &op.kind.strategy);
-    match op.part {
-        _ if op.kind.def().is_some() => return Ok(false),
-        Part::Main => strategy.prepare_update(&mut touched, old),
-        Part::Status => strategy.prepare_status_update(&mut touched, old),
-        _ => {}
-    }
-    check_requested(&op.kind, &touched, Some(old))
-}
-
-/// The first step: the stored version, with defaults.
-fn to_storage(op: &Operation, object: &mut Value) {
-    let kind = op.kind.storage();
-    if !op.kind.is_storage_version() {
-        convert::convert(&op.kind, kind, object);
-    }
+/// The first step: the version in which the write is done, with defaults.
+fn complete_form(op: &Operation, object: &mut Value) {
+    let kind = op.worked();
+    *object = between(&op.kind, kind, object.take());
     meta::set_type(object, kind.api_version(), &kind.kind);
     kind.strategy.default(object);
 }
@@ -216,14 +250,13 @@ fn prepare(op: &Operation, kind: &Kind, old: Option<&Value>, new: &mut Value) {
     put_fields(new, fields);
 }
 
-fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value, checked: bool) -> Result<(), Status> {
+fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Status> {
     let strategy = &kind.strategy;
     let mut errors = match old {
         None => meta_validate::validate(kind, new),
         Some(old) => meta_validate::validate_update(kind, new, old),
     };
     match (op.part, old) {
-        _ if checked => {}
         (_, None) => {
             errors.extend(strategy.validate(new));
             errors.extend(strategy.validate_create(new));
@@ -240,8 +273,18 @@ fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value, check
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, name, errors)) }
 }
 
-fn text(object: &Value) -> Result<Bytes, Status> {
-    serde_json::to_vec(object).map(Bytes::from).map_err(Status::internal)
+/// The object with its managed fields, which may be beside it.
+fn whole<'a>(object: &'a Value, managed: Option<&str>) -> Cow<'a, Value> {
+    let mut object = Cow::Borrowed(object);
+    if let Some(text) = managed {
+        put_fields(object.to_mut(), tree(text));
+    }
+    object
+}
+
+/// Managed fields that are there.
+fn tree(managed: &str) -> Option<Value> {
+    serde_json::from_str(managed).ok()
 }
 
 fn key_of(object: &Value) -> String {
@@ -250,6 +293,12 @@ fn key_of(object: &Value) -> String {
 
 fn namespace(object: &Value) -> Option<&str> {
     Some(meta::namespace(object)).filter(|namespace| !namespace.is_empty())
+}
+
+/// A new object that could not be stored beside what others wrote.
+fn outrun(kind: &Kind, name: &str) -> Status {
+    let why = "what it was given or charged for was changed by others again and again; please try again";
+    Status::conflict(&kind.group, &kind.plural, name, why)
 }
 
 /// A change may say which object it is about, and how that was.
@@ -310,12 +359,4 @@ fn generate_name(prefix: &str) -> String {
     let random = uuid::Uuid::new_v4();
     let suffix = random.as_bytes()[..SUFFIX].iter().map(|byte| ALPHABET[usize::from(*byte) % ALPHABET.len()] as char);
     prefix.chars().chain(suffix).collect()
-}
-/// Checks an object in the version that a request names, which is not the stored one; whether its kind is checked so.
-fn check_requested(kind: &Kind, new: &Value, old: Option<&Value>) -> Result<bool, Status> {
-    match kind.strategy.validate_requested(new, old) {
-        None => Ok(false),
-        Some(errors) if errors.is_empty() => Ok(true),
-        Some(errors) => Err(Status::invalid(&kind.group, &kind.kind, coracle_api::meta::name(new), errors)),
-    }
 }

@@ -71,7 +71,7 @@ pub(super) async fn patch(cx: &Context<'_>, configuration: &Configuration) -> An
         let mut new = match kind.schema.structural() {
             Some(_) => {
                 let kinds = cx.storage().kinds.snapshot();
-                apply(&custom::Versions::new(&kinds, kind), current, applied, &writer, force)?
+                apply(&custom::Versions::new(&kinds, kind, &op.awaited), current, applied, &writer, force)?
             }
             None => apply(&**kind, current, applied, &writer, force)?,
         };

@@ -5,14 +5,13 @@ use coracle_api::status::Status;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::list::Selection;
+use super::list::{self, Selection};
 use super::unsafe_delete;
 use crate::context::{Answer, Context};
 use crate::negotiate;
 use crate::objects::{DeleteOptions, Deleted};
 use crate::operation::Verb;
 use crate::request;
-use crate::version::in_version;
 
 pub(super) async fn delete(cx: &Context<'_>) -> Answer {
     let options = options(cx)?;
@@ -38,15 +37,16 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
         let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
         return Err(unsafe_delete::refused("meta.k8s.io", "DeleteOptions", "", vec![why.into()]));
     }
+    list::check_options(&cx.query)?;
     let selection = Selection::of(cx)?;
     let kind = &cx.target.kind;
     let snapshot = cx.cache()?.snapshot();
     snapshot.check(&selection.prefix, None)?;
     let mut items = Vec::new();
     let op = cx.unowned(Verb::Delete);
-    for object in snapshot.range(&selection.prefix, None).filter(|object| selection.matches(object)) {
+    for object in selection.select(cx, snapshot.range(&selection.prefix, None)).await? {
         match cx.objects().delete(&op, object.key(), &options).await {
-            Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(in_version(kind, bytes)),
+            Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(bytes),
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }

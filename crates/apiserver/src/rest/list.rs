@@ -44,6 +44,7 @@ impl Selection {
             cx.query.get("labelSelector").map(LabelSelector::parse).transpose().map_err(Status::bad_request)?;
         // Fields are numbered as the objects in the cache have them, whose definition may have changed just now.
         let kind = match cx.query.get("fieldSelector") {
+            Some(_) if is_made(&cx.target.kind) => cx.target.kind.clone(),
             Some(_) => cx.cache()?.kind.clone(),
             None => cx.target.kind.storage().clone(),
         };
@@ -75,6 +76,24 @@ impl Selection {
                 .fields
                 .as_ref()
                 .is_none_or(|selector| selector.matches_with(|field| object.field(&self.kind, field)))
+    }
+
+    /// Those of the objects that match, in the version of the request where a webhook makes it.
+    ///
+    /// # Errors
+    /// The webhook gives no answer that counts.
+    pub async fn select(
+        &self,
+        cx: &Context<'_>,
+        objects: impl Iterator<Item = &Object>,
+    ) -> Result<Vec<Object>, Status> {
+        let kind = &cx.target.kind;
+        if kind.webhook.is_none() {
+            return Ok(objects.filter(|object| self.matches(object)).cloned().collect());
+        }
+        let objects: Vec<Object> = objects.cloned().collect();
+        cx.conversions().objects(kind, &objects).await?;
+        Ok(objects.iter().filter_map(|object| object.version(kind)).filter(|object| self.matches(object)).collect())
     }
 
     fn is_everything(&self) -> bool {
@@ -125,7 +144,30 @@ pub(super) fn list(cx: &Context<'_>) -> Answer {
         let head = head(cx.target.kind.list_kind(), cx.target.kind.api_version(), &meta);
         return Ok(pieces(Pieces::new(head, Whole { snapshot, prefix: selection.prefix, last: None })));
     }
-    let page = page(cx, &selection)?;
+    let (cut, limit) = (Cut::of(cx, &selection)?, limit(cx)?);
+    let page = cut.page(&selection, cut.objects(&selection).filter(|object| selection.matches(object)), limit);
+    show(cx, &page)
+}
+
+/// The same of a kind that a webhook converts.
+pub(super) async fn converted(cx: &Context<'_>) -> Answer {
+    check_options(&cx.query)?;
+    let selection = Selection::of(cx)?;
+    let (cut, limit) = (Cut::of(cx, &selection)?, limit(cx)?);
+    // Only if all match it is known beforehand which are on the page.
+    let page = match selection.is_everything() {
+        true => {
+            let mut page = cut.page(&selection, cut.objects(&selection), limit);
+            page.objects = selection.select(cx, page.objects.iter()).await?;
+            page
+        }
+        false => cut.page(&selection, selection.select(cx, cut.objects(&selection)).await?.iter(), limit),
+    };
+    show(cx, &page)
+}
+
+/// Answers with a page.
+fn show(cx: &Context<'_>, page: &Page) -> Answer {
     let meta = ListMeta {
         resource_version: page.revision.to_string(),
         continue_token: page.next.as_ref().map(Continue::token).unwrap_or_default(),
@@ -182,33 +224,59 @@ fn pieces(pieces: Pieces<impl Items + Send + 'static>) -> Response<Body> {
     response
 }
 
-fn page(cx: &Context<'_>, selection: &Selection) -> Result<Page, Status> {
-    let limit = match cx.query.number("limit")? {
+fn limit(cx: &Context<'_>) -> Result<usize, Status> {
+    Ok(match cx.query.number("limit")? {
         Some(limit) if limit > 0 => limit as usize,
         _ => usize::MAX,
-    };
-    let wanted = cx.query.revision()?;
-    let matching = cx.query.get("resourceVersionMatch");
-    let cache = cx.cache()?;
-    let (snapshot, after) = match cx.query.get("continue") {
-        Some(token) => {
-            if wanted > 0 {
-                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+    })
+}
+
+/// What a page is cut from: a snapshot, behind a key.
+struct Cut {
+    snapshot: Snapshot,
+    after: Option<String>,
+}
+
+impl Cut {
+    fn of(cx: &Context<'_>, selection: &Selection) -> Result<Cut, Status> {
+        let wanted = cx.query.revision()?;
+        // Pages of what was at a revision, unless another one will do as well.
+        let is_paged = wanted > 0 && limit(cx)? < usize::MAX;
+        let matching = cx.query.get("resourceVersionMatch").or(if is_paged { Some("Exact") } else { None });
+        let cache = cx.cache()?;
+        let (snapshot, after) = match cx.query.get("continue") {
+            Some(token) => {
+                if wanted > 0 {
+                    return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+                }
+                let position = Continue::parse(token)?;
+                (continued(&cache, &position)?, Some(position.after))
             }
-            let position = Continue::parse(token)?;
-            (continued(&cache, &position)?, Some(position.after))
-        }
-        None => (at_revision(&cache, wanted, matching)?, None),
-    };
-    snapshot.check(&selection.prefix, after.as_deref())?;
-    let mut objects: Vec<Object> = Vec::new();
-    let mut found = snapshot.range(&selection.prefix, after.as_deref()).filter(|object| selection.matches(object));
-    objects.extend(found.by_ref().take(limit).cloned());
-    let left = if objects.len() < limit { 0 } else { found.count() as u64 };
-    let last = objects.last().filter(|_| left > 0);
-    let next = last.map(|last| Continue { revision: Some(snapshot.revision), after: last.key().to_owned() });
-    let remaining = selection.is_everything().then_some(left);
-    Ok(Page { revision: snapshot.revision, objects, next, remaining })
+            None => (at_revision(&cache, wanted, matching)?, None),
+        };
+        snapshot.check(&selection.prefix, after.as_deref())?;
+        Ok(Cut { snapshot, after })
+    }
+
+    fn objects(&self, selection: &Selection) -> impl Iterator<Item = &Object> + use<'_> {
+        self.snapshot.range(&selection.prefix, self.after.as_deref())
+    }
+
+    fn page<'a>(&self, selection: &Selection, mut found: impl Iterator<Item = &'a Object>, limit: usize) -> Page {
+        let revision = self.snapshot.revision;
+        let mut objects: Vec<Object> = Vec::new();
+        objects.extend(found.by_ref().take(limit).cloned());
+        let left = if objects.len() < limit { 0 } else { found.count() as u64 };
+        let last = objects.last().filter(|_| left > 0);
+        let next = last.map(|last| Continue { revision: Some(revision), after: last.key().to_owned() });
+        let remaining = selection.is_everything().then_some(left);
+        Page { revision, objects, next, remaining }
+    }
+}
+
+/// Whether a webhook makes what is shown of a kind out of what is stored.
+fn is_made(kind: &Kind) -> bool {
+    kind.webhook.is_some() && !kind.is_storage_version()
 }
 
 /// What a page is cut from. A client that comes too late for an exact one is given a token for the others as they are now.
@@ -244,7 +312,7 @@ fn at_revision(cache: &crate::cache::Cache, wanted: u64, matching: Option<&str>)
 }
 
 /// Checks the options of a list against each other.
-fn check_options(query: &Query) -> Result<(), Status> {
+pub(super) fn check_options(query: &Query) -> Result<(), Status> {
     let path = Path::new("resourceVersionMatch");
     let mut errors = Vec::new();
     let forbidden = |why: &str| FieldError::forbidden(&path, why);

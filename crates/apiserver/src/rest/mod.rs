@@ -48,10 +48,11 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
     response
 }
 
-/// Answers what is answered from the cache.
+/// Answers what is answered from the cache, without asking a webhook.
 fn read(cx: &Context<'_>, verb: &str) -> Option<Answer> {
     let kind = &cx.target.kind;
     let is_object = cx.target.subresource.is_none() && !kind.review && kind.has_verb(verb) && is_routed(cx);
+    let is_object = is_object && kind.webhook.is_none();
     match verb {
         "get" if is_object => Some(read::get(cx)),
         "list" if is_object => Some(list::list(cx)),
@@ -80,7 +81,7 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
             "log" | "exec" | "attach" | "portforward" => connect::kubelet::answer(&mut cx).await,
             "proxy" => connect::proxy::answer(&mut cx).await,
             _ => match verb {
-                "get" => read::get(&cx),
+                "get" => read::converted(&cx).await,
                 "update" => update::put(&cx).await,
                 "patch" => patch::patch(&cx).await,
                 _ => Err(refused()),
@@ -98,6 +99,8 @@ async fn route(mut cx: Context<'_>, verb: &'static str) -> Answer {
         return Err(refused());
     }
     match verb {
+        "get" => read::converted(&cx).await,
+        "list" => list::converted(&cx).await,
         "watch" => match crate::websocket::take(&mut cx) {
             Some(wish) => wish.grant(watch::watch(&cx)?, crate::websocket::Framing::Lines),
             None => watch::watch(&cx),

@@ -1,5 +1,7 @@
 //! The [`Operation`] that a request asks for.
 
+use std::sync::Arc;
+
 use coracle_api::apply::manager;
 use coracle_api::field::FieldError;
 use coracle_api::status::Status;
@@ -50,6 +52,7 @@ impl Context<'_> {
             dry_run: self.dry_run,
             is_own: false,
             notes: self.notes.clone(),
+            awaited: Arc::default(),
             now: Timestamp::now(),
         }
     }

@@ -12,10 +12,9 @@ use super::list;
 use crate::context::{Answer, Context};
 use crate::negotiate::{self, Output, Shape};
 use crate::request::Query;
-use crate::version::in_version;
 
 impl Context<'_> {
-    /// An object as the client asked for it.
+    /// An object, in the version of the request, as the client asked for it.
     pub fn object(&self, code: StatusCode, bytes: Bytes, warnings: &[String]) -> Answer {
         let shown = present(&self.target.kind, self.output, &self.query, bytes)?;
         let mut response = negotiate::document(code, self.output.encoding, shown);
@@ -24,9 +23,8 @@ impl Context<'_> {
     }
 }
 
-/// An object's stored bytes in the version and shape that a client asked for.
+/// An object in the shape that a client asked for.
 pub(super) fn present(kind: &Arc<Kind>, output: Output, query: &Query, bytes: Bytes) -> Result<Bytes, Status> {
-    let bytes = in_version(kind, bytes);
     Ok(match output.shape {
         Shape::Object => bytes,
         Shape::Partial => list::partial(&bytes, output.meta_version)?,

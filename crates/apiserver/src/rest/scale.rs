@@ -1,32 +1,28 @@
 //! The subresource `scale`: replicas of a workload as an autoscaling/v1 Scale.
 
-use coracle_api::apply::scale::{API_VERSION, from_scale, to_scale};
+use coracle_api::apply::scale::{from_scale, to_scale};
 use coracle_api::apply::versions::Versions;
 use coracle_api::apply::{Builtin, Reset, Writer, apply, update};
 use coracle_api::decode::{self, FieldValidation};
-use coracle_api::field::{FieldError, Path};
 use coracle_api::meta;
-use coracle_api::schema::{self, DefId};
-use coracle_api::selector::LabelSelector;
+use coracle_api::scale::{self, API_VERSION, DEF, REPLICAS};
 use coracle_api::status::Status;
 use coracle_api::strategy::{AGE, Column, NAME, ScalePaths, int_column};
 use coracle_api::table::{self, ListMeta};
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use smol_str::SmolStr;
+use serde_json::Value;
 
 use super::list;
 use super::patch::Patch;
 use crate::context::{Answer, Context};
 use crate::negotiate::{self, Shape};
 use crate::operation::{Operation, Ownership, Part, Verb, fields, put_fields};
-use crate::version::in_version_value;
 
 pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
     let paths = cx.target.kind.strategy.scale_paths();
     let object = match verb {
-        "get" => in_version_value(&cx.target.kind, cx.current()?.value()),
+        "get" => cx.conversions().object(&cx.target.kind, cx.current()?).await?,
         "update" | "patch" => {
             let written = Written::parse(cx, verb)?;
             let op = match &written {
@@ -40,11 +36,11 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
             let key = cx.target.key();
             let bytes =
                 cx.objects().update(&op, &key, &mut |current| scales.change(&op, current, &written, force)).await?;
-            in_version_value(&cx.target.kind, serde_json::from_slice(&bytes).map_err(Status::internal)?)
+            serde_json::from_slice(&bytes).map_err(Status::internal)?
         }
         other => return Err(Status::method_not_allowed(&cx.target.kind.group, &cx.target.kind.plural, other)),
     };
-    let scale = from_object(paths, &object)?;
+    let scale = scale::shown(paths, &object)?;
     let shown = match cx.output.shape {
         Shape::Object => scale.to_string().into(),
         Shape::Partial => list::partial(scale.to_string().as_bytes(), cx.output.meta_version)?,
@@ -56,8 +52,6 @@ pub(super) async fn answer(cx: &Context<'_>, verb: &str) -> Answer {
     };
     Ok(negotiate::document(StatusCode::OK, cx.output.encoding, shown))
 }
-
-const DEF: DefId = schema::id::AUTOSCALING_V1_SCALE;
 
 /// What a client wants a scale to be.
 enum Written {
@@ -107,7 +101,7 @@ impl Scales<'_> {
         };
         let replicas = |version: &str| (version == own).then(|| path.clone());
         let managed = fields(current).cloned().unwrap_or_default();
-        let mut scale = from_object(self.paths, current)?;
+        let mut scale = scale::of(self.paths, current);
         put_fields(&mut scale, parsed(to_scale(&managed, replicas)));
         let writer = Writer { api_version: API_VERSION, reset: Reset::NONE, ..op.writer(&self.manager) };
         let mut new = match written {
@@ -126,7 +120,7 @@ impl Scales<'_> {
         if !matches!(written, Written::Patch(Patch::Apply(_))) {
             update(self, Some(&scale), &mut new, &writer);
         }
-        let mut object = into_object(self.paths, current, &new)?;
+        let mut object = scale::put(self.paths, current, &new)?;
         let of_scale = fields(&new).cloned().unwrap_or_default();
         put_fields(&mut object, parsed(from_scale(&managed, &of_scale, own, replicas)));
         Ok(object)
@@ -148,67 +142,4 @@ fn row(scale: &Value, now: Timestamp) -> Vec<Value> {
         scale["status"]["replicas"].clone(),
         table::duration::since(created, now).into(),
     ]
-}
-
-/// Where the workloads of the table have the numbers.
-const REPLICAS: [&str; 2] = ["spec", "replicas"];
-const CURRENT: [&str; 2] = ["status", "replicas"];
-
-fn number(object: &Value, fields: &[impl AsRef<str>]) -> Option<i64> {
-    fields.iter().try_fold(object, |value, field| value.get(field.as_ref()))?.as_i64()
-}
-
-fn from_object(paths: Option<&ScalePaths>, object: &Value) -> Result<Value, Status> {
-    let (wanted, current) = match paths {
-        Some(paths) => {
-            let wanted = number(object, &paths.spec_replicas).ok_or_else(|| {
-                let path: String = paths.spec_replicas.iter().map(|field| format!(".{field}")).collect();
-                Status::internal(format!("the spec replicas field {path:?} does not exist"))
-            })?;
-            (Some(wanted), number(object, &paths.status_replicas))
-        }
-        None => (number(object, &REPLICAS), number(object, &CURRENT)),
-    };
-    let of_path = |fields: &[SmolStr]| {
-        let found = fields.iter().try_fold(object, |value, field| value.get(field.as_str()));
-        found.and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let selector = match &object["spec"]["selector"] {
-        _ if paths.is_some() => paths.map(|paths| of_path(&paths.label_selector)).unwrap_or_default(),
-        plain @ Value::Object(map) if map.values().all(Value::is_string) => LabelSelector::from_map(plain).to_string(),
-        selector => LabelSelector::from_object(selector).map(|selector| selector.to_string()).unwrap_or_default(),
-    };
-    let metadata = &object["metadata"];
-    Ok(json!({
-        "kind": "Scale", "apiVersion": API_VERSION,
-        "metadata": {
-            "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"], "creationTimestamp": metadata["creationTimestamp"],
-        },
-        "spec": {"replicas": wanted.unwrap_or(0)},
-        "status": {"replicas": current.unwrap_or(0), "selector": selector},
-    }))
-}
-
-fn into_object(paths: Option<&ScalePaths>, current: &Value, scale: &Value) -> Result<Value, Status> {
-    let name = meta::name(current);
-    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if !(0..=i64::from(i32::MAX)).contains(&replicas) {
-        let path = Path::new("spec").child("replicas");
-        let error = FieldError::invalid(&path, &replicas.into(), "must be greater than or equal to 0");
-        return Err(Status::invalid("autoscaling", "Scale", name, vec![error]));
-    }
-    let mut new = current.clone();
-    meta::set_resource_version(&mut new, meta::resource_version(scale));
-    match paths {
-        Some(paths) => {
-            let mut at = &mut new;
-            for field in &paths.spec_replicas {
-                at = meta::as_object(at).entry(field.as_str()).or_insert(Value::Null);
-            }
-            *at = replicas.into();
-        }
-        None => new["spec"]["replicas"] = replicas.into(),
-    }
-    Ok(new)
 }

@@ -1,5 +1,6 @@
 //! WATCH: a stream that pulls changes from the ring.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +21,11 @@ use super::present::present;
 use crate::body::Body;
 use crate::cache::{Cache, Change, Snapshot};
 use crate::context::{Answer, Context};
+use crate::conversion::Conversions;
 use crate::negotiate::{Encoding, Output, Shape};
 use crate::object::Object;
 use crate::request::Query;
-use crate::version::message;
+use crate::version::{in_version, message};
 
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
@@ -56,7 +58,8 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
         }
         snapshot.check(&selection.prefix, None)?;
         let revision = snapshot.revision;
-        initial_events = Some(Initial { snapshot, last: None, bookmark: initial == Some(true) && bookmarks });
+        let bookmark = initial == Some(true) && bookmarks;
+        initial_events = Some(Initial { snapshot, last: None, converted: VecDeque::new(), bookmark });
         revision
     } else {
         let newest = cache.revision();
@@ -67,6 +70,7 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     };
     // A revision that is gone is told as the first event, as upstream does.
     let state = Watcher {
+        conversions: view.kind.webhook.is_some().then(|| cx.conversions().clone()),
         cache,
         selection,
         view,
@@ -118,6 +122,9 @@ fn check_options(query: &Query) -> Result<(), Status> {
         if matching != "NotOlderThan" {
             errors.push(FieldError::not_supported(&path, matching, &["NotOlderThan"]));
         }
+        if query.get("continue").is_some() {
+            errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+        }
     }
     super::list::invalid_options(errors)
 }
@@ -125,8 +132,10 @@ fn check_options(query: &Query) -> Result<(), Status> {
 /// The objects that are there when a watch begins, shown one by one as the connection takes them.
 struct Initial {
     snapshot: Snapshot,
-    /// The one shown last.
+    /// The one shown, or given to a webhook, last.
     last: Option<Object>,
+    /// Those that a webhook converted, and that are not shown yet.
+    converted: VecDeque<Object>,
     /// Whether a bookmark says that all were shown.
     bookmark: bool,
 }
@@ -138,11 +147,24 @@ impl Initial {
         self.last = Some(object.clone());
         Some(object)
     }
+
+    /// The next objects that a webhook converts; false if there are none.
+    async fn convert(&mut self, conversions: &Conversions, view: &View, prefix: &str) -> Result<bool, Status> {
+        let objects = self.snapshot.range(prefix, self.last.as_ref().map(Object::key));
+        let objects: Vec<Object> = objects.take(BATCH).cloned().collect();
+        let Some(last) = objects.last() else { return Ok(false) };
+        self.last = Some(last.clone());
+        conversions.objects(&view.kind, &objects).await?;
+        self.converted.extend(objects.iter().filter_map(|object| object.version(&view.kind)));
+        Ok(true)
+    }
 }
 
 /// A watch holds a snapshot while it begins, afterwards changes of the ring of its resource (at most [`BATCH`], and few
 /// large ones), and one frame at a time: what a client does not take is not made.
 struct Watcher {
+    /// Asks the webhook that converts what is shown, if there is one.
+    conversions: Option<Arc<Conversions>>,
     cache: Arc<Cache>,
     selection: Selection,
     view: View,
@@ -169,6 +191,14 @@ impl Watcher {
             if self.over {
                 return None;
             }
+            match self.convert_initial().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(status) => {
+                    self.over = true;
+                    return Some(self.view.error(&status));
+                }
+            }
             self.changed.borrow_and_update();
             let global = self.cache.revision();
             match self.cache.changes(self.position, BATCH) {
@@ -176,6 +206,10 @@ impl Watcher {
                     match changes.last() {
                         Some(last) => self.position = last.revision,
                         None => self.position = self.position.max(global),
+                    }
+                    if let Err(status) = self.convert(&changes).await {
+                        self.over = true;
+                        return Some(self.view.error(&status));
                     }
                     self.pulled = changes.into();
                     if !self.pulled.is_empty() {
@@ -208,6 +242,27 @@ impl Watcher {
         }
     }
 
+    /// Lets a webhook convert what is shown next of the objects that are there when the watch begins; whether there is more
+    /// to show.
+    async fn convert_initial(&mut self) -> Result<bool, Status> {
+        let (Some(conversions), Some(initial)) = (&self.conversions, &mut self.initial) else { return Ok(false) };
+        if !initial.convert(conversions, &self.view, &self.selection.prefix).await? {
+            let Some(Initial { snapshot, bookmark: true, .. }) = self.initial.take() else { return Ok(false) };
+            let frame = self.view.bookmark(snapshot.revision, true);
+            self.pieces.push_back(frame);
+        }
+        Ok(true)
+    }
+
+    /// Lets a webhook convert the objects of changes.
+    async fn convert(&self, changes: &[Arc<Change>]) -> Result<(), Status> {
+        let Some(conversions) = &self.conversions else { return Ok(()) };
+        let covered = changes.iter().filter(|change| self.selection.covers(change.key()));
+        let objects: Vec<Object> =
+            covered.flat_map(|change| change.now.iter().chain(&change.before)).cloned().collect();
+        conversions.objects(&self.view.kind, &objects).await
+    }
+
     /// The next bytes that wait: small frames joined, so that a burst takes few writes; the body of a large one as
     /// everybody shares it.
     fn gather(&mut self) -> Option<Bytes> {
@@ -233,6 +288,16 @@ impl Watcher {
 
     /// The next event that needs no waiting.
     fn waiting(&mut self) -> Option<Frame> {
+        if self.conversions.is_some()
+            && let Some(initial) = &mut self.initial
+        {
+            while let Some(object) = initial.converted.pop_front() {
+                if self.selection.matches(&object) {
+                    return Some(self.view.frame("ADDED", &object));
+                }
+            }
+            return None;
+        }
         if let Some(mut initial) = self.initial.take() {
             if let Some(object) = initial.next(&self.selection) {
                 self.initial = Some(initial);
@@ -250,21 +315,32 @@ impl Watcher {
         None
     }
 
+    /// An object as the watcher selects and shows it.
+    fn shown<'a>(&self, object: &'a Option<Object>) -> Option<Cow<'a, Object>> {
+        match (&self.conversions, object) {
+            (_, None) => None,
+            (None, Some(object)) => Some(Cow::Borrowed(object)),
+            (Some(_), Some(object)) => object.version(&self.view.kind).map(Cow::Owned),
+        }
+    }
+
     /// What the client sees of a change: an object that no longer matches is gone for it.
     fn frame(&self, change: &Change) -> Option<Frame> {
         if !self.selection.covers(change.key()) {
             return None;
         }
-        let now = change.now.as_ref().filter(|object| self.selection.matches(object));
-        let before = change.before.as_ref().filter(|object| self.selection.matches(object));
+        let (now, before) = (self.shown(&change.now), self.shown(&change.before));
+        let now = now.as_deref().filter(|object| self.selection.matches(object));
+        let before = before.as_deref().filter(|object| self.selection.matches(object));
         match (now, before) {
             (Some(now), None) => Some(self.view.frame("ADDED", now)),
             (Some(now), Some(_)) => Some(self.view.frame("MODIFIED", now)),
             (None, Some(before)) => {
-                let last = match (&change.gone, &change.now) {
-                    (Some(gone), _) => gone.clone(),
-                    // It lives on but left the selection: its last matching state, at the new revision.
-                    (None, _) => before.at_revision(change.revision),
+                let last = match &change.gone {
+                    Some(gone) if self.conversions.is_none() => gone.clone(),
+                    // It lives on but left the selection, or a webhook converted it: its last matching state, at the new
+                    // revision.
+                    _ => before.at_revision(change.revision),
                 };
                 Some(self.view.frame("DELETED", &last))
             }
@@ -331,10 +407,11 @@ impl View {
             let head = protobuf::watch_head(event, self.kind.api_version(), &self.kind.kind, body.len());
             return Frame { head, body: Shown::Made(body), tail: b"" };
         }
-        let as_stored = self.output.shape == Shape::Object && self.kind.is_storage_version();
+        let is_made = self.kind.webhook.is_some();
+        let as_stored = self.output.shape == Shape::Object && (self.kind.is_storage_version() || is_made);
         let made = match as_stored {
             true => None,
-            false => present(&self.kind, self.output, &self.query, object.json()).ok(),
+            false => present(&self.kind, self.output, &self.query, in_version(&self.kind, object.json())).ok(),
         };
         let body = made.map_or_else(|| Shown::Stored(object.clone()), Shown::Made);
         Frame { head: format!("{{\"type\":\"{event}\",\"object\":").into_bytes(), body, tail: b"}\n" }

@@ -18,17 +18,17 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
 
 /// Answers reviews: gives the response of a request to a path.
-type Answer = fn(&str, &Value) -> Value;
+pub(super) type Answer = fn(&str, &Value) -> Value;
 
 /// A server of webhooks, and the reviews that it got.
-struct Hooks {
-    url: String,
-    bundle: String,
-    reviews: Arc<Mutex<Vec<Value>>>,
+pub(super) struct Hooks {
+    pub url: String,
+    pub bundle: String,
+    pub reviews: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Hooks {
-    async fn serve(api: &Api, answer: Answer) -> Hooks {
+    pub async fn serve(api: &Api, answer: Answer) -> Hooks {
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("protocols")
@@ -67,6 +67,11 @@ impl Hooks {
             }
         });
         Hooks { url: format!("https://{address}"), bundle: STANDARD.encode(&api.authority.certificate), reviews }
+    }
+
+    /// How many reviews came since this was asked last.
+    pub fn count(&self) -> usize {
+        std::mem::take(&mut *self.reviews.lock()).len()
     }
 
     /// A webhook about configmaps at a path, with what is given of it.
@@ -233,4 +238,37 @@ async fn a_patch_that_does_not_fit_is_an_error() {
     api.patch("merge-patch", &format!("{CONFIGURATIONS}/{MUTATING}/hooks"), &other).await.ok();
     assert_eq!(api.post(MAPS, &map("a", json!({}))).await.status, 500);
     assert_eq!(api.get(&format!("{MAPS}/a")).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_scale_is_shown_as_one_and_may_be_changed() {
+    let api = Api::new().await;
+    let hooks = Hooks::serve(&api, |_, request| {
+        let wanted = request["object"]["spec"]["replicas"].as_i64().unwrap_or_default();
+        match wanted {
+            9 => json!({"allowed": false, "status": {"message": "too many"}}),
+            _ => patch(&json!([{"op": "replace", "path": "/spec/replicas", "value": wanted + 1}])),
+        }
+    })
+    .await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    api.post(deployments, &json!({"metadata": {"name": "a"}, "spec": spec})).await.ok();
+    let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments/scale"]}]);
+    configure(&api, MUTATING, &[hooks.hook("scale", "/", json!({"rules": rules}))]).await;
+    let path = format!("{deployments}/a/scale");
+    let scaled = api.patch("merge-patch", &path, &json!({"spec": {"replicas": 3}})).await.ok();
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(4)));
+    assert_eq!(api.get(&format!("{deployments}/a")).await.ok()["spec"]["replicas"], 4);
+    let request = hooks.reviews.lock()[0]["request"].clone();
+    assert_eq!(request["kind"], json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
+    assert_eq!(request["resource"], json!({"group": "apps", "version": "v1", "resource": "deployments"}));
+    assert_eq!((&request["subResource"], &request["object"]["kind"]), (&json!("scale"), &json!("Scale")));
+    assert_eq!(
+        (&request["oldObject"]["spec"]["replicas"], &request["object"]["spec"]["replicas"]),
+        (&json!(1), &json!(3))
+    );
+    let refused = api.patch("merge-patch", &path, &json!({"spec": {"replicas": 9}})).await;
+    refused.refused(400, "admission webhook \"scale.example.com\" denied the request: too many");
 }

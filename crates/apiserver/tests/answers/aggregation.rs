@@ -198,6 +198,9 @@ async fn what_the_other_server_has_is_told_with_what_this_one_has() {
         document["paths"]["/apis/apps/v1/x"].is_null()
             && !document["paths"]["/apis/fish.example.com/v1/flunders"].is_null()
     );
+    let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let document = api.get_as("/openapi/v2", protobuf).await.text;
+    assert!(document.contains("com.example.Flunder") && document.contains("/apis/fish.example.com/v1/flunders"));
     api.delete(OBJECT).await.ok();
     assert_eq!(api.get(FLUNDERS).await.status, StatusCode::NOT_FOUND);
     for _ in 0..100 {

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::apply::{managers, owned};
 use super::{Answer, Api};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
 
 /// Waits until something is so, as clients wait for conditions.
-async fn until<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
     for _ in 0..2000 {
         if check().await {
             return;

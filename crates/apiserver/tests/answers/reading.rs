@@ -83,10 +83,65 @@ async fn options_that_do_not_fit_each_other_are_refused() {
     api.get("/api/v1/pods?watch=1&sendInitialEvents=true")
         .await
         .refused(422, &invalid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+    for (path, why) in [
+        (
+            "/api/v1/pods?resourceVersion=1&resourceVersionMatch=Exact&continue=x",
+            "resourceVersionMatch is forbidden when continue is provided",
+        ),
+        (
+            "/api/v1/pods?watch=1&resourceVersionMatch=NotOlderThan",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
+        (
+            "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=x",
+            "resourceVersionMatch is forbidden when continue is provided",
+        ),
+    ] {
+        api.get(path).await.refused(422, &invalid(why));
+    }
+    let forbidden = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
+    api.get("/api/v1/pods?sendInitialEvents=true").await.refused(422, forbidden);
+    api.delete("/api/v1/namespaces/default/pods?sendInitialEvents=true").await.refused(422, forbidden);
     for path in ["/api/v1/pods?resourceVersion=-1", "/api/v1/pods?watch=1&resourceVersion=-1"] {
         let answer = api.get(path).await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn pages_of_a_revision_are_of_that_revision() {
+    let api = Api::new().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let made = api.post(maps, &json!({"metadata": {"name": "a"}})).await.ok();
+    api.post(maps, &json!({"metadata": {"name": "b"}})).await.ok();
+    let revision = made["metadata"]["resourceVersion"].as_str().expect("a revision");
+    let names = async |query: &str| -> Vec<String> {
+        let list = api.get(&format!("{maps}?resourceVersion={revision}{query}")).await.ok();
+        let items = list["items"].as_array().expect("items").iter();
+        items.map(|item| item["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names("&limit=5").await, ["a"]);
+    assert_eq!(names("&limit=5&resourceVersionMatch=NotOlderThan").await, ["a", "b"]);
+    assert_eq!(names("").await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn large_lists_are_compressed_for_those_who_take_it() {
+    let api = Api::new().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for name in ["a", "b"] {
+        api.post(maps, &json!({"metadata": {"name": name}, "data": {"k": "x".repeat(100_000)}})).await.ok();
+    }
+    let gzip = [("accept-encoding", "gzip")];
+    let large = api.call(http::Method::GET, maps, &gzip, String::new()).await;
+    assert_eq!(
+        (&large.headers["content-encoding"], large.headers.contains_key("content-length")),
+        (&"gzip".parse().expect("a value"), false)
+    );
+    assert!(large.text.len() < 20_000);
+    let small = api.call(http::Method::GET, &format!("{maps}/a"), &gzip, String::new()).await;
+    assert!(!small.headers.contains_key("content-encoding"));
+    assert!(!api.get(maps).await.headers.contains_key("content-encoding"));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::budget::TRAVERSAL;
 use crate::error::EvalError;
 use crate::function::{Context, Cost, Function};
-use crate::library::time;
+use crate::time;
 use crate::value::{CelValue, Extension};
 
 type Value<'a> = Result<CelValue<'a>, EvalError>;

@@ -4,6 +4,7 @@ pub mod authorizer;
 mod conversions;
 mod durations;
 pub mod format;
+pub(crate) mod json_patch;
 mod lists;
 mod network;
 mod operators;
@@ -14,15 +15,18 @@ pub(crate) mod regex;
 mod semantic_version;
 mod sets;
 mod strings;
-pub(crate) mod time;
+mod time;
 pub mod urls;
 
-use crate::function::Function;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::function::{Function, Overload, declare};
 use crate::types::Type;
 
 /// Every function of every library.
-pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
-    let libraries: [&'static [Function]; 17] = [
+fn all() -> impl Iterator<Item = &'static Function> {
+    let libraries: [&'static [Function]; 18] = [
         operators::FUNCTIONS,
         conversions::FUNCTIONS,
         strings::FUNCTIONS,
@@ -40,8 +44,23 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
         semantic_version::FUNCTIONS,
         format::FUNCTIONS,
         authorizer::FUNCTIONS,
+        json_patch::FUNCTIONS,
     ];
     libraries.into_iter().flatten()
+}
+
+static FUNCTIONS: LazyLock<HashMap<&'static str, Vec<Overload>>> = LazyLock::new(|| {
+    let mut functions: HashMap<_, Vec<_>> = HashMap::new();
+    for function in all() {
+        let (name, overload) = declare(function);
+        functions.entry(name).or_default().push(overload);
+    }
+    functions
+});
+
+/// All functions of a name.
+pub(crate) fn find(name: &str) -> Option<&'static [Overload]> {
+    FUNCTIONS.get(name).map(Vec::as_slice)
 }
 
 /// The type that a name in an expression is, as in `type(self) == int`.
@@ -68,4 +87,22 @@ pub(crate) fn type_named(name: &str) -> Option<Type> {
         "kubernetes.NamedFormat" => Type::Opaque("kubernetes.NamedFormat"),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Type;
+
+    #[test]
+    fn every_signature_of_every_library_is_well_formed() {
+        for function in all() {
+            let (name, overload) = declare(function);
+            let wrong = overload.parameters.iter().chain([&overload.result]).any(|of| matches!(of, Type::Error));
+            assert!(!wrong && function.signature.contains(" -> "), "{}", function.signature);
+            assert!(!name.contains(['(', ' ', ')']), "{}", function.signature);
+            let printed: Vec<_> = overload.parameters.iter().map(ToString::to_string).collect();
+            assert!(printed.iter().all(|p| !p.contains(' ') || p.contains("map(")), "{printed:?}");
+        }
+    }
 }

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::conversions::double_text;
-use super::time::duration_text;
+
 use crate::budget::TRAVERSAL;
 use crate::error::EvalError;
 use crate::function::{Context, Cost, Function};
+use crate::time::duration_text;
 use crate::value::{CelValue, runtime_name};
 
 type Value<'a> = Result<CelValue<'a>, EvalError>;

@@ -112,6 +112,10 @@ pub(crate) fn contains<'a>(list: &List<'a>, wanted: &CelValue<'a>, budget: &mut 
 }
 
 fn maps_equal<'a>(a: &Map<'a>, b: &Map<'a>, budget: &mut Budget) -> Result<bool, EvalError> {
+    let is_made = matches!(a, Map::Object(..)) || matches!(b, Map::Object(..));
+    if is_made && a.object_type() != b.object_type() {
+        return Ok(false);
+    }
     let keys = a.keys();
     if keys.len() != b.len() {
         return Ok(false);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::map::Fields;
 use super::{CelValue, List, Map, Text};
 use crate::error::EvalError;
-use crate::library::time;
+use crate::time;
 use crate::types::Type;
 
 impl<'a> CelValue<'a> {

@@ -99,6 +99,8 @@ pub enum Map<'a> {
     Json(&'a serde_json::Map<String, Value>, Fields),
     /// Of the expression.
     Made(Arc<BTreeMap<Key<'a>, CelValue<'a>>>),
+    /// An object of a type that the expression made.
+    Object(Arc<dyn TypeSource>, Arc<BTreeMap<Key<'a>, CelValue<'a>>>),
 }
 
 impl<'a> Map<'a> {
@@ -107,7 +109,7 @@ impl<'a> Map<'a> {
         match self {
             Self::Json(map, Fields::Declared(_)) => map.keys().filter(|name| self.field(name).is_some()).count(),
             Self::Json(map, _) => map.len(),
-            Self::Made(map) => map.len(),
+            Self::Made(map) | Self::Object(_, map) => map.len(),
         }
     }
 
@@ -119,7 +121,7 @@ impl<'a> Map<'a> {
     /// The type of an object with declared fields.
     pub(crate) fn object_type(&self) -> Option<Type> {
         match self {
-            Self::Json(_, Fields::Declared(source)) => Some(Type::Object(source.clone())),
+            Self::Json(_, Fields::Declared(source)) | Self::Object(source, _) => Some(Type::Object(source.clone())),
             _ => None,
         }
     }
@@ -129,7 +131,7 @@ impl<'a> Map<'a> {
             Self::Json(_, Fields::Any) => Some(Type::Dyn),
             Self::Json(_, Fields::Values(of)) => Some(of.1.clone()),
             Self::Json(_, Fields::Declared(source)) => source.field(name),
-            Self::Made(_) => None,
+            Self::Made(_) | Self::Object(..) => None,
         }
     }
 
@@ -139,7 +141,7 @@ impl<'a> Map<'a> {
     /// If it does not fit its type.
     pub fn get(&self, key: &Key<'_>) -> Option<Result<CelValue<'a>, EvalError>> {
         match (self, key) {
-            (Self::Made(map), key) => map.get(key).cloned().map(Ok),
+            (Self::Made(map) | Self::Object(_, map), key) => map.get(key).cloned().map(Ok),
             (Self::Json(map, _), Key::String(name)) => {
                 let value = map.get(&**name)?;
                 Some(CelValue::from_json(value, &self.field(name)?))
@@ -151,7 +153,7 @@ impl<'a> Map<'a> {
     /// Whether it has a key, whatever the value.
     pub fn contains(&self, key: &Key<'_>) -> bool {
         match (self, key) {
-            (Self::Made(map), key) => map.contains_key(key),
+            (Self::Made(map) | Self::Object(_, map), key) => map.contains_key(key),
             (Self::Json(map, _), Key::String(name)) => map.contains_key(&**name) && self.field(name).is_some(),
             (Self::Json(..), _) => false,
         }
@@ -165,7 +167,7 @@ impl<'a> Map<'a> {
                 .filter(|name| self.field(name).is_some())
                 .map(|name| Key::String(Text::Borrowed(name)))
                 .collect(),
-            Self::Made(map) => map.keys().cloned().collect(),
+            Self::Made(map) | Self::Object(_, map) => map.keys().cloned().collect(),
         }
     }
 }

@@ -1,22 +1,27 @@
 //! Values while an expression is evaluated. What comes from an object is borrowed from it: nothing is copied
 //! until an expression makes something new.
 
+pub mod authorization;
 mod compare;
 mod json;
 mod list;
 mod map;
+pub(crate) mod named_format;
 mod text;
+mod to_json;
+pub(crate) mod url;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use authorization::Authorization;
 pub(crate) use compare::contains;
 pub use list::List;
 pub use map::{Key, Map};
+pub use named_format::NamedFormat;
 pub use text::Text;
+pub use url::Url;
 
-use crate::library::authorizer::Authorization;
-use crate::library::format::NamedFormat;
 use crate::types::Type;
 
 /// A value.
@@ -60,7 +65,7 @@ pub enum Extension<'a> {
     /// `cidr('10.0.0.0/8')`: address and length of the prefix, host bits kept.
     Cidr(ipnet::IpNet),
     /// `url('https://example.com')`
-    Url(Arc<crate::library::urls::Url>),
+    Url(Arc<Url>),
     /// `quantity('1Gi')`
     Quantity(coracle_values::quantity::Quantity),
     /// `semver('1.2.3')`

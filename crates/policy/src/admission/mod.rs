@@ -3,6 +3,7 @@
 
 mod conditions;
 mod matching;
+mod mutating;
 mod request;
 mod review;
 mod scope;
@@ -14,6 +15,7 @@ pub use coracle_cel::library::authorizer;
 
 pub use conditions::{Conditions, Verdict};
 pub use matching::{Resource, is_selected, matches_rules, matching_resource};
+pub use mutating::{Change, MutatingPolicy};
 pub use request::{Admitted, review_request};
 pub use review::{ReviewVersion, Reviewed, refusal, review, reviewed};
 pub use scope::Scope;

@@ -52,6 +52,11 @@ impl Strategy for CustomResourceDefinition {
     fn default(&self, obj: &mut Value) {
         let Some(spec) = spec_mut(obj) else { return };
         default_to(spec, "conversion", json!({"strategy": "None"}));
+        let webhook = object_mut(spec, "conversion").and_then(|conversion| object_mut(conversion, "webhook"));
+        let config = webhook.and_then(|webhook| object_mut(webhook, "clientConfig"));
+        if let Some(service) = config.and_then(|config| object_mut(config, "service")) {
+            default_to(service, "port", 443);
+        }
         if let Some(names) = object_mut(spec, "names") {
             let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
             default_text(names, "singular", &kind.to_lowercase());
@@ -84,12 +89,16 @@ impl Strategy for CustomResourceDefinition {
         out
     }
 
-    fn validate(&self, obj: &Value) -> Vec<FieldError> {
-        validate::definition(obj)
+    fn validates_slowly(&self) -> bool {
+        true
+    }
+
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        validate::definition(obj, &Value::Null)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
+        let mut errors = validate::definition(new, old);
         let path = Path::new("spec");
         immutable(&mut errors, &path.child("group"), &new["spec"]["group"], &old["spec"]["group"]);
         let (now, before) = (at(new, &["spec", "names", "plural"]), at(old, &["spec", "names", "plural"]));

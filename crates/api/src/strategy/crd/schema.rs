@@ -49,12 +49,15 @@ enum Level {
     Field,
 }
 
-/// Checks the schema of a version.
-pub(super) fn check(schema: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+/// Checks the schema of a version. Of an old one, rules may cost more.
+pub(super) fn check(schema: &Value, is_old: bool, path: &Path, errors: &mut Vec<FieldError>) {
     let mut found = Vec::new();
+    if schema["nullable"] == true {
+        found.push(FieldError::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
+    }
     structure(schema, Level::Root, path, &mut found);
     defaults(schema, path, &mut found);
-    rules::check(schema, path, &mut found);
+    rules::check(schema, is_old, path, &mut found);
     errors.append(&mut found);
 }
 

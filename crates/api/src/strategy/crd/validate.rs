@@ -4,11 +4,13 @@ use serde_json::Value;
 
 use super::approval::{APPROVED, needs_approval};
 use super::{names, version};
+use crate::conversion_review::ReviewVersion;
 use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, list, text};
-use crate::strategy::common;
+use crate::strategy::{common, webhook::client};
 
-pub(super) fn definition(obj: &Value) -> Vec<FieldError> {
+/// Checks a definition that was `old` before.
+pub(super) fn definition(obj: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = Path::new("spec");
     let (group, plural) = (text(obj, &["spec", "group"]), text(obj, &["spec", "names", "plural"]));
@@ -25,7 +27,7 @@ pub(super) fn definition(obj: &Value) -> Vec<FieldError> {
         }
     }
     names::check(at(obj, &["spec", "names"]), &of_names, &mut errors);
-    versions(obj, &path.child("versions"), &mut errors);
+    versions(obj, old, &path.child("versions"), &mut errors);
     if obj["spec"]["preserveUnknownFields"] == true {
         let detail =
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
@@ -49,7 +51,7 @@ fn check_group(group: &str, path: &Path, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn versions(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+fn versions(obj: &Value, old: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let versions = list(obj, &["spec", "versions"]);
     let whole = at(obj, &["spec", "versions"]);
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
@@ -62,7 +64,10 @@ fn versions(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(path, &summary(whole), "must contain unique version names"));
     }
     for (index, version) in versions.iter().enumerate() {
-        version::check(version, &path.index(index), errors);
+        let before = list(old, &["spec", "versions"]).iter().find(|before| before["name"] == version["name"]);
+        // What was taken once, by another version of the server maybe, does not hold up other changes.
+        let is_old = before.is_some_and(|before| before["schema"] == version["schema"]);
+        version::check(version, is_old, &path.index(index), errors);
     }
 }
 
@@ -76,21 +81,48 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let strategy = text(conversion, &["strategy"]);
     match strategy {
         "None" => {
-            if conversion["webhook"].is_object() {
-                let detail = "should not be set when strategy is not set to Webhook";
-                errors.push(FieldError::forbidden(&path.child("webhook"), detail));
+            let detail = "should not be set when strategy is not set to Webhook";
+            for (given, name) in
+                [("clientConfig", "webhookClientConfig"), ("conversionReviewVersions", "conversionReviewVersions")]
+            {
+                let given = at(conversion, &["webhook", given]);
+                if given.is_object() || given.as_array().is_some_and(|list| !list.is_empty()) {
+                    errors.push(FieldError::forbidden(&path.child(name), detail));
+                }
             }
         }
-        "Webhook" if !conversion["webhook"]["clientConfig"].is_object() => {
-            let path = path.child("webhookClientConfig");
-            errors.push(FieldError::required(&path, "required when strategy is set to Webhook"));
-        }
-        "Webhook" => {
-            let detail = "conversion by webhooks is not supported by this version: use None";
-            errors.push(FieldError::invalid_str(&path.child("strategy"), strategy, detail));
-        }
+        "Webhook" => webhook(at(conversion, &["webhook"]), path, errors),
         "" => errors.push(FieldError::required(&path.child("strategy"), "")),
         _ => errors.push(FieldError::not_supported(&path.child("strategy"), strategy, &["None", "Webhook"])),
+    }
+}
+
+/// Checks the webhook of a conversion. Messages name fields as upstream's do, which are those of an older version.
+fn webhook(webhook: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let (config, of_config) = (at(webhook, &["clientConfig"]), path.child("webhookClientConfig"));
+    match config.is_object() {
+        true => client(config, &of_config, errors),
+        false => errors.push(FieldError::required(&of_config, "required when strategy is set to Webhook")),
+    }
+    let (versions, path) = (list(webhook, &["conversionReviewVersions"]), path.child("conversionReviewVersions"));
+    if versions.is_empty() {
+        errors.push(FieldError::required(&path, ""));
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let path = path.index(index);
+        let name = version.as_str().unwrap_or_default();
+        if versions.iter().take(index).any(|other| other == version) {
+            errors.push(FieldError::invalid_str(&path, name, "duplicate version"));
+        }
+        let wrong = field::dns1035_label(name);
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid_str(&path, name, wrong.join(",")));
+        }
+    }
+    if ReviewVersion::of(webhook).is_none() {
+        let detail = "must include at least one of v1, v1beta1";
+        errors.push(FieldError::invalid(&path, at(webhook, &["conversionReviewVersions"]), detail));
     }
 }
 
@@ -158,7 +190,7 @@ mod tests {
     fn errors(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut definition = good();
         change(&mut definition);
-        CustomResourceDefinition.validate(&definition).iter().map(ToString::to_string).collect()
+        CustomResourceDefinition.validate_create(&definition).iter().map(ToString::to_string).collect()
     }
 
     fn schema() -> impl proptest::strategy::Strategy<Value = Value> {
@@ -186,7 +218,7 @@ mod tests {
         fn no_schema_panics(schema in schema(), object in schema()) {
             let mut definition = good();
             definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema.clone();
-            CustomResourceDefinition.validate(&definition);
+            CustomResourceDefinition.validate_create(&definition);
             CustomResourceDefinition.warnings(&definition);
             let parsed = crate::schema::Structural::parse(&schema);
             let mut object = object;
@@ -224,7 +256,8 @@ mod tests {
             (version("schema", Value::Null).pop(), "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required".into()),
             (version("subresources", json!({"scale": {"specReplicasPath": ".status.x", "statusReplicasPath": ".status.x"}})).pop(), "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.x\": should be a json path under .spec".into()),
             (version("additionalPrinterColumns", json!([{"name": "N", "type": "text", "jsonPath": ".spec.x"}])).pop(), "spec.versions[0].additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string".into()),
-            (version("selectableFields", json!([{"jsonPath": ".spec.nothing"}])).pop(), "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": does not refer to a valid field".into()),
+            (version("selectableFields", json!([{"jsonPath": ".spec.nothing"}])).pop(), "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": is an invalid path: does not refer to a valid field".into()),
+            (errors(|d| d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["nullable"] = true.into()).pop(), "spec.versions[0].schema.openAPIV3Schema.nullable: Forbidden: nullable cannot be true at the root".to_owned()),
             (schema(json!({"properties": {}})).pop(), format!("{SPEC}.type: Required value: must not be empty for specified object fields")),
             (schema(json!({"type": "array"})).pop(), format!("{SPEC}.items: Required value: must be specified")),
             (schema(json!({"type": "text"})).pop(), format!("{SPEC}.type: Unsupported value: \"text\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"")),

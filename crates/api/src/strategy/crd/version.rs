@@ -14,7 +14,8 @@ const MAX_FIELDS: usize = 8;
 /// The longest warning of a deprecated version, in bytes.
 const MAX_WARNING: usize = 256;
 
-pub(super) fn check(version: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+/// Checks a version. The rules of a schema that is old may each cost more than one that comes now.
+pub(super) fn check(version: &Value, is_old: bool, path: &Path, errors: &mut Vec<FieldError>) {
     let name = text(version, &["name"]);
     let wrong = field::dns1035_label(name);
     if !wrong.is_empty() {
@@ -23,7 +24,7 @@ pub(super) fn check(version: &Value, path: &Path, errors: &mut Vec<FieldError>) 
     deprecation(version, path, errors);
     let of_schema = path.child("schema").child("openAPIV3Schema");
     match &version["schema"]["openAPIV3Schema"] {
-        given @ Value::Object(_) => schema::check(given, &of_schema, errors),
+        given @ Value::Object(_) => schema::check(given, is_old, &of_schema, errors),
         _ => errors.push(FieldError::required(&of_schema, "schemas are required")),
     }
     subresources(at(version, &["subresources", "scale"]), &path.child("subresources").child("scale"), errors);
@@ -97,7 +98,8 @@ fn check_column(column: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
         errors.push(FieldError::invalid_str(&path.child("format"), format, sorted(&COLUMN_FORMATS)));
     }
-    let path = path.child("jsonPath");
+    // The name is upstream's.
+    let path = path.child("JSONPath");
     if json_path.is_empty() {
         errors.push(FieldError::required(&path, ""));
     } else if !json_path.starts_with(['.', '[']) {
@@ -140,7 +142,7 @@ fn selectable_fields(version: &Value, path: &Path, errors: &mut Vec<FieldError>)
         }
         let found = names.iter().try_fold(&schema, |schema, name| schema.property(name));
         let detail = match found.map(|schema| schema.ty) {
-            None => "does not refer to a valid field",
+            None => "is an invalid path: does not refer to a valid field",
             Some(Type::String | Type::Boolean | Type::Integer) => continue,
             Some(_) => {
                 "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."

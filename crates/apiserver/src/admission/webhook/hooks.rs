@@ -12,7 +12,6 @@ use coracle_policy::admission::{
 use coracle_store::Revision;
 use serde_json::Value;
 
-use super::client::Client;
 use crate::admission::asked::Asked;
 use crate::admission::asks_others;
 use crate::admission::configured::GROUP;
@@ -21,7 +20,10 @@ use crate::authz::Chain;
 use crate::object::Object;
 use crate::operation::Operation;
 use crate::storage::Storage;
+use crate::webhook_client::Client;
 
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 8 << 20;
 /// How long a webhook has that does not say so.
 const TIMEOUT: i64 = 10;
 
@@ -80,7 +82,7 @@ impl Hook {
                 conditions: Conditions::of_webhook(object),
                 ignores_failures: object["failurePolicy"] == "Ignore",
                 reinvocable: object["reinvocationPolicy"] == "IfNeeded",
-                client: Client::of(&object["clientConfig"]),
+                client: Client::of(&object["clientConfig"], MAX_ANSWER),
                 object: object.clone(),
             })
         };
@@ -96,20 +98,20 @@ impl Hook {
     ///
     /// # Errors
     /// It cannot be told whether it is to be asked.
-    pub fn matching(&self, target: &Target<'_>, authorizer: &Chain) -> Result<Option<Arc<Kind>>, Status> {
+    pub async fn matching(&self, target: &Target<'_>, authorizer: &Chain) -> Result<Option<Arc<Kind>>, Status> {
         if !target.is_selected(&self.object).map_err(Status::internal)? {
             return Ok(None);
         }
         let policy = text(&self.object, &["matchPolicy"]);
         let Some(kind) = target.matching(policy, list(&self.object, &["rules"])) else { return Ok(None) };
-        if !self.conditions.is_empty() && !self.conditions_hold(target, &kind, authorizer)? {
+        if !self.conditions.is_empty() && !self.conditions_hold(target, &kind, authorizer).await? {
             return Ok(None);
         }
         Ok(Some(kind))
     }
 
-    fn conditions_hold(&self, target: &Target<'_>, kind: &Arc<Kind>, authorizer: &Chain) -> Result<bool, Status> {
-        let versioned = target.in_version(kind);
+    async fn conditions_hold(&self, target: &Target<'_>, kind: &Arc<Kind>, authorizer: &Chain) -> Result<bool, Status> {
+        let versioned = target.in_version(kind).await?;
         let admitted = target.admitted(&versioned);
         let namespace = target.namespace_object().map_err(Status::internal)?;
         let scope = Scope {

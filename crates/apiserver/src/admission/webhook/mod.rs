@@ -1,7 +1,6 @@
 //! Webhooks: others are asked over HTTPS about what is written, and may change or refuse it.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>
 
-mod client;
 mod hooks;
 mod mutating;
 mod validating;

@@ -3,56 +3,53 @@
 
 use std::sync::Arc;
 
-use coracle_api::decode::{FieldValidation, decode_patched};
+use coracle_api::Kind;
 use coracle_api::patch::json_patch;
 use coracle_api::status::Status;
-use coracle_api::{Kind, convert, meta};
 use coracle_policy::admission::refusal;
 use serde_json::{Value, json};
 
 use super::hooks::{Failure, Hook, Hooks, concerns};
 use crate::admission::configured::Configured;
+use crate::admission::rounds::Stage;
 use crate::admission::target::Target;
-use crate::admission::{Plugin, Request, Verdict};
-use crate::authz::Chain;
+use crate::admission::{Asking, Plugin, Request, Verdict};
 use crate::object::Object;
 use crate::operation::Operation;
-use crate::storage::Storage;
 
 pub(crate) struct MutatingAdmissionWebhook {
-    storage: Arc<Storage>,
-    authorizer: Arc<Chain>,
+    asking: Asking,
     hooks: Configured<Hooks>,
 }
 
 impl MutatingAdmissionWebhook {
-    pub fn new(storage: Arc<Storage>, authorizer: Arc<Chain>) -> Self {
+    pub fn new(asking: Asking) -> Self {
         let make = |objects: &[Vec<Object>], before: &Hooks| Hooks::of(objects.concat().as_slice(), before);
-        let hooks = Configured::of(&storage, &["mutatingwebhookconfigurations"], make);
-        Self { storage, authorizer, hooks }
+        let hooks = Configured::of(&asking.storage, "v1", &["mutatingwebhookconfigurations"], make);
+        Self { asking, hooks }
     }
 
     async fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
-        let again = request.rounds.begin(object);
+        let again = request.rounds.of(Stage::Webhooks).begin(object);
         for hook in &self.hooks.get().hooks {
-            let target = Target::of(&self.storage, request, object);
-            let Some(kind) = hook.matching(&target, &self.authorizer)? else { continue };
-            if again && !request.rounds.wants(hook.id()) {
+            let target = Target::of(&self.asking, request, object);
+            let Some(kind) = hook.matching(&target, &self.asking.authorizer).await? else { continue };
+            if again && !request.rounds.of(Stage::Webhooks).wants(hook.id()) {
                 continue;
             }
             let changed = self.ask(request, &target, hook, &kind).await?;
             drop(target);
             if let Some(new) = changed {
                 if new != *object {
-                    request.rounds.changed();
+                    request.rounds.of(Stage::Webhooks).changed();
                 }
                 *object = new;
             }
             if hook.reinvocable {
-                request.rounds.asked(hook.id());
+                request.rounds.of(Stage::Webhooks).asked(hook.id());
             }
         }
-        request.rounds.end(object);
+        request.rounds.of(Stage::Webhooks).end(object);
         Ok(())
     }
 
@@ -64,9 +61,9 @@ impl MutatingAdmissionWebhook {
         hook: &Hook,
         kind: &Arc<Kind>,
     ) -> Result<Option<Value>, Status> {
-        let versioned = target.in_version(kind);
-        let answer = hook.call(&self.storage, target, &versioned, true).await;
-        let round = request.rounds.number();
+        let versioned = target.in_version(kind).await?;
+        let answer = hook.call(&self.asking.storage, target, &versioned, true).await;
+        let round = request.rounds.of(Stage::Webhooks).number();
         let place = format!("round_{round}_index_{}", hook.index);
         let read = match answer {
             Ok(read) if read.allowed => read,
@@ -81,7 +78,10 @@ impl MutatingAdmissionWebhook {
             Err(Failure::Call(why)) => return Err(Status::internal(why)),
         };
         let new = match read.patch {
-            Some(patch) => patched(hook, kind, versioned.object, &patch)?,
+            Some(patch) => match patched(hook, target, kind, versioned.object, &patch)? {
+                Some(new) => Some(target.put(&self.asking.conversions, kind, new).await?),
+                None => None,
+            },
             None => None,
         };
         let mutation = json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": new.is_some()});
@@ -90,8 +90,14 @@ impl MutatingAdmissionWebhook {
     }
 }
 
-/// An object with the patch of a webhook, as it is stored; `None` if the patch changes nothing.
-fn patched(hook: &Hook, kind: &Arc<Kind>, object: Option<Value>, patch: &[u8]) -> Result<Option<Value>, Status> {
+/// An object with the patch of a webhook; `None` if the patch changes nothing.
+fn patched(
+    hook: &Hook,
+    target: &Target<'_>,
+    kind: &Kind,
+    object: Option<Value>,
+    patch: &[u8],
+) -> Result<Option<Value>, Status> {
     let name = &hook.name;
     let patch: Value = serde_json::from_slice(patch).map_err(|error| {
         Status::internal(format!(
@@ -107,13 +113,7 @@ fn patched(hook: &Hook, kind: &Arc<Kind>, object: Option<Value>, patch: &[u8]) -
         )));
     };
     json_patch(&mut object, &patch).map_err(|status| Status::internal(status.message))?;
-    decode_patched(kind, &mut object, FieldValidation::Ignore).map_err(|misfit| Status::internal(misfit.json))?;
-    let stored = kind.storage();
-    if !kind.is_storage_version() {
-        convert::convert(kind, stored, &mut object);
-    }
-    meta::set_type(&mut object, stored.api_version(), &stored.kind);
-    stored.strategy.default(&mut object);
+    target.decode(kind, &mut object).map_err(Status::internal)?;
     Ok(Some(object))
 }
 
@@ -124,6 +124,10 @@ impl Plugin for MutatingAdmissionWebhook {
 
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.hooks.get().hooks.is_empty()
+    }
+
+    fn shows_all(&self) -> bool {
+        true
     }
 
     fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {

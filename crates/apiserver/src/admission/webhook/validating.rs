@@ -1,7 +1,5 @@
 //! Webhooks that may refuse. All are asked at once.
 
-use std::sync::Arc;
-
 use coracle_api::status::Status;
 use coracle_policy::admission::refusal;
 use futures::future::join_all;
@@ -10,35 +8,32 @@ use serde_json::Value;
 use super::hooks::{Failure, Hook, Hooks, concerns};
 use crate::admission::configured::Configured;
 use crate::admission::target::Target;
-use crate::admission::{Plugin, Request, Verdict};
-use crate::authz::Chain;
+use crate::admission::{Asking, Plugin, Request, Verdict};
 use crate::object::Object;
 use crate::operation::Operation;
-use crate::storage::Storage;
 
 pub(crate) struct ValidatingAdmissionWebhook {
-    storage: Arc<Storage>,
-    authorizer: Arc<Chain>,
+    asking: Asking,
     hooks: Configured<Hooks>,
 }
 
 impl ValidatingAdmissionWebhook {
-    pub fn new(storage: Arc<Storage>, authorizer: Arc<Chain>) -> Self {
+    pub fn new(asking: Asking) -> Self {
         let make = |objects: &[Vec<Object>], before: &Hooks| Hooks::of(objects.concat().as_slice(), before);
-        let hooks = Configured::of(&storage, &["validatingwebhookconfigurations"], make);
-        Self { storage, authorizer, hooks }
+        let hooks = Configured::of(&asking.storage, "v1", &["validatingwebhookconfigurations"], make);
+        Self { asking, hooks }
     }
 
     async fn check(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        let target = Target::of(&self.storage, request, object);
+        let target = Target::of(&self.asking, request, object);
         let mut asked = Vec::new();
         for hook in &self.hooks.get().hooks {
-            if let Some(kind) = hook.matching(&target, &self.authorizer)? {
-                asked.push((hook.clone(), target.in_version(&kind)));
+            if let Some(kind) = hook.matching(&target, &self.asking.authorizer).await? {
+                asked.push((hook.clone(), target.in_version(&kind).await?));
             }
         }
         let calls = asked.iter().map(|(hook, versioned)| async {
-            let answer = hook.call(&self.storage, &target, versioned, false).await;
+            let answer = hook.call(&self.asking.storage, &target, versioned, false).await;
             self.judge(&target, hook, answer.map(|read| (read.allowed, read.status)))
         });
         join_all(calls).await.into_iter().collect()
@@ -67,6 +62,10 @@ impl Plugin for ValidatingAdmissionWebhook {
 
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.hooks.get().hooks.is_empty()
+    }
+
+    fn shows_all(&self) -> bool {
+        true
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {

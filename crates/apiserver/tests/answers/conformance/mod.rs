@@ -2,6 +2,7 @@
 //! its test there.
 
 mod chunking;
+mod conversion;
 mod discovery;
 mod events;
 mod field_validation;

@@ -77,7 +77,9 @@ impl Run {
         }
         match place.value {
             Value::Object(map) => {
-                let old = |name: &str| place.old.and_then(|old| old.get(name));
+                // An atomic map is one value.
+                let before = place.old.filter(|_| !place.schema.atomic);
+                let old = |name: &str| before.and_then(|old| old.get(name));
                 if let (Some(values), Additional::Schema(schema)) = (&rules.values, &place.schema.additional) {
                     for (name, value) in map {
                         self.place(values, place.below(schema, value, old(name)), &Trail::Key(path, name));

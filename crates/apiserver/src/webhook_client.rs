@@ -15,24 +15,24 @@ use crate::peer::Peer;
 use crate::storage::Storage;
 use crate::tls::{self, Trust};
 
-/// The longest answer that is read, in bytes.
-const MAX_ANSWER: usize = 8 << 20;
 const AGENT: HeaderValue = HeaderValue::from_static("kube-apiserver-admission");
 
 /// Asks one webhook.
-pub(super) struct Client {
+pub(crate) struct Client {
     peer: Peer,
     path: String,
     /// As messages show it.
     url: String,
+    /// The longest answer that is read, in bytes.
+    longest: usize,
 }
 
 impl Client {
-    /// The client of a `clientConfig`.
+    /// The client of a `clientConfig`, which reads answers of so many bytes at most.
     ///
     /// # Errors
     /// It names no place, or certificates that are none.
-    pub fn of(config: &Value) -> Result<Client, String> {
+    pub fn of(config: &Value, longest: usize) -> Result<Client, String> {
         let tls = connector(text(config, &["caBundle"]))?;
         let (peer, path) = match config["url"].as_str() {
             Some(url) => {
@@ -43,7 +43,7 @@ impl Client {
             None => of_service(&config["service"], tls)?,
         };
         let url = format!("https://{}{path}", peer.authority());
-        Ok(Client { peer: peer.with(USER_AGENT, AGENT), path, url })
+        Ok(Client { peer: peer.with(USER_AGENT, AGENT), path, url, longest })
     }
 
     /// Sends a review and reads the answer.
@@ -56,7 +56,7 @@ impl Client {
         let query = format!("{separator}timeout={seconds}s");
         let told = |why: &str| format!("Post \"{}{query}\": {why}", self.url);
         let path = format!("{}{query}", self.path);
-        let asked = self.peer.ask(Some(storage), &path, Some(Bytes::from(review)), MAX_ANSWER);
+        let asked = self.peer.ask(Some(storage), &path, Some(Bytes::from(review)), self.longest);
         match tokio::time::timeout(timeout, asked).await {
             Ok(Ok(answer)) => serde_json::from_slice(answer.success()?)
                 .map_err(|error| format!("couldn't get version/kind; json parse error: {error}")),
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn a_bundle_that_is_none_is_told() {
         let config = json!({"service": {"name": "s", "namespace": "n"}, "caBundle": "eA=="});
-        let error = Client::of(&config).err();
+        let error = Client::of(&config, 1).err();
         assert_eq!(error.as_deref(), Some("unable to load root certificates: unable to parse bytes as PEM block"));
-        let client = Client::of(&json!({"service": {"name": "s", "namespace": "n", "path": "hook"}})).ok();
+        let client = Client::of(&json!({"service": {"name": "s", "namespace": "n", "path": "hook"}}), 1).ok();
         assert_eq!(client.map(|client| client.url), Some("https://s.n.svc:443/hook".to_owned()));
     }
 }

@@ -1,0 +1,160 @@
+//! MutatingAdmissionPolicies.
+
+use serde_json::{Value, json};
+
+use crate::Api;
+use crate::custom::{definition, establish, version};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const GROUP: &str = "/apis/admissionregistration.k8s.io/v1beta1";
+
+fn rules(group: &str, resources: &str) -> Value {
+    json!({"resourceRules": [{"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": [resources]}]})
+}
+
+fn apply(expression: &str) -> Value {
+    json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}})
+}
+
+fn patch(expression: &str) -> Value {
+    json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}})
+}
+
+/// Makes a policy about resources, and binds it.
+async fn bind(api: &Api, name: &str, constraints: Value, mutations: Value, more: Value) {
+    let mut spec = json!({"matchConstraints": constraints, "mutations": mutations, "reinvocationPolicy": "Never"});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    let policy = json!({"metadata": {"name": name}, "spec": spec});
+    api.post(&format!("{GROUP}/mutatingadmissionpolicies"), &policy).await.ok();
+    let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name}});
+    api.post(&format!("{GROUP}/mutatingadmissionpolicybindings"), &binding).await.ok();
+}
+
+fn map(name: &str, data: Value) -> Value {
+    json!({"metadata": {"name": name}, "data": data})
+}
+
+#[tokio::test]
+async fn what_is_written_is_changed_by_configurations_and_patches() {
+    let api = Api::new().await;
+    let sidecar = "Object{metadata: Object.metadata{labels: {'injected': variables.who}}, spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{\
+        initContainers: [Object.spec.template.spec.initContainers{name: 'mesh', image: 'mesh:1', restartPolicy: 'Always'}]}}}}";
+    let more = json!({
+        "variables": [{"name": "who", "expression": "request.userInfo.username"}],
+        "matchConditions": [{"name": "once", "expression": "!has(object.spec.template.spec.initContainers)"}],
+    });
+    bind(&api, "mesh", rules("apps", "deployments"), json!([apply(sidecar)]), more).await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let made = api.post(DEPLOYMENTS, &json!({"metadata": {"name": "a"}, "spec": spec})).await.ok();
+    let pod = &made["spec"]["template"]["spec"];
+    assert_eq!((&pod["initContainers"][0]["name"], &pod["containers"][0]["name"]), (&json!("mesh"), &json!("c")));
+    assert_eq!(pod["initContainers"][0]["imagePullPolicy"], "IfNotPresent");
+    assert_eq!(made["metadata"]["labels"], json!({"injected": "admin"}));
+    // Fields that a policy sets are nobody's.
+    assert!(!made["metadata"]["managedFields"].to_string().contains("mesh"), "{}", made["metadata"]["managedFields"]);
+
+    let operations = "[JSONPatch{op: 'test', path: '/data/a', value: '1'}, \
+        JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('x~y'), value: 'z'}, \
+        JSONPatch{op: 'add', path: '/metadata/annotations', value: {'seen': object.metadata.name}}]";
+    bind(
+        &api,
+        "patch",
+        rules("", "configmaps"),
+        json!([patch(operations)]),
+        json!({"matchConditions": [
+        {"name": "own", "expression": "!request.name.startsWith('free')"}]}),
+    )
+    .await;
+    // A key of a ConfigMap has no tilde: what a policy makes is validated.
+    let refused = api.post(MAPS, &map("b", json!({"a": "1"}))).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    let unchanged = api.post(MAPS, &map("c", json!({"a": "2"}))).await.ok();
+    assert_eq!(unchanged["data"], json!({"a": "2"}));
+    assert_eq!(api.post(MAPS, &map("free", json!({"a": "1"}))).await.ok()["data"], json!({"a": "1"}));
+}
+
+#[tokio::test]
+async fn what_goes_wrong_refuses_unless_the_policy_ignores_it() {
+    let api = Api::new().await;
+    let atomic = "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{nodeSelector: {'a': 'b'}}}}}";
+    bind(&api, "atomic", rules("apps", "deployments"), json!([apply(atomic)]), json!({})).await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let refused = api.post(DEPLOYMENTS, &json!({"metadata": {"name": "a"}, "spec": spec})).await;
+    refused.refused(403, "policy 'atomic' with binding 'atomic' denied request: error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.template.spec.nodeSelector");
+    assert_eq!(refused.json()["reason"], "Invalid");
+
+    let wrong = "Object{data: {'a': object.data.none}}";
+    bind(&api, "wrong", rules("", "configmaps"), json!([apply(wrong)]), json!({})).await;
+    let created = async || api.post(MAPS, &map("a", json!({"a": "1"}))).await;
+    created().await.refused(
+        403,
+        &format!("policy 'wrong' with binding 'wrong' denied request: expression '{wrong}' resulted in error: no such key: none"),
+    );
+    let policy = format!("{GROUP}/mutatingadmissionpolicies/wrong");
+    api.patch("merge-patch", &policy, &json!({"spec": {"failurePolicy": "Ignore"}})).await.ok();
+    created().await.ok();
+    api.patch(
+        "merge-patch",
+        &policy,
+        &json!({"spec": {"failurePolicy": "Fail", "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}}),
+    )
+    .await
+    .ok();
+    let binding = format!("{GROUP}/mutatingadmissionpolicybindings/wrong");
+    let reference = json!({"spec": {"paramRef": {"name": "none", "parameterNotFoundAction": "Deny"}}});
+    api.patch("merge-patch", &binding, &reference).await.ok();
+    api.post(MAPS, &map("b", json!({}))).await.refused(
+        403,
+        "policy 'wrong' with binding 'wrong' denied request: failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction",
+    );
+}
+
+#[tokio::test]
+async fn policies_see_parameters_and_are_asked_again_if_they_want() {
+    let api = Api::new().await;
+    api.post(MAPS, &map("params", json!({"team": "blue"}))).await.ok();
+    // The first counts what is there, which the second adds to.
+    let count = "Object{metadata: Object.metadata{annotations: {'count': string(size(object.data))}}}";
+    bind(&api, "a-count", rules("", "configmaps"), json!([apply(count)]), json!({"reinvocationPolicy": "IfNeeded"}))
+        .await;
+    let team = "Object{data: {'team': params.data.team}}";
+    let kind = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}});
+    bind(&api, "b-team", rules("", "configmaps"), json!([apply(team)]), kind).await;
+    let binding = format!("{GROUP}/mutatingadmissionpolicybindings/b-team");
+    let reference =
+        json!({"spec": {"paramRef": {"name": "params", "namespace": "default", "parameterNotFoundAction": "Deny"}}});
+    api.patch("merge-patch", &binding, &reference).await.ok();
+    let made = api.post(MAPS, &map("a", json!({"a": "1"}))).await.ok();
+    assert_eq!(made["data"], json!({"a": "1", "team": "blue"}));
+    assert_eq!(made["metadata"]["annotations"], json!({"count": "2"}));
+    let tried = api.post(&format!("{MAPS}?dryRun=All"), &map("b", json!({"a": "1"}))).await.ok();
+    assert_eq!(tried["data"], json!({"a": "1", "team": "blue"}));
+}
+
+#[tokio::test]
+async fn custom_resources_and_scales_are_changed_too() {
+    let api = Api::new().await;
+    let parts = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": {
+        "type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "size": {"type": "integer", "default": 3}}}});
+    let spec = json!({"type": "object", "properties": {"parts": parts, "replicas": {"type": "integer"}}});
+    let mut only = version("v1", true, &spec);
+    only["subresources"] =
+        json!({"scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}});
+    establish(&api, &definition(json!([only]))).await;
+    let part = "Object{spec: Object.spec{parts: [Object.spec.parts{name: 'b'}]}}";
+    bind(&api, "part", rules("example.com", "widgets"), json!([apply(part)]), json!({})).await;
+    let scaled = "Object{spec: Object.spec{replicas: object.spec.replicas * 2}}";
+    bind(&api, "scale", rules("example.com", "widgets/scale"), json!([apply(scaled)]), json!({})).await;
+    let widgets = "/apis/example.com/v1/namespaces/default/widgets";
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": {"parts": [{"name": "a"}], "replicas": 1}});
+    let made = api.post(widgets, &widget).await.ok();
+    assert_eq!(made["spec"]["parts"], json!([{"name": "a", "size": 3}, {"name": "b", "size": 3}]));
+    let scale = api.patch("merge-patch", &format!("{widgets}/a/scale"), &json!({"spec": {"replicas": 3}})).await.ok();
+    assert_eq!(scale["spec"]["replicas"], 6);
+    assert_eq!(api.get(&format!("{widgets}/a")).await.ok()["spec"]["replicas"], 6);
+}
