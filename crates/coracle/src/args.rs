@@ -332,6 +332,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_to_an_upstream_api_server_is_understood() {
+        let line = "coracle server --audit-policy-file=/p --audit-log-path=- --audit-log-compress=true --anonymous-auth=false \
+            --authorization-mode=Node,RBAC,Webhook --authorization-webhook-config-file=/w --oidc-issuer-url=https://i \
+            --oidc-client-id=k --oidc-required-claim=a=b --oidc-required-claim=c=d=e --audit-log-mode=blocking-strict \
+            --enable-admission-plugins=NodeRestriction --authorization-webhook-cache-authorized-ttl=5m0s";
+        let args = Args::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
+        let Command::Server(server) = args.command else { panic!("{line}") };
+        let oidc = server.api.authentication.options(None).unwrap().oidc.unwrap();
+        assert_eq!(oidc.required_claims[1], ("c".to_owned(), "d=e".to_owned()));
+        assert_eq!(server.api.authorization.options().modes, ["Node", "RBAC", "Webhook"]);
+        for wrong in [
+            "--oidc-client-id=k",
+            "--authentication-config=/a --oidc-issuer-url=https://i --oidc-client-id=k",
+            "--authorization-config=/a --authorization-mode=RBAC",
+            "--audit-log-format=legacy",
+        ] {
+            assert!(Args::try_parse_from(format!("coracle server {wrong}").split(' ')).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn durations_are_read_as_go_writes_them() {
         assert_eq!(duration("1m30s").unwrap(), Duration::from_secs(90));
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
