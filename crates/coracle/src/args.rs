@@ -82,6 +82,10 @@ pub struct Up {
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
+    /// An option of the API server, as `coracle server` has them, in place of those it had; may be given several times, and
+    /// files are named by their whole path
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::api_server::argument)]
+    pub kube_apiserver_arg: Vec<String>,
 }
 
 /// Options of `start`.
@@ -349,6 +353,20 @@ mod tests {
             "--audit-log-format=legacy",
         ] {
             assert!(Args::try_parse_from(format!("coracle server {wrong}").split(' ')).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_local_cluster_is_given_options_of_the_api_server_and_no_others() {
+        let parse = |argument: &str| Args::try_parse_from(["coracle", "up", "--kube-apiserver-arg", argument]);
+        let Command::Up(up) = parse("audit-log-path=/a=b").unwrap_or_else(|error| panic!("{error}")).command else {
+            panic!("another command")
+        };
+        assert_eq!(up.kube_apiserver_arg, ["--audit-log-path=/a=b"]);
+        // Fits with another one only.
+        assert!(parse("oidc-client-id=k").is_ok());
+        for wrong in ["data-dir=/a", "audit-log-maxsize=much", "help", ""] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 
