@@ -171,3 +171,48 @@ fn a_token_of_the_token_file_is_somebody_who_may_do_nothing() {
     remote.token = Some("wrong".into());
     Api::new(&remote).get("/api/v1/nodes").is_failure(401, "Unauthorized", "Unauthorized");
 }
+
+#[test]
+fn what_is_asked_of_the_api_server_is_written_down_as_long_as_it_goes_on() {
+    let cluster = own_cluster!("audit");
+    let (policy, log) = (cluster.directory().join("policy.yaml"), cluster.directory().join("audit.log"));
+    let options = |policy: &std::path::Path| {
+        [format!("audit-policy-file={}", policy.display()), format!("audit-log-path={}", log.display())]
+    };
+    let up = |options: &[String; 2]| {
+        cluster.run("up", &["--kube-apiserver-arg", &options[0], "--kube-apiserver-arg", &options[1]])
+    };
+    std::fs::write(&policy, "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Everything}]}").unwrap();
+    let failed = up(&options(&policy));
+    let told = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(!failed.status.success() && told.contains("in the audit policy file"), "{told}");
+    cluster.ok("down", &[]);
+    std::fs::write(
+        &policy,
+        "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Request, resources: [{resources: [pods/exec]}]}]}",
+    )
+    .unwrap();
+    let started = up(&options(&policy));
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    cluster.load_image(&["test:1"]);
+    let namespace = cluster.namespace("audit");
+    namespace.create("pods", &pod("p", &["sleep", "1000"]));
+    namespace.pod_ready("p");
+    let kubectls = Kubectl::of_every_kind(&cluster, "audit");
+    for kubectl in &kubectls {
+        kubectl.ok("exec p -- echo hello");
+    }
+    let events = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    eventually("every exec has ended in the log", || {
+        let events = events();
+        let count = |stage: &str| events.iter().filter(|event| event["stage"] == stage).count();
+        let (started, ended) = (count("ResponseStarted"), count("ResponseComplete"));
+        (started >= kubectls.len() && started == ended).then_some(()).ok_or(format!("{events:#?}"))
+    });
+    let event = events().pop().expect("an entry");
+    assert_eq!((&event["objectRef"]["subresource"], &event["responseStatus"]["code"]), (&json!("exec"), &json!(101)));
+    assert!(event["userAgent"].as_str().is_some_and(|agent| agent.starts_with("kubectl/")), "{event}");
+}

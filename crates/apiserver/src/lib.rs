@@ -48,6 +48,7 @@ mod state;
 mod storage;
 mod stored;
 mod tls;
+mod token_tracking;
 mod unreadable;
 mod upload;
 mod version;

@@ -47,7 +47,10 @@ use crate::shares::{Share, Shares};
 use crate::state::State;
 use crate::storage::{Known, Storage};
 use crate::upload::Upload;
-use crate::{bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, rest, websocket};
+use crate::{
+    bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, rest, token_tracking,
+    websocket,
+};
 
 /// The largest request body in bytes, as upstream's.
 const MAX_BODY: usize = 3 << 20;
@@ -111,7 +114,8 @@ impl Server {
         let issuer =
             Arc::new(Issuer::new(config.authority.service_account_key()?).named(&config.authentication.api_audiences));
         let storage = Arc::new(Storage::follow(config.store).await?);
-        issuer.check_objects(Arc::new(Known(storage.caches.clone())));
+        let (uses, heard) = token_tracking::channel();
+        issuer.check_objects(Arc::new(Known { caches: storage.caches.clone(), uses }));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
         let authorizer = Arc::new(config.authorization.chain(node, &rbac)?);
@@ -127,6 +131,7 @@ impl Server {
         bootstrap::run(&objects, &own).await?;
         custom::start(&objects).await?;
         policy_status::start(&objects);
+        token_tracking::start(&objects, heard);
         bootstrap::keep(&objects, own);
         let allowed_names = vec![FRONT_PROXY.to_owned()];
         let authorities = Authorities::new(&config.authority.certificate, &front_proxy.certificate, allowed_names)?;

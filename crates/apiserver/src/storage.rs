@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::auth::service_account;
 use crate::cache::{self, Cache, Caches};
 use crate::kinds::Kinds;
+use crate::token_tracking::{self, Uses};
 use crate::unreadable::ROOT;
 
 /// How long anyone waits at most until the caches have come to a revision.
@@ -150,7 +151,11 @@ pub(crate) fn refusal(error: &Error) -> Status {
 }
 
 /// Tells the token verifier which objects exist, and which tokens secrets hold.
-pub(crate) struct Known(pub Arc<Caches>);
+pub(crate) struct Known {
+    pub caches: Arc<Caches>,
+    /// Told of tokens in secrets that are used.
+    pub uses: Uses,
+}
 
 impl service_account::Objects for Known {
     fn exists(&self, kind: &str, namespace: &str, name: &str, uid: &str) -> bool {
@@ -160,16 +165,23 @@ impl service_account::Objects for Known {
             "secret" => ("secrets", Some(namespace)),
             _ => ("nodes", None),
         };
-        let object = self.0.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
+        let object = self.caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
         object.is_some_and(|object| *object.uid() == *uid)
     }
 
     fn holds_token(&self, namespace: &str, name: &str, token: &str) -> bool {
-        let secret = self.0.of(core("secrets")).and_then(|cache| cache.get(&key(Some(namespace), name)).ok().flatten());
+        let key = key(Some(namespace), name);
+        let secret = self.caches.of(core("secrets")).and_then(|cache| cache.get(&key).ok().flatten());
         secret.is_some_and(|secret| {
             let secret = secret.value();
             let held = STANDARD.decode(meta::text(&secret, &["data", "token"])).unwrap_or_default();
-            !meta::is_deleting(&secret) && bool::from(held.ct_eq(token.as_bytes()))
+            let holds = !meta::is_deleting(&secret)
+                && !token_tracking::is_invalid(&secret)
+                && bool::from(held.ct_eq(token.as_bytes()));
+            if holds {
+                self.uses.tell(key, &secret);
+            }
+            holds
         })
     }
 }

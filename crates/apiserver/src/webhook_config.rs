@@ -2,6 +2,7 @@
 //! context counts.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
@@ -11,13 +12,15 @@ use coracle_pki::{Current, Pair};
 use http::Uri;
 use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use serde_json::Value;
-use std::time::Duration;
+use tokio::sync::Semaphore;
 
 use crate::peer::Peer;
 use crate::tls::{self, Trust};
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
+/// Questions that are asked at once.
+const MAX_UNDER_WAY: usize = 200;
 /// How often a webhook is asked that does not answer, and how long to wait before that, as upstream.
 const TRIES: u32 = 5;
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -27,6 +30,8 @@ const AGENT: HeaderValue = HeaderValue::from_static(crate::operation::SERVER);
 pub(crate) struct Webhook {
     peer: Peer,
     path: String,
+    /// Each question that is under way has a connection; a flood of them must not take all descriptors.
+    under_way: Semaphore,
 }
 
 impl Webhook {
@@ -51,6 +56,7 @@ impl Webhook {
             }
         };
         let (cluster, user) = (part("clusters", "cluster")?, part("users", "user")?);
+        ensure!(cluster["proxy-url"].is_null(), "clusters: proxy-url is not supported");
         let url = cluster["server"].as_str().context("clusters: the cluster has no server")?;
         let uri: Uri = url.parse().with_context(|| format!("server: {url:?}"))?;
         ensure!(
@@ -72,7 +78,11 @@ impl Webhook {
             header.set_sensitive(true);
             peer = peer.with(AUTHORIZATION, header);
         }
-        Ok(Webhook { peer, path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned() })
+        Ok(Webhook {
+            peer,
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            under_way: Semaphore::new(MAX_UNDER_WAY),
+        })
     }
 
     /// Sends a review and reads the answer; who does not answer is asked again while there is time.
@@ -82,6 +92,7 @@ impl Webhook {
     pub async fn ask(&self, review: &Value, timeout: Duration) -> Result<Value, String> {
         let review = Bytes::from(review.to_string());
         let asking = async {
+            let _place = self.under_way.acquire().await.map_err(|error| error.to_string())?;
             let mut delay = FIRST_DELAY;
             let mut tries = 1;
             loop {

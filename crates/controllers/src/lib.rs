@@ -16,6 +16,7 @@ mod endpoints;
 mod expectations;
 mod gc;
 mod hash;
+mod legacy_tokens;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -29,6 +30,7 @@ mod service_account_tokens;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use coracle_client::{Informers, LeaderElection};
@@ -59,6 +61,8 @@ pub struct Config {
     pub identity: String,
     /// How many finished pods are kept before the oldest are deleted; 0 keeps all.
     pub terminated_pod_threshold: usize,
+    /// How long nobody may use a token that was made for a service account until it is refused, and then until it is deleted.
+    pub legacy_token_clean_up_period: Duration,
 }
 
 /// Gives the client of a controller, which is the service account of this name in `kube-system`.
@@ -101,6 +105,8 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     if let Some(key) = config.service_account_key.clone() {
         start(&mut tasks, "serviceaccount-token", service_account_tokens::run(c("service-account-controller"), key));
     }
+    let cleaner = legacy_tokens::run(c("legacy-service-account-token-cleaner"));
+    start(&mut tasks, "legacy-serviceaccount-token-cleaner", cleaner);
     start(&mut tasks, "resourcequota", resource_quota::run(c("resourcequota-controller")));
     if let Some(authority) = config.authority.clone() {
         let signer = certificates::signer::run(c("certificate-controller"), authority);

@@ -82,6 +82,10 @@ pub struct Up {
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
+    /// An option of the API server, as `coracle server` has them, in place of those it had; may be given several times, and
+    /// files are named by their whole path
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::api_server::argument)]
+    pub kube_apiserver_arg: Vec<String>,
 }
 
 /// Options of `start`.
@@ -166,6 +170,9 @@ pub struct Server {
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
+    /// How long nobody may use a token that was made for a service account until it is refused, and then until it is deleted
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    pub legacy_service_account_token_clean_up_period: Duration,
     #[command(flatten)]
     pub etcd: Etcd,
     #[command(flatten)]
@@ -325,6 +332,41 @@ mod tests {
             let args = Args::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
             let Command::Image(image) = args.command else { panic!("{line}") };
             assert_eq!(image.which.name.as_deref(), Some("a"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_an_upstream_api_server_is_understood() {
+        let line = "coracle server --audit-policy-file=/p --audit-log-path=- --audit-log-compress=true --anonymous-auth=false \
+            --authorization-mode=Node,RBAC,Webhook --authorization-webhook-config-file=/w --oidc-issuer-url=https://i \
+            --oidc-client-id=k --oidc-required-claim=a=b --oidc-required-claim=c=d=e --audit-log-mode=blocking-strict \
+            --enable-admission-plugins=NodeRestriction --authorization-webhook-cache-authorized-ttl=5m0s";
+        let args = Args::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
+        let Command::Server(server) = args.command else { panic!("{line}") };
+        let oidc = server.api.authentication.options(None).unwrap().oidc.unwrap();
+        assert_eq!(oidc.required_claims[1], ("c".to_owned(), "d=e".to_owned()));
+        assert_eq!(server.api.authorization.options().modes, ["Node", "RBAC", "Webhook"]);
+        for wrong in [
+            "--oidc-client-id=k",
+            "--authentication-config=/a --oidc-issuer-url=https://i --oidc-client-id=k",
+            "--authorization-config=/a --authorization-mode=RBAC",
+            "--audit-log-format=legacy",
+        ] {
+            assert!(Args::try_parse_from(format!("coracle server {wrong}").split(' ')).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_local_cluster_is_given_options_of_the_api_server_and_no_others() {
+        let parse = |argument: &str| Args::try_parse_from(["coracle", "up", "--kube-apiserver-arg", argument]);
+        let Command::Up(up) = parse("audit-log-path=/a=b").unwrap_or_else(|error| panic!("{error}")).command else {
+            panic!("another command")
+        };
+        assert_eq!(up.kube_apiserver_arg, ["--audit-log-path=/a=b"]);
+        // Fits with another one only.
+        assert!(parse("oidc-client-id=k").is_ok());
+        for wrong in ["data-dir=/a", "audit-log-maxsize=much", "help", ""] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 

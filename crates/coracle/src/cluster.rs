@@ -45,6 +45,9 @@ pub struct Cluster {
     pub token_auth_file: Option<PathBuf>,
     /// Registries to which plain HTTP is spoken.
     pub insecure_registries: Vec<String>,
+    /// Options of the API server.
+    #[serde(default)]
+    pub api_server: Vec<String>,
 }
 
 /// A name and a directory that a command is about; a cluster need not be there.
@@ -156,6 +159,7 @@ impl Cluster {
             subnet,
             token_auth_file: None,
             insecure_registries: Vec::new(),
+            api_server: Vec::new(),
         }
     }
 

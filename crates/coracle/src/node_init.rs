@@ -107,6 +107,7 @@ fn start_server(cluster: &Cluster) -> Result<Child> {
     for registry in &cluster.insecure_registries {
         command.arg("--insecure-registry").arg(registry);
     }
+    command.args(&cluster.api_server);
     Ok(command.process_group(0).spawn()?)
 }
 

@@ -298,6 +298,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         leader_elect: is_shared,
         identity,
         terminated_pod_threshold: 12_500,
+        legacy_token_clean_up_period: options.legacy_service_account_token_clean_up_period,
     };
     let accounts: coracle_controllers::Clients = {
         let own = api.clone();

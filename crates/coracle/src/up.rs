@@ -41,6 +41,9 @@ pub fn up(options: &Up) -> Result<()> {
             cluster.insecure_registries.push(registry.clone());
         }
     }
+    if !options.kube_apiserver_arg.is_empty() {
+        cluster.api_server = options.kube_apiserver_arg.clone();
+    }
     cluster.save()?;
     bring_up(&cluster, options.wait)
 }

@@ -75,6 +75,17 @@ struct Entry {
     _room: OwnedSemaphorePermit,
 }
 
+/// Counts an entry that did not come into the log.
+struct Lost<'a>(Option<&'a Counts>);
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        if let Some(counts) = self.0 {
+            counts.errors.inc();
+        }
+    }
+}
+
 enum Sink {
     Stdout(io::Stdout),
     File(Rotating),
@@ -135,20 +146,19 @@ impl Log {
         if self.mode == Mode::Batch {
             return self.try_write(line);
         }
-        match tokio::time::timeout(PATIENCE, self.written(line)).await {
-            Ok(Some(written)) => written,
-            Ok(None) | Err(_) => {
-                self.counts.errors.inc();
-                false
-            }
-        }
+        // Who goes while there is no room takes the entry along, which is counted.
+        let mut lost = Lost(Some(&self.counts));
+        let written = tokio::time::timeout(PATIENCE, self.written(line, &mut lost)).await;
+        written.ok().flatten().unwrap_or(false)
     }
 
     /// `None` if the thread is gone.
-    async fn written(&self, line: Vec<u8>) -> Option<bool> {
+    async fn written(&self, line: Vec<u8>, lost: &mut Lost<'_>) -> Option<bool> {
         let room = self.room.clone().acquire_many_owned(kib(&line)).await.ok()?;
         let (sender, written) = oneshot::channel();
         self.sender.send(Entry { line, written: Some(sender), _room: room }).await.ok()?;
+        // From here on the thread counts.
+        lost.0 = None;
         written.await.ok()
     }
 

@@ -74,7 +74,11 @@ impl Rotating {
 
     fn rotate(&mut self) -> io::Result<()> {
         let old = self.backup(Timestamp::now());
-        fs::rename(&self.path, &old)?;
+        match fs::rename(&self.path, &old) {
+            // Somebody else has moved it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         self.file = append_to(&self.path)?;
         self.length = 0;
         self.tidy();
@@ -225,6 +229,17 @@ mod tests {
         let day = Rotation { max_age: Duration::from_secs(86_400), ..rotation(0, false) };
         tidy(&path, &day, Timestamp::now() + Duration::from_secs(90_000)).unwrap();
         assert_eq!(names(path.parent().unwrap()), ["audit-notes.log", "audit.log"]);
+    }
+
+    #[test]
+    fn a_file_that_somebody_moved_away_is_begun_anew_when_it_is_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let mut file = Rotating::open(&path, rotation(0, false)).unwrap();
+        file.append(b"line 0\n").unwrap();
+        fs::rename(&path, dir.path().join("mine")).unwrap();
+        file.append(b"line 1\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "line 1\n");
     }
 
     #[test]

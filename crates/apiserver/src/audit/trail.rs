@@ -304,6 +304,57 @@ mod tests {
         assert!(sources(&HeaderMap::new(), None).is_empty());
     }
 
+    /// A trail that goes into a file, and the file.
+    fn trail(dir: &std::path::Path) -> (Arc<Trail>, std::path::PathBuf) {
+        let (policy, log) = (dir.join("policy"), dir.join("log"));
+        std::fs::write(&policy, "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}").unwrap();
+        let rotation =
+            crate::audit::Rotation { max_size: 1 << 20, max_backups: 0, max_age: Default::default(), compress: false };
+        let target = crate::audit::Target::File(log.clone(), rotation);
+        let options = crate::audit::Options { policy: Some(policy), log: Some(target), ..Default::default() };
+        let auditor = Auditor::open(&crate::audit::Options { buffer: 10, ..options }, Default::default());
+        let asked = Asked {
+            id: "i",
+            uri: "/",
+            headers: &HeaderMap::new(),
+            from: None,
+            what: &Attributes::path("get", "/"),
+            long_running: false,
+            received: Timestamp::now(),
+        };
+        let auditor = auditor.unwrap().unwrap();
+        (auditor.begin(&asked, None, &Arc::default()).unwrap(), log)
+    }
+
+    /// The stage and the code of the one entry that is written.
+    fn written(log: &std::path::Path) -> (String, u64) {
+        loop {
+            let text = std::fs::read_to_string(log).unwrap();
+            if let Some(line) = text.strip_suffix('\n') {
+                let event: serde_json::Value = serde_json::from_str(line).unwrap();
+                let stage = event["stage"].as_str().unwrap().to_owned();
+                return (stage, event["responseStatus"]["code"].as_u64().unwrap());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_request_whose_code_fails_and_one_whose_client_leaves_are_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let (left, log) = trail(dir.path());
+        drop(left);
+        assert_eq!(written(&log), ("ResponseComplete".to_owned(), 200));
+        let dir = tempfile::tempdir().unwrap();
+        let (failing, log) = trail(dir.path());
+        let failed = std::thread::spawn(move || {
+            let _held = failing;
+            panic!("as the test says");
+        });
+        assert!(failed.join().is_err());
+        assert_eq!(written(&log), ("Panic".to_owned(), 500));
+    }
+
     #[test]
     fn a_text_is_cut_where_a_letter_ends() {
         assert_eq!(shortened("aä", 2, ""), "a");

@@ -35,7 +35,9 @@ pub(super) struct TokenWebhook {
     version: String,
     ttl: Duration,
     /// By a digest of token and audiences: the tokens themselves are not kept.
-    known: Expiring<[u8; 32], Option<Identity>>,
+    known: Expiring<[u8; 32], Identity>,
+    /// Those that nobody has, kept apart: a flood of them must not make the others forgotten.
+    unknown: Expiring<[u8; 32], ()>,
 }
 
 impl TokenWebhook {
@@ -45,7 +47,13 @@ impl TokenWebhook {
         let version = options.version.clone();
         ensure!(matches!(version.as_str(), "v1" | "v1beta1"), "there is no version {version:?} of TokenReviews");
         let webhook = Webhook::read(&options.config)?;
-        Ok(TokenWebhook { webhook, version, ttl: options.cache_ttl, known: Expiring::new(MAX_KNOWN) })
+        Ok(TokenWebhook {
+            webhook,
+            version,
+            ttl: options.cache_ttl,
+            known: Expiring::new(MAX_KNOWN),
+            unknown: Expiring::new(MAX_KNOWN),
+        })
     }
 
     /// The user of a token that is for one of the audiences; `own` are those of this server.
@@ -55,7 +63,10 @@ impl TokenWebhook {
     pub async fn user(&self, token: &str, wanted: &[String], own: &[String]) -> Result<Option<Identity>, String> {
         let key = digest(token, wanted);
         if let Some(known) = self.known.get(&key) {
-            return Ok(known);
+            return Ok(Some(known));
+        }
+        if self.unknown.get(&key).is_some() {
+            return Ok(None);
         }
         let review = json!({
             "kind": "TokenReview", "apiVersion": format!("authentication.k8s.io/{}", self.version),
@@ -63,7 +74,10 @@ impl TokenWebhook {
         });
         let answer = self.webhook.ask(&review, PATIENCE).await;
         let found = identity(&answer.map_err(|why| format!("failed to ask about a token: {why}"))?, wanted, own)?;
-        self.known.put(key, found.clone(), self.ttl);
+        match &found {
+            Some(identity) => self.known.put(key, identity.clone(), self.ttl),
+            None => self.unknown.put(key, (), self.ttl),
+        }
         Ok(found)
     }
 }

@@ -20,6 +20,7 @@ use crate::admission::SYSTEM_NAMESPACES;
 use crate::objects::Objects;
 use crate::operation::{Operation, Verb};
 use crate::services;
+use crate::token_tracking;
 
 /// The address of the cluster's DNS within the service range: the tenth, as kubeadm has it.
 pub const DNS_ADDRESS: u32 = 10;
@@ -94,6 +95,7 @@ async fn make(objects: &Objects, own: &Own) -> Result<()> {
     authentication(objects, &own.trust).await?;
     cluster_info::make(objects, own.endpoint, &own.trust.clients).await?;
     dns_service(objects).await?;
+    ensure(objects, "", "v1", "configmaps", token_tracking::since()).await?;
     let addresses = services::ip_address::missing(&objects.storage).map_err(|status| failed("ipaddresses", &status))?;
     tokio::try_join!(
         ensure_all(objects, "networking.k8s.io", "ipaddresses", addresses),

@@ -7,7 +7,7 @@ use coracle_apiserver::auth::User;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::Api;
+use crate::{Api, connections};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -89,6 +89,20 @@ async fn a_request_is_written_down_as_it_comes_and_as_it_ends() {
     assert_eq!((&last["objectRef"], &last["responseStatus"]), (&reference, &json!({"metadata": {}, "code": 201})));
     assert_eq!((&last["requestObject"], &last["responseObject"]), (&map("a"), &made.json()));
     assert_eq!(last["annotations"]["authorization.k8s.io/decision"], "allow");
+}
+
+#[tokio::test]
+async fn a_request_by_a_socket_is_written_down_with_its_address_and_certificate() {
+    let audited =
+        Audited::by("omitStages: [RequestReceived]\nrules: [{level: Metadata, resources: [{resources: [pods]}]}]")
+            .await;
+    let address = connections::listen(&audited.api).await;
+    assert_eq!(connections::list_pods(&audited.api, address).await, 200);
+    let event = &audited.events()[0];
+    assert_eq!((&event["sourceIPs"], &event["user"]["username"]), (&json!(["127.0.0.1"]), &json!("admin")));
+    let credential = &event["user"]["extra"]["authentication.kubernetes.io/credential-id"][0];
+    assert!(credential.as_str().is_some_and(|id| id.starts_with("X509SHA256=")), "{credential}");
+    assert_eq!(event["objectRef"], json!({"resource": "pods", "apiVersion": "v1"}));
 }
 
 #[tokio::test]

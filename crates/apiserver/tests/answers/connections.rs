@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::Api;
 
-async fn listen(api: &Api) -> SocketAddr {
+pub async fn listen(api: &Api) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let address = listener.local_addr().expect("an address");
     let (server, serving) = (api.server.clone(), api.serving.clone());
@@ -52,7 +52,7 @@ async fn connect(connector: &TlsConnector, address: SocketAddr) -> std::io::Resu
     connector.connect(ServerName::IpAddress(address.ip().into()), TcpStream::connect(address).await?).await
 }
 
-async fn list_pods(api: &Api, address: SocketAddr) -> StatusCode {
+pub async fn list_pods(api: &Api, address: SocketAddr) -> StatusCode {
     let stream = connect(&connector(api, Some(&api.admin)), address).await.expect("a connection");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
     tokio::spawn(connection);

@@ -25,6 +25,7 @@ mod hostile;
 mod joining;
 mod kinds;
 mod lagging;
+mod legacy_tokens;
 mod limit_ranges;
 mod mutating_policies;
 mod node;

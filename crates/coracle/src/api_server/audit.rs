@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{ArgAction, Args as ClapArgs, ValueEnum};
 use coracle_apiserver::audit;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -37,7 +37,15 @@ pub struct Audit {
     #[arg(long = "audit-log-maxsize", value_name = "MB", default_value_t = 100)]
     max_size: u32,
     /// Compress old files of the audit log
-    #[arg(long = "audit-log-compress")]
+    #[arg(
+        long = "audit-log-compress",
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        default_value = "false",
+        default_missing_value = "true",
+        require_equals = true
+    )]
     compress: bool,
 }
 

@@ -4,7 +4,7 @@ mod audit;
 mod authentication;
 mod authorization;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, Parser};
 use coracle_apiserver::AdmissionOptions;
 
 pub use audit::Audit;
@@ -22,6 +22,28 @@ pub struct ApiServer {
     pub authentication: Authentication,
     #[command(flatten)]
     pub authorization: Authorization,
+}
+
+/// Only these options.
+#[derive(Parser)]
+struct Alone {
+    #[command(flatten)]
+    _api: ApiServer,
+}
+
+/// An option of these, as `NAME=VALUE`, as the server is given it. Whether it fits others, the server says.
+pub fn argument(text: &str) -> Result<String, String> {
+    let name = text.trim_start_matches("--");
+    if name.is_empty() {
+        return Err("an option is named as NAME=VALUE".into());
+    }
+    let argument = format!("--{name}");
+    match Alone::try_parse_from(["coracle server", &argument]) {
+        Err(error) if error.kind() != clap::error::ErrorKind::MissingRequiredArgument => {
+            Err(error.render().to_string().lines().next().unwrap_or_default().to_owned())
+        }
+        _ => Ok(argument),
+    }
 }
 
 /// Which admission plugins are asked.

@@ -81,6 +81,8 @@ impl Provider {
         }
         self.state.write().asked = Some(Instant::now());
         let fetched = tokio::time::timeout(PATIENCE, self.fetch()).await;
+        // However long that took, those who waited do not ask once more.
+        self.state.write().asked = Some(Instant::now());
         match fetched.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}"))) {
             Ok(keys) => {
                 let mut state = self.state.write();

@@ -44,7 +44,9 @@ pub(super) struct Webhook {
     config: Config,
     webhook: webhook_config::Webhook,
     conditions: Conditions,
-    known: Expiring<[u8; 32], Decision>,
+    allowed: Expiring<[u8; 32], Decision>,
+    /// Kept apart: a flood of what nobody may must not make the others forgotten.
+    refused: Expiring<[u8; 32], Decision>,
 }
 
 impl Webhook {
@@ -53,7 +55,13 @@ impl Webhook {
     pub fn new(config: Config) -> Result<Webhook> {
         let webhook = webhook_config::Webhook::read(&config.file)?;
         let conditions = Conditions::of(&config.conditions).with_context(|| format!("webhook {:?}", config.name))?;
-        Ok(Webhook { config, webhook, conditions, known: Expiring::new(MAX_KNOWN) })
+        Ok(Webhook {
+            config,
+            webhook,
+            conditions,
+            allowed: Expiring::new(MAX_KNOWN),
+            refused: Expiring::new(MAX_KNOWN),
+        })
     }
 
     async fn ask(&self, key: Option<[u8; 32]>, spec: Value) -> Decision {
@@ -61,11 +69,11 @@ impl Webhook {
         let answer = self.webhook.ask(&review, self.config.timeout).await;
         match answer.and_then(|answer| review::decision(&answer)) {
             Ok(decision) => {
-                let ttl = match decision {
-                    Decision::Allow(_) => self.config.authorized_ttl,
-                    Decision::Deny(_) | Decision::NoOpinion(_) => self.config.unauthorized_ttl,
+                let (known, ttl) = match decision {
+                    Decision::Allow(_) => (&self.allowed, self.config.authorized_ttl),
+                    Decision::Deny(_) | Decision::NoOpinion(_) => (&self.refused, self.config.unauthorized_ttl),
                 };
-                key.iter().for_each(|key| self.known.put(*key, decision.clone(), ttl));
+                key.iter().for_each(|key| known.put(*key, decision.clone(), ttl));
                 decision
             }
             Err(why) => self.failed(&why),
@@ -91,7 +99,7 @@ impl Authorizer for Webhook {
         }
         let text = spec.to_string();
         let key: Option<[u8; 32]> = (text.len() <= MAX_QUESTION).then(|| Sha256::digest(&text).into());
-        match key.and_then(|key| self.known.get(&key)) {
+        match key.and_then(|key| self.allowed.get(&key).or_else(|| self.refused.get(&key))) {
             Some(decision) => Answer::Now(decision),
             None => Answer::Later(Box::pin(self.ask(key, spec))),
         }
