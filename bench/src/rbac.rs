@@ -154,11 +154,14 @@ async fn serve(directory: &std::path::Path) -> Result<Server> {
     Server::new(Config {
         store: Arc::new(store),
         authority,
-        token_file: None,
+        authentication: Default::default(),
+        authorization: Default::default(),
+        admission: Default::default(),
         service_cidr: "10.96.0.0/16".parse()?,
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         port: 6443,
         kubelet_client,
+        audit: Default::default(),
     })
     .await
 }

@@ -1,8 +1,11 @@
 //! What is served at one moment: every kind in every version, found by group, version and plural or kind.
 
 use std::cmp::Ordering;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use smol_str::SmolStr;
 
 use crate::kind::Kind;
@@ -29,6 +32,9 @@ pub struct Registry {
     revision: u64,
     /// Sorted by group, version and plural.
     by_resource: Vec<Arc<Kind>>,
+    /// Where in `by_resource` a resource is: every request asks, some plugins of admission too.
+    places: HashTable<u32>,
+    hasher: RandomState,
     /// Sorted by group, version and kind.
     by_kind: Vec<Arc<Kind>>,
     /// The groups that are there whatever else comes and goes, and what they are at least served in.
@@ -57,7 +63,12 @@ impl Registry {
         by_resource.sort_by(|a, b| resource(a).cmp(&resource(b)));
         by_kind.sort_by(|a, b| name(a).cmp(&name(b)));
         let groups = groups(&fixed, &by_resource);
-        Registry { revision, by_resource, by_kind, fixed, groups }
+        let (mut places, hasher) = (HashTable::with_capacity(by_resource.len()), RandomState::default());
+        for (place, kind) in (0..).zip(&by_resource) {
+            let hash = |place: &u32| by_resource.get(*place as usize).map_or(0, |kind| hasher.hash_one(resource(kind)));
+            places.insert_unique(hasher.hash_one(resource(kind)), place, hash);
+        }
+        Registry { revision, by_resource, places, hasher, by_kind, fixed, groups }
     }
 
     /// Counts the changes since the server started.
@@ -83,12 +94,10 @@ impl Registry {
 
     /// The kind served at that resource.
     pub fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        let found = self.by_resource.binary_search_by(|kind| {
-            // Every request is looked up so: what need not be compared is not.
-            let by_version = || kind.version.as_str().cmp(version).then_with(|| kind.plural.as_str().cmp(plural));
-            kind.group.as_str().cmp(group).then_with(by_version)
-        });
-        self.by_resource.get(found.ok()?)
+        let asked = (group, version, plural);
+        let is_it = |place: &u32| self.by_resource.get(*place as usize).is_some_and(|kind| resource(kind) == asked);
+        let place = self.places.find(self.hasher.hash_one(asked), is_it)?;
+        self.by_resource.get(*place as usize)
     }
 
     /// The kind of that name.

@@ -40,8 +40,11 @@ async fn main() -> Result<()> {
     let config = Config {
         store,
         kubelet_client: Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?,
+        audit: Default::default(),
         authority,
-        token_file: None,
+        authentication: Default::default(),
+        authorization: Default::default(),
+        admission: Default::default(),
         service_cidr: "10.96.0.0/16".parse()?,
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         port: 6443,

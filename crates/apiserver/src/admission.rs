@@ -15,12 +15,14 @@ mod limit_ranger;
 mod mutating_policy;
 mod namespace_lifecycle;
 mod node_restriction;
+mod owner_references;
 mod pod_security;
 mod priority;
 mod rbac_escalation;
 mod resource_quota;
 mod rounds;
 mod runtime_class;
+mod selection;
 mod service_account;
 mod target;
 mod validating_policy;
@@ -40,6 +42,8 @@ use crate::storage::Storage;
 
 pub(crate) use resource_quota::ResourceQuota;
 use rounds::Rounds;
+pub use selection::Options;
+use selection::RESOURCE_QUOTA;
 
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -65,8 +69,18 @@ pub(crate) type Verdict<'a> = BoxFuture<'a, Result<(), Status>>;
 
 /// A part of admission.
 pub(crate) trait Plugin: Send + Sync {
+    /// What upstream calls it; nothing for what is no plugin there, and is always asked.
+    fn name(&self) -> &'static str {
+        ""
+    }
+
     /// Whether it has a say in such a write at all. Asked of every write, so it is quick.
     fn handles(&self, op: &Operation) -> bool;
+
+    /// Whether it shows objects to somebody who may look at all of them, and so at the managed fields.
+    fn shows_all(&self) -> bool {
+        false
+    }
 
     /// Changes an object that is not validated yet, or refuses it at once.
     fn admit<'a>(&'a self, _request: &'a Request<'a>, _object: &'a mut Value) -> Verdict<'a> {
@@ -80,19 +94,41 @@ pub(crate) trait Plugin: Send + Sync {
 }
 
 /// All plugins, in the order in which they are asked.
-pub(crate) struct Admission(Vec<Box<dyn Plugin>>);
+pub(crate) struct Admission {
+    plugins: Vec<Box<dyn Plugin>>,
+    /// Whether what namespaces use is counted.
+    pub counts_quotas: bool,
+}
 
 impl Admission {
-    /// Those of this server, in upstream's order.
+    /// Those of this server that options select.
+    ///
+    /// # Errors
+    /// The options name what is none.
     pub fn new(
+        options: &Options,
         storage: &Arc<Storage>,
         conversions: &Arc<Conversions>,
         authorizer: &Arc<Chain>,
         rbac: &Arc<Rbac>,
-    ) -> Admission {
+    ) -> anyhow::Result<Admission> {
+        let mut plugins = Admission::all(storage, conversions, authorizer, rbac);
+        let names = plugins.iter().map(|plugin| plugin.name()).filter(|name| !name.is_empty());
+        options.check(&names.chain([RESOURCE_QUOTA]).collect::<Vec<_>>())?;
+        plugins.retain(|plugin| options.selects(plugin.name()));
+        Ok(Admission { plugins, counts_quotas: options.selects(RESOURCE_QUOTA) })
+    }
+
+    /// Those that there are, in upstream's order.
+    fn all(
+        storage: &Arc<Storage>,
+        conversions: &Arc<Conversions>,
+        authorizer: &Arc<Chain>,
+        rbac: &Arc<Rbac>,
+    ) -> Vec<Box<dyn Plugin>> {
         let storage = || storage.clone();
         let asking = || Asking { storage: storage(), conversions: conversions.clone(), authorizer: authorizer.clone() };
-        Admission(vec![
+        vec![
             Box::new(namespace_lifecycle::NamespaceLifecycle(storage())),
             Box::new(certificate_requester::CertificateRequester),
             Box::new(limit_ranger::LimitRanger(storage())),
@@ -106,6 +142,10 @@ impl Admission {
             Box::new(certificates::CertificateSigning(authorizer.clone())),
             Box::new(certificates::CertificateSubjectRestriction),
             Box::new(default_storage_class::DefaultStorageClass(storage())),
+            Box::new(owner_references::OwnerReferencesPermissionEnforcement {
+                storage: storage(),
+                authorizer: authorizer.clone(),
+            }),
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),
@@ -113,13 +153,18 @@ impl Admission {
             Box::new(webhook::MutatingAdmissionWebhook::new(asking())),
             Box::new(validating_policy::ValidatingAdmissionPolicy::new(asking())),
             Box::new(webhook::ValidatingAdmissionWebhook::new(asking())),
-        ])
+        ]
+    }
+
+    /// Whether somebody who is asked about a write looks at managed fields.
+    pub fn shows_all(&self, op: &Operation) -> bool {
+        self.plugins.iter().any(|plugin| plugin.shows_all() && plugin.handles(op))
     }
 
     /// Lets the plugins change a new object, or the new state of one.
     pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         loop {
-            for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
+            for plugin in self.plugins.iter().filter(|plugin| plugin.handles(request.op)) {
                 plugin.admit(request, object).await?;
             }
             // What a policy or webhook changed may concern those that were asked before.
@@ -131,7 +176,7 @@ impl Admission {
 
     /// Lets the plugins refuse a valid object. One that is to be deleted is given as it is.
     pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-        for plugin in self.0.iter().filter(|plugin| plugin.handles(request.op)) {
+        for plugin in self.plugins.iter().filter(|plugin| plugin.handles(request.op)) {
             plugin.validate(request, object).await?;
         }
         Ok(())

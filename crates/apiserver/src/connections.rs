@@ -67,6 +67,8 @@ struct Address {
 pub struct Place {
     shared: Arc<Shared>,
     number: u64,
+    from: IpAddr,
+    /// What of that counts as one address.
     address: IpAddr,
     /// Cancelled when the connection has to make room.
     evicted: CancellationToken,
@@ -81,8 +83,8 @@ impl Connections {
 
     /// Makes a place for a connection. Where there is none, the oldest without credentials has to go: first of the
     /// same address, then of all; `None` when all have credentials.
-    pub fn admit(&self, address: IpAddr) -> Option<Place> {
-        let address = network(address);
+    pub fn admit(&self, from: IpAddr) -> Option<Place> {
+        let address = network(from);
         let limits = self.0.limits;
         let own = if address.is_loopback() { limits.unproven_of_loopback } else { limits.unproven_of_address };
         let mut table = self.0.table.lock();
@@ -102,7 +104,7 @@ impl Connections {
         table.addresses.entry(address).or_default().unproven.insert(number, evicted.clone());
         drop(table);
         let (proven, counted) = (AtomicBool::new(false), AtomicBool::new(false));
-        Some(Place { shared: self.0.clone(), number, address, evicted, proven, counted })
+        Some(Place { shared: self.0.clone(), number, from, address, evicted, proven, counted })
     }
 }
 
@@ -159,6 +161,11 @@ impl Place {
             self.counted.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Where the connection comes from.
+    pub fn from(&self) -> IpAddr {
+        self.from
     }
 
     /// Waits until the connection has to make room for another.

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use crate::KUBERNETES_VERSION;
+use crate::audit;
 use crate::body::Body;
 use crate::negotiate;
 use crate::request::Query;
@@ -122,11 +123,17 @@ fn latency() -> Histogram {
 pub struct Metrics {
     requests: Family<Labels, Counter<u64, AtomicU64>>,
     durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
+    /// Of the audit log.
+    pub audit: audit::Counts,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { requests: Family::default(), durations: Family::new_with_constructor(latency) }
+        Metrics {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(latency),
+            audit: audit::Counts::default(),
+        }
     }
 }
 
@@ -158,6 +165,7 @@ impl Metrics {
             self.requests.clone(),
         );
         registry.register("apiserver_request_duration_seconds", "Response latency by verb", self.durations.clone());
+        self.audit.register(&mut registry);
         let objects = Family::<ResourceLabels, Gauge>::default();
         for cache in storage.caches.all() {
             let resource = match &*cache.kind.group {

@@ -11,6 +11,7 @@
 
 mod admission;
 mod aggregation;
+pub mod audit;
 pub mod auth;
 pub mod authz;
 mod body;
@@ -25,6 +26,7 @@ mod custom;
 mod discovery;
 mod documents;
 mod encode;
+mod expiring;
 mod health;
 mod index;
 pub mod kinds;
@@ -35,6 +37,7 @@ mod notes;
 mod object;
 mod objects;
 mod operation;
+mod peer;
 mod policy_status;
 mod request;
 mod rest;
@@ -50,8 +53,10 @@ mod upload;
 mod version;
 mod warnings;
 mod webhook_client;
+mod webhook_config;
 mod websocket;
 
+pub use admission::Options as AdmissionOptions;
 pub use body::{Body, BoxError};
 pub use server::{Config, InProcess, Server};
 

@@ -151,6 +151,22 @@ pub fn document(code: StatusCode, encoding: Encoding, json_bytes: Bytes) -> Resp
     }
 }
 
+/// An answer in JSON, in another encoding where it has one. Streams stay as they are.
+pub fn encoded(response: Response<Body>, encoding: Encoding) -> Response<Body> {
+    if encoding == Encoding::Json || response.headers().get(CONTENT_TYPE).is_none_or(|value| value != JSON) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let bytes: Bytes = match body {
+        Body::Full(bytes) => bytes.unwrap_or_default(),
+        Body::Pieces(pieces, _) => pieces.flatten().collect(),
+        stream => return Response::from_parts(parts, stream),
+    };
+    let (encoded, body) = document(parts.status, encoding, bytes).into_parts();
+    parts.headers.extend(encoded.headers);
+    Response::from_parts(parts, body)
+}
+
 /// A Status as a response with its code, in JSON.
 pub fn status(status: &Status) -> Response<Body> {
     status_as(status, Encoding::Json)
@@ -160,6 +176,8 @@ pub fn status(status: &Status) -> Response<Body> {
 pub fn status_as(status: &Status, encoding: Encoding) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = document(code, encoding, status.to_json().into());
+    // Whoever writes down what became of the request finds it here, whatever the encoding is.
+    response.extensions_mut().insert(status.clone());
     let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry > 0 {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::apply::{Reset, Writer, update};
+use coracle_api::apply::{Reset, Writer, update_text};
 use coracle_api::awaited::Awaited;
 use coracle_api::{Kind, custom};
 use jiff::Timestamp;
@@ -126,27 +126,33 @@ impl Operation {
         Writer { manager, api_version, subresource: self.subresource, reset, now: self.now }
     }
 
-    /// Says in a new object who owns its fields. Both are in the version in which the write is done, the new one has its
-    /// defaults. What it comes to counts only if no conversion is missing.
-    pub fn own(&self, kinds: &Kinds, old: Option<&Value>, new: &mut Value) {
+    /// Says who owns the fields of a new object. Both are in the version in which the write is done, the new one has its
+    /// defaults. Answers with its managed fields as JSON (empty when it has none), which it has no more itself; `None` when it
+    /// has them. What it comes to counts only if no conversion is missing.
+    pub fn own(&self, kinds: &Kinds, old: Option<&Value>, new: &mut Value) -> Option<String> {
         let manager = match &self.ownership {
-            Ownership::Given => return,
-            Ownership::Kept => return put_fields(new, old.and_then(fields).cloned()),
+            Ownership::Given => return None,
+            Ownership::Kept => {
+                put_fields(new, old.and_then(fields).cloned());
+                return None;
+            }
             Ownership::By(manager) => manager,
         };
         let writer = self.writer(manager);
         let own = |old: Option<&Value>, new: &mut Value| match self.kind.schema.structural() {
-            Some(_) => update(&custom::Versions::new(&kinds.snapshot(), &self.kind, &self.awaited), old, new, &writer),
-            None => update(&*self.kind, old, new, &writer),
+            Some(_) => {
+                update_text(&custom::Versions::new(&kinds.snapshot(), &self.kind, &self.awaited), old, new, &writer)
+            }
+            None => update_text(&*self.kind, old, new, &writer),
         };
         if self.worked() == &self.kind {
-            return own(old, new);
+            return Some(own(old, new));
         }
         // Fields are owned in the version in which they are written.
         let old = old.map(|old| in_version_value(&self.kind, old.clone()));
         let mut written = in_version_value(&self.kind, new.clone());
-        own(old.as_ref(), &mut written);
-        put_fields(new, fields(&written).cloned());
+        take_fields(new);
+        Some(own(old.as_ref(), &mut written))
     }
 }
 

@@ -84,7 +84,7 @@ impl Target {
         let subresource = self.subresource.unwrap_or_default();
         let (fields, labels) = (selected.fields.as_ref(), selected.labels.as_ref());
         let what = Attributes::resource(verb, &kind.group, &kind.plural, namespace, name);
-        Attributes { subresource, fields, labels, ..what }
+        Attributes { version: &kind.version, subresource, fields, labels, ..what }
     }
 
     /// The subresource that the path names.
@@ -117,7 +117,7 @@ fn verb(method: &Method, named: bool, watching: bool) -> &'static str {
 /// a resource, whether or not there is one.
 pub fn attributes_of_unknown<'a>(path: &'a str, method: &Method, query: &Query) -> Attributes<'a> {
     let outside = Attributes::path(lower(method), path);
-    let Some((group, _, segments)) = split(path) else { return outside };
+    let Some((group, version, segments)) = split(path) else { return outside };
     let (watch_prefix, segments) = match &segments[..] {
         ["watch", rest @ ..] => (true, rest),
         all => (false, all),
@@ -133,7 +133,8 @@ pub fn attributes_of_unknown<'a>(path: &'a str, method: &Method, query: &Query) 
     let (name, subresource) = (rest.first().copied(), rest.get(1).copied().unwrap_or_default());
     let watching = subresource.is_empty() && (watch_prefix || query.flag("watch"));
     let verb = verb(method, name.is_some(), watching);
-    Attributes { subresource, ..Attributes::resource(verb, group, resource, namespace, name.unwrap_or_default()) }
+    let what = Attributes::resource(verb, group, resource, namespace, name.unwrap_or_default());
+    Attributes { version, subresource, ..what }
 }
 
 /// The verb of a path outside the API.

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -18,16 +17,18 @@ use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use ipnet::Ipv4Net;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::admission::Admission;
+use crate::admission::{self, Admission};
 use crate::aggregation::{self, Aggregator, Remote};
+use crate::audit::{self, Asked, Auditor, Trail};
 use crate::auth::request_header::{self, Authorities, FromProxy};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
-use crate::authz::{self, Attributes, Authorizer, Chain, Masters, Node, Rbac, decide};
+use crate::authz::{self, Attributes, Authorizer, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
 use crate::connect;
@@ -38,6 +39,7 @@ use crate::health::Metrics;
 use crate::kinds::Kinds;
 use crate::kubelet::Client;
 use crate::negotiate::{Encoding, Output};
+use crate::notes::Notes;
 use crate::objects::Objects;
 use crate::request::{self, Query};
 use crate::services::Allocator;
@@ -61,8 +63,8 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// Signs what the server needs.
     pub authority: Arc<Authority>,
-    /// Upstream's CSV of static tokens.
-    pub token_file: Option<PathBuf>,
+    /// How users are known.
+    pub authentication: auth::Options,
     /// Addresses of services.
     pub service_cidr: Ipv4Net,
     /// The address under which nodes and pods reach this server.
@@ -71,6 +73,12 @@ pub struct Config {
     pub port: u16,
     /// The client certificate shown to kubelets.
     pub kubelet_client: Arc<Current>,
+    /// Who is asked who may do what.
+    pub authorization: authz::Options,
+    /// Which admission plugins are asked.
+    pub admission: admission::Options,
+    /// What is written down of requests.
+    pub audit: audit::Options,
 }
 
 /// An API server. Clones share it.
@@ -96,17 +104,20 @@ impl Server {
     /// Opens the server on its store and makes the objects that every cluster has.
     ///
     /// # Errors
-    /// The token file or a key cannot be read, or the store refuses.
+    /// A file that the configuration names cannot be read or makes no sense, or the store refuses.
     pub async fn new(config: Config) -> Result<Server> {
-        let issuer = Arc::new(Issuer::new(config.authority.service_account_key()?));
+        let metrics = Metrics::default();
+        let auditor = Auditor::open(&config.audit, metrics.audit.clone())?;
+        let issuer =
+            Arc::new(Issuer::new(config.authority.service_account_key()?).named(&config.authentication.api_audiences));
         let storage = Arc::new(Storage::follow(config.store).await?);
         issuer.check_objects(Arc::new(Known(storage.caches.clone())));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
         let node = Node::follow(&storage.caches);
-        let authorizer = Arc::new(Chain::new(vec![Box::new(Masters), Box::new(node), Box::new(rbac.clone())]));
+        let authorizer = Arc::new(config.authorization.chain(node, &rbac)?);
         let conversions = Arc::new(Conversions::new(storage.clone()));
-        let admission = Admission::new(&storage, &conversions, &authorizer, &rbac);
-        let authenticator = Authenticator::new(config.token_file.as_deref(), issuer.clone(), &storage.caches)?;
+        let admission = Admission::new(&config.admission, &storage, &conversions, &authorizer, &rbac)?;
+        let authenticator = Authenticator::new(&config.authentication, issuer.clone(), &storage.caches)?;
         let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), conversions, admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
@@ -129,7 +140,8 @@ impl Server {
             authorizer,
             issuer,
             kubelet: Client::new(&config.authority.certificate, config.kubelet_client)?,
-            metrics: Metrics::default(),
+            metrics,
+            auditor,
             endpoint,
         };
         Ok(Server(Arc::new(Inner {
@@ -209,15 +221,17 @@ impl Inner {
         upload: &mut Upload,
         user: Option<Arc<User>>,
     ) -> Response<Body> {
-        let (start, state) = (Instant::now(), &self.state);
+        let (start, received, state) = (Instant::now(), Timestamp::now(), &self.state);
+        let id = audit::id(&parts.headers);
         let query = Query::parse(parts.uri.query());
         let path = parts.uri.path().to_owned();
-        let target = request::split(&path).and_then(|(group, version, segments)| {
-            request::target(&state.objects.storage.kinds.look(), group, version, &segments)
+        let split = request::split(&path);
+        let target = split.as_ref().and_then(|(group, version, segments)| {
+            request::target(&state.objects.storage.kinds.look(), group, version, segments)
         });
         // What is built in is answered here, whatever an APIService says.
         let is_built_in = target.as_ref().is_some_and(|target| target.kind.def().is_some());
-        let remote = match request::split(&path) {
+        let remote = match &split {
             Some((group, version, _)) if !is_built_in => state.aggregator.route(group, version),
             _ => None,
         };
@@ -228,15 +242,15 @@ impl Inner {
             }
             None => (request::lower(&parts.method), SmolStr::default(), ""),
         };
-        let long_running =
-            verb == "watch" || matches!(subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
         let selected = query.selected(verb);
         let attributes = match &target {
             Some(target) => target.attributes(verb, &selected),
             None => request::attributes_of_unknown(&path, &parts.method, &query),
         };
+        let long_running = attributes.verb == "watch"
+            || matches!(attributes.subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.
-        let output = match &target {
+        let mut output = match &target {
             Some(target) if target.kind.review => Output::of_whole(&parts.headers),
             Some(target) if target.kind.def().is_none() => Output::of_custom(&parts.headers),
             _ => Output::of(&parts.headers),
@@ -246,34 +260,43 @@ impl Inner {
             _ => Encoding::Json,
         };
         let pretty = negotiate::wants_pretty(&query, &parts.headers);
-        let answer = async {
-            let proxied = parts.extensions.get::<FromProxy>().is_some();
-            let user = match proxied.then(|| request_header::take(&mut parts.headers)).flatten() {
-                Some(user) => Arc::new(user),
-                None => state.authenticator.user(&parts.headers, user.as_ref())?,
+        let notes = Arc::<Notes>::default();
+        let has_certificate = user.is_some() || parts.extensions.get::<FromProxy>().is_some();
+        let who = self.who(&mut parts, user).await;
+        let trail = state.auditor.as_ref().and_then(|auditor| {
+            let asked = Asked {
+                id: id.to_str().unwrap_or_default(),
+                uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()),
+                headers: &parts.headers,
+                from: parts.extensions.get::<Arc<connections::Place>>().map(|place| place.from()),
+                what: &attributes,
+                long_running,
+                received,
             };
-            // Who shows a certificate must be told of in some way.
-            if proxied && user.name == auth::ANONYMOUS {
-                return Err(Status::unauthorized());
-            }
-            if user.name != auth::ANONYMOUS
-                && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
-            {
-                connection.prove(authz::is_system(&user))?;
-            }
-            let user = auth::impersonated(user, &mut parts.headers, &*state.authorizer).await?;
-            let decision = decide(&*state.authorizer, &user, &attributes).await;
-            if !decision.is_allowed() {
-                return Err(attributes.forbidden(&user, decision.reason()));
-            }
-            // A stream by WebSocket begins with a GET, and makes as much as one by POST.
-            if matches!(subresource, "exec" | "attach" | "portforward") && websocket::is_wanted(&parts.headers) {
-                let making = Attributes { verb: "create", ..attributes.clone() };
-                let decision = decide(&*state.authorizer, &user, &making).await;
-                if !decision.is_allowed() {
-                    return Err(making.forbidden(&user, decision.reason()));
+            auditor.begin(&asked, who.as_deref().ok(), &notes)
+        });
+        let trail = trail.as_ref();
+        // What is written down is JSON, and becomes what was asked for afterwards.
+        let is_written = trail.is_some_and(|trail| trail.wants_answer());
+        if let (true, Ok(output)) = (is_written, &mut output) {
+            output.encoding = Encoding::Json;
+        }
+        let is_known = who.is_ok();
+        let answer = async {
+            let user = match who {
+                Ok(user) => user,
+                Err(status) => {
+                    trail.inspect(|trail| trail.unauthenticated(&parts.headers, has_certificate));
+                    return Err(status);
+                }
+            };
+            if let Some(trail) = trail {
+                trail.received().await?;
+                if long_running {
+                    parts.extensions.insert(trail.clone());
                 }
             }
+            let user = self.admitted(user, &mut parts, &attributes, trail).await?;
             let _place = if long_running { None } else { Some(self.place(&user)?) };
             match &target {
                 Some(target) => {
@@ -284,13 +307,14 @@ impl Inner {
                         "proxy" => (Bytes::new(), std::mem::take(upload)),
                         _ => (std::mem::take(upload).read(MAX_BODY).await?, Upload::default()),
                     };
-                    let upload = Mutex::new(upload);
-                    let notes = Arc::default();
+                    trail.inspect(|trail| trail.sent(&parts.headers, &body));
+                    let (upload, notes) = (Mutex::new(upload), notes.clone());
                     let context = Context { state, user, parts, body, upload, target, query, output, dry_run, notes };
                     Ok(rest::answer(context, verb).await)
                 }
                 None => match self.described_elsewhere(&path).or(remote) {
                     Some(remote) => {
+                        parts.headers.insert(audit::ID, id.clone());
                         let (storage, upload) = (&state.objects.storage, std::mem::take(upload));
                         Box::pin(connect::aggregated::answer(storage, &remote, &user, parts, upload)).await
                     }
@@ -298,13 +322,65 @@ impl Inner {
                 },
             }
         };
-        let (response, is_document) = match answer.await {
+        let (mut response, is_document) = match answer.await {
             Ok(response) => (response, target.is_none()),
-            Err(status) => (negotiate::status_as(&status, encoding), false),
+            Err(status) => {
+                let encoding = if is_written { Encoding::Json } else { encoding };
+                (negotiate::status_as(&status, encoding), false)
+            }
         };
-        let response = if pretty && !is_document { negotiate::pretty(response) } else { response };
+        if let Some(trail) = trail {
+            response = trail.clone().answered(response, is_known).await;
+            response = if is_written { negotiate::encoded(response, encoding) } else { response };
+        }
+        let mut response = if pretty && !is_document { negotiate::pretty(response) } else { response };
+        // Another server that answered has said it already.
+        response.headers_mut().entry(audit::ID).or_insert(id);
         state.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
         response
+    }
+
+    /// Who makes a request.
+    async fn who(&self, parts: &mut Parts, user: Option<Arc<User>>) -> Result<Arc<User>, Status> {
+        let proxied = parts.extensions.get::<FromProxy>().is_some();
+        let user = match proxied.then(|| request_header::take(&mut parts.headers)).flatten() {
+            Some(user) => Arc::new(user),
+            None => self.state.authenticator.user(parts.uri.path(), &parts.headers, user.as_ref()).await?,
+        };
+        // Who shows a certificate must be told of in some way.
+        if proxied && user.name == auth::ANONYMOUS { Err(Status::unauthorized()) } else { Ok(user) }
+    }
+
+    /// As whom a request acts, if its user may make it so.
+    async fn admitted(
+        &self,
+        user: Arc<User>,
+        parts: &mut Parts,
+        what: &Attributes<'_>,
+        trail: Option<&Arc<Trail>>,
+    ) -> Result<Arc<User>, Status> {
+        let authorizer = &*self.state.authorizer;
+        if user.name != auth::ANONYMOUS
+            && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
+        {
+            connection.prove(authz::is_system(&user))?;
+        }
+        let acting = auth::impersonated(user.clone(), &mut parts.headers, authorizer).await?;
+        trail.filter(|_| !Arc::ptr_eq(&user, &acting)).inspect(|trail| trail.acts_as(&acting));
+        let decision = decide(authorizer, &acting, what).await;
+        trail.inspect(|trail| trail.decided(&decision));
+        if !decision.is_allowed() {
+            return Err(what.forbidden(&acting, decision.reason()));
+        }
+        // A stream by WebSocket begins with a GET, and makes as much as one by POST.
+        if matches!(what.subresource, "exec" | "attach" | "portforward") && websocket::is_wanted(&parts.headers) {
+            let making = Attributes { verb: "create", ..what.clone() };
+            let decision = decide(authorizer, &acting, &making).await;
+            if !decision.is_allowed() {
+                return Err(making.forbidden(&acting, decision.reason()));
+            }
+        }
+        Ok(acting)
     }
 
     /// A place for a request until it is answered.

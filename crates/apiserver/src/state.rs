@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::aggregation::Aggregator;
+use crate::audit::Auditor;
 use crate::auth::Authenticator;
 use crate::auth::service_account::Issuer;
 use crate::authz::Chain;
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub issuer: Arc<Issuer>,
     pub kubelet: Client,
     pub metrics: Metrics,
+    /// Writes down who asked for what, where that is wanted.
+    pub auditor: Option<Arc<Auditor>>,
     /// Where nodes and pods reach this server.
     pub endpoint: SocketAddr,
 }

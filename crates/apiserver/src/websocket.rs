@@ -1,5 +1,6 @@
 //! Watches and logs as messages of a WebSocket, for clients that live in a browser.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -18,6 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
+use crate::audit::Trail;
 use crate::body::Body;
 use crate::context::Context;
 
@@ -50,13 +52,15 @@ pub fn take(cx: &mut Context<'_>) -> Option<Wish> {
     for name in headers.keys().filter(|name| ours(name)) {
         cx.parts.headers.remove(name);
     }
-    Some(Wish { headers, client: cx.parts.extensions.remove() })
+    Some(Wish { headers, client: cx.parts.extensions.remove(), trail: cx.parts.extensions.remove() })
 }
 
 /// A client's wish for a WebSocket.
 pub struct Wish {
     headers: HeaderMap,
     client: Option<OnUpgrade>,
+    /// The request ends with the messages.
+    trail: Option<Arc<Trail>>,
 }
 
 impl Wish {
@@ -87,7 +91,9 @@ impl Wish {
             _ => Message::binary(data),
         };
         let client = self.client.ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+        let trail = self.trail;
         tokio::spawn(async move {
+            let _trail = trail;
             let Ok(client) = client.await else { return };
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(client), Role::Server, Some(limits())).await;
             pump(socket, response.into_body(), framing, message).await;

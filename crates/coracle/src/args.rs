@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::api_server::ApiServer;
+
 /// Kubernetes in one small binary.
 #[derive(Parser)]
 #[command(name = "coracle", version, about, disable_help_subcommand = true)]
@@ -166,6 +168,8 @@ pub struct Server {
     pub insecure_registry: Vec<String>,
     #[command(flatten)]
     pub etcd: Etcd,
+    #[command(flatten)]
+    pub api: ApiServer,
 }
 
 /// Where a server finds etcd, named as upstream's API server names it.
@@ -281,7 +285,7 @@ pub fn cluster_name(text: &str) -> Result<String, String> {
 }
 
 /// Durations as Go prints them: `500ms`, `60s`, `2m`, `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is not a duration such as 500ms, 60s or 2m");
     let mut rest = text.trim();
     let mut total = Duration::ZERO;

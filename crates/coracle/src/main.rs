@@ -1,5 +1,6 @@
 //! The `coracle` binary: arguments, roles, and the life of a local cluster.
 
+mod api_server;
 mod args;
 mod certificates;
 mod checks;

@@ -182,11 +182,14 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let api = ApiServer::new(coracle_apiserver::Config {
         store: store.clone(),
         authority: certificates.authority.clone(),
-        token_file: options.token_auth_file.clone(),
+        authentication: options.api.authentication.options(options.token_auth_file.clone())?,
         service_cidr,
         advertise_address: node_ip,
         port: options.port,
         kubelet_client: certificates.kubelet_client.clone(),
+        authorization: options.api.authorization.options(),
+        admission: options.api.admission.options(),
+        audit: options.api.audit.options(),
     })
     .await?;
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {

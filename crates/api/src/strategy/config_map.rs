@@ -17,10 +17,13 @@ impl Strategy for ConfigMap {
         let mut total = 0;
         for group in ["data", "binaryData"] {
             for (key, value) in meta::string_map(&obj[group]) {
-                let path = Path::new(group).key(key);
-                push_all(&mut errors, &path, key, field::config_map_key(key));
+                let path = || Path::new(group).key(key);
+                let messages = field::config_map_key(key);
+                if !messages.is_empty() {
+                    push_all(&mut errors, &path(), key, messages);
+                }
                 if group == "binaryData" && obj["data"].get(key).is_some() {
-                    errors.push(FieldError::invalid_str(&path, key, "duplicate of key present in data"));
+                    errors.push(FieldError::invalid_str(&path(), key, "duplicate of key present in data"));
                 }
                 total += if group == "data" { value.len() } else { value.len() / 4 * 3 };
             }

@@ -37,7 +37,10 @@ impl Strategy for Secret {
         let path = Path::new("data");
         let mut total = 0;
         for (key, value) in meta::string_map(&obj["data"]) {
-            push_all(&mut errors, &path.key(key), key, field::config_map_key(key));
+            let messages = field::config_map_key(key);
+            if !messages.is_empty() {
+                push_all(&mut errors, &path.key(key), key, messages);
+            }
             total += value.len() / 4 * 3;
         }
         if total > super::config_map::MAX_SIZE {

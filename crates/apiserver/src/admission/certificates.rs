@@ -19,6 +19,10 @@ const KIND: &str = "CertificateSigningRequest";
 pub(super) struct CertificateApproval(pub Arc<Chain>);
 
 impl Plugin for CertificateApproval {
+    fn name(&self) -> &'static str {
+        "CertificateApproval"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         updates(op, "approval")
     }
@@ -32,6 +36,10 @@ impl Plugin for CertificateApproval {
 pub(super) struct CertificateSigning(pub Arc<Chain>);
 
 impl Plugin for CertificateSigning {
+    fn name(&self) -> &'static str {
+        "CertificateSigning"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         updates(op, "status")
     }
@@ -52,6 +60,10 @@ impl Plugin for CertificateSigning {
 pub(super) struct CertificateSubjectRestriction;
 
 impl Plugin for CertificateSubjectRestriction {
+    fn name(&self) -> &'static str {
+        "CertificateSubjectRestriction"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         makes(op, GROUP, KIND)
     }

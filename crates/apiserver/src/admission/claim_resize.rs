@@ -15,6 +15,10 @@ use crate::storage::Storage;
 pub(super) struct PersistentVolumeClaimResize(pub Arc<Storage>);
 
 impl Plugin for PersistentVolumeClaimResize {
+    fn name(&self) -> &'static str {
+        "PersistentVolumeClaimResize"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         op.verb == Verb::Update && op.kind.is("", "PersistentVolumeClaim") && op.subresource.is_empty()
     }

@@ -15,6 +15,10 @@ use crate::storage::Storage;
 pub(super) struct DefaultIngressClass(pub Arc<Storage>);
 
 impl Plugin for DefaultIngressClass {
+    fn name(&self) -> &'static str {
+        "DefaultIngressClass"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "networking.k8s.io", "Ingress") && op.subresource.is_empty()
     }

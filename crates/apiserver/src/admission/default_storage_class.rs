@@ -14,6 +14,10 @@ use crate::storage::Storage;
 pub(super) struct DefaultStorageClass(pub Arc<Storage>);
 
 impl Plugin for DefaultStorageClass {
+    fn name(&self) -> &'static str {
+        "DefaultStorageClass"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "PersistentVolumeClaim")
     }

@@ -8,6 +8,10 @@ use crate::operation::Operation;
 pub(super) struct DefaultTolerationSeconds;
 
 impl Plugin for DefaultTolerationSeconds {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "Pod")
     }

@@ -16,6 +16,10 @@ use crate::storage::{Storage, core};
 pub(super) struct LimitRanger(pub Arc<Storage>);
 
 impl Plugin for LimitRanger {
+    fn name(&self) -> &'static str {
+        "LimitRanger"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         match (op.verb, &*op.kind.kind, op.subresource) {
             _ if !op.kind.group.is_empty() => false,

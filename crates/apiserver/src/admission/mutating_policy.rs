@@ -245,8 +245,16 @@ fn refusal(op: &Operation, failures: Vec<Failure>) -> Result<(), Status> {
 }
 
 impl Plugin for MutatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "MutatingAdmissionPolicy"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.policies.get().0.is_empty()
+    }
+
+    fn shows_all(&self) -> bool {
+        true
     }
 
     fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {

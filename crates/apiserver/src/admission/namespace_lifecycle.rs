@@ -17,6 +17,10 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 pub(super) struct NamespaceLifecycle(pub Arc<Storage>);
 
 impl Plugin for NamespaceLifecycle {
+    fn name(&self) -> &'static str {
+        "NamespaceLifecycle"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         match op.verb {
             Verb::Create => op.kind.namespaced,
@@ -53,7 +57,7 @@ fn is_open(storage: &Storage, kind: &Kind, object: &Value) -> Result<(), Status>
         return Err(Status::not_found("", "namespaces", name));
     };
     // Parsing every namespace on every create would be waste: one that ends has this in its bytes.
-    let ending = namespace.stored().windows(b"deletionTimestamp".len()).any(|window| window == b"deletionTimestamp");
+    let ending = memchr::memmem::find(namespace.stored(), b"deletionTimestamp").is_some();
     if ending && meta::is_deleting(&namespace.value()) {
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
         let mut status = Status::forbidden(&kind.group, &kind.plural, meta::name(object), &why);

@@ -23,6 +23,10 @@ const LABEL: &[u8] = b"\"pod-security.kubernetes.io/";
 pub(super) struct PodSecurity(pub Arc<Storage>);
 
 impl Plugin for PodSecurity {
+    fn name(&self) -> &'static str {
+        "PodSecurity"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         let main = op.subresource.is_empty();
         op.verb != Verb::Delete

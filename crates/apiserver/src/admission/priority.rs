@@ -15,6 +15,10 @@ use crate::storage::Storage;
 pub(super) struct Priority(pub Arc<Storage>);
 
 impl Plugin for Priority {
+    fn name(&self) -> &'static str {
+        "Priority"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "Pod")
     }

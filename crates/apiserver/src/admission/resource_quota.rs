@@ -25,6 +25,8 @@ const MAX_LOCKS: usize = 256;
 /// The quotas of all namespaces.
 pub(crate) struct ResourceQuota {
     storage: Arc<Storage>,
+    /// Whether anything is counted.
+    is_asked: bool,
     /// Who writes to a namespace with quotas does it alone: others would only find that the quota has changed, and begin
     /// anew.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -48,9 +50,9 @@ impl Charged {
 }
 
 impl ResourceQuota {
-    /// Those of a storage.
-    pub fn new(storage: Arc<Storage>) -> ResourceQuota {
-        ResourceQuota { storage, locks: Mutex::default() }
+    /// Those of a storage, if they are asked at all.
+    pub fn new(storage: Arc<Storage>, is_asked: bool) -> ResourceQuota {
+        ResourceQuota { storage, is_asked, locks: Mutex::default() }
     }
 
     /// Charges the namespace of an object for what it uses more than before, or gives back what it uses less.
@@ -58,8 +60,11 @@ impl ResourceQuota {
     /// # Errors
     /// 403 when a quota has not enough left.
     pub async fn charge(&self, op: &Operation, old: Option<&Value>, new: Option<&Value>) -> Result<Charged, Status> {
+        if !self.is_asked {
+            return Ok(Charged::default());
+        }
         let namespace = old.or(new).map(meta::namespace).unwrap_or_default();
-        if !concerns(op, old, new) || self.quotas(namespace)?.is_empty() {
+        if !concerns(op, old, new) || !self.is_any()? || self.quotas(namespace)?.is_empty() {
             return Ok(Charged::default());
         }
         let kind = op.kind.storage();
@@ -76,9 +81,15 @@ impl ResourceQuota {
             value["status"]["used"] = used.to_value();
             let key = store_key(core("resourcequotas"), quota.namespace(), quota.name());
             charged.compares.push(Compare::ModRevision(key.clone(), quota.revision()));
-            charged.ops.push(Op::Put { key, value: encode::for_store(&value).bytes, ttl: None });
+            charged.ops.push(Op::Put { key, value: encode::for_store(&value, None).bytes, ttl: None });
         }
         Ok(charged)
+    }
+
+    /// Whether there is a quota anywhere.
+    pub fn is_any(&self) -> Result<bool, Status> {
+        let snapshot = self.storage.cache(core("resourcequotas"))?.snapshot();
+        Ok(snapshot.len() > 0 || snapshot.check("", None).is_err())
     }
 
     fn quotas(&self, namespace: &str) -> Result<Vec<Object>, Status> {

@@ -15,6 +15,10 @@ use crate::storage::Storage;
 pub(super) struct RuntimeClass(pub Arc<Storage>);
 
 impl Plugin for RuntimeClass {
+    fn name(&self) -> &'static str {
+        "RuntimeClass"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "Pod")
     }

@@ -16,6 +16,10 @@ const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub(super) struct ServiceAccount(pub Arc<Storage>);
 
 impl Plugin for ServiceAccount {
+    fn name(&self) -> &'static str {
+        "ServiceAccount"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "", "Pod")
     }

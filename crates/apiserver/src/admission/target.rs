@@ -10,7 +10,6 @@ use coracle_policy::admission::{Admitted, Resource, is_selected, matches_rules, 
 use serde_json::{Map, Value, json};
 
 use super::{Asking, Request};
-use crate::auth::User;
 use crate::conversion::Conversions;
 use crate::operation::{Operation, Ownership, Verb};
 use crate::storage::{Storage, core};
@@ -54,7 +53,7 @@ impl<'a> Target<'a> {
         let kinds = storage.kinds.snapshot();
         let is_other = |kind: &&Arc<Kind>| kind.storage_prefix == op.kind.storage_prefix && kind != &&op.kind;
         let others = kinds.kinds().iter().filter(is_other).cloned().collect();
-        Target { storage, conversions, op, whole, object, old, others, user: user_info(&op.user), options: options(op) }
+        Target { storage, conversions, op, whole, object, old, others, user: op.user.info(), options: options(op) }
     }
 
     /// `CREATE`, `UPDATE`, `DELETE` or `CONNECT`.
@@ -212,20 +211,6 @@ impl<'a> Target<'a> {
 
 fn resource(kind: &Kind) -> Resource<'_> {
     Resource { group: &kind.group, version: &kind.version, plural: &kind.plural, kind: &kind.kind }
-}
-
-/// A user as a `UserInfo`.
-fn user_info(user: &User) -> Value {
-    let mut info = Map::new();
-    info.insert("username".into(), user.name.as_str().into());
-    if !user.uid.is_empty() {
-        info.insert("uid".into(), user.uid.as_str().into());
-    }
-    info.insert("groups".into(), json!(user.groups));
-    if !user.extra.is_empty() {
-        info.insert("extra".into(), user.extra.iter().map(|(key, values)| (key.clone(), json!(values))).collect());
-    }
-    Value::Object(info)
 }
 
 /// The options of a write.

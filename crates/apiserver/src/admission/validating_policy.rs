@@ -36,8 +36,16 @@ impl ValidatingAdmissionPolicy {
 }
 
 impl Plugin for ValidatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionPolicy"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.policies.get().0.is_empty()
+    }
+
+    fn shows_all(&self) -> bool {
+        true
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {

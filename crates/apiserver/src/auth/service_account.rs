@@ -43,13 +43,25 @@ pub trait Objects: Send + Sync {
 /// Signs and verifies tokens.
 pub struct Issuer {
     key: TokenKey,
+    /// The names of this server as an audience.
+    audiences: Vec<String>,
     objects: RwLock<Option<Arc<dyn Objects>>>,
 }
 
 impl Issuer {
     /// Signs with a key.
     pub fn new(key: TokenKey) -> Issuer {
-        Issuer { key, objects: RwLock::default() }
+        Issuer { key, audiences: vec![ISSUER.to_owned()], objects: RwLock::default() }
+    }
+
+    /// The same for a server that has other names as an audience; without any it keeps its own.
+    pub fn named(self, audiences: &[String]) -> Issuer {
+        if audiences.is_empty() { self } else { Issuer { audiences: audiences.to_vec(), ..self } }
+    }
+
+    /// The names of this server as an audience.
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 
     /// From here on tokens of objects that are gone are refused.
@@ -83,13 +95,13 @@ impl Issuer {
         Ok((self.key.sign(&claims)?, expires))
     }
 
-    /// The user of a token; `None` unless it is ours, in its time, for one of the audiences (the API
-    /// server's own when there are none), and bound to objects that exist.
-    pub fn verify(&self, token: &str, audiences: &[String]) -> Option<User> {
+    /// The user of a token, and for which of the audiences (the API server's own when there are none) it is; `None` unless it
+    /// is ours, in its time, for one of them, and bound to objects that exist.
+    pub fn verify(&self, token: &str, audiences: &[String]) -> Option<(User, Vec<String>)> {
         self.verify_at(token, audiences, now())
     }
 
-    fn verify_at(&self, token: &str, audiences: &[String], now: u64) -> Option<User> {
+    fn verify_at(&self, token: &str, audiences: &[String], now: u64) -> Option<(User, Vec<String>)> {
         let claims = self.key.verify(token)?;
         if claims["iss"] == LEGACY_ISSUER {
             return self.legacy(token, &claims, audiences);
@@ -100,10 +112,11 @@ impl Issuer {
         {
             return None;
         }
-        let wanted = |audience: &str| {
-            if audiences.is_empty() { audience == ISSUER } else { audiences.iter().any(|a| a == audience) }
-        };
-        if !claims["aud"].as_array()?.iter().filter_map(Value::as_str).any(wanted) {
+        let told = claims["aud"].as_array()?;
+        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
+        let audiences: Vec<String> =
+            wanted.iter().filter(|one| told.iter().any(|told| told == *one)).cloned().collect();
+        if audiences.is_empty() {
             return None;
         }
         let bound = &claims["kubernetes.io"];
@@ -139,24 +152,25 @@ impl Issuer {
         if let Some(id) = claims["jti"].as_str() {
             user.extra.push((super::CREDENTIAL_ID.into(), vec![format!("JTI={id}")]));
         }
-        Some(user)
+        Some((user, audiences))
     }
 
     /// The user of a token in a secret, as long as the secret holds it and the account is there.
-    fn legacy(&self, token: &str, claims: &Value, audiences: &[String]) -> Option<User> {
+    fn legacy(&self, token: &str, claims: &Value, audiences: &[String]) -> Option<(User, Vec<String>)> {
         let claim = |name: &str| claims[format!("kubernetes.io/serviceaccount/{name}")].as_str();
         let (namespace, secret) = (claim("namespace")?, claim("secret.name")?);
         let (name, uid) = (claim("service-account.name")?, claim("service-account.uid")?);
         let objects = self.objects.read().clone()?;
-        let is_for_here = audiences.is_empty() || audiences.iter().any(|audience| audience == ISSUER);
-        if !is_for_here
+        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
+        let for_here: Vec<String> = wanted.iter().filter(|one| self.audiences.contains(one)).cloned().collect();
+        if for_here.is_empty()
             || claims["sub"] != format!("system:serviceaccount:{namespace}:{name}")
             || !objects.holds_token(namespace, secret, token)
             || !objects.exists("serviceaccount", namespace, name, uid)
         {
             return None;
         }
-        Some(User { uid: uid.into(), ..User::service_account(namespace, name) })
+        Some((User { uid: uid.into(), ..User::service_account(namespace, name) }, for_here))
     }
 
     /// The OpenID discovery document.
@@ -209,7 +223,7 @@ mod tests {
         let token = issuer.key.sign(&claims).unwrap();
         assert!(issuer.verify(&token, &[]).is_none());
         issuer.check_objects(Arc::new(AllBut("", token.clone())));
-        let user = issuer.verify(&token, &[]).unwrap();
+        let (user, _) = issuer.verify(&token, &[]).unwrap();
         assert_eq!((user.name.as_str(), user.uid.as_str()), ("system:serviceaccount:n:a", "u"));
         assert!(issuer.verify(&token, &["vault".into()]).is_none());
         for objects in [AllBut("serviceaccount", token.clone()), AllBut("", "other".into())] {
@@ -223,7 +237,7 @@ mod tests {
         let issuer = issuer();
         let audiences = [ISSUER.to_owned()];
         let (token, _) = issuer.issue("default", "builder", "u1", &audiences, 600, None).unwrap();
-        assert_eq!(issuer.verify(&token, &[]).unwrap().name, "system:serviceaccount:default:builder");
+        assert_eq!(issuer.verify(&token, &[]).unwrap().0.name, "system:serviceaccount:default:builder");
         assert!(issuer.verify(&token, &["vault".into()]).is_none());
         assert!(issuer.verify(&format!("{token}A"), &[]).is_none());
         assert!(super::tests::issuer().verify(&token, &[]).is_none());

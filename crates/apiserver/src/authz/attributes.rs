@@ -18,6 +18,8 @@ pub struct Attributes<'a> {
     pub verb: &'a str,
     /// The API group; empty for the core group.
     pub group: &'a str,
+    /// The version of the API, as far as it is known. Only who is asked elsewhere is told.
+    pub version: &'a str,
     /// The resource (plural).
     pub resource: &'a str,
     /// The subresource, when there is one.

@@ -1,14 +1,17 @@
 //! Who may do what: the question, the decision, and the authorizers that are asked in turn.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/authorization/>
 
+mod always;
 mod attributes;
 pub(crate) mod bootstrap;
 mod chain;
+mod config;
 pub(crate) mod escalation;
 mod masters;
 pub(crate) mod node;
 pub mod rbac;
 mod system;
+mod webhook;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use crate::auth::User;
 
 pub use attributes::Attributes;
 pub use chain::Chain;
+pub use config::{Options, WebhookOptions};
 pub use masters::Masters;
 pub use node::Node;
 pub use rbac::Rbac;

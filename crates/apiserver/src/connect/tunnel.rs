@@ -1,5 +1,7 @@
 //! What passes between a client and where its request leads.
 
+use std::sync::Arc;
+
 use coracle_api::status::Status;
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
@@ -7,6 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
+use crate::audit::Trail;
 use crate::body::Body;
 
 /// The headers of a request that go on to where it leads.
@@ -26,7 +29,10 @@ pub fn join(parts: &mut Parts, mut response: Response<Incoming>) -> Result<Respo
         return Err(Status::bad_request("Upgrade request required"));
     };
     let backend = hyper::upgrade::on(&mut response);
+    // The request ends with the tunnel.
+    let trail = parts.extensions.remove::<Arc<Trail>>();
     tokio::spawn(async move {
+        let _trail = trail;
         if let (Ok(client), Ok(backend)) = tokio::join!(client, backend) {
             let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
             if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {

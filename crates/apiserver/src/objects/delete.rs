@@ -72,7 +72,7 @@ impl Objects {
                     true => new.clone(),
                     false => self.conversions.value(op.worked(), kind, new.clone()).await?,
                 };
-                let encoded = kept.insert(encode::for_store(&stored));
+                let encoded = kept.insert(encode::for_store(&stored, None));
                 Op::Put { key: store_key.clone(), value: encoded.bytes.clone(), ttl: kind.strategy.ttl() }
             };
             let mut txn = Txn { compares: vec![Compare::ModRevision(store_key, current.revision())], ops: vec![write] };

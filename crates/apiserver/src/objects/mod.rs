@@ -44,7 +44,7 @@ impl Objects {
         conversions: Arc<Conversions>,
         admission: Admission,
     ) -> Objects {
-        let quotas = ResourceQuota::new(storage.clone());
+        let quotas = ResourceQuota::new(storage.clone(), admission.counts_quotas);
         Objects { storage, services, conversions, admission, quotas, slow: Semaphore::new(SLOW) }
     }
 

@@ -10,6 +10,8 @@
 //! 7. charged to the quotas of its namespace, and
 //! 8. converted to the version that is stored, and stored, unless another writer was faster: then all of it begins anew.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use coracle_api::Kind;
 use coracle_api::status::Status;
@@ -22,7 +24,7 @@ use crate::admission::Request;
 use crate::encode::{self, Encoded};
 use crate::object::Object;
 use crate::operation::{Operation, Part, put_fields, take_fields};
-use crate::services::{Allocation, ip_address};
+use crate::services::{Allocation, ip_address, is_service};
 use crate::storage::store_key;
 use crate::version::{between, in_version_value};
 
@@ -42,6 +44,25 @@ enum Attempt {
     Outrun,
 }
 
+/// What a write comes with besides the object.
+struct Completed {
+    /// The managed fields as JSON, unless the object has them.
+    managed: Option<String>,
+    /// The addresses and ports of a service.
+    allocation: Option<Allocation>,
+}
+
+impl Completed {
+    /// Whether a write changes nothing.
+    fn is_same(&self, new: &Value, old: &mut Value) -> bool {
+        let Some(text) = &self.managed else { return new == old };
+        let fields = take_fields(old);
+        let is_same = new == old && fields == tree(text);
+        put_fields(old, fields);
+        is_same
+    }
+}
+
 impl Objects {
     /// Makes an object of a version of its kind; answers with what was stored, in that version.
     pub async fn create(&self, op: &Operation, mut object: Value) -> Result<Bytes, Status> {
@@ -52,18 +73,21 @@ impl Objects {
         let kind = op.worked();
         complete_form(op, &mut object);
         let generated = meta::name(&object).is_empty() && !meta::generate_name(&object).is_empty();
+        // Another attempt begins with what was sent.
+        let repeats = generated || is_service(kind) || self.quotas.is_any()?;
         let mut names = 0;
         for _ in 0..ATTEMPTS {
-            let mut new = object.clone();
+            let mut new = if repeats { object.clone() } else { std::mem::take(&mut object) };
             if generated {
                 meta::set_name(&mut new, &generate_name(meta::generate_name(&object)));
             }
             set_system_fields(op, kind, &mut new);
-            let allocation = self.complete(op, None, &mut new).await?;
+            let completed = self.complete(op, None, &mut new).await?;
             let name = meta::name(&new);
-            match self.store(op, None, &new, allocation.as_ref()).await? {
+            match self.store(op, None, &new, &completed).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
-                Attempt::Outrun => {}
+                Attempt::Outrun if repeats => {}
+                Attempt::Outrun => return Err(outrun(kind, name)),
                 Attempt::Taken if !generated => return Err(Status::already_exists(&kind.group, &kind.plural, name)),
                 Attempt::Taken => {
                     names += 1;
@@ -73,8 +97,7 @@ impl Objects {
                 }
             }
         }
-        let why = "its addresses and ports were given to others again and again; please try again";
-        Err(Status::conflict(&kind.group, &kind.plural, meta::name(&object), why))
+        Err(outrun(kind, meta::name(&object)))
     }
 
     /// Changes an existing object: `make` gives the new object (in the version of the request) from the current one. A
@@ -90,7 +113,7 @@ impl Objects {
         let name = key.rsplit('/').next().unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
-            let old = self.conversions.object(op.worked(), current.clone()).await?;
+            let mut old = self.conversions.object(op.worked(), current.clone()).await?;
             // Of built-in kinds only, which are converted at once.
             let requested = (op.worked() != kind).then(|| in_version_value(kind, old.clone()));
             let shown = requested.as_ref().unwrap_or(&old);
@@ -98,12 +121,12 @@ impl Objects {
             check_preconditions(kind, &current, &new)?;
             complete_form(op, &mut new);
             keep_system_fields(&mut new, &old);
-            let allocation = self.complete(op, Some(&old), &mut new).await?;
+            let completed = self.complete(op, Some(&old), &mut new).await?;
             // What was stored in another form is stored anew.
-            if new == old && current.is_stored_as(kind.storage()) {
+            if current.is_stored_as(kind.storage()) && completed.is_same(&new, &mut old) {
                 return shown_anew(op, &old);
             }
-            match self.store(op, Some((&current, &old)), &new, allocation.as_ref()).await? {
+            match self.store(op, Some((&current, &old)), &new, &completed).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
                 Attempt::Taken | Attempt::Outrun => {}
             }
@@ -112,21 +135,24 @@ impl Objects {
     }
 
     /// The steps between the first and the last, the same for a new object and for one that was `old` before.
-    async fn complete(
-        &self,
-        op: &Operation,
-        old: Option<&Value>,
-        new: &mut Value,
-    ) -> Result<Option<Allocation>, Status> {
+    async fn complete(&self, op: &Operation, old: Option<&Value>, new: &mut Value) -> Result<Completed, Status> {
         let kind = op.worked();
-        let mut owned = || {
-            let mut owned = new.clone();
-            op.own(&self.storage.kinds, old, &mut owned);
-            Ok(owned)
-        };
-        match op.kind.webhook {
+        let mut managed = match op.kind.webhook {
             None => op.own(&self.storage.kinds, old, new),
-            Some(_) => *new = self.conversions.settle(&op.kind, &op.awaited, &mut owned).await?,
+            Some(_) => {
+                let mut owned = || {
+                    let mut owned = new.clone();
+                    if let Some(text) = op.own(&self.storage.kinds, old, &mut owned) {
+                        put_fields(&mut owned, tree(&text));
+                    }
+                    Ok(owned)
+                };
+                *new = self.conversions.settle(&op.kind, &op.awaited, &mut owned).await?;
+                None
+            }
+        };
+        if let Some(text) = managed.take_if(|_| self.admission.shows_all(op)) {
+            put_fields(new, tree(&text));
         }
         let request = Request::new(op, old);
         self.admission.admit(&request, new).await?;
@@ -140,7 +166,7 @@ impl Objects {
             false => validate(op, kind, old, new)?,
         }
         self.admission.validate(&request, new).await?;
-        Ok(allocation)
+        Ok(Completed { managed, allocation })
     }
 
     /// Validates on a thread on which nobody waits.
@@ -157,7 +183,7 @@ impl Objects {
         op: &Operation,
         old: Option<(&Object, &Value)>,
         new: &Value,
-        allocation: Option<&Allocation>,
+        Completed { managed, allocation }: &Completed,
     ) -> Result<Attempt, Status> {
         let kind = op.kind.storage();
         let finished = old.is_some() && delete::is_finished(kind, new);
@@ -165,28 +191,32 @@ impl Objects {
         let charged = self.quotas.charge(op, before, after).await?;
         if op.dry_run {
             let is_taken = old.is_none() && self.storage.cache(kind)?.get(&key_of(new))?.is_some();
-            return if is_taken { Ok(Attempt::Taken) } else { shown_anew(op, new).map(Attempt::Done) };
+            return if is_taken {
+                Ok(Attempt::Taken)
+            } else {
+                shown_anew(op, &whole(new, managed.as_deref())).map(Attempt::Done)
+            };
         }
         let key = store_key(kind, namespace(new), meta::name(new));
         let revision = old.map_or(0, |(object, _)| object.revision());
         let compares = vec![Compare::ModRevision(key.clone(), revision)];
-        let stored = match op.worked() == kind {
+        let stored = match finished || op.worked() == kind {
             true => None,
             false => Some(self.conversions.value(op.worked(), kind, new.clone()).await?),
         };
-        let Encoded { bytes, hole } = encode::for_store(stored.as_ref().unwrap_or(new));
+        let Encoded { bytes, hole } = encode::for_store(stored.as_ref().unwrap_or(new), managed.as_deref());
         let write = match finished {
             true => Op::Delete { key },
             false => Op::Put { key, value: bytes.clone(), ttl: kind.strategy.ttl() },
         };
         let mut txn = Txn { compares, ops: vec![write] };
-        if let Some(allocation) = allocation.filter(|_| !finished) {
+        if let Some(allocation) = allocation.as_ref().filter(|_| !finished) {
             allocation.claim(&mut txn);
         }
         ip_address::follow(&self.storage, kind, before, after, &mut txn)?;
         charged.claim(&mut txn);
         match self.storage.commit(txn).await? {
-            Outcome::Committed { .. } if finished => shown_anew(op, new).map(Attempt::Done),
+            Outcome::Committed { .. } if finished => shown_anew(op, &whole(new, managed.as_deref())).map(Attempt::Done),
             Outcome::Committed { revision } => {
                 let shown = encode::shown(&bytes, hole, revision);
                 self.conversions.bytes(&op.kind, shown).await.map(Attempt::Done)
@@ -243,12 +273,32 @@ fn validate(op: &Operation, kind: &Kind, old: Option<&Value>, new: &Value) -> Re
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, name, errors)) }
 }
 
+/// The object with its managed fields, which may be beside it.
+fn whole<'a>(object: &'a Value, managed: Option<&str>) -> Cow<'a, Value> {
+    let mut object = Cow::Borrowed(object);
+    if let Some(text) = managed {
+        put_fields(object.to_mut(), tree(text));
+    }
+    object
+}
+
+/// Managed fields that are there.
+fn tree(managed: &str) -> Option<Value> {
+    serde_json::from_str(managed).ok()
+}
+
 fn key_of(object: &Value) -> String {
     crate::storage::key(namespace(object), meta::name(object))
 }
 
 fn namespace(object: &Value) -> Option<&str> {
     Some(meta::namespace(object)).filter(|namespace| !namespace.is_empty())
+}
+
+/// A new object that could not be stored beside what others wrote.
+fn outrun(kind: &Kind, name: &str) -> Status {
+    let why = "what it was given or charged for was changed by others again and again; please try again";
+    Status::conflict(&kind.group, &kind.plural, name, why)
 }
 
 /// A change may say which object it is about, and how that was.

@@ -78,6 +78,7 @@ async fn answer(cx: &Context<'_>, user: &User, spec: &Value) -> Value {
     let what = match resource.is_null() {
         true => Attributes::path(meta::text(other, &["verb"]), meta::text(other, &["path"])),
         false => Attributes {
+            version: of("version"),
             subresource: of("subresource"),
             fields: fields.as_ref(),
             labels: labels.as_ref(),

@@ -45,9 +45,6 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
     let mut response = answer.unwrap_or_else(|status| negotiate::status_as(&status, encoding));
     negotiate::warn(&mut response, deprecation.as_slice());
     negotiate::warn(&mut response, &notes.warnings());
-    for (key, value) in notes.annotations() {
-        tracing::debug!(key, value, "annotation of the request");
-    }
     response
 }
 

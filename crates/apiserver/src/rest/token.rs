@@ -8,7 +8,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::auth::service_account::{Bound, ISSUER};
+use crate::auth::service_account::Bound;
 use crate::context::{Answer, Context};
 use crate::negotiate;
 use crate::operation::Verb;
@@ -40,7 +40,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let mut audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect();
     if audiences.is_empty() {
-        audiences.push(ISSUER.into());
+        audiences.extend_from_slice(cx.state.issuer.audiences());
     }
     let bound = match &spec["boundObjectRef"] {
         Value::Null => None,

@@ -76,7 +76,7 @@ pub(crate) fn follow(
     if let (Some(address), Some(service)) = (now, new)
         && addresses.get(address)?.is_none()
     {
-        let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service)).bytes);
+        let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service), None).bytes);
         txn.compares.push(Compare::ModRevision(key.clone(), 0));
         txn.ops.push(Op::Put { key, value, ttl: None });
     }

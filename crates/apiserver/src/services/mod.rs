@@ -234,7 +234,7 @@ fn families(spec: &Value) -> Result<(), FieldError> {
     }
 }
 
-fn is_service(kind: &Kind) -> bool {
+pub(crate) fn is_service(kind: &Kind) -> bool {
     kind.is("", "Service")
 }
 

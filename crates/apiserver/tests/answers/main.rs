@@ -6,6 +6,9 @@ mod admission_policies;
 mod admission_webhooks;
 mod aggregation;
 mod apply;
+mod audit;
+mod authentication;
+mod authorization;
 mod certificates;
 mod changes;
 mod classes;
@@ -26,6 +29,8 @@ mod limit_ranges;
 mod mutating_policies;
 mod node;
 mod objects;
+mod other_server;
+mod owner_references;
 mod pod_security;
 mod quotas;
 mod reading;
@@ -100,21 +105,41 @@ impl Api {
 
     /// One that clients reach at an address.
     async fn at(advertised: Ipv4Addr, dir: tempfile::TempDir, store: Arc<dyn Store>) -> Api {
+        Api::set_up(advertised, dir, store, |_| ()).await
+    }
+
+    /// One that is set up in another way than usual.
+    async fn with(change: impl FnOnce(&mut Config)) -> Api {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Embedded::open(&dir.path().join("store"), Options::default()).expect("a store");
+        Api::set_up(Ipv4Addr::new(192, 0, 2, 1), dir, Arc::new(store), change).await
+    }
+
+    async fn set_up(
+        advertised: Ipv4Addr,
+        dir: tempfile::TempDir,
+        store: Arc<dyn Store>,
+        change: impl FnOnce(&mut Config),
+    ) -> Api {
         let authority = Arc::new(Authority::open(&dir.path().join("pki")).expect("an authority"));
         let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let serving = authority.server("kube-apiserver", &[], &[], &[address]).expect("a certificate");
         let admin = authority.client("admin", "admin", &["system:masters"]).expect("a certificate");
         let current = |pair: &Pair| Current::new(pair).expect("a usable certificate");
-        let config = Config {
+        let mut config = Config {
             store: store.clone(),
             authority: authority.clone(),
-            token_file: None,
+            authentication: Default::default(),
+            authorization: Default::default(),
+            admission: Default::default(),
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(advertised),
             port: 6443,
             kubelet_client: current(&kubelet_client),
+            audit: Default::default(),
         };
+        change(&mut config);
         let server = Server::new(config).await.expect("a server");
         Api { server, store, authority, serving: current(&serving), admin, _dir: dir, _cluster: None }
     }

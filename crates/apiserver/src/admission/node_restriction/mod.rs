@@ -26,6 +26,10 @@ pub(super) struct NodeRestriction {
 }
 
 impl Plugin for NodeRestriction {
+    fn name(&self) -> &'static str {
+        "NodeRestriction"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         op.verb != Verb::Connect && op.user.node().is_some()
     }

@@ -118,8 +118,16 @@ fn patched(
 }
 
 impl Plugin for MutatingAdmissionWebhook {
+    fn name(&self) -> &'static str {
+        "MutatingAdmissionWebhook"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.hooks.get().hooks.is_empty()
+    }
+
+    fn shows_all(&self) -> bool {
+        true
     }
 
     fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {

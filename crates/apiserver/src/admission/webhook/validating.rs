@@ -56,8 +56,16 @@ impl ValidatingAdmissionWebhook {
 }
 
 impl Plugin for ValidatingAdmissionWebhook {
+    fn name(&self) -> &'static str {
+        "ValidatingAdmissionWebhook"
+    }
+
     fn handles(&self, op: &Operation) -> bool {
         concerns(op) && !self.hooks.get().hooks.is_empty()
+    }
+
+    fn shows_all(&self) -> bool {
+        true
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {

@@ -205,7 +205,7 @@ mod tests {
             coracle_api::meta::set_type(&mut object, "rbac.authorization.k8s.io/v1", "ClusterRoleBinding");
             match delete {
                 true => Op::Delete { key },
-                false => Op::Put { key, value: crate::encode::for_store(&object).bytes, ttl: None },
+                false => Op::Put { key, value: crate::encode::for_store(&object, None).bytes, ttl: None },
             }
         };
         let ops = users.map(op).collect();
@@ -224,7 +224,7 @@ mod tests {
         coracle_api::meta::set_type(&mut role, "rbac.authorization.k8s.io/v1", "ClusterRole");
         let role = Op::Put {
             key: "/registry/clusterroles/reader".into(),
-            value: crate::encode::for_store(&role).bytes,
+            value: crate::encode::for_store(&role, None).bytes,
             ttl: None,
         };
         store.txn(Txn { compares: Vec::new(), ops: vec![role] }).await.expect("the store takes it");
