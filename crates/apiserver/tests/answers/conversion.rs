@@ -254,13 +254,20 @@ async fn watches_of_several_versions_see_every_change_in_theirs() {
     }
     // Each state was converted once, whoever watched.
     assert_eq!(hooks.count(), 1);
+    let named = format!("{}?watch=1&resourceVersion=0&fieldSelector=metadata.name%3Dothers", path("v2"));
+    api.post(&path("v1"), &first("others", "a:1")).await.ok();
+    api.post(&path("v1"), &first("b", "a:1")).await.ok();
+    hooks.count();
+    assert_eq!(api.first_event(&named).await["object"]["metadata"]["name"], "others");
+    let asked = hooks.reviews.lock().first().map(|review| review["request"]["objects"].as_array().map_or(0, Vec::len));
+    assert_eq!(asked, Some(1));
     let selecting = format!("{watch}&fieldSelector=spec.host%3Dthere");
     assert_eq!(api.first_event(&selecting).await["type"], "ADDED");
     let listed = format!(
         "{}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
         path("v2")
     );
-    let bookmark = api.first_event(&listed).await;
+    let bookmark = api.event(&listed, |event| event["type"] == "BOOKMARK").await;
     assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
 }
 
