@@ -174,8 +174,8 @@ impl Kind {
 
     /// Whether what is stored of it may be of a version and kind: its own, or any of those that a webhook converts.
     pub fn may_hold(&self, api_version: &str, kind: &str) -> bool {
-        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        self.kind == kind && (self.api_version == api_version || self.webhook.is_some() && self.group == group)
+        let is_in_group = || api_version.rsplit_once('/').is_some_and(|(group, _)| self.group == group);
+        self.kind == kind && (self.api_version == api_version || self.webhook.is_some() && is_in_group())
     }
 
     /// `apps/v1`, or `v1` in the core group.

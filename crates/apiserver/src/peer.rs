@@ -146,12 +146,38 @@ impl Peer {
             }
             (Place::Service { .. }, None) => return Err(io::Error::other("services are not known here")),
         };
-        let stream = endpoint.connect().await?;
+        let stream = endpoint.connect().await.map_err(|error| not_reached(&endpoint, &error))?;
         match &self.tls {
             None => begin(stream).await,
-            Some((tls, server)) => begin(tls.connect(server.clone(), stream).await?).await,
+            Some((tls, server)) => begin(tls.connect(server.clone(), stream).await.map_err(not_trusted)?).await,
         }
     }
+}
+
+/// Why nobody answers, worded as a Go client does.
+fn not_reached(endpoint: &Endpoint, error: &io::Error) -> io::Error {
+    let why = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
+        _ => error.to_string(),
+    };
+    io::Error::other(format!("dial tcp {endpoint}: {why}"))
+}
+
+/// Why who answers is not believed to be who is asked.
+fn not_trusted(error: io::Error) -> io::Error {
+    use rustls::{CertificateError, Error};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let why = match inner {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "x509: certificate signed by unknown authority".to_owned()
+        }
+        Some(Error::InvalidCertificate(why)) => format!("x509: {why}"),
+        _ => return error,
+    };
+    io::Error::other(format!("tls: failed to verify certificate: {why}"))
 }
 
 async fn begin<S>(stream: S) -> io::Result<SendRequest<Full<Bytes>>>

@@ -14,17 +14,24 @@ impl coracle_cel::estimate::Sizes for Anything {
 /// Compiles, estimates and evaluates; only whether it returns matters. Threads of servers have stacks as small as this one.
 fn run(expression: String) -> Result<(), String> {
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
-        let environment = Environment::new().variable("self", Type::Dyn);
+        let environment = Environment::new().variable("self", Type::Dyn).constructing();
         let program = Program::compile(&expression, &environment).map_err(|errors| errors.to_string())?;
         program.estimated_cost(&Anything);
         let object = serde_json::json!({"a": [1, 2, {"b": "text"}], "c": 1.5, "d": null});
         let activation = Activation::new().with("self", CelValue::from_any(&object));
-        program.evaluate(&activation, &mut Budget::default()).map(|_| ()).map_err(|error| error.to_string())
+        let mut budget = Budget::default();
+        let value = program.evaluate(&activation, &mut budget).map_err(|error| error.to_string())?;
+        value.to_json(&mut budget).map(|_| ()).map_err(|error| error.to_string())
     });
     thread.expect("a thread").join().expect("no panic")
 }
 
-const TOKENS: [&str; 66] = [
+const TOKENS: [&str; 71] = [
+    "Object{",
+    "Object.a{a:",
+    "JSONPatch{op:",
+    "path:",
+    "jsonpatch.escapeKey(",
     "self",
     ".a",
     ".b",

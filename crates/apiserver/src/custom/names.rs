@@ -61,29 +61,34 @@ pub(super) fn settle(definition: &mut Value, taken: &Taken) {
     let wanted = definition["spec"]["names"].clone();
     let mut accepted = definition["status"]["acceptedNames"].clone();
     let names = meta::as_object(&mut accepted);
+    // Of several conflicts the last is told.
     let mut conflict: Option<(&str, String)> = None;
-    let mut in_use = |reason: &'static str, name: &str| {
-        conflict = Some((reason, format!("{name:?} is already in use")));
-    };
+    let in_use = |name: &str| format!("{name:?} is already in use");
     for (key, reason, others) in [
         ("plural", "PluralConflict", &taken.resources),
         ("singular", "SingularConflict", &taken.resources),
+        ("shortNames", "ShortNamesConflict", &taken.resources),
         ("kind", "KindConflict", &taken.kinds),
         ("listKind", "ListKindConflict", &taken.kinds),
     ] {
+        if key == "shortNames" {
+            let short = list(&wanted, &[key]);
+            let told = short.iter().filter_map(Value::as_str).filter(|name| others.contains(*name)).map(in_use);
+            match told.collect::<Vec<_>>().as_slice() {
+                [] => put(names, key, short),
+                [one] => conflict = Some((reason, one.clone())),
+                many => conflict = Some((reason, format!("[{}]", many.join(", ")))),
+            }
+            continue;
+        }
         let name = text(&wanted, &[key]);
         if text(&Value::Object(names.clone()), &[key]) == name {
             continue;
         }
         match others.contains(name) {
-            true => in_use(reason, name),
+            true => conflict = Some((reason, in_use(name))),
             false => drop(names.insert(key.into(), name.into())),
         }
-    }
-    let short = list(&wanted, &["shortNames"]);
-    match short.iter().filter_map(Value::as_str).find(|name| taken.resources.contains(*name)) {
-        Some(name) => in_use("ShortNamesConflict", name),
-        None => put(names, "shortNames", short),
     }
     put(names, "categories", list(&wanted, &["categories"]));
     meta::object_at(definition, "status").insert("acceptedNames".into(), accepted);
@@ -176,6 +181,11 @@ mod tests {
             (condition(&first, 1)["reason"].as_str(), condition(&first, 1)["status"].as_str()),
             (Some("NotAccepted"), Some("False"))
         );
+        let mut several = first.clone();
+        several["spec"]["names"]["shortNames"] = json!(["wd", "we"]);
+        let others = json!({"plural": "wd", "singular": "we", "kind": "Other"});
+        settle(&mut several, &Taken::of([&others].into_iter()));
+        assert_eq!(condition(&several, 0)["message"], "[\"wd\" is already in use, \"we\" is already in use]");
         settle(&mut first, &Taken::default());
         assert!(condition::holds(&first, "Established"));
         // What is established stays so when another name of it is taken.

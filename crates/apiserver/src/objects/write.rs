@@ -200,7 +200,7 @@ impl Objects {
         let key = store_key(kind, namespace(new), meta::name(new));
         let revision = old.map_or(0, |(object, _)| object.revision());
         let compares = vec![Compare::ModRevision(key.clone(), revision)];
-        let stored = match op.worked() == kind {
+        let stored = match finished || op.worked() == kind {
             true => None,
             false => Some(self.conversions.value(op.worked(), kind, new.clone()).await?),
         };

@@ -69,6 +69,17 @@ impl Selection {
         key.starts_with(&self.prefix)
     }
 
+    /// Whether an object may match in whatever version: name and namespace are the same in all.
+    pub fn may_match(&self, object: &Object) -> bool {
+        let is = |field: &str, value: &str| {
+            let wanted = self.fields.as_ref().and_then(|selector| selector.exact(field));
+            wanted.is_none_or(|wanted| wanted == value)
+        };
+        self.name.as_deref().is_none_or(|name| object.name() == name)
+            && is("metadata.name", object.name())
+            && is("metadata.namespace", object.namespace().unwrap_or_default())
+    }
+
     pub fn matches(&self, object: &Object) -> bool {
         self.name.as_deref().is_none_or(|name| object.name() == name)
             && self.labels.as_ref().is_none_or(|selector| selector.matches_with(|key| object.label(key)))
@@ -91,7 +102,7 @@ impl Selection {
         if kind.webhook.is_none() {
             return Ok(objects.filter(|object| self.matches(object)).cloned().collect());
         }
-        let objects: Vec<Object> = objects.cloned().collect();
+        let objects: Vec<Object> = objects.filter(|object| self.may_match(object)).cloned().collect();
         cx.conversions().objects(kind, &objects).await?;
         Ok(objects.iter().filter_map(|object| object.version(kind)).filter(|object| self.matches(object)).collect())
     }

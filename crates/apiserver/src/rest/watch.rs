@@ -149,8 +149,9 @@ impl Initial {
     }
 
     /// The next objects that a webhook converts; false if there are none.
-    async fn convert(&mut self, conversions: &Conversions, view: &View, prefix: &str) -> Result<bool, Status> {
-        let objects = self.snapshot.range(prefix, self.last.as_ref().map(Object::key));
+    async fn convert(&mut self, conversions: &Conversions, view: &View, selection: &Selection) -> Result<bool, Status> {
+        let objects = self.snapshot.range(&selection.prefix, self.last.as_ref().map(Object::key));
+        let objects = objects.filter(|object| selection.may_match(object));
         let objects: Vec<Object> = objects.take(BATCH).cloned().collect();
         let Some(last) = objects.last() else { return Ok(false) };
         self.last = Some(last.clone());
@@ -246,7 +247,7 @@ impl Watcher {
     /// to show.
     async fn convert_initial(&mut self) -> Result<bool, Status> {
         let (Some(conversions), Some(initial)) = (&self.conversions, &mut self.initial) else { return Ok(false) };
-        if !initial.convert(conversions, &self.view, &self.selection.prefix).await? {
+        if !initial.convert(conversions, &self.view, &self.selection).await? {
             let Some(Initial { snapshot, bookmark: true, .. }) = self.initial.take() else { return Ok(false) };
             let frame = self.view.bookmark(snapshot.revision, true);
             self.pieces.push_back(frame);
@@ -258,8 +259,8 @@ impl Watcher {
     async fn convert(&self, changes: &[Arc<Change>]) -> Result<(), Status> {
         let Some(conversions) = &self.conversions else { return Ok(()) };
         let covered = changes.iter().filter(|change| self.selection.covers(change.key()));
-        let objects: Vec<Object> =
-            covered.flat_map(|change| change.now.iter().chain(&change.before)).cloned().collect();
+        let objects = covered.flat_map(|change| change.now.iter().chain(&change.before));
+        let objects: Vec<Object> = objects.filter(|object| self.selection.may_match(object)).cloned().collect();
         conversions.objects(&self.view.kind, &objects).await
     }
 

@@ -1,7 +1,7 @@
 //! Where a service is reached by the server itself, which asks webhooks and other servers of the API.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::{fmt, io};
 
 use coracle_api::kinds;
 use coracle_api::meta::{list, text};
@@ -17,6 +17,15 @@ use crate::storage::{Storage, core, key};
 pub(crate) enum Endpoint {
     Known(SocketAddr),
     Named(String, u16),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Known(address) => write!(f, "{address}"),
+            Endpoint::Named(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 impl Endpoint {

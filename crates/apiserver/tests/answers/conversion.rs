@@ -254,13 +254,20 @@ async fn watches_of_several_versions_see_every_change_in_theirs() {
     }
     // Each state was converted once, whoever watched.
     assert_eq!(hooks.count(), 1);
+    let named = format!("{}?watch=1&resourceVersion=0&fieldSelector=metadata.name%3Dothers", path("v2"));
+    api.post(&path("v1"), &first("others", "a:1")).await.ok();
+    api.post(&path("v1"), &first("b", "a:1")).await.ok();
+    hooks.count();
+    assert_eq!(api.first_event(&named).await["object"]["metadata"]["name"], "others");
+    let asked = hooks.reviews.lock().first().map(|review| review["request"]["objects"].as_array().map_or(0, Vec::len));
+    assert_eq!(asked, Some(1));
     let selecting = format!("{watch}&fieldSelector=spec.host%3Dthere");
     assert_eq!(api.first_event(&selecting).await["type"], "ADDED");
     let listed = format!(
         "{}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
         path("v2")
     );
-    let bookmark = api.first_event(&listed).await;
+    let bookmark = api.event(&listed, |event| event["type"] == "BOOKMARK").await;
     assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
 }
 
@@ -367,9 +374,25 @@ async fn a_webhook_that_is_not_there_is_told_of() {
         500,
         "Internal error occurred: conversion webhook for example.com/v1, Kind=Widget failed: Post \"https://converter.default.svc:443/c?timeout=30s\": service \"converter\" not found",
     );
+    let change = async |config: Value| {
+        let config = json!({"spec": {"conversion": {"webhook": {"clientConfig": config}}}});
+        api.patch("merge-patch", DEFINITION, &config).await.ok();
+    };
+    let told = async |why: &str| {
+        let message =
+            format!("Internal error occurred: conversion webhook for example.com/v1, Kind=Widget failed: Post \"{why}");
+        until("the reason", async || api.get(&format!("{}/a", path("v2"))).await.json()["message"] == message).await;
+    };
+    change(json!({"service": null, "url": "https://127.0.0.1:1/c"})).await;
+    told("https://127.0.0.1:1/c?timeout=30s\": dial tcp 127.0.0.1:1: connect: connection refused").await;
+    change(json!({"url": format!("{}/convert", hooks.url), "caBundle": null})).await;
+    told(&format!(
+        "{}/convert?timeout=30s\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        hooks.url
+    ))
+    .await;
     // Once it is there, it is asked.
-    let config = json!({"spec": {"conversion": {"webhook": {"clientConfig": {"service": null, "url": format!("{}/convert", hooks.url)}}}}});
-    api.patch("merge-patch", DEFINITION, &config).await.ok();
+    change(json!({"caBundle": hooks.bundle})).await;
     until("the webhook's being asked", async || api.get(&format!("{}/a", path("v2"))).await.status == 200).await;
 }
 

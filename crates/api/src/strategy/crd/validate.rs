@@ -272,6 +272,17 @@ mod tests {
             assert_eq!(found, Some(expected));
         }
         assert_eq!(errors(|d| d["spec"]["versions"] = json!([])).len(), 1);
+        let apart = |keyword: &'static str, value: Value| {
+            errors(move |d| {
+                d["spec"]["versions"][0]["subresources"] = json!({"status": {}});
+                d["spec"]["versions"][0]["schema"]["openAPIV3Schema"][keyword] = value;
+            })
+        };
+        assert!(apart("required", json!(["spec"])).is_empty());
+        assert!(
+            apart("anyOf", json!([{"required": ["spec"]}]))[0]
+                .ends_with("fields are allowed at the root of the schema if the status subresource is enabled")
+        );
         let ok = json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": "^[0-9]+%?$"});
         assert!(schema(ok).is_empty());
     }

@@ -27,11 +27,54 @@ pub(super) fn check(version: &Value, is_old: bool, path: &Path, errors: &mut Vec
         given @ Value::Object(_) => schema::check(given, is_old, &of_schema, errors),
         _ => errors.push(FieldError::required(&of_schema, "schemas are required")),
     }
+    if version["subresources"]["status"].is_object() {
+        beside_status(&version["schema"]["openAPIV3Schema"], &of_schema, errors);
+    }
     subresources(at(version, &["subresources", "scale"]), &path.child("subresources").child("scale"), errors);
     for (index, column) in list(version, &["additionalPrinterColumns"]).iter().enumerate() {
         check_column(column, &path.child("additionalPrinterColumns").index(index), errors);
     }
     selectable_fields(version, &path.child("selectableFields"), errors);
+}
+
+/// What the root of a schema may say where the status is written apart, in upstream's order of names.
+const BESIDE_STATUS: [&str; 22] = [
+    "description",
+    "type",
+    "format",
+    "title",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "required",
+    "items",
+    "properties",
+    "externalDocs",
+    "example",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
+];
+
+/// Checks that what is said of the status is not lost when it is looked at alone.
+fn beside_status(schema: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let is_given = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    };
+    let other = |(name, value): (&String, &Value)| !BESIDE_STATUS.contains(&name.as_str()) && is_given(value);
+    if schema.as_object().into_iter().flatten().any(other) {
+        let detail = "only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the status subresource is enabled";
+        errors.push(FieldError::invalid_unshown(path, detail));
+    }
 }
 
 fn deprecation(version: &Value, path: &Path, errors: &mut Vec<FieldError>) {
