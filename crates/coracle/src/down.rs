@@ -46,6 +46,7 @@ pub fn down(which: &Which) -> Result<()> {
     let place = Place::find(which, DEFAULT_NAME)?;
     let _lock = Lock::take(&place.name)?;
     let elsewhere = place.elsewhere();
+    let was_there = place.has_data() || place.is_bare();
     let mut left = Vec::new();
     if let Some(other) = &elsewhere {
         left.push(format!("the cluster {:?} itself, whose data are in {}", place.name, other.display()));
@@ -72,7 +73,10 @@ pub fn down(which: &Which) -> Result<()> {
     if !left.is_empty() {
         bail!("this was left as it is:\n  {}", left.join("\n  "));
     }
-    println!("Cluster {:?} is gone.", place.name);
+    match was_there {
+        true => println!("Cluster {:?} is gone.", place.name),
+        false => println!("There is no cluster {:?}; nothing of one is left.", place.name),
+    }
     Ok(())
 }
 

@@ -26,8 +26,10 @@ pub(crate) fn check(
             format!("Node didn't have enough resource: pods, requested: 1, used: {count}, capacity: {max_pods}");
         return Err(("OutOfpods".into(), message));
     }
+    let of_node = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
     for (name, wanted) in pod_requests(pod) {
-        let capacity = allocatable.get(&name).map(milli_value).unwrap_or(0);
+        // A resource that nobody has told of is not counted here: whoever brings it may come later.
+        let Some(capacity) = allocatable.get(&name).or_else(|| of_node?.get(&name)).map(milli_value) else { continue };
         let taken = used.get(&name).copied().unwrap_or(0);
         if wanted > 0 && wanted > capacity.saturating_sub(taken) {
             // CPU is told in thousandths, everything else in whole units.
@@ -150,6 +152,21 @@ mod tests {
         assert_eq!(message, "Node didn't have enough resource: cpu, requested: 2000, used: 500, capacity: 2000");
         assert_eq!(check(&pod, Some(&node(json!({}))), &allocatable("4"), &used, 0, 10).unwrap_err().0, "NodeAffinity");
         assert_eq!(check(&pod, None, &allocatable("4"), &used, 10, 10).unwrap_err().0, "OutOfpods");
+    }
+
+    #[test]
+    fn resources_that_others_tell_of_are_counted_as_the_node_has_them() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {
+            "containers": [{"name": "c", "resources": {"requests": {"example.com/dongle": "2"}}}]}}))
+        .unwrap();
+        let checked = |allocatable: serde_json::Value, used: i64| {
+            let node: Node = serde_json::from_value(json!({"status": {"allocatable": allocatable}})).unwrap();
+            let used = BTreeMap::from([("example.com/dongle".to_owned(), used)]);
+            check(&pod, Some(&node), &BTreeMap::new(), &used, 0, 10).map_err(|(reason, _)| reason)
+        };
+        assert_eq!(checked(json!({"example.com/dongle": "3"}), 1000), Ok(()));
+        assert_eq!(checked(json!({"example.com/dongle": "3"}), 2000), Err("OutOfexample.com/dongle".into()));
+        assert_eq!(checked(json!({}), 2000), Ok(()));
     }
 
     #[test]

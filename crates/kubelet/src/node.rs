@@ -226,31 +226,38 @@ async fn report(k: &Kubelet, port: u16, node: &Node, force: bool) -> kube::Resul
         }
         status
     };
-    let merged = |status: &Value| {
-        // Conditions and fields of others are kept.
-        let mut merged = old.as_object().cloned().unwrap_or_default();
-        for (key, value) in status.as_object().into_iter().flatten() {
-            merged.insert(key.clone(), value.clone());
-        }
-        let ours: Vec<&str> =
-            status["conditions"].as_array().into_iter().flatten().filter_map(|c| c["type"].as_str()).collect();
-        let theirs = old["conditions"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|c| !ours.contains(&c["type"].as_str().unwrap_or_default()));
-        let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.extend(theirs.cloned());
-        merged.insert("conditions".into(), Value::Array(conditions));
-        Value::Object(merged)
-    };
-    let wanted = merged(&new);
+    let wanted = merged(&old, &new);
     if !force && plain(&wanted) == plain(&old) {
         return Ok(node.clone());
     }
     let Some(patch) = merge_diff(&old, &wanted) else { return Ok(node.clone()) };
     let api: Api<Node> = Api::all(k.client.clone());
     coracle_client::patch_status(&api, &k.config.node_name, patch).await
+}
+
+/// The status with what others have written into it: their fields and conditions, and resources that the kubelet knows
+/// nothing of, all of which pods can have.
+/// <https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/>
+fn merged(old: &Value, new: &Value) -> Value {
+    let mut merged = old.as_object().cloned().unwrap_or_default();
+    for (key, value) in new.as_object().into_iter().flatten() {
+        merged.insert(key.clone(), value.clone());
+    }
+    let mut conditions = new["conditions"].as_array().cloned().unwrap_or_default();
+    let is_ours = |theirs: &&Value| !conditions.iter().any(|ours| ours["type"] == theirs["type"]);
+    let theirs: Vec<Value> = old["conditions"].as_array().into_iter().flatten().filter(is_ours).cloned().collect();
+    conditions.extend(theirs);
+    merged.insert("conditions".into(), Value::Array(conditions));
+    let ours = new["capacity"].as_object();
+    let is_others = |(name, _): &(&String, &Value)| !ours.is_some_and(|ours| ours.contains_key(*name));
+    for (name, amount) in old["capacity"].as_object().into_iter().flatten().filter(is_others) {
+        for list in ["capacity", "allocatable"] {
+            if let Some(list) = merged.get_mut(list).and_then(Value::as_object_mut) {
+                list.insert(name.clone(), amount.clone());
+            }
+        }
+    }
+    Value::Object(merged)
 }
 
 /// Registers the node and keeps its status and lease, for ever. `registered` is called once it is Ready.
@@ -309,5 +316,27 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
                 ),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_into_the_status_stays_and_their_resources_can_be_used() {
+        let old = json!({
+            "capacity": {"cpu": "1", "example.com/dongle": "4"}, "allocatable": {"cpu": "1", "example.com/gone": "1"},
+            "conditions": [{"type": "Ready", "status": "False"}, {"type": "Theirs", "status": "True"}], "config": {},
+        });
+        let new = json!({
+            "capacity": {"cpu": "2"}, "allocatable": {"cpu": "2"}, "conditions": [{"type": "Ready", "status": "True"}],
+        });
+        let all = json!({"cpu": "2", "example.com/dongle": "4"});
+        let conditions = json!([{"type": "Ready", "status": "True"}, {"type": "Theirs", "status": "True"}]);
+        assert_eq!(
+            merged(&old, &new),
+            json!({"capacity": all, "allocatable": all, "conditions": conditions, "config": {}})
+        );
     }
 }
