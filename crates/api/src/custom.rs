@@ -64,7 +64,9 @@ impl<'k> Versions<'k> {
             return Some(self.kind);
         }
         let (group, version) = api_version.rsplit_once('/')?;
-        self.registry.by_kind(group, version, &self.kind.kind).map(|kind| &**kind)
+        let kind = self.registry.by_kind(group, version, &self.kind.kind)?;
+        // Whoever writes managed fields names versions: one of another group's kind of that name is none of this one.
+        Some(&**kind).filter(|kind| kind.storage_prefix == self.kind.storage_prefix)
     }
 }
 
@@ -158,6 +160,23 @@ mod tests {
         definition["spec"]["versions"][1]["served"] = false.into();
         let defined = super::kinds(&definition).expect("a version is stored");
         assert_eq!((defined.served.len(), defined.stored.api_version()), (1, "example.com/v2"));
+    }
+
+    #[test]
+    fn a_kind_of_another_group_is_no_version() {
+        use apply::versions::Versions as _;
+
+        let mut other = widgets();
+        other["spec"]["group"] = "other.com".into();
+        other["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {}});
+        let (own, other) =
+            (kinds(&widgets()).expect("a version is stored"), kinds(&other).expect("a version is stored"));
+        let registry = kinds::built_in().with([own.served.clone(), other.served].concat());
+        let awaited = Awaited::default();
+        let versions = Versions::new(&registry, &own.served[0], &awaited);
+        assert!(versions.node("example.com/v2").is_some() && versions.node("other.com/v2").is_none());
+        assert!(versions.convert(&json!({}), "example.com/v1", "other.com/v2").is_none());
+        assert!(awaited.take_wanted().is_empty());
     }
 
     #[test]

@@ -155,7 +155,8 @@ fn segment(raw: &str) -> Option<String> {
     Some(decode(raw)).filter(|segment| !segment.contains('/'))
 }
 
-fn decode(segment: &str) -> String {
+/// A part of a path without escapes.
+pub fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 

@@ -248,9 +248,11 @@ impl Inner {
             None => (request::lower(&parts.method), SmolStr::default(), ""),
         };
         let selected = query.selected(verb);
+        // Another server decodes a path before it looks what that is about, so that who may ask it is found out the same way.
+        let decoded = remote.as_ref().map(|_| request::decode(&path));
         let attributes = match &target {
             Some(target) => target.attributes(verb, &selected),
-            None => request::attributes_of_unknown(&path, &parts.method, &query),
+            None => request::attributes_of_unknown(decoded.as_deref().unwrap_or(&path), &parts.method, &query),
         };
         let long_running = attributes.verb == "watch"
             || matches!(attributes.subresource, "exec" | "attach" | "portforward" | "log" | "proxy");

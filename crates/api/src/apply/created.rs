@@ -56,8 +56,11 @@ fn entry<'a, N: Node<'a>>(
     key(out);
     out.push_str(":{");
     let inner = out.len();
+    let is_hidden = masks.is_some_and(Masks::hide_place);
+    // What nobody owns itself is as if it had been there.
+    let was_there = held || is_hidden;
     let dot = |out: &mut String| {
-        if !held {
+        if !was_there {
             out.push_str("\".\":{}");
         }
         out.len()
@@ -68,14 +71,14 @@ fn entry<'a, N: Node<'a>>(
             for (name, value) in map {
                 field(node, name, value, held, masks, out);
             }
-            nested(before, inner, held, out)
+            nested(before, inner, was_there, out)
         }
         (Place::List(merge @ (Merge::Set | Merge::Map(_)), item), Value::Array(list)) if !list.is_empty() => {
             let before = dot(out);
             list_items(merge, item, list, out);
-            nested(before, inner, held, out)
+            nested(before, inner, was_there, out)
         }
-        (_, value) => !held || !is_zero(value),
+        (_, value) => !is_hidden && (!held || !is_zero(value)),
     };
     if owned { out.push('}') } else { out.truncate(start) }
 }
@@ -145,6 +148,27 @@ mod tests {
                 r#""f:selector":{},"f:type":{}}}"#
             )
         );
+    }
+
+    #[test]
+    fn nobody_owns_the_metadata_of_a_custom_resource_as_a_whole() {
+        use crate::schema::structural::{self, Definition};
+
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}}});
+        let definition = Definition::new(&schema);
+        let of = |object: Value| {
+            let node = structural::Node::root(&definition.root);
+            let mut out = String::new();
+            print(node, &object, &[], &mut out);
+            let comparison = compare::compare(node, None, &object);
+            let set = comparison.modified.union(&comparison.added);
+            assert_eq!(out, fields_v1::print(&mask::hide(&set, SYSTEM)));
+            out
+        };
+        assert_eq!(of(json!({"metadata": {"name": "x", "uid": "u"}})), "{}");
+        let object = json!({"metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"a": "b"}});
+        let owned = r#"{"f:metadata":{"f:labels":{".":{},"f:a":{}}},"f:spec":{".":{},"f:a":{}}}"#;
+        assert_eq!(of(object), owned);
     }
 
     #[test]

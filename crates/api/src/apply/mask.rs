@@ -57,6 +57,11 @@ impl Masks {
         }
         Some(below)
     }
+
+    /// Whether they are below a field that nobody owns itself.
+    pub fn hide_place(self) -> bool {
+        self.0.iter().any(Option::is_some)
+    }
 }
 
 /// The set without what the mask hides.

@@ -21,12 +21,13 @@ pub(super) fn sent(headers: &HeaderMap, body: &[u8]) -> Option<Value> {
     if body.is_empty() {
         return None;
     }
-    let format = match negotiate::media_type(headers) {
-        "application/apply-patch+yaml" => Format::Yaml,
-        patch if patch.ends_with("-patch+json") => Format::Json,
-        _ => body_format(headers).ok()?,
-    };
-    decode::parse(body, format).ok().map(|(value, _)| value)
+    let parsed = |format| decode::parse(body, format).ok().map(|(value, _)| value);
+    match negotiate::media_type(headers) {
+        // Read as whoever applies it does: not all that is taken as JSON is YAML.
+        "application/apply-patch+yaml" => parsed(Format::Json).or_else(|| parsed(Format::Yaml)),
+        patch if patch.ends_with("-patch+json") => parsed(Format::Json),
+        _ => parsed(body_format(headers).ok()?),
+    }
 }
 
 /// A value as it is written down.
@@ -99,6 +100,13 @@ mod tests {
         let value = sent(&headers("application/json"), b"{\n\"a\": \"x\\n\"\n}").unwrap();
         assert_eq!(written(value, false).ok().flatten().unwrap().get(), r#"{"a":"x\n"}"#);
         assert_eq!(sent(&headers("application/apply-patch+yaml"), b"a: 1"), Some(json!({"a": 1})));
+        for body in ["{\"a\": 0, \"a\": 1}", "{\n\t\"a\":1\n}"] {
+            assert_eq!(
+                sent(&headers("application/apply-patch+yaml"), body.as_bytes()),
+                Some(json!({"a": 1})),
+                "{body}"
+            );
+        }
         assert_eq!(sent(&headers("application/json-patch+json"), b"[]"), Some(json!([])));
         assert_eq!(sent(&headers("application/json"), b"{"), None);
         assert_eq!(sent(&headers("text/plain"), b"x"), None);

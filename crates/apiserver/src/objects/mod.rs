@@ -1,6 +1,7 @@
 //! The objects of the cluster, and the one path of all writes to them, whoever makes them: requests, and the server itself.
 
 mod delete;
+mod unchanged;
 mod write;
 
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use coracle_api::{meta, meta_validate};
 use coracle_store::{Compare, Op, Outcome, Txn};
 use serde_json::Value;
 
+use super::unchanged::Unchanged;
 use super::{ATTEMPTS, Objects, delete, shown_anew};
 use crate::admission::Request;
 use crate::encode::{self, Encoded};
@@ -151,11 +152,16 @@ impl Objects {
                 None
             }
         };
-        if let Some(text) = managed.take_if(|_| self.admission.shows_all(op)) {
+        let shows_all = self.admission.shows_all(op);
+        if let Some(text) = managed.take_if(|_| shows_all) {
             put_fields(new, tree(&text));
         }
+        let unchanged = shows_all.then(|| Unchanged::of(new, old.is_none()));
         let request = Request::new(op, old);
         self.admission.admit(&request, new).await?;
+        if let Some(unchanged) = unchanged {
+            unchanged.restore(new, &op.notes)?;
+        }
         prepare(op, kind, old, new);
         let allocation = match op.part {
             Part::Main => self.services.allocate(&self.storage, kind, new, old).await?,

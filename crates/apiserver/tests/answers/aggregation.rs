@@ -143,11 +143,14 @@ async fn registered() -> (Api, Other) {
 async fn requests_pass_to_the_server_that_answers_them_with_who_makes_them() {
     let (api, _other) = registered().await;
     let jane = || User::new("jane", &["dev"]);
-    let refused = api.call_by(jane(), Method::GET, FLUNDERS, &[], String::new()).await;
-    refused.refused(
-        403,
-        "flunders.fish.example.com is forbidden: User \"jane\" cannot list resource \"flunders\" in API group \"fish.example.com\" in the namespace \"default\"",
-    );
+    // However it is written, it is the same question.
+    for path in [FLUNDERS, &FLUNDERS.replace("flunders", "fl%75nders"), &FLUNDERS.replace("/flunders", "%2Fflunders")] {
+        let refused = api.call_by(jane(), Method::GET, path, &[], String::new()).await;
+        refused.refused(
+            403,
+            "flunders.fish.example.com is forbidden: User \"jane\" cannot list resource \"flunders\" in API group \"fish.example.com\" in the namespace \"default\"",
+        );
+    }
     let role = json!({"metadata": {"name": "fish"}, "rules": [{"apiGroups": ["fish.example.com"], "resources": ["flunders"], "verbs": ["create", "get"]}]});
     api.post("/apis/rbac.authorization.k8s.io/v1/clusterroles", &role).await.ok();
     let binding = json!({"metadata": {"name": "fish"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "fish"},

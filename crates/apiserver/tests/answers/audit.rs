@@ -215,3 +215,15 @@ async fn a_flood_is_written_down_whole_where_requests_wait() {
     assert!(answers.iter().all(|answer| answer.status.is_success()));
     assert_eq!(audited.events().len(), 200);
 }
+
+#[tokio::test]
+async fn what_is_applied_is_written_down_whatever_form_of_json_it_has() {
+    let audited = Audited::by("omitStages: [RequestReceived]\nrules: [{level: Request}]").await;
+    let body = r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "x"}, "data": {"k": "v"}}"#;
+    let path = "/api/v1/namespaces/default/configmaps/a?fieldManager=m";
+    let headers = [("content-type", "application/apply-patch+yaml")];
+    audited.api.call_by(User::new("admin", &["system:masters"]), Method::PATCH, path, &headers, body.into()).await.ok();
+    let events = audited.events();
+    let last = events.last().expect("an entry");
+    assert_eq!(last["requestObject"]["data"], json!({"k": "v"}), "{last}");
+}

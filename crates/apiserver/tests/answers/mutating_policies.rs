@@ -158,3 +158,59 @@ async fn custom_resources_and_scales_are_changed_too() {
     assert_eq!(scale["spec"]["replicas"], 6);
     assert_eq!(api.get(&format!("{widgets}/a")).await.ok()["spec"]["replicas"], 6);
 }
+
+/// A policy about the ConfigMap of its own name, which puts something into the metadata.
+async fn claim(api: &Api, name: &str, field: &str, value: &str) {
+    let operations = format!("[JSONPatch{{op: 'add', path: '/metadata/{field}', value: {value}}}]");
+    let own = json!([{"name": "own", "expression": format!("object.metadata.name == '{name}'")}]);
+    bind(api, name, rules("", "configmaps"), json!([patch(&operations)]), json!({"matchConditions": own})).await;
+}
+
+#[tokio::test]
+async fn where_an_object_is_and_how_the_server_knows_it_is_not_for_policies() {
+    const TIME: &str = "'2020-01-01T00:00:00Z'";
+    let api = Api::new().await;
+    api.post("/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await.ok();
+    claim(&api, "moved", "namespace", "'other'").await;
+    let refused = api.post(MAPS, &map("moved", json!({}))).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert_eq!(api.get("/api/v1/namespaces/other/configmaps/moved").await.status, 404);
+    let fields = [
+        ("uid", "'mine'"),
+        ("creationTimestamp", TIME),
+        ("deletionTimestamp", TIME),
+        ("deletionGracePeriodSeconds", "7"),
+        ("generation", "7"),
+        ("selfLink", "'mine'"),
+    ];
+    for (field, value) in fields {
+        let name = format!("new-{}", field.to_lowercase());
+        claim(&api, &name, field, value).await;
+        let made = api.post(MAPS, &map(&name, json!({}))).await.ok();
+        let now = made["metadata"][field].to_string();
+        assert!(!now.contains("mine") && !now.contains("2020") && now != "7", "{made}");
+    }
+    for (field, value) in fields {
+        let name = format!("old-{}", field.to_lowercase());
+        let made = api.post(MAPS, &map(&name, json!({}))).await.ok();
+        claim(&api, &name, field, value).await;
+        let path = format!("{MAPS}/{name}");
+        let changed = api.put(&path, &map(&name, json!({"a": "b"}))).await;
+        let is_restored = ["creationTimestamp", "generation", "selfLink"].contains(&field);
+        assert_eq!(changed.status, if is_restored { 200 } else { 422 }, "{}", changed.text);
+        assert_eq!(api.get(&path).await.ok()["metadata"][field], made["metadata"][field]);
+    }
+}
+
+#[tokio::test]
+async fn managed_fields_that_cannot_be_read_are_not_a_policys_to_make() {
+    let api = Api::new().await;
+    claim(&api, "broken", "managedFields", "[{'manager': 'x', 'operation': 'Bogus', 'apiVersion': 'v1'}]").await;
+    claim(&api, "none", "managedFields", "[]").await;
+    let made = api.post(MAPS, &map("broken", json!({"a": "1"}))).await;
+    assert!(made.headers["warning"].to_str().expect("a text").contains("in an invalid state after admission"));
+    let owned = &made.ok()["metadata"]["managedFields"];
+    assert_eq!((&owned[0]["operation"], &owned[0]["fieldsV1"]["f:data"]["f:a"]), (&json!("Update"), &json!({})));
+    let made = api.post(MAPS, &map("none", json!({"a": "1"}))).await.ok();
+    assert!(made["metadata"].get("managedFields").is_none(), "{made}");
+}

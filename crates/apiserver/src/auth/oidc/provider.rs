@@ -57,6 +57,8 @@ impl Provider {
         }
         let names_known_key = !id.is_empty() && self.state.read().keys.iter().any(|key| key.is_called(id));
         if names_known_key {
+            // Most likely nobody has signed it; but an issuer may have given its new key the old name.
+            self.renew();
             return false;
         }
         self.ask().await;
@@ -113,5 +115,26 @@ impl Provider {
         let peer = Peer::of_url(url, self.tls.clone()).map_err(told)?;
         let answer = peer.ask(None, path, None, MAX_DOCUMENT).await.map_err(|error| told(error.to_string()))?;
         serde_json::from_slice(answer.success().map_err(told)?).map_err(|error| told(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{self, Trust};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn old_keys_are_asked_for_again_also_if_only_tokens_come_that_they_do_not_fit() {
+        let tls = tls::connector(Trust::Anybody, None).unwrap();
+        let provider = Arc::new(Provider::new("https://127.0.0.1:1", None, tls));
+        let set = json!({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "k"}]});
+        for (age, is_asked) in [(Duration::ZERO, false), (STALE, true)] {
+            *provider.state.write() =
+                State { keys: Arc::new(Key::all(&set)), came: Instant::now().checked_sub(age), asked: None };
+            assert!(!provider.verifies("k", "RS256", b"message", b"signature").await);
+            tokio::task::yield_now().await;
+            assert_eq!(provider.state.read().asked.is_some(), is_asked, "{age:?}");
+        }
     }
 }
