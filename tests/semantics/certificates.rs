@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use coracle_client::Remote;
 use coracle_e2e::*;
 use coracle_pki::NewRequest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
@@ -40,11 +40,15 @@ fn a_user_comes_in_by_a_certificate_that_kubectl_approves() {
 
 #[test]
 fn the_kubelets_server_has_a_certificate_that_it_asked_for() {
-    let requests = cluster!().api().get(REQUESTS).ok();
-    let own = requests["items"].as_array().into_iter().flatten().find(|request| {
-        request["spec"]["signerName"] == "kubernetes.io/kubelet-serving" && request["status"]["certificate"].is_string()
+    let api = cluster!().api();
+    let own = eventually("the kubelet's request has a certificate", || {
+        let requests = api.get(REQUESTS).ok();
+        let is_own = |request: &&Value| {
+            request["spec"]["signerName"] == "kubernetes.io/kubelet-serving"
+                && request["status"]["certificate"].is_string()
+        };
+        requests["items"].as_array().into_iter().flatten().find(is_own).cloned().ok_or_else(|| requests.clone())
     });
-    let own = own.expect("a request of the kubelet");
     assert!(own["spec"]["username"].as_str().is_some_and(|user| user.starts_with("system:node:")), "{own}");
     assert_eq!(own["status"]["conditions"][0]["reason"], "AutoApproved", "{own}");
 }

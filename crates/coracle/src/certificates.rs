@@ -10,7 +10,7 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use coracle_apiserver::auth::MASTERS;
-use coracle_pki::{Authority, Current, Pair};
+use coracle_pki::{Authority, Current, FRONT_PROXY, Pair};
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 
@@ -45,6 +45,7 @@ impl Certificates {
     /// The directory cannot be read or written, or has half of an authority.
     pub fn open(dir: &Path, names: Names) -> Result<Certificates> {
         let authority = Arc::new(Authority::open(dir)?);
+        make_missing(&authority)?;
         let admin = Mutex::new(admin(&authority)?);
         let (serving, kubelet_client) = (Current::empty(), Current::empty());
         let own = Certificates { authority, serving, kubelet_client, admin, names };
@@ -55,7 +56,7 @@ impl Certificates {
     /// Makes those anew that end soon.
     fn renew(&self) -> Result<()> {
         self.serving.replace(&self.serving_pair()?)?;
-        self.kubelet_client.replace(&self.authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])?)?;
+        self.kubelet_client.replace(&kubelet_client(&self.authority)?)?;
         *self.admin.lock() = admin(&self.authority)?;
         Ok(())
     }
@@ -89,6 +90,16 @@ impl Certificates {
         }
     }
 
+    /// What the kubelet beside this server shows until its request for a certificate is granted.
+    ///
+    /// # Errors
+    /// The node's name is none of DNS.
+    pub fn first_of_kubelet(&self) -> Result<Arc<Current>> {
+        let name = format!("system:node:{}", self.names.node);
+        let names = std::slice::from_ref(&self.names.node);
+        Current::new(&self.authority.server(&name, &["system:nodes"], names, &[self.names.address])?)
+    }
+
     fn serving_pair(&self) -> Result<Pair> {
         let names = [
             "kubernetes",
@@ -106,4 +117,24 @@ impl Certificates {
 
 fn admin(authority: &Authority) -> Result<Pair> {
     authority.client("admin", "kubernetes-admin", &[MASTERS])
+}
+
+fn kubelet_client(authority: &Authority) -> Result<Pair> {
+    authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])
+}
+
+/// Makes what the directory keeps and lacks. Each waits for the disk, so they do it side by side.
+fn make_missing(authority: &Authority) -> Result<()> {
+    let all: [&(dyn Fn() -> Result<()> + Sync); 4] = [
+        &|| admin(authority).map(drop),
+        &|| kubelet_client(authority).map(drop),
+        &|| authority.service_account_key().map(drop),
+        &|| authority.front_proxy()?.client(FRONT_PROXY, FRONT_PROXY, &[]).map(drop),
+    ];
+    std::thread::scope(|scope| {
+        let threads = all.map(|make| scope.spawn(make));
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }

@@ -16,7 +16,6 @@ use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
 use coracle_client::{Informer, Informers, LeadershipLost, in_process};
 use coracle_kubelet::KubeletConfig;
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
-use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
@@ -254,7 +253,6 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
-    let kubelet_serving = Current::empty();
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
         node_ip,
@@ -263,7 +261,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         cluster_dns: vec![DNS_ADDRESS.into()],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: 110,
-        serving: kubelet_serving.clone(),
+        serving: certificates.first_of_kubelet()?,
+        server_tls_bootstrap: true,
         client_certificate: None,
         client_ca_pem: ca.clone().into_bytes(),
         apiserver_user: KUBELET_CLIENT.into(),
@@ -326,7 +325,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             dns_ready.send_modify(|ready| ready.dns = true);
         }),
     );
-    watch_readiness(administrator, node_name, kubelet_serving, ready_sender);
+    watch_readiness(administrator, node_name, ready_sender);
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
     tokio::select! {
         error = parts.first_end() => Err(error),
@@ -368,9 +367,8 @@ async fn terminated() {
     }
 }
 
-/// The node counts as ready once its condition says so and pods can be made and looked into: that needs the account that
-/// pods have by default, and the kubelet's certificate.
-fn watch_readiness(client: Client, node_name: String, serving: Arc<Current>, sender: watch::Sender<Ready>) {
+/// The node counts as ready once its condition says so and pods can be made: that needs the account that pods have by default.
+fn watch_readiness(client: Client, node_name: String, sender: watch::Sender<Ready>) {
     tokio::spawn(async move {
         let nodes = Informer::<Node>::with_selectors(
             Api::all(client.clone()),
@@ -385,22 +383,19 @@ fn watch_readiness(client: Client, node_name: String, serving: Arc<Current>, sen
             Vec::new(),
         );
         let (node_store, account_store) = (nodes.store(), accounts.store());
-        let certificate = serving.clone();
         let check = Arc::new(move || {
             let conditions = node_store.get("", &node_name).and_then(|node| node.status.clone()?.conditions);
             let node =
                 conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if node && account_store.get("default", "default").is_some() && certificate.ends().is_some() {
+            if node && account_store.get("default", "default").is_some() {
                 sender.send_if_modified(|ready| !std::mem::replace(&mut ready.node, true));
             }
         });
-        let (other, at_last) = (check.clone(), check.clone());
+        let other = check.clone();
         nodes.subscribe(move |_| check());
         accounts.subscribe(move |_| other());
         nodes.start();
         accounts.start();
-        serving.ready().await;
-        at_last();
         std::future::pending::<()>().await;
     });
 }

@@ -67,15 +67,17 @@ impl Kept {
         }
     }
 
-    /// Takes the certificate that an earlier run has left, unless it has ended or is for another name or address.
-    pub fn load(&self) {
+    /// Takes the certificate that an earlier run has left, unless it has ended or is for another name or address; whether
+    /// there was one.
+    pub fn load(&self) -> bool {
         let found = Pair::load(&self.dir, self.name).and_then(|pair| match pair {
-            Some(pair) if self.fits(&pair.certificate)? => self.current.replace(&pair),
-            _ => Ok(()),
+            Some(pair) if self.fits(&pair.certificate)? => self.current.replace(&pair).map(|()| true),
+            _ => Ok(false),
         });
-        if let Err(error) = found {
+        found.unwrap_or_else(|error| {
             tracing::warn!(certificate = self.name, "an earlier certificate is not usable: {error:#}");
-        }
+            false
+        })
     }
 
     fn fits(&self, certificate: &str) -> Result<bool> {
@@ -101,15 +103,18 @@ impl Kept {
             && self.addresses.iter().map(octets).collect::<Vec<_>>() == addresses)
     }
 
-    /// Renews the certificate before it ends, and gets the first one where there is none, for ever.
-    pub async fn keep(self, client: Client) {
+    /// Renews the certificate before it ends, for ever; one that was not asked for is replaced at once.
+    pub async fn keep(self, client: Client, mut was_asked_for: bool) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(60));
         loop {
-            if let Some(renewal) = self.renewal() {
+            if let (true, Some(renewal)) = (was_asked_for, self.renewal()) {
                 tokio::time::sleep(renewal).await;
             }
             match self.renew(&client).await {
-                Ok(()) => backoff.reset(),
+                Ok(()) => {
+                    was_asked_for = true;
+                    backoff.reset();
+                }
                 Err(error) => {
                     tracing::warn!(certificate = self.name, "failed to get a certificate: {error:#}");
                     backoff.sleep().await;
@@ -208,8 +213,7 @@ fn answer_of(request: &CertificateSigningRequest) -> Result<Option<String>> {
 pub async fn client_certificate(bootstrap: &Client, root_dir: &Path, node: &str) -> Result<Arc<Current>> {
     let kept = Kept::client(root_dir, node, Current::empty());
     make_private(root_dir).with_context(|| format!("failed to make {}", root_dir.display()))?;
-    kept.load();
-    if kept.current.ends().is_none() {
+    if !kept.load() {
         kept.renew(bootstrap).await?;
     }
     Ok(kept.current)
@@ -237,12 +241,12 @@ mod tests {
         pair.save(dir.path(), "kubelet-client").unwrap();
         for (address, fits) in [("192.0.2.1", true), ("192.0.2.2", false)] {
             let kept = kept(dir.path(), address);
-            kept.load();
+            assert_eq!(kept.load(), fits, "{address}");
             assert_eq!(kept.current.ends().is_some(), fits, "{address}");
         }
         std::fs::remove_file(dir.path().join("kubelet-client.key")).unwrap();
         let kept = kept(dir.path(), "192.0.2.1");
-        kept.load();
+        assert!(!kept.load());
         assert!(kept.current.ends().is_none());
     }
 

@@ -25,8 +25,11 @@ pub struct KubeletConfig {
     pub cluster_domain: String,
     /// Most pods on the node.
     pub max_pods: u32,
-    /// The certificate of the kubelet's own server. When it has none, the kubelet asks for it, and renews it.
+    /// The certificate of the kubelet's own server.
     pub serving: Arc<Current>,
+    /// Whether the kubelet asks the API for the certificate of its server, and renews it; until it has it, it shows the one
+    /// given (`serverTLSBootstrap`).
+    pub server_tls_bootstrap: bool,
     /// The certificate that the kubelet's client shows, which is renewed; none where it needs none.
     pub client_certificate: Option<Arc<Current>>,
     /// The certificate authority of clients of the kubelet's server, in PEM.

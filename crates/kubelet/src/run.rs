@@ -40,13 +40,14 @@ pub async fn run(
     }
     std::fs::create_dir_all(&config.log_dir).with_context(|| made(&config.log_dir))?;
     let mut tasks = JoinSet::new();
-    if config.serving.ends().is_none() {
+    if config.server_tls_bootstrap {
         let serving = Kept::serving(&config);
-        serving.load();
-        tasks.spawn(serving.keep(client.clone()));
+        let was_asked_for = serving.load();
+        tasks.spawn(serving.keep(client.clone(), was_asked_for));
     }
     if let Some(certificate) = &config.client_certificate {
-        tasks.spawn(Kept::client(&config.root_dir, &config.node_name, certificate.clone()).keep(client.clone()));
+        let kept = Kept::client(&config.root_dir, &config.node_name, certificate.clone());
+        tasks.spawn(kept.keep(client.clone(), true));
     }
     let (listener, acceptor) = server::listen(&config).await?;
     let port = listener.local_addr()?.port();

@@ -344,6 +344,7 @@ fn spawn(
         cluster_domain: "cluster.local".into(),
         max_pods: 110,
         serving: Current::new(&coracle_pki::Pair { certificate: serving.0.clone(), key: serving.1.clone() }).unwrap(),
+        server_tls_bootstrap: false,
         client_certificate: None,
         client_ca_pem: ca.clone().into_bytes(),
         apiserver_user: "apiserver".into(),

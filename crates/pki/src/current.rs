@@ -12,7 +12,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::sync::watch;
 
 use crate::{Pair, validity};
 
@@ -20,13 +19,13 @@ use crate::{Pair, validity};
 pub struct Current {
     key: ArcSwapOption<CertifiedKey>,
     /// From when to when it is valid.
-    validity: watch::Sender<Option<(SystemTime, SystemTime)>>,
+    validity: ArcSwapOption<(SystemTime, SystemTime)>,
 }
 
 impl Current {
     /// Without a certificate: handshakes fail until there is one.
     pub fn empty() -> Arc<Current> {
-        Arc::new(Current { key: ArcSwapOption::empty(), validity: watch::Sender::new(None) })
+        Arc::new(Current { key: ArcSwapOption::empty(), validity: ArcSwapOption::empty() })
     }
 
     /// With one.
@@ -52,24 +51,18 @@ impl Current {
         let key = CertifiedKey::from_der(chain, key, &provider).context("certificate and key do not fit")?;
         let validity = validity(&pair.certificate)?;
         self.key.store(Some(Arc::new(key)));
-        self.validity.send_replace(Some(validity));
+        self.validity.store(Some(Arc::new(validity)));
         Ok(())
     }
 
     /// From when to when the certificate is valid.
     pub fn validity(&self) -> Option<(SystemTime, SystemTime)> {
-        *self.validity.borrow()
+        self.validity.load().as_deref().copied()
     }
 
     /// Until when the certificate is valid.
     pub fn ends(&self) -> Option<SystemTime> {
         self.validity().map(|(_, ends)| ends)
-    }
-
-    /// Waits for the first certificate.
-    pub async fn ready(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.validity.subscribe().wait_for(Option::is_some).await;
     }
 }
 

@@ -50,11 +50,16 @@ pub(crate) fn keep(objects: &Arc<Objects>, own: Arc<Own>) {
             tokio::time::sleep(EVERY).await;
             let Some(objects) = objects.upgrade() else { break };
             objects.storage.caches.tidy();
-            if let Err(error) = make(&objects, &own).await {
+            if let Err(error) = again(&objects, &own).await {
                 tracing::warn!("{error:#}");
             }
         }
     });
+}
+
+async fn again(objects: &Objects, own: &Own) -> Result<()> {
+    namespaces(objects).await?;
+    make(objects, own).await
 }
 
 /// Makes what every cluster has.
@@ -62,17 +67,41 @@ pub(crate) fn keep(objects: &Arc<Objects>, own: Arc<Own>) {
 /// # Errors
 /// The store refuses.
 pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
-    make(objects, own).await?;
-    roles::run(objects).await
+    namespaces(objects).await?;
+    tokio::try_join!(make(objects, own), roles::run(objects)).map(|_| ())
+}
+
+/// What all others are in. They come first; what follows is written side by side, so that the store syncs a few times and
+/// not once for each.
+async fn namespaces(objects: &Objects) -> Result<()> {
+    let namespace = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    ensure_all(objects, "", "namespaces", SYSTEM_NAMESPACES.into_iter().map(namespace).collect()).await
 }
 
 /// Makes what is missing and brings up to date what names this server.
 async fn make(objects: &Objects, own: &Own) -> Result<()> {
-    for name in SYSTEM_NAMESPACES {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        ensure(objects, "", "v1", "namespaces", namespace).await?;
-    }
-    for (name, value, description) in [
+    let addresses = async {
+        tokio::try_join!(kubernetes_service(objects, own.endpoint), dns_service(objects))?;
+        let missing =
+            services::ip_address::missing(&objects.storage).map_err(|status| failed("ipaddresses", &status))?;
+        ensure_all(objects, "networking.k8s.io", "ipaddresses", missing).await
+    };
+    tokio::try_join!(
+        addresses,
+        cluster_range(objects),
+        ensure_all(objects, "scheduling.k8s.io", "priorityclasses", priority_classes()),
+        authentication(objects, &own.trust),
+        cluster_info::make(objects, own.endpoint, &own.trust.clients),
+        ensure(objects, "", "v1", "configmaps", token_tracking::since()),
+        ensure_all(objects, "", "componentstatuses", component_statuses()),
+        ensure_all(objects, "apiregistration.k8s.io", "apiservices", api_services()),
+    )
+    .map(|_| ())
+}
+
+/// What pods of the system have by name.
+fn priority_classes() -> Vec<Value> {
+    let classes = [
         (
             "system-cluster-critical",
             2_000_000_000,
@@ -83,26 +112,14 @@ async fn make(objects: &Objects, own: &Own) -> Result<()> {
             2_000_001_000,
             "Used for system critical pods that must not be moved from their current node.",
         ),
-    ] {
-        let class = json!({
+    ];
+    let class = |(name, value, description)| {
+        json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
             "value": value, "globalDefault": false, "description": description,
-        });
-        ensure(objects, "scheduling.k8s.io", "v1", "priorityclasses", class).await?;
-    }
-    cluster_range(objects).await?;
-    kubernetes_service(objects, own.endpoint).await?;
-    authentication(objects, &own.trust).await?;
-    cluster_info::make(objects, own.endpoint, &own.trust.clients).await?;
-    dns_service(objects).await?;
-    ensure(objects, "", "v1", "configmaps", token_tracking::since()).await?;
-    let addresses = services::ip_address::missing(&objects.storage).map_err(|status| failed("ipaddresses", &status))?;
-    tokio::try_join!(
-        ensure_all(objects, "networking.k8s.io", "ipaddresses", addresses),
-        ensure_all(objects, "", "componentstatuses", component_statuses()),
-        ensure_all(objects, "apiregistration.k8s.io", "apiservices", api_services()),
-    )
-    .map(|_| ())
+        })
+    };
+    classes.map(class).into()
 }
 
 /// A condition that holds.
@@ -161,7 +178,7 @@ fn api_services() -> Vec<Value> {
     out
 }
 
-/// Makes what is missing of many objects, in one write of the store.
+/// Makes what is missing of many objects, side by side.
 async fn ensure_all(objects: &Objects, group: &str, plural: &str, all: Vec<Value>) -> Result<()> {
     let writes = all.into_iter().map(|object| ensure(objects, group, "v1", plural, object));
     futures::future::try_join_all(writes).await.map(|_| ())
@@ -200,22 +217,25 @@ async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<(
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
         },
     });
-    ensure(objects, "", "v1", "services", service).await?;
     let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": addresses, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
     });
-    replace(objects, "", "v1", "endpoints", endpoints, &["subsets"]).await?;
     let ready = |address: &String| json!({"addresses": [address], "conditions": {"ready": true}});
-    let endpoints: Vec<Value> = servers.iter().map(ready).collect();
+    let of_slice: Vec<Value> = servers.iter().map(ready).collect();
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": "IPv4", "endpoints": endpoints,
+        "addressType": "IPv4", "endpoints": of_slice,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
-    replace(objects, "discovery.k8s.io", "v1", "endpointslices", slice, &["endpoints", "ports"]).await
+    tokio::try_join!(
+        ensure(objects, "", "v1", "services", service),
+        replace(objects, "", "v1", "endpoints", endpoints, &["subsets"]),
+        replace(objects, "discovery.k8s.io", "v1", "endpointslices", slice, &["endpoints", "ports"]),
+    )
+    .map(|_| ())
 }
 
 /// How other servers of the API know whom this one passes on.
