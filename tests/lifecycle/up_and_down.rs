@@ -89,8 +89,13 @@ fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
     namespace.create("configmaps", &json!({"metadata": {"name": "kept"}, "data": {"a": "b"}}));
     let mut object = pod("kept", &["serve", "--port", "8080"]);
     object["spec"]["restartPolicy"] = json!("Always");
-    object["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch"}]);
-    object["spec"]["volumes"] = json!([{"name": "scratch", "emptyDir": {}}]);
+    object["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "scratch", "mountPath": "/scratch"}, {"name": "told", "mountPath": "/told"}]);
+    object["spec"]["containers"][0]["lifecycle"] =
+        json!({"preStop": {"exec": {"command": ["write", "/told/hook", "ran"]}}});
+    let told = tempfile::tempdir().unwrap();
+    object["spec"]["volumes"] =
+        json!([{"name": "scratch", "emptyDir": {}}, {"name": "told", "hostPath": {"path": told.path()}}]);
     object["spec"]["initContainers"] = json!([{"name": "first", "image": "test:1",
         "command": ["write", "/scratch/file", "kept"], "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}]);
     namespace.create("pods", &object);
@@ -100,6 +105,7 @@ fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
     cluster.ok("stop", &["--grace", "2s"]);
     assert_eq!(processes_of(&cluster), []);
     assert_eq!(status(&cluster)["state"], "Stopped");
+    assert_eq!(std::fs::read_to_string(told.path().join("hook")).expect("the hook ran"), "ran\n");
     cluster.ok("start", &[]);
 
     assert_eq!(namespace.found("configmaps/kept").unwrap()["data"]["a"], "b");

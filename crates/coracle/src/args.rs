@@ -103,7 +103,7 @@ pub struct Start {
 pub struct Stop {
     #[command(flatten)]
     pub which: Which,
-    /// How long containers have to end after SIGTERM, before they are killed; their preStop hooks are not run
+    /// How long containers have to end, preStop hooks included, before they are killed; at most their pod's grace period
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub grace: Duration,
 }

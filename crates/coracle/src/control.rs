@@ -15,10 +15,11 @@ use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::certificates::Certificates;
@@ -49,6 +50,10 @@ pub struct State {
     pub address: String,
     pub ready: watch::Receiver<Ready>,
     pub started: std::time::Instant,
+    /// Has the kubelet end all containers within a time, once.
+    pub end_containers: Mutex<Option<oneshot::Sender<Duration>>>,
+    /// Whether they have ended.
+    pub ended: watch::Receiver<bool>,
 }
 
 /// What `/status` says.
@@ -107,6 +112,14 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
         }
         (&Method::GET, "/ready/node") => wait(state, |ready| ready.node).await,
         (&Method::GET, "/ready/dns") => wait(state, |ready| ready.dns).await,
+        (&Method::POST, "/end-containers") => {
+            let grace = Duration::from_millis(text(request).await?.parse()?);
+            if let Some(end) = state.end_containers.lock().take() {
+                let _ = end.send(grace);
+            }
+            state.ended.clone().wait_for(|ended| *ended).await?;
+            json(&())
+        }
         (&Method::GET, "/images") => json(&state.runtime.list_images().await?),
         (&Method::POST, "/images/load") => load(state, request).await,
         (&Method::POST, "/images/pull") => {
@@ -156,12 +169,24 @@ pub fn access(socket: &Path) -> Result<Access> {
 
 /// Waits until `node` or `dns` is ready, but not longer than a time.
 pub fn wait_until(socket: &Path, what: &str, patience: Duration) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let path = format!("/ready/{what}");
-    let answer = call_async(socket, Method::GET, &path, Outgoing::Nothing);
-    runtime.block_on(async {
-        tokio::time::timeout(patience, answer).await.with_context(|| format!("the {what} is not ready"))?
-    })
+    call_within(patience, socket, Method::GET, &path, Outgoing::Nothing)
+        .with_context(|| format!("the {what} is not ready"))
+}
+
+/// Has all containers end, hooks first, within a time; the daemon starts none any more.
+pub fn end_containers(socket: &Path, grace: Duration) -> Result<()> {
+    /// What the daemon itself may take.
+    const MORE: Duration = Duration::from_secs(5);
+    let body = Outgoing::Text(grace.as_millis().to_string());
+    call_within(grace.saturating_add(MORE), socket, Method::POST, "/end-containers", body)
+}
+
+fn call_within(patience: Duration, socket: &Path, method: Method, path: &str, body: Outgoing) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = call_async(socket, method, path, body);
+    runtime
+        .block_on(async { tokio::time::timeout(patience, answer).await.context("the daemon does not answer in time")? })
 }
 
 /// What a call sends.

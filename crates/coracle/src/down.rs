@@ -13,7 +13,7 @@ use crate::args::{Stop, Which};
 use crate::cluster::{Cluster, DEFAULT_NAME, Kind, Place};
 use crate::process::wait_for_exit;
 use crate::registry::{self, Lock};
-use crate::{host_node, host_settings, kubeconfig};
+use crate::{control, host_node, host_settings, kubeconfig};
 
 /// How long a killed node may take to be gone.
 const KILLED: Duration = Duration::from_secs(20);
@@ -23,7 +23,12 @@ pub fn stop(options: &Stop) -> Result<()> {
     let cluster = Cluster::load(&options.which)?;
     let _lock = Lock::take(&cluster.name)?;
     Place::find(&options.which, DEFAULT_NAME)?.check_name()?;
-    // The server goes first: it would start containers anew.
+    if cluster.process().is_some()
+        && let Err(error) = control::end_containers(&cluster.control_socket(), options.grace)
+    {
+        eprintln!("warning: containers end without their preStop hooks: {error:#}");
+    }
+    // The server goes before what is left: it would start containers anew.
     if let Some(node) = cluster.process().and_then(|process| process.open()) {
         let _ = pidfd_send_signal(&node, Signal::TERM);
         wait_for_exit(&node, options.grace);

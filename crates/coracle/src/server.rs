@@ -21,10 +21,10 @@ use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Server, Which};
@@ -242,6 +242,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         renewed.keep(tell).await;
         Ok(())
     });
+    let (end_containers, asked_to_end) = oneshot::channel();
+    let (containers_ended, ended) = watch::channel(false);
     let control_state = control::State {
         runtime: runtime.clone(),
         certificates: certificates.clone(),
@@ -249,6 +251,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         address: node_ip.to_string(),
         ready,
         started,
+        end_containers: Mutex::new(Some(end_containers)),
+        ended,
     };
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
@@ -275,7 +279,18 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     };
     let client = as_user(&format!("system:node:{node_name}"), &["system:nodes"], "kubelet");
     let (cri, images) = (runtime.clone(), runtime.clone());
-    parts.spawn("kubelet", coracle_kubelet::run(kubelet, client, cri, images, CancellationToken::new()));
+    parts.spawn("kubelet", async move {
+        let shutdown = async {
+            match asked_to_end.await {
+                Ok(longest) => longest,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        coracle_kubelet::run(kubelet, client, cri, images, shutdown).await?;
+        // Who asked ends the other parts.
+        containers_ended.send_replace(true);
+        std::future::pending().await
+    });
 
     let administrator = as_user("system:apiserver", &[MASTERS], "kube-apiserver");
     parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));

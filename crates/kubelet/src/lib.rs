@@ -30,6 +30,7 @@ mod resources;
 mod run;
 mod security;
 mod server;
+mod shutdown;
 mod status;
 pub mod streaming;
 mod support;

@@ -76,6 +76,7 @@ pub(crate) async fn kill_container(
     pod: &Pod,
     name: &str,
     id: &str,
+    ip: Option<IpAddr>,
     grace: Duration,
     message: &str,
 ) -> Result<Option<Box<ContainerStatus>>, CriError> {
@@ -85,7 +86,6 @@ pub(crate) async fn kill_container(
     let container = pod.container(name);
     let hook = container.and_then(|container| Some((container, container.lifecycle.as_ref()?.pre_stop.as_ref()?)));
     if let Some((container, hook)) = hook.filter(|_| !grace.is_zero()) {
-        let ip = k.pods.observed(pod.uid()).and_then(|observed| observed.sandbox?.ips.first().copied());
         let ip = ip.or(pod.host_network().then_some(k.config.node_ip));
         // The container may end while its hook still runs; then there is nothing to wait for.
         let outcome = tokio::time::timeout(grace, run_hook(k, hook, container, id, ip)).await;

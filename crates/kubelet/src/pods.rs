@@ -1,6 +1,7 @@
 //! Which pods the node has, and the worker of each.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use coracle_client::Event;
@@ -50,6 +51,8 @@ struct Handle {
 pub(crate) struct Pods {
     handles: Mutex<HashMap<String, Handle>>,
     kubelet: OnceLock<Weak<Kubelet>>,
+    /// The node ends: no pod gets a worker any more.
+    taken: AtomicBool,
 }
 
 impl Pods {
@@ -84,6 +87,9 @@ impl Pods {
             return;
         }
         let Some(kubelet) = self.kubelet.get().and_then(Weak::upgrade) else { return };
+        if self.taken.load(Ordering::Relaxed) {
+            return;
+        }
         let uid = pod.uid().to_owned();
         let (desired, desired_receiver) = watch::channel(Desired::Pod(pod.clone()));
         let (inbox, messages) = mpsc::channel(INBOX);
@@ -98,6 +104,19 @@ impl Pods {
             worker.run().await;
             kubelet.pods.handles.lock().remove(&uid);
         });
+    }
+
+    /// Ends all workers, for good, and answers with the pods that they had.
+    pub(crate) fn take(&self) -> Vec<(Arc<Pod>, Observed)> {
+        let mut handles = self.handles.lock();
+        self.taken.store(true, Ordering::Relaxed);
+        // A worker ends with the sender of what is desired.
+        let pods = handles.drain().map(|(_, handle)| {
+            let pod = handle.desired.borrow().pod().clone();
+            let observed = handle.observed.read().clone();
+            (pod, observed)
+        });
+        pods.collect()
     }
 
     /// Wakes a pod's worker with a message; without room it is told to look at everything.

@@ -1,6 +1,7 @@
 //! Putting the kubelet together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coracle_client::{EventRecorder, Informer, user_agent};
@@ -9,7 +10,6 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Client;
 use kube::api::Api;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::certificates::Kept;
 use crate::config::KubeletConfig;
@@ -20,9 +20,10 @@ use crate::pods::Pods;
 use crate::volumes::token::Tokens;
 use crate::volumes::{VolumeManager, make_private};
 use crate::worker::Message;
-use crate::{eviction, gc, node, server};
+use crate::{eviction, gc, node, server, shutdown};
 
-/// Runs the node agent until `shutdown` is cancelled. Containers are left running: the next start finds them.
+/// Runs the node agent until `shutdown` answers with the longest time in which containers are to end; then they do, hooks first.
+/// One that is dropped leaves them running, and the next start finds them.
 ///
 /// # Errors
 /// When its directories or its server's port cannot be had, or a certificate is malformed.
@@ -31,7 +32,7 @@ pub async fn run(
     client: Client,
     runtime: Arc<dyn RuntimeService>,
     images: Arc<dyn ImageService>,
-    shutdown: CancellationToken,
+    shutdown: impl Future<Output = Duration> + Send,
 ) -> Result<()> {
     let client = user_agent(client, "kubelet");
     let made = |dir: &std::path::Path| format!("failed to make the kubelet's directory {}", dir.display());
@@ -102,7 +103,8 @@ pub async fn run(
         synced.synced().await;
         gc::remove_orphans(&orphans).await;
     });
-    shutdown.cancelled().await;
+    let longest = shutdown.await;
     tasks.shutdown().await;
+    shutdown::run(&kubelet, longest).await;
     Ok(())
 }

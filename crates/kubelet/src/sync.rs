@@ -1,6 +1,7 @@
 //! What to do next for a pod: a pure function of what is wanted and what was observed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use coracle_runtime::cri::{ContainerState, ContainerStatus, PodSandbox, SandboxState};
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -61,6 +62,11 @@ impl Observed {
     /// All containers that run.
     pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerStatus> {
         self.containers.values().flatten().filter(|status| status.state == ContainerState::Running)
+    }
+
+    /// The pod's own first address.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.sandbox.as_ref().and_then(|sandbox| sandbox.ips.first().copied())
     }
 
     pub(crate) fn sandbox_ready(&self) -> bool {

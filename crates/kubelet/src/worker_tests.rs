@@ -358,7 +358,14 @@ fn spawn(
     let served = api.clone();
     let client = coracle_client::in_process(tower::service_fn(move |request| served.clone().handle(request)));
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(crate::run(config, client, runtime.clone(), Arc::new(FakeImages), shutdown.clone()));
+    let run = crate::run(config, client, runtime.clone(), Arc::new(FakeImages), std::future::pending());
+    let cancelled = shutdown.clone();
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            ended = run => ended,
+            () = cancelled.cancelled() => Ok(()),
+        }
+    });
     (shutdown, task)
 }
 

@@ -1,6 +1,7 @@
 //! A living pod: what is missing is started.
 
 use super::*;
+use crate::pod::grace_seconds;
 
 impl Worker {
     pub(super) fn container(&self, name: &str) -> Option<Container> {
@@ -294,8 +295,9 @@ impl Worker {
         }
         self.killing.insert(id.to_owned(), Killing { jobs: 1, failed: false, grace });
         let (k, pod, name, id) = (self.k.clone(), self.pod.clone(), name.to_owned(), id.to_owned());
+        let ip = self.observed.ip();
         self.spawn(Concern::Kill(id.clone()), async move {
-            let result = kill_container(&k, &pod, &name, &id, grace, &message).await;
+            let result = kill_container(&k, &pod, &name, &id, ip, grace, &message).await;
             Done::Killed(id, result)
         });
     }
@@ -368,11 +370,6 @@ impl Worker {
             probed.started.send_replace(started);
         }
     }
-}
-
-/// How long a pod has to end, if it asked for so many seconds: a negative number counts as 1, as it does for a deletion.
-fn grace_seconds(asked: Option<i64>) -> u64 {
-    u64::try_from(asked.unwrap_or(30)).unwrap_or(1)
 }
 
 #[cfg(test)]
