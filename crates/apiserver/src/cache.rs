@@ -6,8 +6,9 @@
 //! the memory of a load does not stay.
 
 mod caches;
+mod parts;
+mod ring;
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool, AtomicU64};
@@ -23,7 +24,12 @@ use tokio::sync::watch;
 use crate::object::Object;
 use crate::unreadable::{self, Unreadable};
 
+use parts::Parts;
+use ring::Ring;
+
 pub use caches::Caches;
+pub use parts::{By, Follower, Part};
+pub use ring::Change;
 
 /// The most changes, and bytes of objects in them, that a ring keeps.
 const RING_CHANGES: usize = 16_384;
@@ -31,36 +37,6 @@ const RING_BYTES: usize = 16 << 20;
 /// How long changes are kept that are more than [`KEPT_BYTES`].
 const FRESH: Duration = Duration::from_secs(40);
 const KEPT_BYTES: usize = 1 << 20;
-/// What a change costs besides its objects' bytes.
-const OVERHEAD: usize = 500;
-/// Bytes of objects after which a watcher has enough for one look into the ring.
-const PULLED: usize = 256 << 10;
-
-/// One change of one object.
-#[derive(Debug)]
-pub struct Change {
-    pub revision: Revision,
-    pub now: Option<Object>,
-    pub before: Option<Object>,
-    /// What a watch shows of a deletion: the last state at the revision of the deletion.
-    pub gone: Option<Object>,
-    at: Instant,
-}
-
-impl Change {
-    /// The key below the resource.
-    pub fn key(&self) -> &str {
-        self.now.as_ref().or(self.before.as_ref()).map_or("", Object::key)
-    }
-
-    /// Bytes that it keeps in memory. What was before an update is the previous change's, or soon nobody's.
-    fn size(&self) -> usize {
-        let length = |object: &Option<Object>| object.as_ref().map_or(0, |object| object.stored().len());
-        let before = if self.now.is_none() { length(&self.before) } else { 0 };
-        length(&self.now).saturating_add(before).saturating_add(OVERHEAD)
-    }
-}
-
 /// All objects of one resource.
 pub struct Cache {
     pub kind: Arc<Kind>,
@@ -79,10 +55,9 @@ struct State {
     objects: OrdSet<ByKey<Object>>,
     /// Keys whose values are no objects. None of them is among the objects.
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
-    ring: VecDeque<Arc<Change>>,
+    ring: Ring,
     ring_bytes: usize,
-    /// Changes up to this revision are no longer in the ring.
-    compacted: Revision,
+    parts: Parts,
     /// The revision of the last change of this resource.
     last: Revision,
     /// Changes that wait until what was there before them has been read.
@@ -96,10 +71,10 @@ struct State {
 impl State {
     /// One that knows nothing of what was before a revision.
     fn starting_at(revision: Revision) -> State {
-        State { compacted: revision, last: revision, since: revision, ..State::default() }
+        State { ring: Ring::starting_at(revision), last: revision, since: revision, ..State::default() }
     }
 
-    fn apply(&mut self, key: &str, revision: Revision, now: New) {
+    fn apply(&mut self, kind: &Kind, key: &str, revision: Revision, now: New) {
         let seen = self.unreadable.remove(key).and_then(|unreadable| unreadable.before.clone());
         let now = match now {
             Ok(now) => now,
@@ -117,9 +92,10 @@ impl State {
         let change = Arc::new(Change { revision, now, before, gone, at: Instant::now() });
         self.last = revision;
         self.ring_bytes += change.size();
-        self.ring.push_back(change);
-        while self.ring.len() > RING_CHANGES || self.ring_bytes > RING_BYTES {
-            self.forget_oldest();
+        self.parts.push(kind, &change);
+        self.ring.changes.push_back(change);
+        while self.ring.changes.len() > RING_CHANGES || self.ring_bytes > RING_BYTES {
+            self.forget_oldest(kind);
         }
     }
 
@@ -141,11 +117,18 @@ impl State {
         self.last = revision;
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.ring.pop_front() {
+    fn forget_oldest(&mut self, kind: &Kind) {
+        if let Some(oldest) = self.ring.forget_oldest() {
             self.ring_bytes = self.ring_bytes.saturating_sub(oldest.size());
-            self.compacted = oldest.revision;
+            self.parts.forget(kind, &oldest);
         }
+    }
+
+    /// Takes another state for what is there; who watches goes on, or is told 410.
+    fn replace(&mut self, mut other: State) {
+        other.parts = std::mem::take(&mut self.parts);
+        other.parts.begin_anew(other.ring.compacted);
+        *self = other;
     }
 }
 
@@ -255,9 +238,7 @@ impl Cache {
             return Err(too_large(revision, newest.revision));
         }
         let state = self.state.read();
-        if revision < state.compacted {
-            return Err(too_old(revision, state.compacted));
-        }
+        state.ring.check(revision)?;
         let mut objects = state.objects.clone();
         let (unreadable, younger): (OrdMap<_, _>, OrdMap<_, _>) = state
             .unreadable
@@ -267,7 +248,7 @@ impl Cache {
         objects.extend(
             younger.into_iter().filter_map(|(_, value): (Arc<str>, Arc<Unreadable>)| value.before.clone().map(ByKey)),
         );
-        for change in state.ring.iter().rev().take_while(|change| change.revision > revision) {
+        for change in state.ring.after(revision).rev() {
             match &change.before {
                 Some(object) => objects.insert(ByKey(object.clone())),
                 None => objects.remove(change.key().as_bytes()),
@@ -281,26 +262,12 @@ impl Cache {
         self.global.load(atomic::Ordering::Acquire)
     }
 
-    /// At most `limit` changes after a revision, the oldest first, and no more than hold about [`PULLED`] bytes: whoever
-    /// has them keeps them in memory.
+    /// At most `limit` changes after a revision, the oldest first, and no more than fit into memory.
+    ///
+    /// # Errors
+    /// 410 when some are forgotten.
     pub fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Arc<Change>>, Status> {
-        let state = self.state.read();
-        if after < state.compacted {
-            return Err(too_old(after, state.compacted));
-        }
-        let from = state.ring.partition_point(|change| change.revision <= after);
-        let mut bytes = 0usize;
-        let fits = |change: &&Arc<Change>| {
-            let fits = bytes < PULLED;
-            bytes = bytes.saturating_add(change.size());
-            fits
-        };
-        let mut to = from.saturating_add(state.ring.range(from..).take(limit).take_while(fits).count());
-        // Changes of one revision belong together: a watcher remembers only the revision.
-        while to > from && to < state.ring.len() && state.ring[to].revision == state.ring[to - 1].revision {
-            to += 1;
-        }
-        Ok(state.ring.range(from..to).cloned().collect())
+        self.state.read().ring.pull(after, limit)
     }
 
     /// Whether the kind is served no more: nothing further comes.
@@ -310,7 +277,18 @@ impl Cache {
 
     fn end(&self) {
         self.ended.store(true, atomic::Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Wakes who follows what has changed.
+    fn wake(&self) {
         self.changed.send_replace(());
+        self.state.write().parts.wake();
+    }
+
+    fn wake_all(&self) {
+        self.changed.send_replace(());
+        self.state.read().parts.wake_all();
     }
 
     /// Wakes when something changed.
@@ -325,7 +303,7 @@ impl Cache {
         match &mut state.waiting {
             Some(waiting) => waiting.push((key.into(), event.revision, now)),
             None if event.revision <= since => {}
-            None => state.apply(key, event.revision, now),
+            None => state.apply(&self.kind, key, event.revision, now),
         }
         let next = state.next.clone();
         drop(state);
@@ -337,12 +315,13 @@ impl Cache {
     /// Forgets changes that are no longer fresh, but for a few.
     fn tidy(&self, now: Instant) {
         let mut state = self.state.write();
-        let is_old = |state: &State| state.ring.front().is_some_and(|oldest| now.duration_since(oldest.at) >= FRESH);
+        let is_old =
+            |state: &State| state.ring.changes.front().is_some_and(|oldest| now.duration_since(oldest.at) >= FRESH);
         while state.ring_bytes > KEPT_BYTES && is_old(&state) {
-            state.forget_oldest();
+            state.forget_oldest(&self.kind);
         }
-        let room = state.ring.len().saturating_mul(2).max(64);
-        state.ring.shrink_to(room);
+        state.ring.shrink();
+        state.parts.shrink();
     }
 
     /// The same of what was stored before the cache: custom resources are brought into the form of their schema, which may
@@ -362,10 +341,6 @@ impl Cache {
             why
         })
     }
-}
-
-fn too_old(requested: Revision, oldest: Revision) -> Status {
-    Status::expired(format!("too old resource version: {requested} ({oldest})"))
 }
 
 /// The answer to a revision that does not exist yet.
@@ -404,7 +379,12 @@ mod tests {
         assert_eq!(cache.changes(0, 1000).unwrap().first().unwrap().revision, 1);
         cache.tidy(Instant::now() + FRESH);
         let state = cache.state.read();
-        assert!(state.ring_bytes <= KEPT_BYTES && state.ring.len() >= 9, "{} {}", state.ring_bytes, state.ring.len());
+        assert!(
+            state.ring_bytes <= KEPT_BYTES && state.ring.changes.len() >= 9,
+            "{} {}",
+            state.ring_bytes,
+            state.ring.changes.len()
+        );
         drop(state);
         assert_eq!(cache.changes(0, 1).unwrap_err().code, 410);
         assert_eq!(cache.get("a").unwrap().unwrap().revision(), 100);

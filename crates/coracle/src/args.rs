@@ -40,7 +40,11 @@ pub enum Command {
     Logs(Logs),
     /// Run a server and its node on this host, in the foreground
     Server(Box<Server>),
-    /// Move the objects of a stopped `coracle server` to an etcd
+    /// Write the objects of a cluster, which may run, into a file
+    Backup(Box<Backup>),
+    /// Make the objects of a new cluster of such a file
+    Restore(Box<Restore>),
+    /// Check, compact or move the store of a stopped cluster
     Store(Box<Store>),
     /// Load, pull, list and remove images of a cluster
     Image(Image),
@@ -222,12 +226,58 @@ pub struct Store {
 /// What to do with a store.
 #[derive(Subcommand)]
 pub enum StoreCommand {
-    /// Copy all objects from the data directory to an etcd, and put the store of the directory aside
-    Migrate {
-        /// Where to
+    /// Read everything of a store, or of a backup, and say what is wrong with it; nothing is changed
+    Check {
+        /// A backup to read instead of the store
+        #[arg(conflicts_with = "servers")]
+        backup: Option<PathBuf>,
+        /// The etcd to read, if one has the objects
         #[command(flatten)]
-        to: Etcd,
+        etcd: Etcd,
     },
+    /// Forget history: write a snapshot in place of the log, or let etcd compact
+    Compact {
+        /// The etcd, if one has the objects
+        #[command(flatten)]
+        etcd: Etcd,
+    },
+    /// Copy all objects from the data directory to an etcd, and put the store of the directory aside; or the other way
+    Migrate {
+        /// Copy from the etcd to the data directory, which has no store; the etcd stays as it is
+        #[arg(long, requires = "servers")]
+        to_data_dir: bool,
+        /// Where to, or from
+        #[command(flatten)]
+        etcd: Etcd,
+    },
+}
+
+/// Options of `backup`.
+#[derive(ClapArgs)]
+pub struct Backup {
+    #[command(flatten)]
+    pub which: Which,
+    /// The file to write; it has the cluster's secrets
+    pub file: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub overwrite: bool,
+    #[command(flatten)]
+    pub etcd: Etcd,
+}
+
+/// Options of `restore`.
+#[derive(ClapArgs)]
+pub struct Restore {
+    #[command(flatten)]
+    pub which: Which,
+    /// The backup
+    pub file: PathBuf,
+    /// Restore into an etcd whose revisions are behind those of the backup: no client may be left that remembers those
+    #[arg(long, requires = "servers")]
+    pub lower_revisions: bool,
+    #[command(flatten)]
+    pub etcd: Etcd,
 }
 
 /// Options of the hidden `node-init`.

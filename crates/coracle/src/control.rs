@@ -10,6 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use coracle_runtime::Runtime;
 use coracle_runtime::cri::ImageService;
+use coracle_store::Store;
+use futures::{Stream, TryStreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
@@ -23,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::certificates::Certificates;
+use crate::store::pieces;
 
 /// What is ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +50,7 @@ pub struct Access {
 pub struct State {
     pub runtime: Arc<Runtime>,
     pub certificates: Arc<Certificates>,
+    pub store: Arc<dyn Store>,
     pub node: String,
     pub address: String,
     pub ready: watch::Receiver<Ready>,
@@ -67,7 +72,7 @@ pub struct DaemonStatus {
     pub ready: Ready,
 }
 
-type Body = Full<Bytes>;
+type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
 
 /// Serves the socket until the future is dropped.
 pub async fn serve(path: &Path, state: State) -> Result<()> {
@@ -83,7 +88,7 @@ pub async fn serve(path: &Path, state: State) -> Result<()> {
                 let state = state.clone();
                 async move {
                     let response = answer(&state, request).await.unwrap_or_else(|error| {
-                        let mut response = Response::new(Full::from(format!("{error:#}")));
+                        let mut response = Response::new(whole(format!("{error:#}")));
                         *response.status_mut() = StatusCode::BAD_REQUEST;
                         response
                     });
@@ -120,6 +125,10 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             state.ended.clone().wait_for(|ended| *ended).await?;
             json(&())
         }
+        (&Method::GET, "/backup") => {
+            let pieces = TryStreamExt::map_ok(pieces(state.store.clone()), Frame::data);
+            Ok(Response::new(StreamBody::new(pieces.map_err(Into::into)).boxed_unsync()))
+        }
         (&Method::GET, "/images") => json(&state.runtime.list_images().await?),
         (&Method::POST, "/images/load") => load(state, request).await,
         (&Method::POST, "/images/pull") => {
@@ -151,7 +160,7 @@ async fn text(request: Request<Incoming>) -> Result<String> {
 
 /// The archive goes from the socket into the content store as it comes; nothing holds all of it.
 async fn load(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
-    let pieces = futures::TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
+    let pieces = TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
     let reader = SyncIoBridge::new(tokio_util::io::StreamReader::new(pieces));
     let runtime = state.runtime.clone();
     let names = tokio::task::spawn_blocking(move || runtime.import(reader, None)).await??;
@@ -159,7 +168,11 @@ async fn load(state: &State, request: Request<Incoming>) -> Result<Response<Body
 }
 
 fn json<T: Serialize + ?Sized>(value: &T) -> Result<Response<Body>> {
-    Ok(Response::new(Full::from(serde_json::to_vec(value)?)))
+    Ok(Response::new(whole(serde_json::to_vec(value)?)))
+}
+
+fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Asks how an administrator reaches the API.
@@ -207,22 +220,33 @@ async fn call_async<T: DeserializeOwned>(socket: &Path, method: Method, path: &s
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!("failed to reach the cluster's daemon at {}: is the cluster running?", socket.display())
     })?;
+    let response = send(stream, method, path, body).await?;
+    Ok(serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?)
+}
+
+/// Asks the daemon for something large, and reads it as it comes.
+pub async fn download(stream: UnixStream, path: &str) -> Result<impl Stream<Item = Result<Bytes, hyper::Error>>> {
+    let response = send(stream, Method::GET, path, Outgoing::Nothing).await?;
+    Ok(response.into_body().into_data_stream())
+}
+
+/// Sends a request; answers with a success.
+async fn send(stream: UnixStream, method: Method, path: &str, body: Outgoing) -> Result<Response<Incoming>> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let body = match body {
         Outgoing::Nothing => Full::default().map_err(|never| match never {}).boxed_unsync(),
         Outgoing::Text(text) => Full::from(text).map_err(|never| match never {}).boxed_unsync(),
         Outgoing::Reader(reader) => {
-            let frames = futures::TryStreamExt::map_ok(ReaderStream::with_capacity(reader, 256 << 10), Frame::data);
+            let frames = TryStreamExt::map_ok(ReaderStream::with_capacity(reader, 256 << 10), Frame::data);
             StreamBody::new(frames).boxed_unsync()
         }
     };
     let request = Request::builder().method(method).uri(path).header("host", "coracle").body(body)?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let bytes = response.into_body().collect().await?.to_bytes();
     if !status.is_success() {
-        bail!("{}", String::from_utf8_lossy(&bytes));
+        bail!("{}", String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()));
     }
-    Ok(serde_json::from_slice(&bytes)?)
+    Ok(response)
 }

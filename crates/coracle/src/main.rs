@@ -54,6 +54,8 @@ fn main() -> ExitCode {
         Command::Ls { output } => ls::ls(output),
         Command::Logs(options) => logs::logs(&options),
         Command::Server(options) => server::run(&options),
+        Command::Backup(options) => store::back_up(&options),
+        Command::Restore(options) => store::restore(&options),
         Command::Store(options) => store::run(&options),
         Command::Image(options) => image::run(&options),
         Command::NodeInit(options) => node_init::run(&options),

@@ -202,7 +202,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     })?;
     let mut parts = Parts(JoinSet::new());
     // The next process opens the store anew and knows what the disk holds.
-    parts.spawn("store", async move { Err(store.failed().await.into()) });
+    let failing = store.clone();
+    parts.spawn("store", async move { Err(failing.failed().await.into()) });
     let (server, serving) = (api.clone(), certificates.serving.clone());
     parts.spawn("API server", async move { server.serve(listener, serving).await });
 
@@ -247,6 +248,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let control_state = control::State {
         runtime: runtime.clone(),
         certificates: certificates.clone(),
+        store,
         node: node_name.clone(),
         address: node_ip.to_string(),
         ready,

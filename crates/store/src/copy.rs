@@ -23,16 +23,21 @@ pub async fn copy(from: &dyn Store, to: &dyn Store, prefix: &str) -> Result<usiz
     let revision = page.revision;
     let mut count = 0usize;
     loop {
-        let mut rest = &page.items[..];
-        while !rest.is_empty() {
-            let (some, behind) = rest.split_at(portion(rest));
-            write(to, some).await?;
-            rest = behind;
-        }
+        write_all(to, &page.items).await?;
         count = count.saturating_add(page.items.len());
         let Some(last) = page.items.last().filter(|_| page.more) else { return Ok(count) };
         page = from.list(prefix, Some(revision), Some(last.key()), Some(PAGE)).await?;
     }
+}
+
+/// Writes keys that are not there, or have the same value.
+pub(crate) async fn write_all(to: &dyn Store, mut items: &[KeyValue]) -> Result<()> {
+    while !items.is_empty() {
+        let (some, behind) = items.split_at(portion(items));
+        write(to, some).await?;
+        items = behind;
+    }
+    Ok(())
 }
 
 /// How many keys to write at once, one at least.

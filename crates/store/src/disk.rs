@@ -38,7 +38,7 @@ pub trait Disk: Send + Sync + 'static {
 /// A directory of the file system, locked while it is open.
 pub struct FsDisk {
     dir: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl FsDisk {
@@ -51,6 +51,19 @@ impl FsDisk {
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        Ok(FsDisk { dir: dir.to_owned(), _lock: Some(lock) })
+    }
+
+    /// Opens a directory to read it, and makes nothing there; `WouldBlock` when another process has it.
+    pub fn open_to_read(dir: &Path) -> io::Result<FsDisk> {
+        std::fs::read_dir(dir)?;
+        let lock = match File::open(dir.join("lock")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            lock => Some(lock?),
+        };
+        if let Some(lock) = &lock {
+            rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        }
         Ok(FsDisk { dir: dir.to_owned(), _lock: lock })
     }
 }

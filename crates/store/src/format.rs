@@ -56,13 +56,17 @@ pub fn end_frame(out: &mut [u8], start: usize, sequence: u64) {
     header[20..24].copy_from_slice(&sum.to_le_bytes());
 }
 
-struct FrameHeader {
-    sequence: u64,
-    length: usize,
-    sum: u32,
+/// What the header of a frame says.
+pub struct FrameHeader {
+    pub sequence: u64,
+    /// Bytes of the payload.
+    pub length: usize,
+    /// Their checksum.
+    pub sum: u32,
 }
 
-fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
+/// The header that bytes begin with, if they do.
+pub fn frame_header(bytes: &[u8]) -> Option<FrameHeader> {
     let header = bytes.get(..FRAME_HEADER)?;
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().unwrap_or_default());
     if word(0) != FRAME_MAGIC || word(20) != crc32fast::hash(&header[..20]) {

@@ -7,6 +7,8 @@
 //! Never: looks into values, or knows of Kubernetes objects.
 #![forbid(unsafe_code)]
 
+pub mod backup;
+mod check;
 mod copy;
 pub mod disk;
 mod embedded;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use check::{Checked, check};
 pub use copy::copy;
 pub use embedded::{Embedded, Options};
 pub use feed::{Change, Event, Feed, Subscription, Update};

@@ -14,7 +14,7 @@ use crate::{Error, Result, Revision};
 
 /// Payload bytes after which a snapshot starts its next frame.
 const FRAME_BYTES: usize = 1 << 20;
-const TEMPORARY: &str = "snapshot.tmp";
+pub(crate) const TEMPORARY: &str = "snapshot.tmp";
 
 pub(crate) fn segment_name(base: Revision) -> String {
     format!("log-{base:016x}")

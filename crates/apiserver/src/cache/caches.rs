@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::Notify;
 
+use super::ring::Ring;
 use super::{Cache, State};
 use crate::unreadable::ROOT;
 
@@ -84,7 +85,7 @@ impl Caches {
         .await?;
         for (prefix, cache) in &*caches {
             let state = states.remove(prefix).unwrap_or_else(|| State::starting_at(revision));
-            *cache.state.write() = state;
+            cache.state.write().replace(state);
         }
         self.reached(revision);
         let feed = Arc::downgrade(self);
@@ -95,7 +96,7 @@ impl Caches {
         };
         let subscription = store.subscribe(ROOT, revision, Box::new(feed)).await?;
         *self.subscription.lock() = Some(subscription);
-        caches.values().for_each(|cache| cache.changed.send_replace(()));
+        caches.values().for_each(|cache| cache.wake_all());
         Ok(())
     }
 
@@ -165,12 +166,12 @@ impl Caches {
                 return Err(error);
             }
         };
-        (state.compacted, state.last, state.since) = (revision, revision, revision);
+        (state.ring, state.last, state.since) = (Ring::starting_at(revision), revision, revision);
         let mut place = cache.state.write();
         let waiting = place.waiting.take().unwrap_or_default();
-        *place = state;
+        place.replace(state);
         for (key, changed, now) in waiting.into_iter().filter(|(_, changed, _)| *changed > revision) {
-            place.apply(&key, changed, now);
+            place.apply(&cache.kind, &key, changed, now);
         }
         drop(place);
         if before.is_some() {
@@ -235,11 +236,11 @@ impl Caches {
             self.reached(last.revision);
         }
         for cache in woken {
-            cache.changed.send_replace(());
+            cache.wake();
             // What took its place since then was fed by it, and may have watchers already.
             let next = cache.state.read().next.clone();
             if let Some(next) = next {
-                next.changed.send_replace(());
+                next.wake();
             }
         }
     }

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::body::Body;
-use crate::cache::Snapshot;
+use crate::cache::{By, Part, Snapshot};
 use crate::context::{Answer, Context};
 use crate::negotiate::{self, Encoding, Output, Shape};
 use crate::object::Object;
@@ -67,6 +67,19 @@ impl Selection {
     /// Whether a key lies in the namespace.
     pub fn covers(&self, key: &str) -> bool {
         key.starts_with(&self.prefix)
+    }
+
+    /// A part of the resource in which all lies that may match, if there is a small one.
+    pub fn part(&self) -> Option<Part> {
+        let exact = |field: &str| self.fields.as_ref().and_then(|selector| selector.exact(field));
+        let name = self.name.as_deref().or(exact("metadata.name"));
+        let namespace = self.prefix.strip_suffix('/').or(exact("metadata.namespace"));
+        match (name, namespace) {
+            (Some(name), _) if !self.kind.namespaced => Some(Part::of(By::Key, name)),
+            (Some(name), Some(namespace)) => Some(Part::of(By::Key, &format!("{namespace}/{name}"))),
+            _ => Part::of_node(&self.kind, |field| exact(field).map(Into::into))
+                .or(namespace.filter(|_| self.kind.namespaced).map(|namespace| Part::of(By::Namespace, namespace))),
+        }
     }
 
     /// Whether an object may match in whatever version: name and namespace are the same in all.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::list::Selection;
 use super::present::present;
 use crate::body::Body;
-use crate::cache::{Cache, Change, Snapshot};
+use crate::cache::{Change, Follower, Snapshot};
 use crate::context::{Answer, Context};
 use crate::conversion::Conversions;
 use crate::negotiate::{Encoding, Output, Shape};
@@ -48,7 +48,6 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     let bookmarks = cx.query.flag("allowWatchBookmarks");
     check_options(&cx.query)?;
     let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
-    let changed = cache.subscribe();
     let mut initial_events = None;
     let view = View { kind: cx.target.kind.clone(), output: cx.output, query: Query::parse(cx.parts.uri.query()) };
     let from = if initial.unwrap_or(wanted == 0) {
@@ -71,10 +70,9 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     // A revision that is gone is told as the first event, as upstream does.
     let state = Watcher {
         conversions: view.kind.webhook.is_some().then(|| cx.conversions().clone()),
-        cache,
+        follower: cache.follow(selection.part(), from),
         selection,
         view,
-        changed,
         initial: initial_events,
         pulled: VecDeque::new(),
         pieces: VecDeque::new(),
@@ -166,10 +164,9 @@ impl Initial {
 struct Watcher {
     /// Asks the webhook that converts what is shown, if there is one.
     conversions: Option<Arc<Conversions>>,
-    cache: Arc<Cache>,
+    follower: Follower,
     selection: Selection,
     view: View,
-    changed: tokio::sync::watch::Receiver<()>,
     initial: Option<Initial>,
     /// Changes that were taken from the ring and not shown yet.
     pulled: VecDeque<Arc<Change>>,
@@ -200,9 +197,8 @@ impl Watcher {
                     return Some(self.view.error(&status));
                 }
             }
-            self.changed.borrow_and_update();
-            let global = self.cache.revision();
-            match self.cache.changes(self.position, BATCH) {
+            let global = self.follower.cache().revision();
+            match self.follower.changes(self.position, BATCH) {
                 Ok(changes) => {
                     match changes.last() {
                         Some(last) => self.position = last.revision,
@@ -222,23 +218,24 @@ impl Watcher {
                     return Some(self.view.error(&status));
                 }
             }
-            if self.cache.has_ended() {
+            if self.follower.cache().has_ended() {
                 return None;
             }
+            // Everything up to the position has been sent.
+            let now = Instant::now();
+            if self.ends <= now {
+                self.over = true;
+                return self.bookmarks.then(|| self.view.bookmark(self.position, false));
+            }
+            if self.bookmarks && self.bookmark_due <= now {
+                self.bookmark_due = from_now(BOOKMARK_EVERY);
+                return Some(self.view.bookmark(self.position, false));
+            }
+            // Who follows a part sleeps through other changes: before a bookmark it looks how far everything is.
             tokio::select! {
-                changed = self.changed.changed() => if changed.is_err() { return None },
-                () = sleep_until(self.ends) => {
-                    self.over = true;
-                    if self.bookmarks {
-                        return Some(self.view.bookmark(self.position, false));
-                    }
-                    return None;
-                }
-                () = sleep_until(self.bookmark_due), if self.bookmarks => {
-                    self.bookmark_due = from_now(BOOKMARK_EVERY);
-                    // Everything up to the position has been sent: the ring was empty behind it.
-                    return Some(self.view.bookmark(self.position, false));
-                }
+                more = self.follower.changed() => if !more { return None },
+                () = sleep_until(self.ends) => {}
+                () = sleep_until(self.bookmark_due), if self.bookmarks => {}
             }
         }
     }

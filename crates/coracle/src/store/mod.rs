@@ -1,4 +1,8 @@
-//! Where `coracle server` keeps objects: in its data directory, or in a cluster of etcd; and from the one to the other.
+//! Where `coracle server` keeps objects: in its data directory, or in a cluster of etcd; from the one to the other, and into a
+//! backup and back.
+
+mod backup;
+mod tools;
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +13,9 @@ use coracle_store::etcd::{Config, Etcd};
 use coracle_store::{Embedded, Options, Store, copy};
 
 use crate::args;
-use crate::cluster::Place;
+
+pub use backup::{back_up, pieces, restore};
+pub use tools::run;
 
 /// What all keys begin with, as upstream has it.
 const ROOT: &str = "/registry/";
@@ -31,16 +37,6 @@ pub async fn open(dir: &Path, options: &args::Etcd) -> Result<Arc<dyn Store>> {
 async fn connect(options: &args::Etcd) -> Result<Etcd> {
     let store = Etcd::connect(&config(options)?).await;
     store.with_context(|| format!("failed to connect to etcd at {}", options.servers.join(", ")))
-}
-
-/// Does what `coracle store` is asked to.
-pub fn run(options: &args::Store) -> Result<()> {
-    let place = Place::find(&options.which, "server")?;
-    let args::StoreCommand::Migrate { to } = &options.command;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let count = runtime.block_on(migrate(&place.dir, to))?;
-    println!("{count} keys are in etcd now: `coracle server` finds them there by the same --etcd options");
-    Ok(())
 }
 
 /// Copies what the store of a directory has to etcd, and puts the store aside. One that was interrupted can be begun anew.
@@ -130,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn objects_move_to_etcd_once() {
+    async fn objects_move_to_etcd_once_and_back() {
         let Some(cluster) = Cluster::start(1, &[]) else { return };
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path(), &options("coracle server").unwrap()).await.unwrap();
@@ -145,5 +141,13 @@ mod tests {
         assert_eq!(store.get("/registry/a", None).await.unwrap().unwrap().value(), b"x");
         assert!(dir.path().join("store.before-etcd").is_dir());
         assert!(migrate(dir.path(), &to).await.unwrap_err().to_string().contains("is no store"));
+        let op = Op::Put { key: "/registry/b".into(), value: "y".into(), ttl: None };
+        store.txn(Txn { compares: Vec::new(), ops: vec![op] }).await.unwrap();
+        let newest = store.current_revision().await.unwrap();
+        assert_eq!(backup::from_etcd(&to, dir.path()).await.unwrap(), 2);
+        let own = open(dir.path(), &options("coracle server").unwrap()).await.unwrap();
+        assert_eq!(own.get("/registry/b", None).await.unwrap().unwrap().mod_revision(), newest);
+        assert!(own.current_revision().await.unwrap() > newest);
+        assert!(backup::from_etcd(&to, dir.path()).await.unwrap_err().to_string().contains("already"));
     }
 }

@@ -1,0 +1,172 @@
+//! `coracle backup` and `coracle restore`.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use coracle_store::backup::{self, Fate, Restored, Summary};
+use coracle_store::{Embedded, Options, Store};
+use futures::{Stream, TryStreamExt};
+use hyper::body::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::{ROOT, connect};
+use crate::args;
+use crate::cluster::{Cluster, DEFAULT_NAME, Place};
+use crate::registry::Lock;
+use crate::{control, files};
+
+/// How long upstream keeps an event.
+const EVENT: Duration = Duration::from_secs(3600);
+
+/// What becomes of a key: leases of running servers are of no use to others, and etcd does not tell when an event goes.
+fn fate(key: &str) -> Fate {
+    match key.strip_prefix(ROOT).unwrap_or(key) {
+        "coracle/progress" => Fate::LeaveOut,
+        below if below.starts_with("masterleases/") => Fate::LeaveOut,
+        below if below.starts_with("events/") => Fate::Expire(EVENT),
+        _ => Fate::Keep,
+    }
+}
+
+/// The bytes of a backup of a store.
+pub fn pieces(store: Arc<dyn Store>) -> impl Stream<Item = coracle_store::Result<Bytes>> + Send {
+    backup::pieces(store, ROOT, fate)
+}
+
+/// Backs up a cluster, or what an etcd has.
+pub fn back_up(options: &args::Backup) -> Result<()> {
+    let path = files::resolve(&options.file)?;
+    if !options.overwrite && fs::symlink_metadata(&path).is_ok() {
+        bail!("{} is there already: --overwrite replaces it", path.display());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let made = make(&path, options.overwrite, |file| runtime.block_on(fetch(options, file)))?;
+    println!(
+        "{} has {} objects at revision {} ({:.1} MB)",
+        path.display(),
+        made.keys,
+        made.revision,
+        made.bytes as f64 / 1e6
+    );
+    Ok(())
+}
+
+/// Writes a file beside another, and gives it that one's name once it is a backup.
+fn make(path: &Path, overwrite: bool, write: impl FnOnce(&mut File) -> Result<()>) -> Result<Summary> {
+    let temporary = files::temporary(path);
+    let failed = || format!("failed to write {}", path.display());
+    let _ = fs::remove_file(&temporary);
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+    let mut file = file.with_context(failed)?;
+    let made = write(&mut file).and_then(|()| {
+        file.sync_all().with_context(failed)?;
+        let summary = backup::verify(&temporary)?;
+        name(&temporary, path, overwrite).with_context(failed)?;
+        Ok(summary)
+    });
+    if made.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    made
+}
+
+fn name(from: &Path, to: &Path, overwrite: bool) -> std::io::Result<()> {
+    match overwrite {
+        true => fs::rename(from, to)?,
+        false => match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Not every file system can.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to)?,
+            renamed => renamed?,
+        },
+    }
+    File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// Writes the bytes of a backup: those of the named etcd, of a running cluster's daemon, or of the directory of a stopped one.
+async fn fetch(options: &args::Backup, file: &mut File) -> Result<()> {
+    if !options.etcd.servers.is_empty() {
+        return copy(pieces(Arc::new(connect(&options.etcd).await?)), file).await;
+    }
+    let place = Place::find(&options.which, DEFAULT_NAME)?;
+    let socket = place.dir.join("control.sock");
+    if let Ok(stream) = tokio::net::UnixStream::connect(&socket).await {
+        return copy(control::download(stream, "/backup").await?, file).await;
+    }
+    let own = place.dir.join("store");
+    if !own.is_dir() {
+        bail!(
+            "there are no objects of a cluster in {}: start it if an etcd has them, or name that by --etcd-servers",
+            place.dir.display()
+        );
+    }
+    copy(pieces(Arc::new(Embedded::open(&own, Options::default())?)), file).await
+}
+
+async fn copy<E>(pieces: impl Stream<Item = Result<Bytes, E>>, file: &mut File) -> Result<()>
+where
+    anyhow::Error: From<E>,
+{
+    let mut pieces = std::pin::pin!(pieces);
+    while let Some(piece) = pieces.try_next().await.map_err(anyhow::Error::from).context("failed to read the store")? {
+        file.write_all(&piece).context("failed to write the backup")?;
+    }
+    Ok(())
+}
+
+/// Restores a backup into a data directory, or an etcd.
+pub fn restore(options: &args::Restore) -> Result<()> {
+    let to_etcd = !options.etcd.servers.is_empty();
+    let (restored, place) = if to_etcd {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        (runtime.block_on(into_etcd(options))?, options.etcd.prefix.clone())
+    } else {
+        let place = Place::find(&options.which, DEFAULT_NAME)?;
+        (into_place(&options.file, &place)?, place.dir.display().to_string())
+    };
+    let Restored { keys, backup, revision } = restored;
+    println!("Restored {keys} objects of revision {backup} to {place}, which goes on at revision {revision}");
+    Ok(())
+}
+
+async fn into_etcd(options: &args::Restore) -> Result<Restored> {
+    let to = connect(&options.etcd).await?;
+    let behind = options.lower_revisions;
+    Ok(match backup::into_store(&options.file, &to, ROOT, behind).await {
+        Err(error @ backup::Error::Behind { .. }) => {
+            return Err(error).context("nothing was restored; --lower-revisions does it if there is no such client");
+        }
+        restored => restored?,
+    })
+}
+
+/// Makes the store of a cluster that does not run and has no objects.
+fn into_place(file: &Path, place: &Place) -> Result<Restored> {
+    let _lock = Lock::take(&place.name)?;
+    place.check_name()?;
+    // What cannot be restored makes no cluster.
+    backup::verify(file)?;
+    if Cluster::read(&place.dir)?.is_some_and(|cluster| cluster.process().is_some()) {
+        bail!("the cluster {:?} runs: a backup is restored only where nothing is", place.name);
+    }
+    place.prepare()?;
+    Ok(backup::into_directory(file, &place.dir.join("store"))?)
+}
+
+/// Moves what an etcd has into a directory that has no store.
+pub async fn from_etcd(options: &args::Etcd, dir: &Path) -> Result<u64> {
+    let (own, between) = (dir.join("store"), dir.join("store.from-etcd"));
+    let from = Arc::new(connect(options).await?);
+    let _ = fs::remove_file(&between);
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&between);
+    let mut file = file.with_context(|| format!("failed to write {}", between.display()))?;
+    let copied = copy(pieces(from), &mut file).await;
+    let restored = copied.and_then(|()| Ok(backup::into_directory(&between, &own)?));
+    let _ = fs::remove_file(&between);
+    Ok(restored?.keys)
+}

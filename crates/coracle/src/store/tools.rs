@@ -1,0 +1,107 @@
+//! `coracle store`: what is done with the store of a cluster that does not run.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use coracle_store::{Embedded, Options, Store, backup, check};
+
+use super::{ROOT, connect, migrate};
+use crate::args::{self, StoreCommand};
+use crate::cluster::Place;
+
+/// Keys read at once.
+const PAGE: usize = 1_000;
+
+/// Does what `coracle store` is asked to.
+pub fn run(options: &args::Store) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let dir = || Ok::<_, anyhow::Error>(Place::find(&options.which, "server")?.dir);
+    match &options.command {
+        StoreCommand::Check { backup: Some(file), .. } => {
+            let summary = backup::verify(file)?;
+            println!("{} is whole: {} objects at revision {}", file.display(), summary.keys, summary.revision);
+        }
+        StoreCommand::Check { etcd, .. } if !etcd.servers.is_empty() => runtime.block_on(check_etcd(etcd))?,
+        StoreCommand::Check { .. } => check_directory(&dir()?)?,
+        StoreCommand::Compact { etcd } if !etcd.servers.is_empty() => runtime.block_on(compact_etcd(etcd))?,
+        StoreCommand::Compact { .. } => runtime.block_on(compact_directory(&dir()?))?,
+        StoreCommand::Migrate { to_data_dir: true, etcd } => {
+            let count = runtime.block_on(super::backup::from_etcd(etcd, &dir()?))?;
+            println!(
+                "{count} keys are in the data directory now: `coracle server` finds them there without --etcd options"
+            );
+        }
+        StoreCommand::Migrate { etcd, .. } => {
+            let count = runtime.block_on(migrate(&dir()?, etcd))?;
+            println!("{count} keys are in etcd now: `coracle server` finds them there by the same --etcd options");
+        }
+    }
+    Ok(())
+}
+
+/// The store of a directory.
+fn own(dir: &Path) -> Result<std::path::PathBuf> {
+    let own = dir.join("store");
+    if !own.is_dir() {
+        bail!("{} is no store: name the cluster by --name or --data-dir, or its etcd by --etcd-servers", own.display());
+    }
+    Ok(own)
+}
+
+fn check_directory(dir: &Path) -> Result<()> {
+    let own = own(dir)?;
+    let found = check(&own)?;
+    println!(
+        "{} is whole: {} keys at revision {}, {:.1} MB, and {:.1} MB of log behind the last snapshot",
+        own.display(),
+        found.keys,
+        found.revision,
+        found.bytes as f64 / 1e6,
+        found.log_bytes as f64 / 1e6
+    );
+    Ok(())
+}
+
+/// Reads every value; etcd checks the files behind them itself.
+async fn check_etcd(options: &args::Etcd) -> Result<()> {
+    let store = connect(options).await?;
+    let mut page = store.list(ROOT, None, None, Some(PAGE)).await?;
+    let (revision, mut keys) = (page.revision, page.items.len());
+    while let Some(last) = page.items.last().filter(|_| page.more) {
+        page = store.list(ROOT, Some(revision), Some(last.key()), Some(PAGE)).await?;
+        keys += page.items.len();
+    }
+    if let Some(failure) = store.failure() {
+        bail!("all {keys} keys can be read, but {failure}");
+    }
+    println!("etcd is whole as far as it tells: {keys} keys at revision {revision}");
+    Ok(())
+}
+
+async fn compact_directory(dir: &Path) -> Result<()> {
+    let own = own(dir)?;
+    let before = size(&own)?;
+    let store = Embedded::open(&own, Options::default())?;
+    store.snapshot().await.context("failed to write a snapshot")?;
+    let revision = store.revision();
+    drop(store);
+    let (before, now) = (before as f64 / 1e6, size(&own)? as f64 / 1e6);
+    println!("{} had {before:.1} MB, and has {now:.1} MB with a snapshot of revision {revision}", own.display());
+    Ok(())
+}
+
+/// Bytes that files take on the disk.
+fn size(dir: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))?;
+    entries.map(|entry| Ok(entry?.metadata()?.blocks().saturating_mul(512))).sum()
+}
+
+async fn compact_etcd(options: &args::Etcd) -> Result<()> {
+    let store = connect(options).await?;
+    let revision = store.current_revision().await?;
+    store.compact(revision).await?;
+    println!("etcd has forgotten what was before revision {revision}; `etcdctl defrag` gives its space back");
+    Ok(())
+}

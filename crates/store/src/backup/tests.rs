@@ -1,0 +1,185 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Embedded, Op, Options, Store, Txn, check};
+
+const ROOT: &str = "/registry/";
+
+fn fate(key: &str) -> Fate {
+    match key {
+        "/registry/lease" => Fate::LeaveOut,
+        "/registry/event" => Fate::Expire(Duration::from_secs(3600)),
+        _ => Fate::Keep,
+    }
+}
+
+fn open(dir: &Path) -> Arc<dyn Store> {
+    Arc::new(Embedded::open(dir, Options::default()).unwrap())
+}
+
+async fn put(store: &dyn Store, key: &str, value: &str) -> Revision {
+    let op = Op::Put { key: key.into(), value: value.to_owned().into(), ttl: None };
+    store.txn(Txn { compares: vec![], ops: vec![op] }).await.unwrap();
+    store.current_revision().await.unwrap()
+}
+
+async fn backed_up(store: &Arc<dyn Store>) -> Vec<u8> {
+    let all: Vec<bytes::Bytes> = pieces(store.clone(), ROOT, fate).try_collect().await.unwrap();
+    all.concat()
+}
+
+/// A store with some keys, as many as several frames have, and a backup of it.
+async fn example(dir: &Path) -> (Arc<dyn Store>, PathBuf, Revision) {
+    let store = open(&dir.join("store"));
+    for n in 0..40 {
+        put(&*store, &format!("/registry/k/{n:02}"), &"x".repeat(60_000)).await;
+    }
+    put(&*store, "/registry/k/00", "changed").await;
+    put(&*store, "/registry/lease", "l").await;
+    put(&*store, "/elsewhere", "e").await;
+    let revision = put(&*store, "/registry/event", "e").await;
+    let path = dir.join("backup");
+    fs::write(&path, backed_up(&store).await).unwrap();
+    (store, path, revision)
+}
+
+#[tokio::test]
+async fn what_is_backed_up_comes_back_at_later_revisions() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, path, revision) = example(dir.path()).await;
+    let summary = verify(&path).unwrap();
+    assert_eq!((summary.revision, summary.keys), (revision, 41));
+    assert_eq!(summary.bytes, fs::metadata(&path).unwrap().len());
+    // What comes later is no part of it.
+    put(&*store, "/registry/later", "x").await;
+    let to = dir.path().join("new");
+    let restored = into_directory(&path, &to).unwrap();
+    assert_eq!(restored, Restored { keys: 41, backup: revision, revision: revision + LEAP });
+    assert_eq!(check(&to).unwrap().keys, 41);
+    let new = open(&to);
+    for key in ["/registry/k/00", "/registry/k/39"] {
+        assert_eq!(new.get(key, None).await.unwrap(), store.get(key, None).await.unwrap());
+    }
+    assert!(new.get("/registry/event", None).await.unwrap().unwrap().expires().is_some());
+    for gone in ["/registry/lease", "/elsewhere", "/registry/later"] {
+        assert!(new.get(gone, None).await.unwrap().is_none(), "{gone}");
+    }
+    let old = new.subscribe(ROOT, revision + 5, Box::new(|_| ())).await;
+    assert!(matches!(old, Err(crate::Error::Compacted { .. })), "{old:?}");
+    assert_eq!(put(&*new, "/registry/next", "x").await, revision + LEAP + 1);
+    drop(new);
+    assert_eq!(check(&to).unwrap().revision, revision + LEAP + 1);
+}
+
+#[tokio::test]
+async fn writes_go_on_while_a_backup_is_made_and_are_no_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _, before) = example(dir.path()).await;
+    let mut pieces = std::pin::pin!(pieces(store.clone(), ROOT, fate));
+    let mut bytes = Vec::new();
+    let mut writes = 0;
+    while let Some(piece) = pieces.try_next().await.unwrap() {
+        bytes.extend_from_slice(&piece);
+        put(&*store, "/registry/k/39", "later").await;
+        writes += 1;
+    }
+    assert!(writes > 2);
+    let path = dir.path().join("other");
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(verify(&path).unwrap().revision, before);
+    into_directory(&path, &dir.path().join("new")).unwrap();
+    let new = open(&dir.path().join("new"));
+    assert_eq!(new.get("/registry/k/39", None).await.unwrap().unwrap().value().len(), 60_000);
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_only_where_nothing_is_and_an_interrupted_restore_can_be_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, path, _) = example(dir.path()).await;
+    let refused = into_directory(&path, &dir.path().join("store")).unwrap_err();
+    assert!(matches!(refused, Error::NotEmpty { .. }), "{refused}");
+    drop(store);
+    let to = dir.path().join("new");
+    fs::create_dir(dir.path().join("new.restoring")).unwrap();
+    fs::write(dir.path().join("new.restoring/snapshot.tmp"), "half").unwrap();
+    fs::create_dir(&to).unwrap();
+    fs::write(to.join("lock"), "").unwrap();
+    into_directory(&path, &to).unwrap();
+    assert!(!dir.path().join("new.restoring").exists());
+    assert!(matches!(into_directory(&path, &to).unwrap_err(), Error::NotEmpty { .. }));
+}
+
+#[tokio::test]
+async fn a_backup_goes_into_an_empty_store_whose_revisions_are_not_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, path, revision) = example(dir.path()).await;
+    let refused = into_store(&path, &*store, ROOT, true).await.unwrap_err();
+    assert!(matches!(&refused, Error::NotEmpty { found, .. } if found == "/registry/event"), "{refused}");
+    let to = open(&dir.path().join("to"));
+    let refused = into_store(&path, &*to, ROOT, false).await.unwrap_err();
+    assert!(matches!(refused, Error::Behind { now: 1, backup } if backup == revision), "{refused}");
+    assert_eq!(into_store(&path, &*to, ROOT, true).await.unwrap().keys, 41);
+    let values = |page: crate::Page| page.items.iter().map(|kv| kv.value().to_vec()).collect::<Vec<_>>();
+    let expected = values(store.list("/registry/k/", None, None, None).await.unwrap());
+    assert_eq!(values(to.list("/registry/k/", None, None, None).await.unwrap()), expected);
+}
+
+#[tokio::test]
+async fn what_is_damaged_cut_foreign_or_of_a_newer_format_is_refused_with_where_and_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, path, _) = example(dir.path()).await;
+    let whole = fs::read(&path).unwrap();
+    let other = dir.path().join("other");
+    let refused = |bytes: &[u8]| {
+        fs::write(&other, bytes).unwrap();
+        let to = dir.path().join("to");
+        let error = into_directory(&other, &to).unwrap_err();
+        assert!(!to.exists() && !dir.path().join("to.restoring").exists());
+        assert_eq!(verify(&other).unwrap_err().to_string(), error.to_string());
+        error
+    };
+    for length in [8, 19, 20, 43, 50, 100_000, whole.len() - 25, whole.len() - 24, whole.len() - 1] {
+        let error = refused(&whole[..length]);
+        assert!(matches!(error, Error::Cut { offset, .. } if offset == length as u64), "{length}: {error}");
+    }
+    for flipped in (0..whole.len()).step_by(9_973).chain([7, 8, 15, 16, 19, 20, 24, 32, 36, 40, whole.len() - 1]) {
+        let mut bytes = whole.clone();
+        bytes[flipped] ^= 0x10;
+        let error = refused(&bytes);
+        let told = match &error {
+            Error::Foreign { .. } => flipped < 7,
+            Error::Newer { .. } => flipped == 7,
+            Error::Damaged { offset, .. } => *offset <= flipped as u64,
+            _ => false,
+        };
+        assert!(told, "{flipped}: {error}");
+    }
+    let newer = [b"CORABKP2", &whole[8..]].concat();
+    assert!(refused(&newer).to_string().contains("format 2"));
+    assert!(
+        matches!(refused(&[&whole[..], b"x"].concat()), Error::Damaged { offset, .. } if offset == whole.len() as u64)
+    );
+    assert!(matches!(refused(b"PK"), Error::Foreign { .. }));
+    assert!(matches!(refused(b""), Error::Foreign { .. }));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused_without_panic(head in 0usize..3, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut start = Vec::new();
+        match head {
+            0 => {}
+            1 => start.extend_from_slice(b"CORABKP1"),
+            _ => crate::format::put_file_header(&mut start, b"CORABKP1", 7),
+        }
+        fs::write(&path, [start, bytes].concat()).unwrap();
+        prop_assert!(verify(&path).is_err());
+    }
+}
