@@ -22,6 +22,13 @@ metadata: {name: one, labels: {of: test}}
 spec: {reference: other}
 "#;
 
+const FISCHER: &str = r#"
+apiVersion: wardle.example.com/v1alpha1
+kind: Fischer
+metadata: {name: f}
+disallowedFlunders: [bad]
+"#;
+
 #[test]
 fn the_sample_apiserver_is_used_through_ours() {
     let cluster = cluster!();
@@ -118,9 +125,7 @@ fn its_objects_are_used_as_others(namespace: &Namespace<'_>, kubectl: &Kubectl) 
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(kubectl.ok("get flunder one -o yaml").contains("reference: third"));
     // What the server that has them refuses is refused in its words.
-    kubectl.apply(
-        "{apiVersion: wardle.example.com/v1alpha1, kind: Fischer, metadata: {name: f}, disallowedFlunders: [bad]}",
-    );
+    kubectl.apply(FISCHER);
     eventually("its own admission decides", || {
         let refused = kubectl.with_input(&FLUNDER.replace("one", "bad"), &["create", "--dry-run=server", "-f", "-"]);
         match refused.err.contains("this name may not be used, please change the resource name") {
