@@ -20,10 +20,15 @@ use crate::storage::{Storage, core, key};
 
 /// How often a server is asked that nothing has changed of.
 const EVERY: Duration = Duration::from_secs(30);
+/// How soon one is asked again that did not answer; the next times it takes twice as long each, up to [`EVERY`].
+const AGAIN: Duration = Duration::from_millis(200);
 /// How long changes are gathered before it is looked what they mean.
 const GATHER: Duration = Duration::from_millis(50);
 /// Servers asked at once.
 const AT_ONCE: usize = 16;
+
+/// The reason when a server was asked in vain. That it begins to answer is no change of any object.
+const DID_NOT_ANSWER: &str = "FailedDiscoveryCheck";
 
 /// What is found of a server: the status, reason and message of its condition `Available`.
 struct Found {
@@ -40,17 +45,22 @@ pub(crate) fn start(objects: &Arc<Objects>, aggregator: &Arc<Aggregator>) {
         followed.filter_map(|kind| objects.storage.caches.of(kind)).map(|cache| cache.subscribe()).collect();
     let (objects, aggregator) = (Arc::downgrade(objects), aggregator.clone());
     tokio::spawn(async move {
+        let mut again = AGAIN;
         loop {
             changed.iter_mut().for_each(|one| drop(one.borrow_and_update()));
             let Some(objects) = objects.upgrade() else { return };
             if let Err(error) = aggregator.renew() {
                 tracing::error!("failed to renew the certificate for other API servers: {error:#}");
             }
-            look(&objects, &aggregator).await;
+            let (wait, next) = match look(&objects, &aggregator).await {
+                true => (EVERY, AGAIN),
+                false => (again, again.saturating_mul(2).min(EVERY)),
+            };
+            again = next;
             drop(objects);
             let any = futures::future::select_all(changed.iter_mut().map(|one| Box::pin(one.changed())));
             // Closed with the caches, which go with the server.
-            if let Ok((Err(_), ..)) = tokio::time::timeout(EVERY, any).await {
+            if let Ok((Err(_), ..)) = tokio::time::timeout(wait, any).await {
                 return;
             }
             tokio::time::sleep(GATHER).await;
@@ -58,19 +68,20 @@ pub(crate) fn start(objects: &Arc<Objects>, aggregator: &Arc<Aggregator>) {
     });
 }
 
-/// Looks at all servers once.
-async fn look(objects: &Objects, aggregator: &Aggregator) {
+/// Looks at all servers once. Says whether each answers whose service has somebody to answer.
+async fn look(objects: &Objects, aggregator: &Aggregator) -> bool {
     let before = aggregator.remotes();
     let all = aggregator.all();
     if all.is_empty() && before.known.is_empty() {
-        return;
+        return true;
     }
-    let known = futures::stream::iter(all).map(|remote| ask(objects, &before, remote)).buffered(AT_ONCE);
-    let known: Vec<Known> = known.collect().await;
+    let asked = futures::stream::iter(all).map(|remote| ask(objects, &before, remote)).buffered(AT_ONCE);
+    let asked: Vec<(Known, bool)> = asked.collect().await;
+    let all_answer = asked.iter().all(|(_, answers)| *answers);
     // Conditions have been written meanwhile.
-    let known: Vec<Known> = known
+    let known: Vec<Known> = asked
         .into_iter()
-        .filter_map(|known| {
+        .filter_map(|(known, _)| {
             Some(Known { remote: aggregator.route(&known.remote.group, &known.remote.version)?, ..known })
         })
         .collect();
@@ -79,10 +90,11 @@ async fn look(objects: &Objects, aggregator: &Aggregator) {
         let revision = before.revision.saturating_add(1);
         aggregator.remotes.store(Arc::new(Remotes { revision, known }));
     }
+    all_answer
 }
 
-/// Asks one server, and writes down whether it answers.
-async fn ask(objects: &Objects, before: &Remotes, remote: Arc<Remote>) -> Known {
+/// Asks one server, and writes down whether it answers. Says so, unless nobody is asked.
+async fn ask(objects: &Objects, before: &Remotes, remote: Arc<Remote>) -> (Known, bool) {
     let storage = &objects.storage;
     let last = before.known.iter().find(|known| known.remote.name == remote.name);
     let mut described = last.map(|known| known.described.clone()).unwrap_or_default();
@@ -97,7 +109,7 @@ async fn ask(objects: &Objects, before: &Remotes, remote: Arc<Remote>) -> Known 
                 }
                 Err(error) => Found {
                     status: "False",
-                    reason: "FailedDiscoveryCheck",
+                    reason: DID_NOT_ANSWER,
                     message: format!("failing or missing response from {}: {error:#}", remote.url(&path)),
                 },
             }
@@ -108,7 +120,7 @@ async fn ask(objects: &Objects, before: &Remotes, remote: Arc<Remote>) -> Known 
     {
         tracing::warn!("failed to say whether {} is available: {}", remote.name, status.message);
     }
-    Known { remote, described }
+    (Known { remote, described }, found.reason != DID_NOT_ANSWER)
 }
 
 /// What is wrong with the service, without asking it.

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +35,8 @@ struct Other {
     address: SocketAddr,
     authority: Authority,
     task: JoinHandle<()>,
+    /// Whether it hangs up on everybody.
+    is_away: Arc<AtomicBool>,
     _dir: tempfile::TempDir,
 }
 
@@ -59,8 +62,13 @@ impl Other {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
         let address = listener.local_addr().expect("an address");
         let acceptor = TlsAcceptor::from(Arc::new(config));
+        let is_away = Arc::<AtomicBool>::default();
+        let hangs_up = is_away.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                if hangs_up.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
@@ -68,7 +76,7 @@ impl Other {
                 });
             }
         });
-        Other { address, authority, task, _dir: dir }
+        Other { address, authority, task, is_away, _dir: dir }
     }
 
     /// Tells the API server of it: a service that stands for a name, and an APIService.
@@ -239,6 +247,16 @@ async fn a_server_that_does_not_answer_is_unavailable_and_says_why() {
     api.put(OBJECT, &object).await.ok();
     let why = "endpoints for service/fish in \"default\" have no addresses with port name \"\"";
     assert_eq!(reaches(&api, "False", "MissingEndpoints").await, why);
+}
+
+#[tokio::test]
+async fn a_server_that_did_not_answer_is_asked_again_soon() {
+    let (api, other) = registered().await;
+    other.is_away.store(true, Ordering::Relaxed);
+    api.patch("merge-patch", OBJECT, &json!({"metadata": {"labels": {"again": "1"}}})).await.ok();
+    reaches(&api, "False", "FailedDiscoveryCheck").await;
+    other.is_away.store(false, Ordering::Relaxed);
+    reaches(&api, "True", "Passed").await;
 }
 
 #[tokio::test]
