@@ -128,7 +128,7 @@ impl Server {
         let trust =
             Trust { clients: config.authority.certificate.clone(), front_proxy: front_proxy.certificate.clone() };
         let own = Arc::new(Own { endpoint, trust });
-        bootstrap::run(&objects, &own).await?;
+        Box::pin(bootstrap::run(&objects, &own)).await?;
         custom::start(&objects).await?;
         policy_status::start(&objects);
         token_tracking::start(&objects, heard);

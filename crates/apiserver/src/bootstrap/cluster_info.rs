@@ -32,7 +32,7 @@ pub(super) async fn make(objects: &Objects, endpoint: SocketAddr, authority: &st
         Ok(new)
     };
     let key = crate::storage::key(Some(NAMESPACE), NAME);
-    let written = objects.update(&Operation::by_server(kind, Verb::Update), &key, &mut make).await;
+    let written = Box::pin(objects.update(&Operation::by_server(kind, Verb::Update), &key, &mut make)).await;
     written.map(|_| ()).map_err(|status| failed("configmaps", &status))
 }
 

@@ -201,7 +201,7 @@ async fn ensure_with_status(objects: &Objects, group: &str, plural: &str, object
         Ok(new)
     };
     let op = Operation::status_by_server(kind);
-    objects.update(&op, &name, &mut make).await.map(|_| ()).map_err(|status| failed(plural, &status))
+    Box::pin(objects.update(&op, &name, &mut make)).await.map(|_| ()).map_err(|status| failed(plural, &status))
 }
 
 async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<()> {
@@ -280,7 +280,8 @@ async fn ensure(objects: &Objects, group: &str, version: &str, plural: &str, obj
     if objects.storage.cache(kind).and_then(|cache| cache.get(&key)).is_ok_and(|object| object.is_some()) {
         return Ok(());
     }
-    match objects.create(&Operation::by_server(kind, Verb::Create), object).await {
+    // A write's own state is large, and many are waited for at once.
+    match Box::pin(objects.create(&Operation::by_server(kind, Verb::Create), object)).await {
         Ok(_) => Ok(()),
         Err(status) if status.code == 409 => Ok(()),
         Err(status) => Err(failed(plural, &status)),
@@ -309,8 +310,7 @@ async fn replace(
         }
         Ok(new)
     };
-    objects
-        .update(&Operation::by_server(kind, Verb::Update), &key, &mut make)
+    Box::pin(objects.update(&Operation::by_server(kind, Verb::Update), &key, &mut make))
         .await
         .map(|_| ())
         .map_err(|status| failed(plural, &status))
