@@ -8,6 +8,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use coracle_api::decode::{FieldValidation, decode_value};
+use coracle_api::schema;
 use coracle_pki::{Current, Pair};
 use http::Uri;
 use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
@@ -124,6 +126,20 @@ enum Failure {
     /// It may go away.
     Passing(String),
     Lasting(String),
+}
+
+/// A part of an answer as its definition has it. What is of another type is not taken for what was not said: a refusal would be
+/// overheard.
+///
+/// # Errors
+/// It is not what the definition says.
+pub(crate) fn conformed(definition: &str, part: &Value) -> Result<Value, String> {
+    let def = schema::by_name(definition).ok_or_else(|| format!("no schema for {definition}"))?;
+    let mut part = part.clone();
+    if !part.is_null() {
+        decode_value(def, &mut part, FieldValidation::Ignore).map_err(|status| status.message)?;
+    }
+    Ok(part)
 }
 
 fn named<'a>(config: &'a Value, list: &str, name: &str) -> Option<&'a Value> {

@@ -92,7 +92,7 @@ const MAX_GIVEN: usize = 256;
 
 /// Whether managed fields have more entries than a client may give. They are then as if they were not given, like others
 /// that cannot be read.
-fn is_too_long(given: &Value) -> bool {
+pub fn is_too_long(given: &Value) -> bool {
     given.as_array().is_some_and(|entries| entries.len() > MAX_GIVEN)
 }
 

@@ -18,7 +18,7 @@ use super::asked::Asked;
 use super::bound_policies::{Policies, Policy, concerns, configuration_error, matching, narrows, params};
 use super::configured::Configured;
 use super::rounds::Stage;
-use super::target::{Target, Versioned};
+use super::target::Target;
 use super::{Asking, Plugin, Request, Verdict};
 use crate::operation::Operation;
 
@@ -152,16 +152,14 @@ impl MutatingAdmissionPolicy {
         };
         let namespace = target.namespace_object().map_err(Status::internal)?;
         let mut versioned = target.in_version(&invocation.kind).await?;
-        let authorizer = Asked { authorizer: &*self.asking.authorizer, user: &target.op.user };
-        let scoped = |versioned: &Versioned, evaluate: &mut dyn FnMut(&Scope<'_>)| {
-            let admitted = target.admitted(versioned);
-            let (params, namespace, authorizer) = (&invocation.params, &namespace, &authorizer);
+        let mut asked = Asked::new(&*self.asking.authorizer, &target.op.user);
+        let (params, namespace) = (&invocation.params, &namespace);
+        let matches = |authorizer: &Asked<'_>| {
+            let admitted = target.admitted(&versioned);
             let request = review_request(&admitted);
-            evaluate(&Scope { admitted: &admitted, request: &request, params, namespace, authorizer });
+            policy.compiled.matches(&Scope { admitted: &admitted, request: &request, params, namespace, authorizer })
         };
-        let mut matched = Matched::Differs;
-        scoped(&versioned, &mut |scope| matched = policy.compiled.matches(scope));
-        match matched {
+        match asked.evaluate(matches).await {
             Matched::Matches => {}
             Matched::Differs => return Ok(None),
             Matched::Fails(why) => {
@@ -174,8 +172,13 @@ impl MutatingAdmissionPolicy {
         }
         let before = versioned.object.clone();
         for index in 0..policy.compiled.count() {
-            let mut change = Err(String::new());
-            scoped(&versioned, &mut |scope| change = policy.compiled.change(index, scope));
+            let change = |authorizer: &Asked<'_>| {
+                let admitted = target.admitted(&versioned);
+                let request = review_request(&admitted);
+                let scope = Scope { admitted: &admitted, request: &request, params, namespace, authorizer };
+                policy.compiled.change(index, &scope)
+            };
+            let change = asked.evaluate(change).await;
             let Some(object) = &versioned.object else { continue };
             match change.and_then(|change| changed(target, &invocation.kind, object, change)) {
                 Ok(new) => versioned.object = Some(new),

@@ -101,20 +101,15 @@ impl ValidatingAdmissionPolicy {
         let namespace = target.namespace_object()?;
         let admitted = target.admitted(versioned);
         let request = review_request(&admitted);
-        let authorizer = Asked { authorizer: &*self.asking.authorizer, user: &target.op.user };
-        let evaluate = |params: &Value| {
-            let scope = Scope {
-                admitted: &admitted,
-                request: &request,
-                params,
-                namespace: &namespace,
-                authorizer: &authorizer,
-            };
-            policy.compiled.evaluate(&scope)
-        };
+        let mut asked = Asked::new(&*self.asking.authorizer, &target.op.user);
         let kind = &policy.object["spec"]["paramKind"];
         let params = params(&self.asking, kind, &binding["spec"]["paramRef"], target.namespace()).await?;
-        Ok(params.iter().map(evaluate).collect())
+        let evaluate = |authorizer: &Asked<'_>| {
+            let scope =
+                |params| Scope { admitted: &admitted, request: &request, params, namespace: &namespace, authorizer };
+            params.iter().map(|params| policy.compiled.evaluate(&scope(params))).collect()
+        };
+        Ok(asked.evaluate(evaluate).await)
     }
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Identity, User};
 use crate::expiring::Expiring;
-use crate::webhook_config::Webhook;
+use crate::webhook_config::{Webhook, conformed};
 
 /// How long the other server may take, as upstream's.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ fn digest(token: &str, audiences: &[String]) -> [u8; 32] {
 }
 
 fn identity(review: &Value, wanted: &[String], own: &[String]) -> Result<Option<Identity>, String> {
-    let status = &review["status"];
+    let status = &conformed("io.k8s.api.authentication.v1.TokenReviewStatus", &review["status"])?;
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
     };
@@ -140,7 +140,13 @@ mod tests {
         assert!(of(elsewhere.clone(), &["api"]).unwrap().is_none());
         assert!(of(elsewhere, &["vault"]).unwrap().is_some());
         assert!(of(json!({"authenticated": false}), &["api"]).unwrap().is_none());
-        assert!(of(json!({"authenticated": "true"}), &["api"]).unwrap().is_none());
+        assert!(of(Value::Null, &["api"]).unwrap().is_none());
         assert_eq!(of(json!({"error": "gone"}), &["api"]).err().as_deref(), Some("gone"));
+        // What is of another type is no answer: audiences that are none are not all audiences.
+        for (field, value) in [("audiences", json!("vault")), ("authenticated", json!("true")), ("user", json!([]))] {
+            let mut status = json!({"authenticated": true, "user": user});
+            status[field] = value;
+            assert!(of(status, &["api"]).is_err(), "{field}");
+        }
     }
 }

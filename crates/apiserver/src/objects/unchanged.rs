@@ -1,6 +1,7 @@
 //! What policies and webhooks cannot change of an object, however they are asked: where it is, how the server knows it, and
 //! that its managed fields can be read.
 
+use coracle_api::apply::is_too_long;
 use coracle_api::apply::managed::Managed;
 use coracle_api::meta::{metadata_mut, namespace};
 use coracle_api::status::Status;
@@ -48,7 +49,7 @@ impl Unchanged {
         if self.is_new {
             DELETION.iter().for_each(|field| drop(metadata.remove(*field)));
         }
-        match fields(object).map(|fields| Managed::parse(fields).map(|managed| managed.is_empty())) {
+        match fields(object).map(are_empty) {
             Some(Err(why)) => {
                 notes.warn(format!(
                     ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated \
@@ -60,5 +61,43 @@ impl Unchanged {
             Some(Ok(false)) | None => {}
         }
         Ok(())
+    }
+}
+
+/// Whether nobody owns anything by managed fields.
+///
+/// # Errors
+/// They cannot be read, or are more than are taken from anyone.
+fn are_empty(fields: &Value) -> Result<bool, String> {
+    if is_too_long(fields) {
+        return Err("too many entries".into());
+    }
+    Managed::parse(fields).map(|managed| managed.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn managed_fields_that_cannot_be_read_or_are_too_many_stay_as_they_were() {
+        let entry = |number: usize| {
+            json!({"manager": format!("m{number}"), "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:data": {"f:a": {}}}})
+        };
+        let before = json!({"metadata": {"name": "a", "managedFields": [entry(0)]}});
+        for (given, stays) in [
+            ((0..10_000).map(entry).collect::<Value>(), true),
+            (json!([{"manager": "m", "operation": "Nothing"}]), true),
+            ((0..20).map(entry).collect(), false),
+        ] {
+            let (notes, mut object) = (Notes::default(), before.clone());
+            let unchanged = Unchanged::of(&object, false);
+            object["metadata"]["managedFields"] = given.clone();
+            unchanged.restore(&mut object, &notes).expect("it may be so");
+            let expected = if stays { &before["metadata"]["managedFields"] } else { &given };
+            assert_eq!(&object["metadata"]["managedFields"], expected);
+        }
     }
 }

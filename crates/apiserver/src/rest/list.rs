@@ -40,6 +40,8 @@ pub(super) struct Selection {
 
 impl Selection {
     pub fn of(cx: &Context<'_>) -> Result<Selection, Status> {
+        // Only watches end by it, but it must make sense everywhere.
+        cx.query.number("timeoutSeconds")?;
         let labels =
             cx.query.get("labelSelector").map(LabelSelector::parse).transpose().map_err(Status::bad_request)?;
         // Fields are numbered as the objects in the cache have them, whose definition may have changed just now.

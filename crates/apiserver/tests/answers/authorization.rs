@@ -105,3 +105,51 @@ async fn conditions_and_failures_are_as_the_file_says() {
     let message = message.as_str().expect("a message");
     assert!(message.ends_with("the authorizer \"w\" could not be asked"), "{message}");
 }
+
+/// What expressions ask is found out before they say anything, one question after the other if need be.
+#[tokio::test]
+async fn expressions_of_policies_ask_the_webhook() {
+    let server = server().await;
+    let webhook = WebhookOptions {
+        config: server.kubeconfig("/authorize"),
+        version: "v1".into(),
+        authorized_ttl: Duration::ZERO,
+        unauthorized_ttl: Duration::ZERO,
+    };
+    let options = Options { modes: vec!["RBAC".into(), "Webhook".into()], webhook: Some(webhook), config: None };
+    let api = Api::with(|config| config.authorization = options).await;
+    let group = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let maps = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}]);
+    api.post(&format!("{group}/roles"), &json!({"metadata": {"name": "maps"}, "rules": maps})).await.ok();
+    let subjects: Value = ["joe", "pete"]
+        .map(|name| json!({"kind": "User", "name": name, "apiGroup": "rbac.authorization.k8s.io"}))
+        .into_iter()
+        .collect();
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "maps"});
+    let bound = json!({"metadata": {"name": "maps"}, "subjects": subjects, "roleRef": role});
+    api.post(&format!("{group}/rolebindings"), &bound).await.ok();
+
+    let asks =
+        |verb: &str| format!("authorizer.group('').resource('secrets').namespace('default').check('{verb}').allowed()");
+    let expression = format!("{} && {}", asks("get"), asks("list"));
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let rules = json!({"resourceRules": [
+        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]});
+    let spec = json!({"matchConstraints": rules, "validations": [{"expression": expression, "message": "no reader"}]});
+    api.post(policies, &json!({"metadata": {"name": "p"}, "spec": spec})).await.ok();
+    let spec = json!({"policyName": "p", "validationActions": ["Deny"]});
+    api.post(&policies.replace("policies", "policybindings"), &json!({"metadata": {"name": "b"}, "spec": spec}))
+        .await
+        .ok();
+
+    let make = async |user: &str| {
+        let map = json!({"metadata": {"name": user}}).to_string();
+        let path = "/api/v1/namespaces/default/configmaps";
+        api.call_by(User::new(user, &[]), Method::POST, path, &[("content-type", "application/json")], map).await
+    };
+    let denied = make("pete").await;
+    assert!(denied.status == 422 && denied.text.contains("denied request: no reader"), "{}", denied.text);
+    let before = server.count("/authorize");
+    make("joe").await.ok();
+    assert_eq!(server.count("/authorize") - before, 2);
+}

@@ -114,14 +114,12 @@ impl Hook {
         let versioned = target.in_version(kind).await?;
         let admitted = target.admitted(&versioned);
         let namespace = target.namespace_object().map_err(Status::internal)?;
-        let scope = Scope {
-            admitted: &admitted,
-            request: &review_request(&admitted),
-            params: &Value::Null,
-            namespace: &namespace,
-            authorizer: &Asked { authorizer, user: &target.op.user },
+        let request = review_request(&admitted);
+        let (params, namespace) = (&Value::Null, &namespace);
+        let evaluate = |authorizer: &Asked<'_>| {
+            self.conditions.evaluate(&Scope { admitted: &admitted, request: &request, params, namespace, authorizer })
         };
-        match self.conditions.evaluate(&scope) {
+        match Asked::new(authorizer, &target.op.user).evaluate(evaluate).await {
             Verdict::Matches => Ok(true),
             Verdict::Differs => Ok(false),
             Verdict::Fails(_) if self.ignores_failures => Ok(false),

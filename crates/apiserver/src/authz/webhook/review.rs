@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::User;
 use crate::authz::{Attributes, Decision};
+use crate::webhook_config::conformed;
 
 /// The spec of a review, in version `v1`.
 pub(super) fn spec(user: &User, what: &Attributes<'_>) -> Value {
@@ -95,9 +96,9 @@ pub(super) fn review(version: &str, spec: &Value) -> Value {
 /// What an answer says.
 ///
 /// # Errors
-/// It says two things at once, or nothing.
+/// It says two things at once, or nothing, or is no answer to such a question.
 pub(super) fn decision(answer: &Value) -> Result<Decision, String> {
-    let status = &answer["status"];
+    let status = &conformed("io.k8s.api.authorization.v1.SubjectAccessReviewStatus", &answer["status"])?;
     let reason = || status["reason"].as_str().unwrap_or_default().to_owned().into();
     if !status.is_object() {
         return Err("the answer has no status".into());
@@ -146,7 +147,16 @@ mod tests {
         let of = |status: Value| decision(&json!({"status": status}));
         assert_eq!(of(json!({"allowed": true, "reason": "r"})), Ok(Decision::Allow("r".to_owned().into())));
         assert!(matches!(of(json!({"denied": true})), Ok(Decision::Deny(_))));
-        assert!(matches!(of(json!({"allowed": "true"})), Ok(Decision::NoOpinion(_))));
+        assert!(matches!(of(json!({"allowed": null})), Ok(Decision::NoOpinion(_))));
         assert!(of(json!({"allowed": true, "denied": true})).is_err() && of(Value::Null).is_err());
+    }
+
+    #[test]
+    fn an_answer_with_fields_of_other_types_is_none() {
+        let of = |status: Value| decision(&json!({"status": status}));
+        for status in [json!({"allowed": "true"}), json!({"denied": "true"}), json!({"denied": 1}), json!([])] {
+            assert!(of(status.clone()).is_err(), "{status}");
+        }
+        assert!(of(json!({"allowed": true, "denied": "yes"})).is_err());
     }
 }
