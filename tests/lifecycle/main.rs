@@ -1,6 +1,7 @@
 //! A cluster comes up, stops, starts, and goes without a trace.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod backup;
 mod broken;
 mod on_the_host;
 mod ownership;

@@ -47,7 +47,8 @@ pub struct Access {
 
 /// What the daemon answers from.
 pub struct State {
-    pub runtime: Arc<Runtime>,
+    /// None where there is no node.
+    pub runtime: Option<Arc<Runtime>>,
     pub certificates: Arc<Certificates>,
     pub store: Arc<dyn Store>,
     pub node: String,
@@ -116,22 +117,26 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             let pieces = TryStreamExt::map_ok(pieces(state.store.clone()), Frame::data);
             Ok(Response::new(StreamBody::new(pieces.map_err(Into::into)).boxed_unsync()))
         }
-        (&Method::GET, "/images") => json(&state.runtime.list_images().await?),
+        (&Method::GET, "/images") => json(&runtime(state)?.list_images().await?),
         (&Method::POST, "/images/load") => load(state, request).await,
         (&Method::POST, "/images/pull") => {
             let name = text(request).await?;
-            json(&state.runtime.pull_image(&name, None).await?)
+            json(&runtime(state)?.pull_image(&name, None).await?)
         }
         (&Method::POST, "/images/remove") => {
             let name = text(request).await?;
-            if state.runtime.image_status(&name).await?.is_none() {
+            if runtime(state)?.image_status(&name).await?.is_none() {
                 bail!("there is no image {name}; `coracle image ls` lists them");
             }
-            state.runtime.remove_image(&name).await?;
+            runtime(state)?.remove_image(&name).await?;
             json(&())
         }
         (method, path) => bail!("{method} {path} is not known to this daemon: is it of the same version?"),
     }
+}
+
+fn runtime(state: &State) -> Result<&Arc<Runtime>> {
+    state.runtime.as_ref().context("this server has no node, and so no images: it was started with --disable-agent")
 }
 
 async fn wait(state: &State, condition: fn(&Ready) -> bool) -> Result<Response<Body>> {
@@ -149,7 +154,7 @@ async fn text(request: Request<Incoming>) -> Result<String> {
 async fn load(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
     let pieces = TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
     let reader = SyncIoBridge::new(tokio_util::io::StreamReader::new(pieces));
-    let runtime = state.runtime.clone();
+    let runtime = runtime(state)?.clone();
     let names = tokio::task::spawn_blocking(move || runtime.import(reader, None)).await??;
     json(&names)
 }
