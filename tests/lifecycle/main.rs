@@ -5,4 +5,5 @@ mod backup;
 mod broken;
 mod on_the_host;
 mod ownership;
+mod several_servers;
 mod up_and_down;
