@@ -1,7 +1,9 @@
 //! A cluster comes up, stops, starts, and goes without a trace.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod backup;
 mod broken;
 mod on_the_host;
 mod ownership;
+mod several_servers;
 mod up_and_down;

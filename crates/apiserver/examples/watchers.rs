@@ -1,6 +1,7 @@
-//! What a write of a pod costs while 5,000 watchers each follow the pods of one node, as kubelets do, or one config map, or
-//! what has a label, which is not found by an index, asked of a server in this process: `cargo run --release -p coracle-apiserver --example watchers`. Each row: how long the processors
-//! work for one write with all that watchers are told of it, and how long who writes waits.
+//! What a write costs while 5,000 watchers each follow the pods of one node, as kubelets do, or one config map, or what has a
+//! label, which is not found by an index: `cargo run --release -p coracle-apiserver --example watchers`. It is asked of a server in
+//! this process. Each row: how long the processors work for one write with all that watchers are told of it, and how long who
+//! writes waits.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

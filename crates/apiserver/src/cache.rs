@@ -283,7 +283,10 @@ impl Cache {
     /// Wakes who follows what has changed.
     fn wake(&self) {
         self.changed.send_replace(());
-        self.state.write().parts.wake();
+        // Readers need not wait where nobody follows a part.
+        if self.state.read().parts.has_due() {
+            self.state.write().parts.wake();
+        }
     }
 
     fn wake_all(&self) {

@@ -156,6 +156,9 @@ pub struct Server {
     /// Set by a local cluster's node in the server it starts
     #[arg(long, hide = true)]
     pub in_node: bool,
+    /// Run the control plane only: this host is no node of the cluster
+    #[arg(long)]
+    pub disable_agent: bool,
     /// The node's name [default: the host name]
     #[arg(long)]
     pub node_name: Option<String>,

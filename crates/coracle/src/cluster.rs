@@ -123,12 +123,15 @@ impl Place {
         registry::add(&self.name, &self.dir)
     }
 
-    /// Whether the directory has nothing, or only what an `up` that was killed at its first step left.
+    /// Whether the directory has nothing, or only what an `up` that was killed at its first step left, or the authority that
+    /// somebody has put there for the cluster to have.
     pub fn is_bare(&self) -> bool {
         let unfinished = files::temporary(Path::new(MARKER));
         let entries = fs::read_dir(&self.dir);
         entries.is_ok_and(|mut entries| {
-            entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == unfinished.as_os_str()))
+            entries.all(|entry| {
+                entry.is_ok_and(|entry| [unfinished.as_os_str(), "pki".as_ref()].contains(&&*entry.file_name()))
+            })
         })
     }
 
@@ -352,6 +355,8 @@ mod tests {
         assert!(place.is_bare());
         fs::write(dir.path().join(".coracle.tmp"), "").unwrap();
         assert!(place.is_bare() && !place.has_data());
+        fs::create_dir(dir.path().join("pki")).unwrap();
+        assert!(place.is_bare());
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(!place.is_bare());
     }

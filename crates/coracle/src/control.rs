@@ -48,15 +48,22 @@ pub struct Access {
 
 /// What the daemon answers from.
 pub struct State {
-    pub runtime: Arc<Runtime>,
+    /// None where there is no node.
+    pub runtime: Option<Arc<Runtime>>,
     pub certificates: Arc<Certificates>,
     pub store: Arc<dyn Store>,
     pub node: String,
     pub address: String,
     pub ready: watch::Receiver<Ready>,
     pub started: std::time::Instant,
-    /// Has the kubelet end all containers within a time, once.
-    pub end_containers: Mutex<Option<oneshot::Sender<Duration>>>,
+    /// Those of the node; a server without one has none.
+    pub containers: Option<Containers>,
+}
+
+/// How the containers of the node are ended.
+pub struct Containers {
+    /// Has the kubelet end all of them within a time, once.
+    pub end: Mutex<Option<oneshot::Sender<Duration>>>,
     /// Whether they have ended.
     pub ended: watch::Receiver<bool>,
 }
@@ -119,32 +126,38 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
         (&Method::GET, "/ready/dns") => wait(state, |ready| ready.dns).await,
         (&Method::POST, "/end-containers") => {
             let grace = Duration::from_millis(text(request).await?.parse()?);
-            if let Some(end) = state.end_containers.lock().take() {
-                let _ = end.send(grace);
+            if let Some(containers) = &state.containers {
+                if let Some(end) = containers.end.lock().take() {
+                    let _ = end.send(grace);
+                }
+                containers.ended.clone().wait_for(|ended| *ended).await?;
             }
-            state.ended.clone().wait_for(|ended| *ended).await?;
             json(&())
         }
         (&Method::GET, "/backup") => {
             let pieces = TryStreamExt::map_ok(pieces(state.store.clone()), Frame::data);
             Ok(Response::new(StreamBody::new(pieces.map_err(Into::into)).boxed_unsync()))
         }
-        (&Method::GET, "/images") => json(&state.runtime.list_images().await?),
+        (&Method::GET, "/images") => json(&runtime(state)?.list_images().await?),
         (&Method::POST, "/images/load") => load(state, request).await,
         (&Method::POST, "/images/pull") => {
             let name = text(request).await?;
-            json(&state.runtime.pull_image(&name, None).await?)
+            json(&runtime(state)?.pull_image(&name, None).await?)
         }
         (&Method::POST, "/images/remove") => {
             let name = text(request).await?;
-            if state.runtime.image_status(&name).await?.is_none() {
+            if runtime(state)?.image_status(&name).await?.is_none() {
                 bail!("there is no image {name}; `coracle image ls` lists them");
             }
-            state.runtime.remove_image(&name).await?;
+            runtime(state)?.remove_image(&name).await?;
             json(&())
         }
         (method, path) => bail!("{method} {path} is not known to this daemon: is it of the same version?"),
     }
+}
+
+fn runtime(state: &State) -> Result<&Arc<Runtime>> {
+    state.runtime.as_ref().context("this server has no node, and so no images: it was started with --disable-agent")
 }
 
 async fn wait(state: &State, condition: fn(&Ready) -> bool) -> Result<Response<Body>> {
@@ -162,7 +175,7 @@ async fn text(request: Request<Incoming>) -> Result<String> {
 async fn load(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
     let pieces = TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
     let reader = SyncIoBridge::new(tokio_util::io::StreamReader::new(pieces));
-    let runtime = state.runtime.clone();
+    let runtime = runtime(state)?.clone();
     let names = tokio::task::spawn_blocking(move || runtime.import(reader, None)).await??;
     json(&names)
 }

@@ -15,6 +15,7 @@ mod image;
 mod kubeconfig;
 mod logs;
 mod ls;
+mod node;
 mod node_init;
 mod process;
 mod progress;

@@ -3,51 +3,40 @@
 //! There is no way to shut down but to end: whatever is durable is on disk, containers live in their shims,
 //! and the next start takes over both.
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use coracle_apiserver::auth::{MASTERS, User};
-use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
-use coracle_client::{Informer, Informers, LeadershipLost, in_process};
-use coracle_kubelet::KubeletConfig;
-use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
-use coracle_runtime::{Runtime, RuntimeConfig};
+use coracle_apiserver::Server as ApiServer;
+use coracle_apiserver::auth::User;
+use coracle_client::{LeadershipLost, in_process};
 use ipnet::Ipv4Net;
-use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::{Api, Client};
-use parking_lot::Mutex;
+use kube::Client;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Server, Which};
-use crate::certificates::{Certificates, KUBELET_CLIENT, Names};
+use crate::certificates::{Certificates, Names};
 use crate::cluster::{Cluster, Kind, Place};
 use crate::control::{self, Access, Ready};
 use crate::files::write_atomically;
 use crate::process::NodeProcess;
 use crate::registry::Lock;
-use crate::sandbox_network::BuiltIn;
 use crate::server_log::Bounded;
-use crate::{checks, control_plane, host_settings, kubeconfig, store, sys};
+use crate::{checks, host_settings, kubeconfig, node, store, sys};
 
 /// Addresses of pods and services, as kubeadm and kind have them.
-const CLUSTER_CIDR: &str = "10.244.0.0/16";
-const POD_CIDR: &str = "10.244.0.0/24";
-const SERVICE_CIDR: &str = "10.96.0.0/16";
+pub(crate) const CLUSTER_CIDR: &str = "10.244.0.0/16";
+pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
 /// Where the cluster's DNS answers.
 pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-const CLUSTER_DOMAIN: &str = "cluster.local";
-const KUBELET_PORT: u16 = 10250;
 /// The name under which controllers own what they write.
-const CONTROLLERS: &str = "kube-controller-manager";
+pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
 /// The file in the data directory that says why the server last failed.
 pub const FAILURE: &str = "log/failure";
 
@@ -144,10 +133,10 @@ fn raise_descriptor_limit() {
 }
 
 /// Parts that run side by side; when one ends, all do.
-struct Parts(JoinSet<(&'static str, Result<()>)>);
+pub(crate) struct Parts(JoinSet<(&'static str, Result<()>)>);
 
 impl Parts {
-    fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<()>> + Send + 'static) {
+    pub fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<()>> + Send + 'static) {
         self.0.spawn(async move { (name, part.await) });
     }
 
@@ -165,10 +154,7 @@ impl Parts {
 async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
     let dir = &cluster.dir;
-    for part in ["pki", "images", "run", "kubelet", "log/pods"] {
-        let path = dir.join(part);
-        std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
-    }
+    make_directories(dir, &["pki"])?;
     let node_ip = options.node_ip.map_or_else(default_address, Ok)?;
     if node_ip.is_loopback() {
         bail!("--node-ip {node_ip} is a loopback address, which pods do not reach: name one of another link");
@@ -207,33 +193,14 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let (server, serving) = (api.clone(), certificates.serving.clone());
     parts.spawn("API server", async move { server.serve(listener, serving).await });
 
-    let (ready_sender, ready) = watch::channel(Ready::default());
-    let resolv_conf = resolv_conf(dir)?;
-    let network = NodeNetwork::new(NodeNetworkConfig {
-        bridge: if options.in_node { "cni0".into() } else { cluster.bridge() },
-        state: dir.join("run/addresses"),
-        pod_cidr: POD_CIDR.parse()?,
-        cluster_cidr,
-        service_cidr,
-        service_addresses: vec![DNS_ADDRESS],
-        mtu: coracle_network::host::mtu_of(node_ip)?,
-        on_host: !options.in_node,
-    })?;
-    let runtime = Runtime::new(
-        RuntimeConfig {
-            root: dir.join("images"),
-            state: dir.join("run"),
-            cgroup_root: options.cgroup_root.clone().unwrap_or_else(|| cluster.cgroup()),
-            shim_exe: "/proc/self/exe".into(),
-            insecure_registries: options.insecure_registry.clone(),
-            resolv_conf: resolv_conf.clone(),
-        },
-        Arc::new(BuiltIn(network)),
-    )
-    .await
-    .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
-
-    let as_user = |name: &str, groups: &[&str], agent| in_process(api.service(User::new(name, groups)).named(agent));
+    let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
+    if !options.disable_agent {
+        let serving = certificates.first_of_kubelet()?;
+        let own = node::Own { name: &node_name, address: node_ip, authority: &ca, serving, api: &api };
+        let started = node::start(options, cluster, own, &mut parts).await?;
+        (runtime, containers, ready) = (Some(started.runtime), Some(started.containers), started.ready);
+    }
+    let as_user = |name, agent| as_user(&api, name, &[], agent);
     // Of a local cluster, who starts it tells the administrator.
     let told = (!options.in_node).then(|| cluster.clone());
     let tell = move |access: &Access| told.iter().for_each(|cluster| tell_administrator(cluster, access));
@@ -243,59 +210,18 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         renewed.keep(tell).await;
         Ok(())
     });
-    let (end_containers, asked_to_end) = oneshot::channel();
-    let (containers_ended, ended) = watch::channel(false);
     let control_state = control::State {
-        runtime: runtime.clone(),
+        runtime,
         certificates: certificates.clone(),
         store,
         node: node_name.clone(),
         address: node_ip.to_string(),
         ready,
         started,
-        end_containers: Mutex::new(Some(end_containers)),
-        ended,
+        containers,
     };
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
-
-    let kubelet = KubeletConfig {
-        node_name: node_name.clone(),
-        node_ip,
-        root_dir: dir.join("kubelet"),
-        log_dir: dir.join("log/pods"),
-        cluster_dns: vec![DNS_ADDRESS.into()],
-        cluster_domain: CLUSTER_DOMAIN.into(),
-        max_pods: 110,
-        serving: certificates.first_of_kubelet()?,
-        server_tls_bootstrap: true,
-        client_certificate: None,
-        client_ca_pem: ca.clone().into_bytes(),
-        apiserver_user: KUBELET_CLIENT.into(),
-        port: KUBELET_PORT,
-        kubernetes_version: format!("{KUBERNETES_VERSION}+coracle"),
-        labels: BTreeMap::new(),
-        taints: Vec::new(),
-        resolv_conf: resolv_conf.clone(),
-        provider_id: Some(format!("coracle://{node_name}")),
-    };
-    let client = as_user(&format!("system:node:{node_name}"), &["system:nodes"], "kubelet");
-    let (cri, images) = (runtime.clone(), runtime.clone());
-    parts.spawn("kubelet", async move {
-        let shutdown = async {
-            match asked_to_end.await {
-                Ok(longest) => longest,
-                Err(_) => std::future::pending().await,
-            }
-        };
-        coracle_kubelet::run(kubelet, client, cri, images, shutdown).await?;
-        // Who asked ends the other parts.
-        containers_ended.send_replace(true);
-        std::future::pending().await
-    });
-
-    let administrator = as_user("system:apiserver", &[MASTERS], "kube-apiserver");
-    parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));
 
     let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
     let scheduler = coracle_scheduler::Config {
@@ -303,7 +229,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         identity: identity.clone(),
         profile_name: "default-scheduler".into(),
     };
-    let client = as_user("system:kube-scheduler", &[], "kube-scheduler");
+    let client = as_user("system:kube-scheduler", "kube-scheduler");
     parts.spawn("scheduler", lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())));
     let controllers = coracle_controllers::Config {
         cluster_cidr,
@@ -320,35 +246,29 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         let own = api.clone();
         Arc::new(move |name| in_process(own.service(User::service_account("kube-system", name)).named(CONTROLLERS)))
     };
-    let manager = as_user("system:kube-controller-manager", &[], CONTROLLERS);
-    let of_controllers = accounts.clone();
-    let run = move || coracle_controllers::run(manager.clone(), of_controllers.clone(), controllers.clone());
+    let manager = as_user("system:kube-controller-manager", CONTROLLERS);
+    let run = move || coracle_controllers::run(manager.clone(), accounts.clone(), controllers.clone());
     parts.spawn("controllers", lead(run));
 
-    let informers = Informers::new(as_user("system:kube-proxy", &[], "kube-proxy"));
-    let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
-    let proxy = proxy::ProxyConfig { node_name: node_name.clone(), cluster_cidr, own_addresses: vec![DNS_ADDRESS] };
-    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), proxy, || ()));
-    let dns = coracle_dns::Config {
-        domain: CLUSTER_DOMAIN.into(),
-        listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],
-        upstreams: upstreams(&resolv_conf),
-    };
-    let dns_informers = Informers::new(accounts("coredns"));
-    let dns_ready = ready_sender.clone();
-    parts.spawn(
-        "DNS server",
-        coracle_dns::run(services, slices, dns_informers.all(), dns, move || {
-            dns_ready.send_modify(|ready| ready.dns = true);
-        }),
-    );
-    watch_readiness(administrator, node_name, ready_sender);
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
     tokio::select! {
         error = parts.first_end() => Err(error),
         _ = tokio::signal::ctrl_c() => Ok(()),
         () = terminated() => Ok(()),
     }
+}
+
+pub(crate) fn make_directories(dir: &Path, parts: &[&str]) -> Result<()> {
+    for part in parts {
+        let path = dir.join(part);
+        std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A client within this process.
+pub(crate) fn as_user(api: &ApiServer, name: &str, groups: &[&str], agent: &'static str) -> Client {
+    in_process(api.service(User::new(name, groups)).named(agent))
 }
 
 /// Runs what only one process does at a time, and waits for its turn again each time another one took it: what else this
@@ -384,39 +304,6 @@ async fn terminated() {
     }
 }
 
-/// The node counts as ready once its condition says so and pods can be made: that needs the account that pods have by default.
-fn watch_readiness(client: Client, node_name: String, sender: watch::Sender<Ready>) {
-    tokio::spawn(async move {
-        let nodes = Informer::<Node>::with_selectors(
-            Api::all(client.clone()),
-            None,
-            Some(format!("metadata.name={node_name}")),
-            Vec::new(),
-        );
-        let accounts = Informer::<ServiceAccount>::with_selectors(
-            Api::namespaced(client, "default"),
-            None,
-            Some("metadata.name=default".into()),
-            Vec::new(),
-        );
-        let (node_store, account_store) = (nodes.store(), accounts.store());
-        let check = Arc::new(move || {
-            let conditions = node_store.get("", &node_name).and_then(|node| node.status.clone()?.conditions);
-            let node =
-                conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if node && account_store.get("default", "default").is_some() {
-                sender.send_if_modified(|ready| !std::mem::replace(&mut ready.node, true));
-            }
-        });
-        let other = check.clone();
-        nodes.subscribe(move |_| check());
-        accounts.subscribe(move |_| other());
-        nodes.start();
-        accounts.start();
-        std::future::pending::<()>().await;
-    });
-}
-
 /// The address by which this host reaches the world. Nothing is sent.
 fn default_address() -> Result<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -433,27 +320,4 @@ fn host_name() -> Result<String> {
         bail!("this host has no name: give the node one with --node-name");
     }
     Ok(name)
-}
-
-/// The node's resolv.conf without name servers on loopback, which pods could not reach.
-fn resolv_conf(dir: &Path) -> Result<PathBuf> {
-    let path = dir.join("run/resolv.conf");
-    let candidates = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-    let read = |path: &&str| std::fs::read_to_string(path).ok().filter(|text| !servers(text).is_empty());
-    let text = candidates.iter().find_map(read).unwrap_or_default();
-    let kept = text.lines().filter(|line| !line.trim_start().starts_with("nameserver") || !servers(line).is_empty());
-    std::fs::write(&path, kept.map(|line| format!("{line}\n")).collect::<String>())
-        .with_context(|| format!("failed to write {}", path.display()))?;
-    Ok(path)
-}
-
-fn servers(text: &str) -> Vec<IpAddr> {
-    let addresses =
-        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
-    addresses.filter(|address| !address.is_loopback()).collect()
-}
-
-fn upstreams(resolv_conf: &Path) -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string(resolv_conf).unwrap_or_default();
-    servers(&text).into_iter().map(|address| SocketAddr::new(address, 53)).collect()
 }

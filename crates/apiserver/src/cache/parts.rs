@@ -134,6 +134,11 @@ impl Parts {
         }
     }
 
+    /// Whether there are watchers to be woken.
+    pub fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     /// Wakes the watchers of parts that have changed.
     pub fn wake(&mut self) {
         for part in std::mem::take(&mut self.due) {

@@ -1,5 +1,5 @@
-//! Members are killed and stopped, and connections are cut and fall silent, under load: what was acknowledged is there, and
-//! every feed is told every change once.
+//! Members are killed and stopped, connections are cut and fall silent, and servers are killed, under load: what was
+//! acknowledged is there, and every feed is told every change once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use coracle_store::etcd::{Config, Etcd};
-use coracle_store::{Compare, Error, Outcome, Revision, Store, Txn};
+use coracle_store::{Compare, Error, Outcome, Revision, Store, Subscription, Txn};
 use coracle_testing::etcd::Cluster;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::proxy::{Network, Proxy};
@@ -16,6 +18,9 @@ use crate::semantics::Told;
 use crate::{config, put};
 
 const WRITERS: usize = 6;
+const SERVERS: usize = 2;
+/// Feeds of each server.
+const FEEDS: usize = 2;
 /// How long things go wrong, unless `CORACLE_FAULT_SECONDS` says otherwise.
 const SECONDS: u64 = 20;
 
@@ -28,26 +33,100 @@ struct Written {
     refused: usize,
 }
 
-/// Changes one key again and again, each time only if it is as it was last seen.
-async fn writer(store: Arc<Etcd>, key: String, stop: Arc<AtomicBool>) -> Written {
-    let (mut written, mut at, mut n) = (Written::default(), 0, 0);
+impl Written {
+    /// Notes the answer to a write; answers with the revision at which the key is then, if that is known.
+    fn note(&mut self, answer: Result<Outcome, Error>, key: &str, value: String) -> Option<Revision> {
+        self.unknown -= 1;
+        match answer {
+            Ok(Outcome::Committed { revision }) => {
+                self.acknowledged.push((revision, key.to_owned(), value));
+                return Some(revision);
+            }
+            Ok(Outcome::Conflict { current, .. }) => {
+                return Some(current[0].as_ref().map_or(0, |kv| kv.mod_revision()));
+            }
+            Err(Error::Unknown(_)) => self.unknown += 1,
+            Err(Error::Unavailable(_)) => self.refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        None
+    }
+}
+
+/// Changes one key again and again, each time only if it is as it was last seen. It may be ended at any moment.
+async fn writer(store: Arc<Etcd>, key: String, mut n: u64, stop: Arc<AtomicBool>, written: Arc<Mutex<Written>>) {
+    let mut at = 0;
     while !stop.load(Ordering::SeqCst) {
         n += 1;
         let value = n.to_string();
         let txn = Txn { compares: vec![Compare::ModRevision(key.as_str().into(), at)], ops: vec![put(&key, &value)] };
-        match store.txn(txn).await {
-            Ok(Outcome::Committed { revision }) => {
-                at = revision;
-                written.acknowledged.push((revision, key.clone(), value));
-            }
-            Ok(Outcome::Conflict { current, .. }) => at = current[0].as_ref().map_or(0, |kv| kv.mod_revision()),
-            Err(Error::Unknown(_)) => written.unknown += 1,
-            Err(Error::Unavailable(_)) => written.refused += 1,
-            Err(error) => panic!("{error}"),
+        // Whoever is ended before the answer never knows.
+        written.lock().unknown += 1;
+        let answer = store.txn(txn).await;
+        if let Some(revision) = written.lock().note(answer, &key, value) {
+            at = revision;
         }
         sleep(Duration::from_millis(2)).await;
     }
-    written
+}
+
+/// What a server has of the store: connections, writes and feeds. It is killed as a process is, in the middle of whatever it does.
+struct Server {
+    number: usize,
+    store: Arc<Etcd>,
+    writers: Vec<JoinHandle<()>>,
+    feeds: Vec<(Told, Revision)>,
+    subscriptions: Vec<Subscription>,
+}
+
+impl Server {
+    /// One that begins with what is there: as a server does, it reads at a revision and follows from there.
+    async fn start(number: usize, urls: &[String], life: u64, load: &Load) -> Server {
+        let kept = Config { compaction: Duration::ZERO, ..config(urls.to_vec()) };
+        let (store, begin) = loop {
+            if let Ok(store) = Etcd::connect(&kept).await
+                && let Ok(page) = store.list("/registry/k/", None, None, None).await
+            {
+                break (Arc::new(store), page.revision);
+            }
+            sleep(Duration::from_millis(50)).await;
+        };
+        let (mut feeds, mut subscriptions) = (Vec::new(), Vec::new());
+        while feeds.len() < FEEDS {
+            let told = Told::default();
+            match store.subscribe("/registry/k/", begin, told.feed()).await {
+                Ok(subscription) => subscriptions.push(subscription),
+                Err(Error::Unavailable(_) | Error::Unknown(_)) => continue,
+                Err(error) => panic!("{error}"),
+            }
+            feeds.push((told, begin));
+        }
+        let own = (0..WRITERS).filter(|n| n % SERVERS == number);
+        let writers = own.map(|n| {
+            let key = format!("/registry/k/{n}");
+            tokio::spawn(writer(store.clone(), key, life * 1_000_000, load.stop.clone(), load.written.clone()))
+        });
+        Server { number, writers: writers.collect(), store, feeds, subscriptions }
+    }
+
+    /// Ends it at once; what its feeds were told until now is kept.
+    async fn kill(self, load: &Load) -> usize {
+        self.writers.iter().for_each(JoinHandle::abort);
+        for writer in self.writers {
+            let _ = writer.await;
+        }
+        drop(self.subscriptions);
+        load.ended.lock().extend(self.feeds);
+        self.number
+    }
+}
+
+/// What servers do and were told, also those that were killed.
+#[derive(Default)]
+struct Load {
+    stop: Arc<AtomicBool>,
+    written: Arc<Mutex<Written>>,
+    ended: Mutex<Vec<(Told, Revision)>>,
 }
 
 /// A number that looks like chance and is the same each time.
@@ -60,12 +139,20 @@ impl Dice {
     }
 }
 
-async fn faults(cluster: &mut Cluster, proxies: &[Proxy], seconds: u64) -> usize {
-    let (mut dice, start, mut count) = (Dice(7), Instant::now(), 0);
+async fn faults(
+    cluster: &mut Cluster,
+    proxies: &[Proxy],
+    servers: &mut Vec<Server>,
+    load: &Load,
+    seconds: u64,
+) -> [usize; 5] {
+    let urls: Vec<String> = proxies.iter().map(Proxy::url).collect();
+    let (mut dice, start, mut count) = (Dice(7), Instant::now(), [0; 5]);
     while start.elapsed() < Duration::from_secs(seconds) {
         let member = dice.below(3) as usize;
         let a_while = Duration::from_millis(200 + dice.below(2_500));
-        match dice.below(4) {
+        let fault = dice.below(5) as usize;
+        match fault {
             0 => {
                 cluster.kill(member);
                 sleep(a_while).await;
@@ -77,13 +164,19 @@ async fn faults(cluster: &mut Cluster, proxies: &[Proxy], seconds: u64) -> usize
                 cluster.freeze(member, false);
             }
             2 => proxies.iter().for_each(Proxy::cut),
+            3 => {
+                let server = servers.remove(dice.below(SERVERS as u64) as usize);
+                let number = server.kill(load).await;
+                sleep(a_while).await;
+                servers.push(Server::start(number, &urls, count.iter().sum::<usize>() as u64 + 1, load).await);
+            }
             _ => {
                 proxies[member].set(Network::Silent);
                 sleep(a_while).await;
                 proxies[member].set(Network::Works);
             }
         }
-        count += 1;
+        count[fault] += 1;
         sleep(Duration::from_millis(300 + dice.below(700))).await;
     }
     count
@@ -98,34 +191,28 @@ async fn no_write_is_lost_and_no_change_is_told_twice() {
         proxies.push(Proxy::to(cluster.port(member)).await);
     }
     let urls: Vec<String> = proxies.iter().map(Proxy::url).collect();
-    let kept = Config { compaction: Duration::ZERO, ..config(urls) };
-    let stores = [Arc::new(Etcd::connect(&kept).await.unwrap()), Arc::new(Etcd::connect(&kept).await.unwrap())];
-    let begin = stores[0].current_revision().await.unwrap();
-    let (mut feeds, mut subscriptions) = (Vec::new(), Vec::new());
-    for store in stores.iter().cycle().take(4) {
-        let told = Told::default();
-        subscriptions.push(store.subscribe("/registry/k/", begin, told.feed()).await.unwrap());
-        feeds.push(told);
+    let (load, mut servers) = (Load::default(), Vec::new());
+    for number in 0..SERVERS {
+        servers.push(Server::start(number, &urls, 0, &load).await);
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|n| tokio::spawn(writer(stores[n % 2].clone(), format!("/registry/k/{n}"), stop.clone())))
-        .collect();
-    let count = faults(&mut cluster, &proxies, seconds).await;
-    stop.store(true, Ordering::SeqCst);
-    let (mut acknowledged, mut unknown, mut refused) = (Vec::new(), 0, 0);
-    for writer in writers {
-        let written = writer.await.unwrap();
-        acknowledged.extend(written.acknowledged);
-        unknown += written.unknown;
-        refused += written.refused;
+    let begin = servers[0].feeds[0].1;
+    let count = faults(&mut cluster, &proxies, &mut servers, &load, seconds).await;
+    load.stop.store(true, Ordering::SeqCst);
+    for writer in servers.iter_mut().flat_map(|server| server.writers.drain(..)) {
+        writer.await.unwrap();
     }
-    eprintln!("{count} faults, {} writes acknowledged, {unknown} unknown, {refused} refused", acknowledged.len());
+    let Written { acknowledged, unknown, refused } = std::mem::take(&mut *load.written.lock());
+    let [members, frozen, cut, killed, silent] = count;
+    eprintln!(
+        "{members} members killed, {frozen} frozen, {cut} times all connections cut, {killed} servers killed, {silent} times the \
+         network silent; {} writes acknowledged, {unknown} unknown, {refused} refused",
+        acknowledged.len()
+    );
 
     // The network is whole again: what a new feed is told is what happened.
     let truth = Told::default();
-    let newest = timeout(Duration::from_secs(60), newest(&stores[0])).await.unwrap();
-    let _truth = stores[1].subscribe("/registry/k/", begin, truth.feed()).await.unwrap();
+    let newest = timeout(Duration::from_secs(60), newest(&servers[0].store)).await.unwrap();
+    let _truth = servers[1].store.subscribe("/registry/k/", begin, truth.feed()).await.unwrap();
     let history = truth.until(newest).await;
     let by_revision: HashMap<Revision, (&str, Option<&str>)> =
         history.iter().map(|(revision, key, value)| (*revision, (&**key, value.as_deref()))).collect();
@@ -134,8 +221,16 @@ async fn no_write_is_lost_and_no_change_is_told_twice() {
         assert_eq!(by_revision.get(revision), Some(&(&**key, Some(&**value))), "{key} = {value} at {revision}");
     }
     assert!(history.len() <= acknowledged.len() + unknown, "a write was made that was refused");
-    for feed in &feeds {
-        assert_eq!(feed.until(newest).await, history);
+    let since = |after: Revision| history.iter().filter(move |(revision, ..)| *revision > after).cloned();
+    for (feed, after) in servers.iter().flat_map(|server| &server.feeds) {
+        assert_eq!(feed.until(newest).await, since(*after).collect::<Vec<_>>());
+    }
+    // Servers that were killed were told everything in order up to some change.
+    let ended = load.ended.into_inner();
+    assert_eq!(ended.len(), killed * FEEDS);
+    for (feed, after) in ended {
+        let told = feed.all();
+        assert_eq!(told, since(after).take(told.len()).collect::<Vec<_>>());
     }
 }
 
