@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use coracle_api::kinds;
 use serde_json::{Value, json};
 
-use super::{ensure, failed};
+use super::{failed, made};
 use crate::objects::Objects;
 use crate::operation::{Operation, Verb};
 
@@ -24,7 +24,9 @@ pub(super) async fn make(objects: &Objects, endpoint: SocketAddr, authority: &st
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": NAMESPACE},
         "data": {"kubeconfig": kubeconfig},
     });
-    ensure(objects, "", "v1", "configmaps", map).await?;
+    if made(objects, "", "v1", "configmaps", map).await? {
+        return Ok(());
+    }
     let kind = kinds::by_resource("", "v1", "configmaps").ok_or_else(|| anyhow!("there are no config maps"))?;
     let mut make = |current: &Value| {
         let mut new = current.clone();

@@ -274,16 +274,24 @@ async fn dns_service(objects: &Objects) -> Result<()> {
 }
 
 async fn ensure(objects: &Objects, group: &str, version: &str, plural: &str, object: Value) -> Result<()> {
+    made(objects, group, version, plural, object).await.map(|_| ())
+}
+
+/// Makes an object if it is missing; whether it was.
+async fn made(objects: &Objects, group: &str, version: &str, plural: &str, object: Value) -> Result<bool> {
     let kind =
         kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
     let key = crate::storage::key(object["metadata"]["namespace"].as_str(), meta::name(&object));
     if objects.storage.cache(kind).and_then(|cache| cache.get(&key)).is_ok_and(|object| object.is_some()) {
-        return Ok(());
+        return Ok(false);
     }
     // A write's own state is large, and many are waited for at once.
     match Box::pin(objects.create(&Operation::by_server(kind, Verb::Create), object)).await {
-        Ok(_) => Ok(()),
-        Err(status) if status.code == 409 => Ok(()),
+        Ok(_) => Ok(true),
+        // Another server made it at the same time; what follows must see it.
+        Err(status) if status.code == 409 => {
+            objects.storage.freshen().await.map(|()| false).map_err(|status| failed(plural, &status))
+        }
         Err(status) => Err(failed(plural, &status)),
     }
 }
@@ -298,7 +306,9 @@ async fn replace(
 ) -> Result<()> {
     let kind =
         kinds::by_resource(group, version, plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
-    ensure(objects, group, version, plural, object.clone()).await?;
+    if made(objects, group, version, plural, object.clone()).await? {
+        return Ok(());
+    }
     let key = crate::storage::key(
         object["metadata"]["namespace"].as_str(),
         object["metadata"]["name"].as_str().unwrap_or_default(),

@@ -30,7 +30,10 @@ async fn ensure(cluster: &Objects, expected: Value) -> Result<()> {
     for _ in 0..ATTEMPTS {
         match attempt(cluster, kind, &expected).await {
             Ok(()) => return Ok(()),
-            Err(status) if matches!(status.code, 404 | 409) => continue,
+            // The next attempt must see what others have done.
+            Err(status) if matches!(status.code, 404 | 409) => {
+                cluster.storage.freshen().await.map_err(|status| failed(&expected, &status.message))?;
+            }
             Err(status) => return Err(failed(&expected, &status.message)),
         }
     }

@@ -70,8 +70,12 @@ impl Store for Lagging {
         let (sender, mut changes) = mpsc::unbounded_channel::<Vec<Event>>();
         let loses = self.loses.clone();
         tokio::spawn(async move {
-            while let Some(events) = changes.recv().await {
+            while let Some(mut events) = changes.recv().await {
                 tokio::time::sleep(LAG).await;
+                // What came meanwhile is not later still.
+                while let Ok(more) = changes.try_recv() {
+                    events.extend(more);
+                }
                 if loses.swap(false, Ordering::SeqCst) {
                     return feed(Update::Ended(Error::Compacted { requested: events[0].revision, oldest: 1 << 40 }));
                 }
