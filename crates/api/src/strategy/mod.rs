@@ -156,6 +156,11 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// What the user of an object that was `old` before should know besides.
+    fn warnings_on_change(&self, _new: &Value, _old: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the user of a new object should know besides.
     fn warnings_on_create(&self, _obj: &Value) -> Vec<String> {
         Vec::new()
@@ -243,8 +248,8 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// What becomes of an object whose deletion has begun, besides its metadata.
-    fn mark_deleted(&self, _obj: &mut Value) {}
+    /// What becomes of an object whose deletion has begun, by this request if it is the first, besides its metadata.
+    fn mark_deleted(&self, _obj: &mut Value, _is_first: bool) {}
 
     /// Whether a deleted object has something left to wait for besides its finalizers and its grace period.
     fn outlives_deletion(&self, _obj: &Value) -> bool {

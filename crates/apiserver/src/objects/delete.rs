@@ -122,6 +122,7 @@ fn mark(kind: &Kind, object: &mut Value, options: &Options) {
         meta::set_finalizers(object, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
     }
     let grace = grace_seconds(kind, object, options);
+    let is_first = !meta::is_deleting(object);
     match (meta::is_deleting(object), meta::deletion_grace_period_seconds(object)) {
         (false, _) => {
             let at = ends(grace);
@@ -135,7 +136,7 @@ fn mark(kind: &Kind, object: &mut Value, options: &Options) {
         }
         _ => {}
     }
-    kind.strategy.mark_deleted(object);
+    kind.strategy.mark_deleted(object, is_first);
 }
 
 /// When a grace period ends that begins now; no time is later than the last that can be written.
