@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod condition;
+mod conversion;
 mod names;
 mod rules;
 mod schema;
