@@ -162,3 +162,28 @@ async fn a_put_that_makes_an_object_replaces_the_one_that_came_first() {
     assert_eq!(second.json()["metadata"]["uid"], first.json()["metadata"]["uid"]);
     assert_eq!(api.get(path).await.ok()["metadata"]["labels"]["put"], "second");
 }
+
+#[tokio::test]
+async fn a_dry_run_of_very_many_deletions_lets_others_go_on() {
+    let api = Api::new().await;
+    let maps: Vec<_> = (0..700).map(|number| json!({"metadata": {"name": format!("m{number}")}})).collect();
+    for few in maps.chunks(50) {
+        let made = futures::future::join_all(few.iter().map(|map| api.post(MAPS, map))).await;
+        made.iter().for_each(|answer| drop(answer.ok()));
+    }
+    let path = format!("{MAPS}?dryRun=All");
+    let mut turns = 0;
+    let others = async {
+        loop {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+    };
+    let deleted = tokio::select! {
+        () = others => unreachable!("it has no end"),
+        answer = api.delete(&path) => answer.ok(),
+    };
+    assert!(deleted["items"].as_array().is_some_and(|items| items.len() >= 700));
+    assert!(turns >= 5, "others had {turns} turns");
+    assert_eq!(api.get(&format!("{MAPS}/m0")).await.status, 200);
+}
