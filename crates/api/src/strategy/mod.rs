@@ -238,6 +238,17 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Whether what depends on a deleted object stays, unless the deletion or the object says otherwise.
+    /// <https://kubernetes.io/docs/concepts/architecture/garbage-collection/#orphaned-dependents>
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+
+    /// What is told to whoever deletes an object and does not say what becomes of what depends on it.
+    fn warning_on_deletion(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether a deletion that is done at once is answered with the object, and not with a Status.
     fn is_answered_when_deleted(&self) -> bool {
         false

@@ -45,6 +45,9 @@ impl Objects {
         let name = key.rsplit('/').next().unwrap_or_default();
         let cache = self.storage.cache(&op.kind)?;
         let kind = op.kind.storage();
+        if options.propagation.is_none() {
+            kind.strategy.warning_on_deletion().into_iter().for_each(|text| op.notes.warn(text));
+        }
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
             check_preconditions(kind, &current, options)?;
@@ -112,7 +115,9 @@ pub(crate) fn check_preconditions(kind: &Kind, current: &Object, options: &Optio
 /// Sets what a deletion leaves on an object: finalizers of the propagation policy, deletion time and grace.
 fn mark(kind: &Kind, object: &mut Value, options: &Options) {
     let mut finalizers: Vec<String> = meta::finalizers(object).into_iter().map(Into::into).collect();
-    if let Some(policy) = options.propagation.as_deref() {
+    let says = finalizers.iter().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
+    let usual = (!says && kind.strategy.orphans_dependents()).then_some("Orphan");
+    if let Some(policy) = options.propagation.as_deref().or(usual) {
         finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
         match policy {
             "Orphan" => finalizers.push(ORPHAN.into()),

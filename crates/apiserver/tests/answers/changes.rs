@@ -187,3 +187,48 @@ async fn a_dry_run_of_very_many_deletions_lets_others_go_on() {
     assert!(turns >= 5, "others had {turns} turns");
     assert_eq!(api.get(&format!("{MAPS}/m0")).await.status, 200);
 }
+
+#[tokio::test]
+async fn what_depends_on_controllers_and_jobs_stays_unless_their_deletion_says_otherwise() {
+    let api = Api::new().await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {
+        "restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let job = json!({"metadata": {"name": "a"}, "spec": {"template": template}});
+    let mut template = template;
+    template["spec"]["restartPolicy"] = "Always".into();
+    let controller = json!({"metadata": {"name": "a"}, "spec": {"template": template, "replicas": 0}});
+    let set =
+        json!({"metadata": {"name": "a"}, "spec": {"template": template, "selector": {"matchLabels": {"a": "b"}}}});
+    let [v1, apps, batch] =
+        ["/api/v1", "/apis/apps/v1", "/apis/batch/v1"].map(|group| format!("{group}/namespaces/default"));
+    let warning = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+    for (path, object, orphans, warnings) in [
+        (format!("{v1}/replicationcontrollers"), controller, true, vec![]),
+        (format!("{batch}/jobs"), job, true, vec![warning]),
+        (format!("{apps}/replicasets"), set, false, vec![]),
+    ] {
+        let object_path = format!("{path}/a");
+        for (query, orphans, warnings) in [
+            ("", orphans, warnings),
+            ("?propagationPolicy=Orphan", true, vec![]),
+            ("?propagationPolicy=Background", false, vec![]),
+            ("?orphanDependents=false", false, vec![]),
+        ] {
+            api.post(&path, &object).await.ok();
+            let deleted = api.delete(&format!("{object_path}{query}")).await;
+            assert_eq!(deleted.warnings(), warnings, "{path}{query}");
+            let finalizers = deleted.ok()["metadata"]["finalizers"].clone();
+            assert_eq!(finalizers == json!(["orphan"]), orphans, "{path}{query}: {finalizers}");
+            if orphans {
+                api.patch("merge-patch", &object_path, &json!({"metadata": {"finalizers": null}})).await.ok();
+            }
+            assert_eq!(api.get(&object_path).await.status, 404);
+        }
+        // The object says it itself.
+        let mut held = object.clone();
+        held["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+        api.post(&path, &held).await.ok();
+        let deleted = api.delete(&object_path).await.ok();
+        assert_eq!(deleted["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    }
+}
