@@ -41,6 +41,7 @@ mod peer;
 mod policy_status;
 mod request;
 mod rest;
+mod runtime_config;
 mod server;
 mod services;
 mod shares;
@@ -59,6 +60,7 @@ mod websocket;
 
 pub use admission::Options as AdmissionOptions;
 pub use body::{Body, BoxError};
+pub use runtime_config::RuntimeConfig;
 pub use server::{Config, InProcess, Server};
 
 /// The Kubernetes version whose API is served.

@@ -180,6 +180,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         kubelet_client: certificates.kubelet_client.clone(),
         authorization: options.api.authorization.options(),
         admission: options.api.admission.options(),
+        runtime_config: options.api.served.options()?,
         audit: options.api.audit.options(),
     })
     .await?;
