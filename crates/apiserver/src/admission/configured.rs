@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use coracle_api::kinds;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
