@@ -129,6 +129,79 @@ async fn a_backup_goes_into_an_empty_store_whose_revisions_are_not_behind() {
     assert_eq!(values(to.list("/registry/k/", None, None, None).await.unwrap()), expected);
 }
 
+/// A store that takes some transactions and then no more, as one whose writer is killed.
+struct Failing(Arc<dyn Store>, std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl Store for Failing {
+    fn settled_revision(&self) -> Option<Revision> {
+        self.0.settled_revision()
+    }
+    async fn current_revision(&self) -> crate::Result<Revision> {
+        self.0.current_revision().await
+    }
+    async fn hasten(&self) -> crate::Result<()> {
+        self.0.hasten().await
+    }
+    fn failure(&self) -> Option<crate::Error> {
+        self.0.failure()
+    }
+    async fn failed(&self) -> crate::Error {
+        self.0.failed().await
+    }
+    async fn get(&self, key: &str, at: Option<Revision>) -> crate::Result<Option<crate::KeyValue>> {
+        self.0.get(key, at).await
+    }
+    async fn list(
+        &self,
+        prefix: &str,
+        at: Option<Revision>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> crate::Result<crate::Page> {
+        self.0.list(prefix, at, after, limit).await
+    }
+    async fn txn(&self, txn: Txn) -> crate::Result<crate::Outcome> {
+        use std::sync::atomic::Ordering::SeqCst;
+        match self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => self.0.txn(txn).await,
+            Err(_) => Err(crate::Error::Refused("it ends".into())),
+        }
+    }
+    async fn subscribe(&self, prefix: &str, after: Revision, feed: crate::Feed) -> crate::Result<crate::Subscription> {
+        self.0.subscribe(prefix, after, feed).await
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_was_interrupted_is_no_whole_cluster_and_goes_on_with_the_same_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, path, _) = example(dir.path()).await;
+    put(&*store, "/registry/later", "x").await;
+    let other = dir.path().join("other");
+    fs::write(&other, backed_up(&store).await).unwrap();
+    let values = |page: crate::Page| page.items.iter().map(|kv| kv.value().to_vec()).collect::<Vec<_>>();
+    // After the mark, after each portion of the keys, and before the mark goes.
+    for interrupted in 1.. {
+        let to = open(&dir.path().join(format!("to{interrupted}")));
+        let failing = Failing(to.clone(), interrupted.into());
+        if into_store(&path, &failing, ROOT, true).await.is_ok() {
+            assert!(interrupted > 5, "{interrupted}");
+            break;
+        }
+        let refused = check_finished(&*to, ROOT).await.unwrap_err().to_string();
+        assert!(refused.contains("`coracle restore` with the backup of revision 45 with 41 keys"), "{refused}");
+        let refused = into_store(&other, &*to, ROOT, true).await.unwrap_err();
+        assert!(matches!(&refused, Error::Unfinished { .. }), "{refused}");
+        assert_eq!(into_store(&path, &*to, ROOT, true).await.unwrap().keys, 41);
+        check_finished(&*to, ROOT).await.unwrap();
+        let expected = values(store.list("/registry/k/", None, None, None).await.unwrap());
+        assert_eq!(values(to.list("/registry/k/", None, None, None).await.unwrap()), expected);
+        assert_eq!(to.list(ROOT, None, None, None).await.unwrap().items.len(), 41);
+        assert!(matches!(into_store(&path, &*to, ROOT, true).await.unwrap_err(), Error::NotEmpty { .. }));
+    }
+}
+
 #[tokio::test]
 async fn what_is_damaged_cut_foreign_or_of_a_newer_format_is_refused_with_where_and_what() {
     let dir = tempfile::tempdir().unwrap();
