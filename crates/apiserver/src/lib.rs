@@ -62,6 +62,7 @@ pub use admission::Options as AdmissionOptions;
 pub use body::{Body, BoxError};
 pub use runtime_config::RuntimeConfig;
 pub use server::{Config, InProcess, Server};
+pub use unreadable::Unserved;
 
 /// The Kubernetes version whose API is served.
 pub const KUBERNETES_VERSION: &str = "v1.35.0";
