@@ -199,7 +199,10 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
             "labels": labels(config),
             "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
         },
-        "spec": {"providerID": config.provider_id, "taints": config.taints},
+        "spec": {
+            "providerID": config.provider_id, "taints": config.taints,
+            "podCIDR": config.pod_cidr.map(|range| range.to_string()),
+        },
         "status": status(k, port, &Value::Null).await,
     }))
     .map_err(kube::Error::SerdeError)?;
@@ -207,11 +210,33 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
         Ok(created) => created,
         Err(error) if is_conflict(&error) => {
             let patch = json!({"metadata": {"labels": labels(config)}});
-            api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?
+            let current = api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            tell_range(&api, config, current).await?
         }
         Err(error) => return Err(error),
     };
     report(k, port, &current, true).await
+}
+
+/// Tells of the range of the addresses of pods where the node has none yet. One that it has cannot be changed.
+async fn tell_range(api: &Api<Node>, config: &KubeletConfig, node: Node) -> kube::Result<Node> {
+    let known = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
+    let Some(range) = config.pod_cidr.map(|range| range.to_string()) else { return Ok(node) };
+    match known {
+        None => {
+            let patch = json!({"spec": {"podCIDR": range, "podCIDRs": [range]}});
+            api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await
+        }
+        Some(known) => {
+            if known != range {
+                tracing::error!(
+                    "pods of this node get addresses of {range}, but its object says {known}: \
+                     delete the object, so that the node registers anew, or give the node that range"
+                );
+            }
+            Ok(node)
+        }
+    }
 }
 
 /// Writes the status if it changed, or in any case with `force`; answers with the node as it then is.

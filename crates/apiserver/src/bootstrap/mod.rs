@@ -5,19 +5,21 @@ mod cluster_info;
 mod roles;
 mod servers;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use coracle_api::status::Status;
-use coracle_api::{kinds, meta};
+use coracle_api::{Registry, kinds, meta};
 use coracle_pki::FRONT_PROXY;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission::SYSTEM_NAMESPACES;
-use crate::objects::Objects;
+use crate::object::Object;
+use crate::objects::{DeleteOptions, Objects};
 use crate::operation::{Operation, Verb};
 use crate::services;
 use crate::token_tracking;
@@ -27,6 +29,13 @@ pub const DNS_ADDRESS: u32 = 10;
 
 /// How often what was deleted is made again, as upstream does with the `kubernetes` service.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// How long a server that begins waits for what it wrote itself. Each time it looks takes seconds.
+const LONGEST_LAG: Duration = Duration::from_secs(60);
+
+/// Marks the objects that say what is served, and those of what was served from the start.
+const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+const AT_START: &str = "onstart";
 
 /// What the objects say of this server.
 pub(crate) struct Own {
@@ -68,6 +77,7 @@ async fn again(objects: &Objects, own: &Own) -> Result<()> {
 /// The store refuses.
 pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
     namespaces(objects).await?;
+    caught_up(objects).await?;
     tokio::try_join!(make(objects, own), roles::run(objects)).map(|_| ())
 }
 
@@ -76,6 +86,18 @@ pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
 async fn namespaces(objects: &Objects) -> Result<()> {
     let namespace = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     ensure_all(objects, "", "namespaces", SYSTEM_NAMESPACES.into_iter().map(namespace).collect()).await
+}
+
+/// Waits until the caches have what was written: what is made next is in the namespaces.
+async fn caught_up(objects: &Objects) -> Result<()> {
+    let begin = Instant::now();
+    while let Err(status) = objects.storage.freshen().await {
+        if begin.elapsed() > LONGEST_LAG {
+            return Err(failed("namespaces", &status));
+        }
+        tracing::warn!("the store tells late of what was written: {}", status.message);
+    }
+    Ok(())
 }
 
 /// Makes what is missing and brings up to date what names this server.
@@ -94,7 +116,7 @@ async fn make(objects: &Objects, own: &Own) -> Result<()> {
         cluster_info::make(objects, own.endpoint, &own.trust.clients),
         ensure(objects, "", "v1", "configmaps", token_tracking::since()),
         ensure_all(objects, "", "componentstatuses", component_statuses()),
-        ensure_all(objects, "apiregistration.k8s.io", "apiservices", api_services()),
+        api_services(objects),
     )
     .map(|_| ())
 }
@@ -150,12 +172,31 @@ fn component_statuses() -> Vec<Value> {
     ["scheduler", "controller-manager", "etcd-0"].iter().map(status).collect()
 }
 
-/// One object for each group and version that is served here.
-fn api_services() -> Vec<Value> {
+/// One object for each group and version that is built in and served; those of others go.
+async fn api_services(objects: &Objects) -> Result<()> {
+    let served = served_api_services(&objects.storage.kinds.look());
+    let names: HashSet<String> = served.iter().map(|service| meta::name(service).to_owned()).collect();
+    let kind = kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices")
+        .ok_or_else(|| anyhow!("apiservices are not in the kind table"))?;
+    let snapshot = objects.storage.cache(kind).map_err(|status| failed("apiservices", &status))?.snapshot();
+    let is_ours = |object: &&Object| object.label(MANAGED) == Some(AT_START);
+    let others = snapshot.range("", None).filter(is_ours).filter(|object| !names.contains(object.name()));
+    for name in others.map(|object| object.name().to_owned()) {
+        let op = Operation::by_server(kind, Verb::Delete);
+        match Box::pin(objects.delete(&op, &name, &DeleteOptions::default())).await {
+            Err(status) if status.code != 404 => return Err(failed("apiservices", &status)),
+            _ => {}
+        }
+    }
+    ensure_all(objects, "apiregistration.k8s.io", "apiservices", served).await
+}
+
+fn served_api_services(registry: &Registry) -> Vec<Value> {
     let mut out = Vec::new();
-    for group in kinds::built_in().groups() {
+    for group in registry.groups() {
         let Some(minimum) = group.priority else { continue };
-        for version in &group.versions {
+        // Those that definitions define come and go with them.
+        for version in group.versions.iter().filter(|version| kinds::built_in().serves(&group.name, version)) {
             let preferred = group.versions.len() > 1 && group.versions.first() == Some(version);
             let priority = match (&*group.name, preferred) {
                 ("", _) => 1,
@@ -166,7 +207,7 @@ fn api_services() -> Vec<Value> {
                 "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
                 "metadata": {
                     "name": format!("{version}.{}", group.name),
-                    "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"},
+                    "labels": {MANAGED: AT_START},
                 },
                 "spec": {
                     "group": group.name, "version": version,
@@ -201,7 +242,11 @@ async fn ensure_with_status(objects: &Objects, group: &str, plural: &str, object
         Ok(new)
     };
     let op = Operation::status_by_server(kind);
-    Box::pin(objects.update(&op, &name, &mut make)).await.map(|_| ()).map_err(|status| failed(plural, &status))
+    match Box::pin(objects.update(&op, &name, &mut make)).await {
+        // The caches do not have it yet, or somebody deleted it: the next round looks again.
+        Err(status) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()).map_err(|status| failed(plural, &status)),
+    }
 }
 
 async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<()> {

@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::{ROOT, connect};
+use super::{ROOT, connect, whole};
 use crate::args;
 use crate::cluster::{Cluster, DEFAULT_NAME, Place};
 use crate::registry::Lock;
@@ -27,7 +27,7 @@ const EVENT: Duration = Duration::from_secs(3600);
 /// What becomes of a key: leases of running servers are of no use to others, and etcd does not tell when an event goes.
 fn fate(key: &str) -> Fate {
     match key.strip_prefix(ROOT).unwrap_or(key) {
-        "coracle/progress" => Fate::LeaveOut,
+        "coracle/progress" | backup::UNFINISHED => Fate::LeaveOut,
         below if below.starts_with("masterleases/") => Fate::LeaveOut,
         below if below.starts_with("events/") => Fate::Expire(EVENT),
         _ => Fate::Keep,
@@ -91,7 +91,7 @@ fn name(from: &Path, to: &Path, overwrite: bool) -> std::io::Result<()> {
 /// Writes the bytes of a backup: those of the named etcd, of a running cluster's daemon, or of the directory of a stopped one.
 async fn fetch(options: &args::Backup, file: &mut File) -> Result<()> {
     if !options.etcd.servers.is_empty() {
-        return copy(pieces(Arc::new(connect(&options.etcd).await?)), file).await;
+        return copy(pieces(Arc::new(whole(&options.etcd).await?)), file).await;
     }
     let place = Place::find(&options.which, DEFAULT_NAME)?;
     let socket = place.dir.join("control.sock");
@@ -161,7 +161,7 @@ fn into_place(file: &Path, place: &Place) -> Result<Restored> {
 /// Moves what an etcd has into a directory that has no store.
 pub async fn from_etcd(options: &args::Etcd, dir: &Path) -> Result<u64> {
     let (own, between) = (dir.join("store"), dir.join("store.from-etcd"));
-    let from = Arc::new(connect(options).await?);
+    let from = Arc::new(whole(options).await?);
     let _ = fs::remove_file(&between);
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&between);
     let mut file = file.with_context(|| format!("failed to write {}", between.display()))?;

@@ -31,7 +31,14 @@ pub async fn open(dir: &Path, options: &args::Etcd) -> Result<Arc<dyn Store>> {
         let own = own.display();
         bail!("{own} has the objects of this cluster: `coracle store migrate` moves them to etcd, or move {own} away");
     }
-    Ok(Arc::new(connect(options).await?))
+    Ok(Arc::new(whole(options).await?))
+}
+
+/// An etcd with what is whole: no restore into it was interrupted.
+async fn whole(options: &args::Etcd) -> Result<Etcd> {
+    let store = connect(options).await?;
+    coracle_store::backup::check_finished(&store, ROOT).await?;
+    Ok(store)
 }
 
 async fn connect(options: &args::Etcd) -> Result<Etcd> {
@@ -49,7 +56,7 @@ async fn migrate(dir: &Path, to: &args::Etcd) -> Result<usize> {
         bail!("{} is no store", own.display());
     }
     let from = Embedded::open(&own, Options::default())?;
-    let count = copy(&from, &connect(to).await?, ROOT).await.context("failed to copy to etcd")?;
+    let count = copy(&from, &whole(to).await?, ROOT).await.context("failed to copy to etcd")?;
     fs::rename(&own, &aside).with_context(|| format!("failed to put {} aside", own.display()))?;
     Ok(count)
 }

@@ -18,15 +18,16 @@ pub fn verify(path: &Path) -> Result<Summary> {
     while let Some(some) = reader.next()? {
         keys += some.len() as u64;
     }
-    Ok(Summary { revision: reader.revision, keys, bytes: reader.offset })
+    Ok(Summary { revision: reader.revision, keys, bytes: reader.offset, sum: reader.sum.finalize() })
 }
 
 /// A backup that is being read.
 pub(super) struct Reader {
     file: BufReader<File>,
     path: PathBuf,
-    /// How much was read.
+    /// How much was read, and its checksum.
     offset: u64,
+    sum: crc32fast::Hasher,
     sequence: u64,
     /// The revision at which the backup is exact.
     pub revision: Revision,
@@ -38,7 +39,8 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Reader> {
         let file = File::open(path).map_err(|error| Error::io(path, &error))?;
         let file = BufReader::with_capacity(256 << 10, file);
-        let mut reader = Reader { file, path: path.to_owned(), offset: 0, sequence: 0, revision: 0, last: Vec::new() };
+        let (sum, path) = (crc32fast::Hasher::new(), path.to_owned());
+        let mut reader = Reader { file, path, offset: 0, sum, sequence: 0, revision: 0, last: Vec::new() };
         reader.revision = reader.head()?;
         Ok(reader)
     }
@@ -128,6 +130,7 @@ impl Reader {
             }
         }
         self.offset += length as u64;
+        self.sum.update(&bytes[..length]);
         Ok(length)
     }
 
