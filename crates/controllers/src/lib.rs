@@ -16,6 +16,7 @@ mod endpoints;
 mod expectations;
 mod gc;
 mod hash;
+mod job;
 mod legacy_tokens;
 mod namespace;
 mod node_ipam;
@@ -91,6 +92,7 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     let controllers = informers.all::<ReplicationController>();
     let replication = c("replication-controller");
     start(&mut tasks, "replicationcontroller", replicaset::run(replication, controllers, "replication-controller"));
+    start(&mut tasks, "job", job::run(c("job-controller")));
     start(&mut tasks, "serviceaccount", service_account::run(c("service-account-controller")));
     start(&mut tasks, "root-ca-certificate-publisher", root_ca::run(c("root-ca-cert-publisher")));
     start(&mut tasks, "endpoint", endpoints::legacy::run(c("endpoint-controller")));

@@ -386,7 +386,7 @@ fn to_delete(active: &[Arc<Pod>], related: &[Arc<Pod>], count: usize, now: Times
 /// Which pod is deleted first: unassigned, pending, not ready, cheap (by annotation), on a crowded node, ready for
 /// a shorter time, restarted more often, younger. Times are compared by orders of magnitude, so that among pods
 /// of about the same age it is by chance (here: by UID) which one goes.
-fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp) -> Ordering {
+pub(crate) fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp) -> Ordering {
     let ((a, rank_a), (b, rank_b)) = (a, b);
     let phase_rank = |pod: &Pod| match phase(pod) {
         "Pending" | "" => 0,
