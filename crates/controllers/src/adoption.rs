@@ -6,7 +6,6 @@ use std::sync::Arc;
 use coracle_client::{Store, is_not_found};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::{Selector, SelectorExt};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -15,12 +14,12 @@ use crate::common::{BY_CONTROLLER, ORPHANS, controller_reference, is_deleting, n
 
 /// The objects in `store` that belong to `owner`. Orphans that match are adopted, after the owner was read anew
 /// from the server (a deleted owner adopts nothing); owned ones that no longer match are released. `adoptable`
-/// says which orphans may be taken. The store needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
+/// says which of the orphans that match may be taken. The store needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
 pub(crate) async fn claim<O, K>(
     client: &Client,
     owner: &O,
-    selector: &Selector,
     store: &Store<K>,
+    matches: impl Fn(&K) -> bool,
     adoptable: impl Fn(&K) -> bool,
 ) -> kube::Result<Vec<Arc<K>>>
 where
@@ -29,7 +28,6 @@ where
 {
     let namespace = namespace_of(owner);
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let matches = |object: &K| selector.matches(object.labels());
     let mut claimed = Vec::new();
     for object in store.by_index(BY_CONTROLLER, uid(owner))? {
         if matches(&object) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Informer, Informers};
+use coracle_client::{EventRecorder, Informer, Informers};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition, Service};
@@ -29,6 +29,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Records events as the component of this name.
+    pub fn recorder(&self, component: &str) -> EventRecorder {
+        EventRecorder::new(self.client.clone(), component, "")
+    }
+
     pub fn pods(&self) -> Informer<Pod> {
         self.informers.indexed(vec![
             (BY_CONTROLLER, Box::new(controller_uid::<Pod>)),

@@ -10,6 +10,7 @@ mod bootstrap_tokens;
 mod certificates;
 mod cluster_role_aggregation;
 mod common;
+mod dependents;
 mod deployment;
 mod discovery;
 mod endpoints;
@@ -26,6 +27,7 @@ mod pod_gc;
 mod replicaset;
 mod resource_quota;
 mod root_ca;
+mod run;
 mod service_account;
 mod service_account_tokens;
 
