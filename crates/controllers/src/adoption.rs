@@ -26,6 +26,22 @@ where
     O: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
+    claim_with_finalizer(client, owner, store, None, matches, adoptable).await
+}
+
+/// As [`claim`], for an owner whose objects have a finalizer, which comes and goes with the ownership.
+pub(crate) async fn claim_with_finalizer<O, K>(
+    client: &Client,
+    owner: &O,
+    store: &Store<K>,
+    finalizer: Option<&str>,
+    matches: impl Fn(&K) -> bool,
+    adoptable: impl Fn(&K) -> bool,
+) -> kube::Result<Vec<Arc<K>>>
+where
+    O: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
     let namespace = namespace_of(owner);
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let mut claimed = Vec::new();
@@ -33,10 +49,13 @@ where
         if matches(&object) {
             claimed.push(object);
         } else if !is_deleting(owner) && !is_deleting(&*object) {
-            let patch = json!({"metadata": {
+            let mut patch = json!({"metadata": {
                 "uid": uid(&*object),
                 "ownerReferences": [{"$patch": "delete", "uid": uid(owner)}],
             }});
+            if let Some(finalizer) = finalizer {
+                patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+            }
             patch_owners(&api, &object, patch).await?;
         }
     }
@@ -55,7 +74,10 @@ where
             }
             verified = true;
         }
-        let patch = json!({"metadata": {"uid": uid(&*object), "ownerReferences": [controller_reference(owner)]}});
+        let mut patch = json!({"metadata": {"uid": uid(&*object), "ownerReferences": [controller_reference(owner)]}});
+        if let Some(finalizer) = finalizer {
+            patch["metadata"]["finalizers"] = json!([finalizer]);
+        }
         if let Some(adopted) = patch_owners(&api, &object, patch).await? {
             claimed.push(Arc::new(adopted));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use coracle_client::{EventRecorder, Informer, Informers};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use kube::core::Selector;
@@ -51,6 +52,10 @@ impl Context {
 
     pub fn deployments(&self) -> Informer<Deployment> {
         self.informers.all()
+    }
+
+    pub fn jobs(&self) -> Informer<Job> {
+        self.informers.indexed(vec![(BY_CONTROLLER, Box::new(controller_uid::<Job>))])
     }
 
     pub fn services(&self) -> Informer<Service> {

@@ -62,10 +62,7 @@ fn matched(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
     Some(format!("Pod {namespace}/{name} has condition {condition}"))
 }
 
-fn container_with_code<'a>(
-    wanted: &PodFailurePolicyOnExitCodesRequirement,
-    pod: &'a Pod,
-) -> Option<(&'a str, i32)> {
+fn container_with_code<'a>(wanted: &PodFailurePolicyOnExitCodesRequirement, pod: &'a Pod) -> Option<(&'a str, i32)> {
     let status = pod.status.as_ref()?;
     let exit = |container: &'a ContainerStatus| {
         let code = container.state.as_ref()?.terminated.as_ref()?.exit_code;
@@ -84,7 +81,9 @@ fn container_with_code<'a>(
 
 fn condition<'a>(patterns: &[PodFailurePolicyOnPodConditionsPattern], pod: &'a Pod) -> Option<&'a str> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let fits = |kind: &str, status: &str| patterns.iter().any(|p| p.type_ == kind && p.status.as_deref().unwrap_or("True") == status);
+    let fits = |kind: &str, status: &str| {
+        patterns.iter().any(|p| p.type_ == kind && p.status.as_deref().unwrap_or("True") == status)
+    };
     conditions.iter().find(|c| fits(&c.type_, &c.status)).map(|c| c.type_.as_str())
 }
 
@@ -100,9 +99,7 @@ mod tests {
 
     fn pod(code: i32, disrupted: &str) -> Pod {
         let terminated = json!({"terminated": {"exitCode": code}});
-        let container = |name: &str, state: serde_json::Value| {
-            json!({"name": name, "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0})
-        };
+        let container = |name: &str, state: serde_json::Value| json!({"name": name, "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0});
         serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "status": {
             "containerStatuses": [container("side", json!({})), container("main", terminated)],
             "conditions": [{"type": "DisruptionTarget", "status": disrupted}],
@@ -138,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_condition_may_fail_the_job() {
-        let job = job(json!([{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]));
+        let job =
+            job(json!([{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]));
         let verdict = Policy::of(&job).verdict(&pod(1, "True"));
         assert_eq!(
             verdict.fails_job.as_deref(),

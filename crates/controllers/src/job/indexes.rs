@@ -65,7 +65,11 @@ impl Indexes {
         while let (Some(a), Some(b)) = (these.peek(), those.peek()) {
             let overlap = Interval { first: a.first.max(b.first), last: a.last.min(b.last) };
             common = common.saturating_add(overlap.len().max(0));
-            if a.last < b.last { these.next() } else { those.next() };
+            if a.last < b.last {
+                these.next()
+            } else {
+                those.next()
+            };
         }
         common
     }

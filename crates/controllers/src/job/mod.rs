@@ -33,20 +33,20 @@ use kube::{Client, ResourceExt};
 
 use self::backoff::Records;
 use self::conditions::finished;
-use self::pod::is_tracked;
+use self::pod::{TRACKING, is_tracked};
 use self::removals::{Removals, remove_finalizer};
 use self::written::Written;
-use crate::adoption::claim;
+use crate::adoption::claim_with_finalizer;
 use crate::common::*;
 use crate::expectations::Expectations;
+use crate::run::{Cache, Controller, reconcile_all};
 
-const WORKERS: usize = 5;
 /// Jobs whose spec names another controller are left alone.
 const CONTROLLER_NAME: &str = "kubernetes.io/job-controller";
 /// How long changes of pods are gathered, so that a thousand pods that end do not mean a thousand writes of the status.
 const BATCH: Duration = Duration::from_millis(50);
 
-struct Controller {
+struct JobController {
     client: Client,
     jobs: Informer<Job>,
     pods: Informer<Pod>,
@@ -60,13 +60,13 @@ struct Controller {
     orphans: WorkQueue<ObjectKey>,
 }
 
-/// Runs the controller until its queue is closed.
+/// Runs the controller until its queues are closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let controller = Arc::new(Controller {
+    let controller = Arc::new(JobController {
         client: context.client.clone(),
-        jobs: context.informers.all(),
+        jobs: context.jobs(),
         pods: context.pods(),
-        recorder: EventRecorder::new(context.client.clone(), "job-controller", ""),
+        recorder: context.recorder("job-controller"),
         expectations: Expectations::default(),
         removals: Removals::default(),
         records: Records::default(),
@@ -78,22 +78,63 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     controller.jobs.subscribe(move |event| c.job_changed(event));
     let c = controller.clone();
     controller.pods.subscribe(move |event| c.pod_changed(event));
-    controller.jobs.synced().await;
-    controller.pods.synced().await;
-    let (jobs, pods) = (controller.clone(), controller.clone());
-    let jobs = coracle_client::run(controller.queue.clone(), WORKERS, move |key| {
-        let controller = jobs.clone();
-        async move { controller.reconcile(key).await }
-    });
-    let orphans = coracle_client::run(controller.orphans.clone(), 1, move |key| {
-        let controller = pods.clone();
+    let c = controller.clone();
+    let release = move |key| {
+        let controller = c.clone();
         async move { controller.release_orphan(key).await }
-    });
-    tokio::join!(jobs, orphans);
-    Ok(())
+    };
+    let caches = controller.caches();
+    let orphans = reconcile_all(&caches, &controller.orphans, 1, release);
+    tokio::try_join!(crate::run::run(controller.clone()), orphans).map(drop)
 }
 
-impl Controller {
+impl Controller for JobController {
+    type Key = ObjectKey;
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &WorkQueue<ObjectKey> {
+        &self.queue
+    }
+
+    fn caches(&self) -> Vec<&dyn Cache> {
+        vec![&self.jobs, &self.pods]
+    }
+
+    async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
+        let Some(cached) = self.jobs.store().get_key(&key) else {
+            self.expectations.forget(&key);
+            self.removals.forget(&key);
+            self.records.forget(&key);
+            self.written.forget(&key);
+            return Ok(None);
+        };
+        let job = self.written.newest(&key, cached);
+        if is_managed_elsewhere(&job) {
+            return Ok(None);
+        }
+        if finished(&job).is_some() {
+            self.records.forget(&key);
+            return Ok(None);
+        }
+        if !matches!(
+            job.spec.as_ref().and_then(|spec| spec.completion_mode.as_deref()),
+            None | Some("NonIndexed" | "Indexed")
+        ) {
+            let text = "Skipped Job sync because completion mode is unknown";
+            self.recorder.event(&*job, EventType::Warning, "UnknownCompletionMode", text);
+            return Ok(None);
+        }
+        let Some(selector) = selector(&job) else { return Ok(None) };
+        // Before the pods are read: one that comes in between is then waited for, not missed.
+        let settled = self.expectations.satisfied(&key);
+        let matches = |pod: &Pod| selector.matches(pod.labels());
+        let pods =
+            claim_with_finalizer(&self.client, &*job, &self.pods.store(), Some(TRACKING), matches, |_| true).await?;
+        self.sync(&key, &job, pods, settled).await
+    }
+}
+
+impl JobController {
     fn job_changed(&self, event: &Event<Job>) {
         match event {
             Event::Added(job) => self.queue.add(ObjectKey::of(&**job)),
@@ -187,34 +228,6 @@ impl Controller {
             Ok(pods) => pods.iter().for_each(|pod| self.queue_orphan(pod)),
             Err(error) => tracing::error!(%error, "finalizers of a job's pods stay"),
         }
-    }
-
-    async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
-        let Some(cached) = self.jobs.store().get_key(&key) else {
-            self.expectations.forget(&key);
-            self.removals.forget(&key);
-            self.records.forget(&key);
-            self.written.forget(&key);
-            return Ok(None);
-        };
-        let job = self.written.newest(&key, cached);
-        if is_managed_elsewhere(&job) {
-            return Ok(None);
-        }
-        if finished(&job).is_some() {
-            self.records.forget(&key);
-            return Ok(None);
-        }
-        if !matches!(job.spec.as_ref().and_then(|spec| spec.completion_mode.as_deref()), None | Some("NonIndexed" | "Indexed")) {
-            let text = "Skipped Job sync because completion mode is unknown";
-            self.recorder.event(&*job, EventType::Warning, "UnknownCompletionMode", text);
-            return Ok(None);
-        }
-        let Some(selector) = selector(&job) else { return Ok(None) };
-        // Before the pods are read: one that comes in between is then waited for, not missed.
-        let settled = self.expectations.satisfied(&key);
-        let pods = claim(&self.client, &*job, &selector, &self.pods.store(), |_| true).await?;
-        self.sync(&key, &job, pods, settled).await
     }
 
     /// Removes the finalizer of a pod, unless a job is still to count it.

@@ -146,7 +146,8 @@ mod tests {
             "image": "", "imageID": "", "ready": true, "restartCount": 2}]))
         .unwrap();
         let with = |policy: &str, limit: i32| {
-            let spec = json!({"backoffLimit": limit, "template": {"spec": {"restartPolicy": policy, "containers": []}}});
+            let spec =
+                json!({"backoffLimit": limit, "template": {"spec": {"restartPolicy": policy, "containers": []}}});
             reason(spec, json!({}), vec![Arc::new(running.clone())])
         };
         assert_eq!(with("OnFailure", 2).as_deref(), Some("BackoffLimitExceeded"));

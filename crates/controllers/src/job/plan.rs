@@ -203,7 +203,8 @@ mod tests {
             let mut pod = (*pod(name, Some(index), "Failed")).clone();
             let at = format!("2026-01-01T00:00:{second}Z");
             pod.status.get_or_insert_default().conditions =
-                serde_json::from_value(json!([{"type": "Ready", "status": "False", "lastTransitionTime": at}])).unwrap();
+                serde_json::from_value(json!([{"type": "Ready", "status": "False", "lastTransitionTime": at}]))
+                    .unwrap();
             Arc::new(pod)
         };
         let pods = vec![failed("a", 0, "55"), failed("b", 1, "10")];

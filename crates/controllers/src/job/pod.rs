@@ -63,7 +63,8 @@ pub(super) fn is_terminating(pod: &Pod) -> bool {
 /// When the pod ended, by the first of these that is known: its last container, the end of its readiness, the deletion,
 /// its creation.
 pub(super) fn finished_at(pod: &Pod) -> Timestamp {
-    let not_ready = || pod_condition(pod, "Ready").filter(|ready| ready.status == "False")?.last_transition_time.as_ref();
+    let not_ready =
+        || pod_condition(pod, "Ready").filter(|ready| ready.status == "False")?.last_transition_time.as_ref();
     containers_finished_at(pod)
         .or_else(|| not_ready().map(|time| time.0))
         .or_else(|| deleted_at(pod))

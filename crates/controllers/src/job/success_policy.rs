@@ -30,7 +30,8 @@ mod tests {
     use super::*;
 
     fn rule(rule: Value, succeeded: &str) -> bool {
-        let job = serde_json::from_value(json!({"spec": {"successPolicy": {"rules": [rule]}, "template": {}}})).unwrap();
+        let job =
+            serde_json::from_value(json!({"spec": {"successPolicy": {"rules": [rule]}, "template": {}}})).unwrap();
         matched(&job, 10, &Indexes::parse(succeeded, 10)).is_some()
     }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 
-use super::Controller;
+use super::JobController;
 use super::backoff::Record;
 use super::conditions::{self, SUSPENDED};
 use super::observed::{Observed, as_i32};
@@ -38,9 +38,15 @@ struct Managed {
     error: Option<kube::Error>,
 }
 
-impl Controller {
+impl JobController {
     /// Brings a job that has not ended closer to its end. Returns when it is to be looked at again, if by the clock.
-    pub(super) async fn sync(&self, key: &ObjectKey, job: &Job, pods: Vec<Arc<Pod>>, settled: bool) -> anyhow::Result<Option<Duration>> {
+    pub(super) async fn sync(
+        &self,
+        key: &ObjectKey,
+        job: &Job,
+        pods: Vec<Arc<Pod>>,
+        settled: bool,
+    ) -> anyhow::Result<Option<Duration>> {
         let observed = Observed::of(job, pods, self.removals.of(key));
         let mut status = job.status.clone().unwrap_or_default();
         if !observed.wanted.suspended {
@@ -87,7 +93,7 @@ impl Controller {
             return managed;
         }
         let per_index = observed.wanted.backoff_limit_per_index.is_some();
-        self.expectations.expect_creations(key, plan.create.len());
+        self.expectations.expect(key, plan.create.len(), []);
         let (created, error) = slow_start(plan.create.len(), |n| {
             let pod = match plan.create.get(n).copied().flatten() {
                 Some(index) => {
@@ -106,7 +112,7 @@ impl Controller {
 
     /// Deletes pods that the job has no use for. They are not to be counted as failed, so their finalizer goes first.
     async fn delete_surplus(&self, key: &ObjectKey, job: &Job, pods: &[Arc<Pod>]) -> Managed {
-        self.expectations.expect_deletions(key, pods.iter().map(|pod| uid(&**pod).to_owned()));
+        self.expectations.expect(key, 0, pods.iter().map(|pod| uid(&**pod).to_owned()));
         let delete = |pod: Arc<Pod>| async move {
             let outcome = match remove_finalizer(&self.client, &pod).await {
                 Ok(()) => delete_pod(&self.client, &self.recorder, job, &pod).await,
@@ -215,7 +221,8 @@ impl Controller {
         let outcomes: Vec<kube::Result<String>> =
             stream::iter(pods.iter().cloned()).map(release).buffer_unordered(CONCURRENCY).collect().await;
         let mut failure = None;
-        let released = outcomes.into_iter().filter_map(|outcome| outcome.map_err(|error| failure.get_or_insert(error)).ok());
+        let released =
+            outcomes.into_iter().filter_map(|outcome| outcome.map_err(|error| failure.get_or_insert(error)).ok());
         let released = released.collect();
         (released, failure)
     }

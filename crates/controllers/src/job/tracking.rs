@@ -38,7 +38,8 @@ pub(super) fn note(status: &mut JobStatus, job: &Job, observed: &Observed, outco
     let uncounted = status.uncounted_terminated_pods.get_or_insert_default();
     for pod in observed.pods.iter().filter(|pod| observed.is_to_be_counted(pod)) {
         let (index, failed) = (observed.index(pod), has_failed(pod, &observed.wanted));
-        if !is_deleting(job) && outcome.is_none() && !has_succeeded(pod) && !(failed && !is_kept(observed, index, pod)) {
+        if !is_deleting(job) && outcome.is_none() && !has_succeeded(pod) && !(failed && !is_kept(observed, index, pod))
+        {
             continue;
         }
         noted.release.push(pod.clone());
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_counted_when_its_finalizer_is_gone() {
-        let job = job(json!({}), json!({"failed": 1, "uncountedTerminatedPods": {"succeeded": ["a"], "failed": ["b"]}}));
+        let job =
+            job(json!({}), json!({"failed": 1, "uncountedTerminatedPods": {"succeeded": ["a"], "failed": ["b"]}}));
         let mut status = job.status.unwrap();
         count_released(&mut status, &["a".to_owned()].into());
         assert_eq!((status.succeeded, status.failed), (None, Some(2)));

@@ -1,0 +1,4 @@
+//! What the controllers make of objects, asked of a real API server in this process: no socket, no node, no root.
+
+mod cluster;
+mod jobs;
