@@ -10,6 +10,7 @@ mod bootstrap_tokens;
 mod certificates;
 mod cluster_role_aggregation;
 mod common;
+mod cronjob;
 mod dependents;
 mod deployment;
 mod discovery;
@@ -30,6 +31,8 @@ mod root_ca;
 mod run;
 mod service_account;
 mod service_account_tokens;
+mod ttl_after_finished;
+mod written;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -95,6 +98,9 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     let replication = c("replication-controller");
     start(&mut tasks, "replicationcontroller", replicaset::run(replication, controllers, "replication-controller"));
     start(&mut tasks, "job", job::run(c("job-controller")));
+    start(&mut tasks, "cronjob", cronjob::run(c("cronjob-controller")));
+    let cleaner = ttl_after_finished::run(c("ttl-after-finished-controller"));
+    start(&mut tasks, "ttl-after-finished", cleaner);
     start(&mut tasks, "serviceaccount", service_account::run(c("service-account-controller")));
     start(&mut tasks, "root-ca-certificate-publisher", root_ca::run(c("root-ca-cert-publisher")));
     start(&mut tasks, "endpoint", endpoints::legacy::run(c("endpoint-controller")));

@@ -20,7 +20,6 @@ mod template;
 mod testing;
 mod tracking;
 mod wanted;
-mod written;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,11 +34,11 @@ use self::backoff::Records;
 use self::conditions::finished;
 use self::pod::{TRACKING, is_tracked};
 use self::removals::{Removals, remove_finalizer};
-use self::written::Written;
 use crate::adoption::claim_with_finalizer;
 use crate::common::*;
 use crate::expectations::Expectations;
 use crate::run::{Cache, Controller, reconcile_all};
+use crate::written::Written;
 
 /// Jobs whose spec names another controller are left alone.
 const CONTROLLER_NAME: &str = "kubernetes.io/job-controller";
@@ -54,7 +53,7 @@ struct JobController {
     expectations: Expectations,
     removals: Removals,
     records: Records,
-    written: Written,
+    written: Written<Job>,
     queue: WorkQueue<ObjectKey>,
     /// Pods that no job counts, and whose finalizer goes.
     orphans: WorkQueue<ObjectKey>,

@@ -38,8 +38,8 @@ pub(super) fn note(status: &mut JobStatus, job: &Job, observed: &Observed, outco
     let uncounted = status.uncounted_terminated_pods.get_or_insert_default();
     for pod in observed.pods.iter().filter(|pod| observed.is_to_be_counted(pod)) {
         let (index, failed) = (observed.index(pod), has_failed(pod, &observed.wanted));
-        if !is_deleting(job) && outcome.is_none() && !has_succeeded(pod) && !(failed && !is_kept(observed, index, pod))
-        {
+        let has_ended = has_succeeded(pod) || (failed && !is_kept(observed, index, pod));
+        if !has_ended && outcome.is_none() && !is_deleting(job) {
             continue;
         }
         noted.release.push(pod.clone());

@@ -1,4 +1,5 @@
 //! What the controllers make of objects, asked of a real API server in this process: no socket, no node, no root.
 
 mod cluster;
+mod cron_jobs;
 mod jobs;

@@ -1,39 +1,47 @@
-//! The states of jobs that were written and that the cache may not show yet.
+//! The states of objects that a controller wrote and that its cache may not show yet.
 //!
-//! A pod that ended leaves the cache's sum only when the status that counts it is seen. Between the two, a job that is read
-//! from the cache would look as if a pod were missing, and would get another.
+//! Caches of two kinds are not of one moment. A job whose status counts a pod that ended, or a cron job whose status names the
+//! job that was started, would without this be read from the cache as it was before, beside pods and jobs as they are now: the
+//! pod would look as if it were missing, and would be made anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_client::ObjectKey;
-use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
 
 use crate::common::uid;
 
-#[derive(Default)]
-pub(super) struct Written(Mutex<HashMap<ObjectKey, Arc<Job>>>);
+/// The last written state of each object of a kind, until the cache has it.
+pub(crate) struct Written<K>(Mutex<HashMap<ObjectKey, Arc<K>>>);
 
-impl Written {
-    pub fn keep(&self, key: &ObjectKey, job: Job) {
-        self.0.lock().insert(key.clone(), Arc::new(job));
+impl<K> Default for Written<K> {
+    fn default() -> Self {
+        Written(Mutex::default())
+    }
+}
+
+impl<K: Resource> Written<K> {
+    /// Keeps what the server answered to a write.
+    pub fn keep(&self, key: &ObjectKey, object: K) {
+        self.0.lock().insert(key.clone(), Arc::new(object));
     }
 
     /// The cached state, or the written one while the cache is behind it.
-    pub fn newest(&self, key: &ObjectKey, cached: Arc<Job>) -> Arc<Job> {
-        let mut jobs = self.0.lock();
-        match jobs.get(key) {
-            Some(job) if uid(&**job) == uid(&*cached) && revision(job) > revision(&cached) => job.clone(),
+    pub fn newest(&self, key: &ObjectKey, cached: Arc<K>) -> Arc<K> {
+        let mut written = self.0.lock();
+        match written.get(key) {
+            Some(newer) if uid(&**newer) == uid(&*cached) && revision(&**newer) > revision(&*cached) => newer.clone(),
             Some(_) => {
-                jobs.remove(key);
+                written.remove(key);
                 cached
             }
             None => cached,
         }
     }
 
+    /// Forgets an object that is gone.
     pub fn forget(&self, key: &ObjectKey) {
         self.0.lock().remove(key);
     }
@@ -41,12 +49,14 @@ impl Written {
 
 /// Resource versions of one kind are numbers that grow.
 /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
-fn revision(job: &Job) -> u64 {
-    job.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+fn revision<K: Resource>(object: &K) -> u64 {
+    object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::batch::v1::Job;
+
     use super::*;
 
     fn job(version: &str, uid: &str) -> Job {
