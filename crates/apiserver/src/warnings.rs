@@ -15,11 +15,9 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 19] = [
+const MISSING: [(&str, &str, Missing); 17] = [
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
-    ("apps", "DaemonSet", Controller),
-    ("apps", "StatefulSet", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),
     ("batch", "CronJob", Controller),
     ("batch", "Job", Controller),

@@ -47,7 +47,8 @@ impl Owner for ReplicationController {
     }
 }
 
-/// The owners of one kind, and what they await of their objects.
+/// The owners of one kind, and what they await of their objects. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Dependents<O: Owner> {
     owners: Store<O>,
     queue: WorkQueue<ObjectKey>,
@@ -55,24 +56,42 @@ pub(crate) struct Dependents<O: Owner> {
 }
 
 impl<O: Owner> Dependents<O> {
-    /// Queues an owner whenever an object that it owns, or may adopt, comes, changes or goes. An object whose deletion
-    /// has begun counts as gone for `expectations`.
-    pub fn follow<K>(
-        objects: &Informer<K>,
-        owners: &Informer<O>,
-        queue: &WorkQueue<ObjectKey>,
-        expectations: &Arc<Expectations>,
-    ) where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    {
+    /// Queues every owner that comes, changes or goes. Of one that is gone nothing is expected any more, whoever has its
+    /// name next.
+    pub fn of(owners: &Informer<O>, queue: &WorkQueue<ObjectKey>, expectations: &Arc<Expectations>) -> Dependents<O> {
         let dependents =
             Dependents { owners: owners.store(), queue: queue.clone(), expectations: expectations.clone() };
+        let d = dependents.clone();
+        owners.subscribe(move |event| {
+            let gone = match event {
+                Event::Added(_) => false,
+                Event::Updated { old, new } => uid(&**old) != uid(&**new),
+                Event::Deleted(_) => true,
+            };
+            let (Event::Added(owner) | Event::Updated { new: owner, .. } | Event::Deleted(owner)) = event;
+            let key = ObjectKey::of(&**owner);
+            if gone {
+                d.expectations.forget(&key);
+            }
+            d.queue.add(key);
+        });
+        dependents
+    }
+
+    /// Queues an owner whenever an object that it owns, or may adopt, comes, changes or goes. An object whose deletion
+    /// has begun counts as gone.
+    pub fn follow<K>(&self, objects: &Informer<K>) -> &Dependents<O>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let dependents = self.clone();
         objects.subscribe(move |event| match event {
             Event::Added(object) if is_deleting(&**object) => dependents.deleted(&**object),
             Event::Added(object) => dependents.added(&**object),
             Event::Updated { old, new } => dependents.updated(&**old, &**new),
             Event::Deleted(object) => dependents.deleted(&**object),
         });
+        self
     }
 
     fn owner_of<K: Resource>(&self, object: &K) -> Option<ObjectKey> {

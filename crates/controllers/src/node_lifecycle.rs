@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::common::*;
+use crate::placement::covers;
 use crate::run::{Cache, reconcile_all};
 
 /// How long a node may be silent, as upstream's `--node-monitor-grace-period`.
@@ -329,20 +330,6 @@ fn time_left(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Op
         least = Some(least.map_or(left, |least| least.min(left)));
     }
     least
-}
-
-fn covers(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (effect, key) = (text(&toleration.effect), text(&toleration.key));
-    (effect.is_empty() || effect == taint.effect)
-        && (key.is_empty() || key == taint.key)
-        && match toleration.operator.as_deref() {
-            Some("Exists") => true,
-            None | Some("" | "Equal") => {
-                !key.is_empty() && text(&toleration.value) == taint.value.as_deref().unwrap_or_default()
-            }
-            Some(_) => false,
-        }
 }
 
 #[cfg(test)]

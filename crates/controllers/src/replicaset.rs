@@ -20,7 +20,7 @@ use crate::common::*;
 use crate::dependents::{Dependents, Owner};
 use crate::expectations::Expectations;
 use crate::pod_control::{create_pod, delete_pod, pod_from_template, slow_start};
-use crate::run::{Cache, Controller, queue_changes};
+use crate::run::{Cache, Controller};
 
 /// No more pods are made or deleted in one pass.
 const BURST: usize = 500;
@@ -128,8 +128,7 @@ pub(crate) async fn run<R: Replicated>(context: Context, owners: Informer<R>, co
         queue: WorkQueue::new(),
         owners,
     };
-    queue_changes(&controller.owners, &controller.queue);
-    Dependents::follow(&controller.pods, &controller.owners, &controller.queue, &controller.expectations);
+    Dependents::of(&controller.owners, &controller.queue, &controller.expectations).follow(&controller.pods);
     crate::run::run(Arc::new(controller)).await
 }
 

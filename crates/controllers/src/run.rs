@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Event, Informer, ObjectKey, WorkQueue};
+use coracle_client::{Informer, WorkQueue};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -69,16 +69,4 @@ where
     join_all(caches.iter().map(|cache| cache.filled())).await;
     coracle_client::run(queue.clone(), workers, reconcile).await;
     Ok(())
-}
-
-/// Queues every object that comes, changes or goes.
-pub(crate) fn queue_changes<K>(informer: &Informer<K>, queue: &WorkQueue<ObjectKey>)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    let queue = queue.clone();
-    informer.subscribe(move |event| {
-        let (Event::Added(object) | Event::Updated { new: object, .. } | Event::Deleted(object)) = event;
-        queue.add(ObjectKey::of(&**object));
-    });
 }

@@ -23,7 +23,7 @@ use kube::{Client, ResourceExt};
 use self::due::{Clock, Due, job_name};
 use crate::common::*;
 use crate::job::conditions::finished;
-use crate::run::{Cache, Controller, queue_changes};
+use crate::run::{Cache, Controller};
 use crate::written::Written;
 
 struct CronJobController {
@@ -45,7 +45,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         written: Written::default(),
         queue: WorkQueue::new(),
     };
-    queue_changes(&controller.cron_jobs, &controller.queue);
+    let queue = controller.queue.clone();
+    controller.cron_jobs.subscribe(move |event| {
+        let (Event::Added(cron_job) | Event::Updated { new: cron_job, .. } | Event::Deleted(cron_job)) = event;
+        queue.add(ObjectKey::of(&**cron_job));
+    });
     let (queue, owners) = (controller.queue.clone(), controller.cron_jobs.store());
     controller.jobs.subscribe(move |event| {
         let jobs = match event {

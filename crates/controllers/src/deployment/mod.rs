@@ -21,7 +21,7 @@ use crate::adoption::claim;
 use crate::common::*;
 use crate::dependents::Dependents;
 use crate::hash::template_hash;
-use crate::run::{Cache, Controller, queue_changes};
+use crate::run::{Cache, Controller};
 use conditions::{calculate_status, progress_check_after, rollout_status, set_condition};
 use math::*;
 use revision::*;
@@ -59,8 +59,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         recorder: context.recorder("deployment-controller"),
         queue: WorkQueue::new(),
     };
-    queue_changes(&controller.deployments, &controller.queue);
-    Dependents::follow(&controller.sets, &controller.deployments, &controller.queue, &Arc::default());
+    Dependents::of(&controller.deployments, &controller.queue, &Arc::default()).follow(&controller.sets);
     let (queue, sets, deployments) =
         (controller.queue.clone(), controller.sets.store(), controller.deployments.store());
     // A Recreate deployment waits for the last pod of the old revision.
