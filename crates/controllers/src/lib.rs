@@ -15,6 +15,7 @@ mod daemonset;
 mod dependents;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoints;
 mod expectations;
 mod gc;
@@ -105,6 +106,7 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "replicationcontroller", replicaset::run(replication, controllers, "replication-controller"));
     start(&mut tasks, "job", job::run(c("job-controller")));
     start(&mut tasks, "cronjob", cronjob::run(c("cronjob-controller")));
+    start(&mut tasks, "disruption", disruption::run(c("disruption-controller")));
     let cleaner = ttl_after_finished::run(c("ttl-after-finished-controller"));
     start(&mut tasks, "ttl-after-finished", cleaner);
     start(&mut tasks, "serviceaccount", service_account::run(c("service-account-controller")));
