@@ -19,8 +19,6 @@ const MISSING: [(&str, &str, Missing); 17] = [
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),
-    ("batch", "CronJob", Controller),
-    ("batch", "Job", Controller),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
     ("networking.k8s.io", "NetworkPolicy", Enforcement),

@@ -243,6 +243,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Whether the objects that one owns stay when it is deleted, unless the client says what is to become of them.
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
     /// What becomes of an object whose deletion has begun, besides its metadata.
     fn mark_deleted(&self, _obj: &mut Value) {}
 

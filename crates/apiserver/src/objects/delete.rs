@@ -112,7 +112,10 @@ pub(crate) fn check_preconditions(kind: &Kind, current: &Object, options: &Optio
 /// Sets what a deletion leaves on an object: finalizers of the propagation policy, deletion time and grace.
 fn mark(kind: &Kind, object: &mut Value, options: &Options) {
     let mut finalizers: Vec<String> = meta::finalizers(object).into_iter().map(Into::into).collect();
-    if let Some(policy) = options.propagation.as_deref() {
+    let orphans = kind.strategy.orphans_by_default()
+        && !meta::is_deleting(object)
+        && !finalizers.iter().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
+    if let Some(policy) = options.propagation.as_deref().or(orphans.then_some("Orphan")) {
         finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
         match policy {
             "Orphan" => finalizers.push(ORPHAN.into()),
