@@ -15,7 +15,7 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 17] = [
+const MISSING: &[(&str, &str, Missing)] = &[
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),

@@ -146,8 +146,13 @@ impl Cluster {
     pub async fn bind(&self, pod: &Pod) {
         let binding = json!({"metadata": {"name": pod.name_any()}, "target": {"kind": "Node", "name": "node"}});
         let path = format!("/api/v1/namespaces/default/pods/{}/binding", pod.name_any());
-        let request = http::Request::post(path).body(binding.to_string().into_bytes()).expect("a request");
-        self.client.request::<Value>(request).await.expect("a binding");
+        self.post(&path, &binding).await.expect("a binding");
+    }
+
+    /// Posts an object of any kind.
+    pub async fn post(&self, path: &str, object: &Value) -> kube::Result<Value> {
+        let request = http::Request::post(path).header("content-type", "application/json");
+        self.client.request(request.body(object.to_string().into_bytes()).expect("a request")).await
     }
 
     /// The kubelet says that a pod that is being deleted has ended.
