@@ -2,4 +2,6 @@
 
 mod cluster;
 mod cron_jobs;
+mod daemon_sets;
 mod jobs;
+mod stateful_sets;
