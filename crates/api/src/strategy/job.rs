@@ -18,6 +18,16 @@ use crate::table::duration::since;
 pub struct Job;
 
 impl Strategy for Job {
+    fn orphans_dependents(&self) -> bool {
+        true
+    }
+
+    fn warning_on_deletion(&self) -> Option<&'static str> {
+        Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+        )
+    }
+
     fn warnings(&self, obj: &Value) -> Vec<String> {
         super::workload::warnings(obj)
     }
