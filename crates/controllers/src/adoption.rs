@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::common::{BY_CONTROLLER, ORPHANS, controller_reference, is_deleting, namespace_of, uid};
 
 /// The objects in `store` that belong to `owner`. Orphans that match are adopted, after the owner was read anew
-/// from the server; owned ones that no longer match are released. `adoptable` says which orphans may be taken. The store
-/// needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
+/// from the server; owned ones that no longer match are released. `adoptable` says which of the orphans that match may be
+/// taken. The store needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
 ///
 /// # Errors
 /// The server refuses, or there is something to adopt and the owner was deleted meanwhile: what it is said to have would
@@ -154,13 +154,12 @@ mod tests {
             vec![(BY_CONTROLLER, Box::new(controller_uid::<Pod>)), (ORPHANS, Box::new(orphan_namespace::<Pod>))];
         let pods = Store::of(vec![pod], indexes);
         let known: ReplicationController = serde_json::from_value(owner("u", false)).unwrap();
-        let selector = Selector::from_iter([kube::core::Expression::Equal("app".into(), "web".into())]);
         for (live, told) in [
             (None, "original ReplicationController n/web is gone"),
             (Some(owner("u", true)), "n/web has just been deleted"),
             (Some(owner("v", false)), "original ReplicationController n/web is gone: got uid v, wanted u"),
         ] {
-            let error = claim(&server(live), &known, &selector, &pods, |_| true).await.unwrap_err();
+            let error = claim(&server(live), &known, &pods, |_| true, |_| true).await.unwrap_err();
             assert_eq!(error.to_string(), format!("ServiceError: {told}"));
         }
     }

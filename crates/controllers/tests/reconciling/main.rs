@@ -3,4 +3,6 @@
 mod budgets;
 mod cluster;
 mod cron_jobs;
+mod daemon_sets;
 mod jobs;
+mod stateful_sets;
