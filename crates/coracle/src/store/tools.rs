@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use coracle_store::{Embedded, Error, KeyValue, Options, Store, backup, check, damage};
 
-use super::{ROOT, connect, migrate, whole};
+use super::{ROOT, connect, migrate, still, whole};
 use crate::args::{self, StoreCommand};
 use crate::cluster::Place;
 
@@ -18,24 +18,32 @@ const MOST: usize = 100;
 /// Does what `coracle store` is asked to.
 pub fn run(options: &args::Store) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let dir = || Ok::<_, anyhow::Error>(Place::find(&options.which, "server")?.dir);
+    let place = || Place::find(&options.which, "server");
     match &options.command {
         StoreCommand::Check { backup: Some(file), .. } => {
             let summary = backup::verify(file)?;
             println!("{} is whole: {} objects at revision {}", file.display(), summary.keys, summary.revision);
         }
         StoreCommand::Check { etcd, .. } if !etcd.servers.is_empty() => runtime.block_on(check_etcd(etcd))?,
-        StoreCommand::Check { .. } => check_directory(&dir()?)?,
+        StoreCommand::Check { .. } => check_directory(&place()?.dir)?,
         StoreCommand::Compact { etcd } if !etcd.servers.is_empty() => runtime.block_on(compact_etcd(etcd))?,
-        StoreCommand::Compact { .. } => runtime.block_on(compact_directory(&dir()?))?,
+        StoreCommand::Compact { .. } => {
+            let place = place()?;
+            let _lock = still(&place)?;
+            runtime.block_on(compact_directory(&place.dir))?;
+        }
         StoreCommand::Migrate { to_data_dir: true, etcd } => {
-            let count = runtime.block_on(super::backup::from_etcd(etcd, &dir()?))?;
+            let place = place()?;
+            let _lock = still(&place)?;
+            let count = runtime.block_on(super::backup::from_etcd(etcd, &place.dir))?;
             println!(
                 "{count} keys are in the data directory now: `coracle server` finds them there without --etcd options"
             );
         }
         StoreCommand::Migrate { etcd, .. } => {
-            let count = runtime.block_on(migrate(&dir()?, etcd))?;
+            let place = place()?;
+            let _lock = still(&place)?;
+            let count = runtime.block_on(migrate(&place.dir, etcd))?;
             println!("{count} keys are in etcd now: `coracle server` finds them there by the same --etcd options");
         }
     }

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::read::Reader;
+use super::read::{Reader, verify_below};
 use super::unfinished::Mark;
-use super::{Error, Result, verify};
+use super::{Error, Result};
 use crate::disk::FsDisk;
 use crate::history::View;
 use crate::{KeyValue, Page, Revision, Store, copy, snapshot};
@@ -72,7 +72,7 @@ fn check_empty(dir: &Path) -> Result<()> {
 }
 
 fn fill(path: &Path, dir: &Path) -> Result<Restored> {
-    let mut reader = Reader::open(path)?;
+    let mut reader = Reader::open(path, "")?;
     let backup = reader.revision;
     let mut view = View { revision: backup.saturating_add(LEAP), ..View::default() };
     let mut keys = 0;
@@ -93,14 +93,14 @@ fn fill(path: &Path, dir: &Path) -> Result<Restored> {
 /// There is something with the prefix, the store's revisions are behind, or the backup is not whole, and nothing was written;
 /// or the store refuses, and some was. Then [`check_finished`](super::check_finished) tells.
 pub async fn into_store(path: &Path, store: &dyn Store, prefix: &str, may_be_behind: bool) -> Result<Restored> {
-    let summary = verify(path)?;
+    let summary = verify_below(path, prefix)?;
     let backup = summary.revision;
     let may_begin = |there: &Page| match there.revision < backup && !may_be_behind {
         true => Err(Error::Behind { now: there.revision, backup }),
         false => Ok(()),
     };
     let mark = Mark::set(store, prefix, &summary, may_begin).await?;
-    let mut reader = Reader::open(path)?;
+    let mut reader = Reader::open(path, "")?;
     let mut keys = 0;
     while let Some(mut some) = reader.next()? {
         some.retain(is_alive);

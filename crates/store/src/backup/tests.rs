@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Embedded, Op, Options, Store, Txn, check};
+use crate::{Embedded, KeyValue, Op, Options, Store, Txn, check, format};
 
 const ROOT: &str = "/registry/";
 
@@ -255,4 +255,33 @@ proptest! {
         fs::write(&path, [start, bytes].concat()).unwrap();
         prop_assert!(verify(&path).is_err());
     }
+}
+
+/// A backup of one key that somebody made up.
+fn made_up(revision: Revision, key: &str, made: Revision, changed: Revision) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let [a, b, c, d, e, f, g] = *MAGIC;
+    format::put_file_header(&mut bytes, &[a, b, c, d, e, f, g, FORMAT], revision);
+    let start = format::begin_frame(&mut bytes);
+    format::put_kv(&mut bytes, &KeyValue::new(key, b"v", made, changed));
+    format::end_frame(&mut bytes, start, 1);
+    let start = format::begin_frame(&mut bytes);
+    format::end_frame(&mut bytes, start, 2);
+    bytes
+}
+
+#[tokio::test]
+async fn what_no_store_has_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("backup");
+    for (revision, made, changed) in [(7, 0, 0), (7, 0, 7), (7, 5, 4), (7, 1, 8), (Revision::MAX - 5, 1, 1)] {
+        fs::write(&path, made_up(revision, "/registry/a", made, changed)).unwrap();
+        assert!(matches!(verify(&path), Err(Error::Damaged { .. })), "{revision} {made} {changed}");
+    }
+    fs::write(&path, made_up(7, "/other/a", 1, 7)).unwrap();
+    verify(&path).unwrap();
+    let store = open(&dir.path().join("store"));
+    let refused = into_store(&path, &*store, ROOT, true).await.unwrap_err().to_string();
+    assert!(refused.contains("/other/a is not below /registry/"), "{refused}");
+    assert!(store.list("/", None, None, None).await.unwrap().items.is_empty());
 }
