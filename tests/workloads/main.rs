@@ -3,6 +3,7 @@
 
 mod looking;
 mod manifests;
+mod sets;
 mod streams;
 mod volumes;
 mod walkthrough;

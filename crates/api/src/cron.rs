@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
+
 /// A schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schedule {
@@ -73,6 +77,61 @@ impl Schedule {
             either_day: !free(days) && !free(weekdays),
         }))
     }
+}
+
+/// A schedule that names no day within so many years names none.
+const YEARS: i16 = 5;
+
+impl Schedule {
+    /// The first time of the schedule after another one, by the clock of a time zone. `None` when there is none, as on a 31st
+    /// of February.
+    ///
+    /// What a clock that is set forward leaves out is left out that day; what it shows twice when it is set back comes twice.
+    pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        match self {
+            Schedule::Times(times) => times.next(after, zone),
+            Schedule::Every(every) => {
+                let seconds = i64::try_from(every.as_secs()).ok()?;
+                Timestamp::from_second(after.as_second().checked_add(seconds)?).ok()
+            }
+        }
+    }
+}
+
+impl Times {
+    fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let mut time = later(&Timestamp::from_second(after.as_second()).ok()?.to_zoned(zone.clone()), 1)?;
+        let last = time.year().checked_add(YEARS)?;
+        // Each step leads to the next time at which a field that does not fit may.
+        while time.year() <= last {
+            time = if !has(self.months, time.month()) {
+                time.first_of_month().ok()?.checked_add(1.month()).ok()?.start_of_day().ok()?
+            } else if !self.has_day(&time) {
+                time.tomorrow().ok()?.start_of_day().ok()?
+            } else if !has(self.hours, time.hour()) {
+                later(&time, 3600 - i64::from(time.minute()) * 60 - i64::from(time.second()))?
+            } else if !has(self.minutes, time.minute()) || time.second() != 0 {
+                later(&time, 60 - i64::from(time.second()))?
+            } else {
+                return Some(time.timestamp());
+            };
+        }
+        None
+    }
+
+    fn has_day(&self, time: &Zoned) -> bool {
+        let of_month = has(self.days_of_month, time.day());
+        let of_week = has(self.days_of_week, Weekday::to_sunday_zero_offset(time.weekday()));
+        if self.either_day { of_month || of_week } else { of_month && of_week }
+    }
+}
+
+fn has(bits: u64, number: i8) -> bool {
+    bits >> number & 1 == 1
+}
+
+fn later(time: &Zoned, seconds: i64) -> Option<Zoned> {
+    time.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 fn descriptor(text: &str) -> Result<Schedule, String> {
@@ -227,11 +286,61 @@ mod tests {
         }
     }
 
+    fn next(schedule: &str, after: &str, zone: &str) -> Option<String> {
+        let zone = TimeZone::get(zone).unwrap();
+        let next = Schedule::parse(schedule).unwrap().next(after.parse().unwrap(), &zone)?;
+        Some(next.to_zoned(zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
+    }
+
+    fn utc(schedule: &str, after: &str) -> Option<String> {
+        next(schedule, after, "UTC").map(|time| time.trim_end_matches("+00:00").to_owned())
+    }
+
+    #[test]
+    fn the_next_time_is_after_the_last() {
+        for (schedule, after, next) in [
+            ("*/15 * * * *", "2026-07-09T14:45:00Z", "2026-07-09T15:00:00"),
+            ("*/15 * * * *", "2026-07-09T14:59:59.5Z", "2026-07-09T15:00:00"),
+            ("20-35/15 * * * *", "2026-07-09T15:45:00Z", "2026-07-09T16:20:00"),
+            ("0 0 1 1 *", "2026-07-09T00:00:00Z", "2027-01-01T00:00:00"),
+            ("0 0 29 2 *", "2026-07-09T00:00:00Z", "2028-02-29T00:00:00"),
+            ("30 3 * * mon", "2026-07-09T00:00:00Z", "2026-07-13T03:30:00"),
+            // Either of both days.
+            ("0 0 13 * fri", "2026-07-09T00:00:00Z", "2026-07-10T00:00:00"),
+            ("0 0 11 * fri", "2026-07-10T00:00:00Z", "2026-07-11T00:00:00"),
+            ("@every 90s", "2026-07-09T00:00:00.7Z", "2026-07-09T00:01:30"),
+            ("59 23 31 12 *", "2026-12-31T23:59:00Z", "2027-12-31T23:59:00"),
+        ] {
+            assert_eq!(utc(schedule, after).as_deref(), Some(next), "{schedule}");
+        }
+        assert_eq!(utc("0 0 31 2 *", "2026-07-09T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_leaves_out_and_repeats() {
+        let york = |schedule: &str, after: &str| next(schedule, after, "America/New_York").unwrap();
+        assert_eq!(york("0 * * * *", "2012-03-11T01:00:00-05:00"), "2012-03-11T03:00:00-04:00");
+        assert_eq!(york("30 2 * * *", "2012-03-11T00:00:00-05:00"), "2012-03-12T02:30:00-04:00");
+        assert_eq!(york("0 1 * * *", "2012-11-04T00:00:00-04:00"), "2012-11-04T01:00:00-04:00");
+        assert_eq!(york("0 1 * * *", "2012-11-04T01:00:00-04:00"), "2012-11-04T01:00:00-05:00");
+        assert_eq!(york("0 1 * * *", "2012-11-04T01:00:00-05:00"), "2012-11-05T01:00:00-05:00");
+        let berlin = next("0 9 * * *", "2026-07-09T12:00:00Z", "Europe/Berlin").unwrap();
+        assert_eq!(berlin, "2026-07-10T09:00:00+02:00");
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,40}", fields in "[-0-9*/,@a-z ]{0,30}") {
             let _ = Schedule::parse(&text);
             let _ = Schedule::parse(&fields);
+        }
+
+        #[test]
+        fn no_time_panics(second in Timestamp::MIN.as_second()..=Timestamp::MAX.as_second(), minute in 0..60, day in 1..32) {
+            let (after, zone) = (Timestamp::from_second(second).unwrap(), TimeZone::get("Australia/Lord_Howe").unwrap());
+            let next = Schedule::parse(&format!("{minute} 2 {day} * *")).unwrap().next(after, &zone);
+            prop_assert!(next.is_none_or(|next| next > after));
+            let _ = Schedule::parse("@every 9999999h").unwrap().next(after, &zone);
         }
     }
 }

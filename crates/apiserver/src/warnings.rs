@@ -15,14 +15,10 @@ enum Missing {
 use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
-const MISSING: [(&str, &str, Missing); 19] = [
+const MISSING: &[(&str, &str, Missing)] = &[
     ("", "PersistentVolume", Controller),
     ("", "PersistentVolumeClaim", Controller),
-    ("apps", "DaemonSet", Controller),
-    ("apps", "StatefulSet", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),
-    ("batch", "CronJob", Controller),
-    ("batch", "Job", Controller),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
     ("networking.k8s.io", "NetworkPolicy", Enforcement),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use coracle_client::{Store, is_not_found};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, Patch, PatchParams};
-use kube::core::{Selector, SelectorExt};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -14,8 +13,8 @@ use serde_json::json;
 use crate::common::{BY_CONTROLLER, ORPHANS, controller_reference, is_deleting, namespace_of, uid};
 
 /// The objects in `store` that belong to `owner`. Orphans that match are adopted, after the owner was read anew
-/// from the server; owned ones that no longer match are released. `adoptable` says which orphans may be taken. The store
-/// needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
+/// from the server; owned ones that no longer match are released. `adoptable` says which of the orphans that match may be
+/// taken. The store needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
 ///
 /// # Errors
 /// The server refuses, or there is something to adopt and the owner was deleted meanwhile: what it is said to have would
@@ -23,8 +22,24 @@ use crate::common::{BY_CONTROLLER, ORPHANS, controller_reference, is_deleting, n
 pub(crate) async fn claim<O, K>(
     client: &Client,
     owner: &O,
-    selector: &Selector,
     store: &Store<K>,
+    matches: impl Fn(&K) -> bool,
+    adoptable: impl Fn(&K) -> bool,
+) -> kube::Result<Vec<Arc<K>>>
+where
+    O: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    claim_with_finalizer(client, owner, store, None, matches, adoptable).await
+}
+
+/// As [`claim`], for an owner whose objects have a finalizer, which comes and goes with the ownership.
+pub(crate) async fn claim_with_finalizer<O, K>(
+    client: &Client,
+    owner: &O,
+    store: &Store<K>,
+    finalizer: Option<&str>,
+    matches: impl Fn(&K) -> bool,
     adoptable: impl Fn(&K) -> bool,
 ) -> kube::Result<Vec<Arc<K>>>
 where
@@ -33,16 +48,18 @@ where
 {
     let namespace = namespace_of(owner);
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let matches = |object: &K| selector.matches(object.labels());
     let mut claimed = Vec::new();
     for object in store.by_index(BY_CONTROLLER, uid(owner))? {
         if matches(&object) {
             claimed.push(object);
         } else if !is_deleting(owner) && !is_deleting(&*object) {
-            let patch = json!({"metadata": {
+            let mut patch = json!({"metadata": {
                 "uid": uid(&*object),
                 "ownerReferences": [{"$patch": "delete", "uid": uid(owner)}],
             }});
+            if let Some(finalizer) = finalizer {
+                patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!([finalizer]);
+            }
             patch_owners(&api, &object, patch).await?;
         }
     }
@@ -59,7 +76,10 @@ where
             check_owner(owner, live.as_ref())?;
             verified = true;
         }
-        let patch = json!({"metadata": {"uid": uid(&*object), "ownerReferences": [controller_reference(owner)]}});
+        let mut patch = json!({"metadata": {"uid": uid(&*object), "ownerReferences": [controller_reference(owner)]}});
+        if let Some(finalizer) = finalizer {
+            patch["metadata"]["finalizers"] = json!([finalizer]);
+        }
         if let Some(adopted) = patch_owners(&api, &object, patch).await? {
             claimed.push(Arc::new(adopted));
         }
@@ -134,13 +154,12 @@ mod tests {
             vec![(BY_CONTROLLER, Box::new(controller_uid::<Pod>)), (ORPHANS, Box::new(orphan_namespace::<Pod>))];
         let pods = Store::of(vec![pod], indexes);
         let known: ReplicationController = serde_json::from_value(owner("u", false)).unwrap();
-        let selector = Selector::from_iter([kube::core::Expression::Equal("app".into(), "web".into())]);
         for (live, told) in [
             (None, "original ReplicationController n/web is gone"),
             (Some(owner("u", true)), "n/web has just been deleted"),
             (Some(owner("v", false)), "original ReplicationController n/web is gone: got uid v, wanted u"),
         ] {
-            let error = claim(&server(live), &known, &selector, &pods, |_| true).await.unwrap_err();
+            let error = claim(&server(live), &known, &pods, |_| true, |_| true).await.unwrap_err();
             assert_eq!(error.to_string(), format!("ServiceError: {told}"));
         }
     }

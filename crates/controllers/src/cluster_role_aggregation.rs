@@ -10,6 +10,7 @@ use kube::api::{Api, PostParams};
 use kube::core::SelectorExt;
 
 use crate::common::{Context, selector_of};
+use crate::run::reconcile_all;
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
@@ -21,10 +22,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         let aggregated = store.list().into_iter().filter(|role| role.aggregation_rule.is_some());
         aggregated.for_each(|role| q.add(role.name_any()));
     });
-    roles.synced().await;
     let store = roles.store();
     let api: Api<ClusterRole> = Api::all(context.client);
-    coracle_client::run(queue, 2, move |name| {
+    reconcile_all(&[&roles], &queue, 2, move |name| {
         let found = store.get("", &name).and_then(|role| Some((gathered(&role, &store)?, role)));
         let api = api.clone();
         async move {
@@ -38,8 +38,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 /// The rules that a role is to have; `None` when it has them, or gathers none.

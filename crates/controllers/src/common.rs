@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Informer, Informers};
+use coracle_client::{EventRecorder, Informer, Informers};
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::Selector;
 use kube::{Client, Resource, ResourceExt};
 
@@ -29,6 +31,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Records events as the component of this name.
+    pub fn recorder(&self, component: &str) -> EventRecorder {
+        EventRecorder::new(self.client.clone(), component, "")
+    }
+
     pub fn pods(&self) -> Informer<Pod> {
         self.informers.indexed(vec![
             (BY_CONTROLLER, Box::new(controller_uid::<Pod>)),
@@ -44,8 +51,19 @@ impl Context {
         ])
     }
 
+    pub fn controller_revisions(&self) -> Informer<ControllerRevision> {
+        self.informers.indexed(vec![
+            (BY_CONTROLLER, Box::new(controller_uid::<ControllerRevision>)),
+            (ORPHANS, Box::new(orphan_namespace::<ControllerRevision>)),
+        ])
+    }
+
     pub fn deployments(&self) -> Informer<Deployment> {
         self.informers.all()
+    }
+
+    pub fn jobs(&self) -> Informer<Job> {
+        self.informers.indexed(vec![(BY_CONTROLLER, Box::new(controller_uid::<Job>))])
     }
 
     pub fn services(&self) -> Informer<Service> {
@@ -166,6 +184,19 @@ pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) ->
 /// Whole seconds from one time to another; negative when `later` is before `earlier`.
 pub(crate) fn seconds_between(earlier: Timestamp, later: Timestamp) -> i64 {
     later.as_second().saturating_sub(earlier.as_second())
+}
+
+/// A number, or a percentage of `total`; `None` when it is neither.
+pub(crate) fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Option<i32> {
+    match value {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(text) => {
+            let percent: i64 = text.strip_suffix('%')?.parse().ok()?;
+            let product = percent.checked_mul(i64::from(total))?;
+            let share = if round_up { product.saturating_add(99).div_euclid(100) } else { product.div_euclid(100) };
+            i32::try_from(share).ok()
+        }
+    }
 }
 
 pub(crate) fn now() -> Time {

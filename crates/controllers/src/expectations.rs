@@ -13,6 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 struct Expected {
     creations: usize,
+    /// By UID: the last change of an object that goes may be seen twice, as its deletion begins and as it is done.
     deletions: HashSet<String>,
     since: Instant,
 }
@@ -22,15 +23,10 @@ struct Expected {
 pub(crate) struct Expectations(Mutex<HashMap<ObjectKey, Expected>>);
 
 impl Expectations {
-    /// Expects that many new objects.
-    pub fn expect_creations(&self, key: &ObjectKey, creations: usize) {
-        self.0.lock().insert(key.clone(), Expected { creations, deletions: HashSet::new(), since: Instant::now() });
-    }
-
-    /// Expects objects, by UID, to go.
-    pub fn expect_deletions(&self, key: &ObjectKey, uids: impl IntoIterator<Item = String>) {
-        let deletions = uids.into_iter().collect();
-        self.0.lock().insert(key.clone(), Expected { creations: 0, deletions, since: Instant::now() });
+    /// Expects that many new objects, and those of these UIDs to go; what was expected before counts no more.
+    pub fn expect(&self, key: &ObjectKey, creations: usize, deletions: impl IntoIterator<Item = String>) {
+        let deletions = deletions.into_iter().collect();
+        self.0.lock().insert(key.clone(), Expected { creations, deletions, since: Instant::now() });
     }
 
     /// One new object was seen, or one could not be made.
@@ -74,14 +70,14 @@ mod tests {
         let expectations = Expectations::default();
         let key = ObjectKey::new("n", "web");
         assert!(expectations.satisfied(&key));
-        expectations.expect_creations(&key, 2);
+        expectations.expect(&key, 2, ["a".to_owned()]);
         expectations.creation_observed(&key);
-        assert!(!expectations.satisfied(&key));
         expectations.lower(&key, 1);
-        assert!(expectations.satisfied(&key));
-        expectations.expect_deletions(&key, ["a".to_owned()]);
+        assert!(!expectations.satisfied(&key));
         expectations.deletion_observed(&key, "b");
         assert!(!expectations.satisfied(&key));
+        expectations.deletion_observed(&key, "a");
+        assert!(expectations.satisfied(&key));
         expectations.deletion_observed(&key, "a");
         assert!(expectations.satisfied(&key));
     }

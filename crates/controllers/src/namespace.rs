@@ -13,6 +13,7 @@ use kube::{Client, ResourceExt};
 
 use crate::common::{Context, is_deleting, now};
 use crate::discovery::{Deletable, deletable};
+use crate::run::reconcile_all;
 
 const FINALIZER: &str = "kubernetes";
 
@@ -37,9 +38,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             q.add(namespace.name_any());
         }
     });
-    namespaces.synced().await;
     let (store, client) = (namespaces.store(), context.client);
-    coracle_client::run(queue, 5, move |name| {
+    reconcile_all(&[&namespaces], &queue, 5, move |name| {
         let namespace = store.get("", &name).filter(|namespace| is_deleting(&**namespace));
         let client = client.clone();
         async move {
@@ -51,8 +51,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 fn finalizers(namespace: &Namespace) -> Vec<String> {

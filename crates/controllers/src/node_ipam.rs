@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Event, EventRecorder, EventType, WorkQueue, is_conflict, is_not_found};
+use coracle_client::{Event, EventType, WorkQueue, is_conflict, is_not_found};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::common::{Context, is_deleting};
+use crate::run::reconcile_all;
 
 /// The ranges of one size in the cluster's range, by number.
 struct Ranges {
@@ -83,7 +84,7 @@ fn ranges_of(node: &Node) -> Vec<Ipv4Net> {
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let ranges = Arc::new(Mutex::new(Ranges::new(context.config.cluster_cidr, context.config.node_cidr_mask)?));
-    let recorder = EventRecorder::new(context.client.clone(), "cidrAllocator", "");
+    let recorder = context.recorder("cidrAllocator");
     let queue: WorkQueue<String> = WorkQueue::new();
     let nodes = context.nodes();
     let (q, r) = (queue.clone(), ranges.clone());
@@ -98,9 +99,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         Event::Deleted(node) => ranges_of(node).into_iter().for_each(|range| r.lock().release(range)),
     });
     // Nothing is given out before all ranges in use are known.
-    nodes.synced().await;
     let (store, client) = (nodes.store(), context.client);
-    coracle_client::run(queue, 4, move |name| {
+    reconcile_all(&[&nodes], &queue, 4, move |name| {
         let node = store.get("", &name).filter(|node| !is_deleting(&**node) && ranges_of(node).is_empty());
         let (client, ranges, recorder) = (client.clone(), ranges.clone(), recorder.clone());
         async move {
@@ -131,8 +131,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::common::*;
+use crate::placement::covers;
+use crate::run::{Cache, reconcile_all};
 
 /// How long a node may be silent, as upstream's `--node-monitor-grace-period`.
 const GRACE: Duration = Duration::from_secs(40);
@@ -61,7 +63,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.pods(),
         leases,
         signs: Mutex::default(),
-        recorder: EventRecorder::new(context.client.clone(), "node-controller", ""),
+        recorder: context.recorder("node-controller"),
         queue: WorkQueue::new(),
         evictions: WorkQueue::new(),
     });
@@ -99,11 +101,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             c.evictions.add(ObjectKey::of(&**pod));
         }
     });
-    controller.nodes.synced().await;
-    controller.leases.synced().await;
-    controller.pods.synced().await;
+    let caches: [&dyn Cache; 3] = [&controller.nodes, &controller.leases, &controller.pods];
     let (c, e) = (controller.clone(), controller.clone());
-    let nodes = coracle_client::run(controller.queue.clone(), 4, move |name| {
+    let nodes = reconcile_all(&caches, &controller.queue, 4, move |name| {
         let controller = c.clone();
         async move {
             match controller.reconcile(&name).await {
@@ -113,11 +113,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     });
-    let pods = coracle_client::run(controller.evictions.clone(), 8, move |key| {
+    let pods = reconcile_all(&caches, &controller.evictions, 8, move |key| {
         let controller = e.clone();
         async move { controller.evict(&key).await }
     });
-    tokio::join!(nodes, pods);
+    tokio::try_join!(nodes, pods)?;
     Ok(())
 }
 
@@ -330,20 +330,6 @@ fn time_left(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Op
         least = Some(least.map_or(left, |least| least.min(left)));
     }
     least
-}
-
-fn covers(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (effect, key) = (text(&toleration.effect), text(&toleration.key));
-    (effect.is_empty() || effect == taint.effect)
-        && (key.is_empty() || key == taint.key)
-        && match toleration.operator.as_deref() {
-            Some("Exists") => true,
-            None | Some("" | "Equal") => {
-                !key.is_empty() && text(&toleration.value) == taint.value.as_deref().unwrap_or_default()
-            }
-            Some(_) => false,
-        }
 }
 
 #[cfg(test)]

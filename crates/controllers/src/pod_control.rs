@@ -85,10 +85,10 @@ pub(crate) async fn delete_pod<O: Resource<DynamicType = ()>>(
 
 /// Runs `count` calls in batches of 1, 2, 4, ... and stops after a batch with a failure, so that a template that
 /// is refused does not cost a call for each replica. Returns how many succeeded, and the first error.
-pub(crate) async fn slow_start<F, Fut, T>(count: usize, call: F) -> (usize, Option<kube::Error>)
+pub(crate) async fn slow_start<F, Fut, T, E>(count: usize, call: F) -> (usize, Option<E>)
 where
     F: Fn(usize) -> Fut,
-    Fut: Future<Output = kube::Result<T>>,
+    Fut: Future<Output = Result<T, E>>,
 {
     let (mut done, mut batch) = (0, 1);
     while done < count {

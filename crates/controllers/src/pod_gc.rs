@@ -10,6 +10,7 @@ use kube::api::{Api, DeleteParams, Preconditions};
 use serde_json::json;
 
 use crate::common::*;
+use crate::run::reconcile_all;
 
 /// How long a node has to be gone before its pods are deleted.
 const QUARANTINE: Duration = Duration::from_secs(40);
@@ -48,12 +49,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             q.add_after(Task::Node(node.name_any()), QUARANTINE);
         }
     });
-    pods.synced().await;
-    nodes.synced().await;
-    let (pods, nodes) = (pods.store(), nodes.store());
-    let client = context.client;
-    coracle_client::run(queue, 2, move |task| {
-        let (client, pods, nodes) = (client.clone(), pods.clone(), nodes.clone());
+    let (client, running, known) = (context.client, pods.store(), nodes.store());
+    reconcile_all(&[&pods, &nodes], &queue, 2, move |task| {
+        let (client, pods, nodes) = (client.clone(), running.clone(), known.clone());
         async move {
             let (doomed, orphaned): (Vec<Arc<Pod>>, bool) = match &task {
                 Task::Node(name) if name.is_empty() => {
@@ -72,8 +70,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             Ok::<_, kube::Error>(None)
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 /// The oldest finished pods beyond the threshold.

@@ -1,48 +1,35 @@
 //! ReplicaSets and ReplicationControllers: keep as many pods of a template as were asked for.
 
 use std::cmp::Ordering;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Event, EventRecorder, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found};
+use coracle_client::{EventRecorder, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found};
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{
     Pod, PodTemplateSpec, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, PostParams};
 use kube::core::{Selector, SelectorExt};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::adoption::claim;
 use crate::common::*;
+use crate::dependents::{Dependents, Owner};
 use crate::expectations::Expectations;
 use crate::pod_control::{create_pod, delete_pod, pod_from_template, slow_start};
+use crate::run::{Cache, Controller};
 
 /// No more pods are made or deleted in one pass.
 const BURST: usize = 500;
-const WORKERS: usize = 5;
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// A kind that keeps replicas of a pod template.
-pub(crate) trait Replicated:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + DeserializeOwned
-    + Serialize
-    + Debug
-    + Send
-    + Sync
-    + 'static
-{
+pub(crate) trait Replicated: Owner + Serialize {
     fn replicas(&self) -> i32;
     fn min_ready_seconds(&self) -> i32;
-    fn selector(&self) -> Option<Selector>;
     fn template(&self) -> PodTemplateSpec;
     fn status(&self) -> ReplicaSetStatus;
     fn with_status(&self, status: ReplicaSetStatus) -> Self;
@@ -55,10 +42,6 @@ impl Replicated for ReplicaSet {
     }
     fn min_ready_seconds(&self) -> i32 {
         self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
-    }
-    fn selector(&self) -> Option<Selector> {
-        let selector = &self.spec.as_ref()?.selector;
-        if selector_is_empty(selector) { None } else { selector_of(selector) }
     }
     fn template(&self) -> PodTemplateSpec {
         self.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default()
@@ -80,10 +63,6 @@ impl Replicated for ReplicationController {
     }
     fn min_ready_seconds(&self) -> i32 {
         self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0)
-    }
-    fn selector(&self) -> Option<Selector> {
-        let labels = self.spec.as_ref()?.selector.clone().filter(|labels| !labels.is_empty())?;
-        selector_of(&LabelSelector { match_labels: Some(labels), match_expressions: None })
     }
     fn template(&self) -> PodTemplateSpec {
         self.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default()
@@ -130,102 +109,39 @@ impl Replicated for ReplicationController {
     }
 }
 
-struct Controller<R: Replicated> {
+struct ReplicaController<R: Replicated> {
     client: Client,
     owners: Informer<R>,
     pods: Informer<Pod>,
     recorder: EventRecorder,
-    expectations: Expectations,
+    expectations: Arc<Expectations>,
     queue: WorkQueue<ObjectKey>,
 }
 
-/// Runs the controller of one kind until the queue is closed.
+/// Runs the controller of one kind until its queue is closed.
 pub(crate) async fn run<R: Replicated>(context: Context, owners: Informer<R>, component: &str) -> anyhow::Result<()> {
-    let controller = Arc::new(Controller {
+    let controller = ReplicaController {
         client: context.client.clone(),
         pods: context.pods(),
-        recorder: EventRecorder::new(context.client.clone(), component, ""),
-        expectations: Expectations::default(),
+        recorder: context.recorder(component),
+        expectations: Arc::default(),
         queue: WorkQueue::new(),
         owners,
-    });
-    let c = controller.clone();
-    controller.owners.subscribe(move |event| match event {
-        Event::Added(owner) | Event::Updated { new: owner, .. } => c.queue.add(ObjectKey::of(&**owner)),
-        Event::Deleted(owner) => {
-            let key = ObjectKey::of(&**owner);
-            c.expectations.forget(&key);
-            c.queue.add(key);
-        }
-    });
-    let c = controller.clone();
-    controller.pods.subscribe(move |event| match event {
-        Event::Added(pod) if is_deleting(&**pod) => c.pod_deleted(pod),
-        Event::Added(pod) => c.pod_added(pod),
-        Event::Updated { old, new } => c.pod_updated(old, new),
-        Event::Deleted(pod) => c.pod_deleted(pod),
-    });
-    controller.owners.synced().await;
-    controller.pods.synced().await;
-    let queue = controller.queue.clone();
-    coracle_client::run(queue, WORKERS, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(key).await }
-    })
-    .await;
-    Ok(())
+    };
+    Dependents::of(&controller.owners, &controller.queue, &controller.expectations).follow(&controller.pods);
+    crate::run::run(Arc::new(controller)).await
 }
 
-impl<R: Replicated> Controller<R> {
-    fn owner_of(&self, pod: &Pod) -> Option<Arc<R>> {
-        resolve(&self.owners.store(), namespace_of(pod), controller_of(&pod.metadata)?)
+impl<R: Replicated> Controller for ReplicaController<R> {
+    type Key = ObjectKey;
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &WorkQueue<ObjectKey> {
+        &self.queue
     }
 
-    fn pod_added(&self, pod: &Pod) {
-        if let Some(owner) = self.owner_of(pod) {
-            let key = ObjectKey::of(&*owner);
-            self.expectations.creation_observed(&key);
-            self.queue.add(key);
-        } else if controller_of(&pod.metadata).is_none() {
-            self.queue_adopters(pod);
-        }
-    }
-
-    fn pod_updated(&self, old: &Pod, new: &Pod) {
-        if is_deleting(new) && !is_deleting(old) {
-            return self.pod_deleted(new);
-        }
-        let (before, after) = (controller_of(&old.metadata), controller_of(&new.metadata));
-        if before != after
-            && let Some(owner) = self.owner_of(old)
-        {
-            self.queue.add(ObjectKey::of(&*owner));
-        }
-        if let Some(owner) = self.owner_of(new) {
-            let key = ObjectKey::of(&*owner);
-            if !is_ready(old) && is_ready(new) && owner.min_ready_seconds() > 0 {
-                self.queue.add_after(key.clone(), secs(i64::from(owner.min_ready_seconds()) + 1));
-            }
-            self.queue.add(key);
-        } else if after.is_none() && (before.is_some() || old.metadata.labels != new.metadata.labels) {
-            self.queue_adopters(new);
-        }
-    }
-
-    fn pod_deleted(&self, pod: &Pod) {
-        if let Some(owner) = self.owner_of(pod) {
-            let key = ObjectKey::of(&*owner);
-            self.expectations.deletion_observed(&key, uid(pod));
-            self.queue.add(key);
-        }
-    }
-
-    fn queue_adopters(&self, pod: &Pod) {
-        for owner in self.owners.store().list_namespace(namespace_of(pod)) {
-            if owner.selector().is_some_and(|selector| selector.matches(pod.labels())) {
-                self.queue.add(ObjectKey::of(&*owner));
-            }
-        }
+    fn caches(&self) -> Vec<&dyn Cache> {
+        vec![&self.owners, &self.pods]
     }
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
@@ -235,7 +151,7 @@ impl<R: Replicated> Controller<R> {
         };
         let Some(selector) = owner.selector() else { return Ok(None) };
         let ready_to_act = self.expectations.satisfied(&key);
-        let mine = claim(&self.client, &*owner, &selector, &self.pods.store(), |pod| !is_terminal(pod)).await?;
+        let mine = self.claim_pods(&owner, &selector).await?;
         let active: Vec<Arc<Pod>> = mine.iter().filter(|pod| is_active(pod)).cloned().collect();
         let terminating = mine.iter().filter(|pod| is_deleting(&***pod) && !is_terminal(pod)).count();
         let failure =
@@ -264,13 +180,20 @@ impl<R: Replicated> Controller<R> {
         }
         Ok(None)
     }
+}
+
+impl<R: Replicated> ReplicaController<R> {
+    async fn claim_pods(&self, owner: &R, selector: &Selector) -> kube::Result<Vec<Arc<Pod>>> {
+        let matches = |pod: &Pod| selector.matches(pod.labels());
+        claim(&self.client, owner, &self.pods.store(), matches, |pod| !is_terminal(pod)).await
+    }
 
     /// Makes or deletes pods; returns the reason and error of what could not be done.
     async fn adjust(&self, key: &ObjectKey, owner: &R, active: &[Arc<Pod>]) -> Option<(&'static str, kube::Error)> {
         let wanted = usize::try_from(owner.replicas()).unwrap_or(0);
         if active.len() < wanted {
             let count = (wanted - active.len()).min(BURST);
-            self.expectations.expect_creations(key, count);
+            self.expectations.expect(key, count, []);
             let pod = pod_from_template(&owner.template(), owner);
             let pod = &pod;
             let (made, error) =
@@ -285,7 +208,7 @@ impl<R: Replicated> Controller<R> {
                 Err(error) => return Some(("FailedDelete", error)),
             };
             let victims = to_delete(active, &related, count, Timestamp::now());
-            self.expectations.expect_deletions(key, victims.iter().map(|pod| uid(&**pod).to_owned()));
+            self.expectations.expect(key, 0, victims.iter().map(|pod| uid(&**pod).to_owned()));
             let deletions = victims.iter().map(|pod| async move {
                 let outcome = delete_pod(&self.client, &self.recorder, owner, pod).await;
                 if !matches!(outcome, Ok(true)) {
@@ -386,7 +309,7 @@ fn to_delete(active: &[Arc<Pod>], related: &[Arc<Pod>], count: usize, now: Times
 /// Which pod is deleted first: unassigned, pending, not ready, cheap (by annotation), on a crowded node, ready for
 /// a shorter time, restarted more often, younger. Times are compared by orders of magnitude, so that among pods
 /// of about the same age it is by chance (here: by UID) which one goes.
-fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp) -> Ordering {
+pub(crate) fn deletion_order(a: (&Pod, usize), b: (&Pod, usize), now: Timestamp) -> Ordering {
     let ((a, rank_a), (b, rank_b)) = (a, b);
     let phase_rank = |pod: &Pod| match phase(pod) {
         "Pending" | "" => 0,

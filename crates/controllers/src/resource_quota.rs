@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::common::Context;
 use crate::discovery::deletable;
+use crate::run::reconcile_all;
 
 /// How often everything is counted anew, as upstream does.
 const RESYNC: Duration = Duration::from_secs(300);
@@ -38,9 +39,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         Event::Updated { new, .. } if is_uncounted(new) => q.add(ObjectKey::of(&**new)),
         _ => {}
     });
-    quotas.synced().await;
     let (store, client) = (quotas.store(), context.client);
-    coracle_client::run(queue, 5, move |key| {
+    reconcile_all(&[&quotas], &queue, 5, move |key| {
         let found = store.get_key(&key).is_some();
         let client = client.clone();
         async move {
@@ -54,8 +54,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 /// Whether a quota limits something else than was counted.

@@ -1,7 +1,6 @@
 //! Publishes the cluster's root certificate in every namespace, as ConfigMap `kube-root-ca.crt`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use coracle_client::{Event, Informer, WorkQueue, is_conflict, is_not_found};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -10,6 +9,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 
 use crate::common::{Context, is_deleting, is_namespace_terminating, namespace_of};
+use crate::run::reconcile_all;
 
 const NAME: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "kubernetes.io/description";
@@ -35,14 +35,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             q.add(namespace_of(&**map).to_owned());
         }
     });
-    namespaces.synced().await;
-    maps.synced().await;
-    let namespaces = namespaces.store();
+    let (known, published) = (namespaces.store(), maps.store());
     let (client, config) = (context.client.clone(), context.config.clone());
-    let maps = Arc::new(maps);
-    coracle_client::run(queue, 2, move |name| {
-        let live = namespaces.get("", &name).is_some_and(|namespace| !is_deleting(&*namespace));
-        let current = maps.store().get(&name, NAME);
+    reconcile_all(&[&namespaces, &maps], &queue, 2, move |name| {
+        let live = known.get("", &name).is_some_and(|namespace| !is_deleting(&*namespace));
+        let current = published.get(&name, NAME);
         let (client, config) = (client.clone(), config.clone());
         async move {
             if !live || current.as_ref().is_some_and(|map| is_published(map, &config.root_ca)) {
@@ -57,8 +54,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 fn is_published(map: &ConfigMap, root_ca: &str) -> bool {

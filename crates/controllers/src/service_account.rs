@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 
 use crate::common::{Context, is_deleting, is_namespace_terminating, namespace_of};
+use crate::run::reconcile_all;
 
 const NAME: &str = "default";
 
@@ -32,12 +33,10 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             q.add(namespace_of(&**account).to_owned());
         }
     });
-    namespaces.synced().await;
-    accounts.synced().await;
-    let (namespaces, accounts, client) = (namespaces.store(), accounts, Arc::new(context.client));
-    coracle_client::run(queue, 2, move |name| {
-        let live = namespaces.get("", &name).is_some_and(|namespace| !is_deleting(&*namespace));
-        let missing = live && accounts.store().get(&name, NAME).is_none();
+    let (known, existing, client) = (namespaces.store(), accounts.store(), Arc::new(context.client));
+    reconcile_all(&[&namespaces, &accounts], &queue, 2, move |name| {
+        let live = known.get("", &name).is_some_and(|namespace| !is_deleting(&*namespace));
+        let missing = live && existing.get(&name, NAME).is_none();
         let client = client.clone();
         async move {
             if !missing {
@@ -61,6 +60,5 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }

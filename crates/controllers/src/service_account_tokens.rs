@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use crate::common::{Context, is_deleting, namespace_of, uid};
+use crate::run::reconcile_all;
 
 const TYPE: &str = "kubernetes.io/service-account-token";
 const NAME: &str = "kubernetes.io/service-account.name";
@@ -45,19 +46,19 @@ pub(crate) async fn run(context: Context, key: Arc<TokenKey>) -> anyhow::Result<
     accounts.subscribe(move |event| {
         let (Event::Added(account) | Event::Updated { new: account, .. } | Event::Deleted(account)) = event;
         let of = format!("{}/{}", namespace_of(&**account), account.name_any());
-        let secrets = theirs.by_index(BY_ACCOUNT, &of).unwrap_or_default();
-        secrets.iter().for_each(|secret| changed.add(ObjectKey::of(&**secret)));
+        match theirs.by_index(BY_ACCOUNT, &of) {
+            Ok(secrets) => secrets.iter().for_each(|secret| changed.add(ObjectKey::of(&**secret))),
+            Err(error) => tracing::error!(%error, account = of, "the account's secrets are not looked at"),
+        }
     });
     secrets.start();
-    secrets.synced().await;
-    accounts.synced().await;
-    let (secrets, accounts) = (secrets.store(), accounts.store());
+    let (tokens, known) = (secrets.store(), accounts.store());
     // As upstream, these secrets are written by the manager itself.
     let client = context.informers.client().clone();
     let root_ca = context.config.root_ca.clone();
-    coracle_client::run(queue, 2, move |object| {
-        let secret = secrets.get_key(&object);
-        let account = secret.as_ref().and_then(|secret| accounts.get(namespace_of(&**secret), account_name(secret)));
+    reconcile_all(&[&secrets, &accounts], &queue, 2, move |object| {
+        let secret = tokens.get_key(&object);
+        let account = secret.as_ref().and_then(|secret| known.get(namespace_of(&**secret), account_name(secret)));
         let (client, key, root_ca) = (client.clone(), key.clone(), root_ca.clone());
         async move {
             match secret {
@@ -67,8 +68,7 @@ pub(crate) async fn run(context: Context, key: Arc<TokenKey>) -> anyhow::Result<
             .map(|()| None)
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 async fn reconcile(

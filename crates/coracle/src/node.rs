@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
 use coracle_client::{Informer, Informers, in_process};
@@ -29,6 +30,8 @@ use crate::server::{CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
+/// How long who had the containers ended may take to end the server as well. A node without a kubelet is none.
+const UNTIL_ENDED: Duration = Duration::from_secs(10);
 
 /// Which node it is, and whose.
 pub struct Own<'a> {
@@ -124,7 +127,8 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         coracle_kubelet::run(kubelet, client, cri, images, shutdown).await?;
         // Who asked ends the other parts.
         containers_ended.send_replace(true);
-        std::future::pending().await
+        tokio::time::sleep(UNTIL_ENDED).await;
+        bail!("the containers were ended, and then nobody ended the server: it starts anew")
     });
 
     let administrator = as_user(own.api, "system:apiserver", &[MASTERS], "kube-apiserver");

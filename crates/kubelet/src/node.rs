@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
@@ -289,7 +290,7 @@ fn merged(old: &Value, new: &Value) -> Value {
 pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(7));
     let mut registered = Some(registered);
-    let mut lease: Option<tokio::task::JoinHandle<()>> = None;
+    let mut lease = None;
     loop {
         let mut node = loop {
             match register(&k, port).await {
@@ -301,11 +302,9 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
             }
         };
         backoff.reset();
-        if let Some(lease) = lease.take() {
-            lease.abort();
-        }
+        drop(lease.take());
         let renewal = NodeLease::new(k.client.clone(), &k.config.node_name, node.metadata.uid.clone());
-        lease = Some(tokio::spawn(renewal.run()));
+        lease = Some(AbortOnDropHandle::new(tokio::spawn(renewal.run())));
         if let Some(registered) = registered.take() {
             k.recorder.event(
                 &node,

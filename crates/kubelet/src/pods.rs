@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::admission::{Taken, host_ports};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::resources::pod_requests;
@@ -174,26 +175,27 @@ impl Pods {
         self.handles.lock().contains_key(uid)
     }
 
-    /// Admits a pod if `fits`, which is given what the admitted pods take together and how many they are. One that the API has
+    /// Admits a pod if `fits`, which is given what the admitted pods take together. One that the API has
     /// forgotten, or calls ended, takes nothing, though it may still end: the scheduler, which knows no more than the API, has
     /// given its room away.
     pub(crate) fn admit(
         &self,
         pod: &Pod,
-        fits: impl FnOnce(&BTreeMap<String, i64>, usize) -> Result<(), (String, String)>,
+        fits: impl FnOnce(&Taken) -> Result<(), (String, String)>,
     ) -> Result<(), (String, String)> {
         let mut handles = self.handles.lock();
-        let mut used: BTreeMap<String, i64> = BTreeMap::new();
-        let mut count = 0;
-        let others = handles.iter().filter(|(uid, handle)| *uid != pod.uid() && handle.desired.borrow().takes_room());
-        for requests in others.filter_map(|(_, handle)| handle.requests.as_ref()) {
-            count += 1;
+        let mut taken = Taken::default();
+        for (_, handle) in handles.iter().filter(|(uid, _)| *uid != pod.uid()) {
+            let desired = handle.desired.borrow();
+            let Some(requests) = handle.requests.as_ref().filter(|_| desired.takes_room()) else { continue };
+            taken.pods += 1;
+            taken.ports.extend(host_ports(desired.pod()));
             for (name, amount) in requests {
-                let entry = used.entry(name.clone()).or_default();
+                let entry = taken.resources.entry(name.clone()).or_default();
                 *entry = entry.saturating_add(*amount);
             }
         }
-        fits(&used, count)?;
+        fits(&taken)?;
         if let Some(handle) = handles.get_mut(pod.uid()) {
             handle.requests = Some(pod_requests(pod));
         }
@@ -236,8 +238,8 @@ mod tests {
             let handle = Handle { desired, inbox, overflow, observed: Arc::default(), requests: None };
             pods.handles.lock().insert(uid.into(), handle);
             let mut found = (0, 0);
-            let fits = |used: &BTreeMap<String, i64>, count| {
-                found = (count, used.get("cpu").copied().unwrap_or_default());
+            let fits = |taken: &Taken| {
+                found = (taken.pods, taken.resources.get("cpu").copied().unwrap_or_default());
                 Ok(())
             };
             pods.admit(&pod(uid, "Pending"), fits).unwrap();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::common::age;
+use super::common::{age, non_negative};
 use super::{AGE, Column, NAME, Strategy, column, immutable};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, int};
@@ -12,6 +12,15 @@ use crate::meta::{self, int};
 pub struct ControllerRevision;
 
 impl Strategy for ControllerRevision {
+    fn validate(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if obj["data"].is_null() {
+            errors.push(FieldError::required(&Path::new("data"), "data is mandatory"));
+        }
+        non_negative(&mut errors, &Path::new("revision"), &obj["revision"]);
+        errors
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         immutable(&mut errors, &Path::new("data"), &new["data"], &old["data"]);

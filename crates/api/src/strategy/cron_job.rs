@@ -74,7 +74,15 @@ impl Strategy for CronJob {
             &mut errors,
         );
         let job = at(obj, &["spec", "jobTemplate", "spec"]);
-        super::job::validate_job_spec(job, &path.child("jobTemplate").child("spec"), &mut errors);
+        let job_path = path.child("jobTemplate").child("spec");
+        super::job::validate_job_spec(job, &job_path, &mut errors);
+        if !job["selector"].is_null() {
+            let detail = "`selector` will be auto-generated";
+            errors.push(FieldError::invalid(&job_path.child("selector"), &job["selector"], detail));
+        }
+        if job["manualSelector"] == true {
+            errors.push(FieldError::not_supported(&job_path.child("manualSelector"), "true", &["nil", "false"]));
+        }
         errors
     }
 

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::common::{self, age, default_text, default_to, items_mut, object_mut};
-use super::{AGE, Column, NAME, Strategy, column, wide, workload};
-use crate::field::{FieldError, Path};
-use crate::meta::{self, at, int};
+use super::deployment::{int_or_percent, not_over_100_percent};
+use super::{AGE, Column, NAME, Strategy, column, masked, wide, workload};
+use crate::field::{self, FieldError, Path, push_all};
+use crate::meta::{self, at, int, text};
 
 /// A StatefulSet.
 pub struct StatefulSet;
@@ -70,23 +71,15 @@ impl Strategy for StatefulSet {
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let path = Path::new("spec");
-        let policies = ["OrderedReady", "Parallel"];
-        common::one_of(
-            &mut errors,
-            &path.child("podManagementPolicy"),
-            at(obj, &["spec", "podManagementPolicy"]),
-            &policies,
-            true,
-        );
-        let strategy = at(obj, &["spec", "updateStrategy", "type"]);
-        let supported = ["RollingUpdate", "OnDelete"];
-        common::one_of(&mut errors, &path.child("updateStrategy").child("type"), strategy, &supported, true);
+        let management = at(obj, &["spec", "podManagementPolicy"]);
+        if management != "OrderedReady" && management != "Parallel" {
+            let detail = "must be 'OrderedReady' or 'Parallel'";
+            errors.push(FieldError::invalid(&path.child("podManagementPolicy"), management, detail));
+        }
+        update_strategy(at(obj, &["spec", "updateStrategy"]), &path.child("updateStrategy"), &mut errors);
         workload::numbers(obj, &["replicas", "minReadySeconds", "revisionHistoryLimit"], &mut errors);
         let start = at(obj, &["spec", "ordinals", "start"]);
         common::non_negative(&mut errors, &path.child("ordinals").child("start"), start);
-        let rolling = path.child("updateStrategy").child("rollingUpdate");
-        let partition = at(obj, &["spec", "updateStrategy", "rollingUpdate", "partition"]);
-        common::non_negative(&mut errors, &rolling.child("partition"), partition);
         for key in ["whenDeleted", "whenScaled"] {
             let policy = at(obj, &["spec", "persistentVolumeClaimRetentionPolicy", key]);
             let path = path.child("persistentVolumeClaimRetentionPolicy").child(key);
@@ -110,6 +103,20 @@ impl Strategy for StatefulSet {
         errors
     }
 
+    /// A pod's host name is the set's with the ordinal.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        field::dns1123_label(&masked(name, prefix))
+    }
+
+    /// It becomes the pods' subdomain.
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        let (mut errors, service) = (Vec::new(), text(obj, &["spec", "serviceName"]));
+        if !service.is_empty() {
+            push_all(&mut errors, &Path::new("spec").child("serviceName"), service, field::dns1123_label(service));
+        }
+        errors
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let (mut now, mut before) = (new["spec"].clone(), old["spec"].clone());
         for spec in [&mut now, &mut before] {
@@ -124,6 +131,26 @@ impl Strategy for StatefulSet {
         vec![FieldError::forbidden(&Path::new("spec"), detail)]
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let counts = ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
+        workload::status_numbers(new, old, &counts, &mut errors);
+        let path = Path::new("status");
+        let mut at_most = |key: &str, limit: &str| {
+            let number = |key: &str| int(new, &["status", key]).unwrap_or(0);
+            if number(key) > number(limit) {
+                let detail = format!("cannot be greater than status.{limit}");
+                errors.push(FieldError::invalid(&path.child(key), &number(key).into(), detail));
+            }
+        };
+        at_most("readyReplicas", "replicas");
+        at_most("currentReplicas", "replicas");
+        at_most("updatedReplicas", "replicas");
+        at_most("availableReplicas", "replicas");
+        at_most("availableReplicas", "readyReplicas");
+        errors
+    }
+
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }
@@ -136,9 +163,74 @@ impl Strategy for StatefulSet {
     }
 }
 
+fn update_strategy(strategy: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let rolling = &strategy["rollingUpdate"];
+    let path_of_rolling = path.child("rollingUpdate");
+    match strategy["type"].as_str() {
+        Some("RollingUpdate") => rolling_update(rolling, &path_of_rolling, errors),
+        Some("OnDelete") if rolling.is_null() => {}
+        Some("OnDelete") => {
+            let detail = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(FieldError::invalid(&path_of_rolling, rolling, detail));
+        }
+        _ => errors.push(FieldError::invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")),
+    }
+}
+
+fn rolling_update(rolling: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    common::non_negative(errors, &path.child("partition"), &rolling["partition"]);
+    let (unavailable, path) = (&rolling["maxUnavailable"], path.child("maxUnavailable"));
+    if int_or_percent(unavailable, &path, errors) == Some(0) {
+        errors.push(FieldError::invalid(&path, unavailable, "cannot be 0"));
+    }
+    not_over_100_percent(unavailable, &path, errors);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_update_strategy_is_one_of_two() {
+        let errors = |strategy: Value| -> Vec<String> {
+            let mut errors = Vec::new();
+            update_strategy(&strategy, &Path::new("s"), &mut errors);
+            errors.iter().map(ToString::to_string).collect()
+        };
+        assert!(
+            errors(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1, "maxUnavailable": "50%"}}))
+                .is_empty()
+        );
+        assert!(errors(json!({"type": "OnDelete"})).is_empty());
+        let detail = "only allowed for updateStrategy 'RollingUpdate'";
+        assert_eq!(
+            errors(json!({"type": "OnDelete", "rollingUpdate": {"partition": 1}})),
+            [format!("s.rollingUpdate: Invalid value: {{\"partition\":1}}: {detail}")]
+        );
+        assert_eq!(
+            errors(json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}})),
+            ["s.rollingUpdate.maxUnavailable: Invalid value: 0: cannot be 0"]
+        );
+        assert_eq!(
+            errors(json!({"type": "x"})),
+            ["s: Invalid value: {\"type\":\"x\"}: must be 'RollingUpdate' or 'OnDelete'"]
+        );
+    }
+
+    #[test]
+    fn names_are_what_host_names_may_be() {
+        assert!(!StatefulSet.validate_name("web.1", false).is_empty());
+        let service = json!({"spec": {"serviceName": "Peers"}});
+        assert!(StatefulSet.validate_create(&service)[0].to_string().starts_with("spec.serviceName: Invalid value"));
+    }
+
+    #[test]
+    fn a_status_counts_no_more_pods_than_there_are() {
+        let status = json!({"status": {"replicas": 1, "readyReplicas": 2, "availableReplicas": 1}});
+        let found: Vec<String> =
+            StatefulSet.validate_status_update(&status, &json!({})).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"]);
+    }
 
     #[test]
     fn claims_are_volumes_of_the_pods_as_files_and_as_devices() {

@@ -6,7 +6,7 @@ use super::common::{non_negative, object_mut};
 use super::pod::{defaults, validate, warnings};
 use crate::field::{FieldError, Path};
 use crate::labels;
-use crate::meta::{at, text};
+use crate::meta::{at, int, text};
 use crate::selector::LabelSelector;
 
 /// Fills in the pod template of a spec.
@@ -73,6 +73,19 @@ pub fn restarting_template(obj: &Value, pods_of: &str, errors: &mut Vec<FieldErr
 pub fn numbers(obj: &Value, keys: &[&str], errors: &mut Vec<FieldError>) {
     for key in keys {
         non_negative(errors, &Path::new("spec").child(key), at(obj, &["spec", key]));
+    }
+}
+
+/// Checks that the counts of a status are not negative, and that names that collided are not counted down.
+pub fn status_numbers(new: &Value, old: &Value, keys: &[&str], errors: &mut Vec<FieldError>) {
+    let path = Path::new("status");
+    for key in keys.iter().chain(&["observedGeneration", "collisionCount"]) {
+        non_negative(errors, &path.child(key), at(new, &["status", key]));
+    }
+    let collisions = |obj: &Value| int(obj, &["status", "collisionCount"]);
+    if collisions(old).is_some_and(|before| collisions(new).unwrap_or(0) < before) {
+        let now = collisions(new).unwrap_or(0).into();
+        errors.push(FieldError::invalid(&path.child("collisionCount"), &now, "cannot be decremented"));
     }
 }
 

@@ -271,7 +271,7 @@ mod tests {
             Some(node) => Change::Put(KeyValue::new(&key, change(node).as_bytes(), revision, revision)),
             None => Change::Delete(key.as_str().into()),
         };
-        cache.apply(&Event { revision, change }, &format!("d/{name}"));
+        cache.apply(std::iter::once((&Event { revision, change }, &*format!("d/{name}"))));
         cache.wake();
     }
 

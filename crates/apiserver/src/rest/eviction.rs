@@ -1,22 +1,30 @@
 //! `pods/eviction`: a deletion that respects disruption budgets.
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/>
+//!
+//! How many pods a budget can spare is in its status, which the disruption controller writes. An eviction takes one of them
+//! and notes the pod there, in one write that fails if the status changed meanwhile: so two evictions never take the same.
 
-mod budget;
+use std::sync::Arc;
 
 use coracle_api::decode::{self, FieldValidation};
-use coracle_api::kinds;
 use coracle_api::meta;
-use coracle_api::schema;
 use coracle_api::selector::LabelSelector;
 use coracle_api::status::{Cause, Status};
+use coracle_api::{Kind, kinds, schema};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::delete;
 use crate::context::{Answer, Context};
 use crate::negotiate;
-use crate::objects::check_preconditions;
-use crate::operation::{Operation, Ownership, Part, Verb};
+use crate::object::Object;
+use crate::objects::{DeleteOptions, check_preconditions};
+use crate::operation::{Operation, Verb};
+
+/// A status names no more pods: the controller does not keep up.
+const MOST_DISRUPTED: usize = 2000;
+/// When to come back once the disruption controller has looked at the budget.
+const RETRY_SECONDS: u32 = 10;
 
 pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let mut eviction = eviction(cx)?;
@@ -30,13 +38,15 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let current = cx.current()?;
     check_preconditions(&cx.target.kind, &current, &options)?;
     let pod = current.value();
-    let settled =
-        matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending")) || meta::is_deleting(&pod);
-    if !settled {
-        spend_budget(cx, &pod, options.dry_run).await?;
+    let Some(budget) = budget_of(cx, &pod)? else {
+        evict(cx, &options).await?;
+        return Ok(negotiate::status_as(&Status::created(), cx.output.encoding));
+    };
+    let allowed = allowance(&pod, &budget.value);
+    if allowed == Allowance::Budget {
+        spend(cx, &budget, meta::name(&pod), options.dry_run).await?;
     }
-    let op = cx.unowned(Verb::Delete);
-    cx.objects().delete(&op, &cx.target.key(), &options).await?;
+    evict_as_seen(cx, &current, &options, &budget.name, allowed).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
 
@@ -52,69 +62,189 @@ fn eviction(cx: &Context<'_>) -> Result<Value, Status> {
     Ok(eviction)
 }
 
-/// Takes one disruption from the budget of the pod, or says why there is none.
-async fn spend_budget(cx: &Context<'_>, pod: &Value, dry_run: bool) -> Result<(), Status> {
+/// The budget that covers a pod which disrupts something when it goes.
+struct Budget {
+    kind: Arc<Kind>,
+    key: String,
+    name: String,
+    value: Value,
+}
+
+fn budget_of(cx: &Context<'_>, pod: &Value) -> Result<Option<Budget>, Status> {
+    let labels = &pod["metadata"]["labels"];
+    let is_free = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"))
+        || meta::is_deleting(pod)
+        || labels.as_object().is_none_or(|labels| labels.is_empty());
+    if is_free {
+        return Ok(None);
+    }
     let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets").ok_or_else(Status::path_not_found)?;
     let snapshot = cx.storage().cache(kind)?.snapshot();
     let prefix = format!("{}/", meta::namespace(pod));
     snapshot.check(&prefix, None)?;
-    let labels = &pod["metadata"]["labels"];
     let covers = |budget: &Value| {
-        LabelSelector::from_object(&budget["spec"]["selector"]).is_ok_and(|selector| selector.matches(labels))
+        let selector = LabelSelector::from_object(&budget["spec"]["selector"]);
+        !budget["spec"]["selector"].is_null() && selector.is_ok_and(|selector| selector.matches(labels))
     };
-    let budgets: Vec<_> = snapshot
-        .range(&prefix, None)
-        .map(|object| (object.key(), object.value()))
-        .filter(|(_, budget)| covers(budget))
-        .collect();
-    let (key, name) = match budgets.as_slice() {
-        [] => return Ok(()),
-        [(key, budget)] => (key, meta::name(budget).to_owned()),
-        _ => {
-            return Err(Status::internal(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            ));
-        }
-    };
-    let pod_name = meta::name(pod);
-    let op = Operation::by_server(kind, Verb::Update).part(Part::Whole);
-    let op = Operation { ownership: Ownership::Kept, dry_run, ..op };
-    cx.objects()
-        .update(&op, key, &mut |budget| {
-            let mut spent = budget.clone();
-            let status = budget::status(cx.storage(), budget)?;
-            spent["status"] = status.clone();
-            if !budget::is_ready(pod) && may_go_unhealthy(budget, &status) {
-                return Ok(spent);
-            }
-            let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
-            if allowed <= 0 {
-                return Err(violated(&name, &status));
-            }
-            spent["status"]["disruptionsAllowed"] = (allowed - 1).into();
-            spent["status"]["disruptedPods"][pod_name] = meta::format_time(Timestamp::now()).into();
-            Ok(spent)
-        })
-        .await?;
-    Ok(())
+    let mut budgets =
+        snapshot.range(&prefix, None).map(|object| (object.key(), object.value())).filter(|(_, budget)| covers(budget));
+    let Some((key, value)) = budgets.next() else { return Ok(None) };
+    if budgets.next().is_some() {
+        let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        return Err(Status::new(500, "", text));
+    }
+    Ok(Some(Budget { kind: kind.clone(), key: key.to_owned(), name: meta::name(&value).to_owned(), value }))
 }
 
-/// Whether a pod that is not ready may be evicted without spending: always, or while enough others are healthy.
-fn may_go_unhealthy(budget: &Value, status: &Value) -> bool {
-    let number = |key: &str| status[key].as_i64().unwrap_or(0);
+/// By what a pod may be evicted.
+#[derive(Clone, Copy, PartialEq)]
+enum Allowance {
+    /// By what the budget can spare.
+    Budget,
+    /// It is not ready, and the budget cares for ready pods only.
+    Unready,
+}
+
+fn allowance(pod: &Value, budget: &Value) -> Allowance {
+    let conditions = pod["status"]["conditions"].as_array();
+    let is_ready = conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    let number = |key: &str| budget["status"][key].as_i64().unwrap_or(0);
     let enough = number("desiredHealthy") > 0 && number("currentHealthy") >= number("desiredHealthy");
-    budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow" || enough
+    let may_go = budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow" || enough;
+    if !is_ready && may_go { Allowance::Unready } else { Allowance::Budget }
+}
+
+/// Takes one disruption from a budget, or says why there is none.
+async fn spend(cx: &Context<'_>, budget: &Budget, pod: &str, dry_run: bool) -> Result<(), Status> {
+    let op = Operation { dry_run, ..Operation::status_by_server(&budget.kind) };
+    let spent = cx.objects().update(&op, &budget.key, &mut |budget| spent(budget, pod)).await;
+    spent.map(drop).map_err(|status| match &*status.reason {
+        "Conflict" => Status::timeout(
+            format!("couldn't update PodDisruptionBudget {:?} due to conflicts", budget.name),
+            RETRY_SECONDS,
+        ),
+        _ => status,
+    })
+}
+
+fn spent(budget: &Value, pod: &str) -> Result<Value, Status> {
+    let (name, status) = (meta::name(budget), &budget["status"]);
+    let number = |key: &str| status[key].as_i64().unwrap_or(0);
+    let forbidden = |why: &str| Err(Status::forbidden("policy", "poddisruptionbudget", name, why));
+    if number("observedGeneration") < meta::generation(budget) {
+        return Err(unsettled(name));
+    }
+    let allowed = number("disruptionsAllowed");
+    if allowed < 0 {
+        return forbidden("pdb disruptions allowed is negative");
+    }
+    if status["disruptedPods"].as_object().map_or(0, |pods| pods.len()) > MOST_DISRUPTED {
+        return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
+    }
+    if allowed == 0 {
+        return Err(violated(name, status));
+    }
+    let mut spent = budget.clone();
+    spent["status"]["disruptionsAllowed"] = (allowed - 1).into();
+    spent["status"]["disruptedPods"][pod] = meta::format_time(Timestamp::now()).into();
+    if allowed == 1 {
+        refuse_further(&mut spent);
+    }
+    Ok(spent)
+}
+
+/// Sets the condition of a budget that has nothing left.
+fn refuse_further(budget: &mut Value) {
+    let generation = meta::generation(budget);
+    let condition = json!({
+        "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+        "observedGeneration": generation, "lastTransitionTime": meta::format_time(Timestamp::now()),
+    });
+    let mut conditions = budget["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    match conditions.iter_mut().find(|condition| condition["type"] == "DisruptionAllowed") {
+        Some(old) => *old = condition,
+        None => conditions.push(condition),
+    }
+    budget["status"]["conditions"] = conditions.into();
+}
+
+/// Evicts a pod that a budget covers. One that need not be ready must still be as it was looked at.
+async fn evict_as_seen(
+    cx: &Context<'_>,
+    seen: &Object,
+    options: &DeleteOptions,
+    budget: &str,
+    allowed: Allowance,
+) -> Result<(), Status> {
+    if allowed == Allowance::Budget || options.resource_version.is_some() {
+        return evict(cx, options).await;
+    }
+    let options = DeleteOptions { resource_version: Some(seen.revision().to_string()), ..options.clone() };
+    let evicted = evict(cx, &options).await;
+    evicted.map_err(|status| if status.reason == "Conflict" { unsettled(budget) } else { status })
+}
+
+/// Says in the pod that it is disrupted, and deletes it.
+async fn evict(cx: &Context<'_>, options: &DeleteOptions) -> Result<(), Status> {
+    let key = cx.target.key();
+    let mut options = options.clone();
+    if !options.dry_run {
+        let wanted = options.resource_version.clone();
+        let op = Operation::status_by_server(&cx.target.kind);
+        let told = cx.objects().update(&op, &key, &mut |pod| Ok(disrupted(pod, wanted.as_deref()))).await?;
+        if options.resource_version.is_some() {
+            let pod: Value = serde_json::from_slice(&told).map_err(Status::internal)?;
+            options.resource_version = pod["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        }
+    }
+    cx.objects().delete(&cx.unowned(Verb::Delete), &key, &options).await.map(drop)
+}
+
+fn disrupted(pod: &Value, resource_version: Option<&str>) -> Value {
+    let mut told = pod.clone();
+    if let Some(version) = resource_version {
+        told["metadata"]["resourceVersion"] = version.into();
+    }
+    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let known = conditions.iter().any(|c| c["type"] == "DisruptionTarget" && c["status"] == "True");
+    if known {
+        return told;
+    }
+    conditions.retain(|condition| condition["type"] != "DisruptionTarget");
+    conditions.push(json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "observedGeneration": meta::generation(pod),
+        "lastTransitionTime": meta::format_time(Timestamp::now()),
+    }));
+    told["status"]["conditions"] = conditions.into();
+    told
+}
+
+fn refused(why: String, retry_seconds: u32) -> Status {
+    let text = "Cannot evict pod as it would violate the pod's disruption budget.";
+    let mut refusal = Status::too_many_requests(text, retry_seconds);
+    let cause = Cause { reason: "DisruptionBudget".into(), message: why, field: String::new() };
+    refusal.details.get_or_insert_default().causes.push(cause);
+    refusal
+}
+
+/// The controller has not looked at the budget as it is.
+fn unsettled(budget: &str) -> Status {
+    refused(format!("The disruption budget {budget} is still being processed by the server."), RETRY_SECONDS)
 }
 
 fn violated(name: &str, status: &Value) -> Status {
-    let mut refusal = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
-    let (desired, healthy) =
-        (status["desiredHealthy"].as_i64().unwrap_or(0), status["currentHealthy"].as_i64().unwrap_or(0));
-    let cause = Cause {
-        reason: "DisruptionBudget".into(),
-        message: format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"),
-        field: String::new(),
-    };
-    refusal.details.get_or_insert_default().causes.push(cause);
-    refusal
+    let conditions = status["conditions"].as_array();
+    let failed =
+        conditions.into_iter().flatten().find(|c| c["type"] == "DisruptionAllowed" && c["reason"] == "SyncFailed");
+    if let Some(condition) = failed {
+        let why = condition["message"].as_str().unwrap_or_default();
+        let text = format!(
+            "The disruption budget {name} does not allow evicting pods currently because it failed sync: {why}"
+        );
+        return refused(text, 0);
+    }
+    let number = |key: &str| status[key].as_i64().unwrap_or(0);
+    let (desired, healthy) = (number("desiredHealthy"), number("currentHealthy"));
+    refused(format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"), 0)
 }

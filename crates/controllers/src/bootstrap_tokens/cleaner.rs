@@ -8,6 +8,7 @@ use kube::api::{Api, DeleteParams, Preconditions};
 
 use super::{Left, NAMESPACE, left, secrets};
 use crate::common::Context;
+use crate::run::reconcile_all;
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
@@ -20,10 +21,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         }
     });
     secrets.start();
-    secrets.synced().await;
-    let api: Api<Secret> = Api::namespaced(context.client, NAMESPACE);
-    coracle_client::run(queue, 1, move |name| {
-        let (secret, api) = (secrets.store().get(NAMESPACE, &name), api.clone());
+    let (tokens, api): (_, Api<Secret>) = (secrets.store(), Api::namespaced(context.client, NAMESPACE));
+    reconcile_all(&[&secrets], &queue, 1, move |name| {
+        let (secret, api) = (tokens.get(NAMESPACE, &name), api.clone());
         async move {
             let Some(secret) = secret else { return Ok(None) };
             match left(&secret, Timestamp::now()) {
@@ -40,6 +40,5 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }

@@ -14,6 +14,7 @@ use ring::hmac;
 
 use super::{Left, left, secrets, signing};
 use crate::common::Context;
+use crate::run::reconcile_all;
 
 const NAMESPACE: &str = "kube-public";
 const NAME: &str = "cluster-info";
@@ -34,13 +35,12 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     secrets.subscribe(move |_| token_changed.add(()));
     maps.start();
     secrets.start();
-    maps.synced().await;
-    secrets.synced().await;
     let api: Api<ConfigMap> = Api::namespaced(context.client, NAMESPACE);
-    coracle_client::run(queue, 1, move |()| {
-        let (map, api) = (maps.store().get(NAMESPACE, NAME), api.clone());
+    let (published, known) = (maps.store(), secrets.store());
+    reconcile_all(&[&maps, &secrets], &queue, 1, move |()| {
+        let (map, api) = (published.get(NAMESPACE, NAME), api.clone());
         let now = Timestamp::now();
-        let (tokens, next) = (tokens(&secrets.store(), now), next_end(&secrets.store(), now));
+        let (tokens, next) = (tokens(&known, now), next_end(&known, now));
         async move {
             if let Some(signed) = map.and_then(|map| signed(&map, &tokens)) {
                 match api.replace(NAME, &PostParams::default(), &signed).await {
@@ -52,8 +52,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             Ok(next)
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 /// The tokens that sign, by their IDs.

@@ -20,6 +20,7 @@ use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 
 use crate::common::Context;
+use crate::run::reconcile_all;
 
 /// Lets `handle` look at every request that changes until the queue is closed; it says when it wants to look again.
 async fn follow<F, Fut>(
@@ -37,10 +38,9 @@ where
             changed.add(request.name_any());
         }
     });
-    requests.synced().await;
-    let (requests, handle) = (requests.store(), Arc::new(handle));
-    coracle_client::run(queue, 2, move |name| {
-        let (request, handle) = (requests.get("", &name), handle.clone());
+    let (known, handle) = (requests.store(), Arc::new(handle));
+    reconcile_all(&[&requests], &queue, 2, move |name| {
+        let (request, handle) = (known.get("", &name), handle.clone());
         async move {
             match request {
                 Some(request) => handle(request).await,
@@ -48,8 +48,7 @@ where
             }
         }
     })
-    .await;
-    Ok(())
+    .await
 }
 
 fn requests(context: &Context) -> Informer<CertificateSigningRequest> {

@@ -45,8 +45,10 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     nodes.subscribe(move |event| {
         let (Event::Added(node) | Event::Updated { new: node, .. }) = event else { return };
         let user = format!("{}{}", signers::NODE, node.name_any());
-        let own = waiting.by_index(BY_REQUESTER, &user).unwrap_or_default();
-        own.iter().filter(|request| is_pending(request)).for_each(|request| changed.add(request.name_any()));
+        match waiting.by_index(BY_REQUESTER, &user) {
+            Ok(own) => own.iter().filter(|r| is_pending(r)).for_each(|request| changed.add(request.name_any())),
+            Err(error) => tracing::error!(%error, user, "the node's requests are not looked at"),
+        }
     });
     nodes.synced().await;
     services.synced().await;
@@ -91,11 +93,11 @@ impl Addresses {
         if !node_addresses(node).contains(&text) {
             return Err(format!("{text} is not an address of the node"));
         }
-        let others = self.nodes.by_index(BY_ADDRESS, &text).unwrap_or_default();
+        let others = self.nodes.by_index(BY_ADDRESS, &text).map_err(|error| error.to_string())?;
         if others.iter().any(|other| other.name_any() != node.name_any()) {
             return Err(format!("{text} is another node's address too"));
         }
-        if !self.services.by_index(BY_ADDRESS, &text).unwrap_or_default().is_empty() {
+        if !self.services.by_index(BY_ADDRESS, &text).map_err(|error| error.to_string())?.is_empty() {
             return Err(format!("{text} is a service's address"));
         }
         let api_server = self.slices.get("default", "kubernetes");

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 
 use super::is_recreate;
 use super::revision::{DESIRED_REPLICAS, MAX_REPLICAS, annotated_size};
+use crate::common::scaled;
 
 pub(super) fn desired(spec: &DeploymentSpec) -> i32 {
     spec.replicas.unwrap_or(1).max(0)
@@ -29,19 +30,6 @@ pub(super) fn available(set: &ReplicaSet) -> i32 {
 /// Older sets first.
 pub(super) fn by_age(a: &Arc<ReplicaSet>, b: &Arc<ReplicaSet>) -> Ordering {
     a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp).then_with(|| a.name_any().cmp(&b.name_any()))
-}
-
-/// A number, or a percentage of `total`; `None` when it is neither.
-fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Option<i32> {
-    match value {
-        IntOrString::Int(number) => Some(*number),
-        IntOrString::String(text) => {
-            let percent: i64 = text.strip_suffix('%')?.parse().ok()?;
-            let product = percent.checked_mul(i64::from(total))?;
-            let share = if round_up { product.saturating_add(99).div_euclid(100) } else { product.div_euclid(100) };
-            i32::try_from(share).ok()
-        }
-    }
 }
 
 /// maxSurge and maxUnavailable in pods. A surge is rounded up, unavailability down; when both come out as zero

@@ -19,15 +19,16 @@ use serde_json::json;
 
 use crate::adoption::claim;
 use crate::common::*;
+use crate::dependents::Dependents;
 use crate::hash::template_hash;
+use crate::run::{Cache, Controller};
 use conditions::{calculate_status, progress_check_after, rollout_status, set_condition};
 use math::*;
 use revision::*;
 
-const WORKERS: usize = 5;
 const HASH_LABEL: &str = "pod-template-hash";
 
-struct Controller {
+struct DeploymentController {
     client: Client,
     deployments: Informer<Deployment>,
     sets: Informer<ReplicaSet>,
@@ -50,51 +51,30 @@ impl Sets {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let controller = Arc::new(Controller {
+    let controller = DeploymentController {
         client: context.client.clone(),
         deployments: context.deployments(),
         sets: context.replica_sets(),
         pods: context.pods(),
-        recorder: EventRecorder::new(context.client.clone(), "deployment-controller", ""),
+        recorder: context.recorder("deployment-controller"),
         queue: WorkQueue::new(),
-    });
-    let c = controller.clone();
-    controller.deployments.subscribe(move |event| match event {
-        Event::Added(d) | Event::Updated { new: d, .. } | Event::Deleted(d) => c.queue.add(ObjectKey::of(&**d)),
-    });
-    let c = controller.clone();
-    controller.sets.subscribe(move |event| match event {
-        Event::Added(set) | Event::Deleted(set) => c.queue_owners(set),
-        Event::Updated { old, new } => {
-            if controller_of(&old.metadata) != controller_of(&new.metadata) {
-                c.queue_owners(old);
-            }
-            c.queue_owners(new);
-        }
-    });
-    let c = controller.clone();
+    };
+    Dependents::of(&controller.deployments, &controller.queue, &Arc::default()).follow(&controller.sets);
+    let (queue, sets, deployments) =
+        (controller.queue.clone(), controller.sets.store(), controller.deployments.store());
     // A Recreate deployment waits for the last pod of the old revision.
     controller.pods.subscribe(move |event| {
         if let Event::Deleted(pod) = event
             && let Some(owner) = controller_of(&pod.metadata)
-            && let Some(set) = resolve(&c.sets.store(), namespace_of(&**pod), owner)
+            && let Some(set) = resolve(&sets, namespace_of(&**pod), owner)
             && let Some(owner) = controller_of(&set.metadata)
-            && let Some(deployment) = resolve(&c.deployments.store(), namespace_of(&*set), owner)
+            && let Some(deployment) = resolve(&deployments, namespace_of(&*set), owner)
             && is_recreate(&spec_of(&deployment))
         {
-            c.queue.add(ObjectKey::of(&*deployment));
+            queue.add(ObjectKey::of(&*deployment));
         }
     });
-    controller.deployments.synced().await;
-    controller.sets.synced().await;
-    controller.pods.synced().await;
-    let queue = controller.queue.clone();
-    coracle_client::run(queue, WORKERS, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(key).await }
-    })
-    .await;
-    Ok(())
+    crate::run::run(Arc::new(controller)).await
 }
 
 fn spec_of(deployment: &Deployment) -> DeploymentSpec {
@@ -105,19 +85,16 @@ fn is_recreate(spec: &DeploymentSpec) -> bool {
     spec.strategy.as_ref().and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
 }
 
-impl Controller {
-    fn queue_owners(&self, set: &ReplicaSet) {
-        if let Some(owner) = controller_of(&set.metadata) {
-            if let Some(deployment) = resolve(&self.deployments.store(), namespace_of(set), owner) {
-                self.queue.add(ObjectKey::of(&*deployment));
-            }
-            return;
-        }
-        for deployment in self.deployments.store().list_namespace(namespace_of(set)) {
-            if selector_of(&spec_of(&deployment).selector).is_some_and(|selector| selector.matches(set.labels())) {
-                self.queue.add(ObjectKey::of(&*deployment));
-            }
-        }
+impl Controller for DeploymentController {
+    type Key = ObjectKey;
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &WorkQueue<ObjectKey> {
+        &self.queue
+    }
+
+    fn caches(&self) -> Vec<&dyn Cache> {
+        vec![&self.deployments, &self.sets, &self.pods]
     }
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
@@ -131,7 +108,9 @@ impl Controller {
             Err(error) => Err(error.into()),
         }
     }
+}
 
+impl DeploymentController {
     async fn sync(&self, mut d: Deployment) -> kube::Result<Option<Duration>> {
         let spec = spec_of(&d);
         if selector_is_empty(&spec.selector) {
@@ -148,7 +127,8 @@ impl Controller {
             return Ok(None);
         }
         let Some(selector) = selector_of(&spec.selector) else { return Ok(None) };
-        let sets = claim(&self.client, &d, &selector, &self.sets.store(), |_| true).await?;
+        let matches = |set: &ReplicaSet| selector.matches(set.labels());
+        let sets = claim(&self.client, &d, &self.sets.store(), matches, |_| true).await?;
         if is_deleting(&d) {
             let sets = self.tell_apart(&spec, sets);
             return self.sync_status_only(&mut d, &sets).await;

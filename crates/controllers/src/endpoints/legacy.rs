@@ -13,15 +13,15 @@ use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, ResourceExt};
 
 use super::*;
+use crate::run::{Cache, Controller};
 
-const WORKERS: usize = 5;
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 /// An object with more addresses is cut.
 const MAX_ADDRESSES: usize = 1000;
 
-struct Controller {
+struct EndpointsController {
     client: Client,
     services: Informer<Service>,
     pods: Informer<Pod>,
@@ -33,12 +33,12 @@ struct Controller {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let controller = Arc::new(Controller {
+    let controller = Arc::new(EndpointsController {
         client: context.client.clone(),
         services: context.services(),
         pods: context.pods(),
         endpoints: context.informers.all(),
-        recorder: EventRecorder::new(context.client.clone(), "endpoint-controller", ""),
+        recorder: context.recorder("endpoint-controller"),
         triggers: Triggers::default(),
         queue: WorkQueue::new(),
     });
@@ -49,25 +49,27 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             c.queue.add(ObjectKey::of(&**endpoints));
         }
     });
-    controller.services.synced().await;
-    controller.pods.synced().await;
-    controller.endpoints.synced().await;
     // What was left when its service went while nobody watched.
     for endpoints in controller.endpoints.store().list() {
         if endpoints.labels().get(MANAGED_BY).is_some_and(|manager| manager == MANAGER) {
             controller.queue.add(ObjectKey::of(&*endpoints));
         }
     }
-    let queue = controller.queue.clone();
-    coracle_client::run(queue, WORKERS, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(key).await }
-    })
-    .await;
-    Ok(())
+    crate::run::run(controller).await
 }
 
-impl Controller {
+impl Controller for EndpointsController {
+    type Key = ObjectKey;
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &WorkQueue<ObjectKey> {
+        &self.queue
+    }
+
+    fn caches(&self) -> Vec<&dyn Cache> {
+        vec![&self.services, &self.pods, &self.endpoints]
+    }
+
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
         let api: Api<Endpoints> = Api::namespaced(self.client.clone(), &key.namespace);
         let cached = self.endpoints.store().get_key(&key);

@@ -14,8 +14,8 @@ use kube::ResourceExt;
 use super::slice::*;
 use super::writer::Slices;
 use super::*;
+use crate::run::{Cache, Controller};
 
-const WORKERS: usize = 5;
 const MIRROR: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
@@ -23,7 +23,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Further addresses of a subset are not mirrored.
 const MAX_ADDRESSES: usize = 1000;
 
-struct Controller {
+struct MirroringController {
     services: Informer<Service>,
     endpoints: Informer<Endpoints>,
     slices: Slices,
@@ -33,11 +33,11 @@ struct Controller {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let controller = Arc::new(Controller {
+    let controller = Arc::new(MirroringController {
         services: context.services(),
         endpoints: context.informers.all(),
         slices: Slices::new(&context, MIRROR),
-        recorder: EventRecorder::new(context.client.clone(), "endpoint-slice-mirroring-controller", ""),
+        recorder: context.recorder("endpoint-slice-mirroring-controller"),
         queue: WorkQueue::new(),
     });
     let q = controller.queue.clone();
@@ -57,16 +57,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             q.add(ObjectKey::of(&**object))
         }
     });
-    controller.services.synced().await;
-    controller.endpoints.synced().await;
-    controller.slices.synced().await;
-    let queue = controller.queue.clone();
-    coracle_client::run(queue, WORKERS, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(key).await }
-    })
-    .await;
-    Ok(())
+    crate::run::run(controller).await
 }
 
 fn is_mirrored(endpoints: &Endpoints) -> bool {
@@ -77,7 +68,18 @@ fn has_selector(service: &Service) -> bool {
     service.spec.as_ref().is_some_and(|spec| spec.selector.as_ref().is_some_and(|labels| !labels.is_empty()))
 }
 
-impl Controller {
+impl Controller for MirroringController {
+    type Key = ObjectKey;
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &WorkQueue<ObjectKey> {
+        &self.queue
+    }
+
+    fn caches(&self) -> Vec<&dyn Cache> {
+        vec![&self.services, &self.endpoints, &self.slices]
+    }
+
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
         let existing = self.slices.current(&key)?;
         let wanted = self.services.store().get_key(&key).is_some_and(|service| !has_selector(&service));

@@ -11,10 +11,9 @@ use kube::ResourceExt;
 use super::slice::*;
 use super::writer::Slices;
 use super::*;
+use crate::run::{Cache, Controller};
 
-const WORKERS: usize = 5;
-
-struct Controller {
+struct SliceController {
     services: Informer<Service>,
     pods: Informer<Pod>,
     nodes: Informer<Node>,
@@ -26,12 +25,12 @@ struct Controller {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let controller = Arc::new(Controller {
+    let controller = Arc::new(SliceController {
         services: context.services(),
         pods: context.pods(),
         nodes: context.nodes(),
         slices: Slices::new(&context, MANAGER),
-        recorder: EventRecorder::new(context.client.clone(), "endpoint-slice-controller", ""),
+        recorder: context.recorder("endpoint-slice-controller"),
         triggers: Triggers::default(),
         queue: WorkQueue::new(),
     });
@@ -50,20 +49,21 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             c.services.store().list().iter().for_each(|service| c.queue.add(ObjectKey::of(&**service)));
         }
     });
-    controller.services.synced().await;
-    controller.pods.synced().await;
-    controller.nodes.synced().await;
-    controller.slices.synced().await;
-    let queue = controller.queue.clone();
-    coracle_client::run(queue, WORKERS, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(key).await }
-    })
-    .await;
-    Ok(())
+    crate::run::run(controller).await
 }
 
-impl Controller {
+impl Controller for SliceController {
+    type Key = ObjectKey;
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &WorkQueue<ObjectKey> {
+        &self.queue
+    }
+
+    fn caches(&self) -> Vec<&dyn Cache> {
+        vec![&self.services, &self.pods, &self.nodes, &self.slices]
+    }
+
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
         let Some(service) = self.services.store().get_key(&key) else {
             // The garbage collector deletes the slices with their owner.
@@ -95,7 +95,9 @@ impl Controller {
             }
         }
     }
+}
 
+impl SliceController {
     async fn sync(
         &self,
         key: &ObjectKey,

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use coracle_client::{Event, Informer, ObjectKey, is_not_found};
+use futures::future::BoxFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 
 use super::slice::*;
 use super::*;
+use crate::run::Cache;
 
 /// A slice as this controller last wrote it; `None` when it deleted it.
 type Written = HashMap<String, Option<Arc<EndpointSlice>>>;
@@ -43,6 +46,12 @@ pub(crate) struct Slices {
     written: Arc<Mutex<HashMap<ObjectKey, Written>>>,
 }
 
+impl Cache for Slices {
+    fn filled(&self) -> BoxFuture<'_, ()> {
+        self.informer.filled()
+    }
+}
+
 impl Slices {
     /// The slices that `manager` looks after.
     pub fn new(context: &Context, manager: &'static str) -> Slices {
@@ -55,11 +64,6 @@ impl Slices {
         self.informer.subscribe(move |event| {
             slices.changed(event).into_iter().for_each(&queue);
         });
-    }
-
-    /// Returns once the cache has what there is.
-    pub async fn synced(&self) {
-        self.informer.synced().await;
     }
 
     /// Drops what was written lately: only the cache counts.

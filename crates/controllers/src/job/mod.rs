@@ -1,0 +1,254 @@
+//! Jobs: run pods until enough of them have succeeded.
+//! <https://kubernetes.io/docs/concepts/workloads/controllers/job/>
+//!
+//! A pass (`sync`) looks at the job's pods (`observed`), decides whether the job has come to its end (`outcome`) and else which
+//! pods to make or delete (`plan`), and counts what ended so that each pod counts once (`tracking`).
+
+mod backoff;
+pub(crate) mod conditions;
+mod failure_policy;
+mod indexes;
+mod observed;
+mod outcome;
+mod plan;
+mod pod;
+mod removals;
+mod success_policy;
+mod sync;
+mod template;
+#[cfg(test)]
+mod testing;
+mod tracking;
+mod wanted;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_client::{Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::{Selector, SelectorExt};
+use kube::{Client, ResourceExt};
+
+use self::backoff::Records;
+use self::conditions::finished;
+use self::pod::{TRACKING, is_tracked};
+use self::removals::{Removals, remove_finalizer};
+use crate::adoption::claim_with_finalizer;
+use crate::common::*;
+use crate::expectations::Expectations;
+use crate::run::{Cache, Controller, reconcile_all};
+use crate::written::Written;
+
+/// Jobs whose spec names another controller are left alone.
+const CONTROLLER_NAME: &str = "kubernetes.io/job-controller";
+/// How long changes of pods are gathered, so that a thousand pods that end do not mean a thousand writes of the status.
+const BATCH: Duration = Duration::from_millis(50);
+
+struct JobController {
+    client: Client,
+    jobs: Informer<Job>,
+    pods: Informer<Pod>,
+    recorder: EventRecorder,
+    expectations: Expectations,
+    removals: Removals,
+    records: Records,
+    written: Written<Job>,
+    queue: WorkQueue<ObjectKey>,
+    /// Pods that no job counts, and whose finalizer goes.
+    orphans: WorkQueue<ObjectKey>,
+}
+
+/// Runs the controller until its queues are closed.
+pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
+    let controller = Arc::new(JobController {
+        client: context.client.clone(),
+        jobs: context.jobs(),
+        pods: context.pods(),
+        recorder: context.recorder("job-controller"),
+        expectations: Expectations::default(),
+        removals: Removals::default(),
+        records: Records::default(),
+        written: Written::default(),
+        queue: WorkQueue::new(),
+        orphans: WorkQueue::new(),
+    });
+    let c = controller.clone();
+    controller.jobs.subscribe(move |event| c.job_changed(event));
+    let c = controller.clone();
+    controller.pods.subscribe(move |event| c.pod_changed(event));
+    let c = controller.clone();
+    let release = move |key| {
+        let controller = c.clone();
+        async move { controller.release_orphan(key).await }
+    };
+    let caches = controller.caches();
+    let orphans = reconcile_all(&caches, &controller.orphans, 1, release);
+    tokio::try_join!(crate::run::run(controller.clone()), orphans).map(drop)
+}
+
+impl Controller for JobController {
+    type Key = ObjectKey;
+    const WORKERS: usize = 5;
+
+    fn queue(&self) -> &WorkQueue<ObjectKey> {
+        &self.queue
+    }
+
+    fn caches(&self) -> Vec<&dyn Cache> {
+        vec![&self.jobs, &self.pods]
+    }
+
+    async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
+        let Some(cached) = self.jobs.store().get_key(&key) else {
+            self.expectations.forget(&key);
+            self.removals.forget(&key);
+            self.records.forget(&key);
+            self.written.forget(&key);
+            return Ok(None);
+        };
+        let job = self.written.newest(&key, cached);
+        if is_managed_elsewhere(&job) {
+            return Ok(None);
+        }
+        if finished(&job).is_some() {
+            self.records.forget(&key);
+            return Ok(None);
+        }
+        if !matches!(
+            job.spec.as_ref().and_then(|spec| spec.completion_mode.as_deref()),
+            None | Some("NonIndexed" | "Indexed")
+        ) {
+            let text = "Skipped Job sync because completion mode is unknown";
+            self.recorder.event(&*job, EventType::Warning, "UnknownCompletionMode", text);
+            return Ok(None);
+        }
+        let Some(selector) = selector(&job) else { return Ok(None) };
+        // Before the pods are read: one that comes in between is then waited for, not missed.
+        let settled = self.expectations.satisfied(&key);
+        let matches = |pod: &Pod| selector.matches(pod.labels());
+        let pods =
+            claim_with_finalizer(&self.client, &*job, &self.pods.store(), Some(TRACKING), matches, |_| true).await?;
+        self.sync(&key, &job, pods, settled).await
+    }
+}
+
+impl JobController {
+    fn job_changed(&self, event: &Event<Job>) {
+        match event {
+            Event::Added(job) => self.queue.add(ObjectKey::of(&**job)),
+            Event::Updated { old, new } => {
+                let delay = if old.metadata.generation == new.metadata.generation { BATCH } else { Duration::ZERO };
+                self.queue.add_after(ObjectKey::of(&**new), delay);
+                if finished(new).is_some() {
+                    self.queue_tracked_pods(new);
+                }
+            }
+            Event::Deleted(job) => {
+                self.queue.add(ObjectKey::of(&**job));
+                self.queue_tracked_pods(job);
+            }
+        }
+    }
+
+    fn pod_changed(&self, event: &Event<Pod>) {
+        match event {
+            Event::Added(pod) if is_deleting(&**pod) => self.pod_deleted(pod, false),
+            Event::Added(pod) => match self.job_of(pod) {
+                Some(job) => {
+                    let key = ObjectKey::of(&*job);
+                    self.expectations.creation_observed(&key);
+                    self.queue.add_after(key, BATCH);
+                }
+                None => self.stray(pod),
+            },
+            Event::Updated { old, new } => self.pod_updated(old, new),
+            Event::Deleted(pod) => self.pod_deleted(pod, true),
+        }
+    }
+
+    fn pod_updated(&self, old: &Pod, new: &Pod) {
+        if is_deleting(new) {
+            return self.pod_deleted(new, false);
+        }
+        let moved = controller_of(&old.metadata) != controller_of(&new.metadata);
+        let before = self.job_of(old).filter(|_| moved);
+        let now = self.job_of(new);
+        for job in before.iter().chain(&now) {
+            let key = ObjectKey::of(&**job);
+            if !is_tracked(new) {
+                self.removals.settled(&key, new);
+            }
+            self.queue.add_after(key, BATCH);
+        }
+        if now.is_none() && (moved || old.metadata.labels != new.metadata.labels || is_tracked(new)) {
+            self.stray(new);
+        }
+    }
+
+    /// The deletion of a pod was asked for, or it is gone.
+    fn pod_deleted(&self, pod: &Pod, gone: bool) {
+        let Some(job) = self.job_of(pod).filter(|job| finished(job).is_none()) else {
+            return self.queue_orphan(pod);
+        };
+        let key = ObjectKey::of(&*job);
+        self.expectations.deletion_observed(&key, uid(pod));
+        if gone || !is_tracked(pod) {
+            self.removals.settled(&key, pod);
+        }
+        self.queue.add_after(key, BATCH);
+    }
+
+    /// A pod that belongs to no job: its finalizer goes, and a job may adopt it.
+    fn stray(&self, pod: &Pod) {
+        self.queue_orphan(pod);
+        if controller_of(&pod.metadata).is_some() {
+            return;
+        }
+        for job in self.jobs.store().list_namespace(namespace_of(pod)) {
+            if selector(&job).is_some_and(|selector| selector.matches(pod.labels())) {
+                self.queue.add_after(ObjectKey::of(&*job), BATCH);
+            }
+        }
+    }
+
+    fn job_of(&self, pod: &Pod) -> Option<Arc<Job>> {
+        resolve(&self.jobs.store(), namespace_of(pod), controller_of(&pod.metadata)?)
+    }
+
+    fn queue_orphan(&self, pod: &Pod) {
+        if is_tracked(pod) {
+            self.orphans.add(ObjectKey::of(pod));
+        }
+    }
+
+    fn queue_tracked_pods(&self, job: &Job) {
+        match self.pods.store().by_index(BY_CONTROLLER, uid(job)) {
+            Ok(pods) => pods.iter().for_each(|pod| self.queue_orphan(pod)),
+            Err(error) => tracing::error!(%error, "finalizers of a job's pods stay"),
+        }
+    }
+
+    /// Removes the finalizer of a pod, unless a job is still to count it.
+    async fn release_orphan(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
+        let Some(pod) = self.pods.store().get_key(&key) else { return Ok(None) };
+        if let Some(owner) = controller_of(&pod.metadata) {
+            if owner.kind != "Job" || owner.api_version != "batch/v1" {
+                return Ok(None);
+            }
+            if self.job_of(&pod).is_some_and(|job| is_managed_elsewhere(&job) || finished(&job).is_none()) {
+                return Ok(None);
+            }
+        }
+        remove_finalizer(&self.client, &pod).await?;
+        Ok(None)
+    }
+}
+
+fn is_managed_elsewhere(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref()).is_some_and(|name| name != CONTROLLER_NAME)
+}
+
+fn selector(job: &Job) -> Option<Selector> {
+    selector_of(job.spec.as_ref()?.selector.as_ref()?)
+}

@@ -1,0 +1,8 @@
+//! What the controllers make of objects, asked of a real API server in this process: no socket, no node, no root.
+
+mod budgets;
+mod cluster;
+mod cron_jobs;
+mod daemon_sets;
+mod jobs;
+mod stateful_sets;
