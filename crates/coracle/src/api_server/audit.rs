@@ -51,19 +51,19 @@ pub struct Audit {
     compress: bool,
     /// A file in the form of a kubeconfig that leads to a server which is sent the entries, too
     #[arg(long = "audit-webhook-config-file", value_name = "FILE")]
-    webhook: Option<PathBuf>,
+    audit_webhook: Option<PathBuf>,
     /// Whether requests wait until their entries are sent, are refused if they cannot be, or do not wait
     #[arg(long = "audit-webhook-mode", value_enum, default_value_t = Mode::Batch)]
-    webhook_mode: Mode,
+    audit_webhook_mode: Mode,
     /// How many entries may wait to be sent
     #[arg(long = "audit-webhook-batch-buffer-size", value_name = "COUNT", default_value_t = 10_000)]
-    webhook_buffer: usize,
+    audit_webhook_buffer: usize,
     /// The most entries that are sent at once
     #[arg(long = "audit-webhook-batch-max-size", value_name = "COUNT", default_value_t = 400)]
-    webhook_max_size: usize,
+    audit_webhook_max_size: usize,
     /// How long an entry waits at most for others that are sent with it
     #[arg(long = "audit-webhook-batch-max-wait", value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    webhook_max_wait: Duration,
+    audit_webhook_max_wait: Duration,
     /// Bound how often entries are sent
     #[arg(
         long = "audit-webhook-batch-throttle-enable",
@@ -74,16 +74,16 @@ pub struct Audit {
         default_missing_value = "true",
         require_equals = true
     )]
-    webhook_throttle: bool,
+    audit_webhook_throttle: bool,
     /// How often in a second entries are sent at most
     #[arg(long = "audit-webhook-batch-throttle-qps", value_name = "RATE", default_value_t = 10.0)]
-    webhook_rate: f64,
+    audit_webhook_rate: f64,
     /// How often besides, after a while in which they were not
     #[arg(long = "audit-webhook-batch-throttle-burst", value_name = "COUNT", default_value_t = 15)]
-    webhook_burst: u32,
+    audit_webhook_burst: u32,
     /// How long to wait before what could not be sent is sent again
     #[arg(long = "audit-webhook-initial-backoff", value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    webhook_backoff: Duration,
+    audit_webhook_backoff: Duration,
 }
 
 /// The form of the audit log.
@@ -117,17 +117,17 @@ impl Audit {
             false => audit::Target::File(path, rotation),
         });
         let log = log.map(|target| audit::Backend { target, mode: self.mode.into(), buffer: self.buffer });
-        let webhook = self.webhook.clone().map(|file| audit::Webhook {
+        let webhook = self.audit_webhook.clone().map(|file| audit::Webhook {
             file,
-            initial_backoff: self.webhook_backoff,
-            max_size: self.webhook_max_size,
-            max_wait: self.webhook_max_wait,
-            throttle: self.webhook_throttle.then_some((self.webhook_rate, self.webhook_burst)),
+            initial_backoff: self.audit_webhook_backoff,
+            max_size: self.audit_webhook_max_size,
+            max_wait: self.audit_webhook_max_wait,
+            throttle: self.audit_webhook_throttle.then_some((self.audit_webhook_rate, self.audit_webhook_burst)),
         });
         let webhook = webhook.map(|webhook| audit::Backend {
             target: audit::Target::Webhook(webhook),
-            mode: self.webhook_mode.into(),
-            buffer: self.webhook_buffer,
+            mode: self.audit_webhook_mode.into(),
+            buffer: self.audit_webhook_buffer,
         });
         audit::Options { policy: self.policy.clone(), backends: log.into_iter().chain(webhook).collect() }
     }
