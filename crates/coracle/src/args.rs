@@ -411,12 +411,16 @@ mod tests {
         let line = "coracle server --audit-policy-file=/p --audit-log-path=- --audit-log-compress=true --anonymous-auth=false \
             --authorization-mode=Node,RBAC,Webhook --authorization-webhook-config-file=/w --oidc-issuer-url=https://i \
             --oidc-client-id=k --oidc-required-claim=a=b --oidc-required-claim=c=d=e --audit-log-mode=blocking-strict \
-            --enable-admission-plugins=NodeRestriction --authorization-webhook-cache-authorized-ttl=5m0s";
+            --enable-admission-plugins=NodeRestriction --authorization-webhook-cache-authorized-ttl=5m0s \
+            --runtime-config=api/beta=true,batch/v1=true --audit-webhook-config-file=/a --audit-webhook-mode=blocking \
+            --audit-webhook-batch-max-wait=1s --audit-webhook-batch-throttle-enable=false";
         let args = Args::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
         let Command::Server(server) = args.command else { panic!("{line}") };
         let oidc = server.api.authentication.options(None).unwrap().oidc.unwrap();
         assert_eq!(oidc.required_claims[1], ("c".to_owned(), "d=e".to_owned()));
         assert_eq!(server.api.authorization.options().modes, ["Node", "RBAC", "Webhook"]);
+        assert_eq!(server.api.audit.options().backends.len(), 2);
+        assert!(server.api.served.options().is_ok());
         for wrong in [
             "--oidc-client-id=k",
             "--authentication-config=/a --oidc-issuer-url=https://i --oidc-client-id=k",
