@@ -3,6 +3,7 @@
 
 mod backup;
 mod broken;
+mod drain;
 mod on_the_host;
 mod ownership;
 mod several_servers;
