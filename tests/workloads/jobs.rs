@@ -67,3 +67,29 @@ fn an_exit_code_ends_a_job_at_once() {
     let job = namespace.api.get(&format!("{path}/fails")).ok();
     assert_eq!(job["status"]["failed"], json!(1));
 }
+
+#[test]
+fn an_evicted_pod_of_a_job_that_ignores_disruptions_is_replaced() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("jobs-disrupted");
+    let rules = json!([{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]);
+    let template = json!({"spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+        "containers": [container("main", &["sleep", "1000"])]}});
+    let spec = json!({"backoffLimit": 0, "podFailurePolicy": {"rules": rules}, "template": template});
+    let path = namespace.path_in("batch/v1", "jobs");
+    namespace.api.post(&path, &json!({"metadata": {"name": "goes-on"}, "spec": spec})).ok();
+    let running = |but: &str| {
+        eventually("a pod runs", || {
+            let pods = namespace.api.get(&namespace.path("pods")).ok();
+            let pods = pods["items"].as_array().cloned().unwrap_or_default();
+            let name = |pod: &serde_json::Value| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let found = pods.iter().find(|pod| pod["status"]["phase"] == "Running" && name(pod) != but);
+            found.map(name).ok_or_else(|| format!("{pods:?}"))
+        })
+    };
+    let first = running("");
+    namespace.api.post(&namespace.path(&format!("pods/{first}/eviction")), &json!({"metadata": {"name": first}})).ok();
+    running(&first);
+    let job = namespace.api.get(&format!("{path}/goes-on")).ok();
+    assert_eq!((&job["status"]["failed"], &job["status"]["active"]), (&json!(null), &json!(1)));
+}

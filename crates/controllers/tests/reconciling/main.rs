@@ -2,5 +2,6 @@
 
 mod budgets;
 mod cluster;
+mod conformance;
 mod cron_jobs;
 mod jobs;
