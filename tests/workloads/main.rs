@@ -4,6 +4,7 @@
 mod jobs;
 mod looking;
 mod manifests;
+mod sets;
 mod streams;
 mod volumes;
 mod walkthrough;

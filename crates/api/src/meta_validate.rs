@@ -37,7 +37,7 @@ pub fn validate(kind: &Kind, obj: &Value) -> Vec<FieldError> {
         let value = at(obj, &["metadata", "generation"]);
         errors.push(FieldError::invalid(&path.child("generation"), value, "must be greater than or equal to 0"));
     }
-    common(obj, &path, &mut errors);
+    common(kind, obj, &path, &mut errors);
     errors
 }
 
@@ -68,8 +68,28 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError>
             errors.push(FieldError::forbidden(&path.child("finalizers"), detail));
         }
     }
-    common(new, &path, &mut errors);
+    common(kind, new, &path, &mut errors);
     errors
+}
+
+/// Groups of kinds whose finalizers need no path, as with upstream, where others than those of the core check them; nor do
+/// those of custom resources.
+const LENIENT: [&str; 3] = ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
+
+fn finalizers(kind: &Kind, finalizers: &[&str], path: &Path, errors: &mut Vec<FieldError>) {
+    let want_paths = kind.def().is_some() && !LENIENT.contains(&&*kind.group);
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        if errors.len() > MAX_ERRORS {
+            break;
+        }
+        let messages = field::qualified_name(finalizer);
+        let plain = ["foregroundDeletion", "orphan", "kubernetes"].contains(finalizer);
+        if want_paths && messages.is_empty() && !finalizer.contains('/') && !plain {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid_str(&path.index(index), finalizer, detail));
+        }
+        push_all(errors, path, finalizer, messages);
+    }
 }
 
 fn go_strings(items: &[&str]) -> String {
@@ -77,24 +97,13 @@ fn go_strings(items: &[&str]) -> String {
     format!("[]string{{{}}}", quoted.join(", "))
 }
 
-fn common(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+fn common(kind: &Kind, obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     labels::labels(at(obj, &["metadata", "labels"]), &path.child("labels"), errors);
     labels::annotations(at(obj, &["metadata", "annotations"]), &path.child("annotations"), errors);
     owners(obj, &path.child("ownerReferences"), errors);
-    let finalizers = meta::finalizers(obj);
-    for finalizer in &finalizers {
-        if errors.len() > MAX_ERRORS {
-            break;
-        }
-        let messages = field::qualified_name(finalizer);
-        let plain = ["foregroundDeletion", "orphan", "kubernetes"].contains(finalizer);
-        if messages.is_empty() && !finalizer.contains('/') && !plain {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid_str(&path.child("finalizers"), finalizer, detail));
-        }
-        push_all(errors, &path.child("finalizers"), finalizer, messages);
-    }
-    if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
+    let given = meta::finalizers(obj);
+    finalizers(kind, &given, &path.child("finalizers"), errors);
+    if given.contains(&"orphan") && given.contains(&"foregroundDeletion") {
         let value = at(obj, &["metadata", "finalizers"]);
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid(&path.child("finalizers"), value, detail));

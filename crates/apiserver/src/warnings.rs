@@ -35,7 +35,7 @@ const MISSING: &[(&str, &str, Missing)] = &[
 
 /// For a new object.
 pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
-    let mut out = on_change(kind, object);
+    let mut out = kind.strategy.warnings(object);
     out.extend(kind.strategy.warnings_on_create(object));
     let missing = MISSING.iter().find(|(group, name, _)| kind.is(group, name));
     match missing.map(|(_, _, missing)| missing) {
@@ -48,9 +48,11 @@ pub fn on_create(kind: &Kind, object: &Value) -> Vec<String> {
     out
 }
 
-/// For a new or a changed object.
-pub fn on_change(kind: &Kind, object: &Value) -> Vec<String> {
-    kind.strategy.warnings(object)
+/// For an object that was `old` before.
+pub fn on_change(kind: &Kind, new: &Value, old: &Value) -> Vec<String> {
+    let mut out = kind.strategy.warnings(new);
+    out.extend(kind.strategy.warnings_on_change(new, old));
+    out
 }
 
 #[cfg(test)]

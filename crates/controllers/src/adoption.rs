@@ -13,8 +13,12 @@ use serde_json::json;
 use crate::common::{BY_CONTROLLER, ORPHANS, controller_reference, is_deleting, namespace_of, uid};
 
 /// The objects in `store` that belong to `owner`. Orphans that match are adopted, after the owner was read anew
-/// from the server (a deleted owner adopts nothing); owned ones that no longer match are released. `adoptable`
-/// says which of the orphans that match may be taken. The store needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
+/// from the server; owned ones that no longer match are released. `adoptable` says which of the orphans that match may be
+/// taken. The store needs the indexes [`BY_CONTROLLER`] and [`ORPHANS`].
+///
+/// # Errors
+/// The server refuses, or there is something to adopt and the owner was deleted meanwhile: what it is said to have would
+/// be less than what it had, and replacing that would be wrong.
 pub(crate) async fn claim<O, K>(
     client: &Client,
     owner: &O,
@@ -69,9 +73,7 @@ where
         }
         if !verified {
             let live = Api::<O>::namespaced(client.clone(), namespace).get_opt(&owner.name_any()).await?;
-            if !live.is_some_and(|live| uid(&live) == uid(owner) && !is_deleting(&live)) {
-                return Ok(claimed);
-            }
+            check_owner(owner, live.as_ref())?;
             verified = true;
         }
         let mut patch = json!({"metadata": {"uid": uid(&*object), "ownerReferences": [controller_reference(owner)]}});
@@ -85,6 +87,20 @@ where
     Ok(claimed)
 }
 
+/// Checks that an owner, as the server has it now, may adopt.
+fn check_owner<O: Resource<DynamicType = ()>>(owner: &O, live: Option<&O>) -> kube::Result<()> {
+    let (kind, namespace, name) = (O::kind(&()), namespace_of(owner), owner.name_any());
+    let why = match live {
+        None => format!("original {kind} {namespace}/{name} is gone"),
+        Some(live) if uid(live) != uid(owner) => {
+            format!("original {kind} {namespace}/{name} is gone: got uid {}, wanted {}", uid(live), uid(owner))
+        }
+        Some(live) if is_deleting(live) => format!("{namespace}/{name} has just been deleted"),
+        Some(_) => return Ok(()),
+    };
+    Err(kube::Error::Service(why.into()))
+}
+
 /// `None` when the object is gone or another one of its name took its place.
 async fn patch_owners<K>(api: &Api<K>, object: &K, patch: serde_json::Value) -> kube::Result<Option<K>>
 where
@@ -95,5 +111,56 @@ where
         Err(error) if is_not_found(&error) => Ok(None),
         Err(kube::Error::Api(status)) if status.code == 422 => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::common::{controller_uid, orphan_namespace};
+
+    /// What the server answers to whoever reads the owner; nothing else is asked of it.
+    fn server(owner: Option<Value>) -> Client {
+        coracle_client::in_process(tower::service_fn(move |request: http::Request<Body>| {
+            assert_eq!((request.method().as_str(), request.uri().path()), ("GET", OWNER));
+            let missing =
+                json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "", "status": "Failure"});
+            let code = if owner.is_some() { 200 } else { 404 };
+            let answer = owner.clone().unwrap_or(missing).to_string();
+            let answer = http::Response::builder().status(code).body(Body::from(answer.into_bytes()));
+            async move { answer }
+        }))
+    }
+
+    const OWNER: &str = "/api/v1/namespaces/n/replicationcontrollers/web";
+
+    fn owner(uid: &str, deleted: bool) -> Value {
+        let mut owner = json!({"metadata": {"name": "web", "namespace": "n", "uid": uid}});
+        if deleted {
+            owner["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        }
+        owner
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_was_deleted_meanwhile_is_not_told_that_it_has_less_than_before() {
+        let pod = json!({"metadata": {"name": "a", "namespace": "n", "uid": "p", "labels": {"app": "web"}}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let indexes: Vec<(_, coracle_client::Indexer<Pod>)> =
+            vec![(BY_CONTROLLER, Box::new(controller_uid::<Pod>)), (ORPHANS, Box::new(orphan_namespace::<Pod>))];
+        let pods = Store::of(vec![pod], indexes);
+        let known: ReplicationController = serde_json::from_value(owner("u", false)).unwrap();
+        for (live, told) in [
+            (None, "original ReplicationController n/web is gone"),
+            (Some(owner("u", true)), "n/web has just been deleted"),
+            (Some(owner("v", false)), "original ReplicationController n/web is gone: got uid v, wanted u"),
+        ] {
+            let error = claim(&server(live), &known, &pods, |_| true, |_| true).await.unwrap_err();
+            assert_eq!(error.to_string(), format!("ServiceError: {told}"));
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct History {
     pub update: Arc<ControllerRevision>,
     /// All others, the oldest first.
     pub others: Vec<Arc<ControllerRevision>>,
+    /// The hashes of all that keep the template as it is now: another one may have been adopted, or written by hand.
+    pub hashes: BTreeSet<String>,
     /// How often the hash of another template was met, for the owner's status; `None` when never.
     pub collisions: Option<i32>,
 }
@@ -60,16 +62,18 @@ pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSp
     serde_json::from_value(without_absent(template.clone())).ok()
 }
 
-/// What a revision keeps: the strategic merge patch that gives the owner this template.
+/// What a revision keeps: the strategic merge patch that gives the owner this template. Clients up to 1.33 compare it byte
+/// by byte with what they would write, in which templates have a `creationTimestamp` that is null.
 fn patch_of(template: &PodTemplateSpec) -> Value {
     let mut template = json!(template);
-    if let Some(map) = template.as_object_mut() {
-        map.insert("$patch".into(), "replace".into());
+    template["$patch"] = "replace".into();
+    if let Some(metadata) = template["metadata"].as_object_mut() {
+        metadata.insert("creationTimestamp".into(), Value::Null);
     }
     json!({"spec": {"template": template}})
 }
 
-/// A value without fields that say nothing: upstream's older versions write `creationTimestamp: null`.
+/// A value without fields that say nothing, which newer versions do not write.
 fn without_absent(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -82,7 +86,7 @@ fn without_absent(value: Value) -> Value {
 }
 
 fn is_of(revision: &ControllerRevision, patch: &Value) -> bool {
-    revision.data.as_ref().is_some_and(|data| without_absent(data.0.clone()) == *patch)
+    revision.data.as_ref().is_some_and(|data| without_absent(data.0.clone()) == without_absent(patch.clone()))
 }
 
 impl Histories {
@@ -109,18 +113,22 @@ impl Histories {
         revisions.sort_by_key(|revision| {
             (revision.revision, revision.metadata.creation_timestamp.clone(), revision.name_any())
         });
-        let patch = without_absent(patch_of(template));
+        let patch = patch_of(template);
         let newest = revisions.last().map_or(0, |revision| revision.revision);
         let Some(at) = revisions.iter().rposition(|revision| is_of(revision, &patch)) else {
             let (update, collisions) =
                 self.create(owner, template, patch, newest.saturating_add(1), collisions).await?;
-            return Ok(History { update: Arc::new(update), others: revisions, collisions });
+            let hashes = BTreeSet::from([hash_of(&update).to_owned()]);
+            return Ok(History { update: Arc::new(update), others: revisions, hashes, collisions });
         };
+        let same = revisions.iter().filter(|revision| is_of(revision, &patch));
+        let mut hashes: BTreeSet<String> = same.map(|revision| hash_of(revision).to_owned()).collect();
         let mut update = revisions.remove(at);
         if update.revision < newest || hash_of(&update).is_empty() {
             update = Arc::new(self.renew(&update, newest).await?);
         }
-        Ok(History { update, others: revisions, collisions })
+        hashes.insert(hash_of(&update).to_owned());
+        Ok(History { update, others: revisions, hashes, collisions })
     }
 
     /// Makes a revision the newest, and gives it the label if it has none.
@@ -235,15 +243,15 @@ mod tests {
     #[test]
     fn a_revision_is_of_its_template_whoever_wrote_it() {
         let owner: DaemonSet = serde_json::from_value(json!({"metadata": {"name": "d", "namespace": "n"}})).unwrap();
-        let patch = without_absent(patch_of(&template("a")));
+        let patch = patch_of(&template("a"));
         assert_eq!(patch["spec"]["template"]["$patch"], "replace");
         let new = new_revision(&owner, &template("a"), &patch, 3, None);
         assert_eq!((new.revision, new.name_any()), (3, format!("d-{}", hash_of(&new))));
         assert_eq!(template_of(&new), Some(template("a")));
         assert!(is_of(&new, &patch));
-        assert!(!is_of(&new, &without_absent(patch_of(&template("b")))));
-        let mut theirs = new.clone();
-        theirs.data.as_mut().unwrap().0["spec"]["template"]["metadata"]["creationTimestamp"] = Value::Null;
+        assert!(!is_of(&new, &patch_of(&template("b"))));
+        assert_eq!(patch["spec"]["template"]["metadata"].get("creationTimestamp"), Some(&Value::Null));
+        let theirs = ControllerRevision { data: Some(RawExtension(without_absent(patch.clone()))), ..new.clone() };
         assert!(is_of(&theirs, &patch));
         let salted = new_revision(&owner, &template("a"), &patch, 3, Some(1));
         assert_ne!(hash_of(&salted), hash_of(&new));

@@ -9,6 +9,48 @@ use crate::pod::PodExt;
 use crate::quantity::milli_value;
 use crate::resources::pod_requests;
 
+/// What the pods that were admitted take of the node.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Resources, in thousandths.
+    pub resources: BTreeMap<String, i64>,
+    pub ports: Vec<HostPort>,
+    pub pods: usize,
+}
+
+/// A port of the node that a container has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    port: i32,
+    protocol: String,
+    /// Empty for all addresses.
+    ip: String,
+}
+
+impl HostPort {
+    fn conflicts(&self, other: &HostPort) -> bool {
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip.is_empty() || other.ip.is_empty() || self.ip == other.ip)
+    }
+}
+
+/// The ports of the node that a pod has while it runs.
+pub(crate) fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let spec = pod.spec();
+    let sidecars = spec.init_containers.iter().flatten().filter(|one| one.restart_policy.as_deref() == Some("Always"));
+    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+    ports
+        .filter_map(|port| {
+            Some(HostPort {
+                port: port.host_port.filter(|port| *port > 0)?,
+                protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
+                ip: port.host_ip.clone().filter(|ip| ip != "0.0.0.0").unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
 /// Checks a pod against what is left of the node.
 ///
 /// # Errors
@@ -17,27 +59,26 @@ pub(crate) fn check(
     pod: &Pod,
     node: Option<&Node>,
     allocatable: &BTreeMap<String, Quantity>,
-    used: &BTreeMap<String, i64>,
-    count: usize,
+    taken: &Taken,
     max_pods: usize,
 ) -> Result<(), (String, String)> {
-    if count + 1 > max_pods {
+    if taken.pods >= max_pods {
         let message =
-            format!("Node didn't have enough resource: pods, requested: 1, used: {count}, capacity: {max_pods}");
+            format!("Node didn't have enough resource: pods, requested: 1, used: {}, capacity: {max_pods}", taken.pods);
         return Err(("OutOfpods".into(), message));
     }
     let of_node = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
     for (name, wanted) in pod_requests(pod) {
         // A resource that nobody has told of is not counted here: whoever brings it may come later.
         let Some(capacity) = allocatable.get(&name).or_else(|| of_node?.get(&name)).map(milli_value) else { continue };
-        let taken = used.get(&name).copied().unwrap_or(0);
-        if wanted > 0 && wanted > capacity.saturating_sub(taken) {
+        let used = taken.resources.get(&name).copied().unwrap_or(0);
+        if wanted > 0 && wanted > capacity.saturating_sub(used) {
             // CPU is told in thousandths, everything else in whole units.
             let unit = if name == "cpu" { 1 } else { 1000 };
             let message = format!(
                 "Node didn't have enough resource: {name}, requested: {}, used: {}, capacity: {}",
                 wanted / unit,
-                taken / unit,
+                used / unit,
                 capacity / unit
             );
             return Err((format!("OutOf{name}"), message));
@@ -49,6 +90,13 @@ pub(crate) fn check(
         return Err((
             "NodeAffinity".into(),
             "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
+        ));
+    }
+    let ports = host_ports(pod);
+    if ports.iter().any(|port| taken.ports.iter().any(|other| other.conflicts(port))) {
+        return Err((
+            "NodePorts".into(),
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into(),
         ));
     }
     sysctls(pod)
@@ -144,14 +192,17 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels}})).unwrap()
         };
         let allocatable = |cpu: &str| BTreeMap::from([("cpu".to_owned(), Quantity(cpu.into()))]);
-        let used = BTreeMap::from([("cpu".to_owned(), 500)]);
+        let taken = |pods| Taken { resources: BTreeMap::from([("cpu".to_owned(), 500)]), pods, ..Taken::default() };
         let ssd = node(json!({"disk": "ssd"}));
-        assert!(check(&pod, Some(&ssd), &allocatable("4"), &used, 0, 10).is_ok());
-        let (reason, message) = check(&pod, Some(&ssd), &allocatable("2"), &used, 0, 10).unwrap_err();
+        assert!(check(&pod, Some(&ssd), &allocatable("4"), &taken(0), 10).is_ok());
+        let (reason, message) = check(&pod, Some(&ssd), &allocatable("2"), &taken(0), 10).unwrap_err();
         assert_eq!(reason, "OutOfcpu");
         assert_eq!(message, "Node didn't have enough resource: cpu, requested: 2000, used: 500, capacity: 2000");
-        assert_eq!(check(&pod, Some(&node(json!({}))), &allocatable("4"), &used, 0, 10).unwrap_err().0, "NodeAffinity");
-        assert_eq!(check(&pod, None, &allocatable("4"), &used, 10, 10).unwrap_err().0, "OutOfpods");
+        assert_eq!(
+            check(&pod, Some(&node(json!({}))), &allocatable("4"), &taken(0), 10).unwrap_err().0,
+            "NodeAffinity"
+        );
+        assert_eq!(check(&pod, None, &allocatable("4"), &taken(10), 10).unwrap_err().0, "OutOfpods");
     }
 
     #[test]
@@ -161,12 +212,29 @@ mod tests {
         .unwrap();
         let checked = |allocatable: serde_json::Value, used: i64| {
             let node: Node = serde_json::from_value(json!({"status": {"allocatable": allocatable}})).unwrap();
-            let used = BTreeMap::from([("example.com/dongle".to_owned(), used)]);
-            check(&pod, Some(&node), &BTreeMap::new(), &used, 0, 10).map_err(|(reason, _)| reason)
+            let resources = BTreeMap::from([("example.com/dongle".to_owned(), used)]);
+            let taken = Taken { resources, ..Taken::default() };
+            check(&pod, Some(&node), &BTreeMap::new(), &taken, 10).map_err(|(reason, _)| reason)
         };
         assert_eq!(checked(json!({"example.com/dongle": "3"}), 1000), Ok(()));
         assert_eq!(checked(json!({"example.com/dongle": "3"}), 2000), Err("OutOfexample.com/dongle".into()));
         assert_eq!(checked(json!({}), 2000), Ok(()));
+    }
+
+    #[test]
+    fn a_port_of_the_node_is_given_once() {
+        let pod = |port: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "ports": [port]}]}})).unwrap()
+        };
+        let taken = Taken { ports: host_ports(&pod(json!({"containerPort": 1, "hostPort": 80}))), ..Taken::default() };
+        let checked = |port| check(&pod(port), None, &BTreeMap::new(), &taken, 10).map_err(|(reason, _)| reason);
+        assert_eq!(checked(json!({"containerPort": 80})), Ok(()));
+        assert_eq!(checked(json!({"containerPort": 1, "hostPort": 81})), Ok(()));
+        assert_eq!(checked(json!({"containerPort": 1, "hostPort": 80, "protocol": "UDP"})), Ok(()));
+        assert_eq!(
+            checked(json!({"containerPort": 1, "hostPort": 80, "hostIP": "127.0.0.1"})),
+            Err("NodePorts".into())
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::admission::{Taken, host_ports};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::resources::pod_requests;
@@ -33,6 +34,11 @@ impl Desired {
         match self {
             Self::Pod(pod) | Self::Gone(pod) => pod,
         }
+    }
+
+    /// Whether the scheduler counts it among the pods of the node.
+    fn takes_room(&self) -> bool {
+        matches!(self, Self::Pod(pod) if !matches!(pod.phase(), "Succeeded" | "Failed"))
     }
 }
 
@@ -169,25 +175,27 @@ impl Pods {
         self.handles.lock().contains_key(uid)
     }
 
-    /// Admits a pod if `fits`, which is given what the admitted pods take together and how many they are.
+    /// Admits a pod if `fits`, which is given what the admitted pods take together. One that the API has
+    /// forgotten, or calls ended, takes nothing, though it may still end: the scheduler, which knows no more than the API, has
+    /// given its room away.
     pub(crate) fn admit(
         &self,
         pod: &Pod,
-        fits: impl FnOnce(&BTreeMap<String, i64>, usize) -> Result<(), (String, String)>,
+        fits: impl FnOnce(&Taken) -> Result<(), (String, String)>,
     ) -> Result<(), (String, String)> {
         let mut handles = self.handles.lock();
-        let mut used: BTreeMap<String, i64> = BTreeMap::new();
-        let mut count = 0;
-        for requests in
-            handles.iter().filter(|(uid, _)| *uid != pod.uid()).filter_map(|(_, handle)| handle.requests.as_ref())
-        {
-            count += 1;
+        let mut taken = Taken::default();
+        for (_, handle) in handles.iter().filter(|(uid, _)| *uid != pod.uid()) {
+            let desired = handle.desired.borrow();
+            let Some(requests) = handle.requests.as_ref().filter(|_| desired.takes_room()) else { continue };
+            taken.pods += 1;
+            taken.ports.extend(host_ports(desired.pod()));
             for (name, amount) in requests {
-                let entry = used.entry(name.clone()).or_default();
+                let entry = taken.resources.entry(name.clone()).or_default();
                 *entry = entry.saturating_add(*amount);
             }
         }
-        fits(&used, count)?;
+        fits(&taken)?;
         if let Some(handle) = handles.get_mut(pod.uid()) {
             handle.requests = Some(pod_requests(pod));
         }
@@ -215,6 +223,35 @@ fn meant(pods: impl Iterator<Item = Desired>, namespace: &str, name: &str, uid: 
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_pod_that_the_api_has_forgotten_takes_no_room_from_another() {
+        let pod = |uid: &str, phase: &str| -> Arc<Pod> {
+            let spec = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]});
+            let object = json!({"metadata": {"name": uid, "uid": uid}, "spec": spec, "status": {"phase": phase}});
+            Arc::new(serde_json::from_value(object).unwrap())
+        };
+        let pods = Pods::default();
+        let come = |uid: &str| {
+            let (desired, _) = watch::channel(Desired::Pod(pod(uid, "Running")));
+            let (inbox, overflow) = (mpsc::channel(1).0, watch::channel(0).0);
+            let handle = Handle { desired, inbox, overflow, observed: Arc::default(), requests: None };
+            pods.handles.lock().insert(uid.into(), handle);
+            let mut found = (0, 0);
+            let fits = |taken: &Taken| {
+                found = (taken.pods, taken.resources.get("cpu").copied().unwrap_or_default());
+                Ok(())
+            };
+            pods.admit(&pod(uid, "Pending"), fits).unwrap();
+            found
+        };
+        assert_eq!((come("a"), come("b"), come("c")), ((0, 0), (1, 1000), (2, 2000)));
+        pods.on_event(&Event::Deleted(pod("a", "Running")));
+        assert_eq!(come("d"), (2, 2000));
+        let (old, new) = (pod("b", "Running"), pod("b", "Succeeded"));
+        pods.on_event(&Event::Updated { old, new });
+        assert_eq!(come("e"), (2, 2000));
+    }
 
     #[test]
     fn of_pods_of_one_name_the_one_that_stays_is_meant_or_the_one_of_the_uid() {

@@ -381,6 +381,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_for_one_node_goes_there_or_nowhere() {
+        let mut core = core(&[node("a", "4", json!({})), node("b", "1", json!({})), node("c", "4", json!({}))]);
+        let only = |name: &str| {
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms":
+                [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]}}}})
+        };
+        assert_eq!(decide(&mut core, &pod("x", "1", only("b"))), Ok("b".into()));
+        let refused = decide(&mut core, &pod("y", "1", only("b"))).unwrap_err();
+        let text = "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity].";
+        assert!(refused.starts_with(text), "{refused}");
+        let nowhere = decide(&mut core, &pod("z", "1", only("gone"))).unwrap_err();
+        assert!(nowhere.contains("3 node(s) didn't satisfy plugin(s) [NodeAffinity]"), "{nowhere}");
+    }
+
+    #[test]
     fn hard_spread_keeps_the_skew() {
         let mut core = core(&[node("a", "8", json!({})), node("b", "1", json!({}))]);
         let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::plugins::{NodeScores, Reason, Verdict, filter_node, inter_pod, normalize, score_node, spread};
+use crate::plugins::{
+    NodeScores, Reason, Verdict, filter_node, inter_pod, node_affinity, normalize, score_node, spread,
+};
 use crate::pod::{PodInfo, Selects, Spread};
 use crate::table::Table;
 
@@ -213,10 +215,13 @@ impl Cycle {
         let enough = Self::enough(table.count());
         let global = Global::new(pod, table);
         let (mut found, mut unfit) = (Vec::new(), Unfit::default());
-        let size = table.size();
+        let (size, start) = (table.size(), self.start);
+        let named = pod.required_nodes.as_ref().and_then(node_affinity::named);
+        let named: Option<Vec<usize>> =
+            named.map(|names| names.into_iter().filter_map(|name| table.number(name)).collect());
         let mut seen = 0;
-        while seen < size && found.len() < enough {
-            let number = (self.start + seen) % size;
+        while seen < named.as_ref().map_or(size, Vec::len) && found.len() < enough {
+            let number = named.as_ref().map_or_else(|| (start + seen) % size, |numbers| numbers[seen]);
             seen += 1;
             if !table.node(number).exists {
                 continue;
@@ -235,8 +240,13 @@ impl Cycle {
                 refused => unfit.verdicts.push((number, refused)),
             }
         }
-        if size > 0 {
-            self.start = (self.start + seen) % size;
+        match named {
+            Some(numbers) if found.is_empty() => {
+                let others = table.existing().map(|(number, _)| number).filter(|number| !numbers.contains(number));
+                unfit.verdicts.extend(others.map(|number| (number, Verdict::refused(Reason::NotNamed, false))));
+            }
+            None if size > 0 => self.start = (start + seen) % size,
+            _ => {}
         }
         if found.is_empty() { Err(unfit) } else { Ok(found) }
     }

@@ -53,7 +53,7 @@ impl Happened {
         match reason {
             Reason::Unschedulable | Reason::Taint(..) => added.and(Happened::NODE_TAINTS),
             Reason::NodeName => added,
-            Reason::NodeAffinity => added.and(Happened::NODE_LABELS),
+            Reason::NodeAffinity | Reason::NotNamed => added.and(Happened::NODE_LABELS),
             Reason::Ports => added.and(Happened::POD_GONE),
             Reason::TooManyPods | Reason::Insufficient(_) => {
                 added.and(Happened::NODE_ALLOCATABLE).and(Happened::POD_GONE)

@@ -1,6 +1,7 @@
 //! Custom resources: one strategy, filled in by the definition of each.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,11 +9,15 @@ use serde_json::Value;
 use smol_str::SmolStr;
 
 use super::{Column, NAME, ScalePaths, Strategy};
-use crate::field::FieldError;
+use crate::field::{self, FieldError, MAX_ERRORS};
 use crate::jsonpath::JsonPath;
 use crate::meta::{self, at, list, text};
 use crate::schema::structural::Definition;
 use crate::table::duration::since;
+
+/// Finalizers that are the server's own.
+const STANDARD_FINALIZERS: [&str; 2] = ["orphan", "foregroundDeletion"];
+const PREFER_PATH: &str = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers";
 
 /// A custom resource in one version.
 pub struct CustomResource {
@@ -168,6 +173,20 @@ impl Strategy for CustomResource {
 
     fn deprecation(&self) -> Option<&str> {
         self.deprecation.as_deref()
+    }
+
+    fn warnings_on_create(&self, obj: &Value) -> Vec<String> {
+        self.warnings_on_change(obj, &Value::Null)
+    }
+
+    fn warnings_on_change(&self, new: &Value, old: &Value) -> Vec<String> {
+        let before = meta::finalizers(old);
+        let added: BTreeSet<&str> = meta::finalizers(new).into_iter().filter(|name| !before.contains(name)).collect();
+        let lonely = added.into_iter().filter(|name| !name.contains('/') && !STANDARD_FINALIZERS.contains(name));
+        lonely
+            .take(MAX_ERRORS)
+            .map(|name| format!("metadata.finalizers: {}: {PREFER_PATH}", field::quote(name)))
+            .collect()
     }
 
     fn validate_create(&self, obj: &Value) -> Vec<FieldError> {

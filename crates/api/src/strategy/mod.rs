@@ -156,6 +156,11 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// What the user of an object that was `old` before should know besides.
+    fn warnings_on_change(&self, _new: &Value, _old: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the user of a new object should know besides.
     fn warnings_on_create(&self, _obj: &Value) -> Vec<String> {
         Vec::new()
@@ -233,6 +238,17 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Whether what depends on a deleted object stays, unless the deletion or the object says otherwise.
+    /// <https://kubernetes.io/docs/concepts/architecture/garbage-collection/#orphaned-dependents>
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+
+    /// What is told to whoever deletes an object and does not say what becomes of what depends on it.
+    fn warning_on_deletion(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether a deletion that is done at once is answered with the object, and not with a Status.
     fn is_answered_when_deleted(&self) -> bool {
         false
@@ -243,13 +259,8 @@ pub trait Strategy: Send + Sync {
         None
     }
 
-    /// Whether the objects that one owns stay when it is deleted, unless the client says what is to become of them.
-    fn orphans_by_default(&self) -> bool {
-        false
-    }
-
-    /// What becomes of an object whose deletion has begun, besides its metadata.
-    fn mark_deleted(&self, _obj: &mut Value) {}
+    /// What becomes of an object whose deletion has begun, by this request if it is the first, besides its metadata.
+    fn mark_deleted(&self, _obj: &mut Value, _is_first: bool) {}
 
     /// Whether a deleted object has something left to wait for besides its finalizers and its grace period.
     fn outlives_deletion(&self, _obj: &Value) -> bool {

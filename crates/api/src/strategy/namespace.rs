@@ -50,7 +50,7 @@ impl Strategy for Namespace {
         }
     }
 
-    fn mark_deleted(&self, obj: &mut Value) {
+    fn mark_deleted(&self, obj: &mut Value, _: bool) {
         meta::object_at(obj, "status").insert("phase".into(), "Terminating".into());
     }
 

@@ -59,11 +59,15 @@ impl Strategy for PersistentVolumeClaim {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
         let (mut now, mut before) = (new["spec"].clone(), old["spec"].clone());
         let unbound = text(old, &["spec", "volumeName"]).is_empty();
+        let may_grow = text(new, &["status", "phase"]) == "Bound";
         for spec in [&mut now, &mut before] {
             if let Some(map) = spec.as_object_mut() {
-                map.remove("resources");
+                if may_grow && let Some(requests) = map.get_mut("resources").and_then(|of| of.get_mut("requests")) {
+                    meta::as_object(requests).remove("storage");
+                }
                 map.remove("volumeAttributesClassName");
                 if unbound {
                     map.remove("volumeName");
@@ -71,12 +75,13 @@ impl Strategy for PersistentVolumeClaim {
                 }
             }
         }
-        if now == before {
-            return Vec::new();
+        if now != before {
+            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+            errors.push(FieldError::forbidden(&Path::new("spec"), detail));
         }
-        let detail =
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        vec![FieldError::forbidden(&Path::new("spec"), detail)]
+        not_below_capacity(new, old, &mut errors);
+        super::immutable(&mut errors, &Path::new("volumeMode"), &new["spec"]["volumeMode"], &old["spec"]["volumeMode"]);
+        errors
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -115,6 +120,17 @@ impl Strategy for PersistentVolumeClaim {
             age(obj, now),
             or(text(obj, &["spec", "volumeMode"]), "<unset>"),
         ]
+    }
+}
+
+/// An error when a claim that asks for less than before asks for no more than it has: no volume shrinks.
+fn not_below_capacity(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+    let amount = |obj: &Value, path: &[&str]| text(obj, path).parse::<Quantity>().unwrap_or_default();
+    let requested = ["spec", "resources", "requests", "storage"];
+    let (now, before) = (amount(new, &requested), amount(old, &requested));
+    if now < before && now <= amount(old, &["status", "capacity", "storage"]) {
+        let path = Path::new("spec").child("resources").child("requests").child("storage");
+        errors.push(FieldError::forbidden(&path, "field can not be less than status.capacity"));
     }
 }
 
@@ -160,4 +176,30 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Vec<FieldErr
     }
     let modes = ["Block", "Filesystem"];
     common::one_of(errors, &path.child("volumeMode"), &spec["volumeMode"], &modes, false);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(storage: &str, phase: &str) -> Value {
+        json!({"spec": {"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem", "volumeName": "v",
+            "resources": {"requests": {"storage": storage}}},
+            "status": {"phase": phase, "capacity": {"storage": "2Gi"}}})
+    }
+
+    #[test]
+    fn only_a_bound_claim_grows_and_none_shrinks_below_what_it_has() {
+        let errors = |new: &Value, old: &Value| -> Vec<String> {
+            PersistentVolumeClaim.validate_update(new, old).iter().map(ToString::to_string).collect()
+        };
+        assert!(errors(&claim("3Gi", "Bound"), &claim("2Gi", "Bound")).is_empty());
+        assert!(errors(&claim("3Gi", "Bound"), &claim("4Gi", "Bound")).is_empty());
+        assert_eq!(
+            errors(&claim("1Gi", "Bound"), &claim("4Gi", "Bound")),
+            ["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]
+        );
+        let pending = errors(&claim("3Gi", "Pending"), &claim("2Gi", "Pending"));
+        assert!(pending[0].starts_with("spec: Forbidden: spec is immutable"), "{pending:?}");
+    }
 }

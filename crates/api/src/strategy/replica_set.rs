@@ -106,6 +106,10 @@ impl Strategy for ReplicaSet {
 }
 
 impl Strategy for ReplicationController {
+    fn orphans_dependents(&self) -> bool {
+        true
+    }
+
     fn warnings(&self, obj: &Value) -> Vec<String> {
         super::workload::warnings(obj)
     }

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::common::{self, age, default_text, default_to, items_mut, object_mut};
 use super::deployment::{int_or_percent, not_over_100_percent};
-use super::{AGE, Column, NAME, Strategy, column, wide, workload};
-use crate::field::{FieldError, Path};
-use crate::meta::{self, at, int};
+use super::{AGE, Column, NAME, Strategy, column, masked, wide, workload};
+use crate::field::{self, FieldError, Path, push_all};
+use crate::meta::{self, at, int, text};
 
 /// A StatefulSet.
 pub struct StatefulSet;
@@ -100,6 +100,20 @@ impl Strategy for StatefulSet {
             }
         }
         workload::selector_and_template(&with_claims, "StatefulSet", &mut errors);
+        errors
+    }
+
+    /// A pod's host name is the set's with the ordinal.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        field::dns1123_label(&masked(name, prefix))
+    }
+
+    /// It becomes the pods' subdomain.
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        let (mut errors, service) = (Vec::new(), text(obj, &["spec", "serviceName"]));
+        if !service.is_empty() {
+            push_all(&mut errors, &Path::new("spec").child("serviceName"), service, field::dns1123_label(service));
+        }
         errors
     }
 
@@ -201,6 +215,13 @@ mod tests {
             errors(json!({"type": "x"})),
             ["s: Invalid value: {\"type\":\"x\"}: must be 'RollingUpdate' or 'OnDelete'"]
         );
+    }
+
+    #[test]
+    fn names_are_what_host_names_may_be() {
+        assert!(!StatefulSet.validate_name("web.1", false).is_empty());
+        let service = json!({"spec": {"serviceName": "Peers"}});
+        assert!(StatefulSet.validate_create(&service)[0].to_string().starts_with("spec.serviceName: Invalid value"));
     }
 
     #[test]

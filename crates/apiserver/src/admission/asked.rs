@@ -3,6 +3,7 @@
 //! An expression cannot wait. Where another server is asked who may do what, an expression is evaluated, what it asked for is
 //! found out, and then it is evaluated anew, until all that it asks is known.
 
+use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_policy::admission::authorizer::{Authorizer as Asks, Decision as Told, Question};
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
@@ -53,10 +54,16 @@ impl<'a> Asked<'a> {
     async fn ask(&self, question: &Question) -> Decision {
         let account = question.service_account.as_ref().map(|(namespace, name)| User::service_account(namespace, name));
         let user = account.as_ref().unwrap_or(self.user);
+        // One that cannot be read is left out, as upstream does: the question is about more then.
+        let fields = selected(&question.field_selector, |text| FieldSelector::parse(text).ok());
+        let labels = selected(&question.label_selector, |text| LabelSelector::parse(text).ok());
         let what = match &question.path {
             Some(path) => Attributes::path(&question.verb, path),
             None => Attributes {
+                version: "*",
                 subresource: &question.subresource,
+                fields: fields.as_ref(),
+                labels: labels.as_ref(),
                 ..Attributes::resource(
                     &question.verb,
                     &question.group,
@@ -84,6 +91,10 @@ impl Asks for Asked<'_> {
         }
         Told { error: Some("the authorizer does not answer at once".into()), ..Told::default() }
     }
+}
+
+fn selected<S>(text: &str, parse: impl FnOnce(&str) -> Option<S>) -> Option<S> {
+    Some(text).filter(|text| !text.is_empty()).and_then(parse)
 }
 
 fn told(decision: Decision) -> Told {

@@ -7,7 +7,7 @@ mod servers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use coracle_api::status::Status;
@@ -27,6 +27,9 @@ pub const DNS_ADDRESS: u32 = 10;
 
 /// How often what was deleted is made again, as upstream does with the `kubernetes` service.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// How long a server that begins waits for what it wrote itself. Each time it looks takes seconds.
+const LONGEST_LAG: Duration = Duration::from_secs(60);
 
 /// What the objects say of this server.
 pub(crate) struct Own {
@@ -68,6 +71,7 @@ async fn again(objects: &Objects, own: &Own) -> Result<()> {
 /// The store refuses.
 pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
     namespaces(objects).await?;
+    caught_up(objects).await?;
     tokio::try_join!(make(objects, own), roles::run(objects)).map(|_| ())
 }
 
@@ -76,6 +80,18 @@ pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
 async fn namespaces(objects: &Objects) -> Result<()> {
     let namespace = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     ensure_all(objects, "", "namespaces", SYSTEM_NAMESPACES.into_iter().map(namespace).collect()).await
+}
+
+/// Waits until the caches have what was written: what is made next is in the namespaces.
+async fn caught_up(objects: &Objects) -> Result<()> {
+    let begin = Instant::now();
+    while let Err(status) = objects.storage.freshen().await {
+        if begin.elapsed() > LONGEST_LAG {
+            return Err(failed("namespaces", &status));
+        }
+        tracing::warn!("the store tells late of what was written: {}", status.message);
+    }
+    Ok(())
 }
 
 /// Makes what is missing and brings up to date what names this server.
@@ -201,7 +217,11 @@ async fn ensure_with_status(objects: &Objects, group: &str, plural: &str, object
         Ok(new)
     };
     let op = Operation::status_by_server(kind);
-    Box::pin(objects.update(&op, &name, &mut make)).await.map(|_| ()).map_err(|status| failed(plural, &status))
+    match Box::pin(objects.update(&op, &name, &mut make)).await {
+        // The caches do not have it yet, or somebody deleted it: the next round looks again.
+        Err(status) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()).map_err(|status| failed(plural, &status)),
+    }
 }
 
 async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<()> {

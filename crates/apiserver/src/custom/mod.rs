@@ -86,6 +86,14 @@ struct Serves {
     stored: Arc<Kind>,
 }
 
+/// What is to be served for a definition, and is not served yet.
+struct Newly {
+    defined: Defined,
+    serves: Serves,
+    /// It is made of other words than what is served now, if anything is: its objects are to be read anew.
+    is_other: bool,
+}
+
 impl Controller {
     /// Looks at the definitions until there is nothing left to do.
     async fn settle(&mut self, objects: &Arc<Objects>, changed: &mut watch::Receiver<()>) {
@@ -109,7 +117,8 @@ impl Controller {
         let cache = objects.storage.cache(definitions()).map_err(failed)?;
         let snapshot = cache.snapshot();
         let there: HashMap<&str, &str> = snapshot.range("", None).map(|object| (object.name(), object.uid())).collect();
-        let mut changes = self.forget(objects, &there);
+        // What a round that failed has changed, and did not tell of, is told of now.
+        let mut changes = self.forget(objects, &there) || self.failed;
         let is_new =
             |object: &Object| self.known.get(object.name()).is_none_or(|known| known.revision != object.revision());
         let freed = std::mem::take(&mut self.freed);
@@ -133,13 +142,12 @@ impl Controller {
                 // One that cannot be served does not keep others from it.
                 Err(error) => {
                     tracing::warn!("failed to serve {name}: {error:#}");
-                    self.known.entry(name).and_modify(|known| known.serves = None);
                     self.failed = true;
                 }
             }
         }
         if !added.is_empty() {
-            objects.storage.add_kinds(added).await?;
+            objects.storage.kinds.insert(added);
             changes = true;
         }
         if changes {
@@ -155,17 +163,21 @@ impl Controller {
             self.settle_names(objects, name, &mut definition).await?;
         }
         let mut anew = None;
-        match self.newly_defined(name, &definition) {
-            Some((defined, true)) => {
+        if let Some(Newly { defined, serves, is_other }) = self.newly_defined(name, &definition) {
+            if is_other {
                 objects.storage.caches.add(&*objects.storage.store, &defined.stored).await?;
                 if defined.served.is_empty() {
                     objects.storage.kinds.remove(&defined.stored.group, &defined.stored.plural);
                 }
                 anew = Some(defined);
+            } else {
+                // What is stored stays as it is, and so does who watches it.
+                objects.storage.kinds.insert(defined.served);
             }
-            // What is stored stays as it is, and so does who watches it.
-            Some((defined, false)) => objects.storage.kinds.insert(defined.served),
-            None => {}
+            // Not before it is: what is known to be served is what has to be taken away once the definition goes.
+            if let Some(known) = self.known.get_mut(name) {
+                known.serves = Some(serves);
+            }
         }
         if meta::is_deleting(&definition) {
             self.clean(objects, name);
@@ -266,8 +278,8 @@ impl Controller {
         Ok(())
     }
 
-    /// What is to be served for a definition, if that is not served yet, and whether its objects are to be read anew.
-    fn newly_defined(&mut self, name: &str, definition: &Value) -> Option<(Defined, bool)> {
+    /// What is to be served for a definition, if that is not served yet.
+    fn newly_defined(&self, name: &str, definition: &Value) -> Option<Newly> {
         if !condition::holds(definition, "Established") {
             return None;
         }
@@ -277,19 +289,18 @@ impl Controller {
             made_of.update(part.to_string());
         }
         let made_of = made_of.finalize().into();
-        let known = self.known.get_mut(name)?;
-        let same = known.serves.as_ref().filter(|serves| serves.made_of == made_of);
+        let same = self.known.get(name)?.serves.as_ref().filter(|serves| serves.made_of == made_of);
         if same.is_some_and(|serves| serves.terminating == terminating) {
             return None;
         }
-        let anew = same.is_none();
+        let is_other = same.is_none();
         let defined = custom::kinds(definition)?;
         // Whatever its status says, which is not written by this server alone.
         if names::is_built_in(kinds::built_in(), &defined.stored) {
             return None;
         }
-        known.serves = Some(Serves { made_of, terminating, stored: defined.stored.clone() });
-        Some((defined, anew))
+        let serves = Serves { made_of, terminating, stored: defined.stored.clone() };
+        Some(Newly { defined, serves, is_other })
     }
 
     /// Begins to delete the objects of a definition that has been deleted.

@@ -45,6 +45,9 @@ impl Objects {
         let name = key.rsplit('/').next().unwrap_or_default();
         let cache = self.storage.cache(&op.kind)?;
         let kind = op.kind.storage();
+        if options.propagation.is_none() {
+            kind.strategy.warning_on_deletion().into_iter().for_each(|text| op.notes.warn(text));
+        }
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
             check_preconditions(kind, &current, options)?;
@@ -112,10 +115,9 @@ pub(crate) fn check_preconditions(kind: &Kind, current: &Object, options: &Optio
 /// Sets what a deletion leaves on an object: finalizers of the propagation policy, deletion time and grace.
 fn mark(kind: &Kind, object: &mut Value, options: &Options) {
     let mut finalizers: Vec<String> = meta::finalizers(object).into_iter().map(Into::into).collect();
-    let orphans = kind.strategy.orphans_by_default()
-        && !meta::is_deleting(object)
-        && !finalizers.iter().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
-    if let Some(policy) = options.propagation.as_deref().or(orphans.then_some("Orphan")) {
+    let says = finalizers.iter().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
+    let usual = (!says && kind.strategy.orphans_dependents()).then_some("Orphan");
+    if let Some(policy) = options.propagation.as_deref().or(usual) {
         finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
         match policy {
             "Orphan" => finalizers.push(ORPHAN.into()),
@@ -125,6 +127,7 @@ fn mark(kind: &Kind, object: &mut Value, options: &Options) {
         meta::set_finalizers(object, &finalizers.iter().map(String::as_str).collect::<Vec<_>>());
     }
     let grace = grace_seconds(kind, object, options);
+    let is_first = !meta::is_deleting(object);
     match (meta::is_deleting(object), meta::deletion_grace_period_seconds(object)) {
         (false, _) => {
             let at = ends(grace);
@@ -138,7 +141,7 @@ fn mark(kind: &Kind, object: &mut Value, options: &Options) {
         }
         _ => {}
     }
-    kind.strategy.mark_deleted(object);
+    kind.strategy.mark_deleted(object, is_first);
 }
 
 /// When a grace period ends that begins now; no time is later than the last that can be written.

@@ -83,7 +83,9 @@ pub(super) async fn patch(cx: &Context<'_>, configuration: &Configuration) -> An
         told.truncate(configuration.told.len());
         match current {
             None => told.extend(warnings::on_create(kind, &new)),
-            Some(current) if op.part == Part::Main && new != *current => told.extend(warnings::on_change(kind, &new)),
+            Some(current) if op.part == Part::Main && new != *current => {
+                told.extend(warnings::on_change(kind, &new, current))
+            }
             Some(_) => {}
         }
         if current.is_none() {

@@ -45,6 +45,8 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
     let mut items = Vec::new();
     let op = cx.unowned(Verb::Delete);
     for object in selection.select(cx, snapshot.range(&selection.prefix, None)).await? {
+        // A dry run waits for nothing, and there may be very many objects.
+        tokio::task::consume_budget().await;
         match cx.objects().delete(&op, object.key(), &options).await {
             Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(bytes),
             Err(status) if status.code == 404 => {}

@@ -120,7 +120,7 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
             }
             told = found;
             if op.part == Part::Main && new != *current {
-                told.extend(warnings::on_change(kind, &new));
+                told.extend(warnings::on_change(kind, &new, current));
             }
             Ok(new)
         })

@@ -29,12 +29,14 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    if op.part == Part::Main {
-        told.extend(warnings::on_change(kind, &object));
-    }
     let conditional = !meta::resource_version(&object).is_empty() || kind.strategy.allow_unconditional_update();
+    let of_form = told.len();
     let mut make = |current: Option<&Value>| {
         let mut new = object.clone();
+        told.truncate(of_form);
+        if op.part == Part::Main {
+            told.extend(warnings::on_change(kind, &object, current.unwrap_or(&Value::Null)));
+        }
         match current {
             Some(_) if !conditional => return Err(unconditional(cx)),
             Some(_) => {}

@@ -347,3 +347,20 @@ async fn a_stream_by_websocket_needs_what_one_by_post_needs() {
     );
     assert_eq!(exec("maker").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_review_may_name_a_subresource_within_the_resource() {
+    let api = Api::new().await;
+    let rules = json!([rule(&["get"], &[""], &["pods/log", "*/scale"])]);
+    api.post(&format!("{RBAC}/clusterroles"), &role("logs", rules)).await.ok();
+    api.post(&format!("{RBAC}/clusterrolebindings"), &binding("logs", "ClusterRole", "logs", user("jane"))).await.ok();
+    let may = async |resource: &str, subresource: &str| {
+        let what = json!({"verb": "get", "resource": resource, "subresource": subresource});
+        let review = json!({"spec": {"user": "jane", "resourceAttributes": what}});
+        let answer = api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await;
+        answer.ok()["status"]["allowed"] == true
+    };
+    assert!(may("pods", "log").await && may("pods/log", "").await && may("pods", "scale").await);
+    // As a rule of all resources has it, not of one of them.
+    assert!(may("*/scale", "").await && !may("pods/scale", "").await && !may("pods", "").await);
+}

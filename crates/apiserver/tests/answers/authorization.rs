@@ -129,9 +129,12 @@ async fn expressions_of_policies_ask_the_webhook() {
     let bound = json!({"metadata": {"name": "maps"}, "subjects": subjects, "roleRef": role});
     api.post(&format!("{group}/rolebindings"), &bound).await.ok();
 
-    let asks =
-        |verb: &str| format!("authorizer.group('').resource('secrets').namespace('default').check('{verb}').allowed()");
-    let expression = format!("{} && {}", asks("get"), asks("list"));
+    let asks = |narrowed: &str, verb: &str| {
+        let secrets = "authorizer.group('').resource('secrets').namespace('default')";
+        format!("{secrets}{narrowed}.check('{verb}').allowed()")
+    };
+    let selected = ".fieldSelector('metadata.name=a').labelSelector('b in (c)')";
+    let expression = format!("{} && {}", asks(selected, "get"), asks(".labelSelector('!!')", "list"));
     let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
     let rules = json!({"resourceRules": [
         {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]});
@@ -152,4 +155,14 @@ async fn expressions_of_policies_ask_the_webhook() {
     let before = server.count("/authorize");
     make("joe").await.ok();
     assert_eq!(server.count("/authorize") - before, 2);
+    let requirement =
+        |key: &str, value: &str| json!({"requirements": [{"key": key, "operator": "In", "values": [value]}]});
+    let mut asked = json!({"namespace": "default", "verb": "get", "version": "*", "resource": "secrets"});
+    asked["fieldSelector"] = requirement("metadata.name", "a");
+    asked["labelSelector"] = requirement("b", "c");
+    let reviews: Vec<Value> = server.asked.lock().iter().rev().take(2).map(|(_, review)| review.clone()).collect();
+    assert_eq!(reviews[1]["spec"]["resourceAttributes"], asked);
+    // What cannot be read is left out, so that more is asked for.
+    let asked = json!({"namespace": "default", "verb": "list", "version": "*", "resource": "secrets"});
+    assert_eq!(reviews[0]["spec"]["resourceAttributes"], asked);
 }

@@ -162,3 +162,73 @@ async fn a_put_that_makes_an_object_replaces_the_one_that_came_first() {
     assert_eq!(second.json()["metadata"]["uid"], first.json()["metadata"]["uid"]);
     assert_eq!(api.get(path).await.ok()["metadata"]["labels"]["put"], "second");
 }
+
+#[tokio::test]
+async fn a_dry_run_of_very_many_deletions_lets_others_go_on() {
+    let api = Api::new().await;
+    let maps: Vec<_> = (0..700).map(|number| json!({"metadata": {"name": format!("m{number}")}})).collect();
+    for few in maps.chunks(50) {
+        let made = futures::future::join_all(few.iter().map(|map| api.post(MAPS, map))).await;
+        made.iter().for_each(|answer| drop(answer.ok()));
+    }
+    let path = format!("{MAPS}?dryRun=All");
+    let mut turns = 0;
+    let others = async {
+        loop {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+    };
+    let deleted = tokio::select! {
+        () = others => unreachable!("it has no end"),
+        answer = api.delete(&path) => answer.ok(),
+    };
+    assert!(deleted["items"].as_array().is_some_and(|items| items.len() >= 700));
+    assert!(turns >= 5, "others had {turns} turns");
+    assert_eq!(api.get(&format!("{MAPS}/m0")).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_depends_on_controllers_and_jobs_stays_unless_their_deletion_says_otherwise() {
+    let api = Api::new().await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {
+        "restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let job = json!({"metadata": {"name": "a"}, "spec": {"template": template}});
+    let mut template = template;
+    template["spec"]["restartPolicy"] = "Always".into();
+    let controller = json!({"metadata": {"name": "a"}, "spec": {"template": template, "replicas": 0}});
+    let set =
+        json!({"metadata": {"name": "a"}, "spec": {"template": template, "selector": {"matchLabels": {"a": "b"}}}});
+    let [v1, apps, batch] =
+        ["/api/v1", "/apis/apps/v1", "/apis/batch/v1"].map(|group| format!("{group}/namespaces/default"));
+    let warning = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+    for (path, object, orphans, warnings) in [
+        (format!("{v1}/replicationcontrollers"), controller, true, vec![]),
+        (format!("{batch}/jobs"), job, true, vec![warning]),
+        (format!("{apps}/replicasets"), set, false, vec![]),
+    ] {
+        let object_path = format!("{path}/a");
+        for (query, orphans, warnings) in [
+            ("", orphans, warnings),
+            ("?propagationPolicy=Orphan", true, vec![]),
+            ("?propagationPolicy=Background", false, vec![]),
+            ("?orphanDependents=false", false, vec![]),
+        ] {
+            api.post(&path, &object).await.ok();
+            let deleted = api.delete(&format!("{object_path}{query}")).await;
+            assert_eq!(deleted.warnings(), warnings, "{path}{query}");
+            let finalizers = deleted.ok()["metadata"]["finalizers"].clone();
+            assert_eq!(finalizers == json!(["orphan"]), orphans, "{path}{query}: {finalizers}");
+            if orphans {
+                api.patch("merge-patch", &object_path, &json!({"metadata": {"finalizers": null}})).await.ok();
+            }
+            assert_eq!(api.get(&object_path).await.status, 404);
+        }
+        // The object says it itself.
+        let mut held = object.clone();
+        held["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+        api.post(&path, &held).await.ok();
+        let deleted = api.delete(&object_path).await.ok();
+        assert_eq!(deleted["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    }
+}

@@ -444,3 +444,65 @@ async fn several_managers_apply_parts_of_a_custom_resource_by_its_schema() {
     let told = api.apply(&format!("{path}/status"), "teller", &status).await.ok();
     assert_eq!(owned(&told, "teller"), json!({"f:status": {"f:replicas": {}}}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_is_deleted_while_its_status_is_settled_goes_and_is_served_no_more() {
+    let api = Api::new().await;
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    for _ in 0..20 {
+        establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+        // The server has something to say of it at the moment when it goes.
+        let patch = json!([{"op": "add", "path": "/status/conditions", "value": [{"message": "patched"}]}]);
+        api.patch("json-patch", &format!("{path}/status"), &patch).await.ok();
+        api.delete(&path).await.ok();
+        until("the definition's end", async || api.get(&path).await.status == 404).await;
+        until("the group's end", async || api.get("/apis/example.com").await.status == 404).await;
+    }
+}
+
+#[tokio::test]
+async fn who_deletes_a_definition_again_does_not_hold_it() {
+    let api = Api::new().await;
+    let mut held = definition(json!([version("v1", true, &spec())]));
+    held["metadata"]["finalizers"] = json!(["held.example.com"]);
+    establish(&api, &held).await;
+    api.post(WIDGETS, &widget("a", json!({"color": "red"}))).await.ok();
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let deleted = api.delete(&path).await.ok();
+    let cleanup = "customresourcecleanup.apiextensions.k8s.io";
+    assert_eq!(deleted["metadata"]["finalizers"], json!(["held.example.com", cleanup]));
+    let finalizers = async || api.get(&path).await.ok()["metadata"]["finalizers"].clone();
+    until("the end of its objects", async || finalizers().await == json!(["held.example.com"])).await;
+    let again = api.delete(&path).await.ok();
+    assert_eq!(again["metadata"]["finalizers"], json!(["held.example.com"]));
+    api.patch("merge-patch", &path, &json!({"metadata": {"finalizers": null}})).await.ok();
+    until("the definition's end", async || api.get(&path).await.status == 404).await;
+}
+
+#[tokio::test]
+async fn finalizers_of_custom_resources_need_no_path_but_whoever_adds_one_is_warned() {
+    let api = Api::new().await;
+    establish(&api, &definition(json!([version("v1", true, &spec())]))).await;
+    let mut object = widget("a", json!({"color": "red"}));
+    object["metadata"]["finalizers"] = json!(["orphan", "b.example.com", "example.com/c", "a.example.com"]);
+    let warning = |name: &str| {
+        format!(
+            "metadata.finalizers: \\\"{name}\\\": prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers"
+        )
+    };
+    let made = api.post(WIDGETS, &object).await;
+    assert_eq!(made.warnings(), [warning("a.example.com"), warning("b.example.com")]);
+    let path = format!("{WIDGETS}/a");
+    let mut made = made.ok();
+    made["metadata"]["labels"] = json!({"a": "b"});
+    let changed = api.put(&path, &made).await;
+    assert!(changed.warnings().is_empty());
+    changed.ok();
+    let add = json!([{"op": "add", "path": "/metadata/finalizers/-", "value": "d.example.com"}]);
+    assert_eq!(api.patch("json-patch", &path, &add).await.warnings(), [warning("d.example.com")]);
+    let map = json!({"metadata": {"name": "a", "finalizers": ["orphan", "a.example.com"]}});
+    api.post("/api/v1/namespaces/default/configmaps", &map).await.refused(
+        422,
+        "ConfigMap \"a\" is invalid: metadata.finalizers[1]: Invalid value: \"a.example.com\": name is neither a standard finalizer name nor is it fully qualified",
+    );
+}

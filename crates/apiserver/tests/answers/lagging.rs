@@ -19,6 +19,7 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// A store as one of several processes sees it.
 struct Lagging {
     store: Arc<dyn Store>,
+    lag: Duration,
     hastened: AtomicUsize,
     /// The next change is lost, and with it what follows.
     loses: Arc<AtomicBool>,
@@ -68,10 +69,10 @@ impl Store for Lagging {
 
     async fn subscribe(&self, prefix: &str, after: Revision, feed: Feed) -> Result<Subscription> {
         let (sender, mut changes) = mpsc::unbounded_channel::<Vec<Event>>();
-        let loses = self.loses.clone();
+        let (loses, lag) = (self.loses.clone(), self.lag);
         tokio::spawn(async move {
             while let Some(mut events) = changes.recv().await {
-                tokio::time::sleep(LAG).await;
+                tokio::time::sleep(lag).await;
                 // What came meanwhile is not later still.
                 while let Ok(more) = changes.try_recv() {
                     events.extend(more);
@@ -93,7 +94,11 @@ impl Store for Lagging {
 
 impl Lagging {
     fn on(store: &Arc<dyn Store>) -> Arc<Lagging> {
-        Arc::new(Lagging { store: store.clone(), hastened: AtomicUsize::new(0), loses: Arc::default() })
+        Lagging::by(LAG, store)
+    }
+
+    fn by(lag: Duration, store: &Arc<dyn Store>) -> Arc<Lagging> {
+        Arc::new(Lagging { store: store.clone(), lag, hastened: AtomicUsize::new(0), loses: Arc::default() })
     }
 }
 
@@ -132,6 +137,14 @@ async fn what_one_server_wrote_the_other_reads_at_once() {
     assert_eq!(b.delete(&format!("{MAPS}/m0")).await.status, 404);
     b.post(MAPS, &named("m0", "4")).await.ok();
     assert_eq!(a.post(MAPS, &named("m0", "5")).await.status, 409);
+}
+
+/// What was written is not seen for longer than anybody waits for it.
+#[tokio::test]
+async fn a_server_begins_on_a_store_that_tells_of_changes_very_late() {
+    let api = Api::over(|store| Lagging::by(Duration::from_secs(4), &store)).await;
+    let range = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    assert_eq!(api.get(range).await.ok()["spec"]["cidrs"], json!(["10.96.0.0/16"]));
 }
 
 /// A read need not wait for what changes elsewhere, or for ever.

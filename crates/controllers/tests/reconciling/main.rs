@@ -4,4 +4,6 @@ mod budgets;
 mod cluster;
 mod conformance;
 mod cron_jobs;
+mod daemon_sets;
 mod jobs;
+mod stateful_sets;

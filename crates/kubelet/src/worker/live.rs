@@ -39,13 +39,13 @@ impl Worker {
         let node = k.nodes.store().get("", &k.config.node_name);
         let known = self.observed.sandbox.is_some();
         let pod = self.pod.clone();
-        let result = k.pods.admit(&pod, |used, count| {
+        let result = k.pods.admit(&pod, |taken| {
             // What ran before a restart of the kubelet is never refused.
             if known {
                 return Ok(());
             }
             support::admit(&pod)?;
-            admission::check(&pod, node.as_deref(), &k.allocatable, used, count, k.config.max_pods as usize)
+            admission::check(&pod, node.as_deref(), &k.allocatable, taken, k.config.max_pods as usize)
         });
         if let Err((reason, message)) = result {
             let message = format!("Pod was rejected: {message}");

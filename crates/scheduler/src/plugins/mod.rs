@@ -24,6 +24,8 @@ pub(crate) enum Reason {
     NodeName,
     Taint(String, String),
     NodeAffinity,
+    /// Not one of the nodes that the pod names.
+    NotNamed,
     Ports,
     TooManyPods,
     /// Too little of a resource, by its number.
@@ -43,6 +45,7 @@ impl Reason {
             Reason::NodeName => "node(s) didn't match the requested node name".into(),
             Reason::Taint(key, value) => format!("node(s) had untolerated taint {{{key}: {value}}}"),
             Reason::NodeAffinity => "node(s) didn't match Pod's node affinity/selector".into(),
+            Reason::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]".into(),
             Reason::Ports => "node(s) didn't have free ports for the requested pod ports".into(),
             Reason::TooManyPods => "Too many pods".into(),
             Reason::Insufficient(resource) => format!("Insufficient {}", table.names.name(*resource)),

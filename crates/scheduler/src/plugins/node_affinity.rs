@@ -1,6 +1,6 @@
 //! NodeAffinity: which nodes a pod must or would like to be on, by their labels.
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
+use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 
 use crate::pod::PodInfo;
 use crate::table::NodeInfo;
@@ -12,6 +12,21 @@ pub(crate) fn matches(pod: &PodInfo, node: &NodeInfo) -> bool {
             .required_nodes
             .as_ref()
             .is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, node)))
+}
+
+/// The names of the only nodes that can match, when every term names some, as those of a DaemonSet's pods do: no others
+/// need to be looked at.
+pub(crate) fn named(selector: &NodeSelector) -> Option<Vec<&str>> {
+    let names = selector.node_selector_terms.iter().map(|term| {
+        let fields = term.match_fields.iter().flatten();
+        let mut named = fields.filter(|field| field.key == "metadata.name" && field.operator == "In");
+        named.next().and_then(|field| field.values.as_deref())
+    });
+    let names: Vec<&[String]> = names.collect::<Option<_>>()?;
+    let mut names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
 }
 
 /// The weights of the preferred terms that match.

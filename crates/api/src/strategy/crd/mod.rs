@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod condition;
+mod conversion;
 mod names;
 mod rules;
 mod schema;
@@ -66,9 +67,10 @@ impl Strategy for CustomResourceDefinition {
         }
     }
 
-    /// Deleting a definition deletes its objects first.
-    fn mark_deleted(&self, obj: &mut Value) {
-        if condition::holds(obj, "Terminating") {
+    /// Deleting a definition deletes its objects first. Another deletion asks for nothing more: what waits for the objects may
+    /// have been done by then, and other finalizers hold the definition.
+    fn mark_deleted(&self, obj: &mut Value, is_first: bool) {
+        if !is_first {
             return;
         }
         let mut finalizers: Vec<String> = meta::finalizers(obj).into_iter().map(str::to_owned).collect();

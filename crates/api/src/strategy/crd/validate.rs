@@ -3,11 +3,10 @@
 use serde_json::Value;
 
 use super::approval::{APPROVED, needs_approval};
-use super::{names, version};
-use crate::conversion_review::ReviewVersion;
+use super::{conversion, names, version};
 use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, list, text};
-use crate::strategy::{common, webhook::client};
+use crate::strategy::common;
 
 /// Checks a definition that was `old` before.
 pub(super) fn definition(obj: &Value, old: &Value) -> Vec<FieldError> {
@@ -33,7 +32,7 @@ pub(super) fn definition(obj: &Value, old: &Value) -> Vec<FieldError> {
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         errors.push(FieldError::invalid(&path.child("preserveUnknownFields"), &true.into(), detail));
     }
-    conversion(at(obj, &["spec", "conversion"]), &path.child("conversion"), &mut errors);
+    conversion::check(obj, old, &path.child("conversion"), &mut errors);
     protected(obj, group, &mut errors);
     errors
 }
@@ -75,55 +74,6 @@ fn versions(obj: &Value, old: &Value, path: &Path, errors: &mut Vec<FieldError>)
 fn summary(versions: &Value) -> Value {
     let shown = |version: &Value| serde_json::json!({"name": version["name"], "served": version["served"], "storage": version["storage"]});
     list(versions, &[]).iter().map(shown).collect()
-}
-
-fn conversion(conversion: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let strategy = text(conversion, &["strategy"]);
-    match strategy {
-        "None" => {
-            let detail = "should not be set when strategy is not set to Webhook";
-            for (given, name) in
-                [("clientConfig", "webhookClientConfig"), ("conversionReviewVersions", "conversionReviewVersions")]
-            {
-                let given = at(conversion, &["webhook", given]);
-                if given.is_object() || given.as_array().is_some_and(|list| !list.is_empty()) {
-                    errors.push(FieldError::forbidden(&path.child(name), detail));
-                }
-            }
-        }
-        "Webhook" => webhook(at(conversion, &["webhook"]), path, errors),
-        "" => errors.push(FieldError::required(&path.child("strategy"), "")),
-        _ => errors.push(FieldError::not_supported(&path.child("strategy"), strategy, &["None", "Webhook"])),
-    }
-}
-
-/// Checks the webhook of a conversion. Messages name fields as upstream's do, which are those of an older version.
-fn webhook(webhook: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let (config, of_config) = (at(webhook, &["clientConfig"]), path.child("webhookClientConfig"));
-    match config.is_object() {
-        true => client(config, &of_config, errors),
-        false => errors.push(FieldError::required(&of_config, "required when strategy is set to Webhook")),
-    }
-    let (versions, path) = (list(webhook, &["conversionReviewVersions"]), path.child("conversionReviewVersions"));
-    if versions.is_empty() {
-        errors.push(FieldError::required(&path, ""));
-        return;
-    }
-    for (index, version) in versions.iter().enumerate() {
-        let path = path.index(index);
-        let name = version.as_str().unwrap_or_default();
-        if versions.iter().take(index).any(|other| other == version) {
-            errors.push(FieldError::invalid_str(&path, name, "duplicate version"));
-        }
-        let wrong = field::dns1035_label(name);
-        if !wrong.is_empty() {
-            errors.push(FieldError::invalid_str(&path, name, wrong.join(",")));
-        }
-    }
-    if ReviewVersion::of(webhook).is_none() {
-        let detail = "must include at least one of v1, v1beta1";
-        errors.push(FieldError::invalid(&path, at(webhook, &["conversionReviewVersions"]), detail));
-    }
 }
 
 /// Groups of the community say that someone has looked at the definition.

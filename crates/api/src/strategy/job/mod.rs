@@ -39,9 +39,14 @@ impl Strategy for Job {
         out
     }
 
-    /// Of `batch/v1`, as ever: who wants the pods gone says so.
-    fn orphans_by_default(&self) -> bool {
+    fn orphans_dependents(&self) -> bool {
         true
+    }
+
+    fn warning_on_deletion(&self) -> Option<&'static str> {
+        Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+        )
     }
 
     fn has_status(&self) -> bool {

@@ -8,6 +8,7 @@ mod policy;
 mod rule;
 mod rules;
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use coracle_api::kinds;
@@ -24,6 +25,9 @@ pub use rules::RoleRules;
 
 /// The API group of roles and bindings.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
+/// How many reasons why grants are not known are told.
+const TOLD: usize = 100;
+
 /// Allows what roles allow.
 pub struct Rbac(Index<Policy>);
 
@@ -50,21 +54,49 @@ impl Rbac {
 
 /// What a policy says to a question: by which grant they may, or why a grant is not known.
 fn judge(policy: &Policy, user: &User, what: &Attributes<'_>) -> Decision {
-    let mut unknown: Vec<String> = Vec::new();
+    let mut unknown = Unknown::default();
     let found = policy.visit(user, what.namespace, |reason, rules| {
         match rules {
             Ok(rules) if rules.allow(what) => return ControlFlow::Break(reason.clone()),
             Ok(_) => {}
-            Err(why) if unknown.contains(&why) => {}
-            Err(why) => unknown.push(why),
+            Err(why) => unknown.add(why),
         }
         ControlFlow::Continue(())
     });
-    match (found, unknown.as_slice()) {
+    match (found, unknown.told().as_slice()) {
         (ControlFlow::Break(reason), _) => Decision::Allow(reason.into()),
         (_, []) => Decision::NO_OPINION,
         (_, [one]) => Decision::NoOpinion(Reason::from(format!("RBAC: {one}"))),
         (_, many) => Decision::NoOpinion(Reason::from(format!("RBAC: [{}]", many.join(", ")))),
+    }
+}
+
+/// Why grants are not known, each reason once. Whoever may write bindings decides how many there are.
+#[derive(Default)]
+struct Unknown {
+    seen: HashSet<String>,
+    /// In the order in which they came, as many as are told.
+    told: Vec<String>,
+}
+
+impl Unknown {
+    fn add(&mut self, why: String) {
+        if self.seen.contains(&why) {
+            return;
+        }
+        if self.told.len() < TOLD {
+            self.told.push(why.clone());
+        }
+        self.seen.insert(why);
+    }
+
+    /// What is told of them.
+    fn told(mut self) -> Vec<String> {
+        let others = self.seen.len() - self.told.len();
+        if others > 0 {
+            self.told.push(format!("and {others} more"));
+        }
+        self.told
     }
 }
 
@@ -74,16 +106,15 @@ impl Authorizer for Rbac {
     }
 
     fn rules(&self, user: &User, namespace: &str) -> Rules {
-        let mut out = Rules::default();
+        let (mut out, mut unknown) = (Rules::default(), Unknown::default());
         let _ = self.0.current().visit(user, namespace, |_, rules| {
             match rules {
                 Ok(rules) => out.rules.extend_from_slice(rules.as_slice()),
-                Err(why) if out.errors.contains(&why) => {}
-                Err(why) => out.errors.push(why),
+                Err(why) => unknown.add(why),
             }
             ControlFlow::<()>::Continue(())
         });
-        out
+        Rules { errors: unknown.told(), ..out }
     }
 }
 
@@ -181,6 +212,19 @@ mod tests {
         );
         put(&mut policy, Source::ClusterRoles, "gone", &reader());
         assert!(asks(&policy, &user, "dev").is_allowed());
+    }
+
+    #[test]
+    fn of_very_many_roles_that_are_not_there_a_few_are_told() {
+        let mut policy = Policy::default();
+        let jane = json!([{"kind": "User", "name": "jane"}]);
+        for number in 0..20_000 {
+            let name = format!("{number:06}");
+            put(&mut policy, Source::ClusterRoleBindings, &name, &binding(&name, ("ClusterRole", &name), jane.clone()));
+        }
+        let why = because(&asks(&policy, &User::new("jane", &[]), ""));
+        assert!(why.starts_with("RBAC: [clusterrole.rbac.authorization.k8s.io \"000000\" not found, "), "{why}");
+        assert!(why.ends_with("\"000099\" not found, and 19900 more]"), "{why}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl RoleRules {
             if !rule.non_resource_urls.is_empty() {
                 out.of_paths.push(number);
             }
-            let resources: Vec<&str> = rule.resources.iter().map(|own| own.split('/').next().unwrap_or(own)).collect();
+            let resources: Vec<&str> = rule.resources.iter().map(|own| without_subresource(own)).collect();
             if resources.contains(&"*") {
                 out.of_any.push(number);
                 continue;
@@ -45,7 +45,9 @@ impl RoleRules {
         if !what.is_resource {
             return self.of_paths.iter().any(allows);
         }
-        self.by_resource.get(what.resource).is_some_and(|numbers| numbers.iter().any(allows))
+        // Whoever asks for another's sake may write a subresource into the resource, as a rule does.
+        let resource = without_subresource(what.resource);
+        self.by_resource.get(resource).is_some_and(|numbers| numbers.iter().any(allows))
             || self.of_any.iter().any(allows)
     }
 
@@ -53,6 +55,10 @@ impl RoleRules {
     pub fn as_slice(&self) -> &[Rule] {
         &self.rules
     }
+}
+
+fn without_subresource(resource: &str) -> &str {
+    resource.split('/').next().unwrap_or(resource)
 }
 
 #[cfg(test)]
@@ -80,6 +86,8 @@ mod tests {
                     ("deployments", ""),
                     ("nodes", ""),
                     ("a", "scale"),
+                    ("pods/log", ""),
+                    ("a/scale", ""),
                 ] {
                     let what = Attributes { subresource, ..Attributes::resource("get", "", resource, "", "") };
                     let expected = rules.iter().any(|rule| rule.allows(&what));
