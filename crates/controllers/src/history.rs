@@ -38,6 +38,8 @@ pub(crate) struct History {
     pub update: Arc<ControllerRevision>,
     /// All others, the oldest first.
     pub others: Vec<Arc<ControllerRevision>>,
+    /// The hashes of all that keep the template as it is now: another one may have been adopted, or written by hand.
+    pub hashes: BTreeSet<String>,
     /// How often the hash of another template was met, for the owner's status; `None` when never.
     pub collisions: Option<i32>,
 }
@@ -116,13 +118,17 @@ impl Histories {
         let Some(at) = revisions.iter().rposition(|revision| is_of(revision, &patch)) else {
             let (update, collisions) =
                 self.create(owner, template, patch, newest.saturating_add(1), collisions).await?;
-            return Ok(History { update: Arc::new(update), others: revisions, collisions });
+            let hashes = BTreeSet::from([hash_of(&update).to_owned()]);
+            return Ok(History { update: Arc::new(update), others: revisions, hashes, collisions });
         };
+        let same = revisions.iter().filter(|revision| is_of(revision, &patch));
+        let mut hashes: BTreeSet<String> = same.map(|revision| hash_of(revision).to_owned()).collect();
         let mut update = revisions.remove(at);
         if update.revision < newest || hash_of(&update).is_empty() {
             update = Arc::new(self.renew(&update, newest).await?);
         }
-        Ok(History { update, others: revisions, collisions })
+        hashes.insert(hash_of(&update).to_owned());
+        Ok(History { update, others: revisions, hashes, collisions })
     }
 
     /// Makes a revision the newest, and gives it the label if it has none.

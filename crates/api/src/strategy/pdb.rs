@@ -42,6 +42,14 @@ impl Strategy for PodDisruptionBudget {
         errors
     }
 
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let (mut errors, path) = (Vec::new(), Path::new("status"));
+        for key in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+            super::common::non_negative(&mut errors, &path.child(key), &new["status"][key]);
+        }
+        errors
+    }
+
     fn columns(&self) -> &'static [Column] {
         const { &[NAME, column("Min Available"), column("Max Unavailable"), int_column("Allowed Disruptions"), AGE] }
     }

@@ -151,6 +151,7 @@ impl DaemonSetController {
             nodes: &nodes,
             pods: &pods::by_node(&mine),
             hash: hash_of(&history.update),
+            hashes: &history.hashes,
             failures: &self.failures,
         };
         let acts = self.expectations.satisfied(key);

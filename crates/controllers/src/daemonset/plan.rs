@@ -1,5 +1,6 @@
 //! Which pods a DaemonSet makes and deletes so that each node has what it is to have.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,10 @@ pub(super) struct State<'a> {
     pub template: &'a Template,
     pub nodes: &'a [Arc<Node>],
     pub pods: &'a ByNode,
-    /// The hash of the current revision.
+    /// The hash of the current revision, which new pods get.
     pub hash: &'a str,
+    /// The hashes of the current template.
+    pub hashes: &'a BTreeSet<String>,
     pub failures: &'a Failures,
 }
 
@@ -44,8 +47,8 @@ pub(super) fn manage(state: &State<'_>) -> Plan {
         manage_node(state, node, &mut plan);
     }
     // Nobody else deletes a pod that waits for a node which is gone.
-    let known = |name: &String| state.nodes.iter().any(|node| node.metadata.name.as_ref() == Some(name));
-    for (_, pods) in state.pods.iter().filter(|(node, _)| !known(node)) {
+    let known: HashSet<&str> = state.nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
+    for (_, pods) in state.pods.iter().filter(|(node, _)| !known.contains(node.as_str())) {
         let waiting = pods.iter().filter(|pod| node_name(pod).is_empty() && !is_deleting(&***pod));
         plan.delete.extend(waiting.cloned());
     }
@@ -103,7 +106,7 @@ fn keep_two(state: &State<'_>, running: Vec<Arc<Pod>>, run: bool, node: String, 
         }
         return;
     }
-    let (new, old): (Vec<_>, Vec<_>) = running.into_iter().partition(|pod| is_updated(state.ds, pod, state.hash));
+    let (new, old): (Vec<_>, Vec<_>) = running.into_iter().partition(|pod| is_updated(state.ds, pod, state.hashes));
     let available = |pod: &Arc<Pod>| is_available(pod, min_ready_seconds(state.ds), Timestamp::now());
     let replaced = match (new.first(), old.first()) {
         (Some(new), Some(old)) => !is_ready(old) || available(new),

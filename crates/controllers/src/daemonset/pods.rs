@@ -1,6 +1,6 @@
 //! The pods of a DaemonSet: what they tolerate, and the node that each is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -148,10 +148,10 @@ fn seniority(pod: &Pod) -> impl Ord + use<'_> {
     (node_name(pod).is_empty(), pod.metadata.creation_timestamp.clone(), &pod.metadata.name, uid(pod))
 }
 
-/// Whether a pod was made of the current template.
-pub(super) fn is_updated(ds: &DaemonSet, pod: &Pod, hash: &str) -> bool {
+/// Whether a pod was made of the current template, which has these hashes.
+pub(super) fn is_updated(ds: &DaemonSet, pod: &Pod, hashes: &BTreeSet<String>) -> bool {
     let label = |key: &str| pod.labels().get(key).map(String::as_str);
-    (!hash.is_empty() && label(HASH_LABEL) == Some(hash))
+    label(HASH_LABEL).is_some_and(|hash| hashes.contains(hash))
         || generation(ds).is_some_and(|number| label(GENERATION_LABEL) == Some(number.to_string().as_str()))
 }
 

@@ -51,7 +51,7 @@ fn wanted(state: &State<'_>) -> (ByNode, i32) {
 /// `None` when there are too many pods to tell.
 fn on_node<'a>(state: &State<'_>, pods: &'a [Arc<Pod>]) -> Option<OnNode<'a>> {
     let living = pods.iter().filter(|pod| !is_deleting(&***pod));
-    let (new, old): (Vec<_>, Vec<_>) = living.partition(|pod| is_updated(state.ds, pod, state.hash));
+    let (new, old): (Vec<_>, Vec<_>) = living.partition(|pod| is_updated(state.ds, pod, state.hashes));
     (new.len() <= 1 && old.len() <= 1).then(|| OnNode { old: old.first().copied(), new: new.first().copied() })
 }
 

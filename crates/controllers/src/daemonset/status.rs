@@ -31,7 +31,7 @@ pub(super) fn desired_status(
                 if is_available(pod, min_ready_seconds(state.ds), now) {
                     add(&mut available);
                 }
-                if is_updated(state.ds, pod, state.hash) {
+                if is_updated(state.ds, pod, state.hashes) {
                     add(&mut updated);
                 }
             }

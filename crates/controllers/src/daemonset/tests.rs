@@ -42,7 +42,9 @@ fn nodes(names: &[&str]) -> Vec<Arc<Node>> {
 fn with<T>(ds: &DaemonSet, names: &[&str], on: &[Arc<Pod>], ask: impl FnOnce(&State<'_>) -> T) -> T {
     let (template, nodes, failures) = (Template::of(ds), nodes(names), Failures::default());
     let pods = pods::by_node(on);
-    ask(&State { ds, template: &template, nodes: &nodes, pods: &pods, hash: "new", failures: &failures })
+    let hashes = BTreeSet::from(["new".to_owned()]);
+    let (template, pods, failures, hashes) = (&template, &pods, &failures, &hashes);
+    ask(&State { ds, template, nodes: &nodes, pods, hash: "new", hashes, failures })
 }
 
 fn named(plan: &Plan) -> (Vec<&str>, Vec<String>) {
@@ -60,6 +62,15 @@ fn every_node_has_one_pod() {
     let plan = with(&ds, &["a", "b"], &pods, plan::manage);
     // The pod of the node that is gone was there: the garbage collector of pods sees to it.
     assert_eq!(named(&plan), (vec!["a"], vec!["y".into()]));
+}
+
+#[test]
+fn a_pod_that_waits_for_a_node_that_is_gone_is_deleted() {
+    let ds = rolling_by(json!(1), json!(0));
+    let mut waiting = Template::of(&ds).pod(&ds, "gone", "new");
+    waiting.metadata.name = Some("x".into());
+    let plan = with(&ds, &[], &[Arc::new(waiting)], plan::manage);
+    assert_eq!(named(&plan), (vec![], vec!["x".into()]));
 }
 
 #[test]

@@ -100,13 +100,7 @@ impl Controller for JobController {
     }
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
-        let Some(cached) = self.jobs.store().get_key(&key) else {
-            self.expectations.forget(&key);
-            self.removals.forget(&key);
-            self.records.forget(&key);
-            self.written.forget(&key);
-            return Ok(None);
-        };
+        let Some(cached) = self.jobs.store().get_key(&key) else { return Ok(None) };
         let job = self.written.newest(&key, cached);
         if is_managed_elsewhere(&job) {
             return Ok(None);
@@ -137,6 +131,10 @@ impl JobController {
     fn job_changed(&self, event: &Event<Job>) {
         match event {
             Event::Added(job) => self.queue.add(ObjectKey::of(&**job)),
+            Event::Updated { old, new } if uid(&**old) != uid(&**new) => {
+                self.job_gone(old);
+                self.queue.add(ObjectKey::of(&**new));
+            }
             Event::Updated { old, new } => {
                 let delay = if old.metadata.generation == new.metadata.generation { BATCH } else { Duration::ZERO };
                 self.queue.add_after(ObjectKey::of(&**new), delay);
@@ -144,11 +142,18 @@ impl JobController {
                     self.queue_tracked_pods(new);
                 }
             }
-            Event::Deleted(job) => {
-                self.queue.add(ObjectKey::of(&**job));
-                self.queue_tracked_pods(job);
-            }
+            Event::Deleted(job) => self.job_gone(job),
         }
+    }
+
+    /// Nothing of a job that is gone is kept for one of its name that may come.
+    fn job_gone(&self, job: &Job) {
+        let key = ObjectKey::of(job);
+        self.expectations.forget(&key);
+        self.removals.forget(&key);
+        self.records.forget(&key);
+        self.written.forget(&key);
+        self.queue_tracked_pods(job);
     }
 
     fn pod_changed(&self, event: &Event<Pod>) {

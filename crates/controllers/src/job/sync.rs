@@ -78,9 +78,14 @@ impl JobController {
         status.terminating = Some(observed.terminating.saturating_add(managed.deleted));
         let again = [managed.again, seconds_left(&status, &observed, time).map(|left| secs(left.max(1)))];
         self.track(key, job, status, &observed, outcome, record).await?;
+        let again = again.into_iter().flatten().min();
         match managed.error {
-            Some(error) if !is_namespace_terminating(&error) => Err(error.into()),
-            _ => Ok(again.into_iter().flatten().min()),
+            Some(error) if !is_namespace_terminating(&error) => {
+                // The deadline comes also while pods cannot be made.
+                again.into_iter().for_each(|delay| self.queue.add_after(key.clone(), delay));
+                Err(error.into())
+            }
+            _ => Ok(again),
         }
     }
 

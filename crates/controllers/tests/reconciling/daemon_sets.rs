@@ -149,6 +149,35 @@ async fn roll(cluster: &Cluster, image: &str) {
         .await;
 }
 
+/// Upstream's "should rollback without unnecessary restarts".
+#[tokio::test]
+async fn a_rollback_leaves_alone_what_is_as_it_was() {
+    let cluster = Cluster::new().await;
+    for name in ["a", "b"] {
+        node(&cluster, name, json!({})).await;
+    }
+    create(&cluster, json!({})).await;
+    let old = cluster.active_pods(LABELS, 2).await;
+    for pod in &old {
+        cluster.run(pod).await;
+    }
+    set_image(&cluster, "broken:1").await;
+    let is_broken = |pod: &&Pod| images(std::slice::from_ref(*pod)) == ["broken:1"];
+    let mixed = until("the first broken pod", || async {
+        Some(cluster.active_pods(LABELS, 2).await).filter(|pods| pods.iter().any(|pod| is_broken(&pod)))
+    })
+    .await;
+    let kept = mixed.iter().find(|pod| !is_broken(pod)).expect("one pod still serves");
+    set_image(&cluster, "i:1").await;
+    let back = until("the broken pod to be replaced", || async {
+        let pods = cluster.active_pods(LABELS, 2).await;
+        Some(pods).filter(|pods| !pods.iter().any(|pod| is_broken(&pod)))
+    })
+    .await;
+    assert!(back.iter().any(|pod| pod.metadata.uid == kept.metadata.uid), "nobody restarted it");
+    assert_eq!(old.iter().filter(|pod| pod.metadata.uid == kept.metadata.uid).count(), 1);
+}
+
 #[tokio::test]
 async fn with_a_surge_the_new_pod_serves_before_the_old_one_goes() {
     let cluster = Cluster::new().await;
@@ -225,4 +254,47 @@ async fn pods_and_history_that_are_left_behind_are_adopted() {
     .await;
     assert_eq!((history.len(), history[0].revision), (1, 1));
     assert_eq!(cluster.active_pods(LABELS, 1).await[0].name_any(), pod.name_any());
+}
+
+/// Upstream's "should manage the lifecycle of a ControllerRevision".
+#[tokio::test]
+async fn revisions_may_be_labelled_added_and_deleted() {
+    let cluster = Cluster::new().await;
+    node(&cluster, "a", json!({})).await;
+    create(&cluster, json!({})).await;
+    cluster.run(&cluster.active_pods(LABELS, 1).await[0]).await;
+    let api = cluster.api::<ControllerRevision>();
+    let found = |labels: &str, count: usize| {
+        let (api, params) = (api.clone(), ListParams::default().labels(labels));
+        async move {
+            until(&format!("{count} revisions"), || async {
+                Some(api.list(&params).await.expect("a list").items).filter(|items| items.len() == count)
+            })
+            .await
+        }
+    };
+    let first = found(LABELS, 1).await.remove(0);
+    let labelled = json!({"metadata": {"labels": {"is": "patched"}}});
+    cluster.patch::<ControllerRevision>(&first.name_any(), labelled).await;
+    found("is=patched", 1).await;
+    let mut second = first.clone();
+    second.metadata = Default::default();
+    second.metadata.name = Some("d-second".into());
+    second.metadata.labels = first.metadata.labels.clone();
+    second.metadata.owner_references = first.metadata.owner_references.clone();
+    second.revision = first.revision + 1;
+    api.create(&PostParams::default(), &second).await.expect("a second revision");
+    found(LABELS, 2).await;
+    api.delete(&first.name_any(), &DeleteParams::default()).await.expect("a deletion");
+    found(LABELS, 1).await;
+    cluster.patch::<ControllerRevision>("d-second", json!({"metadata": {"labels": {"is": "updated"}}})).await;
+    found("is=updated", 1).await;
+    cluster
+        .patch::<DaemonSet>("d", json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}))
+        .await;
+    found(LABELS, 2).await;
+    api.delete_collection(&DeleteParams::default(), &ListParams::default().labels("is=updated"))
+        .await
+        .expect("a deletion");
+    assert_eq!(found(LABELS, 1).await[0].revision, 3);
 }

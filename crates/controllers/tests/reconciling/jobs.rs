@@ -188,7 +188,6 @@ async fn a_success_policy_ends_the_job_early() {
     let job = done(&cluster, "j", "Complete").await;
     assert_eq!(conditions(&job), pairs(&[("SuccessCriteriaMet", "SuccessPolicy"), ("Complete", "SuccessPolicy")]));
     assert_eq!((status(&job).succeeded, status(&job).failed), (Some(1), None));
-    until("the others to go", || async { Some(()).filter(|()| true) }).await;
     assert_eq!(cluster.active_pods(&labels("j"), 0).await.len(), 0);
 }
 
@@ -258,13 +257,45 @@ async fn pods_are_adopted_with_their_finalizer_and_released_without() {
 }
 
 #[tokio::test]
+async fn a_deletion_that_says_nothing_of_pods_leaves_them() {
+    let cluster = Cluster::new().await;
+    create(&cluster, "j", json!({"parallelism": 2})).await;
+    cluster.active_pods(&labels("j"), 2).await;
+    cluster.api::<Job>().delete("j", &DeleteParams::default()).await.expect("a deletion");
+    let free = |pod: &Pod| pod.owner_references().is_empty() && pod.finalizers().is_empty();
+    until("the job to go and its pods to be free", || async {
+        let gone = cluster.api::<Job>().get_opt("j").await.expect("an answer").is_none();
+        let pods = cluster.active_pods(&labels("j"), 2).await;
+        (gone && pods.iter().all(free)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_of_the_name_of_one_that_is_gone_begins_anew() {
+    let cluster = Cluster::new().await;
+    for round in 0..3 {
+        create(&cluster, "j", json!({"parallelism": 2})).await;
+        let pods = cluster.active_pods(&labels("j"), 2).await;
+        cluster.end(&pods[0], 1, 60).await;
+        cluster.wait::<Job>("j", "one failure", |job| status(job).failed == Some(1)).await;
+        let params =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        cluster.api::<Job>().delete("j", &params).await.expect("a deletion");
+        until(&format!("all pods to go in round {round}"), || async {
+            cluster.pods(&labels("j")).await.is_empty().then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn finalizers_go_with_the_job() {
     let cluster = Cluster::new().await;
     create(&cluster, "j", json!({"parallelism": 2})).await;
     cluster.active_pods(&labels("j"), 2).await;
     let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
     cluster.api::<Job>().delete("j", &params).await.expect("a deletion");
-    until("all pods to go", || async { Some(()).filter(|()| true) }).await;
     until("all pods to go", || async { cluster.pods(&labels("j")).await.is_empty().then_some(()) }).await;
 }
 

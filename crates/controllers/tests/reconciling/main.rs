@@ -2,6 +2,7 @@
 
 mod budgets;
 mod cluster;
+mod conformance;
 mod cron_jobs;
 mod daemon_sets;
 mod jobs;
