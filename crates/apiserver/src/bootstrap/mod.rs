@@ -78,7 +78,7 @@ async fn again(objects: &Objects, own: &Own) -> Result<()> {
 pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
     namespaces(objects).await?;
     caught_up(objects).await?;
-    tokio::try_join!(make(objects, own), roles::run(objects)).map(|_| ())
+    tokio::try_join!(make(objects, own), roles::run(objects), forget_api_services(objects)).map(|_| ())
 }
 
 /// What all others are in. They come first; what follows is written side by side, so that the store syncs a few times and
@@ -102,6 +102,7 @@ async fn caught_up(objects: &Objects) -> Result<()> {
 
 /// Makes what is missing and brings up to date what names this server.
 async fn make(objects: &Objects, own: &Own) -> Result<()> {
+    let served = served_api_services(&objects.storage.kinds.look());
     let addresses = async {
         tokio::try_join!(kubernetes_service(objects, own.endpoint), dns_service(objects))?;
         let missing =
@@ -116,7 +117,7 @@ async fn make(objects: &Objects, own: &Own) -> Result<()> {
         cluster_info::make(objects, own.endpoint, &own.trust.clients),
         ensure(objects, "", "v1", "configmaps", token_tracking::since()),
         ensure_all(objects, "", "componentstatuses", component_statuses()),
-        api_services(objects),
+        ensure_all(objects, "apiregistration.k8s.io", "apiservices", served),
     )
     .map(|_| ())
 }
@@ -172,25 +173,27 @@ fn component_statuses() -> Vec<Value> {
     ["scheduler", "controller-manager", "etcd-0"].iter().map(status).collect()
 }
 
-/// One object for each group and version that is built in and served; those of others go.
-async fn api_services(objects: &Objects) -> Result<()> {
+/// Deletes the objects of groups and versions that were served by who began before and are not now. That is done once: another
+/// server of the cluster may serve them still, and makes them again.
+async fn forget_api_services(objects: &Objects) -> Result<()> {
     let served = served_api_services(&objects.storage.kinds.look());
-    let names: HashSet<String> = served.iter().map(|service| meta::name(service).to_owned()).collect();
+    let names: HashSet<&str> = served.iter().map(meta::name).collect();
     let kind = kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices")
         .ok_or_else(|| anyhow!("apiservices are not in the kind table"))?;
     let snapshot = objects.storage.cache(kind).map_err(|status| failed("apiservices", &status))?.snapshot();
     let is_ours = |object: &&Object| object.label(MANAGED) == Some(AT_START);
     let others = snapshot.range("", None).filter(is_ours).filter(|object| !names.contains(object.name()));
-    for name in others.map(|object| object.name().to_owned()) {
+    for name in others.map(Object::name) {
         let op = Operation::by_server(kind, Verb::Delete);
-        match Box::pin(objects.delete(&op, &name, &DeleteOptions::default())).await {
+        match Box::pin(objects.delete(&op, name, &DeleteOptions::default())).await {
             Err(status) if status.code != 404 => return Err(failed("apiservices", &status)),
             _ => {}
         }
     }
-    ensure_all(objects, "apiregistration.k8s.io", "apiservices", served).await
+    Ok(())
 }
 
+/// One object for each group and version that is built in and served.
 fn served_api_services(registry: &Registry) -> Vec<Value> {
     let mut out = Vec::new();
     for group in registry.groups() {
