@@ -1,17 +1,20 @@
 //! What all controllers ask of objects: who owns them, whether a pod is ready, what a selector says.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{EventRecorder, Informer, Informers};
+use coracle_client::{EventRecorder, Informer, Informers, is_conflict, is_not_found};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::{Api, DeleteParams, Preconditions};
 use kube::core::Selector;
 use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 /// Index of objects by the UID of their managing controller.
 pub(crate) const BY_CONTROLLER: &str = "controller";
@@ -179,6 +182,38 @@ pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) ->
     is_ready(pod)
         && (min_ready_seconds <= 0
             || ready_since(pod).is_some_and(|since| seconds_between(since, now) >= i64::from(min_ready_seconds)))
+}
+
+/// When the next of the pods that are ready will have been so for `min_ready_seconds`; `None` when all have been.
+pub(crate) fn until_available<'a>(
+    pods: impl IntoIterator<Item = &'a Arc<Pod>>,
+    min_ready_seconds: i32,
+    now: Timestamp,
+) -> Option<Duration> {
+    let waiting = pods.into_iter().filter(|pod| is_ready(pod) && !is_available(pod, min_ready_seconds, now));
+    let left = waiting
+        .filter_map(|pod| ready_since(pod))
+        .map(|since| i64::from(min_ready_seconds).saturating_sub(seconds_between(since, now)).max(1));
+    left.min().map(secs)
+}
+
+/// A count as a status shows it: the API leaves zero out, and what others wrote out in full is left as it is.
+pub(crate) fn shown(new: i32, old: Option<i32>) -> Option<i32> {
+    if new == old.unwrap_or(0) { old } else { Some(new).filter(|new| *new != 0) }
+}
+
+/// Deletes this very object, and no other that has its name by now. Returns whether it was this that deleted it.
+pub(crate) async fn delete_exactly<K>(api: &Api<K>, object: &K) -> kube::Result<bool>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let uid = Preconditions { uid: object.meta().uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(uid), ..DeleteParams::default() };
+    match api.delete(object.meta().name.as_deref().unwrap_or_default(), &params).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whole seconds from one time to another; negative when `later` is before `earlier`.

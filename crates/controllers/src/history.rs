@@ -10,13 +10,13 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, PostParams};
 use kube::core::{Selector, SelectorExt};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::adoption::claim;
-use crate::common::{controller_reference, namespace_of};
+use crate::common::{controller_reference, delete_exactly, namespace_of};
 use crate::dependents::Owner;
 use crate::hash::template_hash;
 
@@ -172,12 +172,7 @@ impl Histories {
     pub async fn truncate(&self, history: &History, limit: Option<i32>, live: &BTreeSet<String>) -> kube::Result<()> {
         for revision in beyond(&history.others, limit.unwrap_or(10), live) {
             let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), namespace_of(&**revision));
-            let uid = Preconditions { uid: revision.metadata.uid.clone(), resource_version: None };
-            let params = DeleteParams { preconditions: Some(uid), ..DeleteParams::default() };
-            match api.delete(&revision.name_any(), &params).await {
-                Err(error) if !is_not_found(&error) && !is_conflict(&error) => return Err(error),
-                _ => {}
-            }
+            delete_exactly(&api, &**revision).await?;
         }
         Ok(())
     }

@@ -2,14 +2,14 @@
 
 use std::future::Future;
 
-use coracle_client::{EventRecorder, EventType, is_not_found};
+use coracle_client::{EventRecorder, EventType};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, PostParams};
 use kube::{Client, Resource, ResourceExt};
 
-use crate::common::{controller_reference, is_namespace_terminating, message, namespace_of};
+use crate::common::{controller_reference, delete_exactly, is_namespace_terminating, message, namespace_of};
 
 /// The pod that a template describes, owned by `owner`, with a generated name.
 pub(crate) fn pod_from_template<O: Resource<DynamicType = ()>>(template: &PodTemplateSpec, owner: &O) -> Pod {
@@ -66,16 +66,12 @@ pub(crate) async fn delete_pod<O: Resource<DynamicType = ()>>(
     pod: &Pod,
 ) -> kube::Result<bool> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace_of(owner));
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match api.delete(&pod.name_any(), &params).await {
-        Ok(_) => {
+    match delete_exactly(&api, pod).await {
+        Ok(true) => {
             recorder.event(owner, EventType::Normal, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
             Ok(true)
         }
-        Err(error) if is_not_found(&error) => Ok(false),
+        Ok(false) => Ok(false),
         Err(error) => {
             recorder.event(owner, EventType::Warning, "FailedDelete", format!("Error deleting: {}", message(&error)));
             Err(error)

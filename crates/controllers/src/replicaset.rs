@@ -168,17 +168,7 @@ impl<R: Replicated> Controller for ReplicaController<R> {
         if let Some((_, error)) = failure {
             return if is_namespace_terminating(&error) { Ok(None) } else { Err(error.into()) };
         }
-        let available = status.available_replicas.unwrap_or(0);
-        if owner.min_ready_seconds() > 0 && status.ready_replicas.unwrap_or(0) > available {
-            let due = active
-                .iter()
-                .filter(|pod| is_ready(pod) && !is_available(pod, owner.min_ready_seconds(), now))
-                .filter_map(|pod| ready_since(pod))
-                .map(|since| i64::from(owner.min_ready_seconds()) - seconds_between(since, now))
-                .min();
-            return Ok(due.map(|seconds| secs(seconds.max(1))));
-        }
-        Ok(None)
+        Ok(until_available(&active, owner.min_ready_seconds(), now))
     }
 }
 
@@ -264,9 +254,6 @@ fn desired_status<R: Replicated>(
     let labeled = count(&|pod| labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value)));
     let ready = count(&is_ready);
     let available = count(&|pod| is_available(pod, owner.min_ready_seconds(), now));
-    // A zero that others wrote out in full is left as it is: it says the same.
-    let shown = |value: i32| Some(value).filter(|value| *value != 0);
-    let same = |new: i32, old: Option<i32>| if new == old.unwrap_or(0) { old } else { shown(new) };
     let mut conditions = old.conditions.clone().unwrap_or_default();
     let existing = conditions.iter().any(|condition| condition.type_ == "ReplicaFailure");
     match failure {
@@ -282,9 +269,9 @@ fn desired_status<R: Replicated>(
     }
     ReplicaSetStatus {
         replicas: active.len() as i32,
-        fully_labeled_replicas: same(labeled, old.fully_labeled_replicas),
-        ready_replicas: same(ready, old.ready_replicas),
-        available_replicas: same(available, old.available_replicas),
+        fully_labeled_replicas: shown(labeled, old.fully_labeled_replicas),
+        ready_replicas: shown(ready, old.ready_replicas),
+        available_replicas: shown(available, old.available_replicas),
         terminating_replicas: if R::has_terminating_replicas() { Some(terminating as i32) } else { None },
         observed_generation: owner.meta().generation.or(old.observed_generation),
         conditions: Some(conditions).filter(|all| !all.is_empty()),

@@ -1,13 +1,13 @@
 //! Deletes tokens that have expired.
 
-use coracle_client::{Event, WorkQueue, is_conflict, is_not_found};
+use coracle_client::{Event, WorkQueue};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Preconditions};
+use kube::api::Api;
 
 use super::{Left, NAMESPACE, left, secrets};
-use crate::common::Context;
+use crate::common::{Context, delete_exactly};
 use crate::run::reconcile_all;
 
 /// Runs the controller until its queue is closed.
@@ -32,12 +32,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
                 Left::None => {}
             }
             // Of a token that was made anew meanwhile, nothing is known.
-            let uid = Preconditions { uid: secret.metadata.uid.clone(), resource_version: None };
-            let params = DeleteParams { preconditions: Some(uid), ..DeleteParams::default() };
-            match api.delete(&name, &params).await {
-                Err(error) if !is_conflict(&error) && !is_not_found(&error) => Err(error),
-                _ => Ok(None),
-            }
+            delete_exactly(&api, &*secret).await.map(|_| None)
         }
     })
     .await

@@ -164,7 +164,10 @@ impl DaemonSetController {
             let limit = ds.spec.as_ref().and_then(|spec| spec.revision_history_limit);
             self.histories.truncate(&history, limit, &live).await?;
         }
-        Ok([again, until_available(&state, Timestamp::now())].into_iter().flatten().min())
+        Ok([again, until_available(state.pods.values().flatten(), min_ready_seconds(ds), Timestamp::now())]
+            .into_iter()
+            .flatten()
+            .min())
     }
 
     async fn claim_pods(&self, ds: &DaemonSet, selector: &Selector) -> kube::Result<Vec<Arc<Pod>>> {
@@ -216,15 +219,4 @@ impl DaemonSetController {
         let new = DaemonSet { status: Some(status), ..ds.clone() };
         api.replace_status(&ds.name_any(), &PostParams::default(), &new).await.map(drop)
     }
-}
-
-/// When the next pod that is ready will have been so for long enough.
-fn until_available(state: &State<'_>, now: Timestamp) -> Option<Duration> {
-    let wanted = min_ready_seconds(state.ds);
-    let pods = state.pods.values().flatten();
-    let waiting = pods.filter(|pod| is_ready(pod) && !is_available(pod, wanted, now));
-    let left = waiting
-        .filter_map(|pod| ready_since(pod))
-        .map(|since| i64::from(wanted).saturating_sub(seconds_between(since, now)).max(1));
-    left.min().map(secs)
 }

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::min_ready_seconds;
 use super::plan::State;
 use super::pods::{Verdict, is_updated};
-use crate::common::{is_available, is_ready};
+use crate::common::{is_available, is_ready, shown};
 
 /// The status that the observed pods amount to; `acted` says whether the current generation was acted upon.
 pub(super) fn desired_status(
@@ -40,10 +40,6 @@ pub(super) fn desired_status(
             (_, None) => {}
         }
     }
-    // The API leaves zero counts out; one that others wrote in full is left as it is.
-    let shown = |new: i32, old: Option<i32>| {
-        if new == old.unwrap_or(0) { old } else { Some(new).filter(|new| *new != 0) }
-    };
     status.updated_number_scheduled = shown(updated, old.updated_number_scheduled);
     status.number_available = shown(available, old.number_available);
     let unavailable = status.desired_number_scheduled.saturating_sub(available);

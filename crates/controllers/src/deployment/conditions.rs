@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::math::{available, desired, has_deadline, max_unavailable, replicas};
 use super::spec_of;
-use crate::common::{now, seconds_between, secs};
+use crate::common::{now, seconds_between, secs, shown};
 
 pub(super) fn find<'a>(status: Option<&'a DeploymentStatus>, kind: &str) -> Option<&'a DeploymentCondition> {
     status?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
@@ -82,10 +82,6 @@ pub(super) fn calculate_status(sets: &[Arc<ReplicaSet>], new: Option<&ReplicaSet
     let old = d.status.clone().unwrap_or_default();
     let in_status = |set: &ReplicaSet| set.status.clone().unwrap_or_default();
     let count = |of: &dyn Fn(&ReplicaSet) -> i32| sets.iter().map(|set| of(set)).sum::<i32>();
-    // The API leaves zero counts out.
-    let shown = |value: i32, old: Option<i32>| {
-        if value == old.unwrap_or(0) { old } else { Some(value).filter(|value| *value != 0) }
-    };
     let available_count = count(&available);
     let unavailable = (count(&replicas) - available_count).max(0);
     let mut status = DeploymentStatus {

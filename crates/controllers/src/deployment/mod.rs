@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::SelectorExt;
 use kube::{Client, ResourceExt};
 use serde_json::json;
@@ -436,16 +436,7 @@ impl DeploymentController {
         let Some(limit) = spec.revision_history_limit.filter(|limit| *limit != i32::MAX) else { return Ok(()) };
         for set in beyond_history(old, usize::try_from(limit).unwrap_or(0)) {
             let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace_of(&*set));
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: set.metadata.uid.clone(), resource_version: None }),
-                ..DeleteParams::default()
-            };
-            match api.delete(&set.name_any(), &params).await {
-                Err(error) if is_not_found(&error) => {}
-                other => {
-                    other?;
-                }
-            }
+            delete_exactly(&api, &*set).await?;
         }
         Ok(())
     }

@@ -5,13 +5,13 @@ use coracle_client::{EventRecorder, EventType, Informer, is_conflict, is_not_fou
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 
 use super::identity::{claims, conformed, ordinal_of};
 use super::plan::Plan;
 use super::retention::wanted_owners;
-use crate::common::{is_deleting, is_namespace_terminating, message, namespace_of};
+use crate::common::{delete_exactly, is_deleting, is_namespace_terminating, message, namespace_of};
 use crate::pod_control::slow_start;
 
 /// Writes the pods and claims of sets.
@@ -60,20 +60,15 @@ impl Control {
 
     async fn delete_pod(&self, set: &StatefulSet, pod: &Pod) -> anyhow::Result<()> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace_of(set));
-        let uid = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        let params = DeleteParams { preconditions: Some(uid), ..DeleteParams::default() };
-        match api.delete(&pod.name_any(), &params).await {
-            // It is gone already; another one may have its name.
-            Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(()),
+        match delete_exactly(&api, pod).await {
+            Ok(true) => self.tell(set, "delete", pod, Ok(())),
+            Ok(false) => {}
             Err(error) => {
                 self.tell(set, "delete", pod, Err(&message(&error)));
-                Err(error.into())
-            }
-            Ok(_) => {
-                self.tell(set, "delete", pod, Ok(()));
-                Ok(())
+                return Err(error.into());
             }
         }
+        Ok(())
     }
 
     /// Gives a pod the labels and claims of its ordinal, and the claims the owners that the policy wants.

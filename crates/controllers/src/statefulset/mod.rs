@@ -127,7 +127,7 @@ impl StatefulSetController {
         let of_pods = pods.iter().map(|pod| revision_of(pod).to_owned());
         let live: BTreeSet<String> = of_pods.chain([current_revision]).collect();
         self.histories.truncate(&history, spec_of(set).revision_history_limit, &live).await?;
-        Ok(until_available(&state))
+        Ok(until_available(&pods, spec_of(set).min_ready_seconds.unwrap_or(0), state.now))
     }
 
     async fn act(&self, state: &State<'_>, history: &History, current_revision: &str) -> anyhow::Result<()> {
@@ -166,14 +166,4 @@ impl StatefulSetController {
 fn current_revision(set: &StatefulSet, history: &History) -> String {
     let named = set.status.as_ref().and_then(|status| status.current_revision.as_deref());
     named.and_then(|name| history.find(name)).unwrap_or(&history.update).name_any()
-}
-
-/// When the next pod that is ready will have been so for long enough.
-fn until_available(state: &State<'_>) -> Option<Duration> {
-    let wanted = spec_of(state.set).min_ready_seconds.unwrap_or(0);
-    let waiting = state.pods.iter().filter(|pod| is_ready(pod) && !state.is_available(pod));
-    let left = waiting
-        .filter_map(|pod| ready_since(pod))
-        .map(|since| i64::from(wanted).saturating_sub(seconds_between(since, state.now)).max(1));
-    left.min().map(secs)
 }

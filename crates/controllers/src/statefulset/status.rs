@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::StatefulSetStatus;
 
 use super::identity::{revision_of, spec_of};
 use super::plan::{State, is_running_and_ready};
-use crate::common::{is_deleting, phase};
+use crate::common::{is_deleting, phase, shown};
 
 /// The status that the observed pods amount to, while those of `current_revision` become those of the update revision.
 pub(super) fn desired_status(state: &State<'_>, current_revision: &str, collisions: Option<i32>) -> StatefulSetStatus {
@@ -25,10 +25,6 @@ pub(super) fn desired_status(state: &State<'_>, current_revision: &str, collisio
         current = updated;
         current_revision = state.update_revision.to_owned();
     }
-    // The API leaves zero counts out; one that others wrote in full is left as it is.
-    let shown = |new: i32, old: Option<i32>| {
-        if new == old.unwrap_or(0) { old } else { Some(new).filter(|new| *new != 0) }
-    };
     StatefulSetStatus {
         observed_generation: state.set.metadata.generation.or(old.observed_generation),
         replicas,
