@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod backup;
+mod backup_on_etcd;
 mod broken;
 mod drain;
 mod on_the_host;

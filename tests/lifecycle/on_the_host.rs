@@ -55,13 +55,18 @@ fn a_server_on_the_host_is_used_stopped_and_removed_as_a_local_cluster_is() {
     let _one_at_a_time = HOST.lock();
     let cluster = Cluster::new("host");
     let before = Host::now();
-    let server = start(&cluster, &[]);
+    let options = ["--pod-cidr=10.244.7.0/24".to_owned()];
+    let server = start(&cluster, &options);
     ready(&cluster);
     assert!(cluster.data.join("admin.kubeconfig").exists());
     cluster.load_image(&["test:1"]);
     let namespace = cluster.namespace("here");
     namespace.create("pods", &pod("runs", &["sleep", "1000"]));
-    let uid = namespace.pod_ready("runs")["metadata"]["uid"].clone();
+    let runs = namespace.pod_ready("runs");
+    let (uid, address) = (runs["metadata"]["uid"].clone(), runs["status"]["podIP"].as_str().unwrap_or_default());
+    assert!(address.starts_with("10.244.7."), "{address}");
+    let node = cluster.api().get(&format!("/api/v1/nodes/{}", runs["spec"]["nodeName"].as_str().unwrap())).ok();
+    assert_eq!(node["spec"]["podCIDRs"], serde_json::json!(["10.244.7.0/24"]));
     let listed = Command::new(built("coracle")).arg("ls").output().unwrap();
     assert!(String::from_utf8_lossy(&listed.stdout).contains(&cluster.name));
 
@@ -75,7 +80,7 @@ fn a_server_on_the_host_is_used_stopped_and_removed_as_a_local_cluster_is() {
 
     // Containers outlive the server, and the next one finds them.
     drop(server);
-    let server = start(&cluster, &[]);
+    let server = start(&cluster, &options);
     ready(&cluster);
     assert_eq!(namespace.pod_ready("runs")["metadata"]["uid"], uid);
     drop(server);

@@ -64,6 +64,13 @@ fn another_name_and_a_folder_that_merely_looks_like_a_clusters_are_left_alone() 
         assert!(!went, "{verb}");
         assert_eq!(fs::read_to_string(looks.join("images/mine")).unwrap(), "precious");
     }
+    // An authority that waits for its cluster is not one that is to go.
+    let alone = cluster.directory().join("alone");
+    fs::create_dir_all(alone.join("pki")).unwrap();
+    fs::write(alone.join("pki/ca.key"), "precious").unwrap();
+    let (went, text) = coracle(&["down", "--name", "alone", "--data-dir", &alone.to_string_lossy()], &cluster);
+    assert!(!went && text.contains("no data of the cluster"), "{text}");
+    assert_eq!(fs::read_to_string(alone.join("pki/ca.key")).unwrap(), "precious");
     cluster.api().get("/api/v1/nodes").ok();
 }
 

@@ -13,17 +13,17 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 /// A server without a node, and how it is reached.
-struct Server {
-    cluster: Cluster,
+pub(super) struct Server {
+    pub cluster: Cluster,
     process: Child,
     node: String,
     address: String,
-    api: Api,
+    pub api: Api,
 }
 
 impl Server {
     /// Starts one. The first makes the authority, which the others are given.
-    fn start(number: u16, members: &etcd::Cluster, first: Option<&Server>) -> Server {
+    pub fn start(number: u16, members: &etcd::Cluster, first: Option<&Server>) -> Server {
         let cluster = Cluster::new(&format!("s{number}"));
         if let Some(first) = first {
             fs::DirBuilder::new().mode(0o700).recursive(true).create(cluster.data.join("pki")).unwrap();
@@ -56,7 +56,7 @@ impl Server {
         Server { cluster, process, node, address, api }
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }

@@ -158,7 +158,7 @@ mod tests {
         let text: Vec<String> = validate(kind, &bad).iter().map(ToString::to_string).collect();
         assert!(text[0].starts_with("metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain"), "{text:?}");
         assert!(text.iter().any(|t| t == "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty"));
-        assert!(text.iter().any(|t| t.starts_with("metadata.finalizers: Invalid value: \"x\"")));
+        assert!(text.iter().any(|t| t.starts_with("metadata.finalizers[0]: Invalid value: \"x\"")));
         let renamed = json!({"metadata": {"name": "b", "namespace": "x"}});
         assert!(!validate_update(kind, &renamed, &good).is_empty());
     }

@@ -86,6 +86,19 @@ impl Registry {
         Registry::at(self.revision + 1, kinds, self.fixed.clone())
     }
 
+    /// Those of the kinds that are to stay; a group or version of which nothing stays goes, too.
+    pub fn retain(&self, stays: impl Fn(&Kind) -> bool) -> Registry {
+        let kinds: Vec<_> = self.by_resource.iter().filter(|kind| stays(kind)).cloned().collect();
+        let is_there =
+            |group: &str, version: &str| kinds.iter().any(|kind| kind.group == group && kind.version == version);
+        let fixed = self.fixed.iter().map(|group| {
+            let versions = group.versions.iter().filter(|version| is_there(&group.name, version));
+            Group { versions: versions.cloned().collect(), ..group.clone() }
+        });
+        let fixed = fixed.filter(|group| kinds.iter().any(|kind| kind.group == group.name)).collect();
+        Registry::at(self.revision + 1, kinds, fixed)
+    }
+
     /// Without a resource in any version.
     pub fn without(&self, group: &str, plural: &str) -> Registry {
         let stays = |kind: &&Arc<Kind>| (&*kind.group, &*kind.plural) != (group, plural);

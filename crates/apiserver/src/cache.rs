@@ -6,6 +6,7 @@
 //! the memory of a load does not stay.
 
 mod caches;
+mod objects;
 mod parts;
 mod ring;
 
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use crate::object::Object;
 use crate::unreadable::{self, Unreadable};
 
+use objects::Objects;
 use parts::Parts;
 use ring::Ring;
 
@@ -52,7 +54,7 @@ type New = Result<Option<Object>, String>;
 
 #[derive(Default)]
 struct State {
-    objects: OrdSet<ByKey<Object>>,
+    objects: Objects,
     /// Keys whose values are no objects. None of them is among the objects.
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
     ring: Ring,
@@ -81,10 +83,10 @@ impl State {
             Err(why) => return self.set_aside(key.into(), revision, why, seen),
         };
         let before = match &now {
-            Some(object) => self.objects.insert(ByKey(object.clone())),
-            None => self.objects.remove(key.as_bytes()),
+            Some(object) => self.objects.insert(object.clone()),
+            None => self.objects.remove(key),
         };
-        let before = before.map(|object| object.0).or(seen);
+        let before = before.or(seen);
         let gone = match (&now, &before) {
             (None, Some(before)) => Some(before.at_revision(revision)),
             _ => None,
@@ -102,7 +104,7 @@ impl State {
     /// Takes over a value that was there when the cache began.
     fn begin_with(&mut self, key: &str, revision: Revision, object: Result<Object, String>) {
         match object {
-            Ok(object) => drop(self.objects.insert(ByKey(object))),
+            Ok(object) => drop(self.objects.insert(object)),
             Err(why) => {
                 let unreadable = Unreadable { revision, why, before: None };
                 self.unreadable.insert(key.into(), Arc::new(unreadable));
@@ -112,7 +114,7 @@ impl State {
 
     /// Notes that a key's new value is no object. Watchers are told nothing: for all that is known the object is there.
     fn set_aside(&mut self, key: Arc<str>, revision: Revision, why: String, seen: Option<Object>) {
-        let before = self.objects.remove(key.as_bytes()).map(|object| object.0).or(seen);
+        let before = self.objects.remove(&key).or(seen);
         self.unreadable.insert(key, Arc::new(Unreadable { revision, why, before }));
         self.last = revision;
     }
@@ -206,9 +208,12 @@ impl Cache {
     /// 500 when there is something that is no object.
     pub fn get(&self, key: &str) -> Result<Option<Object>, Status> {
         let state = self.state.read();
-        match (state.objects.get(key.as_bytes()), state.unreadable.get(key)) {
-            (None, Some(unreadable)) => Err(unreadable.status(&self.kind, key)),
-            (object, _) => Ok(object.map(|object| object.0.clone())),
+        match state.objects.get(key) {
+            Some(object) => Ok(Some(object.clone())),
+            None => match state.unreadable.get(key) {
+                Some(unreadable) => Err(unreadable.status(&self.kind, key)),
+                None => Ok(None),
+            },
         }
     }
 
@@ -226,7 +231,7 @@ impl Cache {
         Snapshot {
             revision: global.max(state.last),
             kind: self.kind.clone(),
-            objects: state.objects.clone(),
+            objects: state.objects.sorted().clone(),
             unreadable: state.unreadable.clone(),
         }
     }
@@ -239,7 +244,7 @@ impl Cache {
         }
         let state = self.state.read();
         state.ring.check(revision)?;
-        let mut objects = state.objects.clone();
+        let mut objects = state.objects.sorted().clone();
         let (unreadable, younger): (OrdMap<_, _>, OrdMap<_, _>) = state
             .unreadable
             .iter()
@@ -299,19 +304,23 @@ impl Cache {
         self.changed.subscribe()
     }
 
-    fn apply(&self, event: &Event, key: &str) {
-        let now = event.now().map(|kv| self.parse(key, kv)).transpose();
+    /// Takes over all that one transaction changed of the resource, with the keys below it: nobody sees a part of it.
+    fn apply<'a>(&self, changes: impl Iterator<Item = (&'a Event, &'a str)> + Clone) {
+        let parse = |(event, key): (&Event, &str)| event.now().map(|kv| self.parse(key, kv)).transpose();
+        let news: Vec<New> = changes.clone().map(parse).collect();
         let mut state = self.state.write();
-        let since = state.since;
-        match &mut state.waiting {
-            Some(waiting) => waiting.push((key.into(), event.revision, now)),
-            None if event.revision <= since => {}
-            None => state.apply(&self.kind, key, event.revision, now),
+        for ((event, key), now) in changes.clone().zip(news) {
+            let since = state.since;
+            match &mut state.waiting {
+                Some(waiting) => waiting.push((key.into(), event.revision, now)),
+                None if event.revision <= since => {}
+                None => state.apply(&self.kind, key, event.revision, now),
+            }
         }
         let next = state.next.clone();
         drop(state);
         if let Some(next) = next {
-            next.apply(event, key);
+            next.apply(changes);
         }
     }
 
@@ -324,6 +333,7 @@ impl Cache {
             state.forget_oldest(&self.kind);
         }
         state.ring.shrink();
+        state.objects.shrink();
         state.parts.shrink();
     }
 
@@ -370,7 +380,7 @@ mod tests {
             );
             let change = Change::Put(KeyValue::new("a", text.as_bytes(), 1, revision));
             let event = Event { revision, change };
-            cache.apply(&event, "a");
+            cache.apply(std::iter::once((&event, "a")));
         }
     }
 

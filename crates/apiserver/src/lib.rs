@@ -41,6 +41,7 @@ mod peer;
 mod policy_status;
 mod request;
 mod rest;
+mod runtime_config;
 mod server;
 mod services;
 mod shares;
@@ -59,7 +60,9 @@ mod websocket;
 
 pub use admission::Options as AdmissionOptions;
 pub use body::{Body, BoxError};
+pub use runtime_config::RuntimeConfig;
 pub use server::{Config, InProcess, Server};
+pub use unreadable::Unserved;
 
 /// The Kubernetes version whose API is served.
 pub const KUBERNETES_VERSION: &str = "v1.35.0";

@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use coracle_pki::Current;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::header::HOST;
 use http::{Request, StatusCode, Version};
 use http_body::{Frame, SizeHint};
@@ -89,9 +91,11 @@ impl Server {
             };
             let (server, acceptor) = (self.clone(), acceptor.clone());
             tokio::spawn(async move {
+                let mut evicted = rarely(place.evicted());
                 let ended = tokio::select! {
+                    biased;
                     ended = server.connection(stream, acceptor, &place) => ended,
-                    () = place.evicted() => Err(anyhow::anyhow!("it made room for another")),
+                    _ = evicted.next() => Err(anyhow::anyhow!("it made room for another")),
                 };
                 if let Err(error) = ended {
                     tracing::debug!(%from, %error, "a connection ended");
@@ -135,18 +139,30 @@ impl Server {
         let builder = builder();
         let io = TokioIo::new(Connection { stream, _place: place.clone() });
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        let mut over = rarely(async {
+            tokio::select! {
+                () = activity.idle(place) => {}
+                // Who it was is known no longer.
+                () = tokio::time::sleep(left.unwrap_or(Duration::MAX)) => {}
+            }
+        });
         tokio::select! {
+            biased;
             ended = connection.as_mut() => return ended.map_err(|error| anyhow::anyhow!(error)),
-            () = activity.idle(place) => {}
-            // Who it was is known no longer.
-            () = tokio::time::sleep(left.unwrap_or(Duration::MAX)) => {}
+            _ = over.next() => {}
         }
+        drop(over);
         connection.as_mut().graceful_shutdown();
         let ended = tokio::time::timeout(GOODBYE, connection)
             .await
             .context("it asked for nothing, or its certificate has ended")?;
         ended.map_err(|error| anyhow::anyhow!(error))
     }
+}
+
+/// Something that is looked at only when it was woken itself, and not with each byte of the connection beside it.
+fn rarely<F: Future<Output = ()>>(future: F) -> FuturesUnordered<F> {
+    FuturesUnordered::from_iter([future])
 }
 
 /// What is wrong with the host that a request names; RFC 9112, section 3.2.
@@ -163,7 +179,8 @@ fn host_fault<B>(request: &Request<B>) -> Option<&'static str> {
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER);
+    // A head that does not end counts as idleness, which needs no timer for each request.
+    builder.http1().header_read_timeout(None).max_buf_size(BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bytes::Bytes;
-use coracle_api::Kind;
 use coracle_api::status::Status;
+use coracle_api::{Kind, kinds};
 use coracle_pki::{Authority, Current, FRONT_PROXY};
 use coracle_store::Store;
 use http::header::{HeaderValue, USER_AGENT};
@@ -42,6 +42,7 @@ use crate::negotiate::{Encoding, Output};
 use crate::notes::Notes;
 use crate::objects::Objects;
 use crate::request::{self, Query};
+use crate::runtime_config::RuntimeConfig;
 use crate::services::Allocator;
 use crate::shares::{Share, Shares};
 use crate::state::State;
@@ -80,6 +81,8 @@ pub struct Config {
     pub authorization: authz::Options,
     /// Which admission plugins are asked.
     pub admission: admission::Options,
+    /// Which versions of the built-in kinds are served.
+    pub runtime_config: RuntimeConfig,
     /// What is written down of requests.
     pub audit: audit::Options,
 }
@@ -113,7 +116,8 @@ impl Server {
         let auditor = Auditor::open(&config.audit, metrics.audit.clone())?;
         let issuer =
             Arc::new(Issuer::new(config.authority.service_account_key()?).named(&config.authentication.api_audiences));
-        let storage = Arc::new(Storage::follow(config.store).await?);
+        let served = config.runtime_config.registry(kinds::built_in());
+        let storage = Arc::new(Storage::follow(config.store, served).await?);
         let (uses, heard) = token_tracking::channel();
         issuer.check_objects(Arc::new(Known { caches: storage.caches.clone(), uses }));
         let rbac = Arc::new(Rbac::follow(&storage.caches));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use coracle_api::status::Status;
-use coracle_api::{Kind, kinds, meta};
+use coracle_api::{Kind, Registry, kinds, meta};
 use coracle_store::{Error, Outcome, Result as Stored, Revision, Store, Txn};
 use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
@@ -34,14 +34,13 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    /// Follows a store with the built-in kinds.
+    /// Follows a store with the built-in kinds, of which those of a registry are served.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn follow(store: Arc<dyn Store>) -> Stored<Storage> {
-        let kinds = kinds::built_in().clone();
-        let caches = Caches::follow(&store, &kinds).await?;
-        Ok(Storage { store, kinds: Kinds::new(kinds), caches, hastening: Mutex::default() })
+    pub async fn follow(store: Arc<dyn Store>, served: Registry) -> Stored<Storage> {
+        let caches = Caches::follow(&store, kinds::built_in()).await?;
+        Ok(Storage { store, kinds: Kinds::new(served), caches, hastening: Mutex::default() })
     }
 
     /// Where the objects of a kind are read; an error once it is served no more.

@@ -37,6 +37,14 @@ pub fn json(kind: &Kind, value: &[u8]) -> Result<Bytes, String> {
     serde_json::to_vec(&object).map(Bytes::from).map_err(|error| error.to_string())
 }
 
+/// Checks that a value is an object, of whatever kind.
+///
+/// # Errors
+/// Why it is none.
+pub fn check(value: &[u8]) -> Result<(), String> {
+    of_json(value).map(drop)
+}
+
 fn of_json(value: &[u8]) -> Result<Value, String> {
     let object: Value =
         serde_json::from_slice(value).map_err(|error| format!("the stored value is not JSON: {error}"))?;

@@ -92,13 +92,22 @@ impl Webhook {
     /// # Errors
     /// What went wrong.
     pub async fn ask(&self, review: &Value, timeout: Duration) -> Result<Value, String> {
-        let review = Bytes::from(review.to_string());
+        let answer = self.send(Bytes::from(review.to_string()), FIRST_DELAY, timeout).await?;
+        serde_json::from_slice(&answer).map_err(|error| error.to_string())
+    }
+
+    /// The same of any JSON, and of an answer that may be none. If the first attempt fails in passing, the next is made after
+    /// a delay, and later ones after longer ones.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub async fn send(&self, json: Bytes, first_delay: Duration, timeout: Duration) -> Result<Bytes, String> {
         let asking = async {
             let _place = self.under_way.acquire().await.map_err(|error| error.to_string())?;
-            let mut delay = FIRST_DELAY;
+            let mut delay = first_delay;
             let mut tries = 1;
             loop {
-                let asked = self.once(review.clone()).await;
+                let asked = self.once(json.clone()).await;
                 match asked {
                     Err(Failure::Passing(_)) if tries < TRIES => {}
                     Err(Failure::Passing(why) | Failure::Lasting(why)) => return Err(why),
@@ -113,12 +122,12 @@ impl Webhook {
         tokio::time::timeout(timeout, asking).await.unwrap_or_else(late)
     }
 
-    async fn once(&self, review: Bytes) -> Result<Value, Failure> {
-        let answer = self.peer.ask(None, &self.path, Some(review), MAX_ANSWER).await;
+    async fn once(&self, json: Bytes) -> Result<Bytes, Failure> {
+        let answer = self.peer.ask(None, &self.path, Some(json), MAX_ANSWER).await;
         let answer = answer.map_err(|error| Failure::Passing(error.to_string()))?;
         let is_passing = answer.status.is_server_error() || answer.status.as_u16() == 429;
         let failure = |why| if is_passing { Failure::Passing(why) } else { Failure::Lasting(why) };
-        serde_json::from_slice(answer.success().map_err(failure)?).map_err(|error| Failure::Lasting(error.to_string()))
+        answer.success().map_err(failure).cloned()
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use ipnet::Ipv4Net;
+
 use crate::api_server::ApiServer;
 
 /// Kubernetes in one small binary.
@@ -165,6 +167,12 @@ pub struct Server {
     /// The node's address [default: the one of the default route]
     #[arg(long)]
     pub node_ip: Option<IpAddr>,
+    /// The range of the addresses of all pods, the same for each server of a cluster
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", value_parser = range)]
+    pub cluster_cidr: Ipv4Net,
+    /// The range of the addresses of this node's pods, another one for each node of a cluster
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24", value_parser = range)]
+    pub pod_cidr: Ipv4Net,
     /// The port of the API server
     #[arg(long, default_value_t = 6443)]
     pub port: u16,
@@ -344,6 +352,16 @@ pub fn cluster_name(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
+/// A range of addresses, which begins where it is said to.
+fn range(text: &str) -> Result<Ipv4Net, String> {
+    let range: Ipv4Net =
+        text.parse().map_err(|_| format!("{text:?} is no range of IPv4 addresses, as 10.244.0.0/16 is"))?;
+    if range.addr() != range.network() {
+        return Err(format!("{text} is an address within the range {}", range.trunc()));
+    }
+    Ok(range)
+}
+
 /// Durations as Go prints them: `500ms`, `60s`, `2m`, `1m30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is not a duration such as 500ms, 60s or 2m");
@@ -393,12 +411,16 @@ mod tests {
         let line = "coracle server --audit-policy-file=/p --audit-log-path=- --audit-log-compress=true --anonymous-auth=false \
             --authorization-mode=Node,RBAC,Webhook --authorization-webhook-config-file=/w --oidc-issuer-url=https://i \
             --oidc-client-id=k --oidc-required-claim=a=b --oidc-required-claim=c=d=e --audit-log-mode=blocking-strict \
-            --enable-admission-plugins=NodeRestriction --authorization-webhook-cache-authorized-ttl=5m0s";
+            --enable-admission-plugins=NodeRestriction --authorization-webhook-cache-authorized-ttl=5m0s \
+            --runtime-config=api/beta=true,batch/v1=true --audit-webhook-config-file=/a --audit-webhook-mode=blocking \
+            --audit-webhook-batch-max-wait=1s --audit-webhook-batch-throttle-enable=false";
         let args = Args::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
         let Command::Server(server) = args.command else { panic!("{line}") };
         let oidc = server.api.authentication.options(None).unwrap().oidc.unwrap();
         assert_eq!(oidc.required_claims[1], ("c".to_owned(), "d=e".to_owned()));
         assert_eq!(server.api.authorization.options().modes, ["Node", "RBAC", "Webhook"]);
+        assert_eq!(server.api.audit.options().backends.len(), 2);
+        assert!(server.api.served.options().is_ok());
         for wrong in [
             "--oidc-client-id=k",
             "--authentication-config=/a --oidc-issuer-url=https://i --oidc-client-id=k",
@@ -406,6 +428,14 @@ mod tests {
             "--audit-log-format=legacy",
         ] {
             assert!(Args::try_parse_from(format!("coracle server {wrong}").split(' ')).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_read_as_they_are_written() {
+        assert!(range("10.244.0.0/16").is_ok());
+        for wrong in ["10.244.0.0", "10.244.1.0/16", "fd00::/64", "10.244.0.0/33"] {
+            assert!(range(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a cluster is: its description, its data directory, and what proves that both belong together.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
@@ -112,7 +113,7 @@ impl Place {
     pub fn prepare(&self) -> Result<()> {
         files::private_dir(&self.dir)?;
         if owner(&self.dir).is_none() {
-            if !self.is_bare() {
+            if !self.has_only(&["pki"]) {
                 bail!(
                     "{} is not empty and has no data of a cluster: name another directory with --data-dir",
                     self.dir.display()
@@ -123,16 +124,17 @@ impl Place {
         registry::add(&self.name, &self.dir)
     }
 
-    /// Whether the directory has nothing, or only what an `up` that was killed at its first step left, or the authority that
-    /// somebody has put there for the cluster to have.
+    /// Whether the directory has nothing, or only what an `up` that was killed at its first step left.
     pub fn is_bare(&self) -> bool {
+        self.has_only(&[])
+    }
+
+    /// The same besides these: what somebody has put there for the cluster to have, as its authority, makes it nobody's yet.
+    fn has_only(&self, others: &[&str]) -> bool {
         let unfinished = files::temporary(Path::new(MARKER));
+        let is_known = |name: &OsStr| name == unfinished.as_os_str() || others.iter().any(|other| name == *other);
         let entries = fs::read_dir(&self.dir);
-        entries.is_ok_and(|mut entries| {
-            entries.all(|entry| {
-                entry.is_ok_and(|entry| [unfinished.as_os_str(), "pki".as_ref()].contains(&&*entry.file_name()))
-            })
-        })
+        entries.is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_known(&entry.file_name()))))
     }
 
     /// Whether the directory provably has this cluster's data.
@@ -356,7 +358,7 @@ mod tests {
         fs::write(dir.path().join(".coracle.tmp"), "").unwrap();
         assert!(place.is_bare() && !place.has_data());
         fs::create_dir(dir.path().join("pki")).unwrap();
-        assert!(place.is_bare());
+        assert!(!place.is_bare() && place.has_only(&["pki"]), "somebody's authority, to be kept");
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(!place.is_bare());
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
 use coracle_client::{Informer, Informers, in_process};
@@ -13,7 +14,6 @@ use coracle_kubelet::KubeletConfig;
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
@@ -26,11 +26,12 @@ use crate::cluster::Cluster;
 use crate::control::{Containers, Ready};
 use crate::control_plane;
 use crate::sandbox_network::BuiltIn;
-use crate::server::{CLUSTER_CIDR, CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make_directories};
+use crate::server::{CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make_directories};
 
-const POD_CIDR: &str = "10.244.0.0/24";
 const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
+/// How long who had the containers ended may take to end the server as well. A node without a kubelet is none.
+const UNTIL_ENDED: Duration = Duration::from_secs(10);
 
 /// Which node it is, and whose.
 pub struct Own<'a> {
@@ -64,13 +65,13 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
     let dir = &cluster.dir;
     make_directories(dir, &["images", "run", "kubelet", "log/pods"])?;
     let node_name = own.name.to_owned();
-    let cluster_cidr: Ipv4Net = CLUSTER_CIDR.parse()?;
+    let (pod_cidr, cluster_cidr) = (options.pod_cidr, options.cluster_cidr);
     let (ready_sender, ready) = watch::channel(Ready::default());
     let resolv_conf = resolv_conf(dir)?;
     let network = NodeNetwork::new(NodeNetworkConfig {
         bridge: if options.in_node { "cni0".into() } else { cluster.bridge() },
         state: dir.join("run/addresses"),
-        pod_cidr: POD_CIDR.parse()?,
+        pod_cidr,
         cluster_cidr,
         service_cidr: SERVICE_CIDR.parse()?,
         service_addresses: vec![DNS_ADDRESS],
@@ -109,6 +110,7 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         labels: BTreeMap::new(),
         taints: Vec::new(),
         resolv_conf: resolv_conf.clone(),
+        pod_cidr: Some(pod_cidr),
         provider_id: Some(format!("coracle://{node_name}")),
     };
     let client = as_user(own.api, &format!("system:node:{node_name}"), &["system:nodes"], "kubelet");
@@ -125,7 +127,8 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         coracle_kubelet::run(kubelet, client, cri, images, shutdown).await?;
         // Who asked ends the other parts.
         containers_ended.send_replace(true);
-        std::future::pending().await
+        tokio::time::sleep(UNTIL_ENDED).await;
+        bail!("the containers were ended, and then nobody ended the server: it starts anew")
     });
 
     let administrator = as_user(own.api, "system:apiserver", &[MASTERS], "kube-apiserver");

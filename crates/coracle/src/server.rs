@@ -30,8 +30,9 @@ use crate::registry::Lock;
 use crate::server_log::Bounded;
 use crate::{checks, host_settings, kubeconfig, node, store, sys};
 
-/// Addresses of pods and services, as kubeadm and kind have them.
-pub(crate) const CLUSTER_CIDR: &str = "10.244.0.0/16";
+/// How large the range is that a node is given which tells of none itself.
+const NODE_CIDR_MASK: u8 = 24;
+/// Addresses of services, as kubeadm and kind have them.
 pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
 /// Where the cluster's DNS answers.
 pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -151,6 +152,20 @@ impl Parts {
     }
 }
 
+/// Checks the ranges of the addresses of a node's pods, of all pods, and of services.
+fn check_ranges(pods: Ipv4Net, cluster: Ipv4Net, service_cidr: Ipv4Net) -> Result<()> {
+    if !cluster.contains(&pods) {
+        bail!("--pod-cidr {pods} is no part of the range of all pods, --cluster-cidr {cluster}");
+    }
+    if pods.prefix_len() > 30 {
+        bail!("--pod-cidr {pods} has no room for pods");
+    }
+    if cluster.contains(&service_cidr.network()) || service_cidr.contains(&cluster.network()) {
+        bail!("--cluster-cidr {cluster} has addresses of services, which are of {service_cidr}");
+    }
+    Ok(())
+}
+
 async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
     let dir = &cluster.dir;
@@ -161,7 +176,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     }
     let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
     let service_cidr: Ipv4Net = SERVICE_CIDR.parse()?;
-    let cluster_cidr: Ipv4Net = CLUSTER_CIDR.parse()?;
+    let cluster_cidr = options.cluster_cidr;
+    check_ranges(options.pod_cidr, cluster_cidr, service_cidr)?;
 
     let names = Names { node: node_name.clone(), address: node_ip, port: options.port, service_cidr };
     let certificates = Arc::new(Certificates::open(&dir.join("pki"), names)?);
@@ -180,6 +196,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         kubelet_client: certificates.kubelet_client.clone(),
         authorization: options.api.authorization.options(),
         admission: options.api.admission.options(),
+        runtime_config: options.api.served.options()?,
         audit: options.api.audit.options(),
     })
     .await?;
@@ -233,7 +250,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     parts.spawn("scheduler", lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())));
     let controllers = coracle_controllers::Config {
         cluster_cidr,
-        node_cidr_mask: 24,
+        node_cidr_mask: NODE_CIDR_MASK.max(cluster_cidr.prefix_len()),
         root_ca: ca,
         authority: Some(certificates.authority.clone()),
         service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
@@ -320,4 +337,20 @@ fn host_name() -> Result<String> {
         bail!("this host has no name: give the node one with --node-name");
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_a_part_of_the_range_of_pods_which_has_no_address_of_a_service() {
+        let check = |pods: &str, cluster: &str| {
+            let range = |text: &str| text.parse().unwrap();
+            check_ranges(range(pods), range(cluster), range(SERVICE_CIDR)).is_ok()
+        };
+        assert!(check("10.244.0.0/24", "10.244.0.0/16") && check("10.244.0.0/16", "10.244.0.0/16"));
+        assert!(!check("10.245.0.0/24", "10.244.0.0/16") && !check("10.244.0.0/31", "10.244.0.0/16"));
+        assert!(!check("10.96.1.0/24", "10.96.0.0/16") && !check("10.0.0.0/24", "10.0.0.0/8"));
+    }
 }

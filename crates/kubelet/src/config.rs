@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use coracle_pki::Current;
+use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Taint;
 
 /// The kubelet's configuration; names follow upstream's KubeletConfiguration where it has them.
@@ -46,6 +47,8 @@ pub struct KubeletConfig {
     pub taints: Vec<Taint>,
     /// The node's resolver configuration, from which pods' are made.
     pub resolv_conf: PathBuf,
+    /// The range of the addresses of the node's pods, which the node tells of; another part gives it one otherwise.
+    pub pod_cidr: Option<Ipv4Net>,
     /// `spec.providerID` of the node.
     pub provider_id: Option<String>,
 }

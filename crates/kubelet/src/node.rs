@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
@@ -198,7 +199,10 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
             "labels": labels(config),
             "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
         },
-        "spec": {"providerID": config.provider_id, "taints": config.taints},
+        "spec": {
+            "providerID": config.provider_id, "taints": config.taints,
+            "podCIDR": config.pod_cidr.map(|range| range.to_string()),
+        },
         "status": status(k, port, &Value::Null).await,
     }))
     .map_err(kube::Error::SerdeError)?;
@@ -206,11 +210,33 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
         Ok(created) => created,
         Err(error) if is_conflict(&error) => {
             let patch = json!({"metadata": {"labels": labels(config)}});
-            api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?
+            let current = api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            tell_range(&api, config, current).await?
         }
         Err(error) => return Err(error),
     };
     report(k, port, &current, true).await
+}
+
+/// Tells of the range of the addresses of pods where the node has none yet. One that it has cannot be changed.
+async fn tell_range(api: &Api<Node>, config: &KubeletConfig, node: Node) -> kube::Result<Node> {
+    let known = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
+    let Some(range) = config.pod_cidr.map(|range| range.to_string()) else { return Ok(node) };
+    match known {
+        None => {
+            let patch = json!({"spec": {"podCIDR": range, "podCIDRs": [range]}});
+            api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await
+        }
+        Some(known) => {
+            if known != range {
+                tracing::error!(
+                    "pods of this node get addresses of {range}, but its object says {known}: \
+                     delete the object, so that the node registers anew, or give the node that range"
+                );
+            }
+            Ok(node)
+        }
+    }
 }
 
 /// Writes the status if it changed, or in any case with `force`; answers with the node as it then is.
@@ -264,7 +290,7 @@ fn merged(old: &Value, new: &Value) -> Value {
 pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(7));
     let mut registered = Some(registered);
-    let mut lease: Option<tokio::task::JoinHandle<()>> = None;
+    let mut lease = None;
     loop {
         let mut node = loop {
             match register(&k, port).await {
@@ -276,11 +302,9 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
             }
         };
         backoff.reset();
-        if let Some(lease) = lease.take() {
-            lease.abort();
-        }
+        drop(lease.take());
         let renewal = NodeLease::new(k.client.clone(), &k.config.node_name, node.metadata.uid.clone());
-        lease = Some(tokio::spawn(renewal.run()));
+        lease = Some(AbortOnDropHandle::new(tokio::spawn(renewal.run())));
         if let Some(registered) = registered.take() {
             k.recorder.event(
                 &node,

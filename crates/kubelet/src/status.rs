@@ -260,6 +260,9 @@ pub(crate) fn pod_status(input: &Input<'_>) -> PodStatus {
     if pod_ips.is_empty() && (ended || pod.is_deleted()) {
         pod_ips = old.pod_ips.clone().unwrap_or_default();
     }
+    // Nothing of it was ever begun: its containers wait for nothing.
+    let was_refused =
+        input.failure.is_some() && input.observed.sandbox.is_none() && input.observed.containers.is_empty();
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),
         reason: input.failure.map(|(reason, _)| reason.clone()).or(old.reason.clone().filter(|_| ended)),
@@ -271,8 +274,8 @@ pub(crate) fn pod_status(input: &Input<'_>) -> PodStatus {
         qos_class: Some(old.qos_class.clone().unwrap_or_else(|| Qos::of(pod).as_str().to_owned())),
         start_time: Some(old.start_time.clone().unwrap_or(Time(input.start_time))),
         observed_generation: pod.metadata.generation,
-        init_container_statuses: Some(init.clone()).filter(|list| !list.is_empty()),
-        container_statuses: Some(regular),
+        init_container_statuses: Some(init.clone()).filter(|list| !list.is_empty() && !was_refused),
+        container_statuses: Some(regular).filter(|_| !was_refused),
         ephemeral_container_statuses: Some(ephemeral).filter(|list| !list.is_empty()),
         nominated_node_name: old.nominated_node_name.clone(),
         resource_claim_statuses: old.resource_claim_statuses.clone(),
@@ -511,6 +514,27 @@ mod tests {
         assert_eq!(condition(&status, "Ready").reason.as_deref(), Some("PodCompleted"));
         assert_eq!(condition(&status, "Initialized").status, "True");
         assert_eq!(condition(&status, "PodReadyToStartContainers").status, "False");
+    }
+
+    #[test]
+    fn a_pod_that_was_refused_has_no_containers_that_could_wait() {
+        let pod = serde_json::json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": [{"name": "a"}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let failure = ("OutOfpods".to_owned(), "Pod was rejected: m".to_owned());
+        let status = pod_status(&Input {
+            pod: &pod,
+            observed: &Observed::default(),
+            waiting: &BTreeMap::new(),
+            probes: &HashMap::new(),
+            host_ip: "10.0.0.1".parse().unwrap(),
+            start_time: Timestamp::UNIX_EPOCH,
+            terminal: true,
+            failure: Some(&failure),
+            now: Timestamp::UNIX_EPOCH,
+        });
+        assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfpods")));
+        assert!(status.container_statuses.is_none() && status.init_container_statuses.is_none());
+        assert_eq!(condition(&status, "Ready").reason.as_deref(), Some("PodFailed"));
     }
 
     #[test]

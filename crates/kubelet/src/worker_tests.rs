@@ -353,6 +353,7 @@ fn spawn(
         labels: BTreeMap::new(),
         taints: Vec::new(),
         resolv_conf: "/etc/resolv.conf".into(),
+        pod_cidr: None,
         provider_id: None,
     };
     let served = api.clone();

@@ -21,6 +21,16 @@ pub enum Record {
     Delete { key: Arc<str>, revision: Revision },
 }
 
+impl Record {
+    /// The revision of the change.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Record::Put(kv) => kv.mod_revision(),
+            Record::Delete { revision, .. } => *revision,
+        }
+    }
+}
+
 pub fn put_file_header(out: &mut Vec<u8>, magic: &[u8; 8], revision: Revision) {
     let start = out.len();
     out.extend_from_slice(magic);
@@ -100,10 +110,15 @@ pub fn frame(bytes: &[u8], at: usize) -> Frame<'_> {
 /// Whether a frame newer than `sequence` starts anywhere behind `at`. One frame is synced before the next
 /// is written, so a bad frame before such a one is damage and not a torn write.
 pub fn newer_frame_follows(bytes: &[u8], at: usize, sequence: u64) -> bool {
+    next_frame(bytes, at, sequence).is_some()
+}
+
+/// Where behind `at` the next frame newer than `sequence` starts.
+pub fn next_frame(bytes: &[u8], at: usize, sequence: u64) -> Option<usize> {
     let magic = FRAME_MAGIC.to_le_bytes();
-    (at + 1..bytes.len().saturating_sub(FRAME_HEADER)).any(|offset| {
-        bytes[offset..offset + 4] == magic
-            && frame_header(&bytes[offset..]).is_some_and(|header| header.sequence > sequence)
+    (at + 1..bytes.len().saturating_sub(FRAME_HEADER)).find(|offset| {
+        bytes[*offset..*offset + 4] == magic
+            && frame_header(&bytes[*offset..]).is_some_and(|header| header.sequence > sequence)
     })
 }
 

@@ -20,6 +20,7 @@ mod key_value;
 mod log;
 mod mark;
 mod snapshot;
+mod survey;
 mod writer;
 
 use std::sync::Arc;
@@ -28,11 +29,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, damage};
 pub use copy::copy;
 pub use embedded::{Embedded, Options};
 pub use feed::{Change, Event, Feed, Subscription, Update};
 pub use key_value::{ByKey, KeyValue, Keyed};
+pub use survey::Damage;
 
 /// A point in the store's one global order of changes. The first change makes revision 2, as with etcd,
 /// so that 0 can mean "does not exist" and 1 "the empty store".

@@ -20,11 +20,11 @@ pub(crate) fn segment_name(base: Revision) -> String {
     format!("log-{base:016x}")
 }
 
-fn snapshot_name(revision: Revision) -> String {
+pub(crate) fn snapshot_name(revision: Revision) -> String {
     format!("snapshot-{revision:016x}")
 }
 
-fn parse(name: &str, prefix: &str) -> Option<Revision> {
+pub(crate) fn parse(name: &str, prefix: &str) -> Option<Revision> {
     name.strip_prefix(prefix).and_then(|hex| Revision::from_str_radix(hex, 16).ok())
 }
 

@@ -5,11 +5,11 @@
 
 use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_policy::admission::authorizer::{Authorizer as Asks, Decision as Told, Question};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use parking_lot::Mutex;
 
 use crate::auth::User;
-use crate::authz::{Attributes, Authorizer, Decision, decide};
+use crate::authz::{Answer, Attributes, Authorizer, Decision, decide};
 
 /// How often something is evaluated anew. An expression can ask about thirty questions for what it may cost, one that depends
 /// on the answer of the one before at worst.
@@ -52,28 +52,17 @@ impl<'a> Asked<'a> {
     }
 
     async fn ask(&self, question: &Question) -> Decision {
-        let account = question.service_account.as_ref().map(|(namespace, name)| User::service_account(namespace, name));
-        let user = account.as_ref().unwrap_or(self.user);
-        // One that cannot be read is left out, as upstream does: the question is about more then.
-        let fields = selected(&question.field_selector, |text| FieldSelector::parse(text).ok());
-        let labels = selected(&question.label_selector, |text| LabelSelector::parse(text).ok());
-        let what = match &question.path {
-            Some(path) => Attributes::path(&question.verb, path),
-            None => Attributes {
-                version: "*",
-                subresource: &question.subresource,
-                fields: fields.as_ref(),
-                labels: labels.as_ref(),
-                ..Attributes::resource(
-                    &question.verb,
-                    &question.group,
-                    &question.resource,
-                    &question.namespace,
-                    &question.name,
-                )
-            },
-        };
-        decide(self.authorizer, user, &what).await
+        let asking = Asking::new(question);
+        decide(self.authorizer, asking.user(self.user), &asking.attributes()).await
+    }
+
+    /// The decision if nobody has to be waited for.
+    fn known_at_once(&self, question: &Question) -> Option<Decision> {
+        let asking = Asking::new(question);
+        match self.authorizer.authorize(asking.user(self.user), &asking.attributes()) {
+            Answer::Now(decision) => Some(decision),
+            Answer::Later(_) => None,
+        }
     }
 }
 
@@ -82,7 +71,7 @@ impl Asks for Asked<'_> {
         if let Some((_, told)) = self.known.iter().find(|(known, _)| known == question) {
             return told.clone();
         }
-        if let Some(decision) = self.ask(question).now_or_never() {
+        if let Some(decision) = self.known_at_once(question) {
             return told(decision);
         }
         let mut open = self.open.lock();
@@ -90,6 +79,46 @@ impl Asks for Asked<'_> {
             open.push(question.clone());
         }
         Told { error: Some("the authorizer does not answer at once".into()), ..Told::default() }
+    }
+}
+
+/// A question as authorizers are asked it.
+struct Asking<'a> {
+    question: &'a Question,
+    account: Option<User>,
+    fields: Option<FieldSelector>,
+    labels: Option<LabelSelector>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(question: &'a Question) -> Self {
+        let account = question.service_account.as_ref();
+        Self {
+            question,
+            account: account.map(|(namespace, name)| User::service_account(namespace, name)),
+            // One that cannot be read is left out, as upstream does: the question is about more then.
+            fields: selected(&question.field_selector, |text| FieldSelector::parse(text).ok()),
+            labels: selected(&question.label_selector, |text| LabelSelector::parse(text).ok()),
+        }
+    }
+
+    fn user<'b>(&'b self, asking: &'b User) -> &'b User {
+        self.account.as_ref().unwrap_or(asking)
+    }
+
+    fn attributes(&self) -> Attributes<'_> {
+        let question = self.question;
+        if let Some(path) = &question.path {
+            return Attributes::path(&question.verb, path);
+        }
+        let Question { verb, group, resource, namespace, name, .. } = question;
+        Attributes {
+            version: "*",
+            subresource: &question.subresource,
+            fields: self.fields.as_ref(),
+            labels: self.labels.as_ref(),
+            ..Attributes::resource(verb, group, resource, namespace, name)
+        }
     }
 }
 

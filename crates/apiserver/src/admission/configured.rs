@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use coracle_api::kinds;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -29,9 +28,10 @@ struct State<T> {
 }
 
 impl<T: Default> Configured<T> {
-    /// What is made of the objects of kinds of a version, named by their plural.
+    /// What is made of the objects of kinds of a version, named by their plural. There are none of those that are not served.
     pub fn of(storage: &Storage, version: &str, plurals: &[&str], make: Make<T>) -> Configured<T> {
-        let kinds = plurals.iter().filter_map(|plural| kinds::by_resource(GROUP, version, plural));
+        let served = storage.kinds.look();
+        let kinds = plurals.iter().filter_map(|plural| served.by_resource(GROUP, version, plural));
         let caches: Vec<Arc<Cache>> = kinds.filter_map(|kind| storage.caches.of(kind)).collect();
         let mut changed: Vec<watch::Receiver<()>> = caches.iter().map(|cache| cache.subscribe()).collect();
         // What was there before counts as a change.

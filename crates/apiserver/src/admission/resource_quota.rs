@@ -72,11 +72,16 @@ impl ResourceQuota {
         let charging = Charge { resource, old, new, now: op.now, may_refuse: may_refuse(op) };
         let turn = self.lock(namespace).lock_owned().await;
         let mut charged = Charged { _turn: Some(turn), ..Charged::default() };
+        let name = old.or(new).map(meta::name).unwrap_or_default();
+        let itself = |quota: &Object| op.kind.is("", "ResourceQuota") && quota.name() == name;
         for quota in self.quotas(namespace)? {
+            // What a quota that goes says of quotas goes with it. Told of that, it would come back.
+            if itself(&quota) {
+                continue;
+            }
             let mut value = quota.value();
-            let used = charge(&value, &charging).map_err(|why| {
-                Status::forbidden(&kind.group, &kind.plural, old.or(new).map(meta::name).unwrap_or_default(), &why)
-            })?;
+            let used =
+                charge(&value, &charging).map_err(|why| Status::forbidden(&kind.group, &kind.plural, name, &why))?;
             let Some(used) = used else { continue };
             value["status"]["used"] = used.to_value();
             let key = store_key(core("resourcequotas"), quota.namespace(), quota.name());

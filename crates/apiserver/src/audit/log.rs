@@ -1,17 +1,20 @@
 //! The way of entries into the log: a thread writes them, and what waits for it is bounded in number and bytes.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::rotation::{Rotating, Rotation};
+use super::webhook::{self, Webhook};
+use crate::webhook_config;
 
 /// How long a request waits at most until its entry is written.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +44,19 @@ pub enum Target {
     Stdout,
     /// A file.
     File(PathBuf, Rotation),
+    /// Another server.
+    Webhook(Webhook),
+}
+
+/// One of the places where entries go.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Where they go.
+    pub target: Target,
+    /// Whether requests wait for it.
+    pub mode: Mode,
+    /// How many entries may wait.
+    pub buffer: usize,
 }
 
 /// How many entries there were, and how many could not be written.
@@ -69,10 +85,42 @@ pub(super) struct Log {
     counts: Counts,
 }
 
-struct Entry {
-    line: Vec<u8>,
+/// An entry on its way.
+pub(super) struct Entry {
+    pub line: Vec<u8>,
     written: Option<oneshot::Sender<bool>>,
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Entry {
+    /// One that nobody waits for.
+    #[cfg(test)]
+    pub fn of(line: Vec<u8>) -> Entry {
+        Entry { line, written: None, _room: None }
+    }
+
+    /// Tells whoever waits what became of it; who asked may have gone.
+    pub fn done(self, written: bool) {
+        let _ = self.written.map(|waits| waits.send(written));
+    }
+}
+
+/// Counts entries that are lost, and tells of it now and then.
+pub(super) struct Failing {
+    name: String,
+    errors: Counter<u64, AtomicU64>,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Failing {
+    pub fn tell(&self, count: usize, why: &str) {
+        self.errors.inc_by(count as u64);
+        let mut told = self.told.lock();
+        if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
+            *told = Some(Instant::now());
+            tracing::error!("failed to write to the audit log {}: {why}", self.name);
+        }
+    }
 }
 
 /// Counts an entry that did not come into the log.
@@ -86,22 +134,13 @@ impl Drop for Lost<'_> {
     }
 }
 
+/// What a thread writes to.
 enum Sink {
     Stdout(io::Stdout),
     File(Rotating),
 }
 
 impl Sink {
-    fn open(target: &Target) -> Result<Sink> {
-        match target {
-            Target::Stdout => Ok(Sink::Stdout(io::stdout())),
-            Target::File(path, rotation) => {
-                let file = Rotating::open(path, rotation.clone());
-                Ok(Sink::File(file.with_context(|| format!("failed to open the audit log {}", path.display()))?))
-            }
-        }
-    }
-
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         match self {
             Sink::Stdout(out) => out.write_all(lines).and_then(|()| out.flush()),
@@ -111,23 +150,28 @@ impl Sink {
 }
 
 impl Log {
-    /// Opens the log; `buffer` is how many entries may wait.
+    /// Opens the log. One that is another server needs a tokio runtime.
     ///
     /// # Errors
     /// It cannot be written to.
-    pub fn open(target: &Target, mode: Mode, buffer: usize, counts: Counts) -> Result<Log> {
-        let sink = Sink::open(target)?;
-        let (sender, entries) = mpsc::channel(buffer.max(1));
-        let name = match target {
-            Target::Stdout => PathBuf::from("-"),
-            Target::File(path, _) => path.clone(),
-        };
-        let errors = counts.errors.clone();
-        std::thread::Builder::new()
-            .name("audit-log".into())
-            .spawn(move || write(sink, entries, &name, &errors))
-            .context("failed to start the thread of the audit log")?;
-        Ok(Log { mode, sender, room: Arc::new(Semaphore::new(ROOM as usize)), counts })
+    pub fn open(backend: &Backend, counts: Counts) -> Result<Log> {
+        let Backend { target, mode, buffer } = backend;
+        let (sender, entries) = mpsc::channel((*buffer).max(1));
+        let failing = |name: String| Arc::new(Failing { name, errors: counts.errors.clone(), told: Mutex::default() });
+        match target {
+            Target::Stdout => on_thread(Sink::Stdout(io::stdout()), entries, failing("-".into()))?,
+            Target::File(path, rotation) => {
+                let file = Rotating::open(path, rotation.clone());
+                let file = file.with_context(|| format!("failed to open the audit log {}", path.display()))?;
+                on_thread(Sink::File(file), entries, failing(path.display().to_string()))?;
+            }
+            Target::Webhook(options) => {
+                let webhook = webhook_config::Webhook::read(&options.file)?;
+                let failing = failing(options.file.display().to_string());
+                tokio::spawn(webhook::send(options.clone(), webhook, *mode, entries, failing));
+            }
+        }
+        Ok(Log { mode: *mode, sender, room: Arc::new(Semaphore::new(ROOM as usize)), counts })
     }
 
     /// Whether a request whose first entry is not written is refused.
@@ -135,14 +179,8 @@ impl Log {
         self.mode == Mode::BlockingStrict
     }
 
-    /// Counts a request that is refused for that.
-    pub fn reject(&self) {
-        self.counts.rejected.inc();
-    }
-
     /// Hands an entry to the log; whether it is written, as far as anyone waits for that.
     pub async fn write(&self, line: Vec<u8>) -> bool {
-        self.counts.events.inc();
         if self.mode == Mode::Batch {
             return self.try_write(line);
         }
@@ -156,21 +194,16 @@ impl Log {
     async fn written(&self, line: Vec<u8>, lost: &mut Lost<'_>) -> Option<bool> {
         let room = self.room.clone().acquire_many_owned(kib(&line)).await.ok()?;
         let (sender, written) = oneshot::channel();
-        self.sender.send(Entry { line, written: Some(sender), _room: room }).await.ok()?;
+        self.sender.send(Entry { line, written: Some(sender), _room: Some(room) }).await.ok()?;
         // From here on the thread counts.
         lost.0 = None;
         written.await.ok()
     }
 
     /// The same for who cannot wait.
-    pub fn write_later(&self, line: Vec<u8>) -> bool {
-        self.counts.events.inc();
-        self.try_write(line)
-    }
-
-    fn try_write(&self, line: Vec<u8>) -> bool {
+    pub fn try_write(&self, line: Vec<u8>) -> bool {
         let room = self.room.clone().try_acquire_many_owned(kib(&line)).ok();
-        let sent = room.and_then(|room| self.sender.try_send(Entry { line, written: None, _room: room }).ok());
+        let sent = room.and_then(|room| self.sender.try_send(Entry { line, written: None, _room: Some(room) }).ok());
         if sent.is_none() {
             self.counts.errors.inc();
         }
@@ -183,9 +216,14 @@ fn kib(line: &[u8]) -> u32 {
     u32::try_from(line.len() >> 10).unwrap_or(ROOM).saturating_add(1).min(ROOM)
 }
 
+fn on_thread(sink: Sink, entries: mpsc::Receiver<Entry>, failing: Arc<Failing>) -> Result<()> {
+    let run = move || write(sink, entries, &failing);
+    let started = std::thread::Builder::new().name("audit-log".into()).spawn(run);
+    started.map(drop).context("failed to start the thread of the audit log")
+}
+
 /// Writes what comes until nobody is left who could send more.
-fn write(mut sink: Sink, mut entries: mpsc::Receiver<Entry>, name: &Path, errors: &Counter<u64, AtomicU64>) {
-    let mut told: Option<Instant> = None;
+fn write(mut sink: Sink, mut entries: mpsc::Receiver<Entry>, failing: &Failing) {
     while let Some(first) = entries.blocking_recv() {
         let mut together = vec![first];
         let mut lines = std::mem::take(&mut together[0].line);
@@ -197,33 +235,28 @@ fn write(mut sink: Sink, mut entries: mpsc::Receiver<Entry>, name: &Path, errors
         }
         let written = sink.append(&lines);
         if let Err(error) = &written {
-            errors.inc_by(together.len() as u64);
-            if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
-                told = Some(Instant::now());
-                tracing::error!("failed to write to the audit log {}: {error}", name.display());
-            }
+            failing.tell(together.len(), &error.to_string());
         }
-        for entry in together {
-            // Who asked may have gone.
-            let _ = entry.written.map(|waits| waits.send(written.is_ok()));
-        }
+        together.into_iter().for_each(|entry| entry.done(written.is_ok()));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn file(path: &Path) -> Target {
+    fn file(path: &Path) -> Backend {
         let rotation = Rotation { max_size: 1 << 20, max_backups: 0, max_age: Duration::ZERO, compress: false };
-        Target::File(path.to_owned(), rotation)
+        Backend { target: Target::File(path.to_owned(), rotation), mode: Mode::Blocking, buffer: 1 }
     }
 
     #[tokio::test]
     async fn who_waits_finds_its_entry_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let log = Log::open(&file(&path), Mode::Blocking, 1, Counts::default()).unwrap();
+        let log = Log::open(&file(&path), Counts::default()).unwrap();
         for number in 0..3 {
             assert!(log.write(format!("{number}\n").into_bytes()).await);
         }
@@ -233,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_counted_and_holds_nobody_up() {
         let counts = Counts::default();
-        let log = Log::open(&file(Path::new("/dev/full")), Mode::Blocking, 1, counts.clone()).unwrap();
+        let log = Log::open(&file(Path::new("/dev/full")), counts.clone()).unwrap();
         assert!(!log.write(b"x\n".to_vec()).await);
         assert_eq!(counts.errors.get(), 1);
     }

@@ -103,10 +103,10 @@ impl Trail {
     /// # Errors
     /// It is to be refused, as that could not be written down.
     pub async fn received(&self) -> Result<(), Status> {
-        if self.tell(Stage::RequestReceived).await || !self.auditor.log.is_strict() {
+        if self.tell(Stage::RequestReceived).await {
             return Ok(());
         }
-        self.auditor.log.reject();
+        self.auditor.reject();
         Err(Status::internal("failed to store audit event"))
     }
 
@@ -211,10 +211,10 @@ impl Trail {
         self.tell(stage).await;
     }
 
-    /// Writes an entry; whether it is written, or not wanted.
+    /// Writes an entry; whether the request may go on.
     async fn tell(&self, stage: Stage) -> bool {
         match self.line(stage) {
-            Some(line) => self.auditor.log.write(line).await,
+            Some(line) => self.auditor.write(line).await,
             None => true,
         }
     }
@@ -251,7 +251,7 @@ impl Drop for Trail {
             self.event.lock().response_status.get_or_insert_with(closed);
         }
         if let Some(line) = self.line(stage) {
-            self.auditor.log.write_later(line);
+            self.auditor.write_later(&line);
         }
     }
 }
@@ -311,8 +311,9 @@ mod tests {
         let rotation =
             crate::audit::Rotation { max_size: 1 << 20, max_backups: 0, max_age: Default::default(), compress: false };
         let target = crate::audit::Target::File(log.clone(), rotation);
-        let options = crate::audit::Options { policy: Some(policy), log: Some(target), ..Default::default() };
-        let auditor = Auditor::open(&crate::audit::Options { buffer: 10, ..options }, Default::default());
+        let backend = crate::audit::Backend { target, mode: Default::default(), buffer: 10 };
+        let options = crate::audit::Options { policy: Some(policy), backends: vec![backend] };
+        let auditor = Auditor::open(&options, Default::default());
         let asked = Asked {
             id: "i",
             uri: "/",

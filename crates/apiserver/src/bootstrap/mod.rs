@@ -5,19 +5,21 @@ mod cluster_info;
 mod roles;
 mod servers;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use coracle_api::status::Status;
-use coracle_api::{kinds, meta};
+use coracle_api::{Registry, kinds, meta};
 use coracle_pki::FRONT_PROXY;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission::SYSTEM_NAMESPACES;
-use crate::objects::Objects;
+use crate::object::Object;
+use crate::objects::{DeleteOptions, Objects};
 use crate::operation::{Operation, Verb};
 use crate::services;
 use crate::token_tracking;
@@ -30,6 +32,10 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// How long a server that begins waits for what it wrote itself. Each time it looks takes seconds.
 const LONGEST_LAG: Duration = Duration::from_secs(60);
+
+/// Marks the objects that say what is served, and those of what was served from the start.
+const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+const AT_START: &str = "onstart";
 
 /// What the objects say of this server.
 pub(crate) struct Own {
@@ -110,7 +116,7 @@ async fn make(objects: &Objects, own: &Own) -> Result<()> {
         cluster_info::make(objects, own.endpoint, &own.trust.clients),
         ensure(objects, "", "v1", "configmaps", token_tracking::since()),
         ensure_all(objects, "", "componentstatuses", component_statuses()),
-        ensure_all(objects, "apiregistration.k8s.io", "apiservices", api_services()),
+        api_services(objects),
     )
     .map(|_| ())
 }
@@ -166,12 +172,31 @@ fn component_statuses() -> Vec<Value> {
     ["scheduler", "controller-manager", "etcd-0"].iter().map(status).collect()
 }
 
-/// One object for each group and version that is served here.
-fn api_services() -> Vec<Value> {
+/// One object for each group and version that is built in and served; those of others go.
+async fn api_services(objects: &Objects) -> Result<()> {
+    let served = served_api_services(&objects.storage.kinds.look());
+    let names: HashSet<String> = served.iter().map(|service| meta::name(service).to_owned()).collect();
+    let kind = kinds::by_resource("apiregistration.k8s.io", "v1", "apiservices")
+        .ok_or_else(|| anyhow!("apiservices are not in the kind table"))?;
+    let snapshot = objects.storage.cache(kind).map_err(|status| failed("apiservices", &status))?.snapshot();
+    let is_ours = |object: &&Object| object.label(MANAGED) == Some(AT_START);
+    let others = snapshot.range("", None).filter(is_ours).filter(|object| !names.contains(object.name()));
+    for name in others.map(|object| object.name().to_owned()) {
+        let op = Operation::by_server(kind, Verb::Delete);
+        match Box::pin(objects.delete(&op, &name, &DeleteOptions::default())).await {
+            Err(status) if status.code != 404 => return Err(failed("apiservices", &status)),
+            _ => {}
+        }
+    }
+    ensure_all(objects, "apiregistration.k8s.io", "apiservices", served).await
+}
+
+fn served_api_services(registry: &Registry) -> Vec<Value> {
     let mut out = Vec::new();
-    for group in kinds::built_in().groups() {
+    for group in registry.groups() {
         let Some(minimum) = group.priority else { continue };
-        for version in &group.versions {
+        // Those that definitions define come and go with them.
+        for version in group.versions.iter().filter(|version| kinds::built_in().serves(&group.name, version)) {
             let preferred = group.versions.len() > 1 && group.versions.first() == Some(version);
             let priority = match (&*group.name, preferred) {
                 ("", _) => 1,
@@ -182,7 +207,7 @@ fn api_services() -> Vec<Value> {
                 "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
                 "metadata": {
                     "name": format!("{version}.{}", group.name),
-                    "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"},
+                    "labels": {MANAGED: AT_START},
                 },
                 "spec": {
                     "group": group.name, "version": version,

@@ -224,9 +224,14 @@ impl Caches {
     fn apply(&self, events: &[Event]) {
         let caches = self.by_prefix.load();
         let mut woken: Vec<&Arc<Cache>> = Vec::new();
-        for event in events {
-            if let Some((cache, key)) = route(&caches, event.key()) {
-                cache.apply(event, key);
+        for transaction in events.chunk_by(|a, b| a.revision == b.revision) {
+            let routed = transaction.iter().filter_map(|event| Some((event, route(&caches, event.key())?)));
+            let mut changes: Vec<_> = routed.map(|(event, (cache, key))| (cache, event, key)).collect();
+            changes.sort_by_key(|(cache, ..)| Arc::as_ptr(cache));
+            for own in changes.chunk_by(|a, b| Arc::ptr_eq(a.0, b.0)) {
+                own[0].0.apply(own.iter().map(|(_, event, key)| (*event, *key)));
+            }
+            for (cache, ..) in changes {
                 if !woken.iter().any(|other| Arc::ptr_eq(other, cache)) {
                     woken.push(cache);
                 }
@@ -313,5 +318,41 @@ mod tests {
         let now = KeyValue::new("/registry/configmaps/d/a", text, 7, 7);
         caches.apply(&[Event { revision: 7, change: Change::Put(now) }]);
         assert!(changed.has_changed().unwrap() && next.get("d/a").unwrap().is_some());
+    }
+
+    #[test]
+    fn nobody_sees_a_part_of_a_transaction() {
+        const KEYS: usize = 20;
+        let kind = coracle_api::kinds::by_kind("", "v1", "ConfigMap").expect("a kind of the table");
+        let cache = Cache::new(kind, &Arc::default(), State::default());
+        let caches = Arc::new(Caches {
+            by_prefix: ArcSwap::from_pointee(HashMap::from([("configmaps".into(), cache.clone())])),
+            global: Arc::default(),
+            moved: Notify::new(),
+            adding: tokio::sync::Mutex::default(),
+            subscription: Mutex::default(),
+            lost: Arc::default(),
+        });
+        let writer = std::thread::spawn(move || {
+            for revision in 1..=3000 {
+                let event = |key| {
+                    let text = format!(
+                        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"c{key}","resourceVersion":""}}}}"#
+                    );
+                    let key = format!("/registry/configmaps/d/c{key}");
+                    Event { revision, change: Change::Put(KeyValue::new(&key, text.as_bytes(), 1, revision)) }
+                };
+                caches.apply(&(0..KEYS).map(event).collect::<Vec<_>>());
+            }
+        });
+        let mut seen = 0;
+        while !writer.is_finished() {
+            let revisions: Vec<_> = cache.snapshot().range("", None).map(|object| object.revision()).collect();
+            assert!(revisions.windows(2).all(|two| two[0] == two[1]), "{revisions:?}");
+            let changes = cache.changes(seen, 50).unwrap_or_default();
+            assert!(changes.len().is_multiple_of(KEYS), "{}", changes.len());
+            seen = changes.last().map_or_else(|| cache.snapshot().revision, |change| change.revision);
+        }
+        writer.join().unwrap();
     }
 }

@@ -161,8 +161,16 @@ impl Parts {
         self.parts.iter().flat_map(HashMap::values).for_each(|watched| watched.changed.send_replace(()));
     }
 
-    /// Counts in a watcher of what comes after a revision, which the resource's ring knows unless the part's does.
-    fn join(&mut self, kind: &Kind, part: &Part, ring: &Ring, after: Revision) -> watch::Receiver<()> {
+    /// Counts in a watcher of what comes after a revision, which the resource's ring knows unless the part's does. Up to the
+    /// revision `seen` somebody has looked through the ring already.
+    fn join(
+        &mut self,
+        kind: &Kind,
+        part: &Part,
+        ring: &Ring,
+        after: Revision,
+        (seen, mut missing): (Revision, Vec<Arc<Change>>),
+    ) -> watch::Receiver<()> {
         let watched = self.parts[part.by as usize].entry(part.value.clone()).or_insert_with(|| Watched {
             ring: Ring::starting_at(Revision::MAX),
             changed: watch::channel(()).0,
@@ -173,9 +181,9 @@ impl Parts {
         let known = watched.ring.compacted;
         let from = after.max(ring.compacted);
         if from < known {
-            let missing = ring.after(from).take_while(|change| change.revision <= known);
-            let missing: Vec<_> = missing.filter(|change| part.has(kind, change)).cloned().collect();
-            missing.into_iter().rev().for_each(|change| watched.ring.changes.push_front(change));
+            missing.extend(ring.after(seen).filter(|change| part.has(kind, change)).cloned());
+            let missing = missing.into_iter().filter(|change| change.revision > from && change.revision <= known);
+            missing.rev().for_each(|change| watched.ring.changes.push_front(change));
             watched.ring.compacted = from;
         }
         watched.changed.subscribe()
@@ -205,8 +213,13 @@ impl Cache {
         let changed = match &part {
             None => self.changed.subscribe(),
             Some(part) => {
+                // The long look does not keep who writes waiting.
+                let state = self.state.read();
+                let missing = state.ring.after(after).filter(|change| part.has(&self.kind, change)).cloned().collect();
+                let seen = (state.last, missing);
+                drop(state);
                 let state = &mut *self.state.write();
-                state.parts.join(&self.kind, part, &state.ring, after)
+                state.parts.join(&self.kind, part, &state.ring, after, seen)
             }
         };
         Follower { cache: self.clone(), part, changed }
@@ -271,7 +284,7 @@ mod tests {
             Some(node) => Change::Put(KeyValue::new(&key, change(node).as_bytes(), revision, revision)),
             None => Change::Delete(key.as_str().into()),
         };
-        cache.apply(&Event { revision, change }, &format!("d/{name}"));
+        cache.apply(std::iter::once((&Event { revision, change }, &*format!("d/{name}"))));
         cache.wake();
     }
 

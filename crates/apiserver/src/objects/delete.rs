@@ -115,7 +115,8 @@ pub(crate) fn check_preconditions(kind: &Kind, current: &Object, options: &Optio
 /// Sets what a deletion leaves on an object: finalizers of the propagation policy, deletion time and grace.
 fn mark(kind: &Kind, object: &mut Value, options: &Options) {
     let mut finalizers: Vec<String> = meta::finalizers(object).into_iter().map(Into::into).collect();
-    let says = finalizers.iter().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
+    let says =
+        meta::is_deleting(object) || finalizers.iter().any(|finalizer| finalizer == ORPHAN || finalizer == FOREGROUND);
     let usual = (!says && kind.strategy.orphans_dependents()).then_some("Orphan");
     if let Some(policy) = options.propagation.as_deref().or(usual) {
         finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);

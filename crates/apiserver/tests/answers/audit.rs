@@ -1,12 +1,16 @@
 //! The audit log.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use coracle_apiserver::audit::{Mode, Options, Rotation, Target};
+use coracle_apiserver::audit::{Backend, Mode, Options, Rotation, Target, Webhook};
 use coracle_apiserver::auth::User;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::other_server::OtherServer;
 use crate::{Api, connections};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -28,7 +32,8 @@ impl Audited {
         let (policy, log) = (dir.path().join("policy.yaml"), log(dir.path()));
         std::fs::write(&policy, format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}")).expect("a file");
         let rotation = Rotation { max_size: 100 << 20, max_backups: 0, max_age: Default::default(), compress: false };
-        let audit = Options { policy: Some(policy), log: Some(Target::File(log.clone(), rotation)), mode, buffer: 100 };
+        let backend = Backend { target: Target::File(log.clone(), rotation), mode, buffer: 100 };
+        let audit = Options { policy: Some(policy), backends: vec![backend] };
         let api = Api::with(|config| config.audit = audit).await;
         Audited { api, log, _dir: dir }
     }
@@ -226,4 +231,75 @@ async fn what_is_applied_is_written_down_whatever_form_of_json_it_has() {
     let events = audited.events();
     let last = events.last().expect("an entry");
     assert_eq!(last["requestObject"]["data"], json!({"k": "v"}), "{last}");
+}
+
+/// A server that sends what its audit policy wants to another.
+async fn sends_to(server: &OtherServer, mode: Mode) -> (Api, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let policy = dir.path().join("policy.yaml");
+    let rules = "omitStages: [RequestReceived]\nrules: [{level: Metadata, verbs: [list], resources: [{group: ''}]}]";
+    std::fs::write(&policy, format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}")).expect("a file");
+    let webhook = Webhook {
+        file: server.kubeconfig("/audit"),
+        initial_backoff: Duration::from_millis(20),
+        max_size: 10,
+        max_wait: Duration::from_millis(200),
+        throttle: None,
+    };
+    let backend = Backend { target: Target::Webhook(webhook), mode, buffer: 100 };
+    let audit = Options { policy: Some(policy), backends: vec![backend] };
+    (Api::with(|config| config.audit = audit).await, dir)
+}
+
+#[tokio::test]
+async fn another_server_is_sent_entries_together_and_again_if_it_fails() {
+    let failures = AtomicUsize::new(2);
+    let answer = move |_: &str, _: &Value| {
+        let fails = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        (if fails { String::new() } else { "ok".to_owned() }, 0)
+    };
+    let server = OtherServer::serve(Arc::new(answer)).await;
+    let (api, _dir) = sends_to(&server, Mode::Batch).await;
+    let lists = futures::future::join_all((0..15).map(|_| api.get(MAPS))).await;
+    lists.iter().for_each(|answer| drop(answer.ok()));
+    let sent = || -> Vec<Value> {
+        let asked = server.asked.lock();
+        let lists = asked.iter().map(|(_, list)| list.clone());
+        lists.collect()
+    };
+    // Of three requests two fail and are made again.
+    for _ in 0..2000 {
+        if sent().len() >= 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let lists = sent();
+    assert!(lists.iter().all(|list| list["kind"] == "EventList" && list["apiVersion"] == "audit.k8s.io/v1"));
+    let mut names: Vec<String> = (lists.iter().flat_map(|list| list["items"].as_array().expect("items")))
+        .map(|event| {
+            assert_eq!((&event["verb"], &event["stage"]), (&json!("list"), &json!("ResponseComplete")));
+            event["auditID"].as_str().expect("a name").to_owned()
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 15);
+    assert!(api.get("/metrics").await.text.contains("apiserver_audit_error_total 0"));
+}
+
+#[tokio::test]
+async fn requests_wait_for_another_server_and_what_it_does_not_take_is_counted() {
+    let refuses = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let now = refuses.clone();
+    let answer = move |_: &str, _: &Value| (if now.load(Ordering::SeqCst) { String::new() } else { "ok".into() }, 0);
+    let server = OtherServer::serve(Arc::new(answer)).await;
+    let (api, _dir) = sends_to(&server, Mode::Blocking).await;
+    api.get(MAPS).await.ok();
+    assert_eq!(server.count("/audit"), 1);
+    refuses.store(true, Ordering::SeqCst);
+    api.get(MAPS).await.ok();
+    // It was tried five times.
+    assert_eq!(server.count("/audit"), 6);
+    assert!(api.get("/metrics").await.text.contains("apiserver_audit_error_total 1"));
 }

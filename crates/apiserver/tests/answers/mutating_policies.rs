@@ -1,5 +1,6 @@
 //! MutatingAdmissionPolicies.
 
+use coracle_apiserver::RuntimeConfig;
 use serde_json::{Value, json};
 
 use crate::Api;
@@ -8,6 +9,13 @@ use crate::custom::{definition, establish, version};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1beta1";
+
+/// A server that serves what is about here, which is in beta.
+async fn api() -> Api {
+    let beta = ["admissionregistration.k8s.io/v1beta1=true".to_owned()];
+    let beta = RuntimeConfig::parse(&beta).expect("a version that is known");
+    Api::with(|config| config.runtime_config = beta).await
+}
 
 fn rules(group: &str, resources: &str) -> Value {
     json!({"resourceRules": [{"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": [resources]}]})
@@ -39,7 +47,7 @@ fn map(name: &str, data: Value) -> Value {
 
 #[tokio::test]
 async fn what_is_written_is_changed_by_configurations_and_patches() {
-    let api = Api::new().await;
+    let api = api().await;
     let sidecar = "Object{metadata: Object.metadata{labels: {'injected': variables.who}}, spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{\
         initContainers: [Object.spec.template.spec.initContainers{name: 'mesh', image: 'mesh:1', restartPolicy: 'Always'}]}}}}";
     let more = json!({
@@ -79,7 +87,7 @@ async fn what_is_written_is_changed_by_configurations_and_patches() {
 
 #[tokio::test]
 async fn what_goes_wrong_refuses_unless_the_policy_ignores_it() {
-    let api = Api::new().await;
+    let api = api().await;
     let atomic = "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{nodeSelector: {'a': 'b'}}}}}";
     bind(&api, "atomic", rules("apps", "deployments"), json!([apply(atomic)]), json!({})).await;
     let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
@@ -116,7 +124,7 @@ async fn what_goes_wrong_refuses_unless_the_policy_ignores_it() {
 
 #[tokio::test]
 async fn policies_see_parameters_and_are_asked_again_if_they_want() {
-    let api = Api::new().await;
+    let api = api().await;
     api.post(MAPS, &map("params", json!({"team": "blue"}))).await.ok();
     // The first counts what is there, which the second adds to.
     let count = "Object{metadata: Object.metadata{annotations: {'count': string(size(object.data))}}}";
@@ -138,7 +146,7 @@ async fn policies_see_parameters_and_are_asked_again_if_they_want() {
 
 #[tokio::test]
 async fn custom_resources_and_scales_are_changed_too() {
-    let api = Api::new().await;
+    let api = api().await;
     let parts = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], "items": {
         "type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "size": {"type": "integer", "default": 3}}}});
     let spec = json!({"type": "object", "properties": {"parts": parts, "replicas": {"type": "integer"}}});
@@ -169,7 +177,7 @@ async fn claim(api: &Api, name: &str, field: &str, value: &str) {
 #[tokio::test]
 async fn where_an_object_is_and_how_the_server_knows_it_is_not_for_policies() {
     const TIME: &str = "'2020-01-01T00:00:00Z'";
-    let api = Api::new().await;
+    let api = api().await;
     api.post("/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await.ok();
     claim(&api, "moved", "namespace", "'other'").await;
     let refused = api.post(MAPS, &map("moved", json!({}))).await;
@@ -204,7 +212,7 @@ async fn where_an_object_is_and_how_the_server_knows_it_is_not_for_policies() {
 
 #[tokio::test]
 async fn managed_fields_that_cannot_be_read_are_not_a_policys_to_make() {
-    let api = Api::new().await;
+    let api = api().await;
     claim(&api, "broken", "managedFields", "[{'manager': 'x', 'operation': 'Bogus', 'apiVersion': 'v1'}]").await;
     claim(&api, "none", "managedFields", "[]").await;
     let made = api.post(MAPS, &map("broken", json!({"a": "1"}))).await;
@@ -213,4 +221,33 @@ async fn managed_fields_that_cannot_be_read_are_not_a_policys_to_make() {
     assert_eq!((&owned[0]["operation"], &owned[0]["fieldsV1"]["f:data"]["f:a"]), (&json!("Update"), &json!({})));
     let made = api.post(MAPS, &map("none", json!({"a": "1"}))).await.ok();
     assert!(made["metadata"].get("managedFields").is_none(), "{made}");
+}
+
+#[tokio::test]
+async fn policies_are_served_and_asked_only_where_their_version_is_wanted() {
+    let before = api().await;
+    let spec = json!({"matchConstraints": {"resourceRules": [
+        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]},
+        "reinvocationPolicy": "Never", "failurePolicy": "Fail", "mutations": [
+        {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/data', value: {'k': 'v'}}]"}}]});
+    before
+        .post(&format!("{GROUP}/mutatingadmissionpolicies"), &json!({"metadata": {"name": "p"}, "spec": spec}))
+        .await
+        .ok();
+    let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p"}});
+    before.post(&format!("{GROUP}/mutatingadmissionpolicybindings"), &binding).await.ok();
+    let made = before.post(MAPS, &json!({"metadata": {"name": "a"}})).await.ok();
+    assert_eq!(made["data"], json!({"k": "v"}));
+    let service = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.admissionregistration.k8s.io";
+    assert_eq!(before.get(service).await.status, 200);
+
+    let after = Api::after(before).await;
+    assert_eq!(after.get(GROUP).await.status, 404);
+    assert_eq!(after.get(&format!("{GROUP}/mutatingadmissionpolicies/p")).await.status, 404);
+    let group = after.get("/apis/admissionregistration.k8s.io").await.ok();
+    assert_eq!(group["versions"].as_array().map(Vec::len), Some(1));
+    assert!(!after.get("/openapi/v3").await.text.contains("admissionregistration.k8s.io/v1beta1"));
+    assert_eq!(after.get(service).await.status, 404);
+    let made = after.post(MAPS, &json!({"metadata": {"name": "b"}})).await.ok();
+    assert!(made.get("data").is_none());
 }

@@ -108,3 +108,21 @@ async fn scopes_choose_pods_and_kinds_are_counted_by_name() {
     api.patch("merge-patch", &format!("{services}/s"), &json!({"spec": {"type": "NodePort"}})).await.ok();
     assert_eq!(used(&api).await["services.nodeports"], "1");
 }
+
+#[tokio::test]
+async fn a_quota_of_quotas_goes_and_is_given_back_to_the_others() {
+    let api = Api::new().await;
+    let hard = json!({"hard": {"resourcequotas": "2", "count/resourcequotas": "2"}});
+    quota(&api, hard.clone(), json!({"resourcequotas": "1", "count/resourcequotas": "1"})).await;
+    api.post(QUOTAS, &json!({"metadata": {"name": "other"}, "spec": hard})).await.ok();
+    assert_eq!(used(&api).await, json!({"resourcequotas": "2", "count/resourcequotas": "2"}));
+    let status =
+        json!({"status": {"hard": hard["hard"], "used": {"resourcequotas": "2", "count/resourcequotas": "2"}}});
+    let other = format!("{QUOTAS}/other");
+    api.patch("merge-patch", &format!("{other}/status"), &status).await.ok();
+    api.delete(&other).await.ok();
+    assert_eq!(api.get(&other).await.status, 404);
+    assert_eq!(used(&api).await, json!({"resourcequotas": "1", "count/resourcequotas": "1"}));
+    api.delete(&format!("{QUOTAS}/q")).await.ok();
+    assert_eq!(api.get(&format!("{QUOTAS}/q")).await.status, 404);
+}

@@ -1,5 +1,7 @@
 //! How objects are shown, and which questions are refused.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::Api;
@@ -212,5 +214,53 @@ async fn an_escaped_slash_leads_to_no_object() {
         let answer = api.get(path).await;
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.text.contains("the server could not find the requested resource"), "{path}: {}", answer.text);
+    }
+}
+
+/// Who watches one node, name or namespace sleeps through what others write, but not its bookmarks.
+#[tokio::test]
+async fn bookmarks_of_a_watch_of_a_part_tell_how_far_everything_is() {
+    let api = Api::new().await;
+    let of = |namespace: &str| format!("/api/v1/namespaces/{namespace}/pods");
+    for namespace in ["quiet", "busy"] {
+        api.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace}})).await.ok();
+        let account = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        api.post(&account, &json!({"metadata": {"name": "default"}})).await.ok();
+    }
+    let pod = |name: &str, node: &str| json!({"metadata": {"name": name}, "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]}});
+    let first = api.post(&of("quiet"), &pod("q", "far")).await.ok();
+    let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().expect("a version").parse::<u64>();
+    let begun = version(&first).expect("a number");
+    let options = format!("watch=true&allowWatchBookmarks=true&resourceVersion={begun}");
+    let watches = [
+        format!("{}?{options}", of("quiet")),
+        format!("{}?fieldSelector=metadata.name%3Dq&{options}", of("quiet")),
+        format!("/api/v1/pods?fieldSelector=spec.nodeName%3Dfar&{options}"),
+    ];
+    let api_ref = &api;
+    let ended = watches.iter().map(|watch| async move { api_ref.get(&format!("{watch}&timeoutSeconds=2")).await.text });
+    let writes = async {
+        let mut last = 0;
+        for number in 0..20 {
+            let made = api.post(&of("busy"), &pod(&format!("b{number}"), "near")).await.ok();
+            last = version(&made).expect("a number");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        last
+    };
+    let (ended, last) = tokio::join!(futures::future::join_all(ended), writes);
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let changed = api.patch("merge-patch", &format!("{}/q", of("quiet")), &labels).await.ok();
+    let changed = version(&changed).expect("a number");
+    for (watch, text) in watches.iter().zip(ended) {
+        let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
+        let [bookmark] = events.as_slice() else { panic!("{watch}: {text}") };
+        assert_eq!((&bookmark["type"], &bookmark["object"]["kind"]), (&json!("BOOKMARK"), &json!("Pod")), "{watch}");
+        let told = version(&bookmark["object"]).expect("a number");
+        assert!(told >= last && told < changed, "{watch}: {told}, and {last} was written");
+        // Who goes on from there misses nothing and sees nothing twice.
+        let again = watch.replace(&format!("resourceVersion={begun}"), &format!("resourceVersion={told}"));
+        let event = api.first_event(&again).await;
+        assert_eq!((&event["type"], version(&event["object"])), (&json!("MODIFIED"), Ok(changed)), "{watch}");
     }
 }

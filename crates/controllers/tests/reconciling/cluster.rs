@@ -46,6 +46,7 @@ impl Cluster {
             port: 6443,
             kubelet_client: Current::new(&kubelet_client).expect("a usable certificate"),
             audit: Default::default(),
+            runtime_config: Default::default(),
         };
         let server = Server::new(config).await.expect("a server");
         let client = in_process(server.service(User::new("admin", &["system:masters"])));

@@ -5,7 +5,7 @@ mod authentication;
 mod authorization;
 
 use clap::{Args as ClapArgs, Parser};
-use coracle_apiserver::AdmissionOptions;
+use coracle_apiserver::{AdmissionOptions, RuntimeConfig};
 
 pub use audit::Audit;
 pub use authentication::Authentication;
@@ -16,6 +16,8 @@ pub use authorization::Authorization;
 pub struct ApiServer {
     #[command(flatten)]
     pub admission: Admission,
+    #[command(flatten)]
+    pub served: Served,
     #[command(flatten)]
     pub audit: Audit,
     #[command(flatten)]
@@ -43,6 +45,26 @@ pub fn argument(text: &str) -> Result<String, String> {
             Err(error.render().to_string().lines().next().unwrap_or_default().to_owned())
         }
         _ => Ok(argument),
+    }
+}
+
+/// What is served.
+#[derive(ClapArgs, Clone)]
+#[command(next_help_heading = "Versions")]
+pub struct Served {
+    /// Versions that are served or not, separated by commas: api/all, api/ga, api/beta, api/alpha, GROUP/VERSION or
+    /// GROUP/VERSION/RESOURCE, each =true or =false. Without it all stable ones are
+    #[arg(long = "runtime-config", value_name = "KEY=BOOL", value_delimiter = ',')]
+    runtime_config: Vec<String>,
+}
+
+impl Served {
+    /// What the API server makes of it.
+    ///
+    /// # Errors
+    /// A setting makes no sense.
+    pub fn options(&self) -> anyhow::Result<RuntimeConfig> {
+        RuntimeConfig::parse(&self.runtime_config)
     }
 }
 

@@ -15,10 +15,9 @@ use hyper::body::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::{ROOT, connect};
+use super::{ROOT, connect, still, whole};
 use crate::args;
-use crate::cluster::{Cluster, DEFAULT_NAME, Place};
-use crate::registry::Lock;
+use crate::cluster::{DEFAULT_NAME, Place};
 use crate::{control, files};
 
 /// How long upstream keeps an event.
@@ -27,11 +26,16 @@ const EVENT: Duration = Duration::from_secs(3600);
 /// What becomes of a key: leases of running servers are of no use to others, and etcd does not tell when an event goes.
 fn fate(key: &str) -> Fate {
     match key.strip_prefix(ROOT).unwrap_or(key) {
-        "coracle/progress" => Fate::LeaveOut,
+        "coracle/progress" | backup::UNFINISHED => Fate::LeaveOut,
         below if below.starts_with("masterleases/") => Fate::LeaveOut,
         below if below.starts_with("events/") => Fate::Expire(EVENT),
         _ => Fate::Keep,
     }
+}
+
+/// Whether a key is what running servers keep for themselves.
+pub fn is_of_servers(key: &str) -> bool {
+    matches!(fate(key), Fate::LeaveOut)
 }
 
 /// The bytes of a backup of a store.
@@ -59,9 +63,9 @@ pub fn back_up(options: &args::Backup) -> Result<()> {
 
 /// Writes a file beside another, and gives it that one's name once it is a backup.
 fn make(path: &Path, overwrite: bool, write: impl FnOnce(&mut File) -> Result<()>) -> Result<Summary> {
-    let temporary = files::temporary(path);
+    // Two that are made at once do not get into each other's file.
+    let temporary = path.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
     let failed = || format!("failed to write {}", path.display());
-    let _ = fs::remove_file(&temporary);
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
     let mut file = file.with_context(failed)?;
     let made = write(&mut file).and_then(|()| {
@@ -81,7 +85,10 @@ fn name(from: &Path, to: &Path, overwrite: bool) -> std::io::Result<()> {
         true => fs::rename(from, to)?,
         false => match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             // Not every file system can.
-            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to)?,
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::hard_link(from, to)?;
+                fs::remove_file(from)?;
+            }
             renamed => renamed?,
         },
     }
@@ -91,7 +98,7 @@ fn name(from: &Path, to: &Path, overwrite: bool) -> std::io::Result<()> {
 /// Writes the bytes of a backup: those of the named etcd, of a running cluster's daemon, or of the directory of a stopped one.
 async fn fetch(options: &args::Backup, file: &mut File) -> Result<()> {
     if !options.etcd.servers.is_empty() {
-        return copy(pieces(Arc::new(connect(&options.etcd).await?)), file).await;
+        return copy(pieces(Arc::new(whole(&options.etcd).await?)), file).await;
     }
     let place = Place::find(&options.which, DEFAULT_NAME)?;
     let socket = place.dir.join("control.sock");
@@ -105,6 +112,7 @@ async fn fetch(options: &args::Backup, file: &mut File) -> Result<()> {
             place.dir.display()
         );
     }
+    let _lock = still(&place)?;
     copy(pieces(Arc::new(Embedded::open(&own, Options::default())?)), file).await
 }
 
@@ -147,13 +155,10 @@ async fn into_etcd(options: &args::Restore) -> Result<Restored> {
 
 /// Makes the store of a cluster that does not run and has no objects.
 fn into_place(file: &Path, place: &Place) -> Result<Restored> {
-    let _lock = Lock::take(&place.name)?;
-    place.check_name()?;
     // What cannot be restored makes no cluster.
     backup::verify(file)?;
-    if Cluster::read(&place.dir)?.is_some_and(|cluster| cluster.process().is_some()) {
-        bail!("the cluster {:?} runs: a backup is restored only where nothing is", place.name);
-    }
+    let _lock = still(place)?;
+    place.check_name()?;
     place.prepare()?;
     Ok(backup::into_directory(file, &place.dir.join("store"))?)
 }
@@ -161,7 +166,7 @@ fn into_place(file: &Path, place: &Place) -> Result<Restored> {
 /// Moves what an etcd has into a directory that has no store.
 pub async fn from_etcd(options: &args::Etcd, dir: &Path) -> Result<u64> {
     let (own, between) = (dir.join("store"), dir.join("store.from-etcd"));
-    let from = Arc::new(connect(options).await?);
+    let from = Arc::new(whole(options).await?);
     let _ = fs::remove_file(&between);
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&between);
     let mut file = file.with_context(|| format!("failed to write {}", between.display()))?;

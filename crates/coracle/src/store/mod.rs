@@ -13,6 +13,8 @@ use coracle_store::etcd::{Config, Etcd};
 use coracle_store::{Embedded, Options, Store, copy};
 
 use crate::args;
+use crate::cluster::{Cluster, Place};
+use crate::registry::Lock;
 
 pub use backup::{back_up, pieces, restore};
 pub use tools::run;
@@ -31,12 +33,28 @@ pub async fn open(dir: &Path, options: &args::Etcd) -> Result<Arc<dyn Store>> {
         let own = own.display();
         bail!("{own} has the objects of this cluster: `coracle store migrate` moves them to etcd, or move {own} away");
     }
-    Ok(Arc::new(connect(options).await?))
+    Ok(Arc::new(whole(options).await?))
+}
+
+/// An etcd with what is whole: no restore into it was interrupted.
+async fn whole(options: &args::Etcd) -> Result<Etcd> {
+    let store = connect(options).await?;
+    coracle_store::backup::check_finished(&store, ROOT).await?;
+    Ok(store)
 }
 
 async fn connect(options: &args::Etcd) -> Result<Etcd> {
     let store = Etcd::connect(&config(options)?).await;
     store.with_context(|| format!("failed to connect to etcd at {}", options.servers.join(", ")))
+}
+
+/// A cluster that does not run, which no other command changes until what is answered is dropped.
+fn still(place: &Place) -> Result<Lock> {
+    let lock = Lock::take(&place.name)?;
+    if Cluster::read(&place.dir)?.is_some_and(|cluster| cluster.process().is_some()) {
+        bail!("the cluster {:?} runs: `coracle stop --name {}` first", place.name, place.name);
+    }
+    Ok(lock)
 }
 
 /// Copies what the store of a directory has to etcd, and puts the store aside. One that was interrupted can be begun anew.
@@ -49,9 +67,30 @@ async fn migrate(dir: &Path, to: &args::Etcd) -> Result<usize> {
         bail!("{} is no store", own.display());
     }
     let from = Embedded::open(&own, Options::default())?;
-    let count = copy(&from, &connect(to).await?, ROOT).await.context("failed to copy to etcd")?;
+    let to = whole(to).await?;
+    let count = copy(&from, &to, ROOT).await.context("failed to copy to etcd")?;
+    check_nothing_else(&from, &to).await?;
     fs::rename(&own, &aside).with_context(|| format!("failed to put {} aside", own.display()))?;
     Ok(count)
+}
+
+/// Checks that one store has no key that the other has not: what was copied before it was deleted would come back.
+async fn check_nothing_else(from: &dyn Store, to: &dyn Store) -> Result<()> {
+    const PAGE: usize = 1_000;
+    let mut page = to.list(ROOT, None, None, Some(PAGE)).await?;
+    let revision = page.revision;
+    loop {
+        for kv in page.items.iter().filter(|kv| !backup::is_of_servers(kv.key())) {
+            if from.get(kv.key(), None).await?.is_none() {
+                let key = kv.key();
+                bail!(
+                    "etcd has {key}, which was deleted here after it was copied, or is another's: delete it and begin anew"
+                );
+            }
+        }
+        let Some(last) = page.items.last().filter(|_| page.more) else { return Ok(()) };
+        page = to.list(ROOT, Some(revision), Some(last.key()), Some(PAGE)).await?;
+    }
 }
 
 fn config(options: &args::Etcd) -> Result<Config> {
@@ -149,5 +188,22 @@ mod tests {
         assert_eq!(own.get("/registry/b", None).await.unwrap().unwrap().mod_revision(), newest);
         assert!(own.current_revision().await.unwrap() > newest);
         assert!(backup::from_etcd(&to, dir.path()).await.unwrap_err().to_string().contains("already"));
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_after_it_was_copied_does_not_come_back() {
+        let Some(cluster) = Cluster::start(1, &[]) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let to = options(&format!("coracle server --etcd-servers {}", cluster.urls()[0])).unwrap();
+        let op = Op::Put { key: "/registry/deleted".into(), value: "x".into(), ttl: None };
+        open(&dir.path().join("other"), &to)
+            .await
+            .unwrap()
+            .txn(Txn { compares: Vec::new(), ops: vec![op] })
+            .await
+            .unwrap();
+        drop(open(dir.path(), &options("coracle server").unwrap()).await.unwrap());
+        let refused = migrate(dir.path(), &to).await.unwrap_err().to_string();
+        assert!(refused.contains("/registry/deleted") && dir.path().join("store").is_dir(), "{refused}");
     }
 }

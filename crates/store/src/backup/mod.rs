@@ -3,6 +3,7 @@
 
 mod read;
 mod restore;
+mod unfinished;
 mod write;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::Revision;
 
 pub use read::verify;
 pub use restore::{LEAP, Restored, into_directory, into_store};
+pub use unfinished::{KEY as UNFINISHED, check_finished};
 pub use write::pieces;
 
 /// What a backup begins with but for the digit of its format.
@@ -32,6 +34,8 @@ pub struct Summary {
     pub keys: u64,
     /// How many bytes.
     pub bytes: u64,
+    /// Their checksum, CRC-32.
+    pub sum: u32,
 }
 
 /// What becomes of a key in a backup.
@@ -97,6 +101,17 @@ pub enum Error {
         place: String,
         /// A file or key that is there.
         found: String,
+    },
+    /// What stands below the prefix is a part of a cluster.
+    #[error(
+        "a restore was interrupted: what etcd has below {place} is a part of a cluster. `coracle restore` with {backup} \
+         goes on with it; to begin with something else, remove all of it first (`etcdctl del --prefix {place}`)"
+    )]
+    Unfinished {
+        /// The prefix.
+        place: String,
+        /// Which backup it was.
+        backup: String,
     },
     /// The revisions of the store are behind those of the backup, and would be used a second time.
     #[error(

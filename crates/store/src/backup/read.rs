@@ -13,32 +13,53 @@ use crate::{KeyValue, Revision};
 /// # Errors
 /// It is no backup, of a newer format, damaged, or cut off.
 pub fn verify(path: &Path) -> Result<Summary> {
-    let mut reader = Reader::open(path)?;
+    verify_below(path, "")
+}
+
+/// The same, of a backup that has only keys with a prefix.
+pub(super) fn verify_below(path: &Path, prefix: &str) -> Result<Summary> {
+    let mut reader = Reader::open(path, prefix)?;
     let mut keys = 0;
     while let Some(some) = reader.next()? {
         keys += some.len() as u64;
     }
-    Ok(Summary { revision: reader.revision, keys, bytes: reader.offset })
+    Ok(Summary { revision: reader.revision, keys, bytes: reader.offset, sum: reader.sum.finalize() })
 }
+
+/// Of those that etcd and clients can count; a store goes on from it.
+const MAX_REVISION: Revision = i64::MAX as Revision / 2;
 
 /// A backup that is being read.
 pub(super) struct Reader {
     file: BufReader<File>,
     path: PathBuf,
-    /// How much was read.
+    /// How much was read, and its checksum.
     offset: u64,
+    sum: crc32fast::Hasher,
     sequence: u64,
     /// The revision at which the backup is exact.
     pub revision: Revision,
     /// No key comes before this one.
     last: Vec<u8>,
+    /// Every key begins with it.
+    prefix: String,
 }
 
 impl Reader {
-    pub fn open(path: &Path) -> Result<Reader> {
+    pub fn open(path: &Path, prefix: &str) -> Result<Reader> {
         let file = File::open(path).map_err(|error| Error::io(path, &error))?;
         let file = BufReader::with_capacity(256 << 10, file);
-        let mut reader = Reader { file, path: path.to_owned(), offset: 0, sequence: 0, revision: 0, last: Vec::new() };
+        let (sum, path) = (crc32fast::Hasher::new(), path.to_owned());
+        let mut reader = Reader {
+            file,
+            path,
+            offset: 0,
+            sum,
+            sequence: 0,
+            revision: 0,
+            last: Vec::new(),
+            prefix: prefix.to_owned(),
+        };
         reader.revision = reader.head()?;
         Ok(reader)
     }
@@ -60,7 +81,10 @@ impl Reader {
         }
         let [magic @ .., _, _, _, _, _, _, _, _, _, _, _, _] = header;
         let revision = format::file_header(&header, &magic).filter(|_| format == FORMAT);
-        revision.ok_or_else(|| self.damaged(0, "the head does not fit its checksum"))
+        match revision.ok_or_else(|| self.damaged(0, "the head does not fit its checksum"))? {
+            revision if revision > MAX_REVISION => Err(self.damaged(0, "no store has come to that revision")),
+            revision => Ok(revision),
+        }
     }
 
     /// The keys of the next frame; `None` at the end.
@@ -93,8 +117,15 @@ impl Reader {
 
     fn key(&mut self, record: Record, start: u64) -> Result<KeyValue> {
         let Record::Put(kv) = record else { return Err(self.damaged(start, "a deletion is no part of a backup")) };
-        if kv.key_bytes() <= &*self.last || kv.mod_revision() > self.revision {
-            return Err(self.damaged(start, &format!("the key {} is out of order or too new", kv.key())));
+        let (made, changed) = (kv.create_revision(), kv.mod_revision());
+        let is_possible = 1 <= made && made <= changed && changed <= self.revision;
+        if kv.key_bytes() <= &*self.last || !is_possible {
+            return Err(
+                self.damaged(start, &format!("the key {} is out of order, or has an impossible revision", kv.key()))
+            );
+        }
+        if !kv.key().starts_with(&self.prefix) {
+            return Err(self.damaged(start, &format!("the key {} is not below {}", kv.key(), self.prefix)));
         }
         self.last = kv.key_bytes().to_vec();
         Ok(kv)
@@ -128,6 +159,7 @@ impl Reader {
             }
         }
         self.offset += length as u64;
+        self.sum.update(&bytes[..length]);
         Ok(length)
     }
 

@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::read::Reader;
-use super::{Error, Result, verify};
+use super::read::{Reader, verify_below};
+use super::unfinished::Mark;
+use super::{Error, Result};
 use crate::disk::FsDisk;
 use crate::history::View;
-use crate::{KeyValue, Revision, Store, copy, snapshot};
+use crate::{KeyValue, Page, Revision, Store, copy, snapshot};
 
 /// How far behind the revision of a backup a directory goes on: further than any cluster came between the backup and its end,
 /// so that no revision stands for two things.
@@ -71,7 +72,7 @@ fn check_empty(dir: &Path) -> Result<()> {
 }
 
 fn fill(path: &Path, dir: &Path) -> Result<Restored> {
-    let mut reader = Reader::open(path)?;
+    let mut reader = Reader::open(path, "")?;
     let backup = reader.revision;
     let mut view = View { revision: backup.saturating_add(LEAP), ..View::default() };
     let mut keys = 0;
@@ -85,27 +86,28 @@ fn fill(path: &Path, dir: &Path) -> Result<Restored> {
 }
 
 /// Writes what a backup has to a store that has nothing with the prefix and that nobody writes to. Keys get revisions of the
-/// store's: `may_be_behind` says that these may be older than those of the backup.
+/// store's: `may_be_behind` says that these may be older than those of the backup. A restore of the same backup that was
+/// interrupted goes on.
 ///
 /// # Errors
 /// There is something with the prefix, the store's revisions are behind, or the backup is not whole, and nothing was written;
-/// or the store refuses, and some was.
+/// or the store refuses, and some was. Then [`check_finished`](super::check_finished) tells.
 pub async fn into_store(path: &Path, store: &dyn Store, prefix: &str, may_be_behind: bool) -> Result<Restored> {
-    let backup = verify(path)?.revision;
-    let there = store.list(prefix, None, None, Some(1)).await?;
-    if let Some(first) = there.items.first() {
-        return Err(Error::NotEmpty { place: prefix.to_owned(), found: first.key().to_owned() });
-    }
-    if there.revision < backup && !may_be_behind {
-        return Err(Error::Behind { now: there.revision, backup });
-    }
-    let mut reader = Reader::open(path)?;
+    let summary = verify_below(path, prefix)?;
+    let backup = summary.revision;
+    let may_begin = |there: &Page| match there.revision < backup && !may_be_behind {
+        true => Err(Error::Behind { now: there.revision, backup }),
+        false => Ok(()),
+    };
+    let mark = Mark::set(store, prefix, &summary, may_begin).await?;
+    let mut reader = Reader::open(path, "")?;
     let mut keys = 0;
     while let Some(mut some) = reader.next()? {
         some.retain(is_alive);
         copy::write_all(store, &some).await?;
         keys += some.len() as u64;
     }
+    mark.remove(store).await?;
     Ok(Restored { keys, backup, revision: store.current_revision().await? })
 }
 

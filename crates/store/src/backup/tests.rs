@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Embedded, Op, Options, Store, Txn, check};
+use crate::{Embedded, KeyValue, Op, Options, Store, Txn, check, format};
 
 const ROOT: &str = "/registry/";
 
@@ -60,7 +60,7 @@ async fn what_is_backed_up_comes_back_at_later_revisions() {
     let to = dir.path().join("new");
     let restored = into_directory(&path, &to).unwrap();
     assert_eq!(restored, Restored { keys: 41, backup: revision, revision: revision + LEAP });
-    assert_eq!(check(&to).unwrap().keys, 41);
+    assert_eq!(check(&to, |_| ()).unwrap().keys, 41);
     let new = open(&to);
     for key in ["/registry/k/00", "/registry/k/39"] {
         assert_eq!(new.get(key, None).await.unwrap(), store.get(key, None).await.unwrap());
@@ -73,7 +73,7 @@ async fn what_is_backed_up_comes_back_at_later_revisions() {
     assert!(matches!(old, Err(crate::Error::Compacted { .. })), "{old:?}");
     assert_eq!(put(&*new, "/registry/next", "x").await, revision + LEAP + 1);
     drop(new);
-    assert_eq!(check(&to).unwrap().revision, revision + LEAP + 1);
+    assert_eq!(check(&to, |_| ()).unwrap().revision, revision + LEAP + 1);
 }
 
 #[tokio::test]
@@ -129,6 +129,79 @@ async fn a_backup_goes_into_an_empty_store_whose_revisions_are_not_behind() {
     assert_eq!(values(to.list("/registry/k/", None, None, None).await.unwrap()), expected);
 }
 
+/// A store that takes some transactions and then no more, as one whose writer is killed.
+struct Failing(Arc<dyn Store>, std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl Store for Failing {
+    fn settled_revision(&self) -> Option<Revision> {
+        self.0.settled_revision()
+    }
+    async fn current_revision(&self) -> crate::Result<Revision> {
+        self.0.current_revision().await
+    }
+    async fn hasten(&self) -> crate::Result<()> {
+        self.0.hasten().await
+    }
+    fn failure(&self) -> Option<crate::Error> {
+        self.0.failure()
+    }
+    async fn failed(&self) -> crate::Error {
+        self.0.failed().await
+    }
+    async fn get(&self, key: &str, at: Option<Revision>) -> crate::Result<Option<crate::KeyValue>> {
+        self.0.get(key, at).await
+    }
+    async fn list(
+        &self,
+        prefix: &str,
+        at: Option<Revision>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> crate::Result<crate::Page> {
+        self.0.list(prefix, at, after, limit).await
+    }
+    async fn txn(&self, txn: Txn) -> crate::Result<crate::Outcome> {
+        use std::sync::atomic::Ordering::SeqCst;
+        match self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => self.0.txn(txn).await,
+            Err(_) => Err(crate::Error::Refused("it ends".into())),
+        }
+    }
+    async fn subscribe(&self, prefix: &str, after: Revision, feed: crate::Feed) -> crate::Result<crate::Subscription> {
+        self.0.subscribe(prefix, after, feed).await
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_was_interrupted_is_no_whole_cluster_and_goes_on_with_the_same_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, path, _) = example(dir.path()).await;
+    put(&*store, "/registry/later", "x").await;
+    let other = dir.path().join("other");
+    fs::write(&other, backed_up(&store).await).unwrap();
+    let values = |page: crate::Page| page.items.iter().map(|kv| kv.value().to_vec()).collect::<Vec<_>>();
+    // After the mark, after each portion of the keys, and before the mark goes.
+    for interrupted in 1.. {
+        let to = open(&dir.path().join(format!("to{interrupted}")));
+        let failing = Failing(to.clone(), interrupted.into());
+        if into_store(&path, &failing, ROOT, true).await.is_ok() {
+            assert!(interrupted > 5, "{interrupted}");
+            break;
+        }
+        let refused = check_finished(&*to, ROOT).await.unwrap_err().to_string();
+        assert!(refused.contains("`coracle restore` with the backup of revision 45 with 41 keys"), "{refused}");
+        let refused = into_store(&other, &*to, ROOT, true).await.unwrap_err();
+        assert!(matches!(&refused, Error::Unfinished { .. }), "{refused}");
+        assert_eq!(into_store(&path, &*to, ROOT, true).await.unwrap().keys, 41);
+        check_finished(&*to, ROOT).await.unwrap();
+        let expected = values(store.list("/registry/k/", None, None, None).await.unwrap());
+        assert_eq!(values(to.list("/registry/k/", None, None, None).await.unwrap()), expected);
+        assert_eq!(to.list(ROOT, None, None, None).await.unwrap().items.len(), 41);
+        assert!(matches!(into_store(&path, &*to, ROOT, true).await.unwrap_err(), Error::NotEmpty { .. }));
+    }
+}
+
 #[tokio::test]
 async fn what_is_damaged_cut_foreign_or_of_a_newer_format_is_refused_with_where_and_what() {
     let dir = tempfile::tempdir().unwrap();
@@ -182,4 +255,33 @@ proptest! {
         fs::write(&path, [start, bytes].concat()).unwrap();
         prop_assert!(verify(&path).is_err());
     }
+}
+
+/// A backup of one key that somebody made up.
+fn made_up(revision: Revision, key: &str, made: Revision, changed: Revision) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let [a, b, c, d, e, f, g] = *MAGIC;
+    format::put_file_header(&mut bytes, &[a, b, c, d, e, f, g, FORMAT], revision);
+    let start = format::begin_frame(&mut bytes);
+    format::put_kv(&mut bytes, &KeyValue::new(key, b"v", made, changed));
+    format::end_frame(&mut bytes, start, 1);
+    let start = format::begin_frame(&mut bytes);
+    format::end_frame(&mut bytes, start, 2);
+    bytes
+}
+
+#[tokio::test]
+async fn what_no_store_has_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("backup");
+    for (revision, made, changed) in [(7, 0, 0), (7, 0, 7), (7, 5, 4), (7, 1, 8), (Revision::MAX - 5, 1, 1)] {
+        fs::write(&path, made_up(revision, "/registry/a", made, changed)).unwrap();
+        assert!(matches!(verify(&path), Err(Error::Damaged { .. })), "{revision} {made} {changed}");
+    }
+    fs::write(&path, made_up(7, "/other/a", 1, 7)).unwrap();
+    verify(&path).unwrap();
+    let store = open(&dir.path().join("store"));
+    let refused = into_store(&path, &*store, ROOT, true).await.unwrap_err().to_string();
+    assert!(refused.contains("/other/a is not below /registry/"), "{refused}");
+    assert!(store.list("/", None, None, None).await.unwrap().items.is_empty());
 }

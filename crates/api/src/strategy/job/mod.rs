@@ -39,6 +39,7 @@ impl Strategy for Job {
         out
     }
 
+    /// Of `batch/v1`, as ever: who wants the pods gone says so.
     fn orphans_dependents(&self) -> bool {
         true
     }
