@@ -3,6 +3,21 @@
 use coracle_e2e::*;
 use serde_json::json;
 
+const WEB: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: web, image: "test:1"}
+"#;
+
 #[test]
 fn a_drain_leaves_what_a_budget_needs_and_ends_once_it_may() {
     if !can_run() {
@@ -13,7 +28,7 @@ fn a_drain_leaves_what_a_budget_needs_and_ends_once_it_may() {
     cluster.load_image(&["test:1"]);
     let namespace = cluster.namespace("drained");
     let kubectl = kubectl!(&cluster, namespace);
-    kubectl.ok("create deployment web --image=test:1 --replicas=2");
+    kubectl.apply(WEB);
     kubectl.ok("rollout status deployment/web --timeout=60s");
     kubectl.ok("create poddisruptionbudget web --selector=app=web --max-unavailable=1");
     eventually("one pod may go", || {
