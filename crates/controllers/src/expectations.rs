@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 struct Expected {
+    /// The UID of the owner that asked: another one of its name has asked for nothing.
+    owner: String,
     creations: usize,
     /// By UID: the last change of an object that goes may be seen twice, as its deletion begins and as it is done.
     deletions: HashSet<String>,
@@ -23,10 +25,11 @@ struct Expected {
 pub(crate) struct Expectations(Mutex<HashMap<ObjectKey, Expected>>);
 
 impl Expectations {
-    /// Expects that many new objects, and those of these UIDs to go; what was expected before counts no more.
-    pub fn expect(&self, key: &ObjectKey, creations: usize, deletions: impl IntoIterator<Item = String>) {
-        let deletions = deletions.into_iter().collect();
-        self.0.lock().insert(key.clone(), Expected { creations, deletions, since: Instant::now() });
+    /// Expects, for the owner of this UID, that many new objects, and those of these UIDs to go; what was expected before
+    /// counts no more.
+    pub fn expect(&self, key: &ObjectKey, owner: &str, creations: usize, deletions: impl IntoIterator<Item = String>) {
+        let (owner, deletions) = (owner.to_owned(), deletions.into_iter().collect());
+        self.0.lock().insert(key.clone(), Expected { owner, creations, deletions, since: Instant::now() });
     }
 
     /// One new object was seen, or one could not be made.
@@ -48,11 +51,22 @@ impl Expectations {
         }
     }
 
-    /// Whether the cache shows all that was asked for.
-    pub fn satisfied(&self, key: &ObjectKey) -> bool {
-        self.0.lock().get(key).is_none_or(|expected| {
-            (expected.creations == 0 && expected.deletions.is_empty()) || expected.since.elapsed() > TIMEOUT
-        })
+    /// How long to wait, at most, for what the owner of this UID asked for and the cache does not show; `None` when it
+    /// shows all of it, or nobody waits any longer. What another owner of this name asked for is forgotten.
+    pub fn pending(&self, key: &ObjectKey, owner: &str) -> Option<Duration> {
+        self.pending_at(key, owner, Instant::now())
+    }
+
+    fn pending_at(&self, key: &ObjectKey, owner: &str, now: Instant) -> Option<Duration> {
+        let mut all = self.0.lock();
+        let expected = all.get(key)?;
+        let left = TIMEOUT.saturating_sub(now.saturating_duration_since(expected.since));
+        let settled = expected.creations == 0 && expected.deletions.is_empty();
+        if settled || left.is_zero() || expected.owner != owner {
+            all.remove(key);
+            return None;
+        }
+        Some(left)
     }
 
     /// Forgets a key whose owner is gone.
@@ -69,16 +83,37 @@ mod tests {
     fn a_key_is_held_until_everything_was_seen() {
         let expectations = Expectations::default();
         let key = ObjectKey::new("n", "web");
-        assert!(expectations.satisfied(&key));
-        expectations.expect(&key, 2, ["a".to_owned()]);
+        let settled = || expectations.pending(&key, "u").is_none();
+        assert!(settled());
+        expectations.expect(&key, "u", 2, ["a".to_owned()]);
         expectations.creation_observed(&key);
         expectations.lower(&key, 1);
-        assert!(!expectations.satisfied(&key));
+        assert!(!settled());
         expectations.deletion_observed(&key, "b");
-        assert!(!expectations.satisfied(&key));
+        assert!(!settled());
         expectations.deletion_observed(&key, "a");
-        assert!(expectations.satisfied(&key));
+        assert!(settled());
         expectations.deletion_observed(&key, "a");
-        assert!(expectations.satisfied(&key));
+        assert!(settled());
+    }
+
+    #[test]
+    fn nothing_is_held_for_ever_and_the_time_left_is_told() {
+        let expectations = Expectations::default();
+        let key = ObjectKey::new("n", "web");
+        expectations.expect(&key, "u", 1, []);
+        let soon = Instant::now() + Duration::from_secs(60);
+        let left = expectations.pending_at(&key, "u", soon).unwrap();
+        assert!(left > Duration::ZERO && left <= TIMEOUT - Duration::from_secs(60) + Duration::from_secs(1));
+        assert_eq!(expectations.pending_at(&key, "u", soon + left), None);
+    }
+
+    #[test]
+    fn what_an_owner_asked_for_holds_no_other_one_of_its_name() {
+        let expectations = Expectations::default();
+        let key = ObjectKey::new("n", "web");
+        expectations.expect(&key, "before", 1, []);
+        assert_eq!(expectations.pending(&key, "u"), None);
+        assert_eq!(expectations.pending(&key, "before"), None, "it is forgotten");
     }
 }

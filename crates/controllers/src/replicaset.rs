@@ -150,12 +150,12 @@ impl<R: Replicated> Controller for ReplicaController<R> {
             return Ok(None);
         };
         let Some(selector) = owner.selector() else { return Ok(None) };
-        let ready_to_act = self.expectations.satisfied(&key);
+        let pending = self.expectations.pending(&key, uid(&*owner));
         let mine = self.claim_pods(&owner, &selector).await?;
         let active: Vec<Arc<Pod>> = mine.iter().filter(|pod| is_active(pod)).cloned().collect();
         let terminating = mine.iter().filter(|pod| is_deleting(&***pod) && !is_terminal(pod)).count();
         let failure =
-            if ready_to_act && !is_deleting(&*owner) { self.adjust(&key, &owner, &active).await } else { None };
+            if pending.is_none() && !is_deleting(&*owner) { self.adjust(&key, &owner, &active).await } else { None };
         let now = Timestamp::now();
         let status = desired_status(&*owner, &active, terminating, failure.as_ref(), now);
         if status != owner.status() {
@@ -168,7 +168,7 @@ impl<R: Replicated> Controller for ReplicaController<R> {
         if let Some((_, error)) = failure {
             return if is_namespace_terminating(&error) { Ok(None) } else { Err(error.into()) };
         }
-        Ok(until_available(&active, owner.min_ready_seconds(), now))
+        Ok([pending, until_available(&active, owner.min_ready_seconds(), now)].into_iter().flatten().min())
     }
 }
 
@@ -183,7 +183,7 @@ impl<R: Replicated> ReplicaController<R> {
         let wanted = usize::try_from(owner.replicas()).unwrap_or(0);
         if active.len() < wanted {
             let count = (wanted - active.len()).min(BURST);
-            self.expectations.expect(key, count, []);
+            self.expectations.expect(key, uid(owner), count, []);
             let pod = pod_from_template(&owner.template(), owner);
             let pod = &pod;
             let (made, error) =
@@ -198,7 +198,7 @@ impl<R: Replicated> ReplicaController<R> {
                 Err(error) => return Some(("FailedDelete", error)),
             };
             let victims = to_delete(active, &related, count, Timestamp::now());
-            self.expectations.expect(key, 0, victims.iter().map(|pod| uid(&**pod).to_owned()));
+            self.expectations.expect(key, uid(owner), 0, victims.iter().map(|pod| uid(&**pod).to_owned()));
             let deletions = victims.iter().map(|pod| async move {
                 let outcome = delete_pod(&self.client, &self.recorder, owner, pod).await;
                 if !matches!(outcome, Ok(true)) {

@@ -120,7 +120,10 @@ impl Controller for DaemonSetController {
     }
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
-        let Some(ds) = self.sets.store().get_key(&key) else { return Ok(None) };
+        let Some(ds) = self.sets.store().get_key(&key) else {
+            self.expectations.forget(&key);
+            return Ok(None);
+        };
         match self.sync(&key, &ds).await {
             // What was in the way comes through the informer; should it have come before, a quick try succeeds.
             Err(error) if is_conflict(&error) || is_not_found(&error) => Ok(Some(Duration::from_millis(50))),
@@ -154,7 +157,8 @@ impl DaemonSetController {
             hashes: &history.hashes,
             failures: &self.failures,
         };
-        let acts = self.expectations.satisfied(key);
+        let pending = self.expectations.pending(key, uid(ds));
+        let acts = pending.is_none();
         let done = if acts { self.act(key, &state).await } else { Ok(None) };
         let status = status::desired_status(&state, history.collisions, acts && done.is_ok(), Timestamp::now());
         self.write_status(ds, status).await?;
@@ -164,7 +168,7 @@ impl DaemonSetController {
             let limit = ds.spec.as_ref().and_then(|spec| spec.revision_history_limit);
             self.histories.truncate(&history, limit, &live).await?;
         }
-        Ok([again, until_available(state.pods.values().flatten(), min_ready_seconds(ds), Timestamp::now())]
+        Ok([again, pending, until_available(state.pods.values().flatten(), min_ready_seconds(ds), Timestamp::now())]
             .into_iter()
             .flatten()
             .min())
@@ -180,7 +184,7 @@ impl DaemonSetController {
         let plan = plan::manage(state);
         let again = plan.again;
         self.carry_out(key, state, plan).await?;
-        if self.expectations.satisfied(key) && rolling(state.ds).is_some() {
+        if self.expectations.pending(key, uid(state.ds)).is_none() && rolling(state.ds).is_some() {
             self.carry_out(key, state, rolling::roll(state)).await?;
         }
         Ok(again)
@@ -193,7 +197,7 @@ impl DaemonSetController {
         plan.create.truncate(BURST);
         plan.delete.truncate(BURST);
         let (create, delete) = (&plan.create, &plan.delete);
-        self.expectations.expect(key, create.len(), delete.iter().map(|pod| uid(&**pod).to_owned()));
+        self.expectations.expect(key, uid(state.ds), create.len(), delete.iter().map(|pod| uid(&**pod).to_owned()));
         let (made, failed) = slow_start(create.len(), |at| async move {
             let pod = state.template.pod(state.ds, &create[at], state.hash);
             create_pod(&self.client, &self.recorder, state.ds, &pod).await

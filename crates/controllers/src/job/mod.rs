@@ -100,7 +100,10 @@ impl Controller for JobController {
     }
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
-        let Some(cached) = self.jobs.store().get_key(&key) else { return Ok(None) };
+        let Some(cached) = self.jobs.store().get_key(&key) else {
+            self.expectations.forget(&key);
+            return Ok(None);
+        };
         let job = self.written.newest(&key, cached);
         if is_managed_elsewhere(&job) {
             return Ok(None);
@@ -119,11 +122,13 @@ impl Controller for JobController {
         }
         let Some(selector) = selector(&job) else { return Ok(None) };
         // Before the pods are read: one that comes in between is then waited for, not missed.
-        let settled = self.expectations.satisfied(&key);
+        let pending = self.expectations.pending(&key, uid(&*job));
         let matches = |pod: &Pod| selector.matches(pod.labels());
         let pods =
             claim_with_finalizer(&self.client, &*job, &self.pods.store(), Some(TRACKING), matches, |_| true).await?;
-        self.sync(&key, &job, pods, settled).await
+        // A pass that waits is made again when nothing is waited for any longer, even if it fails on the way.
+        pending.into_iter().for_each(|left| self.queue.add_after(key.clone(), left));
+        self.sync(&key, &job, pods, pending.is_none()).await
     }
 }
 

@@ -98,7 +98,7 @@ impl JobController {
             return managed;
         }
         let per_index = observed.wanted.backoff_limit_per_index.is_some();
-        self.expectations.expect(key, plan.create.len(), []);
+        self.expectations.expect(key, uid(job), plan.create.len(), []);
         let (created, error) = slow_start(plan.create.len(), |n| {
             let pod = match plan.create.get(n).copied().flatten() {
                 Some(index) => {
@@ -117,7 +117,7 @@ impl JobController {
 
     /// Deletes pods that the job has no use for. They are not to be counted as failed, so their finalizer goes first.
     async fn delete_surplus(&self, key: &ObjectKey, job: &Job, pods: &[Arc<Pod>]) -> Managed {
-        self.expectations.expect(key, 0, pods.iter().map(|pod| uid(&**pod).to_owned()));
+        self.expectations.expect(key, uid(job), 0, pods.iter().map(|pod| uid(&**pod).to_owned()));
         let delete = |pod: Arc<Pod>| async move {
             let outcome = match remove_finalizer(&self.client, &pod).await {
                 Ok(()) => delete_pod(&self.client, &self.recorder, job, &pod).await,
