@@ -59,13 +59,17 @@ fn available(state: &State<'_>, pod: &Pod) -> bool {
     is_available(pod, min_ready_seconds(state.ds), Timestamp::now())
 }
 
-/// Deletes old pods, at most as many as may be missing; those that are not available anyway all at once.
+/// Deletes old pods, at most as many as may be missing; those that are not available anyway all at once. These are missing
+/// too: a template whose pods never serve is not to take the serving ones one by one.
 fn replace(state: &State<'_>, pods: &ByNode, max_unavailable: usize) -> Plan {
     let (mut free, mut candidates, mut unavailable) = (Vec::new(), Vec::new(), 0_usize);
     for pods in pods.values() {
         match on_node(state, pods) {
             Some(OnNode { old: Some(old), new: None }) if available(state, old) => candidates.push(old.clone()),
-            Some(OnNode { old: Some(old), new: None }) => free.push(old.clone()),
+            Some(OnNode { old: Some(old), new: None }) => {
+                unavailable = unavailable.saturating_add(1);
+                free.push(old.clone());
+            }
             Some(OnNode { old: None, new: Some(new) }) if available(state, new) => {}
             _ => unavailable = unavailable.saturating_add(1),
         }
