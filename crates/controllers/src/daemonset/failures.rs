@@ -21,19 +21,43 @@ struct Failure {
     at: Instant,
 }
 
+impl Failure {
+    fn is_forgotten(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) >= FORGOTTEN
+    }
+}
+
+/// How often old failures are looked for; there may be very many.
+const PURGE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Known {
+    failures: HashMap<Key, Failure>,
+    purged: Option<Instant>,
+}
+
+impl Known {
+    fn purge(&mut self, now: Instant) {
+        if self.purged.is_none_or(|purged| now.saturating_duration_since(purged) >= PURGE) {
+            self.failures.retain(|_, failure| !failure.is_forgotten(now));
+            self.purged = Some(now);
+        }
+    }
+}
+
 /// The failures of the last half hour.
 #[derive(Default)]
-pub(super) struct Failures(Mutex<HashMap<Key, Failure>>);
+pub(super) struct Failures(Mutex<Known>);
 
 impl Failures {
     /// Whether the failed pod on a node has still to wait, and how long; otherwise the next one waits twice as long.
     pub fn next(&self, ds: &DaemonSet, node: &str, now: Instant) -> Option<Duration> {
         let observed = ds.status.as_ref().and_then(|status| status.observed_generation);
-        let mut failures = self.0.lock();
-        failures.retain(|_, failure| now.saturating_duration_since(failure.at) < FORGOTTEN);
+        let mut known = self.0.lock();
+        known.purge(now);
         let key = (uid(ds).to_owned(), observed, node.to_owned());
-        let Some(failure) = failures.get_mut(&key) else {
-            failures.insert(key, Failure { wait: FIRST, at: now });
+        let Some(failure) = known.failures.get_mut(&key).filter(|failure| !failure.is_forgotten(now)) else {
+            known.failures.insert(key, Failure { wait: FIRST, at: now });
             return None;
         };
         let left = failure.wait.saturating_sub(now.saturating_duration_since(failure.at));
@@ -62,5 +86,16 @@ mod tests {
         assert_eq!(failures.next(&ds, "b", start), None);
         assert_eq!(at(3 + 1800), None);
         assert_eq!(at(3 + 1801), None);
+    }
+
+    #[test]
+    fn old_failures_count_no_more_and_go_once_a_minute() {
+        let (failures, ds) = (Failures::default(), DaemonSet::default());
+        let start = Instant::now();
+        let at = |node, seconds| failures.next(&ds, node, start + Duration::from_secs(seconds));
+        let known = || failures.0.lock().failures.len();
+        assert_eq!((at("a", 0), at("b", 0), at("c", 1799)), (None, None, None));
+        assert_eq!((at("a", 1801), known()), (None, 3));
+        assert_eq!((at("a", 1801), at("c", 1860), known()), (Some(FIRST), None, 2));
     }
 }
