@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::ResourceExt;
 
-use crate::common::{node_name, uid};
+use crate::common::{is_deleting, is_terminal, node_name, uid};
 use crate::history::HASH_LABEL;
 use crate::placement;
 use crate::pod_control::pod_from_template;
@@ -132,9 +132,10 @@ fn target(pod: &Pod) -> Option<&str> {
     named.filter_map(|field| field.values.as_ref()?.first()).map(String::as_str).next()
 }
 
+/// Pods that have ended and are being deleted do not count: their successors need not wait until somebody lets them go.
 pub(super) fn by_node(pods: &[Arc<Pod>]) -> ByNode {
     let mut found = ByNode::new();
-    for pod in pods {
+    for pod in pods.iter().filter(|pod| !(is_terminal(pod) && is_deleting(&***pod))) {
         if let Some(node) = target(pod) {
             found.entry(node.to_owned()).or_default().push(pod.clone());
         }

@@ -87,6 +87,19 @@ fn a_failed_pod_is_deleted_and_told_of() {
 }
 
 #[test]
+fn a_pod_that_has_ended_and_is_being_deleted_keeps_no_other_one_away() {
+    let ds = rolling_by(json!(1), json!(0));
+    let mut ended = (*pod("x", "a", "new", Is::Failed)).clone();
+    ended.metadata.deletion_timestamp = Some(now());
+    let plan = with(&ds, &["a"], &[Arc::new(ended)], plan::manage);
+    assert_eq!(named(&plan), (vec!["a"], vec![]));
+    let mut leaving = (*pod("x", "a", "new", Is::Unready)).clone();
+    leaving.metadata.deletion_timestamp = Some(now());
+    let plan = with(&ds, &["a"], &[Arc::new(leaving)], plan::manage);
+    assert_eq!(named(&plan), (vec![], vec![]));
+}
+
+#[test]
 fn old_pods_are_replaced_as_far_as_they_may_be_missing() {
     let ds = rolling_by(json!("50%"), json!(0));
     let pods = [
