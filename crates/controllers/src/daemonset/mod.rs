@@ -159,10 +159,12 @@ impl DaemonSetController {
         };
         let pending = self.expectations.pending(key, uid(ds));
         let acts = pending.is_none();
-        let done = if acts { self.act(key, &state).await } else { Ok(None) };
+        let plan = if acts { plan::plan(&state) } else { Plan::default() };
+        let again = plan.again;
+        let done = if acts { self.carry_out(key, &state, plan).await } else { Ok(()) };
         let status = status::desired_status(&state, history.collisions, acts && done.is_ok(), Timestamp::now());
         self.write_status(ds, status).await?;
-        let again = done?;
+        done?;
         if acts {
             let live = mine.iter().filter_map(|pod| pod.labels().get(HASH_LABEL).cloned()).collect::<BTreeSet<_>>();
             let limit = ds.spec.as_ref().and_then(|spec| spec.revision_history_limit);
@@ -177,17 +179,6 @@ impl DaemonSetController {
     async fn claim_pods(&self, ds: &DaemonSet, selector: &Selector) -> kube::Result<Vec<Arc<Pod>>> {
         let matches = |pod: &Pod| selector.matches(pod.labels());
         claim(&self.client, ds, &self.pods.store(), matches, |_| true).await
-    }
-
-    /// Brings the nodes' pods up to what they are to be, and then to the current template.
-    async fn act(&self, key: &ObjectKey, state: &State<'_>) -> kube::Result<Option<Duration>> {
-        let plan = plan::manage(state);
-        let again = plan.again;
-        self.carry_out(key, state, plan).await?;
-        if self.expectations.pending(key, uid(state.ds)).is_none() && rolling(state.ds).is_some() {
-            self.carry_out(key, state, rolling::roll(state)).await?;
-        }
-        Ok(again)
     }
 
     async fn carry_out(&self, key: &ObjectKey, state: &State<'_>, mut plan: Plan) -> kube::Result<()> {

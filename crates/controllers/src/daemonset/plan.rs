@@ -12,7 +12,8 @@ use kube::ResourceExt;
 
 use super::failures::Failures;
 use super::pods::{ByNode, Template, Verdict, is_updated};
-use super::{allows_surge, min_ready_seconds};
+use super::rolling::roll;
+use super::{allows_surge, min_ready_seconds, rolling};
 use crate::common::{is_available, is_deleting, is_ready, namespace_of, node_name, phase};
 
 /// What to do.
@@ -38,6 +39,17 @@ pub(super) struct State<'a> {
     /// The hashes of the current template.
     pub hashes: &'a BTreeSet<String>,
     pub failures: &'a Failures,
+}
+
+/// The plan of a pass. Pods are replaced only when nothing else is to do: what is done is not seen yet, and could be all that
+/// may be missing.
+pub(super) fn plan(state: &State<'_>) -> Plan {
+    let plan = manage(state);
+    if !plan.create.is_empty() || !plan.delete.is_empty() || rolling(state.ds).is_none() {
+        return plan;
+    }
+    let Plan { create, delete, .. } = roll(state);
+    Plan { create, delete, ..plan }
 }
 
 /// Puts a pod on every node that is to have one, and takes away those that are too many or have ended.

@@ -116,6 +116,17 @@ fn old_pods_are_replaced_as_far_as_they_may_be_missing() {
 }
 
 #[test]
+fn nothing_is_replaced_in_a_pass_that_does_something_else() {
+    let ds = rolling_by(json!(2), json!(0));
+    let mut pods = vec![pod("a1", "a", "old", Is::Available)];
+    let plan = with(&ds, &["a", "b"], &pods, plan::plan);
+    assert_eq!(named(&plan), (vec!["b"], vec![]));
+    pods.push(pod("b1", "b", "new", Is::Available));
+    let plan = with(&ds, &["a", "b"], &pods, plan::plan);
+    assert_eq!(named(&plan), (vec![], vec!["a1".into()]));
+}
+
+#[test]
 fn new_pods_come_before_old_ones_go_where_they_surge() {
     let ds = rolling_by(json!(0), json!(1));
     let old = |name: &str, node: &str| pod(name, node, "old", Is::Available);
