@@ -162,9 +162,10 @@ impl DaemonSetController {
         let plan = if acts { plan::plan(&state) } else { Plan::default() };
         let again = plan.again;
         let done = if acts { self.carry_out(key, &state, plan).await } else { Ok(()) };
-        let status = status::desired_status(&state, history.collisions, acts && done.is_ok(), Timestamp::now());
-        self.write_status(ds, status).await?;
+        let status = status::desired_status(&state, history.collisions, acts, Timestamp::now());
+        let written = self.write_status(ds, status).await;
         done?;
+        written?;
         if acts {
             let live = mine.iter().filter_map(|pod| pod.labels().get(HASH_LABEL).cloned()).collect::<BTreeSet<_>>();
             let limit = ds.spec.as_ref().and_then(|spec| spec.revision_history_limit);

@@ -1,7 +1,7 @@
 //! DaemonSets.
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use serde_json::{Value, json};
@@ -228,6 +228,22 @@ async fn a_failed_pod_is_replaced_and_told_of() {
     let told = cluster.event("d", "FailedDaemonPod").await;
     let text = format!("Found failed daemon pod default/{} on node a, will try to kill it", pod.name_any());
     assert_eq!(told.message.as_deref(), Some(text.as_str()));
+}
+
+#[tokio::test]
+async fn a_set_whose_pods_are_refused_has_been_seen() {
+    let cluster = Cluster::new().await;
+    node(&cluster, "a", json!({})).await;
+    let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}});
+    cluster.create::<ResourceQuota>(quota).await;
+    create(&cluster, json!({})).await;
+    cluster.event("d", "FailedCreate").await;
+    cluster
+        .wait::<DaemonSet>("d", "the set to be seen", |set| {
+            set.status.as_ref().is_some_and(|status| status.observed_generation == Some(1))
+        })
+        .await;
+    assert!(cluster.pods(LABELS).await.is_empty());
 }
 
 #[tokio::test]
