@@ -144,6 +144,9 @@ impl DaemonSetController {
         if is_deleting(ds) {
             return Ok(None);
         }
+        // Before the pods are read: one that comes in between is then waited for, not missed.
+        let pending = self.expectations.pending(key, uid(ds));
+        let acts = pending.is_none();
         let collisions = ds.status.as_ref().and_then(|status| status.collision_count);
         let history = self.histories.of(ds, &selector, &pods::template(ds), collisions).await?;
         let mine = self.claim_pods(ds, &selector).await?;
@@ -157,8 +160,6 @@ impl DaemonSetController {
             hashes: &history.hashes,
             failures: &self.failures,
         };
-        let pending = self.expectations.pending(key, uid(ds));
-        let acts = pending.is_none();
         let plan = if acts { plan::plan(&state) } else { Plan::default() };
         let again = plan.again;
         let done = if acts { self.carry_out(key, &state, plan).await } else { Ok(()) };

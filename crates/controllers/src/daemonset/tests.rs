@@ -1,6 +1,7 @@
 //! Which pods a DaemonSet makes and deletes.
 
 use super::*;
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use serde_json::{Value, json};
 
 /// Ready since long ago, ready just now, not ready, failed.
@@ -148,4 +149,50 @@ fn the_status_counts_nodes() {
     assert_eq!((status.desired_number_scheduled, status.current_number_scheduled), (3, 2));
     assert_eq!((status.number_ready, status.number_available, status.number_unavailable), (1, Some(1), Some(2)));
     assert_eq!((status.updated_number_scheduled, status.observed_generation), (Some(1), Some(2)));
+}
+
+/// The server that makes a revision, as which a pod is seen that was waited for.
+fn server(key: &ObjectKey, expectations: &Arc<Expectations>) -> Client {
+    let (key, expectations) = (key.clone(), expectations.clone());
+    coracle_client::in_process(tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let (key, expectations) = (key.clone(), expectations.clone());
+        async move {
+            let is_write = matches!(*request.method(), http::Method::POST | http::Method::PUT);
+            if is_write && request.uri().path().contains("/controllerrevisions") {
+                expectations.creation_observed(&key);
+            }
+            let body = request.into_body().collect_bytes().await.unwrap_or_default();
+            let code = if is_write { 200 } else { 404 };
+            http::Response::builder().status(code).body(kube::client::Body::from(body.to_vec()))
+        }
+    }))
+}
+
+#[tokio::test]
+async fn a_pod_that_comes_while_the_others_are_read_is_waited_for() {
+    let (key, expectations) = (ObjectKey::new("n", "d"), Arc::<Expectations>::default());
+    let client = server(&key, &expectations);
+    let informers = coracle_client::Informers::new(client.clone());
+    let pods: Vec<(_, coracle_client::Indexer<Pod>)> =
+        vec![(BY_CONTROLLER, Box::new(controller_uid::<Pod>)), (ORPHANS, Box::new(orphan_namespace::<Pod>))];
+    let revisions: Vec<(_, coracle_client::Indexer<ControllerRevision>)> = vec![
+        (BY_CONTROLLER, Box::new(controller_uid::<ControllerRevision>)),
+        (ORPHANS, Box::new(orphan_namespace::<ControllerRevision>)),
+    ];
+    let controller = DaemonSetController {
+        client: client.clone(),
+        sets: informers.all(),
+        pods: informers.indexed(pods),
+        nodes: informers.all(),
+        histories: Histories::new(client.clone(), informers.indexed(revisions)),
+        recorder: EventRecorder::new(client, "daemonset-controller", ""),
+        expectations: expectations.clone(),
+        failures: Failures::default(),
+        queue: WorkQueue::new(),
+    };
+    let ds = rolling_by(json!(1), json!(0));
+    expectations.expect(&key, uid(&ds), 1, []);
+    let again = controller.sync(&key, &ds).await.unwrap();
+    assert!(again.is_some(), "what was read is older than what was seen");
+    assert_eq!(expectations.pending(&key, uid(&ds)), None);
 }
