@@ -243,6 +243,24 @@ pub(crate) fn secs(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+/// Whether an object of that name is there. Whoever else answers 409, such as a webhook, gives another reason.
+pub(crate) fn is_already_there(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.reason == "AlreadyExists")
+}
+
+/// Whether a write found that an object of one of these resources has changed or is gone: the cache lags behind, and soon
+/// shows what is there.
+pub(crate) fn is_outdated(error: &kube::Error, resources: &[&str]) -> bool {
+    concerns(error, resources)
+        && matches!(error, kube::Error::Api(status) if matches!(status.reason.as_str(), "Conflict" | "NotFound"))
+}
+
+/// Whether the server says that an object of one of these resources is what an error is about.
+pub(crate) fn concerns(error: &kube::Error, resources: &[&str]) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.details.as_ref().is_some_and(|details| resources.contains(&details.kind.as_str()))
+}
+
 /// Whether the server refuses to create because the namespace is being deleted.
 pub(crate) fn is_namespace_terminating(error: &kube::Error) -> bool {
     match error {
@@ -259,5 +277,24 @@ pub(crate) fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_soon_comes_through_the_cache_is_outdated() {
+        let error = |reason: &str, kind: &str| {
+            let status = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": reason, "message": "",
+                "details": {"name": "d", "kind": kind}});
+            kube::Error::Api(serde_json::from_value(status).unwrap())
+        };
+        let outdated = |reason, kind| is_outdated(&error(reason, kind), &["daemonsets", "controllerrevisions"]);
+        assert!(outdated("Conflict", "daemonsets") && outdated("NotFound", "controllerrevisions"));
+        assert!(!outdated("Conflict", "pods") && !outdated("Conflict", ""), "a webhook may refuse so for ever");
+        assert!(!outdated("AlreadyExists", "controllerrevisions"));
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use coracle_client::{Informer, is_conflict, is_not_found};
+use coracle_client::Informer;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,7 +16,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::adoption::claim;
-use crate::common::{controller_reference, delete_exactly, namespace_of};
+use crate::common::{controller_reference, delete_exactly, is_already_there, namespace_of};
 use crate::dependents::Owner;
 use crate::hash::template_hash;
 
@@ -24,6 +24,8 @@ use crate::hash::template_hash;
 pub(crate) const HASH_LABEL: &str = "controller-revision-hash";
 /// The part of a name that a hash still fits behind.
 const MAX_PREFIX: usize = 223;
+/// How often a new revision is tried to be written in one pass.
+const TRIES: u32 = 16;
 
 /// The revisions of the owners of one kind.
 pub(crate) struct Histories {
@@ -144,6 +146,9 @@ impl Histories {
     }
 
     /// Writes a new revision. Where another template has its name, the hash is salted until the name is free.
+    ///
+    /// # Errors
+    /// The server refuses, or after [`TRIES`] names there is still something in the way.
     async fn create<O: Owner>(
         &self,
         owner: &O,
@@ -153,17 +158,19 @@ impl Histories {
         mut collisions: Option<i32>,
     ) -> kube::Result<(ControllerRevision, Option<i32>)> {
         let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), namespace_of(owner));
+        let mut tries = 0_u32;
         loop {
+            tries = tries.saturating_add(1);
             let new = new_revision(owner, template, &patch, revision, collisions);
-            match api.create(&PostParams::default(), &new).await {
-                Err(error) if is_conflict(&error) => {}
+            let taken = match api.create(&PostParams::default(), &new).await {
+                Err(error) if is_already_there(&error) => error,
                 made => return Ok((made?, collisions)),
-            }
-            match api.get(&new.name_any()).await {
-                Ok(found) if is_of(&found, &patch) => return Ok((found, collisions)),
-                Ok(_) => collisions = Some(collisions.unwrap_or(0).saturating_add(1)),
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(error),
+            };
+            match api.get_opt(&new.name_any()).await? {
+                Some(found) if is_of(&found, &patch) => return Ok((found, collisions)),
+                _ if tries == TRIES => return Err(taken),
+                Some(_) => collisions = Some(collisions.unwrap_or(0).saturating_add(1)),
+                None => {}
             }
         }
     }
@@ -220,8 +227,12 @@ fn new_revision<O: Owner>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use k8s_openapi::api::apps::v1::DaemonSet;
+    use kube::client::Body;
+
+    use super::*;
 
     fn template(image: &str) -> PodTemplateSpec {
         serde_json::from_value(json!({"metadata": {"labels": {"app": "a"}},
@@ -263,5 +274,37 @@ mod tests {
         assert_eq!(names(2, &["a"]), ["d-b"]);
         assert_eq!(names(1, &["d-a"]), ["d-b", "d-c"]);
         assert!(names(10, &[]).is_empty());
+    }
+
+    /// A server that refuses to make a revision for this reason, and has none.
+    fn refusing(reason: &'static str, asked: &Arc<AtomicU32>) -> Client {
+        let asked = asked.clone();
+        coracle_client::in_process(tower::service_fn(move |request: http::Request<Body>| {
+            let (code, reason) = if request.method() == http::Method::POST {
+                asked.fetch_add(1, Ordering::SeqCst);
+                (409, reason)
+            } else {
+                (404, "NotFound")
+            };
+            let status =
+                json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "no"});
+            let answer = http::Response::builder().status(code).body(Body::from(status.to_string().into_bytes()));
+            async move { answer }
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_revision_that_is_refused_is_not_tried_for_ever() {
+        let owner: DaemonSet = serde_json::from_value(json!({"metadata": {"name": "d", "namespace": "n"}})).unwrap();
+        // A webhook may refuse with any code; and what was in the way may be gone each time that one looks.
+        for (reason, tries) in [("Conflict", 1), ("AlreadyExists", TRIES)] {
+            let asked = Arc::new(AtomicU32::new(0));
+            let client = refusing(reason, &asked);
+            let histories =
+                Histories { client: client.clone(), revisions: Informer::new(Api::<ControllerRevision>::all(client)) };
+            let patch = patch_of(&template("a"));
+            let error = histories.create(&owner, &template("a"), patch, 1, None).await.unwrap_err();
+            assert_eq!((crate::common::message(&error).as_str(), asked.load(Ordering::SeqCst)), ("no", tries));
+        }
     }
 }

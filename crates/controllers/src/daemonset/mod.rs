@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found};
+use coracle_client::{Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus, RollingUpdateDaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -126,7 +126,9 @@ impl Controller for DaemonSetController {
         };
         match self.sync(&key, &ds).await {
             // What was in the way comes through the informer; should it have come before, a quick try succeeds.
-            Err(error) if is_conflict(&error) || is_not_found(&error) => Ok(Some(Duration::from_millis(50))),
+            Err(error) if is_outdated(&error, &["daemonsets", "controllerrevisions"]) => {
+                Ok(Some(Duration::from_millis(50)))
+            }
             Err(error) if is_namespace_terminating(&error) => Ok(None),
             done => Ok(done?),
         }

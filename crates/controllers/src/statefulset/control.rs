@@ -11,7 +11,7 @@ use kube::{Client, ResourceExt};
 use super::identity::{claims, conformed, ordinal_of};
 use super::plan::Plan;
 use super::retention::wanted_owners;
-use crate::common::{delete_exactly, is_deleting, is_namespace_terminating, message, namespace_of};
+use crate::common::{delete_exactly, is_already_there, is_deleting, is_namespace_terminating, message, namespace_of};
 use crate::pod_control::slow_start;
 
 /// Writes the pods and claims of sets.
@@ -50,7 +50,7 @@ impl Control {
                 self.hand_over_claims(set, &pod).await
             }
             Err(error) => {
-                if !is_conflict(&error) && !is_namespace_terminating(&error) {
+                if !is_already_there(&error) && !is_namespace_terminating(&error) {
                     self.tell(set, "create", &pod, Err(&message(&error)));
                 }
                 Err(error.into())
@@ -105,7 +105,7 @@ impl Control {
             }
             match api.create(&PostParams::default(), &claim).await {
                 Ok(_) => self.tell_of_claim(set, pod, &name, Ok(())),
-                Err(error) if is_conflict(&error) => {}
+                Err(error) if is_already_there(&error) => {}
                 Err(error) => {
                     self.tell_of_claim(set, pod, &name, Err(&message(&error)));
                     return Err(anyhow::Error::from(error).context(format!("failed to create PVC {name}")));

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Event, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found};
+use coracle_client::{Event, EventType, Informer, ObjectKey, WorkQueue};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -86,9 +86,15 @@ impl Controller for StatefulSetController {
         match self.sync(&set).await {
             Err(error) => match error.downcast_ref::<kube::Error>() {
                 Some(found) if is_namespace_terminating(found) => Ok(None),
-                Some(found) if is_not_found(found) => Ok(Some(Duration::from_millis(50))),
+                Some(found)
+                    if is_outdated(found, &["statefulsets", "controllerrevisions", "persistentvolumeclaims"]) =>
+                {
+                    Ok(Some(Duration::from_millis(50)))
+                }
                 // The cache lags behind what was written last, and will have caught up.
-                Some(found) if is_conflict(found) && !self.is_in_the_way(&set) => Ok(Some(Duration::from_millis(20))),
+                Some(found) if is_already_there(found) && concerns(found, &["pods"]) && !self.is_in_the_way(&set) => {
+                    Ok(Some(Duration::from_millis(20)))
+                }
                 _ => Err(error),
             },
             done => done,
