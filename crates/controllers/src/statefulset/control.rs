@@ -1,5 +1,7 @@
 //! Carries out what a StatefulSet plans, with the events that tell of it.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use coracle_client::{EventRecorder, EventType, Informer, is_conflict, is_not_found};
 use futures::future::join_all;
@@ -22,18 +24,30 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Does all of a plan; `new_pod` is the pod of an ordinal. What fails ends what would come later.
+    /// Does all of a plan; `new_pod` is the pod of an ordinal. A pod that could not be mended is not deleted either: its
+    /// claims would be left behind. The others go on. Returns the first failure.
     pub async fn carry_out(&self, set: &StatefulSet, plan: &Plan, new_pod: impl Fn(i32) -> Pod) -> anyhow::Result<()> {
+        let (mut failed, mut stuck) = (None, BTreeSet::new());
         for pod in &plan.mend {
-            self.mend(set, pod).await?;
+            if let Err(error) = self.mend(set, pod).await {
+                stuck.insert(pod.name_any());
+                failed.get_or_insert(error);
+            }
+        }
+        for pod in &plan.hand_over {
+            if let Err(error) = self.hand_over_claims(set, pod).await {
+                stuck.insert(pod.name_any());
+                failed.get_or_insert(error);
+            }
         }
         let create = |at: usize| {
             let pod = new_pod(plan.create[at]);
             async move { self.create_pod(set, pod).await }
         };
-        let (_, failed) = slow_start(plan.create.len(), create).await;
-        let deletions = join_all(plan.delete.iter().map(|pod| self.delete_pod(set, pod))).await;
-        failed.map_or(Ok(()), Err)?;
+        let (_, not_made) = slow_start(plan.create.len(), create).await;
+        let deleted = plan.delete.iter().filter(|pod| !stuck.contains(&pod.name_any()));
+        let deletions = join_all(deleted.map(|pod| self.delete_pod(set, pod))).await;
+        failed.or(not_made).map_or(Ok(()), Err)?;
         deletions.into_iter().collect()
     }
 
@@ -124,7 +138,11 @@ impl Control {
             let Some(owners) = wanted_owners(&found, set, pod) else { continue };
             let mut owned = (*found).clone();
             owned.metadata.owner_references = Some(owners);
-            api.replace(&claim.name_any(), &PostParams::default(), &owned).await?;
+            match api.replace(&claim.name_any(), &PostParams::default(), &owned).await {
+                // One that is gone needs no owner.
+                Err(error) if is_not_found(&error) => {}
+                done => drop(done?),
+            }
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ const BURST: usize = 500;
 pub(super) struct Plan {
     /// Pods whose claims are missing or have other owners than the policy says, or that lack labels of their own.
     pub mend: Vec<Arc<Pod>>,
+    /// Pods that are too many, whose claims have other owners than the policy says.
+    pub hand_over: Vec<Arc<Pod>>,
     /// The ordinals of pods to make.
     pub create: Vec<i32>,
     pub delete: Vec<Arc<Pod>>,
@@ -52,25 +54,28 @@ impl State<'_> {
         is_running_and_ready(pod) && !is_deleting(pod) && self.is_available(pod)
     }
 
-    fn needs_mending(&self, pod: &Arc<Pod>, ordinal: i32) -> bool {
-        let claims = claims(self.set, ordinal);
-        let found = |claim: &PersistentVolumeClaim| {
-            self.claims.get(namespace_of(self.set), claim.metadata.name.as_deref().unwrap_or_default())
-        };
-        let disowned = |claim: Arc<PersistentVolumeClaim>| wanted_owners(&claim, self.set, pod).is_some();
+    fn claim(&self, claim: &PersistentVolumeClaim) -> Option<Arc<PersistentVolumeClaim>> {
+        self.claims.get(namespace_of(self.set), claim.metadata.name.as_deref().unwrap_or_default())
+    }
+
+    fn needs_mending(&self, pod: &Pod, ordinal: i32) -> bool {
         conformed(self.set, pod, ordinal).is_some()
-            || (phase(pod) == "Pending" && claims.iter().any(|claim| found(claim).is_none()))
-            || claims.iter().filter_map(found).any(disowned)
+            || (phase(pod) == "Pending" && claims(self.set, ordinal).iter().any(|claim| self.claim(claim).is_none()))
+            || self.needs_hand_over(pod, ordinal)
+    }
+
+    /// Whether claims of the ordinal have other owners than the policy says.
+    fn needs_hand_over(&self, pod: &Pod, ordinal: i32) -> bool {
+        let found = claims(self.set, ordinal);
+        let mut found = found.iter().filter_map(|claim| self.claim(claim));
+        found.any(|claim| wanted_owners(&claim, self.set, pod).is_some())
     }
 
     /// Whether a claim of the ordinal's former pod is still on its way out.
     fn waits_for_claims(&self, ordinal: i32) -> bool {
         let name = pod_name(self.set, ordinal);
-        claims(self.set, ordinal).iter().any(|claim| {
-            self.claims
-                .get(namespace_of(self.set), claim.metadata.name.as_deref().unwrap_or_default())
-                .is_some_and(|claim| is_leaving(self.set, &claim, &name))
-        })
+        let leaving = |claim: Arc<PersistentVolumeClaim>| is_leaving(self.set, &claim, &name);
+        claims(self.set, ordinal).iter().any(|claim| self.claim(claim).is_some_and(leaving))
     }
 }
 
@@ -132,8 +137,8 @@ fn keep_replicas(state: &State<'_>, replicas: &ByOrdinal, plan: &mut Plan) -> bo
 /// Deletes pods that are too many, the last ordinal first. Returns whether there are none left.
 fn drop_condemned(state: &State<'_>, condemned: &ByOrdinal, plan: &mut Plan) -> bool {
     for (ordinal, pod) in condemned {
-        if state.needs_mending(pod, *ordinal) && conformed(state.set, pod, *ordinal).is_none() {
-            plan.mend.push(pod.clone());
+        if state.needs_hand_over(pod, *ordinal) {
+            plan.hand_over.push(pod.clone());
         }
     }
     if state.is_parallel() {

@@ -154,3 +154,21 @@ fn a_pod_waits_for_the_claim_of_the_one_before_to_go() {
     let state = State { set: &set, pods: &[], claims: &claims, update_revision: "new", now: Timestamp::now() };
     assert_eq!(plan(&state), Plan::default());
 }
+
+#[test]
+fn the_claims_of_a_pod_that_is_too_many_go_with_it_whatever_it_lacks() {
+    let set = set(
+        0,
+        json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+        "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete", "whenDeleted": "Retain"}}),
+    );
+    let claim: PersistentVolumeClaim =
+        serde_json::from_value(json!({"metadata": {"name": "data-web-0", "namespace": "n"}})).unwrap();
+    let mut stripped = (*new(0, Is::Ready)).clone();
+    stripped.metadata.labels = None;
+    let pods = [Arc::new(stripped)];
+    let claims = Store::of(vec![claim], Vec::new());
+    let state = State { set: &set, pods: &pods, claims: &claims, update_revision: "new", now: Timestamp::now() };
+    let found = plan(&state);
+    assert_eq!((found.hand_over.len(), found.mend.len()), (1, 0));
+}

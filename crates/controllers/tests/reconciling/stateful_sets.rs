@@ -185,3 +185,23 @@ async fn claims_are_made_first_and_go_with_what_the_policy_says() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_claim_that_does_not_go_holds_up_neither_its_pod_nor_others() {
+    let cluster = Cluster::new().await;
+    let template = json!({"metadata": {"name": "data", "finalizers": ["example.com/hold"]}, "spec":
+        {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let retention = json!({"whenScaled": "Delete", "whenDeleted": "Retain"});
+    create(&cluster, 2, json!({"volumeClaimTemplates": [template], "persistentVolumeClaimRetentionPolicy": retention}))
+        .await;
+    for name in ["s-0", "s-1"] {
+        serve(&cluster, name).await;
+    }
+    cluster.wait::<StatefulSet>("s", "two ready", |set| status(set).ready_replicas == Some(2)).await;
+    cluster.api::<PersistentVolumeClaim>().delete("data-s-1", &DeleteParams::default()).await.expect("a deletion");
+    let replicas = json!({"spec": {"replicas": 1}});
+    cluster.patch::<StatefulSet>("s", replicas).await;
+    assert_eq!(names(&cluster, 1).await, ["s-0"]);
+    let claim = cluster.wait::<PersistentVolumeClaim>("data-s-1", "the claim", |_| true).await;
+    assert_eq!(claim.owner_references()[0].kind, "Pod");
+}
