@@ -171,7 +171,7 @@ fn update(state: &State<'_>, replicas: &ByOrdinal, plan: &mut Plan) {
     let (Some(first), Some(strategy)) = (partition(state.set), rolling(state.set)) else { return };
     let wanted = ordinals(state.set);
     let total = wanted.end.saturating_sub(wanted.start);
-    let limit = strategy.max_unavailable.as_ref().and_then(|limit| scaled(limit, total, true)).unwrap_or(1).max(1);
+    let limit = strategy.max_unavailable.as_ref().and_then(|limit| scaled(limit, total, false)).unwrap_or(1).max(1);
     let healthy = replicas.values().filter(|pod| state.is_healthy(pod)).count();
     let missing = usize::try_from(total).unwrap_or(0).saturating_sub(healthy);
     let mut room = usize::try_from(limit).unwrap_or(1).saturating_sub(missing);

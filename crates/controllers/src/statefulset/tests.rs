@@ -114,6 +114,11 @@ fn an_update_replaces_one_pod_after_the_other_from_the_last() {
     assert_eq!(steps(&set(3, rolling(json!({"partition": 3}))), &pods), (vec![], vec![]));
     assert_eq!(steps(&set(3, rolling(json!({"maxUnavailable": 2}))), &pods), (vec![], vec![2, 1]));
     assert_eq!(steps(&set(3, rolling(json!({"maxUnavailable": 2, "partition": 2}))), &pods), (vec![], vec![2]));
+    // A share is rounded down, but is one at least.
+    let pods: Vec<_> = (0..25).map(|ordinal| old(ordinal, Is::Ready)).collect();
+    assert_eq!(steps(&set(25, rolling(json!({"maxUnavailable": "10%"}))), &pods), (vec![], vec![24, 23]));
+    assert_eq!(steps(&set(25, rolling(json!({"maxUnavailable": "1%"}))), &pods), (vec![], vec![24]));
+    let pods = [old(0, Is::Ready), old(1, Is::Ready), old(2, Is::Ready)];
     assert_eq!(steps(&set(3, json!({"updateStrategy": {"type": "OnDelete"}})), &pods), (vec![], vec![]));
 }
 
