@@ -116,7 +116,7 @@ fn keep_replicas(state: &State<'_>, replicas: &ByOrdinal, plan: &mut Plan) -> bo
         };
         // One that has ended is made anew, whatever it ended with: evicted ones end well, too.
         if is_terminal(pod) {
-            if !is_deleting(&**pod) {
+            if !is_deleting(&**pod) && plan.delete.len() < BURST {
                 plan.delete.push(pod.clone());
             }
             if ordered {
@@ -143,7 +143,7 @@ fn drop_condemned(state: &State<'_>, condemned: &ByOrdinal, plan: &mut Plan) -> 
     }
     if state.is_parallel() {
         let living = condemned.values().rev().filter(|pod| !is_deleting(&***pod));
-        plan.delete.extend(living.take(BURST).cloned());
+        plan.delete.extend(living.take(BURST.saturating_sub(plan.delete.len())).cloned());
         return true;
     }
     let Some((last, pod)) = condemned.last_key_value() else { return true };

@@ -87,6 +87,13 @@ fn a_pod_that_failed_is_made_anew() {
 }
 
 #[test]
+fn a_pass_deletes_only_so_many() {
+    let pods: Vec<_> = (0..800).map(|ordinal| new(ordinal, Is::Failed)).collect();
+    assert_eq!(steps(&parallel(800), &pods).1.len(), 500);
+    assert_eq!(steps(&parallel(400), &pods).1.len(), 500);
+}
+
+#[test]
 fn the_last_pod_goes_first_and_alone() {
     let all = |last: Is| [new(0, Is::Ready), new(1, Is::Ready), new(2, Is::Ready), new(3, last)];
     let ordered = set(2, json!({}));
