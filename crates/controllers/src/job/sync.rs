@@ -190,6 +190,8 @@ impl JobController {
         if let Some(outcome) = &ended {
             let words = (outcome.reason.as_str(), outcome.message.as_str());
             conditions::set(&mut status, outcome.final_condition(), true, words, time);
+            // One that was suspended from its beginning may end without a run.
+            status.start_time.get_or_insert_with(now);
             if outcome.succeeds {
                 status.completion_time.get_or_insert_with(now);
             }

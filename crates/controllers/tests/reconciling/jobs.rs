@@ -230,6 +230,14 @@ async fn a_job_that_was_suspended_while_it_ran_comes_to_its_end_once_resumed() {
 }
 
 #[tokio::test]
+async fn a_suspended_job_that_wants_no_successes_ends() {
+    let cluster = Cluster::new().await;
+    create(&cluster, "j", json!({"suspend": true, "completions": 0})).await;
+    let job = done(&cluster, "j", "Complete").await;
+    assert!(status(&job).start_time.is_some() && status(&job).completion_time >= status(&job).start_time);
+}
+
+#[tokio::test]
 async fn a_deadline_ends_a_job() {
     let cluster = Cluster::new().await;
     create(&cluster, "j", json!({"activeDeadlineSeconds": 1})).await;
