@@ -100,13 +100,18 @@ impl Controller for JobController {
     }
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
-        let Some(cached) = self.jobs.store().get_key(&key) else { return Ok(None) };
+        let Some(cached) = self.jobs.store().get_key(&key) else {
+            // What a pass noted while the job went.
+            self.forget(&key);
+            return Ok(None);
+        };
         let job = self.written.newest(&key, cached);
         if is_managed_elsewhere(&job) {
             return Ok(None);
         }
         if finished(&job).is_some() {
-            self.records.forget(&key);
+            // Its pods are counted: what the cache is yet to show of them does not matter. What was written still does.
+            self.forget_pods(&key);
             return Ok(None);
         }
         if !matches!(
@@ -133,7 +138,6 @@ impl JobController {
             Event::Added(job) => self.queue.add(ObjectKey::of(&**job)),
             Event::Updated { old, new } if uid(&**old) != uid(&**new) => {
                 self.job_gone(old);
-                self.queue.add(ObjectKey::of(&**new));
             }
             Event::Updated { old, new } => {
                 let delay = if old.metadata.generation == new.metadata.generation { BATCH } else { Duration::ZERO };
@@ -149,11 +153,21 @@ impl JobController {
     /// Nothing of a job that is gone is kept for one of its name that may come.
     fn job_gone(&self, job: &Job) {
         let key = ObjectKey::of(job);
-        self.expectations.forget(&key);
-        self.removals.forget(&key);
-        self.records.forget(&key);
-        self.written.forget(&key);
+        self.forget(&key);
+        // A pass that is under way may note something yet, which the next one forgets.
+        self.queue.add(key);
         self.queue_tracked_pods(job);
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        self.forget_pods(key);
+        self.written.forget(key);
+    }
+
+    fn forget_pods(&self, key: &ObjectKey) {
+        self.expectations.forget(key);
+        self.removals.forget(key);
+        self.records.forget(key);
     }
 
     fn pod_changed(&self, event: &Event<Pod>) {
