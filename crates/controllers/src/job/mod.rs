@@ -44,6 +44,8 @@ use crate::written::Written;
 const CONTROLLER_NAME: &str = "kubernetes.io/job-controller";
 /// How long changes of pods are gathered, so that a thousand pods that end do not mean a thousand writes of the status.
 const BATCH: Duration = Duration::from_millis(50);
+/// Finalizers that are removed at once: a job may leave thousands of pods.
+const ORPHAN_WORKERS: usize = 8;
 
 struct JobController {
     client: Client,
@@ -83,7 +85,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         async move { controller.release_orphan(key).await }
     };
     let caches = controller.caches();
-    let orphans = reconcile_all(&caches, &controller.orphans, 1, release);
+    let orphans = reconcile_all(&caches, &controller.orphans, ORPHAN_WORKERS, release);
     tokio::try_join!(crate::run::run(controller.clone()), orphans).map(drop)
 }
 
