@@ -44,9 +44,16 @@ pub(super) async fn send(
 ) {
     let (webhook, places) = (Arc::new(webhook), Arc::new(Semaphore::new(AT_ONCE)));
     let mut bucket = options.throttle.map(|(rate, burst)| Bucket::new(rate, burst));
-    while let Some(first) = entries.recv().await {
-        let waits = if mode == Mode::Batch { options.max_wait } else { Duration::ZERO };
-        let together = gather(first, &mut entries, options.max_size, waits).await;
+    let waits = if mode == Mode::Batch { options.max_wait } else { Duration::ZERO };
+    let mut left = None;
+    loop {
+        let first = match left.take() {
+            Some(entry) => Some(entry),
+            None => entries.recv().await,
+        };
+        let Some(first) = first else { return };
+        let together;
+        (together, left) = gather(first, &mut entries, options.max_size, waits).await;
         if let Some(bucket) = &mut bucket {
             bucket.take().await;
         }
@@ -64,8 +71,13 @@ pub(super) async fn send(
     }
 }
 
-/// The first entry and those that come before its time is over.
-async fn gather(first: Entry, entries: &mut mpsc::Receiver<Entry>, most: usize, wait: Duration) -> Vec<Entry> {
+/// The first entry and those that come before its time is over; and one for the next request, that is too long for this one.
+async fn gather(
+    first: Entry,
+    entries: &mut mpsc::Receiver<Entry>,
+    most: usize,
+    wait: Duration,
+) -> (Vec<Entry>, Option<Entry>) {
     let end = Instant::now().checked_add(wait).unwrap_or_else(Instant::now);
     let mut bytes = first.line.len();
     let mut together = vec![first];
@@ -77,9 +89,12 @@ async fn gather(first: Entry, entries: &mut mpsc::Receiver<Entry>, most: usize, 
         };
         let Some(next) = next else { break };
         bytes = bytes.saturating_add(next.line.len());
+        if bytes > MAX_BYTES {
+            return (together, Some(next));
+        }
         together.push(next);
     }
-    together
+    (together, None)
 }
 
 /// The list that a request has. Each entry is a line of JSON.
@@ -138,17 +153,34 @@ mod tests {
         }
         let wait = Duration::from_millis(50);
         let first = entries.recv().await.unwrap();
-        let together = gather(first, &mut entries, 3, wait).await;
+        let (together, _) = gather(first, &mut entries, 3, wait).await;
         assert_eq!(together.len(), 3);
         let sent: Value = serde_json::from_slice(&list(&together)).unwrap();
         assert_eq!(sent["items"], json!([{"n": 0}, {"n": 1}, {"n": 2}]));
         let first = entries.recv().await.unwrap();
         let begun = Instant::now();
-        let together = gather(first, &mut entries, 3, wait).await;
+        let (together, _) = gather(first, &mut entries, 3, wait).await;
         assert!(together.len() == 2 && begun.elapsed() >= wait);
         sender.try_send(entry("{}")).ok();
         let first = entries.recv().await.unwrap();
-        assert_eq!(gather(first, &mut entries, 3, Duration::ZERO).await.len(), 1);
+        assert_eq!(gather(first, &mut entries, 3, Duration::ZERO).await.0.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_for_a_request_goes_with_the_next() {
+        let (sender, mut entries) = mpsc::channel(10);
+        let long = "x".repeat(MAX_BYTES / 2 - 1);
+        for line in ["{}", &long, &long] {
+            sender.try_send(entry(line)).ok();
+        }
+        let first = entries.recv().await.unwrap();
+        let (together, left) = gather(first, &mut entries, 9, Duration::ZERO).await;
+        assert_eq!(together.len(), 2);
+        let (together, left) = gather(left.unwrap(), &mut entries, 9, Duration::ZERO).await;
+        assert!(together.len() == 1 && left.is_none());
+        sender.try_send(entry(&"x".repeat(MAX_BYTES + 1))).ok();
+        let first = entries.recv().await.unwrap();
+        assert_eq!(gather(first, &mut entries, 9, Duration::ZERO).await.0.len(), 1);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! and notes the pod there, in one write that fails if the status changed meanwhile: so two evictions never take the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::decode::{self, FieldValidation};
 use coracle_api::meta;
@@ -23,6 +24,9 @@ use crate::operation::{Operation, Verb};
 
 /// A status names no more pods: the controller does not keep up.
 const MOST_DISRUPTED: usize = 2000;
+/// How often, and after how long, a pod that changed while it was evicted without a budget is looked at anew.
+const ATTEMPTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 /// When to come back once the disruption controller has looked at the budget.
 const RETRY_SECONDS: u32 = 10;
 
@@ -35,8 +39,9 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     meta::set_namespace(&mut eviction, cx.target.namespace.as_deref().unwrap_or_default());
     cx.objects().admit(&cx.unowned(Verb::Create), &mut eviction).await?;
     let options = delete::options_of(&eviction["deleteOptions"], cx.dry_run)?;
-    let current = cx.current()?;
-    check_preconditions(&cx.target.kind, &current, &options)?;
+    let Some(current) = evict_without_budget(cx, &options).await? else {
+        return Ok(negotiate::status_as(&Status::created(), cx.output.encoding));
+    };
     let pod = current.value();
     let Some(budget) = budget_of(cx, &pod)? else {
         evict(cx, &options).await?;
@@ -48,6 +53,43 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     }
     evict_as_seen(cx, &current, &options, &budget.name, allowed).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
+}
+
+/// Evicts a pod that no budget protects, because it has ended, has not begun, or goes already. Returns one that a budget may.
+async fn evict_without_budget(cx: &Context<'_>, options: &DeleteOptions) -> Result<Option<Object>, Status> {
+    let mut attempts = 0;
+    loop {
+        let current = cx.current()?;
+        check_preconditions(&cx.target.kind, &current, options)?;
+        let pod = current.value();
+        if !ignores_budgets(&pod) {
+            return Ok(Some(current));
+        }
+        // One that has not begun may become ready, which a budget then counts.
+        let may_begin = !is_terminal(&pod) && !meta::is_deleting(&pod) && options.resource_version.is_none();
+        let asked = if may_begin { seen(options, &current) } else { options.clone() };
+        attempts += 1;
+        match evict(cx, &asked).await {
+            Ok(()) => return Ok(None),
+            Err(status) if status.reason == "Conflict" && may_begin && attempts < ATTEMPTS => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(status) => return Err(status),
+        }
+    }
+}
+
+fn is_terminal(pod: &Value) -> bool {
+    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+fn ignores_budgets(pod: &Value) -> bool {
+    is_terminal(pod) || pod["status"]["phase"] == "Pending" || meta::is_deleting(pod)
+}
+
+/// The options of a deletion of the pod as it was looked at.
+fn seen(options: &DeleteOptions, pod: &Object) -> DeleteOptions {
+    DeleteOptions { resource_version: Some(pod.revision().to_string()), ..options.clone() }
 }
 
 /// What was sent, of the types that an Eviction has; nothing is one without options.
@@ -62,7 +104,7 @@ fn eviction(cx: &Context<'_>) -> Result<Value, Status> {
     Ok(eviction)
 }
 
-/// The budget that covers a pod which disrupts something when it goes.
+/// The budget that covers a pod.
 struct Budget {
     kind: Arc<Kind>,
     key: String,
@@ -72,10 +114,7 @@ struct Budget {
 
 fn budget_of(cx: &Context<'_>, pod: &Value) -> Result<Option<Budget>, Status> {
     let labels = &pod["metadata"]["labels"];
-    let is_free = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"))
-        || meta::is_deleting(pod)
-        || labels.as_object().is_none_or(|labels| labels.is_empty());
-    if is_free {
+    if labels.as_object().is_none_or(|labels| labels.is_empty()) {
         return Ok(None);
     }
     let kind = kinds::by_resource("policy", "v1", "poddisruptionbudgets").ok_or_else(Status::path_not_found)?;
@@ -171,7 +210,7 @@ fn refuse_further(budget: &mut Value) {
 /// Evicts a pod that a budget covers. One that need not be ready must still be as it was looked at.
 async fn evict_as_seen(
     cx: &Context<'_>,
-    seen: &Object,
+    pod: &Object,
     options: &DeleteOptions,
     budget: &str,
     allowed: Allowance,
@@ -179,8 +218,7 @@ async fn evict_as_seen(
     if allowed == Allowance::Budget || options.resource_version.is_some() {
         return evict(cx, options).await;
     }
-    let options = DeleteOptions { resource_version: Some(seen.revision().to_string()), ..options.clone() };
-    let evicted = evict(cx, &options).await;
+    let evicted = evict(cx, &seen(options, pod)).await;
     evicted.map_err(|status| if status.reason == "Conflict" { unsettled(budget) } else { status })
 }
 
@@ -189,9 +227,9 @@ async fn evict(cx: &Context<'_>, options: &DeleteOptions) -> Result<(), Status> 
     let key = cx.target.key();
     let mut options = options.clone();
     if !options.dry_run {
-        let wanted = options.resource_version.clone();
+        let wanted = options.clone();
         let op = Operation::status_by_server(&cx.target.kind);
-        let told = cx.objects().update(&op, &key, &mut |pod| Ok(disrupted(pod, wanted.as_deref()))).await?;
+        let told = cx.objects().update(&op, &key, &mut |pod| Ok(disrupted(pod, &wanted))).await?;
         if options.resource_version.is_some() {
             let pod: Value = serde_json::from_slice(&told).map_err(Status::internal)?;
             options.resource_version = pod["metadata"]["resourceVersion"].as_str().map(str::to_owned);
@@ -200,10 +238,12 @@ async fn evict(cx: &Context<'_>, options: &DeleteOptions) -> Result<(), Status> 
     cx.objects().delete(&cx.unowned(Verb::Delete), &key, &options).await.map(drop)
 }
 
-fn disrupted(pod: &Value, resource_version: Option<&str>) -> Value {
+/// The pod that says so. What the deletion asks of the pod is asked of this write as well.
+fn disrupted(pod: &Value, options: &DeleteOptions) -> Value {
     let mut told = pod.clone();
-    if let Some(version) = resource_version {
-        told["metadata"]["resourceVersion"] = version.into();
+    let asked = [("resourceVersion", &options.resource_version), ("uid", &options.uid)];
+    for (field, wanted) in asked.into_iter().filter_map(|(field, wanted)| Some((field, wanted.as_deref()?))) {
+        told["metadata"][field] = wanted.into();
     }
     let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let known = conditions.iter().any(|c| c["type"] == "DisruptionTarget" && c["status"] == "True");
@@ -247,4 +287,19 @@ fn violated(name: &str, status: &Value) -> Status {
     let number = |key: &str| status[key].as_i64().unwrap_or(0);
     let (desired, healthy) = (number("desiredHealthy"), number("currentHealthy"));
     refused(format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_pod_of_the_name_is_not_told_that_it_is_disrupted() {
+        let pod = json!({"metadata": {"name": "p", "uid": "new", "resourceVersion": "7"}});
+        let metadata = |options: DeleteOptions| disrupted(&pod, &options)["metadata"].clone();
+        assert_eq!(metadata(DeleteOptions::default()), pod["metadata"]);
+        let options =
+            DeleteOptions { uid: Some("old".into()), resource_version: Some("5".into()), ..Default::default() };
+        assert_eq!(metadata(options), json!({"name": "p", "uid": "old", "resourceVersion": "5"}));
+    }
 }

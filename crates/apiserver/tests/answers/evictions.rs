@@ -183,3 +183,28 @@ async fn an_eviction_that_is_refused_spends_nothing() {
     );
     assert_eq!(api.get(&format!("{BUDGETS}/b")).await.ok(), before);
 }
+
+#[tokio::test]
+async fn a_pending_pod_that_becomes_ready_meanwhile_needs_the_budget() {
+    let api = Api::new().await;
+    budget(&api, json!({"minAvailable": 1}), (0, 0, 1)).await;
+    let spec = json!({"containers": [{"name": "c", "image": "i:1"}]});
+    let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    for n in 0..60 {
+        let metadata = json!({"name": format!("p{n}"), "labels": {"a": "b"}});
+        api.post(PODS, &json!({"metadata": metadata, "spec": spec})).await.ok();
+        let path = format!("{PODS}/p{n}/status");
+        let become_ready = async {
+            for _ in 0..n {
+                tokio::task::yield_now().await;
+            }
+            api.patch("merge-patch", &path, &status).await.status
+        };
+        let (evicted, ready) = futures::join!(evict(&api, n), become_ready);
+        assert!(
+            matches!((evicted.status.as_u16(), ready.as_u16()), (201, 404) | (429, 200)),
+            "{} {ready}",
+            evicted.status
+        );
+    }
+}

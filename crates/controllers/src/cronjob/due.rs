@@ -53,19 +53,17 @@ impl Clock {
             let late = elapsed.checked_rem(every).unwrap_or(0);
             return Timestamp::from_second(now.as_second().saturating_sub(late)).unwrap_or(known);
         }
-        // Steps back that double find a time before the latest; from there it is not far.
-        let mut back = SignedDuration::from_mins(1);
-        let mut at = loop {
-            let Some(from) = now.checked_sub(back).ok().filter(|from| *from > known) else { break known };
-            match self.schedule.next(from, &self.zone) {
-                Some(found) if found <= now => break found,
-                _ => back = back.saturating_mul(2),
+        // Halves what is between a time after which one is due and one after which none is.
+        let (mut latest, mut low, mut high) = (known, known.as_second(), now.as_second());
+        while high.saturating_sub(low) > 1 {
+            let middle = low.midpoint(high);
+            let next = Timestamp::from_second(middle).ok().and_then(|from| self.schedule.next(from, &self.zone));
+            match next.filter(|next| *next <= now) {
+                Some(found) => (latest, low) = (found, middle),
+                None => high = middle,
             }
-        };
-        while let Some(next) = self.schedule.next(at, &self.zone).filter(|next| *next <= now) {
-            at = next;
         }
-        at
+        latest
     }
 
     /// How long until the next run after `now`.
@@ -140,6 +138,16 @@ mod tests {
         assert_eq!(due("@every 7m", Some("2026-07-09T11:00:00Z"), None, "2026-07-29T16:00:00Z"), every);
         let irregular = Some(("2027-07-09T22:00:00Z".to_owned(), true));
         assert_eq!(due("0 6-22/4 * * 1-5", last, None, "2027-07-11T12:00:00Z"), irregular);
+    }
+
+    #[test]
+    fn the_latest_of_a_month_long_ago_is_found_at_once() {
+        let latest = Some(("2026-01-31T23:59:00Z".to_owned(), true));
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            assert_eq!(due("* * * 1 *", Some("2025-12-31T23:00:00Z"), None, "2026-08-09T10:00:30Z"), latest);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResourceList, OwnerReference};
 use kube::Client;
 use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::common::{Context, controller_of, message, resolve, uid};
 use crate::run::Cache;
@@ -77,7 +78,9 @@ impl Scales {
     async fn ask(&self, namespace: &str, owner: &OwnerReference) -> Result<Option<Wanted>, String> {
         let plural = self.plural(owner).await?;
         let base = base_path(&owner.api_version);
-        let request = http::Request::get(format!("{base}/namespaces/{namespace}/{plural}/{}/scale", owner.name));
+        // Whoever writes a pod chooses the name, which is to be no more than a name.
+        let name = utf8_percent_encode(&owner.name, NON_ALPHANUMERIC);
+        let request = http::Request::get(format!("{base}/namespaces/{namespace}/{plural}/{name}/scale"));
         let request = request.body(Vec::new()).map_err(|error| error.to_string())?;
         match self.client.request::<Scale>(request).await {
             Ok(scale) if uid(&scale) == owner.uid => {
@@ -85,6 +88,8 @@ impl Scales {
             }
             Ok(_) => Ok(None),
             Err(error) if is_not_found(&error) => {
+                // The kind may be gone, or have another plural.
+                self.plurals.lock().remove(&(owner.api_version.clone(), owner.kind.clone()));
                 let subresource = format!("{plural}/scale");
                 let resources = self.resources(&owner.api_version).await?;
                 if resources.resources.iter().any(|resource| resource.name == subresource) {
@@ -102,13 +107,25 @@ impl Scales {
         if let Some(plural) = self.plurals.lock().get(&key) {
             return Ok(plural.clone());
         }
+        let no_match = || format!("no matches for kind \"{}\" in version \"{}\"", owner.kind, owner.api_version);
+        if !self.is_served(&owner.api_version).await? {
+            return Err(no_match());
+        }
         let resources = self.resources(&owner.api_version).await?;
         let of_kind = resources.resources.iter().find(|r| r.kind == owner.kind && !r.name.contains('/'));
-        let plural = of_kind
-            .map(|resource| resource.name.clone())
-            .ok_or_else(|| format!("no matches for kind \"{}\" in version \"{}\"", owner.kind, owner.api_version))?;
+        let plural = of_kind.map(|resource| resource.name.clone()).ok_or_else(no_match)?;
         self.plurals.lock().insert(key, plural.clone());
         Ok(plural)
+    }
+
+    /// Whether discovery knows this API version; what it does not know is never part of a path.
+    async fn is_served(&self, api_version: &str) -> Result<bool, String> {
+        if !api_version.contains('/') {
+            return Ok(api_version == "v1");
+        }
+        let groups = self.client.list_api_groups().await.map_err(|error| message(&error))?;
+        let mut versions = groups.groups.iter().flat_map(|group| &group.versions);
+        Ok(versions.any(|version| version.group_version == api_version))
     }
 
     async fn resources(&self, api_version: &str) -> Result<APIResourceList, String> {

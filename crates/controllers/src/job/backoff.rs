@@ -54,22 +54,24 @@ pub(super) fn remaining(failures: u32, last: Timestamp, now: Timestamp) -> Durat
     whole.saturating_sub(elapsed)
 }
 
-/// The records of all jobs; they are lost when the process ends, and begin anew then.
+/// The records of all jobs, each with the job's UID: another job of the name begins without. They are lost when the process
+/// ends, and begin anew then.
 #[derive(Default)]
-pub(super) struct Records(Mutex<HashMap<ObjectKey, Record>>);
+pub(super) struct Records(Mutex<HashMap<ObjectKey, (String, Record)>>);
 
 impl Records {
-    pub fn get(&self, key: &ObjectKey) -> Record {
-        self.0.lock().get(key).copied().unwrap_or_default()
+    pub fn get(&self, key: &ObjectKey, job: &str) -> Record {
+        let all = self.0.lock();
+        all.get(key).filter(|(owner, _)| owner == job).map(|(_, record)| *record).unwrap_or_default()
     }
 
     /// Keeps a record, once its pods are in the status of the job.
-    pub fn set(&self, key: &ObjectKey, record: Record) {
+    pub fn set(&self, key: &ObjectKey, job: &str, record: Record) {
         let mut all = self.0.lock();
         if record == Record::default() {
             all.remove(key);
         } else {
-            all.insert(key.clone(), record);
+            all.insert(key.clone(), (job.to_owned(), record));
         }
     }
 
@@ -114,5 +116,13 @@ mod tests {
         assert_eq!(record.with(&[], &[]), record);
         assert_eq!(record.with(&[ended(30)], &[]), Record::default());
         assert_eq!(record.with(&[ended(30)], &[ended(25), ended(40)]), Record { failures: 1, last: at(40) });
+    }
+
+    #[test]
+    fn another_job_of_the_name_begins_without_a_record() {
+        let (records, key) = (Records::default(), ObjectKey::new("n", "j"));
+        let record = Record { failures: 2, last: at(20) };
+        records.set(&key, "a", record);
+        assert_eq!((records.get(&key, "a"), records.get(&key, "b")), (record, Record::default()));
     }
 }

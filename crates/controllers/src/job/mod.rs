@@ -44,6 +44,8 @@ use crate::written::Written;
 const CONTROLLER_NAME: &str = "kubernetes.io/job-controller";
 /// How long changes of pods are gathered, so that a thousand pods that end do not mean a thousand writes of the status.
 const BATCH: Duration = Duration::from_millis(50);
+/// Finalizers that are removed at once: a job may leave thousands of pods.
+const ORPHAN_WORKERS: usize = 8;
 
 struct JobController {
     client: Client,
@@ -61,18 +63,9 @@ struct JobController {
 
 /// Runs the controller until its queues are closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let controller = Arc::new(JobController {
-        client: context.client.clone(),
-        jobs: context.jobs(),
-        pods: context.pods(),
-        recorder: context.recorder("job-controller"),
-        expectations: Expectations::default(),
-        removals: Removals::default(),
-        records: Records::default(),
-        written: Written::default(),
-        queue: WorkQueue::new(),
-        orphans: WorkQueue::new(),
-    });
+    let recorder = context.recorder("job-controller");
+    let controller = JobController::new(context.client.clone(), context.jobs(), context.pods(), recorder);
+    let controller = Arc::new(controller);
     let c = controller.clone();
     controller.jobs.subscribe(move |event| c.job_changed(event));
     let c = controller.clone();
@@ -83,7 +76,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         async move { controller.release_orphan(key).await }
     };
     let caches = controller.caches();
-    let orphans = reconcile_all(&caches, &controller.orphans, 1, release);
+    let orphans = reconcile_all(&caches, &controller.orphans, ORPHAN_WORKERS, release);
     tokio::try_join!(crate::run::run(controller.clone()), orphans).map(drop)
 }
 
@@ -101,7 +94,8 @@ impl Controller for JobController {
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
         let Some(cached) = self.jobs.store().get_key(&key) else {
-            self.expectations.forget(&key);
+            // What a pass noted while the job went.
+            self.forget(&key);
             return Ok(None);
         };
         let job = self.written.newest(&key, cached);
@@ -109,7 +103,8 @@ impl Controller for JobController {
             return Ok(None);
         }
         if finished(&job).is_some() {
-            self.records.forget(&key);
+            // Its pods are counted: what the cache is yet to show of them does not matter. What was written still does.
+            self.forget_pods(&key);
             return Ok(None);
         }
         if !matches!(
@@ -133,12 +128,26 @@ impl Controller for JobController {
 }
 
 impl JobController {
+    fn new(client: Client, jobs: Informer<Job>, pods: Informer<Pod>, recorder: EventRecorder) -> JobController {
+        JobController {
+            client,
+            jobs,
+            pods,
+            recorder,
+            expectations: Expectations::default(),
+            removals: Removals::default(),
+            records: Records::default(),
+            written: Written::default(),
+            queue: WorkQueue::new(),
+            orphans: WorkQueue::new(),
+        }
+    }
+
     fn job_changed(&self, event: &Event<Job>) {
         match event {
             Event::Added(job) => self.queue.add(ObjectKey::of(&**job)),
             Event::Updated { old, new } if uid(&**old) != uid(&**new) => {
                 self.job_gone(old);
-                self.queue.add(ObjectKey::of(&**new));
             }
             Event::Updated { old, new } => {
                 let delay = if old.metadata.generation == new.metadata.generation { BATCH } else { Duration::ZERO };
@@ -154,11 +163,21 @@ impl JobController {
     /// Nothing of a job that is gone is kept for one of its name that may come.
     fn job_gone(&self, job: &Job) {
         let key = ObjectKey::of(job);
-        self.expectations.forget(&key);
-        self.removals.forget(&key);
-        self.records.forget(&key);
-        self.written.forget(&key);
+        self.forget(&key);
+        // A pass that is under way may note something yet, which the next one forgets.
+        self.queue.add(key);
         self.queue_tracked_pods(job);
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        self.forget_pods(key);
+        self.written.forget(key);
+    }
+
+    fn forget_pods(&self, key: &ObjectKey) {
+        self.expectations.forget(key);
+        self.removals.forget(key);
+        self.records.forget(key);
     }
 
     fn pod_changed(&self, event: &Event<Pod>) {
@@ -261,4 +280,60 @@ fn is_managed_elsewhere(job: &Job) -> bool {
 
 fn selector(job: &Job) -> Option<Selector> {
     selector_of(job.spec.as_ref()?.selector.as_ref()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::Api;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::backoff::Record;
+    use super::*;
+
+    /// A controller whose cache has this job only, of a server that has no more to tell.
+    async fn controller(job: Option<Job>) -> JobController {
+        let list = json!({"metadata": {"resourceVersion": "5"}, "items": Vec::from_iter(job)}).to_string();
+        let client = coracle_client::in_process(tower::service_fn(move |request: http::Request<Body>| {
+            let list = list.clone();
+            async move {
+                if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(list.into_bytes())))
+            }
+        }));
+        let (jobs, pods) = (Informer::new(Api::all(client.clone())), Informer::new(Api::all(client.clone())));
+        let recorder = EventRecorder::new(client.clone(), "job-controller", "");
+        jobs.start();
+        jobs.synced().await;
+        JobController::new(client, jobs, pods, recorder)
+    }
+
+    /// Notes what a pass may, and has the next pass look.
+    async fn noted(controller: &JobController) -> (bool, usize, Record) {
+        let (key, pod) = (ObjectKey::new("n", "j"), testing::pod("p", None, "Failed"));
+        controller.expectations.expect(&key, "job", 1, []);
+        controller.removals.expect(&key, "job", &pod);
+        controller.records.set(&key, "job", Record::default().with(&[], &[pod]));
+        assert_ne!(controller.records.get(&key, "job"), Record::default());
+        controller.reconcile(key.clone()).await.unwrap();
+        let left = controller.removals.of(&key, "job").len();
+        (controller.expectations.pending(&key, "job").is_none(), left, controller.records.get(&key, "job"))
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_job_that_is_gone_or_has_ended() {
+        let forgotten = (true, 0, Record::default());
+        assert_eq!(noted(&controller(None).await).await, forgotten);
+        let status = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        assert_eq!(noted(&controller(Some(testing::job(json!({}), status))).await).await, forgotten);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_goes_is_looked_at_once_more() {
+        let controller = controller(None).await;
+        controller.job_gone(&testing::job(json!({}), json!({})));
+        assert_eq!(controller.queue.len(), 1);
+    }
 }

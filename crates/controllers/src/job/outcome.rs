@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 
-use super::conditions::{COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET, holding};
+use super::conditions::{COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET, SUSPENDED, holding};
 use super::failure_policy::Policy;
 use super::observed::Observed;
 use super::pod::{has_failed, restarts};
@@ -91,9 +91,11 @@ fn restarted_too_often(observed: &Observed) -> bool {
     wanted.restarts_on_failure && restarts >= wanted.backoff_limit.max(1)
 }
 
-/// How many seconds are left until the deadline of a job that is not suspended, if it has one.
+/// How many seconds are left until the deadline of a job that is not suspended, if it has one. The clock of a job that is being
+/// resumed has not begun again.
 pub(super) fn seconds_left(status: &JobStatus, observed: &Observed, now: Timestamp) -> Option<i64> {
-    let deadline = observed.wanted.active_deadline_seconds.filter(|_| !observed.wanted.suspended)?;
+    let stands = observed.wanted.suspended || holding(status, SUSPENDED).is_some();
+    let deadline = observed.wanted.active_deadline_seconds.filter(|_| !stands)?;
     let active = seconds_between(status.start_time.as_ref()?.0, now);
     Some(deadline.saturating_sub(active))
 }
@@ -163,6 +165,9 @@ mod tests {
         assert_eq!(reason(spec(30, false), started.clone(), vec![]).as_deref(), Some("DeadlineExceeded"));
         assert_eq!(reason(spec(31, false), started.clone(), vec![]), None);
         assert_eq!(reason(spec(1, true), started, vec![]), None);
+        let resumed =
+            json!({"startTime": "2026-01-01T00:00:30Z", "conditions": [{"type": "Suspended", "status": "True"}]});
+        assert_eq!(reason(spec(1, false), resumed, vec![]), None);
     }
 
     #[test]

@@ -12,28 +12,35 @@ use serde_json::json;
 use super::pod::{TRACKING, is_tracked};
 use crate::common::{namespace_of, uid};
 
-/// UIDs of pods, by the job that they belong to.
+/// UIDs of pods, by the job that they belong to and with its UID: another job of the name has other pods.
 #[derive(Default)]
-pub(super) struct Removals(Mutex<HashMap<ObjectKey, HashSet<String>>>);
+pub(super) struct Removals(Mutex<HashMap<ObjectKey, (String, HashSet<String>)>>);
 
 impl Removals {
-    pub fn expect(&self, key: &ObjectKey, pod: &Pod) {
-        self.0.lock().entry(key.clone()).or_default().insert(uid(pod).to_owned());
+    pub fn expect(&self, key: &ObjectKey, job: &str, pod: &Pod) {
+        let mut all = self.0.lock();
+        let (owner, pods) = all.entry(key.clone()).or_default();
+        if owner != job {
+            *owner = job.to_owned();
+            pods.clear();
+        }
+        pods.insert(uid(pod).to_owned());
     }
 
     /// The cache shows the pod without its finalizer, or the finalizer could not be removed.
     pub fn settled(&self, key: &ObjectKey, pod: &Pod) {
         let mut all = self.0.lock();
-        if let Some(uids) = all.get_mut(key) {
-            uids.remove(uid(pod));
-            if uids.is_empty() {
+        if let Some((_, pods)) = all.get_mut(key) {
+            pods.remove(uid(pod));
+            if pods.is_empty() {
                 all.remove(key);
             }
         }
     }
 
-    pub fn of(&self, key: &ObjectKey) -> HashSet<String> {
-        self.0.lock().get(key).cloned().unwrap_or_default()
+    pub fn of(&self, key: &ObjectKey, job: &str) -> HashSet<String> {
+        let all = self.0.lock();
+        all.get(key).filter(|(owner, _)| owner == job).map(|(_, pods)| pods.clone()).unwrap_or_default()
     }
 
     pub fn forget(&self, key: &ObjectKey) {
@@ -51,5 +58,23 @@ pub(super) async fn remove_finalizer(client: &Client, pod: &Pod) -> kube::Result
     match api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch)).await {
         Err(error) if is_not_found(&error) => Ok(()),
         other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::pod;
+    use super::*;
+
+    #[test]
+    fn another_job_of_the_name_has_other_pods() {
+        let (removals, key) = (Removals::default(), ObjectKey::new("n", "j"));
+        let (first, second) = (pod("a", None, "Succeeded"), pod("b", None, "Succeeded"));
+        removals.expect(&key, "1", &first);
+        assert_eq!((removals.of(&key, "1").len(), removals.of(&key, "2").len()), (1, 0));
+        removals.expect(&key, "2", &second);
+        assert_eq!(removals.of(&key, "2"), HashSet::from([uid(&*second).to_owned()]));
+        removals.settled(&key, &second);
+        assert!(removals.0.lock().is_empty());
     }
 }

@@ -47,12 +47,12 @@ impl JobController {
         pods: Vec<Arc<Pod>>,
         settled: bool,
     ) -> anyhow::Result<Option<Duration>> {
-        let observed = Observed::of(job, pods, self.removals.of(key));
+        let observed = Observed::of(job, pods, self.removals.of(key, uid(job)));
         let mut status = job.status.clone().unwrap_or_default();
         if !observed.wanted.suspended {
             status.start_time.get_or_insert_with(now);
         }
-        let record = self.records.get(key).with(&observed.new_succeeded, &observed.new_failed);
+        let record = self.records.get(key, uid(job)).with(&observed.new_succeeded, &observed.new_failed);
         let time = Timestamp::now();
         let mut outcome = decide(job, &status, &observed, time);
         let mut managed = Managed::default();
@@ -179,9 +179,9 @@ impl JobController {
         let written = self.write_status(key, job, &status).await?;
         // With a limit for each index, failed pods stay and would be counted again.
         if observed.wanted.backoff_limit_per_index.is_none() {
-            self.records.set(key, record);
+            self.records.set(key, uid(job), record);
         }
-        let (released, failure) = self.release(key, &noted.release).await;
+        let (released, failure) = self.release(key, uid(job), &noted.release).await;
         tracked.retain(|uid| !released.contains(uid));
         count_released(&mut status, &tracked);
         let ended = outcome.filter(|_| {
@@ -190,6 +190,8 @@ impl JobController {
         if let Some(outcome) = &ended {
             let words = (outcome.reason.as_str(), outcome.message.as_str());
             conditions::set(&mut status, outcome.final_condition(), true, words, time);
+            // One that was suspended from its beginning may end without a run.
+            status.start_time.get_or_insert_with(now);
             if outcome.succeeds {
                 status.completion_time.get_or_insert_with(now);
             }
@@ -214,8 +216,8 @@ impl JobController {
     }
 
     /// Removes the finalizers of pods; returns the UIDs of those without, and the first failure.
-    async fn release(&self, key: &ObjectKey, pods: &[Arc<Pod>]) -> (HashSet<String>, Option<kube::Error>) {
-        pods.iter().for_each(|pod| self.removals.expect(key, pod));
+    async fn release(&self, key: &ObjectKey, job: &str, pods: &[Arc<Pod>]) -> (HashSet<String>, Option<kube::Error>) {
+        pods.iter().for_each(|pod| self.removals.expect(key, job, pod));
         let release = |pod: Arc<Pod>| async move {
             let outcome = remove_finalizer(&self.client, &pod).await;
             if outcome.is_err() {

@@ -43,6 +43,10 @@ fn reason(budget: &PodDisruptionBudget) -> String {
     status(budget).conditions.unwrap_or_default().into_iter().map(|condition| condition.reason).collect()
 }
 
+fn explanation(budget: &PodDisruptionBudget) -> String {
+    status(budget).conditions.unwrap_or_default().into_iter().map(|condition| condition.message).collect()
+}
+
 async fn evict(cluster: &Cluster, pod: &Pod) -> Result<(), u16> {
     match cluster.api::<Pod>().evict(&pod.name_any(), &EvictParams::default()).await {
         Ok(_) => Ok(()),
@@ -92,9 +96,8 @@ async fn an_evicted_pod_is_replaced_before_the_next_may_go() {
     assert_eq!(evict(&cluster, &pods[1]).await, Ok(()));
 }
 
-#[tokio::test]
-async fn a_pod_of_a_custom_resource_counts_by_its_scale() {
-    let cluster = Cluster::new().await;
+/// A custom resource `f` that wants four replicas.
+async fn fleet(cluster: &Cluster) -> Value {
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     let paths = json!({"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"});
     let version =
@@ -107,17 +110,49 @@ async fn a_pod_of_a_custom_resource_counts_by_its_scale() {
     let fleet =
         json!({"apiVersion": "example.com/v1", "kind": "Fleet", "metadata": {"name": "f"}, "spec": {"replicas": 4}});
     let path = "/apis/example.com/v1/namespaces/default/fleets";
-    let fleet = until("the kind", || async { cluster.post(path, &fleet).await.ok() }).await;
-    let owner = json!({"apiVersion": "example.com/v1", "kind": "Fleet", "name": "f", "uid": fleet["metadata"]["uid"],
+    until("the kind", || async { cluster.post(path, &fleet).await.ok() }).await
+}
+
+/// Runs a pod that says it is of a fleet of this API version and name.
+async fn pod_of(cluster: &Cluster, fleet: &Value, api_version: &str, name: &str) -> Pod {
+    let owner = json!({"apiVersion": api_version, "kind": "Fleet", "name": name, "uid": fleet["metadata"]["uid"],
         "controller": true});
     let metadata = json!({"name": "p", "labels": {"app": "web"}, "ownerReferences": [owner]});
     let pod: Pod =
         cluster.create(json!({"metadata": metadata, "spec": {"containers": [{"name": "c", "image": "i:1"}]}})).await;
     cluster.run(&pod).await;
+    pod
+}
+
+#[tokio::test]
+async fn a_pod_of_a_custom_resource_counts_by_its_scale() {
+    let cluster = Cluster::new().await;
+    let fleet = fleet(&cluster).await;
+    pod_of(&cluster, &fleet, "example.com/v1", "f").await;
     budget(&cluster, json!({"maxUnavailable": "75%"})).await;
     let settled = settled(&cluster, "four expected pods", |status| status.expected_pods == 4).await;
     let status = status(&settled);
     assert_eq!((status.desired_healthy, status.current_healthy, status.disruptions_allowed), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn the_name_of_an_owner_is_one_part_of_a_path() {
+    let cluster = Cluster::new().await;
+    let fleet = fleet(&cluster).await;
+    pod_of(&cluster, &fleet, "example.com/v1", "f/scale?").await;
+    budget(&cluster, json!({"maxUnavailable": "75%"})).await;
+    let failed = cluster.wait::<PodDisruptionBudget>("b", "the failure", |b| reason(b) == "SyncFailed").await;
+    assert_eq!(explanation(&failed), "found no controllers for pod \"p\"");
+}
+
+#[tokio::test]
+async fn an_owner_is_of_a_version_that_is_served() {
+    let cluster = Cluster::new().await;
+    let fleet = fleet(&cluster).await;
+    pod_of(&cluster, &fleet, "example.com/v1?x", "f").await;
+    budget(&cluster, json!({"maxUnavailable": "75%"})).await;
+    let failed = cluster.wait::<PodDisruptionBudget>("b", "the failure", |b| reason(b) == "SyncFailed").await;
+    assert_eq!(explanation(&failed), "no matches for kind \"Fleet\" in version \"example.com/v1?x\"");
 }
 
 #[tokio::test]
@@ -133,8 +168,7 @@ async fn a_controller_without_a_scale_lets_nothing_go() {
     budget(&cluster, json!({"maxUnavailable": 1})).await;
     let failed = |b: &PodDisruptionBudget| reason(b) == "SyncFailed";
     let failed = cluster.wait::<PodDisruptionBudget>("b", "the failure", failed).await;
-    let message: String = status(&failed).conditions.unwrap_or_default().into_iter().map(|c| c.message).collect();
-    assert_eq!(message, "jobs.batch does not implement the scale subresource");
+    assert_eq!(explanation(&failed), "jobs.batch does not implement the scale subresource");
     assert_eq!(evict(&cluster, &pods[0]).await, Err(429));
     cluster.event("b", "CalculateExpectedPodCountFailed").await;
 }

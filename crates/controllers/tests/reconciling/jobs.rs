@@ -211,6 +211,33 @@ async fn a_suspended_job_has_no_pods_and_its_clock_starts_anew() {
 }
 
 #[tokio::test]
+async fn a_job_that_was_suspended_while_it_ran_comes_to_its_end_once_resumed() {
+    let cluster = Cluster::new().await;
+    create(&cluster, "j", json!({})).await;
+    cluster.active_pods(&labels("j"), 1).await;
+    let begun = cluster.wait::<Job>("j", "its start", |job| status(job).start_time.is_some()).await;
+    cluster.patch::<Job>("j", json!({"spec": {"suspend": true}})).await;
+    done(&cluster, "j", "Suspended").await;
+    // Times of a status are whole seconds: in another one the start differs.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    cluster.patch::<Job>("j", json!({"spec": {"suspend": false}})).await;
+    let pods = cluster.active_pods(&labels("j"), 1).await;
+    let resumed = cluster.wait::<Job>("j", "its resumption", |job| !holds(job, "Suspended")).await;
+    assert!(status(&resumed).start_time > status(&begun).start_time);
+    cluster.end(&pods[0], 0, 0).await;
+    let job = done(&cluster, "j", "Complete").await;
+    assert_eq!((status(&job).succeeded, status(&job).start_time), (Some(1), status(&resumed).start_time));
+}
+
+#[tokio::test]
+async fn a_suspended_job_that_wants_no_successes_ends() {
+    let cluster = Cluster::new().await;
+    create(&cluster, "j", json!({"suspend": true, "completions": 0})).await;
+    let job = done(&cluster, "j", "Complete").await;
+    assert!(status(&job).start_time.is_some() && status(&job).completion_time >= status(&job).start_time);
+}
+
+#[tokio::test]
 async fn a_deadline_ends_a_job() {
     let cluster = Cluster::new().await;
     create(&cluster, "j", json!({"activeDeadlineSeconds": 1})).await;

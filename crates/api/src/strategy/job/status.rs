@@ -137,7 +137,10 @@ fn times(new: &Job<'_>, old: &Job<'_>, path: &Path, errors: &mut Vec<FieldError>
     if (finishes || start_changed) && start.is_null() && new.is_finished() {
         errors.push(FieldError::required(&start_path, "startTime is required for finished job"));
     }
-    if start_changed && !old.status("startTime").is_null() && at(new.0, &["spec", "suspend"]) != true {
+    // A job that is resumed starts anew.
+    let resumes = !start.is_null() && old.holds("Suspended") && !new.holds("Suspended");
+    let may_start_anew = at(new.0, &["spec", "suspend"]) == true || resumes;
+    if start_changed && !old.status("startTime").is_null() && !may_start_anew {
         errors.push(FieldError::required(&start_path, "startTime cannot be removed for unsuspended job"));
     }
 }
@@ -260,6 +263,17 @@ mod tests {
             ]
         );
         assert!(refused(json!({"suspend": true}), json!({}), json!({"startTime": "2026-01-01T00:00:00Z"})).is_empty());
+    }
+
+    #[test]
+    fn a_job_that_is_resumed_starts_anew_and_only_then() {
+        let before = json!({"startTime": "2026-01-01T00:00:00Z", "conditions": held(&["Suspended"])});
+        let anew = json!({"startTime": "2026-01-01T00:00:02Z"});
+        assert_eq!(refused(json!({"suspend": false}), anew.clone(), before.clone()), [] as [&str; 0]);
+        assert_eq!(refused(json!({"suspend": false}), json!({}), before.clone()).len(), 1);
+        let later = json!({"startTime": "2026-01-01T00:00:04Z", "conditions": held(&["Suspended"])});
+        assert_eq!(refused(json!({"suspend": false}), later, before).len(), 1);
+        assert_eq!(refused(json!({}), json!({"startTime": "2026-01-01T00:00:04Z"}), anew).len(), 1);
     }
 
     #[test]
