@@ -34,11 +34,6 @@ use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
 
-/// Objects are trees of many small pieces, of which most live as long as a request. Beside the C library's this one took a
-/// fifth of the processor's work off a create, and holds less a minute after a load.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // What executes itself by a path in /proc is called after that path.
     let _ = rustix::thread::set_name(c"coracle");
