@@ -1,5 +1,8 @@
 //! The life of healthy clusters.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use coracle_e2e::*;
 use serde_json::{Value, json};
 
@@ -122,6 +125,28 @@ fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
         assert_eq!(text, "kept\n");
     }
     assert!(cluster.ok("image ls", &[]).contains("test:1"));
+}
+
+#[test]
+fn a_node_whose_stop_was_given_up_half_way_comes_back() {
+    let cluster = own_cluster!("given-up");
+    cluster.up();
+    cluster.load_image(&["test:1"]);
+    let namespace = cluster.namespace("here");
+    // What `stop` asks first, and then nothing more.
+    let mut socket = UnixStream::connect(cluster.data.join("control.sock")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(b"POST /end-containers HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n100").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("the server ends, as nobody ended it");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    eventually("the node is there again", || {
+        let output = cluster.run("status", &["-o", "json"]);
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if status["nodes"][0]["ready"] == true { Ok(()) } else { Err(status) }
+    });
+    namespace.create("pods", &pod("later", &["sleep", "1000"]));
+    namespace.pod_ready("later");
 }
 
 #[test]

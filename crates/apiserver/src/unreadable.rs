@@ -50,8 +50,7 @@ pub struct Unserved {
 
 impl Unserved {
     /// Knows the built-in kinds. Of custom resources no more is known than that they are objects.
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> Unserved {
+    pub fn of_built_in() -> Unserved {
         let stored = kinds::built_in().kinds().iter().filter(|kind| !kind.review && kind.is_storage_version());
         Unserved { by_prefix: stored.map(|kind| (kind.storage_prefix.as_str(), &**kind)).collect() }
     }
@@ -85,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_would_not_be_served_is_told_and_what_is_no_object_is_left_alone() {
-        let unserved = Unserved::new();
+        let unserved = Unserved::of_built_in();
         let why = |key: &str, value: &[u8]| unserved.why(&KeyValue::new(&format!("{ROOT}{key}"), value, 1, 1));
         let map =
             br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"d","resourceVersion":""}}"#;

@@ -91,7 +91,7 @@ struct Unserved {
 
 impl Unserved {
     fn new() -> Unserved {
-        Unserved { kinds: coracle_apiserver::Unserved::new(), told: Vec::new(), more: 0 }
+        Unserved { kinds: coracle_apiserver::Unserved::of_built_in(), told: Vec::new(), more: 0 }
     }
 
     fn look(&mut self, kv: &KeyValue) {
