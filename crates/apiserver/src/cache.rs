@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-use coracle_api::Kind;
 use coracle_api::status::Status;
+use coracle_api::{Kind, meta};
 use coracle_store::{ByKey, Event, KeyValue, Revision};
 use imbl::{OrdMap, OrdSet};
 use parking_lot::RwLock;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::object::Object;
@@ -322,6 +323,18 @@ impl Cache {
         if let Some(next) = next {
             next.apply(changes);
         }
+    }
+
+    /// Takes objects, by their keys, for all there are: of a kind that no store holds, and that nobody can watch.
+    pub fn show(&self, objects: Vec<(String, Value)>) {
+        let revision = self.revision().max(1);
+        let mut state = State::starting_at(revision);
+        for (key, mut object) in objects {
+            meta::set_resource_version(&mut object, "");
+            let stored = KeyValue::new(&key, object.to_string().as_bytes(), revision, revision);
+            state.begin_with(&key, revision, self.parse(&key, &stored));
+        }
+        self.state.write().replace(state);
     }
 
     /// Forgets changes that are no longer fresh, but for a few.

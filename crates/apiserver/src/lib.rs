@@ -40,6 +40,7 @@ mod operation;
 mod peer;
 mod policy_status;
 mod request;
+mod resource_metrics;
 mod rest;
 mod runtime_config;
 mod server;

@@ -49,8 +49,8 @@ use crate::state::State;
 use crate::storage::{Known, Storage};
 use crate::upload::Upload;
 use crate::{
-    bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, rest, token_tracking,
-    websocket,
+    bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, resource_metrics, rest,
+    token_tracking, websocket,
 };
 
 /// The largest request body in bytes, as upstream's.
@@ -118,6 +118,7 @@ impl Server {
             Arc::new(Issuer::new(config.authority.service_account_key()?).named(&config.authentication.api_audiences));
         let served = config.runtime_config.registry(kinds::built_in());
         let storage = Arc::new(Storage::follow(config.store, served).await?);
+        storage.add_kinds(resource_metrics::kinds().into()).await?;
         let (uses, heard) = token_tracking::channel();
         issuer.check_objects(Arc::new(Known { caches: storage.caches.clone(), uses }));
         let rbac = Arc::new(Rbac::follow(&storage.caches));
@@ -150,6 +151,7 @@ impl Server {
             issuer,
             kubelet: Client::new(&config.authority.certificate, config.kubelet_client)?,
             metrics,
+            resource_metrics: Default::default(),
             auditor,
             endpoint,
         };

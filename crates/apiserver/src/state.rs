@@ -12,6 +12,7 @@ use crate::documents::Documents;
 use crate::health::Metrics;
 use crate::kubelet::Client;
 use crate::objects::Objects;
+use crate::resource_metrics::ResourceMetrics;
 
 /// What all requests share.
 pub(crate) struct State {
@@ -23,6 +24,8 @@ pub(crate) struct State {
     pub issuer: Arc<Issuer>,
     pub kubelet: Client,
     pub metrics: Metrics,
+    /// What nodes and pods use.
+    pub resource_metrics: ResourceMetrics,
     /// Writes down who asked for what, where that is wanted.
     pub auditor: Option<Arc<Auditor>>,
     /// Where nodes and pods reach this server.

@@ -21,8 +21,8 @@ use crate::admission::SYSTEM_NAMESPACES;
 use crate::object::Object;
 use crate::objects::{DeleteOptions, Objects};
 use crate::operation::{Operation, Verb};
-use crate::services;
 use crate::token_tracking;
+use crate::{resource_metrics, services};
 
 /// The address of the cluster's DNS within the service range: the tenth, as kubeadm has it.
 pub const DNS_ADDRESS: u32 = 10;
@@ -218,6 +218,11 @@ fn served_api_services(registry: &Registry) -> Vec<Value> {
                 },
             }));
         }
+    }
+    if registry.serves(resource_metrics::GROUP, "v1beta1") {
+        let mut object = resource_metrics::api_service();
+        object["metadata"]["labels"] = json!({MANAGED: AT_START});
+        out.push(object);
     }
     out
 }

@@ -26,6 +26,7 @@ use crate::body::Body;
 use crate::connect;
 use crate::context::{Answer, Context};
 use crate::negotiate;
+use crate::resource_metrics;
 
 /// Answers a request whose sender may make it.
 pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body> {
@@ -35,6 +36,12 @@ pub(crate) async fn answer(cx: Context<'_>, verb: &'static str) -> Response<Body
     let fresh = match cx.storage().is_alone() {
         true => Ok(()),
         false => Box::pin(freshness::wait(&cx, verb)).await,
+    };
+    let fresh = match fresh {
+        Ok(()) if resource_metrics::is_of(&cx.target.kind) => {
+            Box::pin(cx.state.resource_metrics.refresh(cx.storage(), &cx.state.kubelet)).await
+        }
+        fresh => fresh,
     };
     // A refusal goes with the deprecation as well.
     let answer = match fresh.map(|()| read(&cx, verb)) {

@@ -35,6 +35,7 @@ mod owner_references;
 mod pod_security;
 mod quotas;
 mod reading;
+mod resource_metrics;
 mod services;
 mod shares;
 mod unreadable;

@@ -5,13 +5,17 @@ use super::table::Subject::{Group, ServiceAccount};
 use super::table::{Binding, Role, bind, role, rule};
 
 /// The roles.
-pub(super) const ROLES: &[Role] = &[role(
-    "system:coredns",
-    &[
-        rule("list watch", "core", "endpoints services pods namespaces"),
-        rule("list watch", "discovery.k8s.io", "endpointslices"),
-    ],
-)];
+pub(super) const ROLES: &[Role] = &[
+    role(
+        "system:coredns",
+        &[
+            rule("list watch", "core", "endpoints services pods namespaces"),
+            rule("list watch", "discovery.k8s.io", "endpointslices"),
+        ],
+    ),
+    role("system:aggregated-metrics-reader", &[rule("get list watch", "metrics.k8s.io", "pods nodes")])
+        .given_to("view"),
+];
 
 /// Who has them.
 pub(super) const BINDINGS: &[Binding] = &[
