@@ -40,6 +40,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("serve", http::serve),
     ("sh", shell::shell),
     ("sleep", process::sleep),
+    ("spin", process::spin),
     ("tar", files::tar),
     ("trap", process::trap),
     ("udp", http::udp),

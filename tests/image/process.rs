@@ -48,6 +48,18 @@ pub fn sleep(arguments: &[String]) -> Outcome {
     Ok(0)
 }
 
+/// `spin SECONDS` keeps a processor busy for a while, and then nothing.
+pub fn spin(arguments: &[String]) -> Outcome {
+    on_terminate(end_as_terminated);
+    let end = std::time::Instant::now() + Duration::from_secs(number(arguments, 0)?);
+    while std::time::Instant::now() < end {
+        std::hint::spin_loop();
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
 /// `exit CODE`
 pub fn exit(arguments: &[String]) -> Outcome {
     Ok(arguments.first().map_or(Ok(0), |code| code.parse())?)

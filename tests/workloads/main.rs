@@ -1,6 +1,7 @@
 //! Working with a cluster through unmodified kubectl.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod autoscaling;
 mod jobs;
 mod looking;
 mod manifests;

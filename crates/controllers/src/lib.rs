@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod adoption;
+mod autoscaling;
 mod bootstrap_tokens;
 mod certificates;
 mod cluster_role_aggregation;
@@ -33,6 +34,7 @@ mod replicaset;
 mod resource_quota;
 mod root_ca;
 mod run;
+mod scale;
 mod service_account;
 mod service_account_tokens;
 mod statefulset;
@@ -106,6 +108,7 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "replicationcontroller", replicaset::run(replication, controllers, "replication-controller"));
     start(&mut tasks, "job", job::run(c("job-controller")));
     start(&mut tasks, "cronjob", cronjob::run(c("cronjob-controller")));
+    start(&mut tasks, "horizontal-pod-autoscaling", autoscaling::run(c("horizontal-pod-autoscaler")));
     start(&mut tasks, "disruption", disruption::run(c("disruption-controller")));
     let cleaner = ttl_after_finished::run(c("ttl-after-finished-controller"));
     start(&mut tasks, "ttl-after-finished", cleaner);

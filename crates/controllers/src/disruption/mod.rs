@@ -19,7 +19,7 @@ use kube::api::{Api, PostParams};
 use kube::core::{Selector, SelectorExt};
 use kube::{Client, ResourceExt};
 
-use self::scale::Scales;
+use self::scale::Replicas;
 use self::status::{Expected, disrupted, failed, status};
 use crate::common::*;
 use crate::run::{Cache, Controller};
@@ -28,7 +28,7 @@ struct DisruptionController {
     client: Client,
     budgets: Informer<PodDisruptionBudget>,
     pods: Informer<Pod>,
-    scales: Scales,
+    replicas: Replicas,
     recorder: EventRecorder,
     queue: WorkQueue<ObjectKey>,
 }
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         client: context.client.clone(),
         budgets: context.informers.all(),
         pods: context.pods(),
-        scales: Scales::new(&context),
+        replicas: Replicas::new(&context),
         recorder: context.recorder("controllermanager"),
         queue: WorkQueue::new(),
     });
@@ -74,7 +74,7 @@ impl Controller for DisruptionController {
 
     fn caches(&self) -> Vec<&dyn Cache> {
         let own: [&dyn Cache; 2] = [&self.budgets, &self.pods];
-        own.into_iter().chain(self.scales.caches()).collect()
+        own.into_iter().chain(self.replicas.caches()).collect()
     }
 
     async fn reconcile(&self, key: ObjectKey) -> anyhow::Result<Option<Duration>> {
@@ -165,7 +165,7 @@ impl DisruptionController {
             if !seen.insert(owner.uid.clone()) {
                 continue;
             }
-            match self.scales.of(namespace_of(budget), owner).await? {
+            match self.replicas.of(namespace_of(budget), owner).await? {
                 Some((uid, wanted)) => {
                     replicas.insert(uid, wanted);
                 }

@@ -1,0 +1,153 @@
+//! The subresource `scale` of objects of any kind, custom resources among them: how many replicas are wanted.
+//! <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/deployment-v1/#get-read-scale-of-the-specified-deployment>
+
+use std::collections::HashMap;
+
+use coracle_client::is_not_found;
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
+use kube::Client;
+use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::common::message;
+
+/// The object whose replicas are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub namespace: &'a str,
+    pub api_version: &'a str,
+    pub kind: &'a str,
+    pub name: &'a str,
+}
+
+/// Why a scale is not known or not changed. Shown as the API server's message.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The object is gone.
+    Gone(String),
+    /// It has no number of replicas, or the API server does not tell it or take it.
+    Other(String),
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Error::Gone(text) | Error::Other(text)) = self;
+        formatter.write_str(text)
+    }
+}
+
+/// Reads and writes scales.
+pub(crate) struct Scales {
+    client: Client,
+    /// The plurals of kinds, by API version and kind, as discovery told them.
+    plurals: Mutex<HashMap<(String, String), String>>,
+}
+
+impl Scales {
+    pub fn new(client: Client) -> Scales {
+        Scales { client, plurals: Mutex::default() }
+    }
+
+    /// How many replicas an object wants and has.
+    ///
+    /// # Errors
+    /// The object is gone or has no replicas, or the API server does not tell.
+    pub async fn get(&self, target: Target<'_>) -> Result<Scale, Error> {
+        let path = self.path(target).await?;
+        let request = http::Request::get(path).body(Vec::new()).map_err(|error| Error::Other(error.to_string()))?;
+        match self.client.request::<Scale>(request).await {
+            Err(error) if is_not_found(&error) => Err(self.why_missing(target, &error).await),
+            other => other.map_err(|error| Error::Other(message(&error))),
+        }
+    }
+
+    /// Writes a scale that was read before; refused if the object has changed since.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub async fn put(&self, target: Target<'_>, scale: &Scale) -> Result<Scale, Error> {
+        let path = self.path(target).await?;
+        let body = serde_json::to_vec(scale).map_err(|error| Error::Other(error.to_string()))?;
+        let request = http::Request::put(path).header("content-type", "application/json").body(body);
+        let request = request.map_err(|error| Error::Other(error.to_string()))?;
+        self.client.request::<Scale>(request).await.map_err(|error| Error::Other(message(&error)))
+    }
+
+    async fn path(&self, target: Target<'_>) -> Result<String, Error> {
+        let plural = self.plural(target).await.map_err(Error::Other)?;
+        let base = base_path(target.api_version);
+        // Whoever writes a reference chooses the name, which is to be no more than a name.
+        let name = utf8_percent_encode(target.name, NON_ALPHANUMERIC);
+        Ok(format!("{base}/namespaces/{}/{plural}/{name}/scale", target.namespace))
+    }
+
+    /// Whether the object is gone, or its kind has no replicas, or is gone or has another plural.
+    async fn why_missing(&self, target: Target<'_>, error: &kube::Error) -> Error {
+        let key = (target.api_version.to_owned(), target.kind.to_owned());
+        let Some(plural) = self.plurals.lock().remove(&key) else { return Error::Gone(message(error)) };
+        let subresource = format!("{plural}/scale");
+        match self.resources(target.api_version).await {
+            Err(error) => Error::Other(error),
+            Ok(served) if served.resources.iter().any(|resource| resource.name == subresource) => {
+                Error::Gone(message(error))
+            }
+            Ok(_) => {
+                let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
+                Error::Other(format!("{} does not implement the scale subresource", qualified(&plural, group)))
+            }
+        }
+    }
+
+    /// The plural of the kind, with its group: as messages and paths of metrics name it.
+    ///
+    /// # Errors
+    /// There is no such kind, or the API server does not tell.
+    pub async fn resource(&self, target: Target<'_>) -> Result<String, String> {
+        let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
+        Ok(qualified(&self.plural(target).await?, group))
+    }
+
+    async fn plural(&self, target: Target<'_>) -> Result<String, String> {
+        let key = (target.api_version.to_owned(), target.kind.to_owned());
+        if let Some(plural) = self.plurals.lock().get(&key) {
+            return Ok(plural.clone());
+        }
+        let no_match = || format!("no matches for kind \"{}\" in version \"{}\"", target.kind, target.api_version);
+        if !self.is_served(target.api_version).await? {
+            return Err(no_match());
+        }
+        let resources = self.resources(target.api_version).await?;
+        let of_kind = resources.resources.iter().find(|r| r.kind == target.kind && !r.name.contains('/'));
+        let plural = of_kind.map(|resource| resource.name.clone()).ok_or_else(no_match)?;
+        self.plurals.lock().insert(key, plural.clone());
+        Ok(plural)
+    }
+
+    /// Whether discovery knows this API version; what it does not know is never part of a path.
+    async fn is_served(&self, api_version: &str) -> Result<bool, String> {
+        if !api_version.contains('/') {
+            return Ok(api_version == "v1");
+        }
+        let groups = self.client.list_api_groups().await.map_err(|error| message(&error))?;
+        let mut versions = groups.groups.iter().flat_map(|group| &group.versions);
+        Ok(versions.any(|version| version.group_version == api_version))
+    }
+
+    async fn resources(&self, api_version: &str) -> Result<APIResourceList, String> {
+        let listed = match api_version.contains('/') {
+            true => self.client.list_api_group_resources(api_version).await,
+            false => self.client.list_core_api_resources(api_version).await,
+        };
+        listed.map_err(|error| message(&error))
+    }
+}
+
+fn base_path(api_version: &str) -> String {
+    let root = if api_version.contains('/') { "/apis" } else { "/api" };
+    format!("{root}/{api_version}")
+}
+
+fn qualified(plural: &str, group: &str) -> String {
+    if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
+}
