@@ -7,3 +7,4 @@ mod cron_jobs;
 mod daemon_sets;
 mod jobs;
 mod stateful_sets;
+mod volumes;
