@@ -29,6 +29,6 @@ pub(super) async fn make(objects: &Objects, initial: Vec<Value>) -> Result<()> {
 fn is_new(objects: &Objects) -> Result<bool> {
     let kind = kinds::by_resource("", "v1", "namespaces").ok_or_else(|| anyhow!("there are no namespaces"))?;
     let cache = objects.storage.cache(kind).map_err(|status| failed("namespaces", &status))?;
-    let has = |name: &&str| cache.get(name).is_ok_and(|found| found.is_some());
-    Ok(!SYSTEM_NAMESPACES.iter().any(|name| has(&name)))
+    let has = |name: &str| cache.get(name).is_ok_and(|found| found.is_some());
+    Ok(!SYSTEM_NAMESPACES.into_iter().any(has))
 }

@@ -96,14 +96,8 @@ impl Controller for Binder {
 
     async fn reconcile(&self, key: Key) -> anyhow::Result<Option<Duration>> {
         let done = match &key {
-            Key::Claim(key) => match self.claim(key) {
-                Some(claim) => self.sync_claim(&claim).await,
-                None => Ok(self.writer.forget_claim(key)),
-            },
-            Key::Volume(name) => match self.volume(name) {
-                Some(volume) => self.sync_volume(&volume).await,
-                None => Ok(self.writer.forget_volume(name)),
-            },
+            Key::Claim(key) => self.look_at_claim(key).await,
+            Key::Volume(name) => self.look_at_volume(name).await,
         };
         match done {
             // What is there comes through the cache.
@@ -116,6 +110,22 @@ impl Controller for Binder {
 }
 
 impl Binder {
+    async fn look_at_claim(&self, key: &ObjectKey) -> kube::Result<()> {
+        let Some(claim) = self.claim(key) else {
+            self.writer.forget_claim(key);
+            return Ok(());
+        };
+        self.sync_claim(&claim).await
+    }
+
+    async fn look_at_volume(&self, name: &str) -> kube::Result<()> {
+        let Some(volume) = self.volume(name) else {
+            self.writer.forget_volume(name);
+            return Ok(());
+        };
+        self.sync_volume(&volume).await
+    }
+
     /// A claim as it was read or written last.
     fn claim(&self, key: &ObjectKey) -> Option<Arc<PersistentVolumeClaim>> {
         Some(self.writer.newest_claim(self.claims.store().get_key(key)?))

@@ -22,8 +22,13 @@ impl Binder {
             return self.release(volume).await;
         };
         match named_volume(&claim) {
-            None if !same_mode(volume, &claim) => Ok(self.tell_mode_mismatch(volume, &claim)),
-            None => Ok(self.queue.add(Key::Claim(ObjectKey::of(&*claim)))),
+            None => {
+                match same_mode(volume, &claim) {
+                    true => self.queue.add(Key::Claim(ObjectKey::of(&*claim))),
+                    false => self.tell_mode_mismatch(volume, &claim),
+                }
+                Ok(())
+            }
             Some(name) if name == volume.name_any() => self.set_volume_phase(volume, "Bound", "").await.map(drop),
             // It was made for a claim that took another one, and nobody else can have it.
             Some(_) if is_provisioned(volume) && reclaim_policy(volume) == "Delete" => self.release(volume).await,
