@@ -6,6 +6,7 @@ use std::sync::Arc;
 use coracle_matching::nodes::Place;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
+use crate::plugins::volumes::Volumes;
 use crate::pod::{Labels, PodInfo, normalized_image};
 use crate::resources::{Amounts, amounts, pod_limit};
 use crate::topology::Topologies;
@@ -77,6 +78,8 @@ pub(crate) struct Table {
     pub namespaces: BTreeMap<String, Labels>,
     /// Selectors of services, by namespace and name.
     pub services: BTreeMap<(String, String), Labels>,
+    /// Claims and volumes.
+    pub volumes: Arc<Volumes>,
     existing: usize,
     /// Counts changes of nodes and of the pods on them.
     pub sequence: u64,
