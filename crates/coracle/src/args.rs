@@ -85,6 +85,9 @@ pub struct Up {
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
+    /// What the scheduler does: a file of a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
@@ -182,6 +185,9 @@ pub struct Server {
     /// The cgroup below which pods run [default: coracle/NAME]
     #[arg(long)]
     pub cgroup_root: Option<String>,
+    /// What the scheduler does: a file of a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,

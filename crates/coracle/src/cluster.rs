@@ -44,6 +44,9 @@ pub struct Cluster {
     pub subnet: Ipv4Net,
     /// The file of static tokens.
     pub token_auth_file: Option<PathBuf>,
+    /// The file of the scheduler's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_config: Option<PathBuf>,
     /// Registries to which plain HTTP is spoken.
     pub insecure_registries: Vec<String>,
     /// Options of the API server.
@@ -163,6 +166,7 @@ impl Cluster {
             kind,
             subnet,
             token_auth_file: None,
+            scheduler_config: None,
             insecure_registries: Vec::new(),
             api_server: Vec::new(),
         }

@@ -27,6 +27,7 @@ mod status;
 mod store;
 mod sys;
 mod up;
+mod volumes;
 
 use std::process::ExitCode;
 

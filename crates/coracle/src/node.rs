@@ -27,6 +27,7 @@ use crate::control::{Containers, Ready};
 use crate::control_plane;
 use crate::sandbox_network::BuiltIn;
 use crate::server::{CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make_directories};
+use crate::volumes;
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
@@ -130,6 +131,8 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         tokio::time::sleep(UNTIL_ENDED).await;
         bail!("the containers were ended, and then nobody ended the server: it starts anew")
     });
+
+    volumes::start(own.api, &node_name, &dir.join("kubelet"), parts);
 
     let administrator = as_user(own.api, "system:apiserver", &[MASTERS], "kube-apiserver");
     parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));

@@ -101,6 +101,9 @@ fn start_server(cluster: &Cluster) -> Result<Child> {
     command.arg0("coracle").args(["server", "--in-node", "--name", &cluster.name, "--data-dir"]).arg(&cluster.dir);
     command.arg("--node-name").arg(cluster.node_name()).arg("--node-ip").arg(cluster.node_ip().to_string());
     command.arg("--cgroup-root").arg(cluster.cgroup());
+    if let Some(file) = &cluster.scheduler_config {
+        command.arg("--scheduler-config").arg(file);
+    }
     if let Some(file) = &cluster.token_auth_file {
         command.arg("--token-auth-file").arg(file);
     }

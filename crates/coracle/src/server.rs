@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::Server as ApiServer;
 use coracle_apiserver::auth::User;
 use coracle_client::{LeadershipLost, in_process};
+use coracle_scheduler::SchedulerConfiguration;
 use ipnet::Ipv4Net;
 use kube::Client;
 use tokio::net::TcpListener;
@@ -28,7 +29,7 @@ use crate::files::write_atomically;
 use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::server_log::Bounded;
-use crate::{checks, host_settings, kubeconfig, node, store, sys};
+use crate::{checks, host_settings, kubeconfig, node, store, sys, volumes};
 
 /// How large the range is that a node is given which tells of none itself.
 const NODE_CIDR_MASK: u8 = 24;
@@ -183,6 +184,9 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let certificates = Arc::new(Certificates::open(&dir.join("pki"), names)?);
     let ca = certificates.authority.certificate.clone();
 
+    let scheduler_config = options.scheduler_config.as_deref().map(SchedulerConfiguration::read).transpose()?;
+    let scheduler_config = scheduler_config.unwrap_or_default();
+
     let store = store::open(dir, &options.etcd).await?;
     // Others may run the same parts on the same objects.
     let is_shared = store.settled_revision().is_none();
@@ -198,6 +202,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         admission: options.api.admission.options(),
         runtime_config: options.api.served.options()?,
         audit: options.api.audit.options(),
+        // Without a node of its own, nobody would make volumes of it.
+        initial: if options.disable_agent { Vec::new() } else { vec![volumes::default_class()] },
     })
     .await?;
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {
@@ -241,11 +247,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
     let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
-    let scheduler = coracle_scheduler::Config {
-        leader_elect: is_shared,
-        identity: identity.clone(),
-        profile_name: "default-scheduler".into(),
-    };
+    let scheduler =
+        coracle_scheduler::Config { leader_elect: is_shared, identity: identity.clone(), scheduler: scheduler_config };
     let client = as_user("system:kube-scheduler", "kube-scheduler");
     parts.spawn("scheduler", lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())));
     let controllers = coracle_controllers::Config {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use coracle_network::host;
+use coracle_scheduler::SchedulerConfiguration;
 use ipnet::Ipv4Net;
 
 use crate::args::{Start, Up};
@@ -35,6 +36,12 @@ pub fn up(options: &Up) -> Result<()> {
     if let Some(file) = &options.token_auth_file {
         cluster.token_auth_file =
             Some(fs::canonicalize(file).with_context(|| format!("failed to find the token file {}", file.display()))?);
+    }
+    if let Some(file) = &options.scheduler_config {
+        let path = fs::canonicalize(file).with_context(|| format!("failed to find {}", file.display()))?;
+        // What is wrong in it is said here, and not in a log.
+        SchedulerConfiguration::read(&path)?;
+        cluster.scheduler_config = Some(path);
     }
     for registry in &options.insecure_registry {
         if !cluster.insecure_registries.contains(registry) {

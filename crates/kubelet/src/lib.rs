@@ -25,6 +25,7 @@ mod objects;
 mod pod;
 mod pods;
 mod probe;
+pub mod provisioner;
 mod quantity;
 mod resources;
 mod run;

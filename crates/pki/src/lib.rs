@@ -12,6 +12,7 @@ mod files;
 mod issue;
 mod request;
 mod token_key;
+mod trust;
 mod usages;
 
 pub use authority::{Authority, FRONT_PROXY};
@@ -19,6 +20,7 @@ pub use current::Current;
 pub use files::Pair;
 pub use request::{Identity, NewRequest, Request};
 pub use token_key::TokenKey;
+pub use trust::{Trust, client_config};
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,160 +1,205 @@
 //! The scheduler's state: the node table, the queue, and how events change them. No I/O happens here.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Service};
 use tokio::time::Instant;
 
-use crate::cycle::{Cycle, Unfit};
-use crate::pod::{Labels, PodInfo, Selects};
-use crate::preemption::{self, Budget, Plan};
-use crate::queue::{Happened, Queue};
+use crate::cycle::{Cycle, Found, Unfit};
+use crate::extender::{self, Extenders};
+use crate::filters::Filters;
+use crate::framework::{Actions, ClusterEvent, Handle, PreBind, Profile};
+use crate::pod::{Labels, PodInfo};
+use crate::preemption::{self, Budget, Candidate, NotPreempted, Search};
+use crate::queue::{Backoff, Queue, Refused};
 use crate::table::Table;
 
-/// Everything that one lock guards.
+/// Everything that the scheduler's thread owns.
 pub(crate) struct Core {
-    profile: String,
+    profiles: Arc<[Profile]>,
+    /// The place of each profile, by the name of the scheduler that pods ask for.
+    numbers: HashMap<String, usize>,
     pub table: Table,
     pub queue: Queue,
     cycle: Cycle,
-    /// Selectors of services, by namespace and name.
-    services: BTreeMap<(String, String), Labels>,
+    extenders: Arc<Extenders>,
+    /// What PreBind acts with; nothing is done before a binding without it.
+    handle: Option<Handle>,
 }
 
-/// What became of one pod.
+/// What becomes of one pod.
 pub(crate) enum Decision {
     /// It is to be bound; the table has it on the node already.
-    Bind { pod: Arc<PodInfo>, node: String },
+    Bind { pod: Arc<PodInfo>, node: String, pre_bind: Vec<PreBind> },
     /// No node takes it.
-    Unfit { pod: Arc<PodInfo>, message: String, preemption: Option<(String, Vec<Arc<PodInfo>>)> },
+    Unfit { pod: Arc<PodInfo>, message: String, nomination: Nomination },
+    /// Something went wrong.
+    Failed { pod: Arc<PodInfo>, message: String },
 }
 
-fn is_finished(pod: &Pod) -> bool {
-    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+/// What becomes of the node that was promised to a pod.
+#[derive(Debug)]
+pub(crate) enum Nomination {
+    /// What was promised stays so.
+    Keep,
+    /// It has none any more.
+    Clear,
+    /// Another one is, once the victims are gone.
+    Preempt(Preemption),
+}
+
+/// Who has to go for a pod.
+#[derive(Debug)]
+pub(crate) struct Preemption {
+    pub node: String,
+    pub victims: Vec<Arc<PodInfo>>,
+    /// Less important pods that the node was promised to.
+    pub displaced: Vec<Arc<PodInfo>>,
 }
 
 impl Core {
-    pub fn new(profile: &str, seed: u64) -> Core {
+    pub fn new(
+        profiles: Vec<Profile>,
+        backoff: Backoff,
+        extenders: Arc<Extenders>,
+        handle: Option<Handle>,
+        seed: u64,
+    ) -> Core {
+        let numbers = profiles.iter().enumerate().map(|(number, profile)| (profile.scheduler_name.clone(), number));
         Core {
-            profile: profile.to_owned(),
+            numbers: numbers.collect(),
+            cycle: Cycle::new(profiles.len(), seed),
+            profiles: profiles.into(),
             table: Table::default(),
-            queue: Queue::default(),
-            cycle: Cycle::new(seed),
-            services: BTreeMap::new(),
+            queue: Queue::new(backoff),
+            extenders,
+            handle,
         }
     }
 
     /// Takes in a new or changed pod.
-    pub fn pod_changed(&mut self, old: Option<&Pod>, pod: &Arc<Pod>) {
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        if is_finished(pod) {
-            return self.pod_gone(&uid);
+    pub fn pod_changed(&mut self, pod: Arc<PodInfo>) {
+        if is_finished(&pod) {
+            return self.pod_gone(&pod.uid);
         }
-        let bound = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|name| !name.is_empty());
-        if let Some(node) = bound {
-            self.queue.remove(&uid);
-            self.table.withdraw(&uid);
-            let known = self.table.pod_place(&uid);
-            let info = Arc::new(PodInfo::new(&mut self.table.names, pod.clone()));
-            let relabeled = old.is_some_and(|old| old.metadata.labels != pod.metadata.labels);
-            let shrunk = known.is_some_and(|number| {
-                let before = self.table.node(number).pods.iter().find(|other| other.uid == uid);
-                before.is_some_and(|before| before.requests != info.requests)
-            });
-            // Most changes of a pod that runs are of its status and mean nothing here.
-            let same = known == self.table.number(node)
-                && known.is_some()
-                && !relabeled
-                && !shrunk
-                && old.is_some_and(|old| old.metadata.deletion_timestamp == pod.metadata.deletion_timestamp);
-            if !same {
-                self.table.add_pod(node, info);
-            }
-            let mut event = Happened::default();
-            if known.is_none() {
-                event = event.and(Happened::POD_PLACED);
-            }
-            if relabeled {
-                event = event.and(Happened::POD_LABELS);
-            }
-            if shrunk {
-                event = event.and(Happened::POD_GONE);
-            }
-            self.queue.wake(event);
+        if pod.node_name().is_some() {
+            return self.placed_pod_changed(pod);
+        }
+        let profile = self.numbers.get(pod.scheduler_name()).copied();
+        let Some(profile) = profile.filter(|_| !pod.is_terminating()) else {
+            self.queue.remove(&pod.uid);
+            self.table.withdraw(&pod.uid);
             return;
-        }
-        let spec = pod.spec.as_ref();
-        let mine = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or("default-scheduler") == self.profile;
-        if pod.metadata.deletion_timestamp.is_some() || !mine {
-            self.queue.remove(&uid);
-            self.table.withdraw(&uid);
-            return;
-        }
+        };
+        let gated = self.profiles.get(profile).is_some_and(|profile| profile.gates) && pod.gates().next().is_some();
+        let was = self.queue.pod(&pod.uid).cloned();
+        self.queue.set(pod.clone(), gated);
         // An assumed pod is being bound; its next state brings the node.
-        if self.table.pod_place(&uid).is_some() {
+        if self.table.pod_place(&pod.uid).is_some() {
             return;
         }
-        let gated = spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
-        let retry = old.is_some_and(|old| old.spec != pod.spec || old.metadata.labels != pod.metadata.labels);
-        let info = Arc::new(PodInfo::new(&mut self.table.names, pod.clone()));
-        match info.nominated().and_then(|node| self.table.number(node)) {
-            Some(number) => self.table.nominate(number, info.clone()),
-            None => self.table.withdraw(&uid),
+        match pod.nominated().and_then(|node| self.table.number(node)) {
+            Some(number) => self.table.nominate(number, pod.clone()),
+            None => self.table.withdraw(&pod.uid),
         }
-        self.queue.set(info, gated, retry);
+        if was.is_some_and(|was| is_changed(&was, &pod)) {
+            let event = ClusterEvent::other(Actions::OWN_UPDATE);
+            let (profiles, table) = (&self.profiles, &self.table);
+            self.queue.wake_one(&pod.uid, |pod, refused| helps(profiles, table, &event, pod, refused));
+        }
+    }
+
+    fn placed_pod_changed(&mut self, pod: Arc<PodInfo>) {
+        self.queue.remove(&pod.uid);
+        self.table.withdraw(&pod.uid);
+        let before = self.table.pod(&pod.uid).cloned();
+        let place = self.table.pod_place(&pod.uid);
+        let is_there = place.is_some() && place == pod.node_name().and_then(|name| self.table.number(name));
+        match before {
+            Some(before) if is_there => {
+                let mut actions = Actions::NONE;
+                if before.labels() != pod.labels() {
+                    actions = actions | Actions::POD_LABEL;
+                }
+                if before.requests != pod.requests {
+                    actions = actions | Actions::POD_SCALE_DOWN;
+                }
+                if actions.is_empty() && before.is_terminating() == pod.is_terminating() {
+                    self.table.replace_pod(pod);
+                    return;
+                }
+                // What ends is no longer counted by those that spread.
+                if pod.is_terminating() {
+                    actions = actions | Actions::POD_LABEL;
+                }
+                self.put(&pod);
+                self.wake(ClusterEvent::pod(actions, &pod));
+            }
+            _ => {
+                self.put(&pod);
+                self.wake(ClusterEvent::pod(Actions::POD_ADD, &pod));
+            }
+        }
+    }
+
+    fn put(&mut self, pod: &Arc<PodInfo>) {
+        if let Some(node) = pod.node_name() {
+            self.table.add_pod(node, pod.clone());
+        }
     }
 
     /// Forgets a pod that is deleted or finished.
     pub fn pod_gone(&mut self, uid: &str) {
         self.queue.remove(uid);
         self.table.withdraw(uid);
-        if self.table.remove_pod(uid).is_some() {
-            self.queue.wake(Happened::POD_GONE);
+        if let Some(pod) = self.table.remove_pod(uid) {
+            self.wake(ClusterEvent::pod(Actions::POD_DELETE, &pod));
         }
     }
 
     /// Takes in a new or changed node.
     pub fn node_changed(&mut self, old: Option<&Node>, node: &Node) {
-        let event = match old {
-            None => Happened::NODE_ADDED,
+        let actions = match old {
+            None => Actions::NODE_ADD,
             Some(old) => {
-                let mut event = Happened::default();
+                let mut actions = Actions::NONE;
                 let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
                 let images = |node: &Node| node.status.as_ref().and_then(|status| status.images.clone());
                 if allocatable(old) != allocatable(node) {
-                    event = event.and(Happened::NODE_ALLOCATABLE);
+                    actions = actions | Actions::NODE_ALLOCATABLE;
                 }
                 if old.metadata.labels != node.metadata.labels {
-                    event = event.and(Happened::NODE_LABELS);
+                    actions = actions | Actions::NODE_LABEL;
                 }
                 if old.spec != node.spec {
-                    event = event.and(Happened::NODE_TAINTS);
+                    actions = actions | Actions::NODE_TAINT;
                 }
                 // A heartbeat changes nothing here.
-                if event.is_empty() && images(old) == images(node) {
+                if actions.is_empty() && images(old) == images(node) {
                     return;
                 }
-                event
+                actions
             }
         };
         self.table.set_node(node);
-        self.queue.wake(event);
+        if let Some(number) = node.metadata.name.as_deref().and_then(|name| self.table.number(name)) {
+            let (profiles, table) = (&self.profiles, &self.table);
+            let event = ClusterEvent::node(actions, table.node(number));
+            self.queue.wake(actions, |pod, refused| helps(profiles, table, &event, pod, refused));
+        }
     }
 
     /// Forgets a node.
     pub fn node_gone(&mut self, name: &str) {
         self.table.remove_node(name);
-        self.queue.wake(Happened::POD_GONE);
+        self.wake(ClusterEvent::other(Actions::NODE_DELETE));
     }
 
     /// Takes in the labels of a namespace, or forgets it.
     pub fn set_namespace(&mut self, name: &str, labels: Option<Labels>) {
-        match labels {
-            Some(labels) => self.table.namespaces.insert(name.to_owned(), labels),
-            None => self.table.namespaces.remove(name),
-        };
-        self.queue.wake(Happened::NAMESPACE_LABELS);
+        self.table.set_namespace(name, labels);
+        self.wake(ClusterEvent::other(Actions::NAMESPACE_LABEL));
     }
 
     /// Takes in a service, or forgets it.
@@ -162,60 +207,145 @@ impl Core {
         let meta = &service.metadata;
         let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
-        match selector.filter(|selector| present && !selector.is_empty()) {
-            Some(selector) => self.services.insert(key, selector),
-            None => self.services.remove(&key),
-        };
+        self.table.set_service(key, selector.filter(|selector| present && !selector.is_empty()));
     }
 
-    /// The pods that a pod without spread constraints should be spread from: those of its controller, or else
-    /// those that the same services select.
-    fn peers(&self, pod: &PodInfo) -> Selects {
-        if let Some(owner) = &pod.owner {
-            return Selects::Owner(owner.clone());
-        }
-        let from = (pod.namespace.clone(), String::new());
-        let mut all = Labels::new();
-        for (_, selector) in self.services.range(from..).take_while(|((namespace, _), _)| *namespace == pod.namespace) {
-            if selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value)) {
-                all.extend(selector.clone());
-            }
-        }
-        if all.is_empty() { Selects::Nothing } else { Selects::Labels(all.into_iter().collect()) }
+    /// Lets pods try again that what happened may help.
+    pub fn wake(&mut self, event: ClusterEvent<'_>) {
+        let (profiles, table) = (&self.profiles, &self.table);
+        self.queue.wake(event.actions, |pod, refused| helps(profiles, table, &event, pod, refused));
     }
 
     /// Schedules the next pod. `budgets` is asked only when pods would have to go.
-    pub fn next(&mut self, budgets: impl FnOnce() -> Vec<Budget>) -> Option<Decision> {
-        let pod = self.queue.pop(Instant::now())?;
-        let peers = self.peers(&pod);
-        match self.cycle.schedule(&pod, &mut self.table, peers) {
-            Ok(number) => {
-                let node = self.table.node(number).name.clone();
-                self.table.withdraw(&pod.uid);
-                self.table.add_pod(&node, pod.clone());
-                Some(Decision::Bind { pod, node })
-            }
-            Err(unfit) => Some(self.unfit(pod, unfit, budgets)),
+    pub async fn next(&mut self, budgets: impl FnOnce() -> Vec<Budget>) -> Option<Decision> {
+        loop {
+            let pod = self.queue.pop(Instant::now())?;
+            let profiles = self.profiles.clone();
+            let number = self.numbers.get(pod.scheduler_name()).copied();
+            let Some((number, profile)) = number.and_then(|number| Some((number, profiles.get(number)?))) else {
+                self.queue.remove(&pod.uid);
+                continue;
+            };
+            let extenders = self.extenders.clone();
+            return Some(match self.cycle.schedule(&pod, &mut self.table, number, profile, &extenders).await {
+                Found::Nodes(nodes) => match self.cycle.choose(&nodes) {
+                    Some(node) => self.assume(pod, node, number, profile),
+                    None => self.fail(pod, "no node was chosen".to_owned()),
+                },
+                Found::None(unfit, filters) => self.unfit(pod, unfit, filters, number, profile, budgets).await,
+                Found::Failed(message) => self.fail(pod, message),
+            });
         }
     }
 
-    fn unfit(&mut self, pod: Arc<PodInfo>, unfit: Unfit, budgets: impl FnOnce() -> Vec<Budget>) -> Decision {
-        let mut message = unfit.message(&self.table);
-        self.queue.unfit(&pod.uid, unfit.reasons());
-        if self.table.count() == 0 {
-            return Decision::Unfit { pod, message, preemption: None };
+    /// The names of the nodes that are best for a pod, or why there is none. Nothing is changed by it.
+    pub async fn evaluate(&mut self, pod: Arc<PodInfo>) -> Result<Vec<String>, String> {
+        let (profiles, extenders) = (self.profiles.clone(), self.extenders.clone());
+        let number = self.numbers.get(pod.scheduler_name()).copied().unwrap_or_default();
+        let profile = profiles.get(number).ok_or("there is no profile")?;
+        match self.cycle.schedule(&pod, &mut self.table, number, profile, &extenders).await {
+            Found::Nodes(nodes) => Ok(nodes.into_iter().map(|node| self.table.node(node).name.clone()).collect()),
+            Found::None(unfit, _) => Err(unfit.message(&self.table)),
+            Found::Failed(message) => Err(message),
         }
-        let preemption = match preemption::plan(&pod, &mut self.table, &unfit, &budgets()) {
-            Ok(Plan { node, victims, .. }) => {
-                self.table.nominate(node, pod.clone());
-                Some((self.table.node(node).name.clone(), victims))
+    }
+
+    /// Puts the pod on its node, before the API has it there.
+    fn assume(&mut self, pod: Arc<PodInfo>, node: usize, number: usize, profile: &Profile) -> Decision {
+        let name = self.table.node(node).name.clone();
+        let nominated = self.table.nomination(&pod.uid);
+        self.table.withdraw(&pod.uid);
+        self.table.add_pod(&name, pod.clone());
+        let reserve = |plugin: &Arc<dyn crate::framework::Plugin>| plugin.reserve(&pod, node, &mut self.table);
+        if let Err(refusal) = profile.reserve.iter().try_for_each(reserve) {
+            self.forget(&pod, &name, profile);
+            nominated.into_iter().for_each(|node| self.table.nominate(node, pod.clone()));
+            let unfit = Unfit { refusals: vec![(node, Arc::new((0, refusal)))], ..Unfit::default() };
+            let message = unfit.message(&self.table);
+            self.refuse(&pod, &unfit, number, profile);
+            return Decision::Unfit { pod, message, nomination: Nomination::Keep };
+        }
+        let handle = self.handle.as_ref();
+        let pre_bind = handle.map(|handle| {
+            profile.pre_bind.iter().filter_map(|plugin| plugin.pre_bind(&pod, node, &self.table, handle)).collect()
+        });
+        Decision::Bind { pod, node: name, pre_bind: pre_bind.unwrap_or_default() }
+    }
+
+    /// Takes back that a pod is on a node.
+    fn forget(&mut self, pod: &Arc<PodInfo>, node: &str, profile: &Profile) {
+        profile.reserve.iter().rev().for_each(|plugin| plugin.unreserve(pod, node, &mut self.table));
+        self.table.remove_pod(&pod.uid);
+    }
+
+    fn fail(&mut self, pod: Arc<PodInfo>, message: String) -> Decision {
+        self.queue.failed(&pod.uid);
+        Decision::Failed { pod, message }
+    }
+
+    fn refuse(&mut self, pod: &PodInfo, unfit: &Unfit, number: usize, profile: &Profile) {
+        let plugins = unfit.plugins();
+        let events = plugins.iter().filter_map(|name| profile.plugin(name)).map(|plugin| plugin.events());
+        let least = if plugins.contains(&extender::NAME) { Actions::ALL } else { Actions::NODE_ADD };
+        let wants = events.fold(least, |all, one| all | one);
+        self.queue.unfit(&pod.uid, Refused { profile: number, plugins, wants });
+    }
+
+    async fn unfit(
+        &mut self,
+        pod: Arc<PodInfo>,
+        unfit: Unfit,
+        filters: Option<Filters>,
+        number: usize,
+        profile: &Profile,
+        budgets: impl FnOnce() -> Vec<Budget>,
+    ) -> Decision {
+        let mut message = unfit.message(&self.table);
+        self.refuse(&pod, &unfit, number, profile);
+        let Some(args) = profile.preemption.as_ref().filter(|_| self.table.count() > 0) else {
+            return Decision::Unfit { pod, message, nomination: Nomination::Keep };
+        };
+        let mut filters = filters.unwrap_or_default();
+        let is_whole = unfit.pre_filter.is_none();
+        let search = Search { pod: &pod, profile, args, budgets: &budgets() };
+        let random = self.cycle.random(self.table.size());
+        let candidates = search.candidates(&mut self.table, &mut filters, &unfit, random);
+        if is_whole {
+            self.cycle.give_back(&pod, number, filters);
+        }
+        let candidates = match candidates {
+            Ok(candidates) => match self.extenders.preempt(&pod, candidates, &self.table).await {
+                Ok(left) => Ok(preemption::best(left)),
+                Err(error) => Err(NotPreempted::NotEligible(format!("{error:#}"))),
+            },
+            Err(why) => Err(why),
+        };
+        let nomination = match candidates {
+            Ok(Some(candidate)) => Nomination::Preempt(self.nominate(&pod, candidate)),
+            Ok(None) => {
+                message.push_str(" preemption: no candidate node for preemption");
+                Nomination::Keep
             }
-            Err(why) => {
+            Err(NotPreempted::NotEligible(why)) => {
                 message.push_str(&format!(" preemption: {why}"));
-                None
+                Nomination::Keep
+            }
+            Err(NotPreempted::NotHelpful(why)) => {
+                message.push_str(&format!(" preemption: {why}"));
+                self.table.withdraw(&pod.uid);
+                Nomination::Clear
             }
         };
-        Decision::Unfit { pod, message, preemption }
+        Decision::Unfit { pod, message, nomination }
+    }
+
+    /// Promises a node to a pod; who was promised it and is less important has to look elsewhere.
+    fn nominate(&mut self, pod: &Arc<PodInfo>, candidate: Candidate) -> Preemption {
+        let promised = self.table.nominated(candidate.node).iter();
+        let displaced: Vec<Arc<PodInfo>> = promised.filter(|other| other.priority < pod.priority).cloned().collect();
+        displaced.iter().for_each(|other| self.table.withdraw(&other.uid));
+        self.table.nominate(candidate.node, pod.clone());
+        Preemption { node: self.table.node(candidate.node).name.clone(), victims: candidate.victims, displaced }
     }
 
     /// The binding went through: the informer brings the rest.
@@ -225,23 +355,61 @@ impl Core {
 
     /// The binding failed: the pod does not take its place, and is tried again if it still is there.
     pub fn not_bound(&mut self, uid: &str) {
-        let placed = self
-            .table
-            .pod_place(uid)
-            .and_then(|number| self.table.node(number).pods.iter().find(|pod| pod.uid == uid).cloned());
+        let Some(pod) = self.table.pod(uid).cloned() else { return };
         // The informer may have shown the pod bound although the answer was an error.
-        if placed.is_some_and(|pod| pod.node_name().is_none()) {
-            self.table.remove_pod(uid);
-            self.queue.failed(uid);
-            self.queue.wake(Happened::POD_GONE);
+        if pod.node_name().is_some() {
+            return;
         }
+        let profiles = self.profiles.clone();
+        let profile = self.numbers.get(pod.scheduler_name()).and_then(|number| profiles.get(*number));
+        let node = self.table.pod_place(uid).map(|number| self.table.node(number).name.clone());
+        if let (Some(profile), Some(node)) = (profile, node) {
+            self.forget(&pod, &node, profile);
+        }
+        self.queue.failed(uid);
+        self.wake(ClusterEvent::pod(Actions::POD_DELETE, &pod));
     }
+
+    /// Nothing is to be scheduled for now.
+    pub fn rest(&mut self) {
+        self.cycle.catch_up(&mut self.table);
+    }
+}
+
+/// Whether something that happened may help a pod, by what the plugins say that refused it.
+fn helps(profiles: &[Profile], table: &Table, event: &ClusterEvent<'_>, pod: &PodInfo, refused: &Refused) -> bool {
+    let Some(profile) = profiles.get(refused.profile) else { return true };
+    if refused.plugins.is_empty() {
+        return true;
+    }
+    refused.plugins.iter().any(|name| match profile.plugin(name) {
+        Some(plugin) => plugin.events().meets(event.actions) && plugin.hint(pod, event, table),
+        None => true,
+    })
+}
+
+fn is_finished(pod: &PodInfo) -> bool {
+    let phase = pod.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod that waits asks for something else than before.
+fn is_changed(old: &PodInfo, new: &PodInfo) -> bool {
+    old.template != new.template || old.pod.spec != new.pod.spec
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SchedulerConfiguration;
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
+
+    impl Core {
+        fn add(&mut self, pod: &Arc<Pod>) {
+            self.pod_changed(Arc::new(PodInfo::new(pod.clone())));
+        }
+    }
 
     fn node(name: &str, cpu: &str, extra: Value) -> Node {
         let mut value = json!({
@@ -263,20 +431,21 @@ mod tests {
     }
 
     fn core(nodes: &[Node]) -> Core {
-        let mut core = Core::new("default-scheduler", 7);
+        let profiles = vec![crate::config::profile(&SchedulerConfiguration::default(), 0).unwrap()];
+        let mut core = Core::new(profiles, Backoff::default(), Arc::new(Extenders::none()), None, 7);
         nodes.iter().for_each(|node| core.node_changed(None, node));
         core
     }
 
     fn decide(core: &mut Core, pod: &Arc<Pod>) -> Result<String, String> {
-        core.pod_changed(None, pod);
+        core.add(pod);
         next(core).expect("a pod waits")
     }
 
     fn next(core: &mut Core) -> Option<Result<String, String>> {
-        core.next(Vec::new).map(|decision| match decision {
+        futures::executor::block_on(core.next(Vec::new)).map(|decision| match decision {
             Decision::Bind { node, .. } => Ok(node),
-            Decision::Unfit { message, .. } => Err(message),
+            Decision::Unfit { message, .. } | Decision::Failed { message, .. } => Err(message),
         })
     }
 
@@ -334,10 +503,10 @@ mod tests {
     fn gates_and_other_schedulers_are_respected() {
         let mut core = core(&[node("a", "1", json!({}))]);
         let gated = pod("p", "0", json!({"schedulingGates": [{"name": "wait"}]}));
-        core.pod_changed(None, &gated);
-        core.pod_changed(None, &pod("q", "0", json!({"schedulerName": "other"})));
+        core.add(&gated);
+        core.add(&pod("q", "0", json!({"schedulerName": "other"})));
         assert_eq!(next(&mut core), None);
-        core.pod_changed(Some(&gated), &pod("p", "0", json!({})));
+        core.add(&pod("p", "0", json!({})));
         assert_eq!(next(&mut core), Some(Ok("a".into())));
     }
 
@@ -408,11 +577,11 @@ mod tests {
     #[test]
     fn lower_priority_is_preempted_and_the_room_reserved() {
         let mut core = core(&[node("a", "1", json!({}))]);
-        core.pod_changed(None, &pod("low", "1", json!({"nodeName": "a", "priority": 1})));
-        core.pod_changed(None, &pod("high", "1", json!({"priority": 10})));
-        match core.next(Vec::new) {
-            Some(Decision::Unfit { preemption: Some((node, victims)), .. }) => {
-                assert_eq!((node.as_str(), victims[0].name.as_str(), victims.len()), ("a", "low", 1));
+        core.add(&pod("low", "1", json!({"nodeName": "a", "priority": 1})));
+        core.add(&pod("high", "1", json!({"priority": 10})));
+        match futures::executor::block_on(core.next(Vec::new)) {
+            Some(Decision::Unfit { nomination: Nomination::Preempt(told), .. }) => {
+                assert_eq!((told.node.as_str(), told.victims[0].name.as_str(), told.victims.len()), ("a", "low", 1));
             }
             _ => panic!("the pod should preempt"),
         }

@@ -3,44 +3,63 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::plugins::{
-    NodeScores, Reason, Verdict, filter_node, inter_pod, node_affinity, normalize, score_node, spread,
-};
-use crate::pod::{PodInfo, Selects, Spread};
-use crate::table::Table;
+use crate::extender::Extenders;
+use crate::filters::{Filters, filter_node};
+use crate::framework::profile::RELATIVE;
+use crate::framework::{MAX_SCORE, Normalize, Prepared, Profile, Refusal, Scope};
+use crate::pod::PodInfo;
+use crate::table::{NodeInfo, Table};
 
 /// Templates whose results are kept.
 const TEMPLATES: usize = 64;
 /// With this many nodes or fewer all are looked at.
 const FEW_NODES: usize = 100;
 
-#[derive(Clone)]
+/// What is known of a template on one node.
+#[derive(Clone, Default)]
 struct Entry {
-    verdict: Verdict,
-    scores: NodeScores,
+    is_known: bool,
+    refusal: Option<Arc<(usize, Refusal)>>,
+    /// Weighted scores that need no normalizing, added up.
+    absolute: i64,
+    /// Those that do, in the order of [`Profile::scores`].
+    relative: [i32; RELATIVE],
 }
 
-/// What is known of one template, node by node.
+/// What is kept between pods that are alike.
 struct Template {
+    /// One of them.
+    pod: Arc<PodInfo>,
+    used: u64,
     sequence: u64,
     epoch: u64,
-    used: u64,
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Entry>,
+    layout: u64,
+    placed: u64,
+    filters: Option<Filters>,
+    /// Those of [`Profile::scores`] that look at the cluster, by their place there.
+    scorers: Option<Vec<(usize, Box<dyn Prepared>)>>,
 }
 
 /// The algorithm and what it remembers between pods.
 pub(crate) struct Cycle {
-    templates: HashMap<String, Template>,
+    /// By profile.
+    templates: Vec<HashMap<String, Box<Template>>>,
     used: u64,
     /// Where the next search starts, so that all nodes get their turn.
     start: usize,
     random: u64,
 }
 
-/// Why no node was found: what each node said.
+/// Why no node was found.
 #[derive(Debug, Default)]
 pub(crate) struct Unfit {
-    pub verdicts: Vec<(usize, Verdict)>,
+    /// No node would do, whichever.
+    pub pre_filter: Option<Refusal>,
+    /// What each node was refused for.
+    pub refusals: Vec<(usize, Arc<(usize, Refusal)>)>,
+    /// Why the nodes that are not among them were not looked at.
+    pub others: Option<Refusal>,
 }
 
 impl Unfit {
@@ -49,23 +68,28 @@ impl Unfit {
         if table.count() == 0 {
             return "no nodes available to schedule pods".into();
         }
-        let mut counts: BTreeMap<&Reason, usize> = BTreeMap::new();
-        for (_, verdict) in &self.verdicts {
-            if let Verdict::Refused { reasons, .. } = verdict {
-                for reason in reasons {
-                    *counts.entry(reason).or_default() += 1;
-                }
-            }
+        if let Some(refusal) = &self.pre_filter {
+            return format!("0/{} nodes are available: {}.", table.count(), refusal.reasons.join(", "));
         }
-        let texts = counts.into_iter().map(|(reason, count)| format!("{count} {}", reason.text(table)));
-        available(table, texts.collect())
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (_, refusal) in &self.refusals {
+            refusal.1.reasons.iter().for_each(|reason| *counts.entry(reason).or_default() += 1);
+        }
+        let others = table.count().saturating_sub(self.refusals.len());
+        if let Some(refusal) = self.others.as_ref().filter(|_| others > 0) {
+            refusal.reasons.iter().for_each(|reason| *counts.entry(reason).or_default() += others);
+        }
+        available(table, counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect())
     }
 
-    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
-        self.verdicts.iter().flat_map(|(_, verdict)| match verdict {
-            Verdict::Refused { reasons, .. } => reasons.as_slice(),
-            Verdict::Fits => &[],
-        })
+    /// The plugins that refused.
+    pub fn plugins(&self) -> Vec<&'static str> {
+        let refusals = self.refusals.iter().map(|(_, refusal)| &refusal.1);
+        let mut plugins: Vec<&'static str> =
+            refusals.chain(&self.pre_filter).chain(&self.others).map(|refusal| refusal.plugin).collect();
+        plugins.sort_unstable();
+        plugins.dedup();
+        plugins
     }
 }
 
@@ -75,62 +99,23 @@ pub(crate) fn available(table: &Table, mut texts: Vec<String>) -> String {
     format!("0/{} nodes are available: {}.", table.count(), texts.join(", "))
 }
 
-/// The filters that look at pods elsewhere, prepared for one pod.
-pub(crate) struct Global {
-    spread: Option<spread::Filter>,
-    inter_pod: Option<inter_pod::Filter>,
-}
-
-impl Global {
-    pub fn new(pod: &PodInfo, table: &Table) -> Global {
-        Global {
-            spread: (!pod.hard_spread.is_empty()).then(|| spread::Filter::new(pod, table)),
-            inter_pod: inter_pod::is_needed(pod, table).then(|| inter_pod::Filter::new(pod, table)),
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.spread.is_none() && self.inter_pod.is_none()
-    }
-
-    pub fn filter(&self, pod: &PodInfo, table: &Table, number: usize) -> Verdict {
-        let node = table.node(number);
-        let spread = self.spread.as_ref().map_or(Verdict::Fits, |filter| filter.filter(pod, node));
-        if !spread.fits() {
-            return spread;
-        }
-        self.inter_pod.as_ref().map_or(Verdict::Fits, |filter| filter.filter(pod, node))
-    }
-}
-
-/// All filters on one node, as things are now.
-pub(crate) fn filter_all(pod: &PodInfo, table: &Table, number: usize) -> Verdict {
-    let verdict = filter_node(pod, table.node(number));
-    if verdict.fits() { Global::new(pod, table).filter(pod, table, number) } else { verdict }
-}
-
-/// The cluster's own constraints, for pods that bring none: `selector` says which pods count.
-fn default_spread(selector: Selects) -> Vec<Spread> {
-    [("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5)]
-        .into_iter()
-        .map(|(key, max_skew)| Spread {
-            max_skew,
-            topology_key: key.into(),
-            selector: selector.clone(),
-            min_domains: None,
-            honor_affinity: true,
-            honor_taints: false,
-        })
-        .collect()
+/// How a search ended. The filters serve preemption.
+pub(crate) enum Found {
+    /// These are the best, and all alike.
+    Nodes(Vec<usize>),
+    /// The filters are missing where PreFilter ended early.
+    None(Unfit, Option<Filters>),
+    /// An extender had no answer.
+    Failed(String),
 }
 
 impl Cycle {
     /// `seed` decides how ties are broken.
-    pub fn new(seed: u64) -> Cycle {
-        Cycle { templates: HashMap::new(), used: 0, start: 0, random: seed | 1 }
+    pub fn new(profiles: usize, seed: u64) -> Cycle {
+        Cycle { templates: (0..profiles).map(|_| HashMap::new()).collect(), used: 0, start: 0, random: seed | 1 }
     }
 
-    fn random(&mut self, below: usize) -> usize {
+    pub fn random(&mut self, below: usize) -> usize {
         // xorshift64: only ties hang on it.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -138,173 +123,329 @@ impl Cycle {
         (self.random % below.max(1) as u64) as usize
     }
 
-    /// The best node for a pod. `peers` selects the pods it should be spread from if it has no constraints itself.
-    pub fn schedule(&mut self, pod: &Arc<PodInfo>, table: &mut Table, peers: Selects) -> Result<usize, Unfit> {
-        self.refresh(pod, table);
-        if let Some(number) = pod.nominated().and_then(|name| table.number(name))
-            && table.node(number).exists
-            && self.fits_beside_nominated(pod, table, number)
-        {
-            return Ok(number);
-        }
-        let found = self.feasible(pod, table)?;
-        if let [only] = found.as_slice() {
-            return Ok(*only);
-        }
-        let scores = self.score(pod, table, &found, peers);
-        let best = scores.iter().copied().max().unwrap_or(0);
-        let ties: Vec<usize> =
-            found.iter().zip(&scores).filter(|(_, score)| **score == best).map(|(number, _)| *number).collect();
-        Ok(ties[self.random(ties.len())])
+    /// One of the nodes that are best.
+    pub fn choose(&mut self, nodes: &[usize]) -> Option<usize> {
+        let chosen = self.random(nodes.len());
+        nodes.get(chosen).copied()
     }
 
-    /// Brings what is kept for the pod's template up to date with the table.
-    fn refresh(&mut self, pod: &PodInfo, table: &Table) {
-        self.used += 1;
-        if !self.templates.contains_key(&pod.template) && self.templates.len() >= TEMPLATES {
-            let oldest = self.templates.iter().min_by_key(|(_, t)| t.used).map(|(key, _)| key.clone());
-            oldest.map(|key| self.templates.remove(&key));
-        }
-        let template = self.templates.entry(pod.template.clone()).or_insert_with(|| Template {
-            sequence: 0,
-            epoch: 0,
-            used: 0,
-            entries: Vec::new(),
-        });
-        template.used = self.used;
-        if template.epoch != table.epoch {
-            template.entries.clear();
-            template.epoch = table.epoch;
-        } else if template.sequence != table.sequence {
-            match table.changed_since(template.sequence) {
-                Some(changed) => {
-                    for number in changed {
-                        if let Some(entry) = template.entries.get_mut(number) {
-                            *entry = None;
-                        }
-                    }
+    /// The best nodes for a pod of a profile, which is named by its number, too.
+    pub async fn schedule(
+        &mut self,
+        pod: &Arc<PodInfo>,
+        table: &mut Table,
+        number: usize,
+        profile: &Profile,
+        extenders: &Extenders,
+    ) -> Found {
+        let mut template = self.template(pod, table, number);
+        let mut filters = match Filters::prepare(pod, table, profile, template.filters.take()) {
+            Ok(filters) => filters,
+            Err(refusal) => {
+                self.keep(number, template);
+                return Found::None(Unfit { pre_filter: Some(refusal), ..Unfit::default() }, None);
+            }
+        };
+        let found = self.find(pod, table, profile, extenders, &mut template, &mut filters).await;
+        let is_narrowed = filters.nodes.is_some();
+        let found = match found {
+            Ok(Err(unfit)) => Found::None(unfit, Some(filters)),
+            other => {
+                filters.forget_pod();
+                template.filters = Some(filters);
+                match other {
+                    Ok(Ok(nodes)) => Found::Nodes(nodes),
+                    Ok(Err(unfit)) => Found::None(unfit, None),
+                    Err(error) => Found::Failed(format!("{error:#}")),
                 }
-                None => template.entries.clear(),
+            }
+        };
+        // Pods for one node each, as those of a DaemonSet, have a template each.
+        if !is_narrowed {
+            self.keep(number, template);
+        }
+        found
+    }
+
+    /// Keeps filters for the next pod of the template that [`Found::None`] gave away.
+    pub fn give_back(&mut self, pod: &PodInfo, number: usize, mut filters: Filters) {
+        filters.forget_pod();
+        if let Some(template) = self.templates.get_mut(number).and_then(|all| all.get_mut(&pod.template)) {
+            template.filters = Some(filters);
+        }
+    }
+
+    /// Takes in what has happened while nothing is to be scheduled, so that nobody has to remember it.
+    pub fn catch_up(&mut self, table: &mut Table) {
+        for template in self.templates.iter_mut().flat_map(HashMap::values_mut) {
+            template.refresh_prepared(table);
+        }
+        table.forget_placements();
+    }
+
+    async fn find(
+        &mut self,
+        pod: &Arc<PodInfo>,
+        table: &mut Table,
+        profile: &Profile,
+        extenders: &Extenders,
+        template: &mut Template,
+        filters: &mut Filters,
+    ) -> anyhow::Result<Result<Vec<usize>, Unfit>> {
+        if let Some(node) = pod.nominated().and_then(|name| table.number(name))
+            && table.node(node).exists
+            && filters.allow_beside_nominated(pod, table, profile, node).is_ok()
+        {
+            let mut nodes = vec![node];
+            extenders.filter(pod, &mut nodes, table).await?;
+            if !nodes.is_empty() {
+                return Ok(Ok(nodes));
             }
         }
-        template.sequence = table.sequence;
-        template.entries.resize(table.size(), None);
+        let needs_all = !profile.scores.is_empty() || extenders.filter_any();
+        let (mut found, mut unfit) = self.feasible(pod, table, profile, template, filters, needs_all);
+        unfit.refusals.extend(extenders.filter(pod, &mut found, table).await?);
+        if found.is_empty() {
+            unfit.others = filters.narrowed_by.clone();
+            return Ok(Err(unfit));
+        }
+        if found.len() == 1 {
+            return Ok(Ok(found));
+        }
+        let mut scores = score(pod, table, profile, template, &found, filters.nodes.is_some());
+        extenders.prioritize(pod, &found, &mut scores, table).await;
+        let best = scores.iter().copied().max();
+        let mut scores = scores.into_iter();
+        found.retain(|_| scores.next() == best);
+        Ok(Ok(found))
     }
 
-    fn entry(&mut self, pod: &PodInfo, table: &Table, number: usize) -> Option<&Entry> {
-        let template = self.templates.get_mut(&pod.template)?;
-        let entry = template.entries.get_mut(number)?;
-        Some(entry.get_or_insert_with(|| {
-            let node = table.node(number);
-            let verdict = filter_node(pod, node);
-            let scores = if verdict.fits() { score_node(pod, node, table) } else { NodeScores::default() };
-            Entry { verdict, scores }
-        }))
+    /// What is kept for the pod's template, brought up to date with the table; [`Cycle::keep`] puts it back.
+    fn template(&mut self, pod: &Arc<PodInfo>, table: &Table, number: usize) -> Box<Template> {
+        self.used += 1;
+        let used = self.used;
+        let templates = &mut self.templates[number];
+        let mut template = templates.remove(&pod.template).unwrap_or_else(|| {
+            if templates.len() >= TEMPLATES {
+                let oldest = templates.iter().min_by_key(|(_, t)| t.used).map(|(key, _)| key.clone());
+                oldest.map(|key| templates.remove(&key));
+            }
+            Box::new(Template {
+                pod: pod.clone(),
+                used,
+                sequence: 0,
+                epoch: u64::MAX,
+                entries: Vec::new(),
+                layout: u64::MAX,
+                placed: 0,
+                filters: None,
+                scorers: None,
+            })
+        });
+        template.used = used;
+        template.refresh_entries(table);
+        template.refresh_prepared(table);
+        template
+    }
+
+    fn keep(&mut self, number: usize, template: Box<Template>) {
+        self.templates[number].insert(template.pod.template.clone(), template);
     }
 
     /// How many nodes to find before scoring: all of few, a share of many.
-    fn enough(count: usize) -> usize {
-        if count <= FEW_NODES {
+    fn enough(count: usize, percentage: Option<u64>) -> usize {
+        let percentage = percentage.unwrap_or_else(|| 50_u64.saturating_sub(count as u64 / 125).max(5)) as usize;
+        if count <= FEW_NODES || percentage >= 100 {
             return count;
         }
-        let percent = (50 - count as i64 / 125).max(5) as usize;
-        (count * percent / 100).max(FEW_NODES)
+        (count.saturating_mul(percentage) / 100).max(FEW_NODES)
     }
 
-    fn feasible(&mut self, pod: &Arc<PodInfo>, table: &mut Table) -> Result<Vec<usize>, Unfit> {
-        let enough = Self::enough(table.count());
-        let global = Global::new(pod, table);
-        let (mut found, mut unfit) = (Vec::new(), Unfit::default());
-        let (size, start) = (table.size(), self.start);
-        let named = pod.required_nodes.as_ref().and_then(node_affinity::named);
-        let named: Option<Vec<usize>> =
-            named.map(|names| names.into_iter().filter_map(|name| table.number(name)).collect());
+    fn feasible(
+        &mut self,
+        pod: &Arc<PodInfo>,
+        table: &mut Table,
+        profile: &Profile,
+        template: &mut Template,
+        filters: &mut Filters,
+        needs_all: bool,
+    ) -> (Vec<usize>, Unfit) {
+        let enough = if needs_all { Self::enough(table.count(), profile.percentage_of_nodes_to_score) } else { 1 };
+        let named: Option<Arc<[usize]>> = filters.nodes.as_ref().map(|nodes| nodes.iter().copied().collect());
+        let order = named.clone().unwrap_or_else(|| table.order());
+        let (mut found, mut unfit) = (Vec::with_capacity(enough.min(order.len())), Unfit::default());
+        let (before, after) = order.split_at(self.start % order.len().max(1));
         let mut seen = 0;
-        while seen < named.as_ref().map_or(size, Vec::len) && found.len() < enough {
-            let number = named.as_ref().map_or_else(|| (start + seen) % size, |numbers| numbers[seen]);
+        for &node in after.iter().chain(before) {
+            if found.len() >= enough {
+                break;
+            }
             seen += 1;
-            if !table.node(number).exists {
+            if !table.node(node).exists {
                 continue;
             }
-            let Some(entry) = self.entry(pod, table, number) else { continue };
-            if !entry.verdict.fits() {
-                unfit.verdicts.push((number, entry.verdict.clone()));
-                continue;
+            let refusal = match template.entry(pod, table, profile, node, named.is_some()).refusal.clone() {
+                Some(refusal) => match filters.allow_before(pod, table, node, refusal.0) {
+                    Ok(()) => Some(refusal),
+                    Err(first) => Some(Arc::new(first)),
+                },
+                None if filters.allow_all() && table.nominated(node).is_empty() => None,
+                None => filters.allow_after_node(pod, table, profile, node).err().map(Arc::new),
+            };
+            match refusal {
+                None => found.push(node),
+                Some(refusal) => unfit.refusals.push((node, refusal)),
             }
-            let mut verdict = if global.is_empty() { Verdict::Fits } else { global.filter(pod, table, number) };
-            if verdict.fits() && table.has_nominations() {
-                verdict = with_nominated(pod, table, number);
-            }
-            match verdict {
-                Verdict::Fits => found.push(number),
-                refused => unfit.verdicts.push((number, refused)),
-            }
         }
-        match named {
-            Some(numbers) if found.is_empty() => {
-                let others = table.existing().map(|(number, _)| number).filter(|number| !numbers.contains(number));
-                unfit.verdicts.extend(others.map(|number| (number, Verdict::refused(Reason::NotNamed, false))));
-            }
-            None if size > 0 => self.start = (start + seen) % size,
-            _ => {}
+        if named.is_none() && !order.is_empty() {
+            self.start = (self.start + seen) % order.len();
         }
-        if found.is_empty() { Err(unfit) } else { Ok(found) }
-    }
-
-    fn fits_beside_nominated(&mut self, pod: &Arc<PodInfo>, table: &mut Table, number: usize) -> bool {
-        filter_all(pod, table, number).fits() && with_nominated(pod, table, number).fits()
-    }
-
-    fn score(&mut self, pod: &PodInfo, table: &Table, found: &[usize], peers: Selects) -> Vec<i64> {
-        let raw: Vec<NodeScores> = found
-            .iter()
-            .map(|number| self.entry(pod, table, *number).map(|entry| entry.scores).unwrap_or_default())
-            .collect();
-        let mut totals: Vec<i64> = raw.iter().map(|scores| scores.absolute).collect();
-        let mut add = |scores: &[i64], weight: i64| {
-            totals.iter_mut().zip(scores).for_each(|(total, score)| *total += weight * score);
-        };
-        let mut taints: Vec<i64> = raw.iter().map(|scores| scores.taints).collect();
-        normalize(&mut taints, true);
-        add(&taints, 3);
-        if !pod.preferred_nodes.is_empty() {
-            let mut affinity: Vec<i64> = raw.iter().map(|scores| scores.affinity).collect();
-            normalize(&mut affinity, false);
-            add(&affinity, 2);
-        }
-        let own = !pod.soft_spread.is_empty() || !pod.hard_spread.is_empty();
-        let spread = if own {
-            spread::score(pod, &pod.soft_spread, false, table, found)
-        } else if matches!(peers, Selects::Nothing) {
-            None
-        } else {
-            spread::score(pod, &default_spread(peers), true, table, found)
-        };
-        if let Some(scores) = spread {
-            add(&scores, 2);
-        }
-        if let Some(scores) = inter_pod::score(pod, table, found) {
-            add(&scores, 2);
-        }
-        totals
+        (found, unfit)
     }
 }
 
-/// All filters on a node, as if the pods that it is reserved for and that matter as much were there already.
-fn with_nominated(pod: &PodInfo, table: &mut Table, number: usize) -> Verdict {
-    let others: Vec<Arc<PodInfo>> = table
-        .nominated(number)
+impl Template {
+    fn refresh_entries(&mut self, table: &Table) {
+        if self.epoch != table.epoch {
+            self.entries.clear();
+            self.epoch = table.epoch;
+        } else if self.sequence != table.sequence {
+            match table.changed_since(self.sequence) {
+                Some(changed) => {
+                    for node in changed {
+                        if let Some(entry) = self.entries.get_mut(node) {
+                            entry.is_known = false;
+                        }
+                    }
+                }
+                None => self.entries.clear(),
+            }
+        }
+        self.sequence = table.sequence;
+    }
+
+    fn refresh_prepared(&mut self, table: &Table) {
+        let placements = (self.layout == table.layout).then(|| table.placements_since(self.placed)).flatten();
+        match placements {
+            None => {
+                self.filters = None;
+                self.scorers = None;
+            }
+            Some(placements) => {
+                for placement in placements {
+                    let filters = self.filters.iter_mut().flat_map(Filters::kept);
+                    let scorers = self.scorers.iter_mut().flatten().map(|(_, scorer)| scorer);
+                    for prepared in filters.chain(scorers) {
+                        if placement.added {
+                            prepared.add_pod(&self.pod, &placement.pod, placement.node, table);
+                        } else {
+                            prepared.remove_pod(&self.pod, &placement.pod, placement.node, table);
+                        }
+                    }
+                }
+            }
+        }
+        (self.layout, self.placed) = (table.layout, table.placed);
+    }
+
+    /// What is known of a node. With `is_narrowed` few nodes are asked for, and a table of all is not worth it.
+    fn entry(&mut self, pod: &PodInfo, table: &Table, profile: &Profile, node: usize, is_narrowed: bool) -> &Entry {
+        let at = if is_narrowed { 0 } else { node };
+        let size = if is_narrowed { 1 } else { table.size() };
+        if self.entries.len() < size {
+            self.entries.resize(size, Entry::default());
+        }
+        let entry = &mut self.entries[at];
+        if is_narrowed || !entry.is_known {
+            *entry = Entry::of(pod, table.node(node), table, profile);
+        }
+        entry
+    }
+}
+
+impl Entry {
+    fn of(pod: &PodInfo, node: &NodeInfo, table: &Table, profile: &Profile) -> Entry {
+        let mut entry = Entry { is_known: true, ..Entry::default() };
+        if let Err(refusal) = filter_node(pod, node, table, profile) {
+            entry.refusal = Some(Arc::new(refusal));
+            return entry;
+        }
+        let mut relative = entry.relative.iter_mut();
+        for scoring in profile.scores.iter().filter(|scoring| scoring.scope == Scope::Node) {
+            let score = scoring.plugin.score(pod, node, table);
+            if scoring.plugin.normalize() == Normalize::No {
+                entry.absolute = entry.absolute.saturating_add(score.saturating_mul(scoring.weight));
+            } else if let Some(place) = relative.next() {
+                *place = i32::try_from(score).unwrap_or(i32::MAX);
+            }
+        }
+        entry
+    }
+}
+
+/// The scores of nodes, all plugins' together.
+fn score(
+    pod: &PodInfo,
+    table: &Table,
+    profile: &Profile,
+    template: &mut Template,
+    nodes: &[usize],
+    is_narrowed: bool,
+) -> Vec<i64> {
+    let mut totals = Vec::with_capacity(nodes.len());
+    let mut relative: [Vec<i64>; RELATIVE] = Default::default();
+    for &node in nodes {
+        let entry = template.entry(pod, table, profile, node, is_narrowed);
+        totals.push(entry.absolute);
+        for (scores, score) in relative.iter_mut().zip(entry.relative) {
+            // What is nothing so far needs no list.
+            if score != 0 || !scores.is_empty() {
+                scores.resize(totals.len() - 1, 0);
+                scores.push(score.into());
+            }
+        }
+    }
+    let mut add = |scores: &[i64], weight: i64| {
+        totals.iter_mut().zip(scores).for_each(|(total, score)| *total += weight * score);
+    };
+    let normalized = profile
+        .scores
         .iter()
-        .filter(|other| other.priority >= pod.priority && other.uid != pod.uid)
-        .cloned()
-        .collect();
-    if others.is_empty() {
-        return Verdict::Fits;
+        .filter(|scoring| scoring.scope == Scope::Node && scoring.plugin.normalize() != Normalize::No);
+    for (scoring, mut scores) in normalized.zip(relative) {
+        // All alike change nothing.
+        if !scores.is_empty() {
+            scores.resize(nodes.len(), 0);
+            normalize(&mut scores, scoring.plugin.normalize() == Normalize::Reverse);
+            add(&scores, scoring.weight);
+        }
     }
-    others.iter().for_each(|other| table.put(number, other.clone()));
-    let verdict = filter_all(pod, table, number);
-    for other in &others {
-        table.take(number, &other.uid);
+    let prepare = || {
+        let scores = profile.scores.iter().enumerate().filter(|(_, scoring)| scoring.scope == Scope::Cluster);
+        scores.filter_map(|(at, scoring)| Some((at, scoring.plugin.pre_score(pod, table)?))).collect()
+    };
+    for (at, scorer) in template.scorers.get_or_insert_with(prepare) {
+        if let Some(scores) = scorer.scores(pod, nodes, table) {
+            add(&scores, profile.scores[*at].weight);
+        }
     }
-    verdict
+    for scoring in profile.scores.iter().filter(|scoring| scoring.scope == Scope::Pod) {
+        if let Some(scores) = scoring.plugin.pre_score(pod, table).and_then(|mut it| it.scores(pod, nodes, table)) {
+            add(&scores, scoring.weight);
+        }
+    }
+    totals
+}
+
+/// Scales scores so that the best is 100, or the other way round. Without any score all are alike.
+pub(crate) fn normalize(scores: &mut [i64], reverse: bool) {
+    let best = scores.iter().copied().max().unwrap_or(0);
+    for score in scores {
+        *score = match (best, reverse) {
+            (0, true) => MAX_SCORE,
+            (0, false) => 0,
+            (_, false) => MAX_SCORE * *score / best,
+            (_, true) => MAX_SCORE - MAX_SCORE * *score / best,
+        };
+    }
 }

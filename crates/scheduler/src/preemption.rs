@@ -1,25 +1,54 @@
-//! Preemption: which pods of lower priority have to go so that a pod fits.
+//! DefaultPreemption: which pods of lower priority have to go so that a pod fits.
+//! <https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/#preemption>
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{Selector, SelectorExt};
 
-use crate::cycle::{Unfit, available, filter_all};
-use crate::plugins::Verdict;
+use crate::cycle::{Unfit, available};
+use crate::filters::Filters;
+use crate::framework::{Profile, Refusal};
 use crate::pod::PodInfo;
 use crate::table::Table;
 
-/// At least this many candidates are tried, or a tenth of the nodes.
-const MIN_CANDIDATES: usize = 100;
+pub(crate) const NAME: &str = "DefaultPreemption";
+
+/// How many nodes are tried.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PreemptionArgs {
+    /// Of 100 that may do, so many at least.
+    pub min_candidate_nodes_percentage: usize,
+    /// And so many, however few nodes there are.
+    pub min_candidate_nodes_absolute: usize,
+}
+
+impl Default for PreemptionArgs {
+    fn default() -> Self {
+        PreemptionArgs { min_candidate_nodes_percentage: 10, min_candidate_nodes_absolute: 100 }
+    }
+}
 
 /// Where a pod fits once the victims are gone.
-#[derive(Debug)]
-pub(crate) struct Plan {
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
     pub node: usize,
+    /// The most important first.
     pub victims: Vec<Arc<PodInfo>>,
-    violations: usize,
+    /// How many of them a disruption budget would rather keep.
+    pub violations: usize,
+}
+
+/// Why nobody is preempted.
+#[derive(Debug)]
+pub(crate) enum NotPreempted {
+    /// The pod may not, or waits for earlier victims.
+    NotEligible(String),
+    /// It would not help: what the pod was promised earlier is void.
+    NotHelpful(String),
 }
 
 /// A disruption budget, and how many pods may go under it.
@@ -46,85 +75,147 @@ impl Budget {
     }
 }
 
-/// Finds the node where preempting does the least harm, or says why nowhere helps.
-pub(crate) fn plan(pod: &Arc<PodInfo>, table: &mut Table, unfit: &Unfit, budgets: &[Budget]) -> Result<Plan, String> {
-    if pod.pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never") {
-        return Err("not eligible due to preemptionPolicy=Never.".into());
-    }
-    if let Some(number) = pod.nominated().and_then(|name| table.number(name))
-        && table.node(number).pods.iter().any(|other| other.is_terminating() && other.priority < pod.priority)
-    {
-        return Err("not eligible due to a terminating pod on the nominated node.".into());
-    }
-    let limit = MIN_CANDIDATES.max(table.count() / 10);
-    let (mut plans, mut hopeless, mut fruitless) = (Vec::new(), 0, 0);
-    for (number, verdict) in &unfit.verdicts {
-        match verdict {
-            Verdict::Refused { resolvable: true, .. } if plans.len() < limit => {
-                match victims(pod, table, *number, budgets) {
-                    Some(plan) => plans.push(plan),
-                    None => fruitless += 1,
-                }
-            }
-            Verdict::Refused { resolvable: true, .. } | Verdict::Fits => {}
-            Verdict::Refused { .. } => hopeless += 1,
-        }
-    }
-    let best = plans.into_iter().min_by_key(|plan| {
-        let highest = plan.victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
-        let sum: i64 = plan.victims.iter().map(|victim| i64::from(victim.priority) - i64::from(i32::MIN)).sum();
-        let started = |victim: &Arc<PodInfo>| victim.pod.status.as_ref().and_then(|status| status.start_time.clone());
-        let latest_of_highest =
-            plan.victims.iter().filter(|victim| victim.priority == highest).map(started).min().flatten();
-        (plan.violations, highest, sum, plan.victims.len(), Reverse(latest_of_highest))
-    });
-    best.ok_or_else(|| {
-        let mut texts = Vec::new();
-        if hopeless > 0 {
-            texts.push(format!("{hopeless} Preemption is not helpful for scheduling"));
-        }
-        if fruitless > 0 {
-            texts.push(format!("{fruitless} No preemption victims found for incoming pod"));
-        }
-        available(table, texts)
-    })
+/// A search for candidates.
+pub(crate) struct Search<'a> {
+    pub pod: &'a Arc<PodInfo>,
+    pub profile: &'a Profile,
+    pub args: &'a PreemptionArgs,
+    pub budgets: &'a [Budget],
 }
 
-/// The fewest pods whose going makes room on a node: all of lower priority are taken away, then as many as
-/// possible put back, the ones under a violated budget first, then the most important.
-fn victims(pod: &Arc<PodInfo>, table: &mut Table, number: usize, budgets: &[Budget]) -> Option<Plan> {
-    let mut lower: Vec<Arc<PodInfo>> =
-        table.node(number).pods.iter().filter(|other| other.priority < pod.priority).cloned().collect();
-    if lower.is_empty() {
-        return None;
+impl Search<'_> {
+    /// Whether the pod may preempt others now.
+    fn check_eligible(&self, table: &Table, unfit: &Unfit) -> Result<(), NotPreempted> {
+        let not_eligible = |why: &str| Err(NotPreempted::NotEligible(why.into()));
+        let policy = self.pod.pod.spec.as_ref().and_then(|spec| spec.preemption_policy.as_deref());
+        if policy == Some("Never") {
+            return not_eligible("not eligible due to preemptionPolicy=Never.");
+        }
+        let Some(node) = self.pod.nominated().and_then(|name| table.number(name)) else { return Ok(()) };
+        // What was promised is of no use any more.
+        if unfit.refusals.iter().any(|(number, refusal)| *number == node && !refusal.1.resolvable) {
+            return Ok(());
+        }
+        // One that ends for another reason than preemption does not hold the next up.
+        let is_victim = |other: &Arc<PodInfo>| {
+            let conditions = other.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions.into_iter().flatten().any(|condition| {
+                condition.type_ == "DisruptionTarget"
+                    && condition.status == "True"
+                    && condition.reason.as_deref() == Some("PreemptionByScheduler")
+            })
+        };
+        let mut pods = table.node(node).pods.iter();
+        if pods.any(|other| other.is_terminating() && other.priority < self.pod.priority && is_victim(other)) {
+            return not_eligible("not eligible due to a terminating pod on the nominated node.");
+        }
+        Ok(())
     }
-    for other in &lower {
-        table.take(number, &other.uid);
-    }
-    if !filter_all(pod, table, number).fits() {
-        lower.into_iter().for_each(|other| table.put(number, other));
-        return None;
-    }
-    lower.sort_by_key(|other| {
-        let started = other.pod.status.as_ref().and_then(|status| status.start_time.clone());
-        (Reverse(other.priority), started.is_none(), started)
-    });
-    let (violating, others) = split_by_budget(lower, budgets);
-    let (mut victims, mut violations) = (Vec::new(), 0);
-    for (list, counts) in [(violating, true), (others, false)] {
-        for other in list {
-            table.put(number, other.clone());
-            if !filter_all(pod, table, number).fits() {
-                table.take(number, &other.uid);
-                violations += usize::from(counts);
-                victims.push(other);
+
+    /// Finds nodes where preempting helps: `random` is where the search begins.
+    ///
+    /// # Errors
+    /// Why it does not, as the pod's event tells it.
+    pub fn candidates(
+        &self,
+        table: &mut Table,
+        filters: &mut Filters,
+        unfit: &Unfit,
+        random: usize,
+    ) -> Result<Vec<Candidate>, NotPreempted> {
+        self.check_eligible(table, unfit)?;
+        let nodes: Vec<usize> =
+            unfit.refusals.iter().filter(|(_, refusal)| refusal.1.resolvable).map(|(node, _)| *node).collect();
+        let wanted = (nodes.len().saturating_mul(self.args.min_candidate_nodes_percentage) / 100)
+            .max(self.args.min_candidate_nodes_absolute)
+            .min(nodes.len());
+        let (mut found, mut refusals, mut harmless): (Vec<Candidate>, Vec<Refusal>, bool) =
+            (Vec::new(), Vec::new(), false);
+        let (before, after) = nodes.split_at(random % nodes.len().max(1));
+        for &node in after.iter().chain(before) {
+            if found.len() >= wanted && harmless {
+                break;
+            }
+            match self.victims(table, filters, node) {
+                Ok(candidate) => {
+                    harmless |= candidate.violations == 0;
+                    found.push(candidate);
+                }
+                Err(refusal) => refusals.push(refusal),
             }
         }
+        if found.is_empty() { Err(not_helpful(table, &refusals)) } else { Ok(found) }
     }
-    for victim in &victims {
-        table.put(number, victim.clone());
+
+    /// The fewest pods whose going makes room on a node: all of lower priority are taken away, then as many as
+    /// possible put back, the ones under a violated budget first, then the most important.
+    fn victims(&self, table: &mut Table, filters: &mut Filters, node: usize) -> Result<Candidate, Refusal> {
+        let pod = self.pod.as_ref();
+        let is_lower = |other: &&Arc<PodInfo>| other.priority < pod.priority;
+        let mut lower: Vec<Arc<PodInfo>> = table.node(node).pods.iter().filter(is_lower).cloned().collect();
+        if lower.is_empty() {
+            let reason = "No preemption victims found for incoming pod";
+            return Err(Refusal::unresolvable(NAME, reason));
+        }
+        for other in &lower {
+            filters.remove(pod, other, node, table);
+        }
+        if let Err((_, refusal)) = filters.allow_beside_nominated(pod, table, self.profile, node) {
+            lower.iter().for_each(|other| filters.add(pod, other, node, table));
+            return Err(refusal);
+        }
+        lower.sort_by_key(by_importance);
+        let (violating, others) = split_by_budget(lower, self.budgets);
+        let (mut victims, mut violations) = (Vec::new(), 0);
+        for (list, counts) in [(violating, true), (others, false)] {
+            for other in list {
+                filters.add(pod, &other, node, table);
+                if filters.allow_beside_nominated(pod, table, self.profile, node).is_err() {
+                    filters.remove(pod, &other, node, table);
+                    violations += usize::from(counts);
+                    victims.push(other);
+                }
+            }
+        }
+        victims.iter().for_each(|victim| filters.add(pod, victim, node, table));
+        victims.sort_by_key(by_importance);
+        Ok(Candidate { node, victims, violations })
     }
-    (!victims.is_empty()).then_some(Plan { node: number, victims, violations })
+}
+
+/// Nobody is to go, and why on each node.
+fn not_helpful(table: &Table, refusals: &[Refusal]) -> NotPreempted {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for refusal in refusals {
+        refusal.reasons.iter().for_each(|reason| *counts.entry(reason).or_default() += 1);
+    }
+    let others = table.count().saturating_sub(refusals.len());
+    if others > 0 {
+        *counts.entry("Preemption is not helpful for scheduling").or_default() += others;
+    }
+    let texts = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    NotPreempted::NotHelpful(available(table, texts))
+}
+
+/// A pod that has not begun counts as the youngest.
+fn started(pod: &PodInfo) -> Timestamp {
+    pod.started().unwrap_or(Timestamp::MAX)
+}
+
+fn by_importance(pod: &Arc<PodInfo>) -> (Reverse<i32>, Timestamp) {
+    (Reverse(pod.priority), started(pod))
+}
+
+/// The candidate that does the least harm: the fewest violated budgets, the least important victims, the fewest of them, and
+/// those that began last.
+pub(crate) fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
+    candidates.into_iter().min_by_key(|candidate| {
+        let victims = &candidate.victims;
+        let highest = victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
+        let sum: i64 = victims.iter().map(|victim| i64::from(victim.priority) - i64::from(i32::MIN)).sum();
+        let earliest = victims.iter().filter(|victim| victim.priority == highest).map(|victim| started(victim)).min();
+        (candidate.violations, highest, sum, victims.len(), Reverse(earliest))
+    })
 }
 
 /// Pods that no budget lets go, and the others.

@@ -1,9 +1,12 @@
 //! Pods that wait for a node.
 //!
 //! A pod is *active* (to be scheduled now, by priority, then by age), in *backoff* (to be tried again, but not too
-//! soon), or *unschedulable* (nothing changed that could help). An event in the cluster moves those that it might
-//! help. When nothing is active, pods in backoff after an unfit attempt are tried at once: an idle scheduler
-//! has no reason to let them wait.
+//! soon), or *unschedulable* (nothing changed that could help). An event in the cluster moves those that it may help by what
+//! the plugins say that refused them. When nothing is active, pods in backoff after an unfit attempt are tried at once: an idle
+//! scheduler has no reason to let them wait.
+//!
+//! Whoever decides sees the cluster as of the last event that was taken in, and the pod is back here before the next one is:
+//! no event is missed in between.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -13,57 +16,29 @@ use std::time::Duration;
 use coracle_client::{from_now, later};
 use tokio::time::Instant;
 
-use crate::plugins::Reason;
+use crate::framework::Actions;
 use crate::pod::PodInfo;
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// A pod is tried again after this even when no event came for it.
 const MAX_UNSCHEDULABLE: Duration = Duration::from_secs(300);
 
-/// A set of things that happen in a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Happened(u16);
+/// How long a pod waits before it is tried again: twice as long each time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff {
+    pub initial: Duration,
+    pub max: Duration,
+}
 
-impl Happened {
-    pub const NODE_ADDED: Happened = Happened(1);
-    pub const NODE_ALLOCATABLE: Happened = Happened(2);
-    pub const NODE_LABELS: Happened = Happened(4);
-    pub const NODE_TAINTS: Happened = Happened(8);
-    pub const POD_GONE: Happened = Happened(16);
-    pub const POD_PLACED: Happened = Happened(32);
-    pub const POD_LABELS: Happened = Happened(64);
-    pub const NAMESPACE_LABELS: Happened = Happened(128);
-
-    pub const fn and(self, other: Happened) -> Happened {
-        Happened(self.0 | other.0)
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(10) }
     }
+}
 
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    fn meets(self, other: Happened) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// What might make a node that gave this reason take the pod.
-    fn helps(reason: &Reason) -> Happened {
-        let added = Happened::NODE_ADDED;
-        match reason {
-            Reason::Unschedulable | Reason::Taint(..) => added.and(Happened::NODE_TAINTS),
-            Reason::NodeName => added,
-            Reason::NodeAffinity | Reason::NotNamed => added.and(Happened::NODE_LABELS),
-            Reason::Ports => added.and(Happened::POD_GONE),
-            Reason::TooManyPods | Reason::Insufficient(_) => {
-                added.and(Happened::NODE_ALLOCATABLE).and(Happened::POD_GONE)
-            }
-            Reason::Spread
-            | Reason::SpreadLabel
-            | Reason::PodAffinity
-            | Reason::PodAntiAffinity
-            | Reason::ExistingAntiAffinity => Happened(u16::MAX),
-        }
+impl Backoff {
+    fn after(self, attempts: u32) -> Duration {
+        let doubled = 1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.initial.checked_mul(doubled).unwrap_or(self.max).min(self.max)
     }
 }
 
@@ -84,12 +59,21 @@ enum Place {
     Gated,
 }
 
+/// Who keeps a pod from its node.
+pub(crate) struct Refused {
+    /// The place of the pod's profile.
+    pub profile: usize,
+    pub plugins: Vec<&'static str>,
+    /// What they say may help.
+    pub wants: Actions,
+}
+
 struct Waiting {
     pod: Arc<PodInfo>,
     added: u64,
     attempts: u32,
     last_attempt: Instant,
-    wants: Happened,
+    refused: Option<Refused>,
     place: Place,
 }
 
@@ -98,6 +82,7 @@ type Order = (Reverse<i32>, u64, String);
 /// All pods without a node.
 #[derive(Default)]
 pub(crate) struct Queue {
+    backoff_time: Backoff,
     pods: HashMap<String, Waiting>,
     active: BTreeSet<Order>,
     backoff: BTreeSet<(Instant, String)>,
@@ -106,43 +91,49 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Takes in a new pod, or a pod's new state: `retry` says that the change might make it fit.
-    pub fn set(&mut self, pod: Arc<PodInfo>, gated: bool, retry: bool) {
+    pub fn new(backoff_time: Backoff) -> Queue {
+        Queue { backoff_time, ..Queue::default() }
+    }
+
+    /// Takes in a new pod, or a pod's new state.
+    pub fn set(&mut self, pod: Arc<PodInfo>, gated: bool) {
         let uid = pod.uid.clone();
-        if let Some(waiting) = self.pods.get_mut(&uid) {
-            let old = waiting.place;
-            let reordered = waiting.pod.priority != pod.priority;
-            if reordered && old == Place::Active {
-                self.detach(&uid);
-                self.pods.get_mut(&uid).expect("it was there").pod = pod;
-                self.place(&uid, Place::Active);
-                return;
-            }
-            waiting.pod = pod;
-            match old {
-                Place::Gated if !gated => self.place(&uid, Place::Active),
-                Place::Unschedulable { .. } if retry => self.retry(&uid),
-                _ => {}
-            }
-            return;
-        }
-        self.added += 1;
-        let waiting = Waiting {
-            pod,
-            added: self.added,
-            attempts: 0,
-            last_attempt: Instant::now(),
-            wants: Happened::default(),
-            place: Place::InFlight,
+        let Some(waiting) = self.pods.get_mut(&uid) else {
+            self.added += 1;
+            let waiting = Waiting {
+                pod,
+                added: self.added,
+                attempts: 0,
+                last_attempt: Instant::now(),
+                refused: None,
+                place: Place::InFlight,
+            };
+            self.pods.insert(uid.clone(), waiting);
+            return self.place(&uid, if gated { Place::Gated } else { Place::Active });
         };
-        self.pods.insert(uid.clone(), waiting);
-        self.place(&uid, if gated { Place::Gated } else { Place::Active });
+        let old = waiting.place;
+        if old == Place::Active && waiting.pod.priority != pod.priority {
+            self.detach(&uid);
+            if let Some(waiting) = self.pods.get_mut(&uid) {
+                waiting.pod = pod;
+            }
+            return self.place(&uid, Place::Active);
+        }
+        waiting.pod = pod;
+        if old == Place::Gated && !gated {
+            self.place(&uid, Place::Active);
+        }
     }
 
     /// Forgets a pod that was bound or deleted.
     pub fn remove(&mut self, uid: &str) {
         self.detach(uid);
         self.pods.remove(uid);
+    }
+
+    /// The pod as it was last seen, if it waits or is in flight.
+    pub fn pod(&self, uid: &str) -> Option<&Arc<PodInfo>> {
+        self.pods.get(uid).map(|waiting| &waiting.pod)
     }
 
     /// The next pod to schedule. It stays known until [`Queue::remove`], [`Queue::unfit`] or [`Queue::failed`].
@@ -164,11 +155,13 @@ impl Queue {
         Some(waiting.pod.clone())
     }
 
-    /// No node took the pod; what would help is in the reasons.
-    pub fn unfit<'a>(&mut self, uid: &str, reasons: impl Iterator<Item = &'a Reason>) {
-        let wants = reasons.map(Happened::helps).fold(Happened::NODE_ADDED, Happened::and);
+    /// No node took the pod.
+    pub fn unfit(&mut self, uid: &str, refused: Refused) {
+        self.added += 1;
         if let Some(waiting) = self.pods.get_mut(uid) {
-            waiting.wants = wants;
+            waiting.refused = Some(refused);
+            // Those that came meanwhile go first.
+            waiting.added = self.added;
             self.place(uid, Place::Unschedulable { since: Instant::now() });
         }
     }
@@ -176,24 +169,32 @@ impl Queue {
     /// Something went wrong: the pod is tried again after its backoff.
     pub fn failed(&mut self, uid: &str) {
         if let Some(waiting) = self.pods.get(uid) {
-            let until = from_now(backoff(waiting.attempts));
+            let until = from_now(self.backoff_time.after(waiting.attempts));
             self.place(uid, Place::Backoff { until, failed: true });
         }
     }
 
-    /// Wakes the pods that an event might help.
-    pub fn wake(&mut self, event: Happened) {
-        if event.is_empty() || self.unschedulable.is_empty() {
+    /// Moves the unschedulable pods that what happened may help: those that want such events, and that `helps` agrees for.
+    pub fn wake(&mut self, actions: Actions, helps: impl Fn(&PodInfo, &Refused) -> bool) {
+        if actions.is_empty() || self.unschedulable.is_empty() {
             return;
         }
-        let helped: Vec<String> = self
-            .unschedulable
-            .iter()
-            .map(|(_, uid)| uid)
-            .filter(|uid| self.pods.get(*uid).is_some_and(|waiting| waiting.wants.meets(event)))
-            .cloned()
-            .collect();
+        let is_helped = |waiting: &Waiting| {
+            let refused = waiting.refused.as_ref();
+            refused.is_none_or(|refused| refused.wants.meets(actions) && helps(&waiting.pod, refused))
+        };
+        let uids = self.unschedulable.iter().map(|(_, uid)| uid);
+        let helped: Vec<String> = uids.filter(|uid| self.pods.get(*uid).is_some_and(is_helped)).cloned().collect();
         helped.iter().for_each(|uid| self.retry(uid));
+    }
+
+    /// Moves one pod, that was changed itself, if it is unschedulable and `helps` says so.
+    pub fn wake_one(&mut self, uid: &str, helps: impl Fn(&PodInfo, &Refused) -> bool) {
+        let Some(waiting) = self.pods.get(uid) else { return };
+        let is_unschedulable = matches!(waiting.place, Place::Unschedulable { .. });
+        if is_unschedulable && waiting.refused.as_ref().is_none_or(|refused| helps(&waiting.pod, refused)) {
+            self.retry(uid);
+        }
     }
 
     /// When the queue has to be looked at although nothing happened.
@@ -220,7 +221,7 @@ impl Queue {
     fn retry(&mut self, uid: &str) {
         self.detach(uid);
         let Some(waiting) = self.pods.get(uid) else { return };
-        let until = later(waiting.last_attempt, backoff(waiting.attempts));
+        let until = later(waiting.last_attempt, self.backoff_time.after(waiting.attempts));
         let place = if until <= Instant::now() { Place::Active } else { Place::Backoff { until, failed: false } };
         self.place(uid, place);
     }
@@ -258,9 +259,4 @@ impl Queue {
             Place::InFlight | Place::Gated => {}
         }
     }
-}
-
-fn backoff(attempts: u32) -> Duration {
-    let doubled = 1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_BACKOFF.checked_mul(doubled).unwrap_or(MAX_BACKOFF).min(MAX_BACKOFF)
 }

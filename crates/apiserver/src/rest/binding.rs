@@ -70,5 +70,9 @@ fn bind(pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
     conditions.retain(|condition| condition["type"] != "PodScheduled");
     conditions.push(scheduled);
     bound["status"]["conditions"] = conditions.into();
+    // What it was promised is of no use any more.
+    if let Some(status) = bound["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
     Ok(bound)
 }

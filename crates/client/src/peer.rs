@@ -1,0 +1,161 @@
+//! A server that is asked in JSON and answers in JSON, over HTTP with or without TLS.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tower::{BoxError, Service};
+
+const IDLE: Duration = Duration::from_secs(90);
+
+/// A server below one URL; connections are kept for the next question.
+pub struct JsonPeer {
+    http: Client<Connector, Full<Bytes>>,
+    url: String,
+    longest: usize,
+    timeout: Duration,
+}
+
+impl JsonPeer {
+    /// The server below a URL, by TLS where there is a configuration for it, whose certificate is for `server_name`, or else for
+    /// the host of the URL. Answers are at most so many bytes, and come in time. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// It is no URL of HTTP, or the name cannot be one.
+    pub fn new(
+        url: &str,
+        tls: Option<ClientConfig>,
+        server_name: Option<&str>,
+        longest: usize,
+        timeout: Duration,
+    ) -> Result<JsonPeer> {
+        let uri: Uri = url.parse().with_context(|| format!("the URL {url:?} is malformed"))?;
+        ensure!(uri.host().is_some(), "the URL {url:?} names no host");
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            bail!("the URL {url:?} must begin with http:// or https://");
+        }
+        let name = server_name.map(|name| ServerName::try_from(name.to_owned())).transpose()?;
+        let connector = Connector { tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))), name };
+        let http = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Ok(JsonPeer { http, url: url.trim_end_matches('/').to_owned(), longest, timeout })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Posts a question to a path below the URL.
+    ///
+    /// # Errors
+    /// There is no answer in time, it is not `200 OK`, it is too long, or it is not of the form.
+    pub async fn post<A: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> Result<A> {
+        let url = format!("{}/{path}", self.url);
+        let question = serde_json::to_vec(question)?;
+        let asked = async {
+            let mut request = Request::new(Full::new(Bytes::from(question)));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = url.parse()?;
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let answer = self.http.request(request).await?;
+            if answer.status() != StatusCode::OK {
+                bail!("code {}", answer.status().as_u16());
+            }
+            let body = Limited::new(answer.into_body(), self.longest).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!("the answer could not be read: {error}"))?;
+            Ok(serde_json::from_slice(&body.to_bytes())?)
+        };
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(answer) => answer.with_context(|| format!("Post \"{url}\"")),
+            Err(_) => bail!("Post \"{url}\": context deadline exceeded"),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Connector {
+    tls: Option<TlsConnector>,
+    name: Option<ServerName<'static>>,
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Connector { tls, name } = self.clone();
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+            let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+            let tcp = TcpStream::connect((host.as_str(), port)).await?;
+            tcp.set_nodelay(true)?;
+            Ok(match tls {
+                None => Stream(TokioIo::new(Box::new(tcp))),
+                Some(tls) => {
+                    let name = name.map_or_else(|| ServerName::try_from(host), Ok)?;
+                    Stream(TokioIo::new(Box::new(tls.connect(name, tcp).await?)))
+                }
+            })
+        })
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+struct Stream(TokioIo<Box<dyn Io>>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

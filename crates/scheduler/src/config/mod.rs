@@ -1,0 +1,355 @@
+//! The configuration: upstream's `KubeSchedulerConfiguration` of `kubescheduler.config.k8s.io/v1`.
+//! <https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/>
+
+mod args;
+mod plugins;
+mod validate;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub(crate) use plugins::profile;
+
+const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";
+const KIND: &str = "KubeSchedulerConfiguration";
+
+/// What the scheduler does, for whom and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SchedulerConfiguration {
+    #[allow(dead_code)]
+    api_version: String,
+    #[allow(dead_code)]
+    kind: String,
+    /// Upstream's threads for one decision. Decisions here are made by one thread, whatever it says.
+    #[serde(default = "sixteen")]
+    parallelism: i32,
+    #[serde(default)]
+    leader_election: LeaderElection,
+    #[serde(default)]
+    client_connection: ClientConnection,
+    #[serde(default)]
+    #[allow(dead_code)]
+    enable_profiling: Option<bool>,
+    #[serde(default)]
+    #[allow(dead_code)]
+    enable_contention_profiling: Option<bool>,
+    /// Informers start with the scheduler, and that starts with the lease: they are idle before anyway.
+    #[serde(default)]
+    #[allow(dead_code)]
+    delay_cache_until_active: bool,
+    percentage_of_nodes_to_score: Option<i32>,
+    #[serde(default = "one")]
+    pod_initial_backoff_seconds: i64,
+    #[serde(default = "ten")]
+    pod_max_backoff_seconds: i64,
+    #[serde(default)]
+    pub(crate) profiles: Vec<ProfileConfiguration>,
+    #[serde(default)]
+    pub(crate) extenders: Vec<ExtenderConfiguration>,
+}
+
+fn one() -> i64 {
+    1
+}
+
+fn ten() -> i64 {
+    10
+}
+
+fn sixteen() -> i32 {
+    16
+}
+
+/// Who schedules, of several that could.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct LeaderElection {
+    pub leader_elect: Option<bool>,
+    pub lease_duration: Option<SignedDuration>,
+    pub renew_deadline: Option<SignedDuration>,
+    pub retry_period: Option<SignedDuration>,
+    pub resource_lock: Option<String>,
+    pub resource_name: Option<String>,
+    pub resource_namespace: Option<String>,
+}
+
+/// How upstream's scheduler reaches the API server. This one is told by who starts it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ClientConnection {
+    pub kubeconfig: Option<String>,
+    #[allow(dead_code)]
+    pub accept_content_types: Option<String>,
+    #[allow(dead_code)]
+    pub content_type: Option<String>,
+    #[allow(dead_code)]
+    pub qps: Option<f64>,
+    #[allow(dead_code)]
+    pub burst: Option<i32>,
+}
+
+/// What is done with the pods of one `schedulerName`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ProfileConfiguration {
+    pub scheduler_name: Option<String>,
+    pub percentage_of_nodes_to_score: Option<i32>,
+    #[serde(default)]
+    pub plugins: Plugins,
+    #[serde(default)]
+    pub plugin_config: Vec<PluginConfig>,
+}
+
+/// The plugins at each extension point.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Plugins {
+    #[serde(default)]
+    pub pre_enqueue: PluginSet,
+    #[serde(default)]
+    pub queue_sort: PluginSet,
+    #[serde(default)]
+    pub pre_filter: PluginSet,
+    #[serde(default)]
+    pub filter: PluginSet,
+    #[serde(default)]
+    pub post_filter: PluginSet,
+    #[serde(default)]
+    pub pre_score: PluginSet,
+    #[serde(default)]
+    pub score: PluginSet,
+    #[serde(default)]
+    pub reserve: PluginSet,
+    #[serde(default)]
+    pub permit: PluginSet,
+    #[serde(default)]
+    pub pre_bind: PluginSet,
+    #[serde(default)]
+    pub bind: PluginSet,
+    #[serde(default)]
+    pub post_bind: PluginSet,
+    #[serde(default)]
+    pub multi_point: PluginSet,
+}
+
+/// Changes of the plugins that there are by default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PluginSet {
+    #[serde(default)]
+    pub enabled: Vec<PluginName>,
+    #[serde(default)]
+    pub disabled: Vec<PluginName>,
+}
+
+/// A plugin, and how much its scores count.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PluginName {
+    pub name: String,
+    #[serde(default)]
+    pub weight: i64,
+}
+
+/// The arguments of a plugin.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PluginConfig {
+    pub name: String,
+    #[serde(default)]
+    pub args: Value,
+}
+
+/// A server that has a say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ExtenderConfiguration {
+    pub url_prefix: String,
+    #[serde(default)]
+    pub filter_verb: String,
+    #[serde(default)]
+    pub preempt_verb: String,
+    #[serde(default)]
+    pub prioritize_verb: String,
+    #[serde(default)]
+    pub weight: i64,
+    #[serde(default)]
+    pub bind_verb: String,
+    #[serde(default, rename = "enableHTTPS")]
+    pub enable_https: bool,
+    #[serde(default)]
+    pub tls_config: Option<ExtenderTls>,
+    #[serde(default, rename = "httpTimeout")]
+    pub http_timeout: Option<SignedDuration>,
+    #[serde(default)]
+    pub node_cache_capable: bool,
+    #[serde(default)]
+    pub managed_resources: Vec<ManagedResource>,
+    #[serde(default)]
+    pub ignorable: bool,
+}
+
+/// How an extender is known, and knows the scheduler.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ExtenderTls {
+    #[serde(default)]
+    pub insecure: bool,
+    #[serde(default)]
+    pub server_name: String,
+    #[serde(default)]
+    pub cert_file: String,
+    #[serde(default)]
+    pub key_file: String,
+    #[serde(default)]
+    pub ca_file: String,
+    /// In base64, as the other data are.
+    #[serde(default)]
+    pub cert_data: String,
+    #[serde(default)]
+    pub key_data: String,
+    #[serde(default)]
+    pub ca_data: String,
+}
+
+/// An extended resource of an extender's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ManagedResource {
+    pub name: String,
+    #[serde(default)]
+    pub ignored_by_scheduler: bool,
+}
+
+/// One profile, `default-scheduler`, with upstream's plugins.
+impl Default for SchedulerConfiguration {
+    fn default() -> Self {
+        SchedulerConfiguration {
+            api_version: API_VERSION.into(),
+            kind: KIND.into(),
+            parallelism: sixteen(),
+            leader_election: LeaderElection::default(),
+            client_connection: ClientConnection::default(),
+            enable_profiling: None,
+            enable_contention_profiling: None,
+            delay_cache_until_active: false,
+            percentage_of_nodes_to_score: None,
+            pod_initial_backoff_seconds: one(),
+            pod_max_backoff_seconds: ten(),
+            profiles: vec![ProfileConfiguration::default()],
+            extenders: Vec::new(),
+        }
+    }
+}
+
+impl SchedulerConfiguration {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or something in it is not as it has to be: the message says what, and where.
+    pub fn read(path: &Path) -> Result<SchedulerConfiguration> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("failed to read the scheduler's configuration {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("the scheduler's configuration {}", path.display()))
+    }
+
+    /// Reads YAML or JSON.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfiguration::read`].
+    pub fn parse(text: &str) -> Result<SchedulerConfiguration> {
+        let value: Value = serde_saphyr::from_str(text)?;
+        let version = value["apiVersion"].as_str().unwrap_or_default();
+        if value["kind"] != KIND || version != API_VERSION {
+            bail!("it must be of the kind {KIND} in the version {API_VERSION}");
+        }
+        let mut config: SchedulerConfiguration = decode(&value, "")?;
+        if config.profiles.is_empty() {
+            config.profiles.push(ProfileConfiguration::default());
+        }
+        validate::configuration(&config)?;
+        // What is wrong with plugins is said now, and not when the first pod comes.
+        for number in 0..config.profiles.len() {
+            profile(&config, number)?;
+        }
+        Ok(config)
+    }
+
+    /// The name of a profile.
+    pub(crate) fn scheduler_name(&self, number: usize) -> &str {
+        let name = self.profiles.get(number).and_then(|profile| profile.scheduler_name.as_deref());
+        name.unwrap_or("default-scheduler")
+    }
+
+    /// Resources that extenders look after alone.
+    pub(crate) fn ignored_resources(&self) -> impl Iterator<Item = &str> {
+        let managed = self.extenders.iter().flat_map(|extender| &extender.managed_resources);
+        managed.filter(|resource| resource.ignored_by_scheduler).map(|resource| resource.name.as_str())
+    }
+
+    /// How long pods wait until they are tried again.
+    pub(crate) fn backoff(&self) -> crate::queue::Backoff {
+        let seconds = |seconds: i64| Duration::from_secs(seconds.unsigned_abs());
+        crate::queue::Backoff {
+            initial: seconds(self.pod_initial_backoff_seconds),
+            max: seconds(self.pod_max_backoff_seconds),
+        }
+    }
+
+    /// Whether this scheduler asks for the lease, where it says so.
+    pub fn leader_elect(&self) -> Option<bool> {
+        self.leader_election.leader_elect
+    }
+
+    /// Namespace and name of the lease.
+    pub(crate) fn lease(&self) -> (String, String) {
+        let of = |value: &Option<String>, usual: &str| value.clone().unwrap_or_else(|| usual.to_owned());
+        (
+            of(&self.leader_election.resource_namespace, "kube-system"),
+            of(&self.leader_election.resource_name, "kube-scheduler"),
+        )
+    }
+}
+
+/// Decodes what is at `path`; errors name the place within.
+fn decode<T: for<'de> Deserialize<'de>>(value: &Value, path: &str) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let inner = error.path().to_string();
+        let place = match (path, inner.as_str()) {
+            ("", inner) => inner.to_owned(),
+            (path, ".") => path.to_owned(),
+            (path, inner) => format!("{path}.{inner}"),
+        };
+        anyhow::anyhow!("{place}: {}", error.into_inner())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+
+    fn error(text: &str) -> String {
+        format!("{:#}", SchedulerConfiguration::parse(&format!("{HEAD}{text}")).expect_err("it is refused"))
+    }
+
+    #[test]
+    fn unknown_fields_and_values_are_refused_with_their_place() {
+        assert!(error("profiles: [{schedulerName: a, plugin: {}}]").starts_with("profiles[0]"));
+        assert!(error("profiles: [{plugins: {filter: {enabled: [{name: X}]}}}]").contains("\"X\" does not exist"));
+        let text = "profiles: [{plugins: {score: {enabled: [{name: NodeName}]}}}]";
+        assert!(error(text).contains("plugin \"NodeName\" does not extend Score plugin"));
+        assert!(error("podInitialBackoffSeconds: 0").contains("podInitialBackoffSeconds"));
+        assert!(error("profiles: [{schedulerName: a}, {schedulerName: a}]").contains("profiles[1].schedulerName"));
+        let text = "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: X}}}]}]";
+        assert!(error(text).contains("profiles[0].pluginConfig[0].args"), "{}", error(text));
+        assert!(SchedulerConfiguration::parse("kind: KubeSchedulerConfiguration").is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! All filters of a profile, ready for one pod.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::framework::{Prepared, Profile, Refusal, Scope, Verdict};
+use crate::pod::PodInfo;
+use crate::table::{NodeInfo, Table};
+
+/// A refusal, and the place in the profile of the plugin that refused.
+type Placed = (usize, Refusal);
+
+struct Ready {
+    /// Its place in [`Profile::filters`].
+    at: usize,
+    /// Whether it serves the next pod of the template, too.
+    is_kept: bool,
+    filter: Box<dyn Prepared>,
+}
+
+/// The filters that look at more than one node, prepared for a pod; those that look at the node alone need no preparation.
+#[derive(Default)]
+pub(crate) struct Filters {
+    ready: Vec<Ready>,
+    /// The only nodes to look at.
+    pub nodes: Option<BTreeSet<usize>>,
+    /// What is said of the others.
+    pub narrowed_by: Option<Refusal>,
+}
+
+impl Filters {
+    /// Runs PreFilter; `kept` are the filters that a pod of the same template has left.
+    ///
+    /// # Errors
+    /// A plugin says that no node will do.
+    pub fn prepare(pod: &PodInfo, table: &Table, profile: &Profile, kept: Option<Filters>) -> Result<Filters, Refusal> {
+        let has_kept = kept.is_some();
+        let mut filters = kept.unwrap_or_default();
+        filters.forget_pod();
+        let mut narrowing = Vec::new();
+        for (at, filtering) in profile.filters.iter().enumerate() {
+            if filtering.scope == Scope::Cluster && has_kept {
+                continue;
+            }
+            let before = match filtering.plugin.pre_filter(pod, table) {
+                Ok(before) => before,
+                Err(refusal) if filtering.pre_filters => return Err(refusal),
+                Err(_) => continue,
+            };
+            if let Some(filter) = before.filter.filter(|_| filtering.filters) {
+                filters.ready.push(Ready { at, is_kept: filtering.scope == Scope::Cluster, filter });
+            }
+            if let Some(nodes) = before.nodes.filter(|_| filtering.pre_filters) {
+                narrowing.push(filtering.plugin.name());
+                filters.narrow(nodes);
+            }
+        }
+        filters.ready.sort_by_key(|ready| ready.at);
+        if let Some(first) = narrowing.first() {
+            let reason = format!("node(s) didn't satisfy plugin(s) [{}]", narrowing.join(" "));
+            filters.narrowed_by = Some(Refusal::unresolvable(first, reason));
+        }
+        if narrowing.len() > 1 && filters.nodes.as_ref().is_some_and(BTreeSet::is_empty) {
+            let reason = format!("node(s) didn't satisfy plugin(s) [{}] simultaneously", narrowing.join(" "));
+            return Err(Refusal::unresolvable(narrowing.first().copied().unwrap_or_default(), reason));
+        }
+        Ok(filters)
+    }
+
+    fn narrow(&mut self, nodes: BTreeSet<usize>) {
+        self.nodes = Some(match self.nodes.take() {
+            Some(others) => others.intersection(&nodes).copied().collect(),
+            None => nodes,
+        });
+    }
+
+    /// Leaves what serves other pods of the template.
+    pub fn forget_pod(&mut self) {
+        self.ready.retain(|ready| ready.is_kept);
+        self.nodes = None;
+        self.narrowed_by = None;
+    }
+
+    /// Those that serve other pods of the template.
+    pub fn kept(&mut self) -> impl Iterator<Item = &mut Box<dyn Prepared>> {
+        self.ready.iter_mut().filter(|ready| ready.is_kept).map(|ready| &mut ready.filter)
+    }
+
+    /// Whether they let the pod on every node, as things are.
+    pub fn allow_all(&self) -> bool {
+        self.ready.iter().all(|ready| ready.filter.allows_all())
+    }
+
+    /// What the filters before a place in the profile say; that one refused.
+    pub fn allow_before(&self, pod: &PodInfo, table: &Table, node: usize, place: usize) -> Result<(), Placed> {
+        let mut before = self.ready.iter().take_while(|ready| ready.at < place);
+        before.try_for_each(|ready| ready.filter.filter(pod, node, table).map_err(|refusal| (ready.at, refusal)))
+    }
+
+    /// What all filters say of a node, as if the pods that it is reserved for and that matter as much were there, and if they
+    /// were not.
+    pub fn allow_beside_nominated(
+        &mut self,
+        pod: &PodInfo,
+        table: &mut Table,
+        profile: &Profile,
+        node: usize,
+    ) -> Result<(), Placed> {
+        self.allow(pod, table, profile, node)?;
+        self.allow_with_nominated(pod, table, profile, node)
+    }
+
+    /// The same, of a node that the filters of nodes alone have let the pod on.
+    pub fn allow_after_node(
+        &mut self,
+        pod: &PodInfo,
+        table: &mut Table,
+        profile: &Profile,
+        node: usize,
+    ) -> Result<(), Placed> {
+        self.allow_before(pod, table, node, usize::MAX)?;
+        self.allow_with_nominated(pod, table, profile, node)
+    }
+
+    fn allow_with_nominated(
+        &mut self,
+        pod: &PodInfo,
+        table: &mut Table,
+        profile: &Profile,
+        node: usize,
+    ) -> Result<(), Placed> {
+        let matter = |other: &&Arc<PodInfo>| other.priority >= pod.priority && other.uid != pod.uid;
+        let others: Vec<Arc<PodInfo>> = table.nominated(node).iter().filter(matter).cloned().collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        others.iter().for_each(|other| self.add(pod, other, node, table));
+        let verdict = self.allow(pod, table, profile, node);
+        others.iter().for_each(|other| self.remove(pod, other, node, table));
+        verdict
+    }
+
+    /// What all filters say of a node, as things are.
+    pub fn allow(&self, pod: &PodInfo, table: &Table, profile: &Profile, node: usize) -> Result<(), Placed> {
+        match filter_node(pod, table.node(node), table, profile) {
+            Ok(()) => self.allow_before(pod, table, node, usize::MAX),
+            Err(refused) => self.allow_before(pod, table, node, refused.0).and(Err(refused)),
+        }
+    }
+
+    /// Looks at things as if another pod were on a node.
+    pub fn add(&mut self, pod: &PodInfo, other: &Arc<PodInfo>, node: usize, table: &mut Table) {
+        table.put(node, other.clone());
+        self.ready.iter_mut().for_each(|ready| ready.filter.add_pod(pod, other, node, table));
+    }
+
+    /// Looks at things as if another pod were gone.
+    pub fn remove(&mut self, pod: &PodInfo, other: &PodInfo, node: usize, table: &mut Table) {
+        table.take(node, &other.uid);
+        self.ready.iter_mut().for_each(|ready| ready.filter.remove_pod(pod, other, node, table));
+    }
+}
+
+/// What the filters say that look at a node alone; the first that refuses counts.
+pub(crate) fn filter_node(pod: &PodInfo, node: &NodeInfo, table: &Table, profile: &Profile) -> Result<(), Placed> {
+    for (at, filtering) in profile.filters.iter().enumerate() {
+        if filtering.scope == Scope::Node && filtering.filters {
+            let verdict: Verdict = filtering.plugin.filter(pod, node, table);
+            verdict.map_err(|refusal| (at, refusal))?;
+        }
+    }
+    Ok(())
+}

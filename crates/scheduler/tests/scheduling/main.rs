@@ -1,0 +1,8 @@
+//! What the scheduler makes of pods, asked of a real API server in this process: no node, no root.
+
+mod cluster;
+mod differential;
+mod extenders;
+mod preemption;
+mod profiles;
+mod volumes;
