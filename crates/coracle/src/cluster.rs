@@ -49,6 +49,9 @@ pub struct Cluster {
     /// Options of the API server.
     #[serde(default)]
     pub api_server: Vec<String>,
+    /// Options of the kubelet.
+    #[serde(default)]
+    pub kubelet: Vec<String>,
 }
 
 /// A name and a directory that a command is about; a cluster need not be there.
@@ -165,6 +168,7 @@ impl Cluster {
             token_auth_file: None,
             insecure_registries: Vec::new(),
             api_server: Vec::new(),
+            kubelet: Vec::new(),
         }
     }
 

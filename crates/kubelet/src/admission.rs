@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::pod::PodExt;
@@ -147,18 +147,22 @@ fn selects(pod: &Pod, node: &Node) -> bool {
     let simple = pod.spec().node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let affinity = pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    simple && required.is_none_or(|selector| is_selected(selector, node))
+}
+
+/// Whether some term of a selector has the node.
+pub(crate) fn is_selected(selector: &NodeSelector, node: &Node) -> bool {
+    let empty = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
     let name = node.metadata.name.clone().unwrap_or_default();
     let fields = BTreeMap::from([("metadata.name".to_owned(), name)]);
-    simple
-        && required.is_none_or(|selector| {
-            selector.node_selector_terms.iter().any(|term| {
-                let expressions = term.match_expressions.as_deref().unwrap_or_default();
-                let on_fields = term.match_fields.as_deref().unwrap_or_default();
-                (!expressions.is_empty() || !on_fields.is_empty())
-                    && expressions.iter().all(|requirement| matches(requirement, labels))
-                    && on_fields.iter().all(|requirement| matches(requirement, &fields))
-            })
-        })
+    selector.node_selector_terms.iter().any(|term| {
+        let expressions = term.match_expressions.as_deref().unwrap_or_default();
+        let on_fields = term.match_fields.as_deref().unwrap_or_default();
+        (!expressions.is_empty() || !on_fields.is_empty())
+            && expressions.iter().all(|requirement| matches(requirement, labels))
+            && on_fields.iter().all(|requirement| matches(requirement, &fields))
+    })
 }
 
 fn matches(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
