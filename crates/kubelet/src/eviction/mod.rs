@@ -178,7 +178,7 @@ async fn evict(k: &Kubelet, threshold: &Threshold, seen: &Observations) -> Optio
     Some(uid)
 }
 
-/// Waits until nothing of a pod runs any more, and its object says that it has ended.
+/// Waits until nothing of a pod runs any more, its object says that it has ended, and its volumes are gone.
 async fn wait_for_end(k: &Kubelet, uid: &str) {
     let longest = CLEAN_UP.saturating_add(k.config.eviction.max_pod_grace_period);
     let ended = async {
@@ -188,7 +188,9 @@ async fn wait_for_end(k: &Kubelet, uid: &str) {
             let pod = pods.iter().find(|pod| pod.uid() == uid);
             pod.is_some_and(|pod| !matches!(pod.phase(), "Succeeded" | "Failed"))
         };
-        while runs() || lives() {
+        // Only then the room that it took is free.
+        let has_volumes = || !k.volumes.state.of(uid).is_empty();
+        while runs() || lives() || has_volumes() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
