@@ -2,9 +2,11 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod autoscaling;
+mod claims;
 mod jobs;
 mod looking;
 mod manifests;
+mod pressure;
 mod sets;
 mod streams;
 mod volumes;
