@@ -2,10 +2,10 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod autoscaling;
-mod claims;
 mod jobs;
 mod looking;
 mod manifests;
+mod persistent_volumes;
 mod pressure;
 mod sets;
 mod streams;
