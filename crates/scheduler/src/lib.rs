@@ -13,6 +13,8 @@ mod cycle;
 mod extender;
 mod filters;
 mod framework;
+#[cfg(test)]
+mod kept;
 mod plugins;
 mod pod;
 mod preemption;
