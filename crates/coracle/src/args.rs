@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 
 use crate::api_server::ApiServer;
+use crate::why::Why;
 
 /// Kubernetes in one small binary.
 #[derive(Parser)]
@@ -50,6 +51,8 @@ pub enum Command {
     Store(Box<Store>),
     /// Load, pull, list and remove images of a cluster
     Image(Image),
+    /// Say why a pod, service, claim, workload or node is not as it should be, and what would help
+    Why(Box<Why>),
     /// Print the version
     Version,
     /// Print a completion script for a shell

@@ -10,6 +10,7 @@ mod api;
 mod config;
 mod core;
 mod cycle;
+mod explain;
 mod extender;
 mod filters;
 mod framework;
@@ -25,6 +26,7 @@ mod table;
 mod topology;
 
 pub use config::SchedulerConfiguration;
+pub use explain::{NodeVerdict, Seen, explain};
 pub use run::{Config, run};
 
 /// Ways into the pure part, for benchmarks and comparisons.
