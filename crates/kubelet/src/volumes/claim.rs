@@ -161,7 +161,10 @@ fn check_node(volume: &PersistentVolume, node: Option<&Node>) -> Result<(), Stri
     }
     let node = node.ok_or("the node's object is not known yet")?;
     let empty = BTreeMap::new();
-    let place = Place { name: node.metadata.name.as_deref().unwrap_or_default(), labels: node.metadata.labels.as_ref().unwrap_or(&empty) };
+    let place = Place {
+        name: node.metadata.name.as_deref().unwrap_or_default(),
+        labels: node.metadata.labels.as_ref().unwrap_or(&empty),
+    };
     if is_reachable(volume, place) { Ok(()) } else { Err("no matching NodeSelectorTerms".to_owned()) }
 }
 
