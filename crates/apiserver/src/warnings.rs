@@ -16,7 +16,6 @@ use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
 const MISSING: &[(&str, &str, Missing)] = &[
-    ("autoscaling", "HorizontalPodAutoscaler", Controller),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
     ("networking.k8s.io", "NetworkPolicy", Enforcement),

@@ -150,6 +150,9 @@ fn targets(obj: &Value) -> String {
 fn default_behavior(behavior: &mut Map<String, Value>) {
     let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
     let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    for direction in ["scaleUp", "scaleDown"] {
+        default_to(behavior, direction, json!({}));
+    }
     if let Some(up) = object_mut(behavior, "scaleUp") {
         default_to(up, "stabilizationWindowSeconds", 0);
         default_to(up, "selectPolicy", "Max");

@@ -139,7 +139,11 @@ impl Past {
 
     /// How far replicas may go in a direction by its policies.
     fn limit(&self, rules: Option<&HPAScalingRules>, is_up: bool, current: i32, now: Instant) -> i32 {
-        let select = rules.and_then(|rules| rules.select_policy.as_deref()).unwrap_or("Max");
+        // The API fills in what is missing, but may have stored this before it did.
+        let Some(rules) = rules else {
+            return if is_up { current.saturating_mul(2).max(current.saturating_add(4)) } else { 0 };
+        };
+        let select = rules.select_policy.as_deref().unwrap_or("Max");
         if select == "Disabled" {
             return current;
         }
@@ -159,7 +163,7 @@ impl Past {
                 (_, false) => (f64::from(start) * (1.0 - share)) as i32,
             }
         };
-        let policies = rules.and_then(|rules| rules.policies.as_deref()).unwrap_or_default().iter().map(proposed);
+        let policies = rules.policies.as_deref().unwrap_or_default().iter().map(proposed);
         // The policy that changes most, or least.
         let farthest = if (select == "Max") == is_up { policies.max() } else { policies.min() };
         farthest.unwrap_or(current)
