@@ -1,9 +1,11 @@
 //! Working with a cluster through unmodified kubectl.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod claims;
 mod jobs;
 mod looking;
 mod manifests;
+mod pressure;
 mod sets;
 mod streams;
 mod volumes;

@@ -16,6 +16,7 @@ mod kubeconfig;
 mod logs;
 mod ls;
 mod node;
+mod node_args;
 mod node_init;
 mod process;
 mod progress;

@@ -93,6 +93,7 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
 
+    let (eviction, image_gc) = options.kubelet.options(dir)?;
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
         node_ip: own.address,
@@ -112,6 +113,9 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         taints: Vec::new(),
         resolv_conf: resolv_conf.clone(),
         pod_cidr: Some(pod_cidr),
+        image_dir: dir.join("images"),
+        eviction,
+        image_gc,
         provider_id: Some(format!("coracle://{node_name}")),
     };
     let client = as_user(own.api, &format!("system:node:{node_name}"), &["system:nodes"], "kubelet");

@@ -13,14 +13,19 @@ use tokio::task::JoinSet;
 
 use crate::certificates::Kept;
 use crate::config::KubeletConfig;
+use crate::eviction::Pressure;
 use crate::images::ImageManager;
 use crate::kubelet::Kubelet;
+use crate::metrics::{Metrics, Shared};
 use crate::objects::Objects;
+use crate::observed_runtime::ObservedRuntime;
 use crate::pods::Pods;
+use crate::stats::disk::Disks;
+use crate::volumes::state::State;
 use crate::volumes::token::Tokens;
 use crate::volumes::{VolumeManager, make_private};
 use crate::worker::Message;
-use crate::{eviction, gc, node, server, shutdown};
+use crate::{eviction, gc, image_gc, node, server, shutdown};
 
 /// Runs the node agent until `shutdown` answers with the longest time in which containers are to end; then they do, hooks first.
 /// One that is dropped leaves them running, and the next start finds them.
@@ -50,6 +55,8 @@ pub async fn run(
         let kept = Kept::client(&config.root_dir, &config.node_name, certificate.clone());
         tasks.spawn(kept.keep(client.clone(), true));
     }
+    let metrics = Shared::new(Metrics::default());
+    let runtime = ObservedRuntime::new(runtime, metrics.clone());
     let (listener, acceptor) = server::listen(&config).await?;
     let port = listener.local_addr()?.port();
     let recorder = EventRecorder::new(client.clone(), "kubelet", &config.node_name);
@@ -60,8 +67,11 @@ pub async fn run(
     let this_node = format!("metadata.name={}", config.node_name);
     let nodes: Informer<Node> = Informer::with_selectors(Api::all(client.clone()), None, Some(this_node), Vec::new());
     let services: Informer<Service> = Informer::new(Api::all(client.clone()));
+    let root = config.root_dir.clone();
+    let state = tokio::task::spawn_blocking(move || State::reconstruct(&root)).await?;
     let volumes = VolumeManager {
-        root_dir: config.root_dir.clone(),
+        client: client.clone(),
+        state: Arc::new(state),
         config_maps: Objects::new(client.clone(), changed.clone()),
         secrets: Objects::new(client.clone(), changed),
         tokens: Tokens::new(client.clone()),
@@ -82,6 +92,12 @@ pub async fn run(
         nodes,
         pods: pods.clone(),
         reviews,
+        disks: Disks::default(),
+        rates: server::Rates::default(),
+        started: jiff::Timestamp::now(),
+        pressure: Pressure::default(),
+        known_images: image_gc::Known::default(),
+        metrics: metrics.clone(),
         allocatable,
         memory: node::memory(),
         runtime,
@@ -96,12 +112,12 @@ pub async fn run(
     let name = kubelet.config.node_name.clone();
     tasks.spawn(node::run(kubelet.clone(), port, move || tracing::info!(node = name, "the node is registered")));
     tasks.spawn(server::serve(kubelet.clone(), listener, acceptor));
-    tasks.spawn(gc::run(kubelet.clone()));
     tasks.spawn(eviction::run(kubelet.clone()));
-    let (synced, orphans) = (wanted.clone(), kubelet.clone());
+    tasks.spawn(image_gc::run(kubelet.clone()));
+    let (synced, garbage) = (wanted.clone(), kubelet.clone());
     tasks.spawn(async move {
         synced.synced().await;
-        gc::remove_orphans(&orphans).await;
+        gc::run(garbage).await;
     });
     let longest = shutdown.await;
     tasks.shutdown().await;

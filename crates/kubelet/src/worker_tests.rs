@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::KubeletConfig;
+use crate::eviction::config::Eviction;
 use crate::testing::{FakeImages, FakeRuntime};
 
 /// Objects by path, and every change in order.
@@ -354,6 +355,10 @@ fn spawn(
         taints: Vec::new(),
         resolv_conf: "/etc/resolv.conf".into(),
         pod_cidr: None,
+        image_dir: dir.join("images"),
+        // However full the disk of the machine is.
+        eviction: Eviction { hard: Default::default(), ..Default::default() },
+        image_gc: Default::default(),
         provider_id: None,
     };
     let served = api.clone();

@@ -1,11 +1,12 @@
 //! File systems in memory, for what must never reach a disk.
 
 use std::io::{Error, Result};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
+
+use super::mount::is_mounted;
 
 /// Mounts a file system in memory at `dir` (made as needed) for everybody to write, unless there is one; `size` bounds
 /// it in bytes.
@@ -30,16 +31,11 @@ pub(super) fn mount(dir: &Path, flags: MountFlags, size: Option<i64>) -> Result<
     .map_err(Error::from)
 }
 
-/// Whether another file system than that of its parent is at `dir`.
-pub(super) fn is_mounted(dir: &Path) -> bool {
-    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
-    device(dir).is_some() && device(dir) != dir.parent().and_then(device)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::with_own_mounts;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_bounded_file_system_in_memory_is_mounted_once() {

@@ -20,6 +20,10 @@ impl Retry {
         self.failures += 1;
         self.at = Some(from_now(delay));
     }
+    /// It waits for what others are about to do.
+    pub(super) fn waits(&mut self, delay: Duration) {
+        self.at = Some(from_now(delay));
+    }
     pub(super) fn succeeded(&mut self) {
         *self = Retry::default();
     }
