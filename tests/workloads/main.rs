@@ -7,6 +7,7 @@ mod looking;
 mod manifests;
 mod pressure;
 mod sets;
+mod standard_class;
 mod streams;
 mod volumes;
 mod walkthrough;
