@@ -1,7 +1,7 @@
 //! Measures a cluster on this machine and prints one table: `cargo run --release -p coracle-bench`.
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
-//! (`rbac`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
+//! (`rbac`, `scheduler`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
 
 mod api;
 mod http;
@@ -11,6 +11,7 @@ mod others;
 mod pods;
 mod rbac;
 mod report;
+mod scheduler;
 mod stats;
 
 use std::time::Instant;
@@ -28,12 +29,16 @@ fn main() -> Result<()> {
     let is_wanted = |subject: &str| wanted.is_empty() || wanted.iter().any(|one| one == subject);
     let mut report = Report::new();
 
+    // These need no cluster.
     if is_wanted("rbac") {
         rbac::measure(&mut report)?;
-        if wanted.len() == 1 {
-            print!("{}", report.text());
-            return Ok(());
-        }
+    }
+    if is_wanted("scheduler") {
+        scheduler::measure(&mut report)?;
+    }
+    if !wanted.is_empty() && wanted.iter().all(|one| one == "rbac" || one == "scheduler") {
+        print!("{}", report.text());
+        return Ok(());
     }
 
     let binary = built("coracle");

@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 
 use crate::api_server::ApiServer;
 use crate::node_args::KubeletArgs;
+use crate::why::Why;
 
 /// Kubernetes in one small binary.
 #[derive(Parser)]
@@ -51,6 +52,8 @@ pub enum Command {
     Store(Box<Store>),
     /// Load, pull, list and remove images of a cluster
     Image(Image),
+    /// Say why a pod, service, claim, workload or node is not as it should be, and what would help
+    Why(Box<Why>),
     /// Print the version
     Version,
     /// Print a completion script for a shell

@@ -29,6 +29,7 @@ mod store;
 mod sys;
 mod up;
 mod volumes;
+mod why;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Store(options) => store::run(&options),
         Command::Image(options) => image::run(&options),
         Command::NodeInit(options) => node_init::run(&options),
+        Command::Why(options) => why::run(&options),
         Command::Version => {
             println!("coracle {} (Kubernetes {})", env!("CARGO_PKG_VERSION"), coracle_apiserver::KUBERNETES_VERSION);
             Ok(())

@@ -80,7 +80,7 @@ impl Core {
 
     /// Takes in a new or changed pod.
     pub fn pod_changed(&mut self, pod: Arc<PodInfo>) {
-        if is_finished(&pod) {
+        if pod.is_finished() {
             return self.pod_gone(&pod.uid);
         }
         if pod.node_name().is_some() {
@@ -386,11 +386,6 @@ fn helps(profiles: &[Profile], table: &Table, event: &ClusterEvent<'_>, pod: &Po
         Some(plugin) => plugin.events().meets(event.actions) && plugin.hint(pod, event, table),
         None => true,
     })
-}
-
-fn is_finished(pod: &PodInfo) -> bool {
-    let phase = pod.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Whether a pod that waits asks for something else than before.

@@ -10,9 +10,12 @@ mod api;
 mod config;
 mod core;
 mod cycle;
+mod explain;
 mod extender;
 mod filters;
 mod framework;
+#[cfg(test)]
+mod kept;
 mod plugins;
 mod pod;
 mod preemption;
@@ -23,6 +26,7 @@ mod table;
 mod topology;
 
 pub use config::SchedulerConfiguration;
+pub use explain::{NodeVerdict, Seen, explain};
 pub use run::{Config, run};
 
 /// Ways into the pure part, for benchmarks and comparisons.

@@ -277,6 +277,12 @@ impl PodInfo {
         self.pod.status.as_ref()?.start_time.as_ref().map(|time| time.0)
     }
 
+    /// Whether it needs nothing of its node any more.
+    pub fn is_finished(&self) -> bool {
+        let phase = self.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    }
+
     pub fn is_terminating(&self) -> bool {
         self.pod.metadata.deletion_timestamp.is_some()
     }
