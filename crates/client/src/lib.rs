@@ -26,4 +26,4 @@ pub use patch::{is_conflict, is_gone, is_not_found, merge_diff, patch_status, pa
 pub use queue::{WorkQueue, run};
 pub use store::{Indexer, NoIndex, ObjectKey, Store};
 pub use time::{from_now, later};
-pub use transport::{Remote, in_process, remote, user_agent};
+pub use transport::{Remote, in_process, observed, remote, user_agent};
