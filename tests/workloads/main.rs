@@ -1,10 +1,10 @@
 //! Working with a cluster through unmodified kubectl.
 #![allow(missing_docs, reason = "tests are no interface")]
 
-mod claims;
 mod jobs;
 mod looking;
 mod manifests;
+mod persistent_volumes;
 mod pressure;
 mod sets;
 mod standard_class;

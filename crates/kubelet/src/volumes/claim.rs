@@ -15,6 +15,7 @@ use super::source;
 use super::state::{Claim, Record};
 use crate::message_of;
 use crate::pod::PodExt;
+use crate::quantity::value;
 
 /// The claim that a volume names: it, and whether it was made for the pod and may only be read.
 pub(super) struct Wanted {
@@ -116,7 +117,7 @@ fn record(pod: &Pod, volume: &Volume, wanted: &Wanted, bound: &PersistentVolume)
         "Filesystem" if in_devices => return refused("volumeDevices"),
         _ => {}
     }
-    let kind = kind(&name, spec, mode == "Block")
+    let kind = kind(&name, spec, mode == "Block", room(bound))
         .map_err(|error| format!("MountVolume.NewMounter initialization failed for volume {name:?} : {error}"))?;
     let exclusive = spec.access_modes.iter().flatten().any(|mode| mode == "ReadWriteOncePod");
     let claim =
@@ -124,10 +125,24 @@ fn record(pod: &Pod, volume: &Volume, wanted: &Wanted, bound: &PersistentVolume)
     Ok(Record { kind, name, read_only: wanted.read_only, claim: Some(claim), ready: false })
 }
 
-fn kind(name: &str, spec: &PersistentVolumeSpec, block: bool) -> Result<Kind, String> {
+/// The annotation that says who made a volume, and what it says of directories that a node made for one: only these are
+/// the volume's alone.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+const PROVISIONER: &str = "coracle.io/local-directory";
+
+/// How many bytes a directory has that was made for the volume.
+fn room(bound: &PersistentVolume) -> Option<u64> {
+    let by = bound.metadata.annotations.as_ref()?.get(PROVISIONED_BY)?;
+    let capacity = bound.spec.as_ref()?.capacity.as_ref()?.get("storage").filter(|_| by == PROVISIONER)?;
+    u64::try_from(value(capacity)).ok()
+}
+
+fn kind(name: &str, spec: &PersistentVolumeSpec, block: bool, room: Option<u64>) -> Result<Kind, String> {
     let options = spec.mount_options.clone().unwrap_or_default();
     match spec {
-        PersistentVolumeSpec { local: Some(source), .. } => Ok(Kind::Local(Local::new(name, source, options, block))),
+        PersistentVolumeSpec { local: Some(source), .. } => {
+            Ok(Kind::Local(Local::new(name, source, options, block).with_room(room)))
+        }
         _ if block => Err(format!("no block volume plugin matched for {}", source::of_persistent(spec))),
         PersistentVolumeSpec { nfs: Some(source), .. } => Ok(Kind::Nfs(Nfs::new(source, options))),
         PersistentVolumeSpec { host_path: Some(_), .. } if !options.is_empty() => {
@@ -181,6 +196,17 @@ mod tests {
         assert!(refused.ends_with("Mount options are not supported for this volume type"), "{refused}");
         let refused = of(&pod, json!({"local": {"path": "/d"}, "volumeMode": "Block"})).unwrap_err();
         assert_eq!(refused, "volume v has volumeMode Block, but is specified in volumeMounts");
+    }
+
+    #[test]
+    fn only_what_was_made_for_a_volume_has_its_room() {
+        let made = |by: &str| -> PersistentVolume {
+            let metadata = json!({"annotations": {PROVISIONED_BY: by}});
+            serde_json::from_value(json!({"metadata": metadata, "spec": {"capacity": {"storage": "1Ki"}}})).unwrap()
+        };
+        assert_eq!(room(&made(PROVISIONER)), Some(1024));
+        assert_eq!(room(&made("somebody")), None);
+        assert_eq!(room(&PersistentVolume::default()), None);
     }
 
     #[test]

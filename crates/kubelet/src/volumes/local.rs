@@ -13,7 +13,7 @@ use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
 use super::kind::{SetUp, Usage, Volume};
-use super::{mount, ownership};
+use super::{mount, ownership, quota};
 
 /// A directory or device of the node that a PersistentVolume names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,13 +26,22 @@ pub(crate) struct Local {
     options: Vec<String>,
     /// Containers are given the device itself.
     block: bool,
+    /// How many bytes the directory has at most, if it is one that was made for the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    room: Option<u64>,
 }
 
 impl Local {
     /// As the PersistentVolume `volume` says.
     pub(super) fn new(volume: &str, source: &LocalVolumeSource, options: Vec<String>, block: bool) -> Local {
         let fs_type = source.fs_type.clone().unwrap_or_default();
-        Local { volume: volume.to_owned(), path: source.path.clone().into(), fs_type, options, block }
+        let path = source.path.clone().into();
+        Local { volume: volume.to_owned(), path, fs_type, options, block, room: None }
+    }
+
+    /// With a directory that has so many bytes, where the file system keeps count.
+    pub(super) fn with_room(self, room: Option<u64>) -> Local {
+        Local { room, ..self }
     }
 
     fn meta(&self) -> Result<Metadata, String> {
@@ -97,6 +106,9 @@ impl Volume for Local {
                 true => Ok(self.path.clone()),
                 false => Err(format!("\"{}\" is not a block device", self.path.display())),
             };
+        }
+        if let Some(room) = self.room.filter(|_| request.first) {
+            quota::limit(&self.path, &self.volume, room);
         }
         if !mount::is_mounted(at) {
             self.bind(at, request.staged, request.read_only)?;

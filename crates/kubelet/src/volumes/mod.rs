@@ -19,6 +19,7 @@ mod nfs;
 mod ownership;
 mod payload;
 mod projected;
+pub(crate) mod quota;
 mod secret;
 mod source;
 pub(crate) mod state;
