@@ -4,6 +4,7 @@
 mod jobs;
 mod looking;
 mod manifests;
+mod measuring;
 mod persistent_volumes;
 mod pressure;
 mod sets;
