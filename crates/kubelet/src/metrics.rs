@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -22,6 +23,23 @@ struct Operation {
 struct ContainerType {
     container_type: &'static str,
 }
+
+/// What a request to the API server was, and what came of it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClientRequest {
+    code: String,
+    host: &'static str,
+    method: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClientVerb {
+    host: &'static str,
+    verb: String,
+}
+
+/// The one server that the kubelet asks.
+const SERVER: &str = "kubernetes.default.svc";
 
 type Durations = Family<Operation, Histogram, fn() -> Histogram>;
 
@@ -50,6 +68,8 @@ pub(crate) struct Metrics {
     started_pods: Counter,
     started_containers: Family<ContainerType, Counter>,
     start_errors: Family<ContainerType, Counter>,
+    requests: Family<ClientRequest, Counter>,
+    request_durations: Family<ClientVerb, Histogram, fn() -> Histogram>,
 }
 
 impl Default for Metrics {
@@ -65,6 +85,8 @@ impl Default for Metrics {
             started_pods: Counter::default(),
             started_containers: Family::default(),
             start_errors: Family::default(),
+            requests: Family::default(),
+            request_durations: Family::new_with_constructor(quick),
         }
     }
 }
@@ -112,6 +134,14 @@ impl Metrics {
         }
     }
 
+    /// The API server answered, or did not.
+    pub(crate) fn answered(&self, method: &Method, status: Option<StatusCode>, after: Duration) {
+        let code = status.map_or_else(|| "<error>".to_owned(), |status| status.as_str().to_owned());
+        self.requests.get_or_create(&ClientRequest { code, host: SERVER, method: method.to_string() }).inc();
+        let label = ClientVerb { host: SERVER, verb: method.to_string() };
+        self.request_durations.get_or_create(&label).observe(after.as_secs_f64());
+    }
+
     /// Evictions by signal.
     pub(crate) fn evictions(&self) -> BTreeMap<&'static str, u64> {
         self.evictions.lock().clone()
@@ -137,6 +167,10 @@ impl Metrics {
         registry.register("kubelet_started_containers", containers, self.started_containers.clone());
         let failures = "Number of containers that could not be started";
         registry.register("kubelet_started_containers_errors", failures, self.start_errors.clone());
+        let requests = "Number of HTTP requests, partitioned by status code, method, and host";
+        registry.register("rest_client_requests", requests, self.requests.clone());
+        let durations = "Request latency in seconds, broken down by verb and host";
+        registry.register("rest_client_request_duration_seconds", durations, self.request_durations.clone());
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = encode(&mut text, &registry);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use coracle_client::{EventRecorder, Informer, user_agent};
+use coracle_client::{EventRecorder, Informer, observed, user_agent};
 use coracle_runtime::cri::{ImageService, RuntimeService};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Client;
@@ -39,7 +39,10 @@ pub async fn run(
     images: Arc<dyn ImageService>,
     shutdown: impl Future<Output = Duration> + Send,
 ) -> Result<()> {
-    let client = user_agent(client, "kubelet");
+    let metrics = Shared::new(Metrics::default());
+    let counts = metrics.clone();
+    let seen = move |method: &_, status, after| counts.answered(method, status, after);
+    let client = observed(user_agent(client, "kubelet"), seen);
     let made = |dir: &std::path::Path| format!("failed to make the kubelet's directory {}", dir.display());
     for dir in [config.root_dir.clone(), config.root_dir.join("pods")] {
         make_private(&dir).with_context(|| made(&dir))?;
@@ -55,7 +58,6 @@ pub async fn run(
         let kept = Kept::client(&config.root_dir, &config.node_name, certificate.clone());
         tasks.spawn(kept.keep(client.clone(), true));
     }
-    let metrics = Shared::new(Metrics::default());
     let runtime = ObservedRuntime::new(runtime, metrics.clone());
     let (listener, acceptor) = server::listen(&config).await?;
     let port = listener.local_addr()?.port();

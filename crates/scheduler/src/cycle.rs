@@ -34,6 +34,8 @@ struct Template {
     sequence: u64,
     epoch: u64,
     entries: Vec<Entry>,
+    /// The last one.
+    refusal: Option<Arc<(usize, Refusal)>>,
     layout: u64,
     placed: u64,
     filters: Option<Filters>,
@@ -72,8 +74,9 @@ impl Unfit {
             return format!("0/{} nodes are available: {}.", table.count(), refusal.reasons.join(", "));
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for (_, refusal) in &self.refusals {
-            refusal.1.reasons.iter().for_each(|reason| *counts.entry(reason).or_default() += 1);
+        for alike in self.refusals.chunk_by(|(_, one), (_, other)| Arc::ptr_eq(one, other)) {
+            let reasons = alike.first().into_iter().flat_map(|(_, refusal)| &refusal.1.reasons);
+            reasons.for_each(|reason| *counts.entry(reason).or_default() += alike.len());
         }
         let others = table.count().saturating_sub(self.refusals.len());
         if let Some(refusal) = self.others.as_ref().filter(|_| others > 0) {
@@ -84,7 +87,8 @@ impl Unfit {
 
     /// The plugins that refused.
     pub fn plugins(&self) -> Vec<&'static str> {
-        let refusals = self.refusals.iter().map(|(_, refusal)| &refusal.1);
+        let alike = self.refusals.chunk_by(|(_, one), (_, other)| Arc::ptr_eq(one, other));
+        let refusals = alike.filter_map(|alike| alike.first()).map(|(_, refusal)| &refusal.1);
         let mut plugins: Vec<&'static str> =
             refusals.chain(&self.pre_filter).chain(&self.others).map(|refusal| refusal.plugin).collect();
         plugins.sort_unstable();
@@ -236,6 +240,7 @@ impl Cycle {
                 sequence: 0,
                 epoch: u64::MAX,
                 entries: Vec::new(),
+                refusal: None,
                 layout: u64::MAX,
                 placed: 0,
                 filters: None,
@@ -243,8 +248,8 @@ impl Cycle {
             })
         });
         template.used = used;
-        template.refresh_entries(table);
         template.refresh_prepared(table);
+        template.refresh_entries(table);
         template
     }
 
@@ -275,7 +280,7 @@ impl Cycle {
         let order = named.clone().unwrap_or_else(|| table.order());
         let (mut found, mut unfit) = (Vec::with_capacity(enough.min(order.len())), Unfit::default());
         let (before, after) = order.split_at(self.start % order.len().max(1));
-        let mut seen = 0;
+        let (mut seen, allow_all) = (0, filters.allow_all());
         for &node in after.iter().chain(before) {
             if found.len() >= enough {
                 break;
@@ -287,10 +292,13 @@ impl Cycle {
             let refusal = match template.entry(pod, table, profile, node, named.is_some()).refusal.clone() {
                 Some(refusal) => match filters.allow_before(pod, table, node, refusal.0) {
                     Ok(()) => Some(refusal),
-                    Err(first) => Some(Arc::new(first)),
+                    Err(first) => Some(template.shared(first)),
                 },
-                None if filters.allow_all() && table.nominated(node).is_empty() => None,
-                None => filters.allow_after_node(pod, table, profile, node).err().map(Arc::new),
+                None if allow_all && table.nominated(node).is_empty() => None,
+                None => match filters.allow_after_node(pod, table, profile, node) {
+                    Ok(()) => None,
+                    Err(refusal) => Some(template.shared(refusal)),
+                },
             };
             match refusal {
                 None => found.push(node),
@@ -316,9 +324,15 @@ impl Template {
                         if let Some(entry) = self.entries.get_mut(node) {
                             entry.is_known = false;
                         }
+                        if let Some(filters) = &mut self.filters {
+                            filters.candidates.forget(node);
+                        }
                     }
                 }
-                None => self.entries.clear(),
+                None => {
+                    self.entries.clear();
+                    self.filters = None;
+                }
             }
         }
         self.sequence = table.sequence;
@@ -355,11 +369,27 @@ impl Template {
         if self.entries.len() < size {
             self.entries.resize(size, Entry::default());
         }
-        let entry = &mut self.entries[at];
-        if is_narrowed || !entry.is_known {
-            *entry = Entry::of(pod, table.node(node), table, profile);
+        if is_narrowed || !self.entries[at].is_known {
+            let mut entry = Entry::of(pod, table.node(node), table, profile);
+            entry.refusal = entry.refusal.map(|refusal| self.share(refusal));
+            self.entries[at] = entry;
         }
-        entry
+        &self.entries[at]
+    }
+
+    /// Nodes mostly refuse a pod for the same reason, which is kept once.
+    fn share(&mut self, refusal: Arc<(usize, Refusal)>) -> Arc<(usize, Refusal)> {
+        match &self.refusal {
+            Some(last) if *last == refusal => last.clone(),
+            _ => self.refusal.insert(refusal).clone(),
+        }
+    }
+
+    fn shared(&mut self, refusal: (usize, Refusal)) -> Arc<(usize, Refusal)> {
+        match &self.refusal {
+            Some(last) if **last == refusal => last.clone(),
+            _ => self.refusal.insert(Arc::new(refusal)).clone(),
+        }
     }
 }
 

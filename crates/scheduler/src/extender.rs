@@ -261,9 +261,9 @@ impl Extender {
             })
         };
         let left = names.iter().map(number).collect::<Result<Vec<usize>>>()?;
-        let failed = texts(field(&answer, "FailedNodes")).map(|(node, why)| (node, Refusal::resolvable(NAME, why)));
+        let failed = texts(field(&answer, "FailedNodes")).map(|(node, why)| (node, Refusal::told(NAME, why, true)));
         let hopeless = texts(field(&answer, "FailedAndUnresolvableNodes"))
-            .map(|(node, why)| (node, Refusal::unresolvable(NAME, why)));
+            .map(|(node, why)| (node, Refusal::told(NAME, why, false)));
         let mut refused: BTreeMap<usize, Refusal> = BTreeMap::new();
         for (name, refusal) in failed.chain(hopeless) {
             if let Some(node) = asked.get(name) {

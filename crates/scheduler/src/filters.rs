@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::framework::profile::Filtering;
 use crate::framework::{Prepared, Profile, Refusal, Scope, Verdict};
 use crate::pod::PodInfo;
+use crate::preemption::Candidates;
 use crate::table::{NodeInfo, Table};
 
 /// A refusal, and the place in the profile of the plugin that refused.
@@ -26,6 +28,8 @@ pub(crate) struct Filters {
     pub nodes: Option<BTreeSet<usize>>,
     /// What is said of the others.
     pub narrowed_by: Option<Refusal>,
+    /// What preemption has found for pods of the template.
+    pub candidates: Candidates,
 }
 
 impl Filters {
@@ -58,11 +62,11 @@ impl Filters {
         filters.ready.sort_by_key(|ready| ready.at);
         if let Some(first) = narrowing.first() {
             let reason = format!("node(s) didn't satisfy plugin(s) [{}]", narrowing.join(" "));
-            filters.narrowed_by = Some(Refusal::unresolvable(first, reason));
+            filters.narrowed_by = Some(Refusal::told(first, reason, false));
         }
         if narrowing.len() > 1 && filters.nodes.as_ref().is_some_and(BTreeSet::is_empty) {
             let reason = format!("node(s) didn't satisfy plugin(s) [{}] simultaneously", narrowing.join(" "));
-            return Err(Refusal::unresolvable(narrowing.first().copied().unwrap_or_default(), reason));
+            return Err(Refusal::told(narrowing.first().copied().unwrap_or_default(), reason, false));
         }
         Ok(filters)
     }
@@ -107,6 +111,19 @@ impl Filters {
         node: usize,
     ) -> Result<(), Placed> {
         self.allow(pod, table, profile, node)?;
+        self.allow_with_nominated(pod, table, profile, node)
+    }
+
+    /// The same, of a node that only pods are in the way on: what looks at none would say what it has said.
+    pub fn allow_with_fewer(
+        &mut self,
+        pod: &PodInfo,
+        table: &mut Table,
+        profile: &Profile,
+        node: usize,
+    ) -> Result<(), Placed> {
+        filter_by(pod, table.node(node), table, profile, |filtering| filtering.sees_pods)?;
+        self.allow_before(pod, table, node, usize::MAX)?;
         self.allow_with_nominated(pod, table, profile, node)
     }
 
@@ -163,8 +180,18 @@ impl Filters {
 
 /// What the filters say that look at a node alone; the first that refuses counts.
 pub(crate) fn filter_node(pod: &PodInfo, node: &NodeInfo, table: &Table, profile: &Profile) -> Result<(), Placed> {
+    filter_by(pod, node, table, profile, |_| true)
+}
+
+fn filter_by(
+    pod: &PodInfo,
+    node: &NodeInfo,
+    table: &Table,
+    profile: &Profile,
+    choose: impl Fn(&Filtering) -> bool,
+) -> Result<(), Placed> {
     for (at, filtering) in profile.filters.iter().enumerate() {
-        if filtering.scope == Scope::Node && filtering.filters {
+        if filtering.scope == Scope::Node && filtering.filters && choose(filtering) {
             let verdict: Verdict = filtering.plugin.filter(pod, node, table);
             verdict.map_err(|refusal| (at, refusal))?;
         }

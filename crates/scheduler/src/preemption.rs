@@ -2,7 +2,7 @@
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/#preemption>
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -51,7 +51,31 @@ pub(crate) enum NotPreempted {
     NotHelpful(String),
 }
 
+/// What was found on each node for pods of a template, as long as the node stays as it is and only its own pods matter.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    priority: i32,
+    budgets: Vec<Budget>,
+    found: HashMap<usize, Result<Candidate, Refusal>>,
+}
+
+impl Candidates {
+    /// The node has changed.
+    pub fn forget(&mut self, node: usize) {
+        self.found.remove(&node);
+    }
+
+    /// What was found for others is of no use.
+    fn adapt(&mut self, search: &Search<'_>) {
+        if self.priority != search.pod.priority || self.budgets != search.budgets {
+            *self =
+                Candidates { priority: search.pod.priority, budgets: search.budgets.to_vec(), found: HashMap::new() };
+        }
+    }
+}
+
 /// A disruption budget, and how many pods may go under it.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Budget {
     namespace: String,
     selector: Selector,
@@ -131,12 +155,20 @@ impl Search<'_> {
             .min(nodes.len());
         let (mut found, mut refusals, mut harmless): (Vec<Candidate>, Vec<Refusal>, bool) =
             (Vec::new(), Vec::new(), false);
+        filters.candidates.adapt(self);
+        let own_pods_only = filters.allow_all();
         let (before, after) = nodes.split_at(random % nodes.len().max(1));
         for &node in after.iter().chain(before) {
             if found.len() >= wanted && harmless {
                 break;
             }
-            match self.victims(table, filters, node) {
+            let is_kept = own_pods_only && table.nominated(node).is_empty();
+            let known = filters.candidates.found.get(&node).filter(|_| is_kept).cloned();
+            let outcome = known.unwrap_or_else(|| self.victims(table, filters, node));
+            if is_kept {
+                filters.candidates.found.entry(node).or_insert_with(|| outcome.clone());
+            }
+            match outcome {
                 Ok(candidate) => {
                     harmless |= candidate.violations == 0;
                     found.push(candidate);
@@ -160,7 +192,7 @@ impl Search<'_> {
         for other in &lower {
             filters.remove(pod, other, node, table);
         }
-        if let Err((_, refusal)) = filters.allow_beside_nominated(pod, table, self.profile, node) {
+        if let Err((_, refusal)) = filters.allow_with_fewer(pod, table, self.profile, node) {
             lower.iter().for_each(|other| filters.add(pod, other, node, table));
             return Err(refusal);
         }
@@ -170,7 +202,7 @@ impl Search<'_> {
         for (list, counts) in [(violating, true), (others, false)] {
             for other in list {
                 filters.add(pod, &other, node, table);
-                if filters.allow_beside_nominated(pod, table, self.profile, node).is_err() {
+                if filters.allow_with_fewer(pod, table, self.profile, node).is_err() {
                     filters.remove(pod, &other, node, table);
                     violations += usize::from(counts);
                     victims.push(other);
@@ -220,6 +252,9 @@ pub(crate) fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
 
 /// Pods that no budget lets go, and the others.
 fn split_by_budget(pods: Vec<Arc<PodInfo>>, budgets: &[Budget]) -> (Vec<Arc<PodInfo>>, Vec<Arc<PodInfo>>) {
+    if budgets.is_empty() {
+        return (Vec::new(), pods);
+    }
     let mut allowed: Vec<i32> = budgets.iter().map(|budget| budget.allowed).collect();
     pods.into_iter().partition(|pod| {
         let mut violates = false;

@@ -310,6 +310,8 @@ impl Table {
         let Some(number) = self.pod_place(&pod.uid) else { return };
         let pods = &mut self.nodes[number].pods;
         pods.iter_mut().filter(|other| other.uid == pod.uid).for_each(|other| *other = pod.clone());
+        // How long a pod runs decides who is preempted.
+        self.touch(number);
     }
 
     fn record(&mut self, placement: Placement) {

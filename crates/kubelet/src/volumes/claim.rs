@@ -1,8 +1,6 @@
 //! Volumes that a pod claims: the claim and its PersistentVolume are read, and what they say becomes one of the other
 //! types. Both are read anew at each try, as a node may not watch them.
 
-use std::collections::BTreeMap;
-
 use coracle_matching::claims::is_reachable;
 use coracle_matching::nodes::Place;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume};
@@ -160,11 +158,9 @@ fn check_node(volume: &PersistentVolume, node: Option<&Node>) -> Result<(), Stri
         return Ok(());
     }
     let node = node.ok_or("the node's object is not known yet")?;
-    let empty = BTreeMap::new();
-    let place = Place {
-        name: node.metadata.name.as_deref().unwrap_or_default(),
-        labels: node.metadata.labels.as_ref().unwrap_or(&empty),
-    };
+    let (none, labels) = (std::collections::BTreeMap::new(), node.metadata.labels.as_ref());
+    let labels = labels.unwrap_or(&none);
+    let place = Place { name: node.metadata.name.as_deref().unwrap_or_default(), labels };
     if is_reachable(volume, place) { Ok(()) } else { Err("no matching NodeSelectorTerms".to_owned()) }
 }
 

@@ -52,10 +52,10 @@ impl Volume for EmptyDir {
             return Ok(at.to_owned());
         }
         std::fs::create_dir_all(at).map_err(fail)?;
-        if self.memory {
-            memory::mount(at, MountFlags::empty(), self.size).map_err(fail)?;
+        match self.memory {
+            true => memory::mount(at, MountFlags::empty(), self.size).map_err(fail)?,
+            false => std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o777)).map_err(fail)?,
         }
-        std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o777)).map_err(fail)?;
         if let Some(group) = request.fs_group {
             ownership::give(at, group, false).map_err(fail)?;
         }

@@ -8,7 +8,7 @@ use rustix::mount::MountFlags;
 
 use super::mount::is_mounted;
 
-/// Mounts a file system in memory at `dir` (made as needed) for everybody to write, unless there is one; `size` bounds
+/// Mounts a file system in memory at `dir` (made as needed) for everybody to write, where nobody removes what is another's, unless there is one; `size` bounds
 /// it in bytes.
 ///
 /// # Errors
@@ -24,8 +24,8 @@ pub(super) fn mount(dir: &Path, flags: MountFlags, size: Option<i64>) -> Result<
         rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str())
     };
     // Kernels before 6.4 cannot keep it out of the swap.
-    match mount(format!("mode=0777{size},noswap")) {
-        Err(Errno::INVAL) => mount(format!("mode=0777{size}")),
+    match mount(format!("mode=1777{size},noswap")) {
+        Err(Errno::INVAL) => mount(format!("mode=1777{size}")),
         result => result,
     }
     .map_err(Error::from)
@@ -47,7 +47,7 @@ mod tests {
             std::fs::write(dir.join("kept"), "x").unwrap();
             mount(&dir, MountFlags::NOSUID, Some(1 << 16)).unwrap();
             assert!(is_mounted(&dir) && dir.join("kept").exists());
-            assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o7777, 0o777);
+            assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o7777, 0o1777);
             let full = std::fs::write(dir.join("more"), vec![1; 1 << 17]).unwrap_err();
             assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
         });

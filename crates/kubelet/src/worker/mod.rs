@@ -126,7 +126,7 @@ pub(crate) struct Worker {
     not_before: HashMap<String, Instant>,
     jobs: JoinSet<Done>,
     /// What each job is about.
-    concerns: HashMap<tokio::task::Id, Concern>,
+    concerns: HashMap<tokio::task::Id, (Concern, AbortHandle)>,
     cancel: CancellationToken,
     sandbox: Step,
     volumes: Option<Mounted>,
@@ -222,6 +222,7 @@ impl Worker {
             let operation = if self.stage == Stage::Live { "sync" } else { "terminating" };
             self.k.metrics.worked(operation, began);
             *self.shared.write() = self.observed.clone();
+            self.shared.write().ending = self.killing.keys().cloned().collect();
             if self.gone && self.stage >= Stage::Clean && self.jobs.is_empty() {
                 return;
             }
@@ -234,7 +235,7 @@ impl Worker {
             tokio::select! {
                 changed = self.desired.changed() => match changed {
                     Ok(()) => self.on_desired(),
-                    Err(_) => return,
+                    Err(_) => return self.let_go(),
                 },
                 Some(message) = self.inbox.recv() => self.on_message(message).await,
                 Some(done) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => match done {

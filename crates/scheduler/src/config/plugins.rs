@@ -236,6 +236,7 @@ pub(crate) fn profile(config: &SchedulerConfiguration, number: usize) -> Result<
         .into_iter()
         .map(|plugin| Filtering {
             scope: plugin.scope(),
+            sees_pods: plugin.sees_pods(),
             pre_filters: has(PreFilter, plugin.name()),
             filters: true,
             plugin,
@@ -243,7 +244,8 @@ pub(crate) fn profile(config: &SchedulerConfiguration, number: usize) -> Result<
         .collect();
     for plugin in plugins(PreFilter) {
         if !has(Filter, plugin.name()) {
-            filters.push(Filtering { scope: plugin.scope(), pre_filters: true, filters: false, plugin });
+            let (scope, sees_pods) = (plugin.scope(), plugin.sees_pods());
+            filters.push(Filtering { scope, sees_pods, pre_filters: true, filters: false, plugin });
         }
     }
     let scores = points.get(&Score).into_iter().flatten();

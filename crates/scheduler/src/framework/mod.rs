@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kube::Client;
+use smallvec::{SmallVec, smallvec};
 use smol_str::SmolStr;
 
 pub(crate) use event::{Actions, ClusterEvent, Subject};
@@ -28,20 +29,28 @@ pub(crate) const MAX_SCORE: i64 = 100;
 pub(crate) struct Refusal {
     pub plugin: &'static str,
     /// As events and conditions word them; usually one.
-    pub reasons: Vec<SmolStr>,
+    pub reasons: Reasons,
     /// Whether it could if other pods went: `Unschedulable`, and not `UnschedulableAndUnresolvable`.
     pub resolvable: bool,
 }
 
+/// Why a plugin refuses.
+pub(crate) type Reasons = SmallVec<[SmolStr; 1]>;
+
 impl Refusal {
     /// Other pods are in the way.
-    pub fn resolvable(plugin: &'static str, reason: impl Into<SmolStr>) -> Refusal {
-        Refusal { plugin, reasons: vec![reason.into()], resolvable: true }
+    pub fn resolvable(plugin: &'static str, reason: &'static str) -> Refusal {
+        Refusal::told(plugin, SmolStr::new_static(reason), true)
     }
 
     /// No other pod's going would help.
-    pub fn unresolvable(plugin: &'static str, reason: impl Into<SmolStr>) -> Refusal {
-        Refusal { resolvable: false, ..Refusal::resolvable(plugin, reason) }
+    pub fn unresolvable(plugin: &'static str, reason: &'static str) -> Refusal {
+        Refusal::told(plugin, SmolStr::new_static(reason), false)
+    }
+
+    /// Of a reason that is worded now.
+    pub fn told(plugin: &'static str, reason: impl Into<SmolStr>, resolvable: bool) -> Refusal {
+        Refusal { plugin, reasons: smallvec![reason.into()], resolvable }
     }
 }
 
@@ -92,6 +101,11 @@ pub(crate) trait Plugin: Send + Sync {
     /// PreFilter: what there is to know before nodes are looked at, or why no node will do.
     fn pre_filter(&self, _pod: &PodInfo, _table: &Table) -> Result<PreFilter, Refusal> {
         Ok(PreFilter::default())
+    }
+
+    /// Whether its filter looks at the pods of a node, and not only at the node. Of a plugin of [`Scope::Node`].
+    fn sees_pods(&self) -> bool {
+        false
     }
 
     /// Filter, of a plugin of [`Scope::Node`].

@@ -12,6 +12,7 @@ pub(crate) const RELATIVE: usize = 4;
 pub(crate) struct Filtering {
     pub plugin: Arc<dyn Plugin>,
     pub scope: Scope,
+    pub sees_pods: bool,
     /// Its PreFilter runs.
     pub pre_filters: bool,
     /// Its Filter runs.

@@ -163,9 +163,13 @@ impl Filter {
 
 impl Prepared for Filter {
     fn filter(&self, _pod: &PodInfo, node: usize, table: &Table) -> Verdict {
-        let first_of_group = || self.matches_itself && self.affinity.iter().all(|counts| counts.total == 0);
-        let near: Option<Vec<i64>> = self.affinity.iter().map(|counts| counts.at(node, table)).collect();
-        if !near.is_some_and(|near| near.iter().all(|count| *count > 0) || first_of_group()) {
+        let mut near = self.affinity.iter().map(|counts| counts.at(node, table));
+        let is_near = if self.matches_itself && self.affinity.iter().all(|counts| counts.total == 0) {
+            near.all(|count| count.is_some())
+        } else {
+            near.all(|count| count.is_some_and(|count| count > 0))
+        };
+        if !is_near {
             return Err(Refusal::unresolvable(NAME, "node(s) didn't match pod affinity rules"));
         }
         let far = |counts: &Counts| counts.at(node, table).is_some_and(|count| count > 0);

@@ -18,6 +18,10 @@ impl Plugin for NodePorts {
         NAME
     }
 
+    fn sees_pods(&self) -> bool {
+        true
+    }
+
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, _table: &Table) -> Verdict {
         if !pod.ports.is_empty() && node.pods.iter().any(|other| conflict(pod, other)) {
             return Err(Refusal::resolvable(NAME, "node(s) didn't have free ports for the requested pod ports"));

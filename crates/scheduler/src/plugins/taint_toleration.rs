@@ -21,7 +21,7 @@ impl Plugin for TaintToleration {
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, _table: &Table) -> Verdict {
         let Some(taint) = untolerated(&pod.tolerations, &node.taints) else { return Ok(()) };
         let value = taint.value.as_deref().unwrap_or_default();
-        Err(Refusal::unresolvable(NAME, format!("node(s) had untolerated taint {{{}: {value}}}", taint.key)))
+        Err(Refusal::told(NAME, format!("node(s) had untolerated taint {{{}: {value}}}", taint.key), false))
     }
 
     fn score(&self, pod: &PodInfo, node: &NodeInfo, _table: &Table) -> i64 {

@@ -15,7 +15,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut before = old["spec"].clone();
     // One that is older may have only one of the two.
     data_source::complete(&mut before);
-    if allowed(new, old) != before {
+    if given(allowed(new, old)) != given(before) {
         let detail =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden(&Path::new("spec"), detail));
@@ -54,6 +54,12 @@ fn allowed(new: &Value, old: &Value) -> Value {
             undo(&mut spec, &old["spec"], "volumeAttributesClassName");
         }
     }
+    spec
+}
+
+/// A spec without fields that are null, which say nothing.
+fn given(mut spec: Value) -> Value {
+    meta::as_object(&mut spec).retain(|_, value| !value.is_null());
     spec
 }
 

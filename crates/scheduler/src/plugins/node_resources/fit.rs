@@ -3,7 +3,7 @@
 use smol_str::{SmolStr, format_smolstr};
 
 use super::strategy::Strategy;
-use crate::framework::{Actions, ClusterEvent, Plugin, Refusal, Subject, Verdict};
+use crate::framework::{Actions, ClusterEvent, Plugin, Reasons, Refusal, Subject, Verdict};
 use crate::pod::PodInfo;
 use crate::resources::Amounts;
 use crate::table::{NodeInfo, Table};
@@ -59,8 +59,12 @@ impl Plugin for Fit {
         NAME
     }
 
+    fn sees_pods(&self) -> bool {
+        true
+    }
+
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, _table: &Table) -> Verdict {
-        let (mut reasons, mut resolvable) = (Vec::new(), true);
+        let (mut reasons, mut resolvable) = (Reasons::new(), true);
         if (node.pods.len() as i64) >= node.pod_limit {
             reasons.push(SmolStr::new_static("Too many pods"));
         }

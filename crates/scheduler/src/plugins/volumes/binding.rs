@@ -37,13 +37,13 @@ impl Plugin for VolumeBinding {
     }
 
     fn pre_filter(&self, pod: &PodInfo, table: &Table) -> Result<PreFilter, Refusal> {
-        let claims = table.volumes.claims_of(&pod.pod).map_err(|why| Refusal::unresolvable(NAME, why))?;
+        let claims = table.volumes.claims_of(&pod.pod).map_err(|why| Refusal::told(NAME, why, false))?;
         let filter = claims.map(|claims| Box::new(Claims(claims)) as Box<dyn Prepared>);
         Ok(PreFilter { nodes: None, filter })
     }
 
     fn reserve(&self, pod: &Arc<PodInfo>, node: usize, table: &mut Table) -> Verdict {
-        let claims = table.volumes.claims_of(&pod.pod).map_err(|why| Refusal::unresolvable(NAME, why))?;
+        let claims = table.volumes.claims_of(&pod.pod).map_err(|why| Refusal::told(NAME, why, false))?;
         let Some(claims) = claims else { return Ok(()) };
         let node = table.node(node);
         let decisions = table.volumes.on_node(&claims, node.place()).map_err(refusal)?;
