@@ -100,8 +100,9 @@ pub(crate) async fn run(k: Arc<Kubelet>) {
         // Whoever fills what is left may be fast.
         let pause = if is_near(&k.config.eviction, &seen) { SHORT_PERIOD } else { PERIOD };
         match synchronize(&k, &mut tracker, &mut limits, seen).await {
-            Some(evicted) => wait_for_end(&k, &evicted).await,
-            None => tokio::time::sleep(pause).await,
+            Outcome::Enough => tokio::time::sleep(pause).await,
+            Outcome::Evicted(uid) => wait_for_end(&k, &uid).await,
+            Outcome::NobodyToEvict => tokio::time::sleep(PERIOD).await,
         }
     }
 }
@@ -114,16 +115,25 @@ fn is_near(config: &Eviction, seen: &Observations) -> bool {
     })
 }
 
-/// Looks at the node once; answers with the UID of a pod that was evicted.
-async fn synchronize(k: &Kubelet, tracker: &mut Tracker, limits: &mut Limits, seen: Observations) -> Option<String> {
+/// What came of a look at the node.
+enum Outcome {
+    /// There is enough of everything, or soon will be.
+    Enough,
+    /// The pod of this UID was evicted.
+    Evicted(String),
+    NobodyToEvict,
+}
+
+/// Looks at the node once.
+async fn synchronize(k: &Kubelet, tracker: &mut Tracker, limits: &mut Limits, seen: Observations) -> Outcome {
     let config = &k.config.eviction;
     let finding = tracker.observe(config, &seen, Instant::now());
     k.pressure.set(finding.conditions);
     if limits.enforce(k).await {
         // What that frees is not known yet.
-        return None;
+        return Outcome::Enough;
     }
-    let threshold = finding.due.first()?;
+    let Some(threshold) = finding.due.first() else { return Outcome::Enough };
     let resource = threshold.signal.resource();
     k.recorder.record(
         k.node_reference(),
@@ -134,10 +144,10 @@ async fn synchronize(k: &Kubelet, tracker: &mut Tracker, limits: &mut Limits, se
     if threshold.signal.condition() == "DiskPressure" {
         reclaim(k).await;
         if !tracker.is_short(config, &look(k).await, resource) {
-            return None;
+            return Outcome::Enough;
         }
     }
-    evict(k, threshold, &seen).await
+    evict(k, threshold, &seen).await.map_or(Outcome::NobodyToEvict, Outcome::Evicted)
 }
 
 async fn look(k: &Kubelet) -> Observations {
@@ -167,7 +177,6 @@ async fn evict(k: &Kubelet, threshold: &Threshold, seen: &Observations) -> Optio
     rank::sort(&mut candidates, resource);
     let Some(first) = candidates.first() else {
         tracing::warn!(resource, "the node is short of something, and no pod can be evicted");
-        // Looked at again after the usual pause.
         return None;
     };
     let message = rank::message(first, threshold, seen);
