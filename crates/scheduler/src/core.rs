@@ -454,7 +454,7 @@ mod tests {
     fn an_untolerated_taint_is_named() {
         let taints = json!({"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]});
         let mut core = core(&[node("a", "1", taints)]);
-        let expected = "0/1 nodes are available: 1 node(s) had untolerated taint {k: v}. preemption: 0/1 nodes are \
+        let expected = "0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes are \
                         available: 1 Preemption is not helpful for scheduling.";
         assert_eq!(decide(&mut core, &pod("p", "0", json!({}))), Err(expected.into()));
         let tolerations = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
