@@ -321,7 +321,7 @@ impl Core {
             Err(why) => Err(why),
         };
         let nomination = match candidates {
-            Ok(Some(candidate)) => Nomination::Preempt(self.nominate(&pod, candidate)),
+            Ok(Some(candidate)) => Nomination::Preempt(self.nominate(&pod, &candidate)),
             Ok(None) => {
                 message.push_str(" preemption: no candidate node for preemption");
                 Nomination::Keep
@@ -340,12 +340,12 @@ impl Core {
     }
 
     /// Promises a node to a pod; who was promised it and is less important has to look elsewhere.
-    fn nominate(&mut self, pod: &Arc<PodInfo>, candidate: Candidate) -> Preemption {
+    fn nominate(&mut self, pod: &Arc<PodInfo>, candidate: &Candidate) -> Preemption {
         let promised = self.table.nominated(candidate.node).iter();
         let displaced: Vec<Arc<PodInfo>> = promised.filter(|other| other.priority < pod.priority).cloned().collect();
         displaced.iter().for_each(|other| self.table.withdraw(&other.uid));
         self.table.nominate(candidate.node, pod.clone());
-        Preemption { node: self.table.node(candidate.node).name.clone(), victims: candidate.victims, displaced }
+        Preemption { node: self.table.node(candidate.node).name.clone(), victims: candidate.victims.clone(), displaced }
     }
 
     /// The binding went through: the informer brings the rest.
@@ -599,5 +599,21 @@ mod tests {
         core.queue.remove("high");
         assert!(decide(&mut core, &pod("equal", "1", json!({"priority": 9}))).is_err());
         assert_eq!(decide(&mut core, &pod("more", "1", json!({"priority": 15}))), Ok("a".into()));
+    }
+
+    #[test]
+    fn as_many_go_as_spreading_asks_for() {
+        let mut core = core(&[node("a", "10", json!({})), node("b", "10", json!({}))]);
+        core.add(&pod("high", "9", json!({"nodeName": "a", "priority": 100})));
+        for name in ["x", "y", "z"] {
+            core.add(&pod(name, "3", json!({"nodeName": "b", "priority": 1})));
+        }
+        let spread = json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}}]);
+        core.add(&pod("middle", "3", json!({"priority": 10, "topologySpreadConstraints": spread})));
+        let (node, victims) = preempted(&mut core, Vec::new());
+        assert_eq!((node.as_str(), victims.len()), ("b", 2));
+        victims.iter().for_each(|victim| core.pod_gone(victim));
+        assert_eq!(next(&mut core), Some(Ok("b".into())));
     }
 }
