@@ -33,6 +33,15 @@ fn disk_pressure(cluster: &Cluster) -> (Value, Value) {
     (found["status"].clone(), found["reason"].clone())
 }
 
+/// An image that no pod has.
+fn load_unused_image(cluster: &Cluster) {
+    let archive = cluster.directory().join("unused.tar");
+    write_archive(std::path::Path::new("/proc/self/exe"), &["unused:1"], &archive).unwrap();
+    cluster.ok("image load", &[&archive.to_string_lossy()]);
+    std::fs::remove_file(archive).unwrap();
+    assert!(cluster.ok("image ls", &[]).contains("unused:1"));
+}
+
 #[test]
 fn the_pod_that_fills_the_disk_is_evicted_and_the_rest_of_the_cluster_goes_on() {
     if !can_run() {
@@ -50,9 +59,12 @@ fn the_pod_that_fills_the_disk_is_evicted_and_the_rest_of_the_cluster_goes_on() 
         "eviction-hard=nodefs.available<40%",
         "--kubelet-arg",
         "eviction-pressure-transition-period=1s",
+        "--kubelet-arg",
+        "minimum-image-ttl-duration=0s",
     ];
     cluster.ok("up", &arguments);
     cluster.load_image(&["test:1"]);
+    load_unused_image(cluster);
     let namespace = cluster.namespace("pressure");
     let modest = |name: &str| {
         let mut object = pod(name, &["sleep", "1000"]);
@@ -62,7 +74,7 @@ fn the_pod_that_fills_the_disk_is_evicted_and_the_rest_of_the_cluster_goes_on() 
     };
     namespace.create("pods", &modest("modest"));
     namespace.pod_ready("modest");
-    let mut filler = pod("filler", &["sh", "-c", "fill /data/file 2000; sleep 1000"]);
+    let mut filler = pod("filler", &["sh", "-c", "fill /data/file 400; sleep 1000"]);
     filler["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
     filler["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     namespace.create("pods", &filler);
@@ -74,6 +86,9 @@ fn the_pod_that_fills_the_disk_is_evicted_and_the_rest_of_the_cluster_goes_on() 
     let disrupted =
         |condition: &Value| condition["type"] == "DisruptionTarget" && condition["reason"] == "TerminationByKubelet";
     assert!(conditions.iter().any(disrupted), "{conditions:?}");
+    // What nobody used went before it.
+    let images = cluster.ok("image ls", &[]);
+    assert!(images.contains("test:1") && !images.contains("unused:1"), "{images}");
     // Its volume went with it, and with that the pressure; who stayed within its request stays.
     eventually("the pressure ends", || match disk_pressure(cluster) {
         (status, reason) if status == "False" && reason == "KubeletHasNoDiskPressure" => Ok(()),
@@ -87,4 +102,38 @@ fn the_pod_that_fills_the_disk_is_evicted_and_the_rest_of_the_cluster_goes_on() 
     });
     namespace.create("pods", &modest("later"));
     namespace.pod_ready("later");
+}
+
+#[test]
+fn a_node_with_too_little_memory_takes_only_pods_that_say_what_they_need_and_ends_those_beyond_it() {
+    if !can_run() {
+        return;
+    }
+    let cluster = Cluster::new("low-memory");
+    // Nothing is ever enough.
+    cluster.ok("up", &["--wait", "60s", "--kubelet-arg", "eviction-hard=memory.available<100%"]);
+    cluster.load_image(&["test:1"]);
+    let namespace = cluster.namespace("low-memory");
+    let node = eventually("the node has too little memory", || {
+        let nodes = cluster.api().get("/api/v1/nodes").ok();
+        let taints = nodes["items"][0]["spec"]["taints"].to_string();
+        match taints.contains("node.kubernetes.io/memory-pressure") {
+            true => Ok(nodes["items"][0]["metadata"]["name"].clone()),
+            false => Err(taints),
+        }
+    });
+    let on_node = |name: &str, request: Value| {
+        let mut object = pod(name, &["alloc", "16"]);
+        object["spec"]["nodeName"] = node.clone();
+        object["spec"]["containers"][0]["resources"] = json!({"requests": request});
+        namespace.create("pods", &object);
+        namespace.pod_until(name, "has failed", |pod| pod["status"]["phase"] == "Failed")
+    };
+    let refused = on_node("silent", json!({}));
+    assert_eq!(refused["status"]["reason"], "Evicted");
+    assert_eq!(refused["status"]["message"], "Pod was rejected: The node had condition: [MemoryPressure]. ");
+    let evicted = on_node("asking", json!({"cpu": "1m"}));
+    assert_eq!(evicted["status"]["reason"], "Evicted");
+    let message = evicted["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("The node was low on resource: memory. Threshold quantity: "), "{message}");
 }

@@ -38,6 +38,15 @@ struct ClientVerb {
     verb: String,
 }
 
+/// What was done with a volume, and what came of it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StorageOperation {
+    migrated: &'static str,
+    operation_name: &'static str,
+    status: &'static str,
+    volume_plugin: String,
+}
+
 /// The one server that the kubelet asks.
 const SERVER: &str = "kubernetes.default.svc";
 
@@ -68,6 +77,7 @@ pub(crate) struct Metrics {
     started_pods: Counter,
     started_containers: Family<ContainerType, Counter>,
     start_errors: Family<ContainerType, Counter>,
+    storage: Family<StorageOperation, Histogram, fn() -> Histogram>,
     requests: Family<ClientRequest, Counter>,
     request_durations: Family<ClientVerb, Histogram, fn() -> Histogram>,
 }
@@ -85,6 +95,7 @@ impl Default for Metrics {
             started_pods: Counter::default(),
             started_containers: Family::default(),
             start_errors: Family::default(),
+            storage: Family::new_with_constructor(quick),
             requests: Family::default(),
             request_durations: Family::new_with_constructor(quick),
         }
@@ -134,6 +145,14 @@ impl Metrics {
         }
     }
 
+    /// A volume was mounted or unmounted, or could not be.
+    pub(crate) fn stored(&self, operation_name: &'static str, plugin: &str, since: Instant, failed: bool) {
+        let status = if failed { "fail-unknown" } else { "success" };
+        let volume_plugin = format!("kubernetes.io/{plugin}");
+        let label = StorageOperation { migrated: "false", operation_name, status, volume_plugin };
+        self.storage.get_or_create(&label).observe(since.elapsed().as_secs_f64());
+    }
+
     /// The API server answered, or did not.
     pub(crate) fn answered(&self, method: &Method, status: Option<StatusCode>, after: Duration) {
         let code = status.map_or_else(|| "<error>".to_owned(), |status| status.as_str().to_owned());
@@ -167,6 +186,7 @@ impl Metrics {
         registry.register("kubelet_started_containers", containers, self.started_containers.clone());
         let failures = "Number of containers that could not be started";
         registry.register("kubelet_started_containers_errors", failures, self.start_errors.clone());
+        registry.register("storage_operation_duration_seconds", "Storage operation duration", self.storage.clone());
         let requests = "Number of HTTP requests, partitioned by status code, method, and host";
         registry.register("rest_client_requests", requests, self.requests.clone());
         let durations = "Request latency in seconds, broken down by verb and host";

@@ -70,7 +70,7 @@ pub async fn run(
     let nodes: Informer<Node> = Informer::with_selectors(Api::all(client.clone()), None, Some(this_node), Vec::new());
     let services: Informer<Service> = Informer::new(Api::all(client.clone()));
     let root = config.root_dir.clone();
-    let state = tokio::task::spawn_blocking(move || State::reconstruct(&root)).await?;
+    let state = tokio::task::spawn_blocking(move || State::reconstruct(&root)).await?.counted_by(metrics.clone());
     let volumes = VolumeManager {
         client: client.clone(),
         root_dir: config.root_dir.clone(),

@@ -36,6 +36,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 const SHORT_PERIOD: Duration = Duration::from_secs(1);
 /// Not much: so many times what may be left at least.
 const NEAR: u64 = 4;
+/// How long a pod has to end that must end at once.
+const IMMEDIATE: Duration = Duration::from_secs(1);
 /// How long an evicted pod has to free what it used before the next one is looked for.
 const CLEAN_UP: Duration = Duration::from_secs(30);
 
@@ -100,8 +102,9 @@ pub(crate) async fn run(k: Arc<Kubelet>) {
         // Whoever fills what is left may be fast.
         let pause = if is_near(&k.config.eviction, &seen) { SHORT_PERIOD } else { PERIOD };
         match synchronize(&k, &mut tracker, &mut limits, seen).await {
-            Some(evicted) => wait_for_end(&k, &evicted).await,
-            None => tokio::time::sleep(pause).await,
+            Outcome::Enough => tokio::time::sleep(pause).await,
+            Outcome::Evicted(uid) => wait_for_end(&k, &uid).await,
+            Outcome::NobodyToEvict => tokio::time::sleep(PERIOD).await,
         }
     }
 }
@@ -114,16 +117,25 @@ fn is_near(config: &Eviction, seen: &Observations) -> bool {
     })
 }
 
-/// Looks at the node once; answers with the UID of a pod that was evicted.
-async fn synchronize(k: &Kubelet, tracker: &mut Tracker, limits: &mut Limits, seen: Observations) -> Option<String> {
+/// What came of a look at the node.
+enum Outcome {
+    /// There is enough of everything, or soon will be.
+    Enough,
+    /// The pod of this UID was evicted.
+    Evicted(String),
+    NobodyToEvict,
+}
+
+/// Looks at the node once.
+async fn synchronize(k: &Kubelet, tracker: &mut Tracker, limits: &mut Limits, seen: Observations) -> Outcome {
     let config = &k.config.eviction;
     let finding = tracker.observe(config, &seen, Instant::now());
     k.pressure.set(finding.conditions);
     if limits.enforce(k).await {
         // What that frees is not known yet.
-        return None;
+        return Outcome::Enough;
     }
-    let threshold = finding.due.first()?;
+    let Some(threshold) = finding.due.first() else { return Outcome::Enough };
     let resource = threshold.signal.resource();
     k.recorder.record(
         k.node_reference(),
@@ -134,10 +146,10 @@ async fn synchronize(k: &Kubelet, tracker: &mut Tracker, limits: &mut Limits, se
     if threshold.signal.condition() == "DiskPressure" {
         reclaim(k).await;
         if !tracker.is_short(config, &look(k).await, resource) {
-            return None;
+            return Outcome::Enough;
         }
     }
-    evict(k, threshold, &seen).await
+    evict(k, threshold, &seen).await.map_or(Outcome::NobodyToEvict, Outcome::Evicted)
 }
 
 async fn look(k: &Kubelet) -> Observations {
@@ -167,12 +179,11 @@ async fn evict(k: &Kubelet, threshold: &Threshold, seen: &Observations) -> Optio
     rank::sort(&mut candidates, resource);
     let Some(first) = candidates.first() else {
         tracing::warn!(resource, "the node is short of something, and no pod can be evicted");
-        // Looked at again after the usual pause.
         return None;
     };
     let message = rank::message(first, threshold, seen);
     let uid = first.pod().uid().to_owned();
-    let grace = if threshold.grace.is_some() { k.config.eviction.max_pod_grace_period } else { Duration::ZERO };
+    let grace = if threshold.grace.is_some() { k.config.eviction.max_pod_grace_period } else { IMMEDIATE };
     k.metrics.evicted(threshold.signal.name());
     k.pods.send(&uid, Message::Evict { message, grace, by_node: true });
     Some(uid)

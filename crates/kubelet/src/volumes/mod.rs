@@ -21,6 +21,7 @@ mod payload;
 mod projected;
 pub(crate) mod quota;
 mod secret;
+mod setup;
 mod source;
 pub(crate) mod state;
 pub(crate) mod subpath;
@@ -47,12 +48,14 @@ use crate::resources::pod_resources;
 use empty_dir::EmptyDir;
 use files::Files;
 use host_path::HostPath;
-use kind::{Kind, SetUp, Usage};
+use kind::Kind;
 use nfs::Nfs;
 use ownership::FsGroup;
-use payload::Payload;
-use state::{Claim, Record, Records, State};
+use setup::{Wanted, set_up, set_up_failed, tear_down};
+use state::{Record, State};
 use token::Tokens;
+
+pub(crate) use setup::{VolumeUsage, usage};
 
 /// How soon a claim is looked at again that a pod waits for.
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
@@ -99,12 +102,6 @@ impl From<String> for NotReady {
     fn from(message: String) -> NotReady {
         NotReady { message, retry: None }
     }
-}
-
-/// A volume that is to be made.
-struct Wanted {
-    record: Record,
-    payload: Option<Payload>,
 }
 
 impl VolumeManager {
@@ -234,10 +231,6 @@ impl VolumeManager {
     }
 }
 
-fn set_up_failed(volume: &str, error: &str) -> String {
-    format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
-}
-
 /// Whether containers mount a volume, and whether they are given it as a device. What none of them uses is not made.
 fn uses(pod: &Pod, volume: &str) -> (bool, bool) {
     let spec = pod.spec();
@@ -257,103 +250,6 @@ fn fs_group(pod: &Pod) -> Option<FsGroup> {
     let context = pod.spec().security_context.as_ref()?;
     let group = u32::try_from(context.fs_group?).ok()?;
     Some(FsGroup { group, on_root_mismatch: context.fs_group_change_policy.as_deref() == Some("OnRootMismatch") })
-}
-
-/// Makes a pod's volumes and answers with their paths. Blocks.
-fn set_up(
-    state: &State,
-    uid: &str,
-    wanted: BTreeMap<String, Wanted>,
-    group: Option<FsGroup>,
-) -> Result<HashMap<String, PathBuf>, String> {
-    make_private(&state.pod_dir(uid)).map_err(|error| format!("failed to make the pod's directory: {error}"))?;
-    let mut records = state.of(uid);
-    for (name, one) in &wanted {
-        let ready = records.get(name).is_some_and(|known| known.ready);
-        records.insert(name.clone(), Record { ready, ..one.record.clone() });
-    }
-    state.put(uid, &records)?;
-    let mut paths = HashMap::new();
-    for (name, one) in &wanted {
-        let Some(record) = records.get_mut(name) else { continue };
-        let made = set_up_one(state, uid, record, one.payload.as_ref(), group);
-        let path = made.map_err(|error| set_up_failed(&record.name, &error))?;
-        record.ready = true;
-        paths.insert(name.clone(), path);
-    }
-    state.put(uid, &records)?;
-    Ok(paths)
-}
-
-fn set_up_one(
-    state: &State,
-    uid: &str,
-    record: &Record,
-    payload: Option<&Payload>,
-    group: Option<FsGroup>,
-) -> Result<PathBuf, String> {
-    let volume = record.kind.volume();
-    let staged = state.staged(&record.kind);
-    if volume.device().is_some() {
-        let _alone = state.staging.lock();
-        volume.stage(&staged, record.read_only)?;
-    }
-    // What another pod has already keeps the group that it has.
-    let is_shared = record.claim.as_ref().is_some_and(|claim| state.is_shared(uid, &claim.volume));
-    let request = SetUp {
-        staged: &staged,
-        first: !record.ready,
-        fs_group: group.filter(|_| !is_shared),
-        read_only: record.read_only,
-        payload,
-    };
-    volume.set_up(&state.place(uid, record), &request)
-}
-
-/// Takes a pod's volumes down, and removes its directory. Blocks.
-fn tear_down(state: &State, uid: &str) -> std::io::Result<()> {
-    let records: Records = state.of(uid);
-    let dir = state.pod_dir(uid);
-    // What containers were given of the volumes goes before them.
-    coracle_runtime::tree::remove(&dir.join("volume-subpaths"))?;
-    for record in records.values() {
-        record.kind.volume().tear_down(&state.place(uid, record))?;
-    }
-    for (name, record) in records.iter().filter(|(_, record)| record.kind.volume().device().is_some()) {
-        let _alone = state.staging.lock();
-        // Of two pods that go at once the second one finds itself alone.
-        state.let_go(uid, name);
-        if !state.is_staged_for_others(uid, &record.kind) {
-            let unstaged = record.kind.volume().unstage(&state.staged(&record.kind));
-            unstaged.inspect_err(|_| state.take_back(uid, name, record))?;
-        }
-    }
-    coracle_runtime::tree::remove(&dir)?;
-    state.forget(uid);
-    Ok(())
-}
-
-/// How full a volume of a pod is.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct VolumeUsage {
-    /// Its name in the pod.
-    pub(crate) name: String,
-    /// What it is claimed by, if it is.
-    pub(crate) claim: Option<Claim>,
-    /// It is on the node's own disk and ends with the pod.
-    pub(crate) is_ephemeral: bool,
-    pub(crate) usage: Usage,
-}
-
-/// How full a pod's volumes are. Blocks.
-pub(crate) fn usage(state: &State, uid: &str) -> Vec<VolumeUsage> {
-    let ready = state.of(uid).into_iter().filter(|(_, record)| record.ready);
-    let used = ready.filter_map(|(name, record)| {
-        let usage = record.kind.volume().usage(&state.place(uid, &record))?;
-        let is_ephemeral = record.kind.is_on_nodes_disk();
-        Some(VolumeUsage { name, claim: record.claim, is_ephemeral, usage })
-    });
-    used.collect()
 }
 
 /// Makes a directory that only root and its group may enter, whatever is in it.

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::kind::Kind;
+use crate::metrics::Shared;
 
 /// The file of a pod's records.
 const FILE: &str = "volumes.json";
@@ -63,6 +64,7 @@ pub(crate) struct State {
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Staging and unstaging, of which the last and the first pod must not meet.
     pub(super) staging: Mutex<()>,
+    pub(super) metrics: Shared,
 }
 
 impl State {
@@ -74,7 +76,29 @@ impl State {
             Some((entry.file_name().into_string().ok()?, records))
         });
         let pods = Mutex::new(found.collect());
-        State { root: root.to_owned(), pods, turns: Mutex::default(), staging: Mutex::default() }
+        State {
+            root: root.to_owned(),
+            pods,
+            turns: Mutex::default(),
+            staging: Mutex::default(),
+            metrics: Shared::default(),
+        }
+    }
+
+    /// What is done is counted there.
+    pub(crate) fn counted_by(self, metrics: Shared) -> State {
+        State { metrics, ..self }
+    }
+
+    /// How many volumes there are of each plugin, and how many of them are whole.
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, (usize, usize)> {
+        let mut counts: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
+        for record in self.pods.lock().values().flat_map(Records::values) {
+            let (wanted, ready) = counts.entry(record.kind.volume().plugin()).or_default();
+            *wanted = wanted.saturating_add(1);
+            *ready = ready.saturating_add(usize::from(record.ready));
+        }
+        counts
     }
 
     /// The directory of a pod.

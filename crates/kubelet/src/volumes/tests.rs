@@ -1,6 +1,8 @@
 //! What set-up and tear-down of a pod's volumes do together, over restarts of the daemon.
 
 use super::local::Local;
+use super::payload::Payload;
+use super::state::Record;
 use super::*;
 use crate::testing::with_own_mounts;
 use k8s_openapi::api::core::v1::LocalVolumeSource;

@@ -1,7 +1,10 @@
 //! `/metrics`: the kubelet itself.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
+use coracle_pki::Current;
+use coracle_runtime::cri::ContainerState;
 use http::{Response, StatusCode};
 
 use super::super::{Body, text};
@@ -11,13 +14,21 @@ use crate::pod::PodExt;
 use crate::stats::disk;
 use crate::volumes::VolumeUsage;
 use crate::volumes::kind::Usage;
-use coracle_runtime::cri::ContainerState;
 
 /// The page.
 pub(in crate::server) async fn kubelet(k: &Kubelet) -> Response<Body> {
     let mut page = Page::default();
     pods(k, &mut page);
     volumes(k, &mut page).await;
+    let name = "volume_manager_total_volumes";
+    page.family(name, "gauge", "Number of volumes in Volume Manager");
+    for (plugin, (wanted, ready)) in k.volumes.state.counts() {
+        let plugin = format!("kubernetes.io/{plugin}");
+        for (state, count) in [("actual_state_of_world", ready), ("desired_state_of_world", wanted)] {
+            page.sample(name, &[("plugin_name", &plugin), ("state", state)], count);
+        }
+    }
+    certificates(k, &mut page);
     let name = "kubelet_evictions";
     page.family(name, "counter", "Cumulative number of pod evictions by eviction signal");
     for (signal, count) in k.metrics.evictions() {
@@ -66,6 +77,23 @@ const OF_VOLUMES: [Named<Usage, u64>; 6] = [
     ("kubelet_volume_stats_inodes_free", "Number of free inodes in the volume", |usage| usage.inodes_free),
     ("kubelet_volume_stats_inodes_used", "Number of used inodes in the volume", |usage| usage.inodes_used),
 ];
+
+/// How long the certificates of server and client are valid still.
+fn certificates(k: &Kubelet, page: &mut Page) {
+    let left = |current: &Current| {
+        let left = current.ends()?.duration_since(SystemTime::now()).unwrap_or_default();
+        Some(left.as_secs())
+    };
+    let (server, client) = (&k.config.serving, k.config.client_certificate.as_ref());
+    let help = "Seconds until the kubelet's server certificate expires";
+    if let Some(left) = left(server) {
+        page.single("kubelet_certificate_manager_server_ttl_seconds", "gauge", help, left);
+    }
+    let help = "Seconds until the kubelet's client certificate expires";
+    if let Some(left) = client.and_then(|client| left(client)) {
+        page.single("kubelet_certificate_manager_client_ttl_seconds", "gauge", help, left);
+    }
+}
 
 /// What is claimed, each claim once.
 async fn volumes(k: &Kubelet, page: &mut Page) {
