@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -72,6 +74,8 @@ struct Occurrence {
 #[derive(Clone)]
 pub struct EventRecorder {
     queue: mpsc::Sender<Occurrence>,
+    /// How many were not written.
+    dropped: Arc<AtomicU64>,
 }
 
 impl EventRecorder {
@@ -84,7 +88,7 @@ impl EventRecorder {
             host: Some(host.to_owned()).filter(|host| !host.is_empty()),
         };
         tokio::spawn(write_all(client, source, receiver));
-        EventRecorder { queue }
+        EventRecorder { queue, dropped: Arc::default() }
     }
 
     /// Records an event about an object.
@@ -109,7 +113,11 @@ impl EventRecorder {
         }
         let occurrence = Occurrence { object, kind, reason: reason.to_owned(), message, at: Timestamp::now() };
         if let Err(error) = self.queue.try_send(occurrence) {
-            tracing::warn!(reason, "an event is dropped: {error}");
+            // Who records more than can be written does not fill the log as well.
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            if dropped.is_power_of_two() {
+                tracing::warn!(reason, dropped, "an event is dropped: {error}");
+            }
         }
     }
 }

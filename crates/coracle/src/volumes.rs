@@ -23,6 +23,6 @@ pub fn default_class() -> Value {
 /// Starts to make volumes of directories of the node, beneath the kubelet's.
 pub fn start(api: &ApiServer, node_name: &str, kubelet_dir: &Path, parts: &mut Parts) {
     let client = in_process(api.service(User::service_account("kube-system", ACCOUNT)).named(ACCOUNT));
-    let config = provisioner::Config { node_name: node_name.to_owned(), dir: kubelet_dir.join("volumes") };
+    let config = provisioner::Config { node_name: node_name.to_owned(), root_dir: kubelet_dir.to_owned() };
     parts.spawn("provisioner of local directories", provisioner::run(client, config));
 }

@@ -73,6 +73,7 @@ pub async fn run(
     let state = tokio::task::spawn_blocking(move || State::reconstruct(&root)).await?.counted_by(metrics.clone());
     let volumes = VolumeManager {
         client: client.clone(),
+        root_dir: config.root_dir.clone(),
         state: Arc::new(state),
         config_maps: Objects::new(client.clone(), changed.clone()),
         secrets: Objects::new(client.clone(), changed),

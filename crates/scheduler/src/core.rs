@@ -295,7 +295,7 @@ impl Core {
         &mut self,
         pod: Arc<PodInfo>,
         unfit: Unfit,
-        filters: Option<Filters>,
+        filters: Option<Box<Filters>>,
         number: usize,
         profile: &Profile,
         budgets: impl FnOnce() -> Vec<Budget>,
@@ -305,7 +305,7 @@ impl Core {
         let Some(args) = profile.preemption.as_ref().filter(|_| self.table.count() > 0) else {
             return Decision::Unfit { pod, message, nomination: Nomination::Keep };
         };
-        let mut filters = filters.unwrap_or_default();
+        let mut filters = filters.map(|filters| *filters).unwrap_or_default();
         let is_whole = unfit.pre_filter.is_none();
         let search = Search { pod: &pod, profile, args, budgets: &budgets() };
         let random = self.cycle.random(self.table.size());
@@ -321,7 +321,7 @@ impl Core {
             Err(why) => Err(why),
         };
         let nomination = match candidates {
-            Ok(Some(candidate)) => Nomination::Preempt(self.nominate(&pod, candidate)),
+            Ok(Some(candidate)) => Nomination::Preempt(self.nominate(&pod, &candidate)),
             Ok(None) => {
                 message.push_str(" preemption: no candidate node for preemption");
                 Nomination::Keep
@@ -340,12 +340,12 @@ impl Core {
     }
 
     /// Promises a node to a pod; who was promised it and is less important has to look elsewhere.
-    fn nominate(&mut self, pod: &Arc<PodInfo>, candidate: Candidate) -> Preemption {
+    fn nominate(&mut self, pod: &Arc<PodInfo>, candidate: &Candidate) -> Preemption {
         let promised = self.table.nominated(candidate.node).iter();
         let displaced: Vec<Arc<PodInfo>> = promised.filter(|other| other.priority < pod.priority).cloned().collect();
         displaced.iter().for_each(|other| self.table.withdraw(&other.uid));
         self.table.nominate(candidate.node, pod.clone());
-        Preemption { node: self.table.node(candidate.node).name.clone(), victims: candidate.victims, displaced }
+        Preemption { node: self.table.node(candidate.node).name.clone(), victims: candidate.victims.clone(), displaced }
     }
 
     /// The binding went through: the informer brings the rest.
@@ -396,53 +396,8 @@ fn is_changed(old: &PodInfo, new: &PodInfo) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SchedulerConfiguration;
-    use k8s_openapi::api::core::v1::Pod;
-    use serde_json::{Value, json};
-
-    impl Core {
-        fn add(&mut self, pod: &Arc<Pod>) {
-            self.pod_changed(Arc::new(PodInfo::new(pod.clone())));
-        }
-    }
-
-    fn node(name: &str, cpu: &str, extra: Value) -> Node {
-        let mut value = json!({
-            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "zone": &name[..1]}},
-            "spec": {}, "status": {"allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "4"}}});
-        for (key, field) in extra.as_object().into_iter().flatten() {
-            value["spec"][key] = field.clone();
-        }
-        serde_json::from_value(value).unwrap()
-    }
-
-    fn pod(name: &str, cpu: &str, spec: Value) -> Arc<Pod> {
-        let mut value = json!({"metadata": {"name": name, "namespace": "n", "uid": name, "labels": {"app": "web"}},
-            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
-        for (key, field) in spec.as_object().into_iter().flatten() {
-            value["spec"][key] = field.clone();
-        }
-        Arc::new(serde_json::from_value(value).unwrap())
-    }
-
-    fn core(nodes: &[Node]) -> Core {
-        let profiles = vec![crate::config::profile(&SchedulerConfiguration::default(), 0).unwrap()];
-        let mut core = Core::new(profiles, Backoff::default(), Arc::new(Extenders::none()), None, 7);
-        nodes.iter().for_each(|node| core.node_changed(None, node));
-        core
-    }
-
-    fn decide(core: &mut Core, pod: &Arc<Pod>) -> Result<String, String> {
-        core.add(pod);
-        next(core).expect("a pod waits")
-    }
-
-    fn next(core: &mut Core) -> Option<Result<String, String>> {
-        futures::executor::block_on(core.next(Vec::new)).map(|decision| match decision {
-            Decision::Bind { node, .. } => Ok(node),
-            Decision::Unfit { message, .. } | Decision::Failed { message, .. } => Err(message),
-        })
-    }
+    use crate::testing::{core, decide, next, node, pod};
+    use serde_json::json;
 
     #[test]
     fn the_node_with_more_room_wins() {
@@ -454,7 +409,7 @@ mod tests {
     fn an_untolerated_taint_is_named() {
         let taints = json!({"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]});
         let mut core = core(&[node("a", "1", taints)]);
-        let expected = "0/1 nodes are available: 1 node(s) had untolerated taint {k: v}. preemption: 0/1 nodes are \
+        let expected = "0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes are \
                         available: 1 Preemption is not helpful for scheduling.";
         assert_eq!(decide(&mut core, &pod("p", "0", json!({}))), Err(expected.into()));
         let tolerations = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
@@ -583,5 +538,82 @@ mod tests {
         core.pod_gone("low");
         core.queue.remove("high");
         assert!(decide(&mut core, &pod("other", "1", json!({}))).is_err(), "the room is reserved");
+    }
+
+    fn budget(app: &str) -> Budget {
+        let budget = json!({"metadata": {"namespace": "n"}, "spec": {"selector": {"matchLabels": {"app": app}}},
+            "status": {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
+        Budget::new(&serde_json::from_value(budget).unwrap()).unwrap()
+    }
+
+    /// The node that is promised to the next pod, and who has to go for it.
+    fn preempted(core: &mut Core, budgets: Vec<Budget>) -> (String, Vec<String>) {
+        match futures::executor::block_on(core.next(|| budgets)) {
+            Some(Decision::Unfit { nomination: Nomination::Preempt(told), .. }) => {
+                (told.node, told.victims.iter().map(|victim| victim.name.clone()).collect())
+            }
+            _ => panic!("the pod should preempt"),
+        }
+    }
+
+    fn labeled(pod: &Arc<k8s_openapi::api::core::v1::Pod>, app: &str) -> Arc<k8s_openapi::api::core::v1::Pod> {
+        let mut pod = (**pod).clone();
+        pod.metadata.labels = Some([("app".to_owned(), app.to_owned())].into());
+        Arc::new(pod)
+    }
+
+    #[test]
+    fn the_least_harm_is_done() {
+        let full = |on: &str, priority: i32| json!({"nodeName": on, "priority": priority});
+        let mut core = core(&[node("a", "2", json!({})), node("b", "2", json!({})), node("c", "2", json!({}))]);
+        core.add(&labeled(&pod("guarded", "2", full("a", 1)), "guarded"));
+        core.add(&pod("middle", "2", full("b", 5)));
+        core.add(&pod("one", "1", full("c", 3)));
+        core.add(&pod("two", "1", full("c", 3)));
+        core.add(&pod("high", "2", json!({"priority": 10})));
+        // The budget counts for more than importance, and that for more than how many go.
+        assert_eq!(preempted(&mut core, vec![budget("guarded")]), ("c".into(), vec!["one".into(), "two".into()]));
+        // Without the budget the least important one goes.
+        core.add(&pod("higher", "2", json!({"priority": 11})));
+        assert_eq!(preempted(&mut core, Vec::new()), ("a".into(), vec!["guarded".into()]));
+    }
+
+    #[test]
+    fn no_more_go_than_must_and_the_important_stay() {
+        let mut core = core(&[node("a", "3", json!({}))]);
+        for (name, priority) in [("x", 3), ("y", 2), ("z", 1)] {
+            core.add(&pod(name, "1", json!({"nodeName": "a", "priority": priority})));
+        }
+        core.add(&pod("high", "1", json!({"priority": 10})));
+        assert_eq!(preempted(&mut core, Vec::new()), ("a".into(), vec!["z".into()]));
+    }
+
+    #[test]
+    fn who_is_promised_a_node_counts_for_the_less_important() {
+        let mut core = core(&[node("a", "1", json!({})), node("b", "1", json!({}))]);
+        core.add(&pod("low", "1", json!({"nodeName": "a", "priority": 1})));
+        core.add(&pod("other", "1", json!({"nodeName": "b", "priority": 20})));
+        core.add(&pod("high", "1", json!({"priority": 10})));
+        assert_eq!(preempted(&mut core, Vec::new()).0, "a");
+        core.pod_gone("low");
+        core.queue.remove("high");
+        assert!(decide(&mut core, &pod("equal", "1", json!({"priority": 9}))).is_err());
+        assert_eq!(decide(&mut core, &pod("more", "1", json!({"priority": 15}))), Ok("a".into()));
+    }
+
+    #[test]
+    fn as_many_go_as_spreading_asks_for() {
+        let mut core = core(&[node("a", "10", json!({})), node("b", "10", json!({}))]);
+        core.add(&pod("high", "9", json!({"nodeName": "a", "priority": 100})));
+        for name in ["x", "y", "z"] {
+            core.add(&pod(name, "3", json!({"nodeName": "b", "priority": 1})));
+        }
+        let spread = json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}}]);
+        core.add(&pod("middle", "3", json!({"priority": 10, "topologySpreadConstraints": spread})));
+        let (node, victims) = preempted(&mut core, Vec::new());
+        assert_eq!((node.as_str(), victims.len()), ("b", 2));
+        victims.iter().for_each(|victim| core.pod_gone(victim));
+        assert_eq!(next(&mut core), Some(Ok("b".into())));
     }
 }

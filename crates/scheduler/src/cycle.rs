@@ -108,7 +108,7 @@ pub(crate) enum Found {
     /// These are the best, and all alike.
     Nodes(Vec<usize>),
     /// The filters are missing where PreFilter ended early.
-    None(Unfit, Option<Filters>),
+    None(Unfit, Option<Box<Filters>>),
     /// An extender had no answer.
     Failed(String),
 }
@@ -153,7 +153,7 @@ impl Cycle {
         let found = self.find(pod, table, profile, extenders, &mut template, &mut filters).await;
         let is_narrowed = filters.nodes.is_some();
         let found = match found {
-            Ok(Err(unfit)) => Found::None(unfit, Some(filters)),
+            Ok(Err(unfit)) => Found::None(unfit, Some(Box::new(filters))),
             other => {
                 filters.forget_pod();
                 template.filters = Some(filters);
@@ -228,12 +228,8 @@ impl Cycle {
     fn template(&mut self, pod: &Arc<PodInfo>, table: &Table, number: usize) -> Box<Template> {
         self.used += 1;
         let used = self.used;
-        let templates = &mut self.templates[number];
-        let mut template = templates.remove(&pod.template).unwrap_or_else(|| {
-            if templates.len() >= TEMPLATES {
-                let oldest = templates.iter().min_by_key(|(_, t)| t.used).map(|(key, _)| key.clone());
-                oldest.map(|key| templates.remove(&key));
-            }
+        let known = self.templates[number].remove(&pod.template);
+        let mut template = known.unwrap_or_else(|| {
             Box::new(Template {
                 pod: pod.clone(),
                 used,
@@ -254,7 +250,12 @@ impl Cycle {
     }
 
     fn keep(&mut self, number: usize, template: Box<Template>) {
-        self.templates[number].insert(template.pod.template.clone(), template);
+        let templates = &mut self.templates[number];
+        if templates.len() >= TEMPLATES {
+            let oldest = templates.iter().min_by_key(|(_, template)| template.used).map(|(key, _)| key.clone());
+            oldest.map(|key| templates.remove(&key));
+        }
+        templates.insert(template.pod.template.clone(), template);
     }
 
     /// How many nodes to find before scoring: all of few, a share of many.

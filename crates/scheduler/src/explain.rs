@@ -9,9 +9,13 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use crate::SchedulerConfiguration;
 use crate::config::profile;
 use crate::filters::Filters;
+use crate::plugins::taint_toleration::untolerated;
 use crate::pod::PodInfo;
 use crate::resources::Resource;
 use crate::table::Table;
+
+/// Plugins that would have to see volumes and claims.
+const VOLUMES: [&str; 4] = ["VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"];
 
 /// What there is in a cluster.
 #[derive(Clone, Debug, Default)]
@@ -34,14 +38,16 @@ pub struct NodeVerdict {
     /// Of resources of which there is too little: the name, what the pod asks for, what is free, and what there is at all; CPU in
     /// thousandths, all else in units or bytes.
     pub missing: Vec<(String, i64, i64, i64)>,
+    /// The first taint that the pod does not tolerate, as `key=value:effect`.
+    pub taint: Option<String>,
 }
 
-/// Asks every node by the default plugins. The pod itself, if it is among the pods and on a node, does not count.
+/// Asks every node by the default plugins but those of volumes. The pod itself, if it is among the pods and on a node, does not count.
 ///
 /// # Errors
 /// The default profile cannot be made.
 pub fn explain(pod: &Pod, seen: &Seen) -> Result<Vec<NodeVerdict>> {
-    let profile = profile(&SchedulerConfiguration::default(), 0)?;
+    let profile = profile(&SchedulerConfiguration::default().without(&VOLUMES), 0)?;
     let mut table = Table::default();
     for namespace in &seen.namespaces {
         let labels = namespace.metadata.labels.clone().unwrap_or_default();
@@ -80,7 +86,10 @@ pub fn explain(pod: &Pod, seen: &Seen) -> Result<Vec<NodeVerdict>> {
             Some((name.to_owned(), pod.requests.get(&resource), has.saturating_sub(node.requested.get(&resource)), has))
         });
         let missing = missing.collect();
-        verdicts.insert(node.name.clone(), NodeVerdict { node: node.name.clone(), reasons, missing });
+        let taint = untolerated(&pod.tolerations, &node.taints);
+        let taint =
+            taint.map(|taint| format!("{}={}:{}", taint.key, taint.value.as_deref().unwrap_or_default(), taint.effect));
+        verdicts.insert(node.name.clone(), NodeVerdict { node: node.name.clone(), reasons, missing, taint });
     }
     Ok(verdicts.into_values().collect())
 }
@@ -111,7 +120,8 @@ mod tests {
             namespaces: Vec::new(),
         };
         let verdicts = explain(&pod("2", "1", None), &seen).unwrap();
-        assert_eq!(verdicts[0].reasons, ["node(s) had untolerated taint {k: }"]);
+        assert_eq!(verdicts[0].reasons, ["node(s) had untolerated taint(s)"]);
+        assert_eq!(verdicts[0].taint.as_deref(), Some("k=:NoSchedule"));
         assert_eq!(verdicts[1].reasons, ["Insufficient cpu"]);
         assert_eq!(verdicts[1].missing, [("cpu".to_owned(), 1000, 500, 2000)]);
         assert!(explain(&pod("2", "500m", None), &seen).unwrap()[1].reasons.is_empty());

@@ -128,9 +128,9 @@ impl Extenders {
     pub async fn preempt(
         &self,
         pod: &PodInfo,
-        mut candidates: Vec<Candidate>,
+        mut candidates: Vec<Arc<Candidate>>,
         table: &Table,
-    ) -> Result<Vec<Candidate>> {
+    ) -> Result<Vec<Arc<Candidate>>> {
         let preempting = self.interested(pod).filter(|extender| !extender.config.preempt_verb.is_empty());
         for extender in preempting {
             if candidates.is_empty() {
@@ -289,7 +289,12 @@ impl Extender {
         Ok(scores.filter_map(score).collect())
     }
 
-    async fn preempt(&self, pod: &PodInfo, candidates: &[Candidate], table: &Table) -> Result<Vec<Candidate>> {
+    async fn preempt(
+        &self,
+        pod: &PodInfo,
+        candidates: &[Arc<Candidate>],
+        table: &Table,
+    ) -> Result<Vec<Arc<Candidate>>> {
         let mut by_node = serde_json::Map::new();
         for candidate in candidates {
             let victims: Vec<Value> = if self.config.node_cache_capable {
@@ -308,7 +313,7 @@ impl Extender {
         let question = json!({"Pod": &*pod.pod, "NodeNameToVictims": whole, "NodeNameToMetaVictims": meta});
         let answer = self.ask(&self.config.preempt_verb, &question).await?;
         let left = field(&answer, "NodeNameToMetaVictims").as_object();
-        let left = left.into_iter().flatten().map(|(name, victims)| self.candidate(name, victims, table));
+        let left = left.into_iter().flatten().map(|(name, victims)| self.candidate(name, victims, table).map(Arc::new));
         left.collect()
     }
 
@@ -329,7 +334,7 @@ impl Extender {
         };
         let victims_left = uids.map(victim).collect::<Result<Vec<_>>>()?;
         let violations = field(victims, "NumPDBViolations").as_u64().and_then(|count| usize::try_from(count).ok());
-        Ok(Candidate { node, victims: victims_left, violations: violations.unwrap_or(0) })
+        Ok(Candidate::new(node, victims_left, violations.unwrap_or(0)))
     }
 
     async fn bind(&self, pod: &PodInfo, node: &str) -> Result<()> {

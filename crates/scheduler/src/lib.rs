@@ -23,6 +23,8 @@ mod queue;
 mod resources;
 mod run;
 mod table;
+#[cfg(test)]
+mod testing;
 mod topology;
 
 pub use config::SchedulerConfiguration;

@@ -33,13 +33,28 @@ impl Default for PreemptionArgs {
 }
 
 /// Where a pod fits once the victims are gone.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Candidate {
     pub node: usize,
     /// The most important first.
     pub victims: Vec<Arc<PodInfo>>,
     /// How many of them a disruption budget would rather keep.
     pub violations: usize,
+    harm: Harm,
+}
+
+/// What is the less the better: violated budgets, the most important victim, the sum of all, their number; and of the most
+/// important ones, how long the first of them has run.
+type Harm = (usize, i32, i64, usize, Reverse<Option<Timestamp>>);
+
+impl Candidate {
+    pub fn new(node: usize, victims: Vec<Arc<PodInfo>>, violations: usize) -> Candidate {
+        let highest = victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
+        let sum = victims.iter().map(|victim| i64::from(victim.priority) - i64::from(i32::MIN)).sum();
+        let earliest = victims.iter().filter(|victim| victim.priority == highest).map(|victim| started(victim)).min();
+        let harm = (violations, highest, sum, victims.len(), Reverse(earliest));
+        Candidate { node, victims, violations, harm }
+    }
 }
 
 /// Why nobody is preempted.
@@ -56,8 +71,11 @@ pub(crate) enum NotPreempted {
 pub(crate) struct Candidates {
     priority: i32,
     budgets: Vec<Budget>,
-    found: HashMap<usize, Result<Candidate, Refusal>>,
+    found: HashMap<usize, Outcome>,
 }
+
+/// What was found on one node.
+type Outcome = Result<Arc<Candidate>, Arc<Refusal>>;
 
 impl Candidates {
     /// The node has changed.
@@ -146,14 +164,14 @@ impl Search<'_> {
         filters: &mut Filters,
         unfit: &Unfit,
         random: usize,
-    ) -> Result<Vec<Candidate>, NotPreempted> {
+    ) -> Result<Vec<Arc<Candidate>>, NotPreempted> {
         self.check_eligible(table, unfit)?;
         let nodes: Vec<usize> =
             unfit.refusals.iter().filter(|(_, refusal)| refusal.1.resolvable).map(|(node, _)| *node).collect();
         let wanted = (nodes.len().saturating_mul(self.args.min_candidate_nodes_percentage) / 100)
             .max(self.args.min_candidate_nodes_absolute)
             .min(nodes.len());
-        let (mut found, mut refusals, mut harmless): (Vec<Candidate>, Vec<Refusal>, bool) =
+        let (mut found, mut refusals, mut harmless): (Vec<Arc<Candidate>>, Vec<Arc<Refusal>>, bool) =
             (Vec::new(), Vec::new(), false);
         filters.candidates.adapt(self);
         let own_pods_only = filters.allow_all();
@@ -181,20 +199,20 @@ impl Search<'_> {
 
     /// The fewest pods whose going makes room on a node: all of lower priority are taken away, then as many as
     /// possible put back, the ones under a violated budget first, then the most important.
-    fn victims(&self, table: &mut Table, filters: &mut Filters, node: usize) -> Result<Candidate, Refusal> {
+    fn victims(&self, table: &mut Table, filters: &mut Filters, node: usize) -> Outcome {
         let pod = self.pod.as_ref();
         let is_lower = |other: &&Arc<PodInfo>| other.priority < pod.priority;
         let mut lower: Vec<Arc<PodInfo>> = table.node(node).pods.iter().filter(is_lower).cloned().collect();
         if lower.is_empty() {
             let reason = "No preemption victims found for incoming pod";
-            return Err(Refusal::unresolvable(NAME, reason));
+            return Err(Arc::new(Refusal::unresolvable(NAME, reason)));
         }
         for other in &lower {
             filters.remove(pod, other, node, table);
         }
         if let Err((_, refusal)) = filters.allow_with_fewer(pod, table, self.profile, node) {
             lower.iter().for_each(|other| filters.add(pod, other, node, table));
-            return Err(refusal);
+            return Err(Arc::new(refusal));
         }
         lower.sort_by_key(by_importance);
         let (violating, others) = split_by_budget(lower, self.budgets);
@@ -211,12 +229,12 @@ impl Search<'_> {
         }
         victims.iter().for_each(|victim| filters.add(pod, victim, node, table));
         victims.sort_by_key(by_importance);
-        Ok(Candidate { node, victims, violations })
+        Ok(Arc::new(Candidate::new(node, victims, violations)))
     }
 }
 
 /// Nobody is to go, and why on each node.
-fn not_helpful(table: &Table, refusals: &[Refusal]) -> NotPreempted {
+fn not_helpful(table: &Table, refusals: &[Arc<Refusal>]) -> NotPreempted {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for refusal in refusals {
         refusal.reasons.iter().for_each(|reason| *counts.entry(reason).or_default() += 1);
@@ -238,16 +256,9 @@ fn by_importance(pod: &Arc<PodInfo>) -> (Reverse<i32>, Timestamp) {
     (Reverse(pod.priority), started(pod))
 }
 
-/// The candidate that does the least harm: the fewest violated budgets, the least important victims, the fewest of them, and
-/// those that began last.
-pub(crate) fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
-    candidates.into_iter().min_by_key(|candidate| {
-        let victims = &candidate.victims;
-        let highest = victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
-        let sum: i64 = victims.iter().map(|victim| i64::from(victim.priority) - i64::from(i32::MIN)).sum();
-        let earliest = victims.iter().filter(|victim| victim.priority == highest).map(|victim| started(victim)).min();
-        (candidate.violations, highest, sum, victims.len(), Reverse(earliest))
-    })
+/// The candidate that does the least harm.
+pub(crate) fn best(candidates: Vec<Arc<Candidate>>) -> Option<Arc<Candidate>> {
+    candidates.into_iter().min_by_key(|candidate| candidate.harm)
 }
 
 /// Pods that no budget lets go, and the others.

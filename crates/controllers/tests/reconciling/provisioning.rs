@@ -41,13 +41,13 @@ impl Node1 {
         let class = serde_json::from_value(object).expect("a class");
         classes.create(&PostParams::default(), &class).await.expect("a class");
         let dir = tempfile::tempdir().expect("a directory");
-        let provisioner = start(&cluster, dir.path().join("volumes"));
+        let provisioner = start(&cluster, dir.path().to_owned());
         Node1 { cluster, dir, provisioner }
     }
 
     fn restart(&mut self) {
         self.provisioner.abort();
-        self.provisioner = start(&self.cluster, self.dir.path().join("volumes"));
+        self.provisioner = start(&self.cluster, self.dir.path().to_owned());
     }
 
     fn volumes(&self) -> Api<PersistentVolume> {
@@ -91,7 +91,7 @@ impl Node1 {
 fn start(cluster: &Cluster, dir: PathBuf) -> AbortHandle {
     let client = cluster.client_of(ACCOUNT);
     tokio::spawn(async move {
-        let ended = run(client, Config { node_name: NODE.into(), dir }).await;
+        let ended = run(client, Config { node_name: NODE.into(), root_dir: dir }).await;
         eprintln!("the provisioner ended: {ended:?}");
     })
     .abort_handle()

@@ -55,7 +55,9 @@ fn explain_waiting(facts: &Facts, pod: &Value, status: &Value, waiting: &Value, 
             story.say(format!(
                 "The image {image} of the container {name} is not there, and cannot be pulled ({reason})."
             ));
-            let told = facts.event("Pod", pod_name, &["Failed"]).map_or(message, |(_, message)| message);
+            let events = facts.events("Pod", pod_name).into_iter().rev();
+            let mut pulls = events.filter(|(reason, told)| *reason == "Failed" && told.contains("pull"));
+            let told = pulls.find(|(_, told)| !told.starts_with("Error: ")).map_or(message, |(_, told)| told);
             story.below(|story| story.say(told));
             story.advise(
                 "See whether the name and the tag of the image are right, and whether its registry can be reached.",

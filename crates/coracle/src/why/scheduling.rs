@@ -90,6 +90,9 @@ fn told(verdict: &NodeVerdict) -> String {
                 amount(name, *free),
                 amount(name, *all)
             ),
+            None if reason.contains("untolerated taint") => {
+                format!("has the taint {}, which it does not tolerate", verdict.taint.as_deref().unwrap_or_default())
+            }
             None => reason.replace("node(s) ", ""),
         }
     });

@@ -65,7 +65,7 @@ fn a_pod_that_no_node_takes_is_explained_node_by_node() {
             "The pod p is pending: it has no node.",
             message,
             "a  too little cpu: it asks for 2, and 1 of 1 are free",
-            "b  had untolerated taint {gpu: yes}",
+            "b  has the taint gpu=yes:NoSchedule, which it does not tolerate",
             "Tolerate the taint",
             "a has 1 in all",
         ],

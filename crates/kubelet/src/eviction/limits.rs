@@ -8,6 +8,7 @@ use coracle_api::quantity::Quantity as Amount;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::IMMEDIATE;
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::quantity::value;
@@ -40,9 +41,9 @@ impl Limits {
                 continue;
             }
             let disk = disk::of_pod(k, &pod, Duration::ZERO).await;
-            if let Some(message) = excess(&pod, &disk) {
-                k.metrics.evicted("ephemeralcontainerfs.limit");
-                k.pods.send(pod.uid(), Message::Evict { message, grace: Duration::ZERO, by_node: false });
+            if let Some((signal, message)) = excess(&pod, &disk) {
+                k.metrics.evicted(signal);
+                k.pods.send(pod.uid(), Message::Evict { message, grace: IMMEDIATE, by_node: false });
                 self.told.insert(pod.uid().to_owned());
                 any = true;
             }
@@ -69,13 +70,14 @@ fn is_limited(pod: &Pod) -> bool {
         || empty_dirs(pod).any(|(_, limit)| limit.is_some())
 }
 
-/// The message of the pod's failure, when it uses more than it may.
-fn excess(pod: &Pod, disk: &PodDisk) -> Option<String> {
+/// What is exceeded, as metrics name it, and the message of the pod's failure, when it uses more than it may.
+fn excess(pod: &Pod, disk: &PodDisk) -> Option<(&'static str, String)> {
     let exceeds = |used: u64, limit: &Quantity| used > value(limit).max(0) as u64;
     let of_volume = |name: &str| disk.volumes.iter().find(|volume| volume.name == name).map(|volume| volume.usage.used);
     for (name, limit) in empty_dirs(pod) {
         if let Some(limit) = limit.filter(|limit| of_volume(name).is_some_and(|used| exceeds(used, limit))) {
-            return Some(format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}. ", limit.0));
+            let message = format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}. ", limit.0);
+            return Some(("emptydirfs.limit", message));
         }
     }
     let limits: Vec<&Quantity> =
@@ -84,12 +86,15 @@ fn excess(pod: &Pod, disk: &PodDisk) -> Option<String> {
     if !limits.is_empty() && disk.bytes() > total as u64 {
         let total =
             if let [limit] = limits.as_slice() { limit.0.clone() } else { Amount::from_bytes(total).to_string() };
-        return Some(format!("Pod ephemeral local storage usage exceeds the total limit of containers {total}. "));
+        let message = format!("Pod ephemeral local storage usage exceeds the total limit of containers {total}. ");
+        return Some(("ephemeralpodfs.limit", message));
     }
     containers(pod).find_map(|container| {
         let used = disk.containers.get(&container.name)?.bytes();
         let limit = limit(container, STORAGE).filter(|limit| exceeds(used, limit))?;
-        Some(format!("Container {} exceeded its local ephemeral storage limit {:?}. ", container.name, limit.0))
+        let (name, limit) = (&container.name, &limit.0);
+        let message = format!("Container {name} exceeded its local ephemeral storage limit {limit:?}. ");
+        Some(("ephemeralcontainerfs.limit", message))
     })
 }
 
@@ -123,7 +128,7 @@ mod tests {
             };
             let containers = containers.iter().map(container).collect();
             let volumes = volumes.iter().map(volume).collect();
-            excess(&pod, &PodDisk { containers, volumes, ..Default::default() })
+            excess(&pod, &PodDisk { containers, volumes, ..Default::default() }).map(|(_, message)| message)
         };
         assert!(is_limited(&pod));
         assert_eq!(told(&[("v", 1024), ("w", 1024)], &[("a", 1024)]), None);

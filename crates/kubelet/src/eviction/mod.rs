@@ -36,6 +36,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 const SHORT_PERIOD: Duration = Duration::from_secs(1);
 /// Not much: so many times what may be left at least.
 const NEAR: u64 = 4;
+/// How long a pod has to end that must end at once.
+const IMMEDIATE: Duration = Duration::from_secs(1);
 /// How long an evicted pod has to free what it used before the next one is looked for.
 const CLEAN_UP: Duration = Duration::from_secs(30);
 
@@ -181,7 +183,7 @@ async fn evict(k: &Kubelet, threshold: &Threshold, seen: &Observations) -> Optio
     };
     let message = rank::message(first, threshold, seen);
     let uid = first.pod().uid().to_owned();
-    let grace = if threshold.grace.is_some() { k.config.eviction.max_pod_grace_period } else { Duration::ZERO };
+    let grace = if threshold.grace.is_some() { k.config.eviction.max_pod_grace_period } else { IMMEDIATE };
     k.metrics.evicted(threshold.signal.name());
     k.pods.send(&uid, Message::Evict { message, grace, by_node: true });
     Some(uid)

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use coracle_client::{EventType, ObjectKey};
 use coracle_matching::annotations::{BETA_STORAGE_PROVISIONER, SELECTED_NODE, STORAGE_PROVISIONER};
-use coracle_matching::claims::class_of_claim;
+use coracle_matching::claims::{class_of_claim, requested};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
@@ -54,7 +54,7 @@ impl Provisioner {
         let shown = ObjectKey::of(claim);
         let text = format!("External provisioner is provisioning volume for claim \"{shown}\"");
         self.recorder.event(claim, EventType::Normal, "Provisioning", text);
-        let dir = match self.directories.make(&name).await {
+        let dir = match self.directories.make(&name, bytes(claim)).await {
             Ok(dir) => dir,
             Err(error) => {
                 self.failed(claim, class, &error.to_string());
@@ -90,6 +90,11 @@ impl Provisioner {
     pub(super) fn claims_api(&self, claim: &PersistentVolumeClaim) -> Api<PersistentVolumeClaim> {
         Api::namespaced(self.client.clone(), claim.metadata.namespace.as_deref().unwrap_or_default())
     }
+}
+
+/// How many bytes a claim asks for.
+pub(super) fn bytes(claim: &PersistentVolumeClaim) -> u64 {
+    u64::try_from(requested(claim).value()).unwrap_or(0)
 }
 
 /// Whether the binder found no volume, and asked this provisioner for one.

@@ -4,22 +4,31 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::volumes::quota;
+
 /// Who may do what in a volume: everybody, as its owner decides who may be in the pods that mount it.
 const OPEN: u32 = 0o777;
 
+/// The name of the directory that holds those of the volumes, in the kubelet's.
+const NAME: &str = "volumes";
+
 /// Where the directories of volumes are.
 #[derive(Clone, Debug)]
-pub(super) struct Directories(PathBuf);
+pub(crate) struct Directories(PathBuf);
 
 impl Directories {
+    /// Those in the kubelet's directory.
+    pub fn of_kubelet(root_dir: &Path) -> Directories {
+        Directories(root_dir.join(NAME))
+    }
+
     /// Makes the directory that holds them, which is for root alone.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn open(dir: &Path) -> Result<Directories> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
-        Ok(Directories(dir.to_owned()))
+    pub fn open(&self) -> Result<()> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(0o700))
     }
 
     /// The directory of a volume; `None` when that is no name of one.
@@ -49,12 +58,13 @@ impl Directories {
             .collect())
     }
 
-    /// Makes the directory of a volume, unless it is there.
+    /// Makes the directory of a volume, unless it is there, with so much room.
     ///
     /// # Errors
     /// It cannot be made, or something else has its name.
-    pub async fn make(&self, volume: &str) -> Result<PathBuf> {
+    pub async fn make(&self, volume: &str, bytes: u64) -> Result<PathBuf> {
         let dir = self.of(volume).ok_or_else(|| no_name(volume))?;
+        let volume = volume.to_owned();
         blocking(move || {
             match std::fs::create_dir(&dir) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -65,8 +75,23 @@ impl Directories {
             }
             // The umask has no say.
             std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(OPEN))?;
+            quota::limit(&dir, &volume, bytes);
             std::fs::File::open(dir.parent().unwrap_or(&dir))?.sync_all()?;
             Ok(dir)
+        })
+        .await
+    }
+
+    /// Gives the directory of a volume more room, where the file system keeps count.
+    ///
+    /// # Errors
+    /// It has no directory here.
+    pub async fn limit(&self, volume: &str, bytes: u64) -> Result<()> {
+        let dir = self.of(volume).ok_or_else(|| no_name(volume))?;
+        let volume = volume.to_owned();
+        blocking(move || {
+            quota::limit(&dir, &volume, bytes);
+            Ok(())
         })
         .await
     }
@@ -95,6 +120,11 @@ impl Directories {
     }
 }
 
+/// Where the directory of a volume is in a kubelet's; `None` when that is no name of a volume.
+pub(crate) fn directory_of(root_dir: &Path, volume: &str) -> Option<PathBuf> {
+    Directories::of_kubelet(root_dir).of(volume)
+}
+
 /// Why a volume that leads elsewhere is not removed.
 pub(super) fn foreign(path: &str, volume: &str) -> Error {
     let text = format!("{path:?} is not the directory of the volume {volume:?}: it was left as it is");
@@ -116,15 +146,16 @@ mod tests {
     #[tokio::test]
     async fn a_volume_has_the_directory_of_its_name_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let directories = Directories::open(&dir.path().join("volumes")).unwrap();
+        let directories = Directories::of_kubelet(dir.path());
+        directories.open().unwrap();
         for name in ["", "pvc-", "pvc-..", "pvc-a/b", "..", "pvc-../../etc", "other"] {
             assert_eq!(directories.of(name), None, "{name}");
             assert!(directories.remove(name).await.is_err(), "{name}");
         }
-        let made = directories.make("pvc-1").await.unwrap();
+        let made = directories.make("pvc-1", 1 << 20).await.unwrap();
         assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o7777, OPEN);
         assert_eq!(std::fs::metadata(dir.path().join("volumes")).unwrap().permissions().mode() & 0o7777, 0o700);
-        assert_eq!(directories.make("pvc-1").await.unwrap(), made);
+        assert_eq!(directories.make("pvc-1", 1 << 20).await.unwrap(), made);
         std::fs::write(made.join("data"), "kept").unwrap();
         directories.remove_empty("pvc-1").await.unwrap();
         assert_eq!(directories.names().unwrap(), ["pvc-1"]);
@@ -136,12 +167,13 @@ mod tests {
     #[tokio::test]
     async fn a_link_in_the_place_of_a_directory_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
-        let directories = Directories::open(&dir.path().join("volumes")).unwrap();
+        let directories = Directories::of_kubelet(dir.path());
+        directories.open().unwrap();
         let precious = dir.path().join("precious");
         std::fs::create_dir(&precious).unwrap();
         std::fs::write(precious.join("data"), "kept").unwrap();
         std::os::unix::fs::symlink(&precious, dir.path().join("volumes/pvc-1")).unwrap();
-        assert!(directories.make("pvc-1").await.is_err());
+        assert!(directories.make("pvc-1", 1 << 20).await.is_err());
         directories.remove("pvc-1").await.unwrap();
         assert!(precious.join("data").exists());
     }

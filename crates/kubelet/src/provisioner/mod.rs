@@ -6,7 +6,7 @@
 //! directory of its own name is ever removed, and only once the volume is released. Killed at any moment, the provisioner goes
 //! on from what it finds: a volume is not made twice, and a directory without a volume is removed if it is empty.
 //!
-//! A directory takes what the disk has. Who limits it to the size of its claim does so where it is mounted.
+//! A directory takes what the disk has, unless its file system keeps count (`volumes::quota`).
 
 mod claim;
 mod delete;
@@ -29,6 +29,8 @@ use kube::api::Api;
 use kube::{Client, ResourceExt};
 
 use directory::Directories;
+pub(crate) use directory::directory_of;
+pub(crate) use volume::{is_ours, where_it_is};
 
 /// What classes name to have their volumes made here.
 pub const PROVISIONER: &str = "coracle.io/local-directory";
@@ -43,8 +45,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub struct Config {
     /// The node whose directories are used.
     pub node_name: String,
-    /// The directory that holds those of the volumes. Only root may look into it.
-    pub dir: PathBuf,
+    /// The kubelet's directory, in which those of the volumes are. Only root may look into them.
+    pub root_dir: PathBuf,
 }
 
 /// What is looked at.
@@ -76,8 +78,8 @@ struct Provisioner {
 /// The directory of the volumes cannot be made.
 pub async fn run(client: Client, config: Config) -> Result<()> {
     let client = user_agent(client, ACCOUNT);
-    let directories = Directories::open(&config.dir)
-        .with_context(|| format!("failed to make the directory of volumes {}", config.dir.display()))?;
+    let directories = Directories::of_kubelet(&config.root_dir);
+    directories.open().context("failed to make the directory of volumes")?;
     let informers = Informers::new(client.clone());
     let this_node = format!("metadata.name={}", config.node_name);
     let provisioner = Arc::new(Provisioner {

@@ -1,5 +1,5 @@
-//! Lets volumes grow. A directory has no size, so all that changes is what the objects say, in the order of an external
-//! resizer: the claim tells what is under way, the volume has the new size, the claim has it.
+//! Lets volumes grow, in the order of an external resizer: the claim tells what is under way, the volume has the new size, so
+//! has the directory if something keeps count of it, the claim has it.
 //! <https://kubernetes.io/docs/concepts/storage/persistent-volumes/#expanding-persistent-volumes-claims>
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::PostParams;
 
-use super::claim::named_volume;
+use super::claim::{bytes, named_volume};
 use super::{Provisioner, volume};
 
 const STORAGE: &str = "storage";
@@ -35,6 +35,7 @@ impl Provisioner {
             grown.spec.get_or_insert_default().capacity.get_or_insert_default().insert(STORAGE.into(), size);
             self.volumes_api().replace(name, &PostParams::default(), &grown).await?;
         }
+        self.directories.limit(name, bytes(&claim)).await?;
         self.finish(&claim).await
     }
 

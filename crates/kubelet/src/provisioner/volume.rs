@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::PROVISIONER;
+use super::directory::directory_of;
 
 /// Keeps a volume until its directory is removed.
 pub(super) const FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
@@ -23,8 +24,17 @@ pub(super) fn name(claim: &PersistentVolumeClaim) -> String {
 }
 
 /// Whether a volume was made by this provisioner, on whichever node.
-pub(super) fn is_ours(volume: &PersistentVolume) -> bool {
+pub(crate) fn is_ours(volume: &PersistentVolume) -> bool {
     volume.annotations().get(PROVISIONED_BY).is_some_and(|by| by == PROVISIONER)
+}
+
+/// The volume with the path of its directory where that is now, if it was made here: the data of a cluster may have been moved.
+pub(crate) fn where_it_is(mut volume: PersistentVolume, root_dir: &Path) -> PersistentVolume {
+    let dir = directory_of(root_dir, &volume.name_any()).filter(|_| is_ours(&volume));
+    if let Some((dir, local)) = dir.zip(volume.spec.as_mut().and_then(|spec| spec.local.as_mut())) {
+        local.path = dir.to_string_lossy().into_owned();
+    }
+    volume
 }
 
 /// Why a claim cannot have a directory.
@@ -126,6 +136,18 @@ mod tests {
         assert_eq!(spec["mountOptions"], json!(["noexec"]));
         let term = &spec["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0];
         assert_eq!(term["values"], json!(["host-a"]));
+    }
+
+    #[test]
+    fn a_directory_is_found_where_the_data_are_now() {
+        let volume = |by: &str| -> PersistentVolume {
+            let meta = json!({"name": "pvc-u", "annotations": {PROVISIONED_BY: by}});
+            serde_json::from_value(json!({"metadata": meta, "spec": {"local": {"path": "/old/volumes/pvc-u"}}}))
+                .unwrap()
+        };
+        let path = |by: &str| where_it_is(volume(by), Path::new("/new")).spec.unwrap().local.unwrap().path;
+        assert_eq!(path(PROVISIONER), "/new/volumes/pvc-u");
+        assert_eq!(path("somebody"), "/old/volumes/pvc-u");
     }
 
     #[test]

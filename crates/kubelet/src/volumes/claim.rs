@@ -1,6 +1,8 @@
 //! Volumes that a pod claims: the claim and its PersistentVolume are read, and what they say becomes one of the other
 //! types. Both are read anew at each try, as a node may not watch them.
 
+use std::path::Path;
+
 use coracle_matching::claims::is_reachable;
 use coracle_matching::nodes::Place;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume};
@@ -15,6 +17,7 @@ use super::source;
 use super::state::{Claim, Record};
 use crate::message_of;
 use crate::pod::PodExt;
+use crate::provisioner::{is_ours, where_it_is};
 use crate::quantity::value;
 
 /// The claim that a volume names: it, and whether it was made for the pod and may only be read.
@@ -46,13 +49,14 @@ pub(super) async fn resolve(
     volume: &Volume,
     wanted: &Wanted,
     node: Option<&Node>,
+    root_dir: &Path,
 ) -> Result<Record, String> {
     let failed = |error: String| format!("error processing PVC {}/{}: {error}", pod.namespace(), wanted.name);
     let claim = read_claim(client, pod, wanted).await.map_err(failed)?;
     if wanted.is_ephemeral {
         check_owner(pod, &claim, &wanted.name)?;
     }
-    let bound = read_volume(client, &claim).await.map_err(failed)?;
+    let bound = where_it_is(read_volume(client, &claim).await.map_err(failed)?, root_dir);
     let record = record(pod, volume, wanted, &bound)?;
     check_node(&bound, node)
         .map_err(|error| format!("MountVolume.NodeAffinity check failed for volume {:?} : {error}", record.name))?;
@@ -125,15 +129,9 @@ fn record(pod: &Pod, volume: &Volume, wanted: &Wanted, bound: &PersistentVolume)
     Ok(Record { kind, name, read_only: wanted.read_only, claim: Some(claim), ready: false })
 }
 
-/// The annotation that says who made a volume, and what it says of directories that a node made for one: only these are
-/// the volume's alone.
-const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
-const PROVISIONER: &str = "coracle.io/local-directory";
-
 /// How many bytes a directory has that was made for the volume.
 fn room(bound: &PersistentVolume) -> Option<u64> {
-    let by = bound.metadata.annotations.as_ref()?.get(PROVISIONED_BY)?;
-    let capacity = bound.spec.as_ref()?.capacity.as_ref()?.get("storage").filter(|_| by == PROVISIONER)?;
+    let capacity = bound.spec.as_ref()?.capacity.as_ref()?.get("storage").filter(|_| is_ours(bound))?;
     u64::try_from(value(capacity)).ok()
 }
 
@@ -167,6 +165,8 @@ fn check_node(volume: &PersistentVolume, node: Option<&Node>) -> Result<(), Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provisioner::PROVISIONER;
+    use coracle_matching::annotations::PROVISIONED_BY;
     use serde_json::{Value, json};
 
     fn pod(uses: Value) -> Pod {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kind::{SetUp, Usage, Volume};
 use super::{mount, ownership, quota};
+use crate::provisioner::directory_of;
 
 /// A directory or device of the node that a PersistentVolume names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,13 @@ impl Local {
     /// With a directory that has so many bytes, where the file system keeps count.
     pub(super) fn with_room(self, room: Option<u64>) -> Local {
         Local { room, ..self }
+    }
+
+    /// Looks for a directory that was made for the volume where the kubelet's are now: they may have been moved.
+    pub(super) fn find(&mut self, root_dir: &Path) {
+        if let Some(dir) = directory_of(root_dir, &self.volume).filter(|_| self.room.is_some()) {
+            self.path = dir;
+        }
     }
 
     fn meta(&self) -> Result<Metadata, String> {

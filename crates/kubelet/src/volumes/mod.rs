@@ -63,6 +63,7 @@ const CLAIM_RETRY: Duration = Duration::from_secs(1);
 /// Everything that makes volumes.
 pub(crate) struct VolumeManager {
     pub(crate) client: Client,
+    pub(crate) root_dir: PathBuf,
     pub(crate) state: Arc<State>,
     pub(crate) config_maps: Objects<ConfigMap>,
     pub(crate) secrets: Objects<Secret>,
@@ -147,10 +148,13 @@ impl VolumeManager {
             return found.map_err(|error| set_up_failed(&volume.name, &error).into());
         };
         // One that is there stays what it was: its claim may be on its way out already.
-        if let Some(record) = self.state.get(pod.uid(), &volume.name).filter(|record| record.ready) {
+        if let Some(mut record) = self.state.get(pod.uid(), &volume.name).filter(|record| record.ready) {
+            if let Kind::Local(local) = &mut record.kind {
+                local.find(&self.root_dir);
+            }
             return Ok(Wanted { record, payload: None });
         }
-        let found = claim::resolve(&self.client, pod, volume, &claimed, facts.node.as_deref()).await;
+        let found = claim::resolve(&self.client, pod, volume, &claimed, facts.node.as_deref(), &self.root_dir).await;
         found.map(|record| Wanted { record, payload: None }).map_err(|error| NotReady {
             message: format!(
                 "Unable to attach or mount volumes: unmounted volumes=[{name}], unattached volumes=[], \

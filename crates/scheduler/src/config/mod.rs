@@ -281,6 +281,15 @@ impl SchedulerConfiguration {
         Ok(config)
     }
 
+    /// The same without some plugins.
+    pub(crate) fn without(mut self, plugins: &[&str]) -> SchedulerConfiguration {
+        let names = plugins.iter().map(|name| PluginName { name: (*name).to_owned(), weight: 0 });
+        let names: Vec<PluginName> = names.collect();
+        let profiles = self.profiles.iter_mut();
+        profiles.for_each(|profile| profile.plugins.multi_point.disabled.extend(names.iter().cloned()));
+        self
+    }
+
     /// The name of a profile.
     pub(crate) fn scheduler_name(&self, number: usize) -> &str {
         let name = self.profiles.get(number).and_then(|profile| profile.scheduler_name.as_deref());

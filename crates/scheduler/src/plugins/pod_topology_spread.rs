@@ -328,3 +328,69 @@ impl Prepared for Scores {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{core, decide, node, pod};
+
+    const REFUSED: &str = "node(s) didn't match pod topology spread constraints";
+
+    fn spread(more: Value) -> Value {
+        let mut constraint = json!({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            constraint[key] = value.clone();
+        }
+        json!({"topologySpreadConstraints": [constraint]})
+    }
+
+    #[test]
+    fn domains_that_are_asked_for_and_missing_have_no_pods() {
+        let mut core = core(&[node("a", "8", json!({})), node("b", "8", json!({}))]);
+        let three = spread(json!({"minDomains": 3}));
+        for name in ["p", "q"] {
+            assert!(decide(&mut core, &pod(name, "0", three.clone())).is_ok());
+        }
+        assert!(decide(&mut core, &pod("r", "0", three)).unwrap_err().contains(&format!("2 {REFUSED}")));
+        core.node_changed(None, &node("c", "8", json!({})));
+        assert!(decide(&mut core, &pod("s", "0", spread(json!({"minDomains": 3})))).is_ok());
+    }
+
+    #[test]
+    fn nodes_that_a_pod_cannot_be_on_count_as_their_policy_says() {
+        let tainted = json!({"taints": [{"key": "k", "effect": "NoSchedule"}]});
+        let places = |policy: &str| {
+            let mut core = core(&[node("a", "8", json!({})), node("b", "8", tainted.clone())]);
+            let spread = spread(json!({"nodeTaintsPolicy": policy}));
+            ["p", "q"].map(|name| decide(&mut core, &pod(name, "0", spread.clone())).is_ok())
+        };
+        assert_eq!(places("Honor"), [true, true]);
+        assert_eq!(places("Ignore"), [true, false]);
+        let chosen = |policy: &str| {
+            let mut core = core(&[node("a", "8", json!({})), node("b", "8", json!({}))]);
+            let mut spec = spread(json!({"nodeAffinityPolicy": policy}));
+            spec["nodeSelector"] = json!({"zone": "a"});
+            ["p", "q"].map(|name| decide(&mut core, &pod(name, "0", spec.clone())).is_ok())
+        };
+        assert_eq!(chosen("Honor"), [true, true]);
+        assert_eq!(chosen("Ignore"), [true, false]);
+    }
+
+    #[test]
+    fn label_keys_count_pods_of_the_same_version_only() {
+        let mut core = core(&[node("a", "8", json!({})), node("b", "8", json!({}))]);
+        let versioned = |name: &str, version: &str| {
+            let mut pod = (*pod(name, "0", spread(json!({"matchLabelKeys": ["version"]})))).clone();
+            pod.metadata.labels.get_or_insert_default().insert("version".into(), version.into());
+            std::sync::Arc::new(pod)
+        };
+        let first = decide(&mut core, &versioned("p", "1")).unwrap();
+        let second = decide(&mut core, &versioned("q", "1")).unwrap();
+        assert_ne!(first, second);
+        for name in ["r", "s"] {
+            assert!(decide(&mut core, &versioned(name, "2")).is_ok());
+        }
+    }
+}

@@ -19,9 +19,11 @@ impl Plugin for TaintToleration {
     }
 
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, _table: &Table) -> Verdict {
-        let Some(taint) = untolerated(&pod.tolerations, &node.taints) else { return Ok(()) };
-        let value = taint.value.as_deref().unwrap_or_default();
-        Err(Refusal::told(NAME, format!("node(s) had untolerated taint {{{}: {value}}}", taint.key), false))
+        match untolerated(&pod.tolerations, &node.taints) {
+            None => Ok(()),
+            // Which ones it has is not told to whoever may read pods.
+            Some(_) => Err(Refusal::unresolvable(NAME, "node(s) had untolerated taint(s)")),
+        }
     }
 
     fn score(&self, pod: &PodInfo, node: &NodeInfo, _table: &Table) -> i64 {

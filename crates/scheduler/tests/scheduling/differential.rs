@@ -162,11 +162,16 @@ fn is_old() -> bool {
 fn reasons(message: &str) -> Vec<String> {
     let nodes = message.split(" preemption: ").next().unwrap_or_default().trim_end_matches('.');
     let (_, nodes) = nodes.split_once("available: ").unwrap_or_default();
-    let mut reasons: Vec<String> = nodes
-        .split(", ")
-        .filter(|reason| *reason != "that the pod didn't tolerate")
-        .map(|reason| reason.replace("had taint ", "had untolerated taint "))
-        .collect();
+    // Older ones name the taints: what each is counted for becomes one count.
+    let mut tainted = 0;
+    let mut reasons: Vec<String> = Vec::new();
+    for reason in nodes.split(", ").filter(|reason| *reason != "that the pod didn't tolerate") {
+        match reason.split_once(" node(s) had ") {
+            Some((count, taint)) if taint.contains("taint") => tainted += count.parse::<usize>().unwrap_or(0),
+            _ => reasons.push(reason.to_owned()),
+        }
+    }
+    reasons.push(format!("{tainted} tainted"));
     reasons.sort();
     reasons
 }

@@ -126,3 +126,33 @@ async fn an_extender_binds() {
     let question = asked.lock()[0].1.clone();
     assert_eq!((&question["PodName"], &question["Node"]), (&json!("p"), &json!("a")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extender_says_where_others_have_to_go() {
+    let answer = |_: &str, question: &Value| {
+        let victims = question["NodeNameToMetaVictims"]["b"].clone();
+        json!({"NodeNameToMetaVictims": {"b": victims}})
+    };
+    let (address, asked) = serve(answer).await;
+    let mut cluster = Cluster::bare().await;
+    for (name, value) in [("low", 1), ("high", 10)] {
+        let class = json!({"metadata": {"name": name}, "value": value});
+        cluster.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await;
+    }
+    cluster.node("a", "1", json!({})).await;
+    cluster.node("b", "1", json!({})).await;
+    cluster.schedule(&format!(
+        "extenders: [{{urlPrefix: 'http://{address}', preemptVerb: preempt, nodeCacheCapable: true}}]"
+    ));
+    for name in ["p", "q"] {
+        cluster.pod(name, "1", json!({"spec": {"priorityClassName": "low"}})).await;
+        cluster.placed(name).await;
+    }
+    cluster.pod("high", "1", json!({"spec": {"priorityClassName": "high"}})).await;
+    let victim = if cluster.placed("p").await == "b" { "p" } else { "q" };
+    cluster.event(victim, "Preempted").await;
+    let question = asked.lock()[0].1.clone();
+    assert_eq!(question["NodeNameToMetaVictims"]["a"]["Pods"].as_array().map(Vec::len), Some(1));
+    cluster.bury(victim).await;
+    assert_eq!(cluster.placed("high").await, "b");
+}

@@ -50,7 +50,7 @@ async fn a_pod_comes_back_when_something_happened_that_helps() {
     cluster.node("a", "2", taint).await;
     cluster.pod("p", "1", json!({})).await;
     let told = cluster.refused("p").await;
-    let expected = "0/1 nodes are available: 1 node(s) had untolerated taint {k: v}. preemption: 0/1 nodes are \
+    let expected = "0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes are \
                     available: 1 Preemption is not helpful for scheduling.";
     assert_eq!(told, expected);
     assert_eq!(cluster.event("p", "FailedScheduling").await.message.as_deref(), Some(expected));
