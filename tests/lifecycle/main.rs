@@ -7,5 +7,6 @@ mod broken;
 mod drain;
 mod on_the_host;
 mod ownership;
+mod scheduler_config;
 mod several_servers;
 mod up_and_down;

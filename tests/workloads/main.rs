@@ -8,3 +8,4 @@ mod sets;
 mod streams;
 mod volumes;
 mod walkthrough;
+mod why;
