@@ -8,5 +8,6 @@ mod claims;
 mod drain;
 mod on_the_host;
 mod ownership;
+mod scheduler_config;
 mod several_servers;
 mod up_and_down;

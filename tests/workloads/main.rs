@@ -13,3 +13,4 @@ mod standard_class;
 mod streams;
 mod volumes;
 mod walkthrough;
+mod why;
