@@ -8,7 +8,7 @@ fn replicas_follow_the_load() {
     let cluster = cluster!();
     let namespace = cluster.namespace("autoscaling");
     let kubectl = kubectl!(cluster, namespace);
-    let mut busy = container("main", &["spin", "60"]);
+    let mut busy = container("main", &["spin", "3600"]);
     busy["resources"] = json!({"requests": {"cpu": "50m"}, "limits": {"cpu": "150m"}});
     let template = json!({"metadata": {"labels": {"app": "busy"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [busy]}});
     let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "busy"}}, "template": template});
@@ -29,5 +29,8 @@ fn replicas_follow_the_load() {
     let shown = kubectl.ok("top pods --no-headers");
     assert!(shown.lines().any(|line| line.starts_with("busy-") && line.contains("Mi")), "{shown}");
     assert!(kubectl.ok("top nodes --no-headers").contains('%'));
-    eventually("most go when there is nothing to do", || wants(1));
+    let target = json!({"type": "Utilization", "averageUtilization": 1200});
+    let spec = json!({"metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]});
+    namespace.api.patch(&format!("{path}/busy"), PatchType::Merge, &json!({"spec": spec})).ok();
+    eventually("most go when that is little", || wants(1));
 }
