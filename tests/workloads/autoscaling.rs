@@ -31,6 +31,6 @@ fn replicas_follow_the_load() {
     assert!(kubectl.ok("top nodes --no-headers").contains('%'));
     let target = json!({"type": "Utilization", "averageUtilization": 1200});
     let spec = json!({"metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]});
-    namespace.api.patch(&format!("{path}/busy"), PatchType::Merge, &json!({"spec": spec})).ok();
+    namespace.api.patch(&format!("{path}/busy"), MERGE, &json!({"spec": spec})).ok();
     eventually("most go when that is little", || wants(1));
 }
