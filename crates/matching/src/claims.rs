@@ -63,9 +63,7 @@ pub fn bound_to(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Opt
 
 /// A claim that a pod uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Used<'a> {
-    /// The volume of the pod that it is for.
-    pub volume: &'a str,
+pub struct Used {
     /// The claim's name.
     pub name: String,
     /// Whether it is made for the pod, and goes with it.
@@ -73,12 +71,12 @@ pub struct Used<'a> {
 }
 
 /// The claims that a pod uses, whether they are there or not.
-pub fn of_pod(pod: &Pod) -> impl Iterator<Item = Used<'_>> {
+pub fn of_pod(pod: &Pod) -> impl Iterator<Item = Used> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.filter_map(|volume| {
         let named = volume.persistent_volume_claim.as_ref().map(|source| source.claim_name.clone());
         let name = named.or_else(|| volume.ephemeral.as_ref().map(|_| ephemeral_name(pod, &volume.name)))?;
-        Some(Used { volume: &volume.name, name, is_ephemeral: volume.ephemeral.is_some() })
+        Some(Used { name, is_ephemeral: volume.ephemeral.is_some() })
     })
 }
 

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use coracle_client::ObjectKey;
+use coracle_matching::claims::of_pod;
 use k8s_openapi::api::core::v1::{Node, Service};
 use tokio::time::Instant;
 
@@ -214,6 +216,18 @@ impl Core {
     pub fn wake(&mut self, event: ClusterEvent<'_>) {
         let (profiles, table) = (&self.profiles, &self.table);
         self.queue.wake(event.actions, |pod, refused| helps(profiles, table, &event, pod, refused));
+    }
+
+    /// Lets pods try again that a change of volumes may help; that of a claim helps those that use it.
+    pub fn volumes_changed(&mut self, actions: Actions, claim: Option<ObjectKey>) {
+        let event = ClusterEvent::other(actions);
+        let uses = |pod: &PodInfo, claim: &ObjectKey| {
+            pod.namespace == claim.namespace && of_pod(&pod.pod).any(|used| used.name == claim.name)
+        };
+        let (profiles, table) = (&self.profiles, &self.table);
+        self.queue.wake(actions, |pod, refused| {
+            claim.as_ref().is_none_or(|claim| uses(pod, claim)) && helps(profiles, table, &event, pod, refused)
+        });
     }
 
     /// Schedules the next pod. `budgets` is asked only when pods would have to go.

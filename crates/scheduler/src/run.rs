@@ -17,7 +17,7 @@ use crate::api::Writer;
 use crate::config::profile;
 use crate::core::{Core, Decision};
 use crate::extender::Extenders;
-use crate::framework::{self, ClusterEvent};
+use crate::framework;
 use crate::plugins::volumes::Volumes;
 use crate::pod::PodInfo;
 use crate::preemption::Budget;
@@ -97,7 +97,7 @@ async fn schedule(client: Client, config: SchedulerConfiguration) -> anyhow::Res
     };
     follow(&informers, &inbox).await;
     let told = inbox.clone();
-    let wake = move |actions| told.tell(move |core| core.wake(ClusterEvent::other(actions)));
+    let wake = move |actions, claim| told.tell(move |core| core.volumes_changed(actions, claim));
     core.table.volumes = Volumes::follow(&informers, wake).await;
     work.budgets.synced().await;
     on_own_thread(async move { work.run(core).await }).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Event, Informer, ObjectKey, WorkQueue};
-use coracle_matching::claims::{is_for_pod, of_pod};
+use coracle_matching::claims::{Used, is_for_pod, of_pod};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -101,7 +101,7 @@ impl ClaimProtection {
 
 /// Whether a pod on a node uses a claim. One without a node gets none any more: kubelets refuse claims that are being deleted.
 fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
-    let is_this = |used: coracle_matching::claims::Used<'_>| {
+    let is_this = |used: Used| {
         used.name == claim.name_any() && (!used.is_ephemeral || (!is_shut_down(pod) && is_for_pod(pod, claim).is_ok()))
     };
     !node_name(pod).is_empty() && of_pod(pod).any(is_this)

@@ -1,8 +1,7 @@
 //! Claims that ask for more than they have. All volumes grow by whoever made them; this says so.
 //! <https://kubernetes.io/docs/concepts/storage/persistent-volumes/#expanding-persistent-volumes-claims>
 
-use coracle_client::Store;
-use coracle_client::{Event, EventType, Informer};
+use coracle_client::{Event, EventType, Informer, Store};
 use coracle_matching::claims::{capacity, claim_of, requested};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 

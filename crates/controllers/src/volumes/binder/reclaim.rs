@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use coracle_matching::annotations::MIGRATED_TO;
+use coracle_matching::claims::phase;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::ResourceExt;
 
@@ -36,7 +37,7 @@ impl Binder {
     }
 
     async fn fail(&self, volume: &Arc<PersistentVolume>, reason: &str, text: &str) -> kube::Result<()> {
-        let is_new = coracle_matching::claims::phase(volume) != "Failed";
+        let is_new = phase(volume) != "Failed";
         self.set_volume_phase(volume, "Failed", text).await?;
         if is_new {
             self.warn_volume(volume, reason, text);

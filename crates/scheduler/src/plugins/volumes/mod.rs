@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use coracle_client::{Informer, Informers, Store};
+use coracle_client::{Event, Informer, Informers, ObjectKey, Store};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use parking_lot::Mutex;
@@ -69,8 +69,11 @@ impl Volumes {
         }
     }
 
-    /// Those of the cluster, once all are there. `wake` is told of what happens to them.
-    pub async fn follow(informers: &Informers, wake: impl Fn(Actions) + Clone + Send + Sync + 'static) -> Arc<Volumes> {
+    /// Those of the cluster, once all are there. `wake` is told of what happens to them, and of which claim if it is one.
+    pub async fn follow(
+        informers: &Informers,
+        wake: impl Fn(Actions, Option<ObjectKey>) + Clone + Send + Sync + 'static,
+    ) -> Arc<Volumes> {
         let claims: Informer<PersistentVolumeClaim> = informers.all();
         let volumes: Informer<PersistentVolume> = informers.indexed(vec![decide::by_class()]);
         let classes: Informer<StorageClass> = informers.all();
@@ -85,22 +88,23 @@ impl Volumes {
             ..Volumes::of(claims.store(), volumes.store())
         });
         let (a, w) = (all.clone(), wake.clone());
-        claims.subscribe(move |_| {
+        claims.subscribe(move |event| {
             a.changed.notify_waiters();
-            w(Actions::CLAIM);
+            let (Event::Added(claim) | Event::Updated { new: claim, .. } | Event::Deleted(claim)) = event;
+            w(Actions::CLAIM, Some(ObjectKey::of(&**claim)));
         });
         let (a, w) = (all.clone(), wake.clone());
         volumes.subscribe(move |_| {
             a.changed.notify_waiters();
-            w(Actions::VOLUME);
+            w(Actions::VOLUME, None);
         });
         let w = wake.clone();
-        classes.subscribe(move |_| w(Actions::STORAGE_CLASS));
+        classes.subscribe(move |_| w(Actions::STORAGE_CLASS, None));
         let w = wake.clone();
-        nodes.subscribe(move |_| w(Actions::CSI_NODE));
+        nodes.subscribe(move |_| w(Actions::CSI_NODE, None));
         let w = wake.clone();
-        drivers.subscribe(move |_| w(Actions::CSI_CAPACITY));
-        capacities.subscribe(move |_| wake(Actions::CSI_CAPACITY));
+        drivers.subscribe(move |_| w(Actions::CSI_CAPACITY, None));
+        capacities.subscribe(move |_| wake(Actions::CSI_CAPACITY, None));
         claims.synced().await;
         volumes.synced().await;
         classes.synced().await;
