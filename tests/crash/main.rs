@@ -1,6 +1,8 @@
 //! Crash-only: what was acknowledged is kept, and containers go on running, whenever the daemon is killed.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

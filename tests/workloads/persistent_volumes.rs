@@ -47,7 +47,7 @@ impl<'a> Bound<'a> {
 
 impl Drop for Bound<'_> {
     fn drop(&mut self) {
-        self.namespace.api.delete(&format!("/api/v1/persistentvolumes/{}", self.name), &Value::Null);
+        self.namespace.api.delete(&format!("/api/v1/persistentvolumes/{}", self.name), &json!({}));
     }
 }
 
