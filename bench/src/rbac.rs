@@ -163,6 +163,7 @@ async fn serve(directory: &std::path::Path) -> Result<Server> {
         port: 6443,
         kubelet_client,
         audit: Default::default(),
+        initial: Vec::new(),
     })
     .await
 }

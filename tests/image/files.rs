@@ -39,6 +39,17 @@ pub fn write(arguments: &[String]) -> Outcome {
     Ok(0)
 }
 
+/// `fill FILE MEBIBYTES`: a file that takes that much of its disk; what fits of it stays.
+pub fn fill(arguments: &[String]) -> Outcome {
+    let [path, size] = arguments else { return Err("fill: a file and a size are needed".into()) };
+    let mut file = fs::File::create(path).map_err(|error| format!("{path}: {error}"))?;
+    let block = vec![1_u8; 1 << 20];
+    for _ in 0..size.parse::<u64>()? {
+        file.write_all(&block).map_err(|error| format!("{path}: {error}"))?;
+    }
+    Ok(0)
+}
+
 /// `link TARGET PATH`: a symbolic link, whether there is a target or not.
 pub fn link(arguments: &[String]) -> Outcome {
     let [target, path] = arguments else { return Err("link: a target and a path are needed".into()) };

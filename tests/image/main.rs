@@ -26,6 +26,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("echo", process::echo),
     ("env", process::env),
     ("exit", process::exit),
+    ("fill", files::fill),
     ("guard", process::guard),
     ("hostname", process::hostname),
     ("id", process::id),

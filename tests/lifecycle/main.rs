@@ -4,6 +4,7 @@
 mod backup;
 mod backup_on_etcd;
 mod broken;
+mod claims;
 mod drain;
 mod on_the_host;
 mod ownership;

@@ -4,7 +4,11 @@
 mod jobs;
 mod looking;
 mod manifests;
+mod measuring;
+mod persistent_volumes;
+mod pressure;
 mod sets;
+mod standard_class;
 mod streams;
 mod volumes;
 mod walkthrough;

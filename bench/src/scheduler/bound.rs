@@ -87,6 +87,7 @@ async fn serve(directory: &Path) -> Result<Server> {
         port: 6443,
         kubelet_client,
         audit: Default::default(),
+        initial: Vec::new(),
     };
     Server::new(config).await
 }

@@ -46,6 +46,7 @@ async fn main() -> Result<()> {
         authorization: Default::default(),
         admission: Default::default(),
         runtime_config: Default::default(),
+        initial: Vec::new(),
         service_cidr: "10.96.0.0/16".parse()?,
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         port: 6443,

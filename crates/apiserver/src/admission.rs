@@ -11,6 +11,7 @@ mod configured;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
+mod in_use_protection;
 mod limit_ranger;
 mod mutating_policy;
 mod namespace_lifecycle;
@@ -146,6 +147,7 @@ impl Admission {
                 storage: storage(),
                 authorizer: authorizer.clone(),
             }),
+            Box::new(in_use_protection::StorageObjectInUseProtection),
             Box::new(claim_resize::PersistentVolumeClaimResize(storage())),
             Box::new(default_ingress_class::DefaultIngressClass(storage())),
             Box::new(rbac_escalation::RbacEscalation { authorizer: authorizer.clone(), rbac: rbac.clone() }),

@@ -85,6 +85,8 @@ pub struct Config {
     pub runtime_config: RuntimeConfig,
     /// What is written down of requests.
     pub audit: audit::Options,
+    /// Objects that a new cluster begins with. Whoever removes one has it no more.
+    pub initial: Vec<serde_json::Value>,
 }
 
 /// An API server. Clones share it.
@@ -132,7 +134,7 @@ impl Server {
         let trust =
             Trust { clients: config.authority.certificate.clone(), front_proxy: front_proxy.certificate.clone() };
         let own = Arc::new(Own { endpoint, trust });
-        Box::pin(bootstrap::run(&objects, &own)).await?;
+        Box::pin(bootstrap::run(&objects, &own, config.initial)).await?;
         custom::start(&objects).await?;
         policy_status::start(&objects);
         token_tracking::start(&objects, heard);

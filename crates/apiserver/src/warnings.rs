@@ -16,8 +16,6 @@ use Missing::{Controller, Enforcement};
 
 /// The kinds that are stored and no more, by group and kind.
 const MISSING: &[(&str, &str, Missing)] = &[
-    ("", "PersistentVolume", Controller),
-    ("", "PersistentVolumeClaim", Controller),
     ("autoscaling", "HorizontalPodAutoscaler", Controller),
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
@@ -28,9 +26,7 @@ const MISSING: &[(&str, &str, Missing)] = &[
     ("resource.k8s.io", "ResourceClaimTemplate", Controller),
     ("resource.k8s.io", "ResourceSlice", Controller),
     ("storage.k8s.io", "CSIDriver", Controller),
-    ("storage.k8s.io", "StorageClass", Controller),
     ("storage.k8s.io", "VolumeAttachment", Controller),
-    ("storage.k8s.io", "VolumeAttributesClass", Controller),
 ];
 
 /// For a new object.

@@ -186,6 +186,7 @@ async fn server(dir: &tempfile::TempDir) -> Server {
         authorization: Default::default(),
         admission: Default::default(),
         runtime_config: Default::default(),
+        initial: Vec::new(),
         service_cidr: "10.96.0.0/16".parse().expect("a range"),
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         port: 6443,

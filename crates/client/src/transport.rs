@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use coracle_pki::Current;
 use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::Body;
@@ -43,6 +43,24 @@ pub fn user_agent(client: kube::Client, component: &str) -> kube::Client {
         request.headers_mut().insert(USER_AGENT, agent.clone());
         let client = client.clone();
         async move { client.send(request).await }
+    });
+    kube::Client::new(service, namespace)
+}
+
+/// The same client, of which `seen` is told every answer: to which method, its status (none when there was no answer), and how
+/// long it took to come. Of a watch that is its beginning.
+pub fn observed(
+    client: kube::Client,
+    seen: impl Fn(&Method, Option<StatusCode>, Duration) + Send + Sync + 'static,
+) -> kube::Client {
+    let (namespace, seen) = (client.default_namespace().to_owned(), Arc::new(seen));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, seen, method, started) = (client.clone(), seen.clone(), request.method().clone(), Instant::now());
+        async move {
+            let answer = client.send(request).await;
+            seen(&method, answer.as_ref().ok().map(Response::status), started.elapsed());
+            answer
+        }
     });
     kube::Client::new(service, namespace)
 }

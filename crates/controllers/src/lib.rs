@@ -37,6 +37,7 @@ mod service_account;
 mod service_account_tokens;
 mod statefulset;
 mod ttl_after_finished;
+mod volumes;
 mod written;
 
 use std::future::Future;
@@ -139,6 +140,15 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     let cleaner = certificates::cleaner::run(c("certificate-controller"));
     start(&mut tasks, "certificatesigningrequest-cleaner", cleaner);
     start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
+    start(&mut tasks, "persistentvolume-binder", volumes::binder::run(c("persistent-volume-binder")));
+    let protection = volumes::claim_protection::run(c("pvc-protection-controller"));
+    start(&mut tasks, "persistentvolumeclaim-protection", protection);
+    let protection = volumes::volume_protection::run(c("pv-protection-controller"));
+    start(&mut tasks, "persistentvolume-protection", protection);
+    let protection = volumes::attributes_protection::run(c("volumeattributesclass-protection-controller"));
+    start(&mut tasks, "volumeattributesclass-protection", protection);
+    start(&mut tasks, "ephemeral-volume", volumes::ephemeral::run(c("ephemeral-volume-controller")));
+    start(&mut tasks, "persistentvolume-expander", volumes::expansion::run(c("expand-controller")));
     match tasks.join_next().await {
         Some(ended) => ended.context("a controller panicked")?,
         None => Ok(()),

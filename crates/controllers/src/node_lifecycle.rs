@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use coracle_client::{
     Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found, patch_status_strategic,
 };
+use coracle_matching::taints::covers;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
@@ -17,7 +18,6 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::common::*;
-use crate::placement::covers;
 use crate::run::{Cache, reconcile_all};
 
 /// How long a node may be silent, as upstream's `--node-monitor-grace-period`.

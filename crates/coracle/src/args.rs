@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 
 use crate::api_server::ApiServer;
+use crate::node_args::KubeletArgs;
 use crate::why::Why;
 
 /// Kubernetes in one small binary.
@@ -98,6 +99,9 @@ pub struct Up {
     /// files are named by their whole path
     #[arg(long, value_name = "NAME=VALUE", value_parser = crate::api_server::argument)]
     pub kube_apiserver_arg: Vec<String>,
+    /// An option of the kubelet, as `coracle server` has them, in place of those it had; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::node_args::argument)]
+    pub kubelet_arg: Vec<String>,
 }
 
 /// Options of `start`.
@@ -201,6 +205,8 @@ pub struct Server {
     pub etcd: Etcd,
     #[command(flatten)]
     pub api: ApiServer,
+    #[command(flatten)]
+    pub kubelet: KubeletArgs,
 }
 
 /// Where a server finds etcd, named as upstream's API server names it.

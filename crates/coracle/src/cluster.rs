@@ -52,6 +52,9 @@ pub struct Cluster {
     /// Options of the API server.
     #[serde(default)]
     pub api_server: Vec<String>,
+    /// Options of the kubelet.
+    #[serde(default)]
+    pub kubelet: Vec<String>,
 }
 
 /// A name and a directory that a command is about; a cluster need not be there.
@@ -169,6 +172,7 @@ impl Cluster {
             scheduler_config: None,
             insecure_registries: Vec::new(),
             api_server: Vec::new(),
+            kubelet: Vec::new(),
         }
     }
 

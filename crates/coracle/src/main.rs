@@ -16,6 +16,7 @@ mod kubeconfig;
 mod logs;
 mod ls;
 mod node;
+mod node_args;
 mod node_init;
 mod process;
 mod progress;
@@ -27,6 +28,7 @@ mod status;
 mod store;
 mod sys;
 mod up;
+mod volumes;
 mod why;
 
 use std::process::ExitCode;

@@ -27,6 +27,7 @@ use crate::control::{Containers, Ready};
 use crate::control_plane;
 use crate::sandbox_network::BuiltIn;
 use crate::server::{CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make_directories};
+use crate::volumes;
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
@@ -92,6 +93,7 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
 
+    let (eviction, image_gc) = options.kubelet.options(dir)?;
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
         node_ip: own.address,
@@ -111,6 +113,9 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         taints: Vec::new(),
         resolv_conf: resolv_conf.clone(),
         pod_cidr: Some(pod_cidr),
+        image_dir: dir.join("images"),
+        eviction,
+        image_gc,
         provider_id: Some(format!("coracle://{node_name}")),
     };
     let client = as_user(own.api, &format!("system:node:{node_name}"), &["system:nodes"], "kubelet");
@@ -130,6 +135,8 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         tokio::time::sleep(UNTIL_ENDED).await;
         bail!("the containers were ended, and then nobody ended the server: it starts anew")
     });
+
+    volumes::start(own.api, &node_name, &dir.join("kubelet"), parts);
 
     let administrator = as_user(own.api, "system:apiserver", &[MASTERS], "kube-apiserver");
     parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));

@@ -110,7 +110,7 @@ fn start_server(cluster: &Cluster) -> Result<Child> {
     for registry in &cluster.insecure_registries {
         command.arg("--insecure-registry").arg(registry);
     }
-    command.args(&cluster.api_server);
+    command.args(&cluster.api_server).args(&cluster.kubelet);
     Ok(command.process_group(0).spawn()?)
 }
 

@@ -29,7 +29,7 @@ use crate::files::write_atomically;
 use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::server_log::Bounded;
-use crate::{checks, host_settings, kubeconfig, node, store, sys};
+use crate::{checks, host_settings, kubeconfig, node, store, sys, volumes};
 
 /// How large the range is that a node is given which tells of none itself.
 const NODE_CIDR_MASK: u8 = 24;
@@ -202,6 +202,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         admission: options.api.admission.options(),
         runtime_config: options.api.served.options()?,
         audit: options.api.audit.options(),
+        // Without a node of its own, nobody would make volumes of it.
+        initial: if options.disable_agent { Vec::new() } else { vec![volumes::default_class()] },
     })
     .await?;
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, Pod};
+use coracle_matching::nodes::{Place, is_wanted};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::pod::PodExt;
@@ -144,37 +145,7 @@ fn sysctls(pod: &Pod) -> Result<(), (String, String)> {
 fn selects(pod: &Pod, node: &Node) -> bool {
     let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
-    let simple = pod.spec().node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    let affinity = pod.spec().affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    let name = node.metadata.name.clone().unwrap_or_default();
-    let fields = BTreeMap::from([("metadata.name".to_owned(), name)]);
-    simple
-        && required.is_none_or(|selector| {
-            selector.node_selector_terms.iter().any(|term| {
-                let expressions = term.match_expressions.as_deref().unwrap_or_default();
-                let on_fields = term.match_fields.as_deref().unwrap_or_default();
-                (!expressions.is_empty() || !on_fields.is_empty())
-                    && expressions.iter().all(|requirement| matches(requirement, labels))
-                    && on_fields.iter().all(|requirement| matches(requirement, &fields))
-            })
-        })
-}
-
-fn matches(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let value = labels.get(&requirement.key);
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = value.is_some_and(|value| values.contains(value));
-    let numbers = || Some((value?.parse::<i64>().ok()?, values.first()?.parse::<i64>().ok()?));
-    match requirement.operator.as_str() {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => numbers().is_some_and(|(have, than)| have > than),
-        "Lt" => numbers().is_some_and(|(have, than)| have < than),
-        _ => false,
-    }
+    is_wanted(pod.spec(), Place { name: node.metadata.name.as_deref().unwrap_or_default(), labels })
 }
 
 #[cfg(test)]

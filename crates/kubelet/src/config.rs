@@ -9,6 +9,8 @@ use coracle_pki::Current;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Taint;
 
+use crate::eviction::config::{Eviction, ImageGc};
+
 /// The kubelet's configuration; names follow upstream's KubeletConfiguration where it has them.
 #[derive(Clone, Debug)]
 pub struct KubeletConfig {
@@ -49,6 +51,12 @@ pub struct KubeletConfig {
     pub resolv_conf: PathBuf,
     /// The range of the addresses of the node's pods, which the node tells of; another part gives it one otherwise.
     pub pod_cidr: Option<Ipv4Net>,
+    /// The directory of the images, whose disk is `imagefs`.
+    pub image_dir: PathBuf,
+    /// When pods are ended for want of room.
+    pub eviction: Eviction,
+    /// When images are removed for want of room.
+    pub image_gc: ImageGc,
     /// `spec.providerID` of the node.
     pub provider_id: Option<String>,
 }

@@ -40,9 +40,14 @@ pub(crate) struct Start {
 ///
 /// # Errors
 /// With why the container waits, and the container if it was made and could not be started. Events were recorded.
-pub(crate) async fn start(k: &Kubelet, start: &Start) -> Result<ContainerStatus, (Waiting, Option<ContainerStatus>)> {
+pub(crate) async fn start(
+    k: &Arc<Kubelet>,
+    start: &Arc<Start>,
+) -> Result<ContainerStatus, (Waiting, Option<ContainerStatus>)> {
     let (id, event) = create(k, start).await.map_err(|waiting| (waiting, None))?;
-    if let Err(error) = k.runtime.start_container(&id).await {
+    let started = k.runtime.start_container(&id).await;
+    k.metrics.container_started(kind(&start.pod, &start.container.name), started.is_err());
+    if let Err(error) = started {
         event(EventType::Warning, "Failed", format!("Error: {error}"));
         // The attempt stays as a container that ended, so that its exit code and message are seen.
         let status = k.runtime.container_status(&id).await.ok();
@@ -52,12 +57,21 @@ pub(crate) async fn start(k: &Kubelet, start: &Start) -> Result<ContainerStatus,
     k.runtime.container_status(&id).await.map_err(|error| (Waiting::new("RunContainerError", error.to_string()), None))
 }
 
+/// What metrics call a container of this name.
+fn kind(pod: &Pod, name: &str) -> &'static str {
+    match pod.container(name) {
+        None => "ephemeral_container",
+        Some(_) if pod.init_containers().iter().any(|container| container.name == name) => "init_container",
+        Some(_) => "container",
+    }
+}
+
 /// Pulls and creates; answers with the container's ID and a recorder of its events.
 async fn create<'a>(
-    k: &'a Kubelet,
-    start: &'a Start,
+    k: &'a Arc<Kubelet>,
+    start: &'a Arc<Start>,
 ) -> Result<(String, impl Fn(EventType, &str, String) + 'a), Waiting> {
-    let Start { pod, container, .. } = start;
+    let Start { pod, container, .. } = &**start;
     let event = move |kind, reason: &str, message: String| {
         k.recorder.record(pod.container_reference(&container.name), kind, reason, message)
     };
@@ -132,8 +146,8 @@ async fn sources(k: &Kubelet, start: &Start) -> Result<Sources, String> {
     Ok(sources)
 }
 
-async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<ContainerConfig, String> {
-    let Start { pod, container, attempt, .. } = start;
+async fn configure(k: &Arc<Kubelet>, start: &Arc<Start>, image: &Image) -> Result<ContainerConfig, String> {
+    let Start { pod, container, attempt, mounted, .. } = &**start;
     verify_non_root(pod, container, image)?;
     crate::support::container(container)?;
     let sources = sources(k, start).await?;
@@ -142,7 +156,14 @@ async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<Containe
     let lookup = |name: &str| by_name.get(name).map(|value| (*value).to_owned());
     let expanded =
         |list: &Option<Vec<String>>| list.iter().flatten().map(|text| expand(text, lookup)).collect::<Vec<_>>();
-    let mounts = mounts(k, start, lookup).map_err(|error| error.to_string())?;
+    let devices = devices(container, mounted)?;
+    let (kubelet, request, variables) = (k.clone(), start.clone(), envs.clone());
+    let mounts = tokio::task::spawn_blocking(move || {
+        let by_name: BTreeMap<&str, &str> =
+            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        mounts(&kubelet, &request, |name| by_name.get(name).map(|value| (*value).to_owned()))
+    });
+    let mounts = mounts.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let labels = BTreeMap::from([
         ("io.kubernetes.pod.name".to_owned(), pod.name().to_owned()),
         ("io.kubernetes.pod.namespace".to_owned(), pod.namespace().to_owned()),
@@ -172,7 +193,7 @@ async fn configure(k: &Kubelet, start: &Start, image: &Image) -> Result<Containe
         args: expanded(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts,
-        devices: Vec::<Device>::new(),
+        devices,
         labels,
         annotations,
         log_path: format!("{}/{attempt}.log", container.name),
@@ -202,6 +223,22 @@ fn target_id(pod: &Pod, name: &str, observed: &Observed) -> Result<String, Strin
     found.ok_or_else(|| format!("unable to find target container {target}"))
 }
 
+/// The block volumes that the container is given as devices.
+fn devices(container: &Container, mounted: &Mounted) -> Result<Vec<Device>, String> {
+    let devices = container.volume_devices.iter().flatten().map(|device| {
+        let path = mounted.paths.get(&device.name).ok_or_else(|| {
+            format!("cannot find volume {:?} to pass into container {:?}", device.name, container.name)
+        })?;
+        Ok(Device {
+            container_path: device.device_path.clone(),
+            host_path: path.to_string_lossy().into_owned(),
+            permissions: if mounted.read_only.contains(&device.name) { "r" } else { "mrw" }.to_owned(),
+        })
+    });
+    devices.collect()
+}
+
+/// What is mounted into the container. Blocks.
 fn mounts(k: &Kubelet, start: &Start, lookup: impl Fn(&str) -> Option<String>) -> anyhow::Result<Vec<Mount>> {
     let Start { pod, container, attempt, mounted, sandbox, .. } = start;
     let mut mounts = Vec::new();

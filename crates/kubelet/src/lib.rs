@@ -16,21 +16,26 @@ mod eviction;
 mod expand;
 mod gc;
 mod hosts;
+mod image_gc;
 mod images;
 mod kubelet;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod node;
 mod objects;
+mod observed_runtime;
 mod pod;
 mod pods;
 mod probe;
+pub mod provisioner;
 mod quantity;
 mod resources;
 mod run;
 mod security;
 mod server;
 mod shutdown;
+mod stats;
 mod status;
 pub mod streaming;
 mod support;
@@ -45,6 +50,7 @@ mod worker_tests;
 
 pub use certificates::client_certificate;
 pub use config::KubeletConfig;
+pub use eviction::config as eviction_config;
 pub use run::run;
 
 /// The server's own words for an API error, without the client's wrapping.

@@ -1,7 +1,6 @@
 //! The Node object: registration, status, conditions.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,11 @@ use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::KubeletConfig;
+use crate::eviction::Pressure;
+use crate::eviction::config::Signal;
 use crate::kubelet::Kubelet;
 use crate::message_of;
+use crate::stats::node::{FileSystem, Memory};
 
 /// How often pressure is looked at, and a changed status written.
 const CHECK_PERIOD: Duration = Duration::from_secs(10);
@@ -23,38 +25,32 @@ const CHECK_PERIOD: Duration = Duration::from_secs(10);
 const REPORT_PERIOD: Duration = Duration::from_secs(300);
 /// Images named in the status.
 const MAX_IMAGES: usize = 50;
-/// Memory that pods cannot have: below it the node is under pressure.
-const EVICTION_MEMORY: i64 = 100 << 20;
-/// Free disk below which the node is under pressure, unless a tenth of the disk is less.
-const EVICTION_DISK: u64 = 1 << 30;
 
 /// Bytes of memory of the node.
 pub(crate) fn memory() -> i64 {
-    meminfo("MemTotal:").unwrap_or(0)
+    i64::try_from(Memory::read().total).unwrap_or(i64::MAX)
 }
 
-fn meminfo(field: &str) -> Option<i64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with(field))?;
-    Some(line.split_whitespace().nth(1)?.parse::<i64>().ok()? << 10)
-}
-
-/// Capacity and allocatable resources.
+/// Capacity and allocatable resources: pods cannot have what is below the hard eviction thresholds.
 pub(crate) fn resources(config: &KubeletConfig) -> (BTreeMap<String, Quantity>, BTreeMap<String, Quantity>) {
     let cpus = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let memory = memory();
-    let disk = rustix::fs::statvfs(&config.root_dir).map_or(0, |stat| stat.f_blocks * stat.f_frsize);
-    let list = |memory: i64, disk: String| {
+    let memory = Memory::read().total;
+    let disk = FileSystem::of(&config.root_dir).map_or(0, |disk| disk.capacity);
+    let left = |signal: Signal, capacity: u64| {
+        capacity.saturating_sub(config.eviction.hard.get(&signal).map_or(0, |amount| amount.of(capacity)))
+    };
+    let list = |memory: u64, disk: String| {
         BTreeMap::from([
             ("cpu".to_owned(), Quantity(cpus.to_string())),
-            ("memory".to_owned(), Quantity(format!("{}Ki", memory.max(0) >> 10))),
+            ("memory".to_owned(), Quantity(format!("{}Ki", memory >> 10))),
             ("pods".to_owned(), Quantity(config.max_pods.to_string())),
             ("ephemeral-storage".to_owned(), Quantity(disk)),
             ("hugepages-1Gi".to_owned(), Quantity("0".into())),
             ("hugepages-2Mi".to_owned(), Quantity("0".into())),
         ])
     };
-    (list(memory, format!("{}Ki", disk >> 10)), list(memory - EVICTION_MEMORY, (disk / 10 * 9).to_string()))
+    let (memory_left, disk_left) = (left(Signal::MemoryAvailable, memory), left(Signal::NodeFsAvailable, disk));
+    (list(memory, format!("{}Ki", disk >> 10)), list(memory_left, disk_left.to_string()))
 }
 
 fn read(path: &str) -> String {
@@ -92,18 +88,8 @@ fn node_info(k: &Kubelet) -> Value {
     })
 }
 
-fn pressures(root: &Path) -> [(&'static str, bool, &'static str, &'static str); 3] {
-    let memory = meminfo("MemAvailable:").is_some_and(|available| available < EVICTION_MEMORY);
-    let disk = rustix::fs::statvfs(root).is_ok_and(|stat| {
-        let (free, total) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
-        let few_inodes = stat.f_files > 0 && stat.f_favail < stat.f_files / 20;
-        free < EVICTION_DISK.min(total / 10) || few_inodes
-    });
-    let pids = {
-        let running = read("/proc/loadavg").split(['/', ' ']).nth(4).and_then(|count| count.parse::<u64>().ok());
-        let most = read("/proc/sys/kernel/pid_max").parse::<u64>().ok();
-        running.zip(most).is_some_and(|(running, most)| running > most / 10 * 9)
-    };
+fn pressures(pressure: &Pressure) -> [(&'static str, bool, &'static str, &'static str); 3] {
+    let [memory, disk, pids] = ["MemoryPressure", "DiskPressure", "PIDPressure"].map(|name| pressure.has(name));
     let choose = |bad, yes: (&'static str, &'static str), no: (&'static str, &'static str)| if bad { yes } else { no };
     let (memory_reason, memory_message) = choose(
         memory,
@@ -127,9 +113,9 @@ fn pressures(root: &Path) -> [(&'static str, bool, &'static str, &'static str); 
     ]
 }
 
-fn conditions(root: &Path, old: &[Value], now: &str) -> Vec<Value> {
+fn conditions(pressure: &Pressure, old: &[Value], now: &str) -> Vec<Value> {
     let ready = ("Ready", true, "KubeletReady", "kubelet is posting ready status");
-    pressures(root)
+    pressures(pressure)
         .into_iter()
         .chain([ready])
         .map(|(kind, value, reason, message)| {
@@ -165,7 +151,7 @@ async fn status(k: &Kubelet, port: u16, old: &Value) -> Value {
     json!({
         "capacity": capacity,
         "allocatable": allocatable,
-        "conditions": conditions(&k.config.root_dir, &known, &now),
+        "conditions": conditions(&k.pressure, &known, &now),
         "addresses": [
             {"type": "InternalIP", "address": k.config.node_ip.to_string()},
             {"type": "Hostname", "address": k.config.node_name},
@@ -316,7 +302,10 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
         }
         let mut reported = tokio::time::Instant::now();
         loop {
-            tokio::time::sleep(CHECK_PERIOD).await;
+            tokio::select! {
+                () = tokio::time::sleep(CHECK_PERIOD) => {}
+                () = k.pressure.changed.notified() => {}
+            }
             // What others changed (conditions, labels) is taken from the informer; a node deleted there registers anew.
             if k.nodes.has_synced() {
                 match k.nodes.store().get("", &k.config.node_name) {

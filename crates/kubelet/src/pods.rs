@@ -163,6 +163,13 @@ impl Pods {
         self.handles.lock().values().map(|handle| handle.desired.borrow().pod().clone()).collect()
     }
 
+    /// UIDs of pods that have ended, or that the API has forgotten.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        let handles = self.handles.lock();
+        let ended = handles.iter().filter(|(_, handle)| !handle.desired.borrow().takes_room());
+        ended.map(|(uid, _)| uid.clone()).collect()
+    }
+
     /// A pod by namespace and name, and by its UID if one is given.
     pub(crate) fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<Arc<Pod>> {
         let handles = self.handles.lock();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use coracle_client::{EventRecorder, Informer, user_agent};
+use coracle_client::{EventRecorder, Informer, observed, user_agent};
 use coracle_runtime::cri::{ImageService, RuntimeService};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Client;
@@ -13,14 +13,19 @@ use tokio::task::JoinSet;
 
 use crate::certificates::Kept;
 use crate::config::KubeletConfig;
+use crate::eviction::Pressure;
 use crate::images::ImageManager;
 use crate::kubelet::Kubelet;
+use crate::metrics::{Metrics, Shared};
 use crate::objects::Objects;
+use crate::observed_runtime::ObservedRuntime;
 use crate::pods::Pods;
+use crate::stats::disk::Disks;
+use crate::volumes::state::State;
 use crate::volumes::token::Tokens;
 use crate::volumes::{VolumeManager, make_private};
 use crate::worker::Message;
-use crate::{eviction, gc, node, server, shutdown};
+use crate::{eviction, gc, image_gc, node, server, shutdown};
 
 /// Runs the node agent until `shutdown` answers with the longest time in which containers are to end; then they do, hooks first.
 /// One that is dropped leaves them running, and the next start finds them.
@@ -34,7 +39,10 @@ pub async fn run(
     images: Arc<dyn ImageService>,
     shutdown: impl Future<Output = Duration> + Send,
 ) -> Result<()> {
-    let client = user_agent(client, "kubelet");
+    let metrics = Shared::new(Metrics::default());
+    let counts = metrics.clone();
+    let seen = move |method: &_, status, after| counts.answered(method, status, after);
+    let client = observed(user_agent(client, "kubelet"), seen);
     let made = |dir: &std::path::Path| format!("failed to make the kubelet's directory {}", dir.display());
     for dir in [config.root_dir.clone(), config.root_dir.join("pods")] {
         make_private(&dir).with_context(|| made(&dir))?;
@@ -50,6 +58,7 @@ pub async fn run(
         let kept = Kept::client(&config.root_dir, &config.node_name, certificate.clone());
         tasks.spawn(kept.keep(client.clone(), true));
     }
+    let runtime = ObservedRuntime::new(runtime, metrics.clone());
     let (listener, acceptor) = server::listen(&config).await?;
     let port = listener.local_addr()?.port();
     let recorder = EventRecorder::new(client.clone(), "kubelet", &config.node_name);
@@ -60,8 +69,12 @@ pub async fn run(
     let this_node = format!("metadata.name={}", config.node_name);
     let nodes: Informer<Node> = Informer::with_selectors(Api::all(client.clone()), None, Some(this_node), Vec::new());
     let services: Informer<Service> = Informer::new(Api::all(client.clone()));
+    let root = config.root_dir.clone();
+    let state = tokio::task::spawn_blocking(move || State::reconstruct(&root)).await?.counted_by(metrics.clone());
     let volumes = VolumeManager {
+        client: client.clone(),
         root_dir: config.root_dir.clone(),
+        state: Arc::new(state),
         config_maps: Objects::new(client.clone(), changed.clone()),
         secrets: Objects::new(client.clone(), changed),
         tokens: Tokens::new(client.clone()),
@@ -82,6 +95,12 @@ pub async fn run(
         nodes,
         pods: pods.clone(),
         reviews,
+        disks: Disks::default(),
+        rates: server::Rates::default(),
+        started: jiff::Timestamp::now(),
+        pressure: Pressure::default(),
+        known_images: image_gc::Known::default(),
+        metrics: metrics.clone(),
         allocatable,
         memory: node::memory(),
         runtime,
@@ -96,12 +115,12 @@ pub async fn run(
     let name = kubelet.config.node_name.clone();
     tasks.spawn(node::run(kubelet.clone(), port, move || tracing::info!(node = name, "the node is registered")));
     tasks.spawn(server::serve(kubelet.clone(), listener, acceptor));
-    tasks.spawn(gc::run(kubelet.clone()));
     tasks.spawn(eviction::run(kubelet.clone()));
-    let (synced, orphans) = (wanted.clone(), kubelet.clone());
+    tasks.spawn(image_gc::run(kubelet.clone()));
+    let (synced, garbage) = (wanted.clone(), kubelet.clone());
     tasks.spawn(async move {
         synced.synced().await;
-        gc::remove_orphans(&orphans).await;
+        gc::run(garbage).await;
     });
     let longest = shutdown.await;
     tasks.shutdown().await;

@@ -4,14 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_runtime::cri::ContainerStatus;
+use coracle_runtime::cri::{ContainerState, ContainerStatus, CriError};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::kubelet::Kubelet;
-use crate::lifecycle::kill_container;
+use crate::lifecycle::{kill_container, stop_container};
 use crate::pod::{PodExt, grace_seconds, is_sidecar};
 use crate::sync::Observed;
+
+/// How long one has to end whose time is over.
+const LAST: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Ends all containers, each within its pod's grace period, but within `longest` all together.
 pub(crate) async fn run(k: &Kubelet, longest: Duration) {
@@ -19,6 +23,20 @@ pub(crate) async fn run(k: &Kubelet, longest: Duration) {
     let all = join_all(pods.iter().map(|(pod, observed)| end(k, pod, observed, longest)));
     if tokio::time::timeout(longest, all).await.is_err() {
         tracing::warn!("not all containers ended within {longest:?}");
+    }
+}
+
+/// One that was ending already goes on as it was: its hook is not begun again. Only in the end it is told to end at once.
+async fn wait_for_end(k: &Kubelet, id: &str, grace: Duration) -> Result<(), CriError> {
+    let ended = async {
+        while k.runtime.container_status(id).await.is_ok_and(|status| status.state == ContainerState::Running) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    let patience = grace.saturating_sub(LAST);
+    match tokio::time::timeout(patience, ended).await {
+        Ok(()) => Ok(()),
+        Err(_) => stop_container(k, id, LAST.min(grace)).await.map(drop),
     }
 }
 
@@ -33,7 +51,11 @@ async fn end(k: &Kubelet, pod: &Arc<Pod>, observed: &Observed, longest: Duration
         let ends = these.map(|status| async {
             let name = &status.metadata.name;
             let message = format!("Stopping container {name}");
-            if let Err(error) = kill_container(k, pod, name, &status.id, observed.ip(), grace, &message).await {
+            let ended = match observed.ending.contains(&status.id) {
+                true => wait_for_end(k, &status.id, grace).await,
+                false => kill_container(k, pod, name, &status.id, observed.ip(), grace, &message).await.map(drop),
+            };
+            if let Err(error) = ended {
                 tracing::warn!(pod = %pod.describe(), container = name, %error, "a container does not end");
             }
         });

@@ -1,6 +1,6 @@
 //! A pod's status: a pure function of its spec and of what was observed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use coracle_runtime::cri::{self, ContainerState as CriState};
@@ -30,6 +30,8 @@ pub(crate) struct Input<'a> {
     pub(crate) terminal: bool,
     /// Why the kubelet failed the pod as a whole: reason and message.
     pub(crate) failure: Option<&'a (String, String)>,
+    /// It was ended because the node had too little of something.
+    pub(crate) disrupted: bool,
     pub(crate) now: Timestamp,
 }
 
@@ -349,6 +351,10 @@ fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete
         );
         own.push((RESIZE_PENDING, (true, "Infeasible", message)));
     }
+    if let Some((_, message)) = input.failure.filter(|_| input.disrupted) {
+        own.push((DISRUPTION, (true, BY_KUBELET, message.clone())));
+    }
+    let is_told: HashSet<&str> = own.iter().map(|(type_, _)| *type_).collect();
     let mut list: Vec<PodCondition> = own
         .into_iter()
         .map(|(type_, (value, reason, message))| {
@@ -368,13 +374,18 @@ fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete
             }
         })
         .collect();
-    let foreign = old.conditions.iter().flatten().filter(|condition| !own_condition(&condition.type_));
-    list.extend(foreign.cloned());
+    let is_foreign =
+        |condition: &&PodCondition| !own_condition(&condition.type_) && !is_told.contains(condition.type_.as_str());
+    list.extend(old.conditions.iter().flatten().filter(is_foreign).cloned());
     list
 }
 
 /// The condition of a pod whose containers do not have the resources yet that it wants.
 const RESIZE_PENDING: &str = "PodResizePending";
+
+/// The condition of a pod that is ended by no wish of its own, and the reason when it is the kubelet that ends it.
+const DISRUPTION: &str = "DisruptionTarget";
+const BY_KUBELET: &str = "TerminationByKubelet";
 
 fn own_condition(type_: &str) -> bool {
     type_ == RESIZE_PENDING
@@ -396,7 +407,8 @@ pub(crate) fn status_patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Optio
             "conditions" => {
                 let known = was.and_then(Value::as_array);
                 let (wanted, own) = (value.as_array()?, |condition: &&Value| {
-                    own_condition(condition["type"].as_str().unwrap_or_default())
+                    let disrupts = condition["type"] == DISRUPTION && condition["reason"] == BY_KUBELET;
+                    disrupts || own_condition(condition["type"].as_str().unwrap_or_default())
                 });
                 let mut changed: Vec<Value> = wanted
                     .iter()
@@ -473,6 +485,7 @@ mod tests {
             start_time: Timestamp::UNIX_EPOCH,
             terminal,
             failure: None,
+            disrupted: false,
             now: Timestamp::UNIX_EPOCH,
         })
     }
@@ -530,6 +543,7 @@ mod tests {
             start_time: Timestamp::UNIX_EPOCH,
             terminal: true,
             failure: Some(&failure),
+            disrupted: false,
             now: Timestamp::UNIX_EPOCH,
         });
         assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfpods")));

@@ -1,6 +1,6 @@
 //! What to do next for a pod: a pure function of what is wanted and what was observed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use coracle_runtime::cri::{ContainerState, ContainerStatus, PodSandbox, SandboxState};
@@ -22,6 +22,8 @@ pub(crate) struct Observed {
     pub(crate) sandbox: Option<PodSandbox>,
     /// Containers by name, the newest first.
     pub(crate) containers: BTreeMap<String, Vec<ContainerStatus>>,
+    /// IDs of containers that are to end: their hooks have begun.
+    pub(crate) ending: BTreeSet<String>,
 }
 
 impl Observed {

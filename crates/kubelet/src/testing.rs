@@ -238,6 +238,15 @@ impl RuntimeService for FakeRuntime {
     async fn pod_sandbox_stats(&self, id: &str) -> Result<ContainerStats> {
         Ok(ContainerStats { id: id.into(), ..Default::default() })
     }
+    async fn writable_layer(&self, _: &str) -> Result<FilesystemUsage> {
+        Ok(FilesystemUsage { used_bytes: 10, inodes_used: 1 })
+    }
+    async fn pod_sandbox_network(&self, _: &str) -> Result<Vec<NetworkInterfaceUsage>> {
+        Ok(vec![NetworkInterfaceUsage { name: "eth0".into(), rx_bytes: 1, ..Default::default() }])
+    }
+    async fn pods_stats(&self) -> Result<ContainerStats> {
+        Ok(ContainerStats { id: "kubepods".into(), ..Default::default() })
+    }
     async fn reopen_container_log(&self, _: &str) -> Result<()> {
         Ok(())
     }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::KubeletConfig;
+use crate::eviction::config::Eviction;
 use crate::testing::{FakeImages, FakeRuntime};
 
 /// Objects by path, and every change in order.
@@ -325,6 +326,8 @@ struct Cluster {
     api: Api,
     runtime: Arc<FakeRuntime>,
     shutdown: CancellationToken,
+    /// Lets the kubelet end with its containers.
+    ending: CancellationToken,
     dir: tempfile::TempDir,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -333,6 +336,7 @@ fn spawn(
     api: &Api,
     runtime: &Arc<FakeRuntime>,
     dir: &std::path::Path,
+    ending: &CancellationToken,
 ) -> (CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>) {
     let (ca, serving, _) = &*PKI;
     let config = KubeletConfig {
@@ -354,12 +358,21 @@ fn spawn(
         taints: Vec::new(),
         resolv_conf: "/etc/resolv.conf".into(),
         pod_cidr: None,
+        image_dir: dir.join("images"),
+        // However full the disk of the machine is.
+        eviction: Eviction { hard: Default::default(), ..Default::default() },
+        image_gc: Default::default(),
         provider_id: None,
     };
     let served = api.clone();
     let client = coracle_client::in_process(tower::service_fn(move |request| served.clone().handle(request)));
     let shutdown = CancellationToken::new();
-    let run = crate::run(config, client, runtime.clone(), Arc::new(FakeImages), std::future::pending());
+    let ending = ending.clone();
+    let asked = async move {
+        ending.cancelled().await;
+        Duration::from_secs(5)
+    };
+    let run = crate::run(config, client, runtime.clone(), Arc::new(FakeImages), asked);
     let cancelled = shutdown.clone();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -372,8 +385,9 @@ fn spawn(
 
 fn start() -> Cluster {
     let (api, runtime, dir) = (Api::new(), FakeRuntime::new(), tempfile::tempdir().unwrap());
-    let (shutdown, task) = spawn(&api, &runtime, dir.path());
-    Cluster { api, runtime, shutdown, dir, task }
+    let ending = CancellationToken::new();
+    let (shutdown, task) = spawn(&api, &runtime, dir.path(), &ending);
+    Cluster { api, runtime, shutdown, ending, dir, task }
 }
 
 const POD: &str = "/api/v1/namespaces/n/pods/p";
@@ -508,7 +522,7 @@ async fn a_missing_config_map_is_awaited_and_a_restarted_kubelet_adopts_what_run
     assert!(cluster.runtime.state.lock().configs[0].envs.contains(&("A".to_owned(), "1".to_owned())));
     cluster.shutdown.cancel();
     cluster.task.await.unwrap().unwrap();
-    let (shutdown, _task) = spawn(&cluster.api, &cluster.runtime, cluster.dir.path());
+    let (shutdown, _task) = spawn(&cluster.api, &cluster.runtime, cluster.dir.path(), &cluster.ending);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(cluster.runtime.state.lock().configs.len(), 1, "no container was made anew");
     assert!(condition(cluster.api.get(POD).as_ref(), "Ready", "True"));
@@ -566,6 +580,28 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("{what} in vain");
+}
+
+#[tokio::test]
+async fn a_container_that_is_ending_when_the_node_ends_has_its_hook_once_and_others_have_theirs() {
+    for deleted in [true, false] {
+        let cluster = start();
+        let hook = json!({"preStop": {"exec": {"command": ["true"]}}});
+        create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1", "lifecycle": hook}]}));
+        cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+        cluster.runtime.state.lock().ends_late = true;
+        if deleted {
+            delete(&cluster.api);
+            until("the stop is awaited", || cluster.runtime.state.lock().stops == 1).await;
+        }
+        cluster.ending.cancel();
+        until("the hook is awaited", || cluster.runtime.state.lock().execs == 1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cluster.runtime.exit("u-c-0", 143);
+        cluster.task.await.unwrap().unwrap();
+        assert_eq!(cluster.runtime.state.lock().execs, 1);
+        assert!(cluster.api.get(POD).is_some(), "its object is left to the next start");
+    }
 }
 
 #[tokio::test]

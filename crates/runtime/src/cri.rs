@@ -385,25 +385,133 @@ pub struct ExecSyncResponse {
     pub exit_code: i32,
 }
 
-/// Use of resources by a container or a pod.
+/// Use of the CPU, all of it since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuUsage {
+    /// Nanoseconds of CPU time.
+    pub usage_core_nano_seconds: u64,
+    /// Those of them in programs.
+    pub user_nano_seconds: u64,
+    /// Those of them in the kernel.
+    pub system_nano_seconds: u64,
+    /// Periods in which it could have run; none without a limit.
+    pub periods: u64,
+    /// Those of them in which its limit stopped it.
+    pub throttled_periods: u64,
+    /// Nanoseconds in which its limit stopped it.
+    pub throttled_nano_seconds: u64,
+}
+
+/// Use of memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// All of it.
+    pub usage_bytes: u64,
+    /// What cannot be dropped without writing or swapping.
+    pub working_set_bytes: u64,
+    /// Anonymous memory.
+    pub rss_bytes: u64,
+    /// Pages of files.
+    pub cache_bytes: u64,
+    /// Mapped pages of files.
+    pub mapped_file_bytes: u64,
+    /// What was swapped out.
+    pub swap_bytes: u64,
+    /// The most there ever was, 0 where the kernel does not say.
+    pub max_usage_bytes: u64,
+    /// How often the limit was hit.
+    pub failures: u64,
+    /// Page faults since the start.
+    pub page_faults: u64,
+    /// Those of them that had to read the disk.
+    pub major_page_faults: u64,
+    /// Processes that the kernel killed for want of memory.
+    pub oom_kills: u64,
+}
+
+/// What went to and came from disks since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoUsage {
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+}
+
+/// Use of resources by a container or a pod: what its cgroup says, read at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContainerStats {
     /// The container's (or sandbox's) ID.
     pub id: String,
     /// When it was read, in nanoseconds since the epoch.
     pub timestamp: i64,
-    /// Cumulative CPU time in nanoseconds.
-    pub cpu_usage_core_nanoseconds: u64,
-    /// Memory in use, in bytes.
-    pub memory_usage_bytes: u64,
-    /// The same without inactive file pages.
-    pub memory_working_set_bytes: u64,
-    /// Anonymous memory.
-    pub memory_rss_bytes: u64,
+    /// CPU time.
+    pub cpu: CpuUsage,
+    /// Memory.
+    pub memory: MemoryUsage,
+    /// Disks.
+    pub io: IoUsage,
     /// Processes and threads.
     pub process_count: u64,
-    /// Bytes in the container's writable layer.
-    pub writable_layer_bytes: u64,
+}
+
+/// What a network interface of a sandbox sent and received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkInterfaceUsage {
+    /// Its name in the sandbox.
+    pub name: String,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Errors in receiving.
+    pub rx_errors: u64,
+    /// Packets dropped in receiving.
+    pub rx_dropped: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Errors in sending.
+    pub tx_errors: u64,
+    /// Packets dropped in sending.
+    pub tx_dropped: u64,
+}
+
+impl NetworkInterfaceUsage {
+    /// Reads `/proc/PID/net/dev`; the loopback interface is not of interest.
+    pub fn list(text: &str) -> Vec<NetworkInterfaceUsage> {
+        let interface = |line: &str| {
+            let (name, figures) = line.split_once(':')?;
+            let figures: Vec<u64> = figures.split_whitespace().map(|figure| figure.parse().unwrap_or(0)).collect();
+            let at = |index: usize| figures.get(index).copied().unwrap_or(0);
+            Some(NetworkInterfaceUsage {
+                name: name.trim().to_owned(),
+                rx_bytes: at(0),
+                rx_packets: at(1),
+                rx_errors: at(2),
+                rx_dropped: at(3),
+                tx_bytes: at(8),
+                tx_packets: at(9),
+                tx_errors: at(10),
+                tx_dropped: at(11),
+            })
+        };
+        text.lines().filter_map(interface).filter(|interface| interface.name != "lo").collect()
+    }
+}
+
+/// Use of a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilesystemUsage {
+    /// Bytes.
+    pub used_bytes: u64,
+    /// Inodes.
+    pub inodes_used: u64,
 }
 
 /// The size of a terminal, in characters.
@@ -469,6 +577,12 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn container_stats(&self, id: &str) -> Result<ContainerStats>;
     /// Use of resources by a whole sandbox (its cgroup).
     async fn pod_sandbox_stats(&self, id: &str) -> Result<ContainerStats>;
+    /// Use of the disk by a container's writable layer. It is counted, which takes time.
+    async fn writable_layer(&self, id: &str) -> Result<FilesystemUsage>;
+    /// What the interfaces of a sandbox sent and received; none for one in the node's network, or while nothing runs in it.
+    async fn pod_sandbox_network(&self, id: &str) -> Result<Vec<NetworkInterfaceUsage>>;
+    /// Use of resources by all pods together.
+    async fn pods_stats(&self) -> Result<ContainerStats>;
     /// Opens the log file anew after it was rotated.
     async fn reopen_container_log(&self, id: &str) -> Result<()>;
     /// Subscribes to events. A subscriber that lags lists everything anew.
@@ -550,4 +664,23 @@ pub trait SandboxNetwork: Send + Sync + 'static {
     async fn detach(&self, sandbox_id: &str) -> anyhow::Result<()>;
     /// Tells which sandboxes live, once at start; everything held for others is given back.
     async fn retain(&self, live: &[String]) -> anyhow::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_read_as_the_kernel_writes_them() {
+        let text = "Inter-|   Receive                                                |  Transmit\n \
+            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n\
+            lo:  9 9 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n  \
+            eth0: 1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n";
+        let found = NetworkInterfaceUsage::list(text);
+        assert_eq!(found.len(), 1);
+        let eth0 = &found[0];
+        assert_eq!((eth0.name.as_str(), eth0.rx_bytes, eth0.rx_dropped, eth0.tx_bytes), ("eth0", 1, 4, 5));
+        assert_eq!((eth0.tx_packets, eth0.tx_errors, eth0.tx_dropped), (6, 7, 8));
+        assert!(NetworkInterfaceUsage::list("nonsense").is_empty());
+    }
 }

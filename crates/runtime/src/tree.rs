@@ -59,31 +59,48 @@ pub fn unmount_all_below(dir: &Path) -> Result<()> {
     unmount_below(&open, dir)
 }
 
-/// Bytes of disk that a tree takes, without what is mounted in it. One whose directories are nested too deeply to be
-/// measured counts as endless; one that is not there takes nothing. Blocks.
+/// What a tree takes of its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes; those of a tree that is nested too deeply to be measured are endless.
+    pub bytes: u64,
+    /// Files and directories in it, and itself.
+    pub inodes: u64,
+}
+
+/// Bytes of disk that a tree takes, as [`taken`] has it. Blocks.
 pub fn usage(dir: &Path) -> u64 {
-    fn walk(dir: &OwnedFd, depth: usize) -> u64 {
+    taken(dir).bytes
+}
+
+/// What a tree takes, without what is mounted in it. One that is not there takes nothing. Blocks.
+pub fn taken(dir: &Path) -> Taken {
+    fn walk(dir: &OwnedFd, depth: usize, sum: &mut Taken) {
         if depth > MAX_DEPTH {
-            return u64::MAX;
+            sum.bytes = u64::MAX;
+            return;
         }
-        let mut bytes = 0u64;
         // What vanishes meanwhile takes nothing.
         for entry in Dir::read_from(dir).into_iter().flatten().flatten() {
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             if name != "." && name != ".." {
-                bytes = bytes.saturating_add((stat.st_blocks as u64).saturating_mul(512));
+                sum.bytes = sum.bytes.saturating_add((stat.st_blocks as u64).saturating_mul(512));
+                sum.inodes = sum.inodes.saturating_add(1);
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
                     && let Ok(inner) = open_dir(dir.as_fd(), name)
                 {
-                    bytes = bytes.saturating_add(walk(&inner, depth + 1));
+                    walk(&inner, depth + 1, sum);
                 }
             }
         }
-        bytes
     }
-    let open = above(dir).ok().and_then(|(above, name)| open_dir(above.as_fd(), &name).ok());
-    open.map_or(0, |open| walk(&open, 0))
+    let mut sum = Taken::default();
+    if let Some(open) = above(dir).ok().and_then(|(above, name)| open_dir(above.as_fd(), &name).ok()) {
+        sum.inodes = 1;
+        walk(&open, 0, &mut sum);
+    }
+    sum
 }
 
 /// The directory that holds `dir`, and the name of `dir` in it. Links on the way there are followed.

@@ -174,7 +174,7 @@ async fn a_container_that_ignores_the_stop_signal_is_killed() {
     let sandbox = bench.sandbox().await;
     let id = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
     let stats = bench.runtime.container_stats(&id).await.unwrap();
-    assert!(stats.process_count >= 1 && stats.memory_usage_bytes > 0, "{stats:?}");
+    assert!(stats.process_count >= 1 && stats.memory.usage_bytes > 0, "{stats:?}");
     let begin = Instant::now();
     // PID 1 without a handler takes no SIGTERM.
     bench.runtime.stop_container(&id, Duration::from_millis(200)).await.unwrap();

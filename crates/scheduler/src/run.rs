@@ -17,7 +17,8 @@ use crate::api::Writer;
 use crate::config::profile;
 use crate::core::{Core, Decision};
 use crate::extender::Extenders;
-use crate::framework;
+use crate::framework::{self, ClusterEvent};
+use crate::plugins::volumes::Volumes;
 use crate::pod::PodInfo;
 use crate::preemption::Budget;
 use crate::resources::pod_requests;
@@ -86,7 +87,7 @@ async fn schedule(client: Client, config: SchedulerConfiguration) -> anyhow::Res
     let handle = framework::Handle { client: client.clone() };
     let nodes = informers.all::<Node>().store();
     let extenders = Arc::new(Extenders::new(&config.extenders, nodes)?);
-    let core = Core::new(profiles, config.backoff(), extenders.clone(), Some(handle), seed);
+    let mut core = Core::new(profiles, config.backoff(), extenders.clone(), Some(handle), seed);
     let inbox: Arc<Inbox> = Arc::default();
     let names = (0..config.profiles.len()).map(|number| config.scheduler_name(number));
     let work = Work {
@@ -95,6 +96,9 @@ async fn schedule(client: Client, config: SchedulerConfiguration) -> anyhow::Res
         inbox: inbox.clone(),
     };
     follow(&informers, &inbox).await;
+    let told = inbox.clone();
+    let wake = move |actions| told.tell(move |core| core.wake(ClusterEvent::other(actions)));
+    core.table.volumes = Volumes::follow(&informers, wake).await;
     work.budgets.synced().await;
     on_own_thread(async move { work.run(core).await }).await?;
     Ok(())

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use coracle_matching::nodes::Place;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
+use crate::plugins::volumes::Volumes;
 use crate::pod::{Labels, PodInfo, normalized_image};
 use crate::resources::{Amounts, amounts, pod_limit};
 use crate::topology::Topologies;
@@ -34,6 +36,13 @@ pub(crate) struct NodeInfo {
     pub pods: Vec<Arc<PodInfo>>,
     /// Bytes of each image on the node.
     pub images: HashMap<String, i64>,
+}
+
+impl NodeInfo {
+    /// What node selectors look at.
+    pub fn place(&self) -> Place<'_> {
+        Place { name: &self.name, labels: &self.labels }
+    }
 }
 
 /// A pod that came to a node or went.
@@ -69,6 +78,8 @@ pub(crate) struct Table {
     pub namespaces: BTreeMap<String, Labels>,
     /// Selectors of services, by namespace and name.
     pub services: BTreeMap<(String, String), Labels>,
+    /// Claims and volumes.
+    pub volumes: Arc<Volumes>,
     existing: usize,
     /// Counts changes of nodes and of the pods on them.
     pub sequence: u64,

@@ -1,5 +1,6 @@
 //! A claim that names no storage class has the default one.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use coracle_api::status::Status;
@@ -10,6 +11,10 @@ use super::{Plugin, Request, Verdict, at_once, makes};
 use crate::object::Object;
 use crate::operation::Operation;
 use crate::storage::Storage;
+
+/// By what a class says that it is the default one, now and before.
+const DEFAULT: [&str; 2] =
+    ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
 pub(super) struct DefaultStorageClass(pub Arc<Storage>);
 
@@ -28,14 +33,18 @@ impl Plugin for DefaultStorageClass {
 }
 
 fn default_storage_class(storage: &Storage, claim: &mut Value) -> Result<(), Status> {
-    if !claim["spec"]["storageClassName"].is_null() {
+    // The annotation was before there was a field.
+    let named = !meta::annotation(claim, "volume.beta.kubernetes.io/storage-class").is_empty();
+    if named || !claim["spec"]["storageClassName"].is_null() {
         return Ok(());
     }
     let Some(kind) = kinds::by_resource("storage.k8s.io", "v1", "storageclasses") else { return Ok(()) };
     let snapshot = storage.cache(kind)?.snapshot();
-    let is_default = |class: &Value| meta::annotation(class, "storageclass.kubernetes.io/is-default-class") == "true";
-    let newest = snapshot.range("", None).map(Object::value).filter(is_default).max_by_key(meta::creation_timestamp);
-    if let Some(class) = newest {
+    let is_default = |class: &Value| DEFAULT.iter().any(|name| meta::annotation(class, name) == "true");
+    let classes = snapshot.range("", None).map(Object::value).filter(is_default);
+    // Of several the newest, and of those the first by name.
+    let chosen = classes.max_by_key(|class| (meta::creation_timestamp(class), Reverse(meta::name(class).to_owned())));
+    if let Some(class) = chosen {
         claim["spec"]["storageClassName"] = meta::name(&class).into();
     }
     Ok(())

@@ -2,6 +2,7 @@
 //! them. The same round forgets old history of the caches.
 
 mod cluster_info;
+mod initial;
 mod roles;
 mod servers;
 
@@ -71,11 +72,12 @@ async fn again(objects: &Objects, own: &Own) -> Result<()> {
     make(objects, own).await
 }
 
-/// Makes what every cluster has.
+/// Makes what every cluster has, and of a new one also what it begins with.
 ///
 /// # Errors
 /// The store refuses.
-pub(crate) async fn run(objects: &Objects, own: &Own) -> Result<()> {
+pub(crate) async fn run(objects: &Objects, own: &Own, initial: Vec<Value>) -> Result<()> {
+    initial::make(objects, initial).await?;
     namespaces(objects).await?;
     caught_up(objects).await?;
     tokio::try_join!(make(objects, own), roles::run(objects), forget_api_services(objects)).map(|_| ())

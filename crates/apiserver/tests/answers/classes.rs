@@ -52,3 +52,23 @@ async fn claims_grow_if_they_are_bound_and_their_class_allows_it() {
     );
     grow("elastic").await.ok();
 }
+
+#[tokio::test]
+async fn a_new_cluster_begins_with_a_class_that_stays_away_once_it_is_removed() {
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "standard",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "example.com/p"});
+    let begin = |config: &mut crate::Config| config.initial = vec![class.clone()];
+    let api = Api::with(begin).await;
+    let path = "/apis/storage.k8s.io/v1/storageclasses/standard";
+    assert_eq!(api.get(path).await.ok()["provisioner"], "example.com/p");
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let made = api.post(claims, &json!({"metadata": {"name": "c"}, "spec": spec})).await.ok();
+    assert_eq!(made["spec"]["storageClassName"], "standard");
+    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    api.delete(path).await.ok();
+    let (store, dir) = (api.store.clone(), tempfile::tempdir().expect("a directory"));
+    drop(api);
+    let again = Api::set_up(std::net::Ipv4Addr::new(192, 0, 2, 1), dir, store, begin).await;
+    assert_eq!(again.get(path).await.status, 404);
+}

@@ -135,6 +135,7 @@ impl Api {
             authorization: Default::default(),
             admission: Default::default(),
             runtime_config: Default::default(),
+            initial: Vec::new(),
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(advertised),
             port: 6443,

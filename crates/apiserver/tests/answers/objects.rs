@@ -64,8 +64,12 @@ async fn what_is_old_of_an_object_is_told() {
             r#"metadata.annotations[volume.beta.kubernetes.io/mount-options]: deprecated since v1.31; use \"mountOptions\" attribute instead"#,
             "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
             r#"spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: beta.kubernetes.io/os is deprecated since v1.14; use \"kubernetes.io/os\" instead"#,
-            "PersistentVolume is stored but has no controller in this version: nothing acts on it",
         ]
+    );
+    let driver = json!({"metadata": {"name": "example.com"}, "spec": {}});
+    assert_eq!(
+        api.post("/apis/storage.k8s.io/v1/csidrivers", &driver).await.warnings(),
+        ["CSIDriver is stored but has no controller in this version: nothing acts on it"]
     );
     let claim = json!({"metadata": {"name": "c"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1500m"}}}});

@@ -47,6 +47,7 @@ impl Cluster {
             kubelet_client: Current::new(&kubelet_client).expect("a usable certificate"),
             audit: Default::default(),
             runtime_config: Default::default(),
+            initial: Vec::new(),
         };
         let server = Server::new(config).await.expect("a server");
         let client = in_process(server.service(User::new("admin", &["system:masters"])));
@@ -57,9 +58,19 @@ impl Cluster {
         cluster
     }
 
+    /// A client that is a service account of `kube-system`.
+    pub fn client_of(&self, account: &str) -> Client {
+        in_process(self.server.service(User::service_account("kube-system", account)))
+    }
+
+    /// Kills the controllers.
+    pub fn stop_controllers(&self) {
+        self.controllers.abort();
+    }
+
     /// Kills the controllers and starts them anew.
     pub fn restart_controllers(&mut self) {
-        self.controllers.abort();
+        self.stop_controllers();
         self.controllers = start_controllers(&self.server);
     }
 

@@ -6,4 +6,6 @@ mod conformance;
 mod cron_jobs;
 mod daemon_sets;
 mod jobs;
+mod provisioning;
 mod stateful_sets;
+mod volumes;

@@ -6,9 +6,10 @@
 mod auth;
 mod exec;
 mod logs;
+mod metrics;
 mod reviews;
-mod stats;
 mod strangers;
+mod summary;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::config::KubeletConfig;
 use crate::kubelet::Kubelet;
 pub(crate) use reviews::Reviews;
 use strangers::{Stranger, Strangers};
+pub(crate) use summary::Rates;
 
 /// Connections at the same time of those who may use the API.
 const MAX_CONNECTIONS: usize = 2048;
@@ -220,10 +222,10 @@ async fn route(
         ["run", namespace, pod, uid @ .., container] if request.method() == Method::POST && uid.len() < 2 => {
             exec::run(&k, &Named { namespace, pod, uid }, container, &query).await
         }
-        ["stats", "summary"] if get => stats::summary(&k).await,
-        ["metrics"] if get => stats::metrics(&k),
-        ["metrics", "resource"] if get => stats::resource(&k).await,
-        ["metrics", "cadvisor"] if get => stats::cadvisor(&k).await,
+        ["stats", "summary"] if get => summary::summary(&k).await,
+        ["metrics"] if get => metrics::kubelet(&k).await,
+        ["metrics", "resource"] if get => metrics::resource(&k).await,
+        ["metrics", "cadvisor"] if get => metrics::cadvisor(&k).await,
         [
             "healthz" | "pods" | "containerLogs" | "exec" | "attach" | "portForward" | "run" | "stats" | "metrics",
             ..,

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Result};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path};
 
-use super::{Payload, make_open, own_by_group};
+use super::make_open;
+use super::payload::Payload;
 
 const DATA: &str = "..data";
 const DATA_TMP: &str = "..data_tmp";
@@ -103,9 +104,23 @@ fn own_tree(path: &Path, group: i64) -> Result<()> {
     Ok(())
 }
 
+/// Gives a file or directory to the pod's group, as `fsGroup` asks.
+fn own_by_group(path: &Path, group: i64, read_only: bool) -> std::io::Result<()> {
+    let meta = std::fs::symlink_metadata(path)?;
+    std::os::unix::fs::lchown(path, None, Some(group as u32))?;
+    if meta.is_symlink() {
+        return Ok(());
+    }
+    let mut add = if read_only { 0o440 } else { 0o660 };
+    if meta.is_dir() {
+        add |= 0o2110;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(meta.mode() & 0o7777 | add))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::File;
+    use super::super::payload::File;
     use super::*;
 
     fn payload(files: &[(&str, &str)]) -> Payload {

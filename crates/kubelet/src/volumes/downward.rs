@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, Pod};
 
-use super::{Facts, File, Payload, VolumeManager};
+use super::payload::{File, Payload};
+use super::{Facts, VolumeManager};
 use crate::env::field_value;
 use crate::pod::PodExt;
 use crate::resources::resource_field;

@@ -1,16 +1,42 @@
 //! `hostPath` volumes: a path of the node, checked or made as its type says.
 
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::HostPathVolumeSource;
+use serde::{Deserialize, Serialize};
 
+use super::kind::{SetUp, Volume};
 use super::make_open;
 
+/// A path of the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HostPath {
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+impl From<&HostPathVolumeSource> for HostPath {
+    fn from(source: &HostPathVolumeSource) -> HostPath {
+        HostPath { path: source.path.clone(), kind: source.type_.clone().unwrap_or_default() }
+    }
+}
+
+impl Volume for HostPath {
+    fn plugin(&self) -> &'static str {
+        "host-path"
+    }
+
+    fn set_up(&self, _at: &Path, _request: &SetUp<'_>) -> Result<PathBuf, String> {
+        check(self)
+    }
+}
+
 /// Checks the type and makes what `...OrCreate` asks for.
-pub(super) fn check(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
+fn check(source: &HostPath) -> Result<PathBuf, String> {
     let path = PathBuf::from(&source.path);
-    let kind = source.type_.as_deref().unwrap_or_default();
+    let kind = source.kind.as_str();
     if source.path.split('/').any(|part| part == "..") || !path.is_absolute() {
         return Err(format!("hostPath {:?} must be absolute and must not contain '..'", source.path));
     }
@@ -52,9 +78,9 @@ mod tests {
     #[test]
     fn the_type_is_checked_or_made() {
         let dir = tempfile::tempdir().unwrap();
-        let source = |name: &str, kind: &str| HostPathVolumeSource {
+        let source = |name: &str, kind: &str| HostPath {
             path: dir.path().join(name).to_string_lossy().into_owned(),
-            type_: Some(kind.into()),
+            kind: kind.into(),
         };
         assert!(check(&source("d", "Directory")).unwrap_err().ends_with("is not a directory"));
         assert!(check(&source("d", "DirectoryOrCreate")).unwrap().is_dir());

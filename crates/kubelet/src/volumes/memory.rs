@@ -1,13 +1,14 @@
 //! File systems in memory, for what must never reach a disk.
 
 use std::io::{Error, Result};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-/// Mounts a file system in memory at `dir` (made as needed) for everybody to write, unless there is one; `size` bounds
+use super::mount::is_mounted;
+
+/// Mounts a file system in memory at `dir` (made as needed) for everybody to write, where nobody removes what is another's, unless there is one; `size` bounds
 /// it in bytes.
 ///
 /// # Errors
@@ -23,23 +24,18 @@ pub(super) fn mount(dir: &Path, flags: MountFlags, size: Option<i64>) -> Result<
         rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str())
     };
     // Kernels before 6.4 cannot keep it out of the swap.
-    match mount(format!("mode=0777{size},noswap")) {
-        Err(Errno::INVAL) => mount(format!("mode=0777{size}")),
+    match mount(format!("mode=1777{size},noswap")) {
+        Err(Errno::INVAL) => mount(format!("mode=1777{size}")),
         result => result,
     }
     .map_err(Error::from)
-}
-
-/// Whether another file system than that of its parent is at `dir`.
-pub(super) fn is_mounted(dir: &Path) -> bool {
-    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
-    device(dir).is_some() && device(dir) != dir.parent().and_then(device)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::with_own_mounts;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_bounded_file_system_in_memory_is_mounted_once() {
@@ -51,7 +47,7 @@ mod tests {
             std::fs::write(dir.join("kept"), "x").unwrap();
             mount(&dir, MountFlags::NOSUID, Some(1 << 16)).unwrap();
             assert!(is_mounted(&dir) && dir.join("kept").exists());
-            assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o7777, 0o777);
+            assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o7777, 0o1777);
             let full = std::fs::write(dir.join("more"), vec![1; 1 << 17]).unwrap_err();
             assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
         });

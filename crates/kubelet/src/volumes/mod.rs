@@ -1,48 +1,70 @@
 //! Pods' volumes: made before containers start, kept up to date, and removed with the pod.
+//!
+//! What a volume is to be is found out by asking the API ([`VolumeManager::resolve`]); then all of a pod are made on a
+//! thread that may block, by what each type does ([`kind::Volume`]). What was made is noted ([`state`]), so that it is
+//! found and taken down by whoever comes later.
 
 mod atomic;
+mod claim;
 mod config_map;
 mod downward;
 mod empty_dir;
+mod files;
 mod host_path;
+pub(crate) mod kind;
+mod local;
 mod memory;
+mod mount;
+mod nfs;
+mod ownership;
+mod payload;
 mod projected;
+pub(crate) mod quota;
 mod secret;
+mod setup;
+mod source;
+pub(crate) mod state;
 pub(crate) mod subpath;
+#[cfg(test)]
+mod tests;
 pub(crate) mod token;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, KeyToPath, Pod, Secret, Volume};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Node, Pod, Secret, Volume};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use rustix::mount::MountFlags;
+use kube::Client;
 use tokio::time::Instant;
 
 use crate::objects::Objects;
-use crate::pod::PodExt;
+use crate::pod::{PodExt, ephemeral_as_container};
 use crate::quantity::value;
 use crate::resources::pod_resources;
+use empty_dir::EmptyDir;
+use files::Files;
+use host_path::HostPath;
+use kind::Kind;
+use nfs::Nfs;
+use ownership::FsGroup;
+use setup::{Wanted, set_up, set_up_failed, tear_down};
+use state::{Record, State};
 use token::Tokens;
 
-/// Files of a volume by relative path.
-pub(crate) type Payload = BTreeMap<String, File>;
+pub(crate) use setup::{VolumeUsage, usage};
 
-/// One file of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct File {
-    pub(crate) data: Vec<u8>,
-    pub(crate) mode: u32,
-    /// Owner, when not root.
-    pub(crate) uid: Option<u32>,
-}
+/// How soon a claim is looked at again that a pod waits for.
+const CLAIM_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that makes volumes.
 pub(crate) struct VolumeManager {
+    pub(crate) client: Client,
     pub(crate) root_dir: PathBuf,
+    pub(crate) state: Arc<State>,
     pub(crate) config_maps: Objects<ConfigMap>,
     pub(crate) secrets: Objects<Secret>,
     pub(crate) tokens: Tokens,
@@ -50,107 +72,155 @@ pub(crate) struct VolumeManager {
     pub(crate) allocatable: BTreeMap<String, Quantity>,
 }
 
-/// What the downward API may tell beyond the pod itself.
+/// What volumes depend on beyond the pod itself.
 pub(crate) struct Facts<'a> {
     pub(crate) pod_ips: &'a [IpAddr],
+    pub(crate) node: Option<Arc<Node>>,
 }
 
 /// Volumes ready for use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mounted {
-    /// The directory (or file) of each volume by name.
+    /// The directory, file or device of each volume by name.
     pub(crate) paths: HashMap<String, PathBuf>,
-    /// Volumes that containers never write to: the kubelet does, and must not find links of theirs.
+    /// Volumes that containers never write to: the kubelet does, and must not find links of theirs, or their claim says so.
     pub(crate) read_only: HashSet<String>,
     /// When a token must be renewed.
     pub(crate) refresh: Option<Instant>,
 }
 
+/// Why a pod's volumes are not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotReady {
+    /// The message of the `FailedMount` event.
+    pub(crate) message: String,
+    /// When to try again, if it is something that others are about to do.
+    pub(crate) retry: Option<Duration>,
+}
+
+impl From<String> for NotReady {
+    fn from(message: String) -> NotReady {
+        NotReady { message, retry: None }
+    }
+}
+
 impl VolumeManager {
     /// The directory of a pod.
     pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
-        self.root_dir.join("pods").join(uid)
-    }
-
-    fn volume_dir(&self, uid: &str, plugin: &str, name: &str) -> PathBuf {
-        self.pod_dir(uid).join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
-    }
-
-    /// Where an emptyDir of a pod is.
-    pub(crate) fn empty_dir(&self, uid: &str, name: &str) -> PathBuf {
-        self.volume_dir(uid, "empty-dir", name)
+        self.state.pod_dir(uid)
     }
 
     /// Makes or updates all volumes of a pod that its containers use.
     ///
     /// # Errors
-    /// With the name of the first volume that failed and the message of its `FailedMount` event.
-    pub(crate) async fn mount(&self, pod: &Pod, facts: Facts<'_>) -> Result<Mounted, String> {
+    /// With the message for the first volume that failed.
+    pub(crate) async fn mount(&self, pod: &Pod, facts: Facts<'_>) -> Result<Mounted, NotReady> {
+        // Whoever gives up waiting has made nothing; what is being made when it does goes on, and keeps others waiting.
+        let turn = self.state.turn(pod.uid()).lock_owned().await;
         let mut mounted = Mounted::default();
-        make_private(&self.pod_dir(pod.uid()))
-            .map_err(|error| format!("failed to make the pod's directory: {error}"))?;
-        for volume in pod.spec().volumes.iter().flatten() {
-            let path = self
-                .mount_one(pod, volume, &facts, &mut mounted.refresh)
-                .await
-                .map_err(|error| format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name))?;
-            if is_written_by_kubelet(volume) {
+        let mut wanted = BTreeMap::new();
+        for volume in pod.spec().volumes.iter().flatten().filter(|volume| uses(pod, &volume.name) != (false, false)) {
+            let one = self.resolve(pod, volume, &facts, &mut mounted.refresh).await?;
+            if source::is_written_by_kubelet(volume) || one.record.read_only {
                 mounted.read_only.insert(volume.name.clone());
             }
-            mounted.paths.insert(volume.name.clone(), path);
+            wanted.insert(volume.name.clone(), one);
         }
+        let (state, uid, group) = (self.state.clone(), pod.uid().to_owned(), fs_group(pod));
+        let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            set_up(&state, &uid, wanted, group)
+        });
+        mounted.paths = made.await.map_err(|error| error.to_string())??;
         Ok(mounted)
     }
 
-    async fn mount_one(
+    /// Finds out what a volume is to be.
+    async fn resolve(
         &self,
         pod: &Pod,
         volume: &Volume,
         facts: &Facts<'_>,
         refresh: &mut Option<Instant>,
-    ) -> Result<PathBuf, String> {
-        let uid = pod.uid();
-        let fs_group = pod.spec().security_context.as_ref().and_then(|context| context.fs_group);
-        if let Some(source) = &volume.host_path {
-            return host_path::check(source);
-        }
-        if volume.empty_dir.is_some() || is_sourceless(volume) {
-            let dir = self.empty_dir(uid, &volume.name);
-            // In memory it takes no more than the pod or the node has.
-            let limits = [pod_resources(pod).memory_limit_in_bytes, self.allocatable.get("memory").map_or(0, value)];
-            let most = limits.into_iter().filter(|limit| *limit > 0).min();
-            empty_dir::make(&dir, volume.empty_dir.as_ref().unwrap_or(&Default::default()), most, fs_group)?;
-            return Ok(dir);
-        }
-        let (plugin, payload) = if let Some(source) = &volume.config_map {
-            ("configmap", config_map::payload(self, pod, source).await?)
-        } else if let Some(source) = &volume.secret {
-            ("secret", secret::payload(self, pod, source).await?)
-        } else if let Some(source) = &volume.downward_api {
-            let mode = mode(source.default_mode);
-            ("downward-api", downward::payload(self, pod, source.items.as_deref().unwrap_or_default(), mode, facts)?)
-        } else if let Some(source) = &volume.projected {
-            ("projected", projected::payload(self, pod, source, facts, refresh).await?)
-        } else {
-            return Err(format!("volume type {} is not supported by this node", type_of(volume)));
+    ) -> Result<Wanted, NotReady> {
+        let Some(claimed) = claim::wanted(pod, volume) else {
+            let found = self.content(pod, volume, facts, refresh).await;
+            return found.map_err(|error| set_up_failed(&volume.name, &error).into());
         };
-        let dir = self.volume_dir(uid, plugin, &volume.name);
-        // One that an earlier version wrote to the disk stays where its containers look.
-        if plugin != "configmap" && !atomic::is_written(&dir) {
-            memory::mount(&dir, MountFlags::NODEV | MountFlags::NOSUID, None)
-                .map_err(|error| format!("failed to mount {}: {error}", dir.display()))?;
+        // One that is there stays what it was: its claim may be on its way out already.
+        if let Some(mut record) = self.state.get(pod.uid(), &volume.name).filter(|record| record.ready) {
+            if let Kind::Local(local) = &mut record.kind {
+                local.find(&self.root_dir);
+            }
+            return Ok(Wanted { record, payload: None });
         }
-        atomic::write(&dir, &payload, fs_group)
-            .map_err(|error| format!("failed to write {}: {error}", dir.display()))?;
-        Ok(dir)
+        let found = claim::resolve(&self.client, pod, volume, &claimed, facts.node.as_deref(), &self.root_dir).await;
+        found.map(|record| Wanted { record, payload: None }).map_err(|error| NotReady {
+            message: format!(
+                "Unable to attach or mount volumes: unmounted volumes=[{name}], unattached volumes=[], \
+                 failed to process volumes=[{name}]: {error}",
+                name = volume.name
+            ),
+            retry: Some(CLAIM_RETRY),
+        })
     }
 
-    /// Unmounts and removes everything of a pod, and nothing that is only mounted there.
+    async fn content(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        facts: &Facts<'_>,
+        refresh: &mut Option<Instant>,
+    ) -> Result<Wanted, String> {
+        let plain = |kind| Wanted { record: Record::new(kind, &volume.name), payload: None };
+        let files = |kind, payload| {
+            let record = Record::new(Kind::Files(kind), &volume.name);
+            Ok(Wanted { record, payload: Some(payload) })
+        };
+        if let Some(source) = &volume.host_path {
+            return Ok(plain(Kind::HostPath(HostPath::from(source))));
+        }
+        if let Some(source) = &volume.nfs {
+            return Ok(plain(Kind::Nfs(Nfs::new(source, Vec::new()))));
+        }
+        if let Some(source) = &volume.config_map {
+            return files(Files::ConfigMap, config_map::payload(self, pod, source).await?);
+        }
+        if let Some(source) = &volume.secret {
+            return files(Files::Secret, secret::payload(self, pod, source).await?);
+        }
+        if let Some(source) = &volume.downward_api {
+            let (mode, items) = (payload::mode(source.default_mode), source.items.as_deref().unwrap_or_default());
+            return files(Files::DownwardApi, downward::payload(self, pod, items, mode, facts)?);
+        }
+        if let Some(source) = &volume.projected {
+            return files(Files::Projected, projected::payload(self, pod, source, facts, refresh).await?);
+        }
+        match source::of(volume).as_str() {
+            "emptyDir" => {
+                // In memory it takes no more than the pod or the node has.
+                let node = self.allocatable.get("memory").map_or(0, value);
+                let limits = [pod_resources(pod).memory_limit_in_bytes, node];
+                let most = limits.into_iter().filter(|limit| *limit > 0).min();
+                let source = volume.empty_dir.clone().unwrap_or_default();
+                Ok(plain(Kind::EmptyDir(EmptyDir::new(&source, most)?)))
+            }
+            other => Err(format!("volume type {other} is not supported by this node")),
+        }
+    }
+
+    /// Takes down everything of a pod and removes its directory, and nothing that is only mounted there.
     ///
     /// # Errors
-    /// When a mount is left.
-    pub(crate) fn remove(&self, uid: &str) -> std::io::Result<()> {
-        coracle_runtime::tree::remove(&self.pod_dir(uid))
+    /// When something is left.
+    pub(crate) async fn remove(&self, uid: &str) -> std::io::Result<()> {
+        let turn = self.state.turn(uid).lock_owned().await;
+        let (state, uid) = (self.state.clone(), uid.to_owned());
+        let removed = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            tear_down(&state, &uid)
+        });
+        removed.await.map_err(std::io::Error::other)?
     }
 
     /// Ends the watches and tokens of a pod.
@@ -159,12 +229,27 @@ impl VolumeManager {
         self.secrets.release(uid);
         self.tokens.forget(uid);
     }
+}
 
-    /// UIDs of pods that have a directory.
-    pub(crate) fn known_pods(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.root_dir.join("pods")).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-    }
+/// Whether containers mount a volume, and whether they are given it as a device. What none of them uses is not made.
+fn uses(pod: &Pod, volume: &str) -> (bool, bool) {
+    let spec = pod.spec();
+    let is_used = |container: &Container| {
+        let (mounts, devices) = (&container.volume_mounts, &container.volume_devices);
+        (
+            mounts.iter().flatten().any(|mount| mount.name == volume),
+            devices.iter().flatten().any(|device| device.name == volume),
+        )
+    };
+    let plain = pod.init_containers().iter().chain(&spec.containers).map(is_used);
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|one| is_used(&ephemeral_as_container(one)));
+    plain.chain(ephemeral).fold((false, false), |all, one| (all.0 || one.0, all.1 || one.1))
+}
+
+fn fs_group(pod: &Pod) -> Option<FsGroup> {
+    let context = pod.spec().security_context.as_ref()?;
+    let group = u32::try_from(context.fs_group?).ok()?;
+    Some(FsGroup { group, on_root_mismatch: context.fs_group_change_policy.as_deref() == Some("OnRootMismatch") })
 }
 
 /// Makes a directory that only root and its group may enter, whatever is in it.
@@ -185,80 +270,5 @@ fn make_open(dir: &Path) -> std::io::Result<()> {
         Ok(()) => std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-fn is_written_by_kubelet(volume: &Volume) -> bool {
-    volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.downward_api.is_some()
-        || volume.projected.is_some()
-}
-
-/// A volume without a source is an emptyDir.
-fn is_sourceless(volume: &Volume) -> bool {
-    type_of(volume) == "emptyDir"
-}
-
-fn type_of(volume: &Volume) -> String {
-    let json = serde_json::to_value(volume).unwrap_or_default();
-    let keys = json.as_object().into_iter().flat_map(|map| map.keys());
-    keys.filter(|key| *key != "name").map(String::as_str).next().unwrap_or("emptyDir").to_owned()
-}
-
-fn mode(default: Option<i32>) -> u32 {
-    default.map_or(0o644, |mode| mode as u32 & 0o777)
-}
-
-/// Chooses keys of an object for files: all of them, or those of `items` under their paths.
-fn select(
-    data: &BTreeMap<String, Vec<u8>>,
-    items: Option<&[KeyToPath]>,
-    default_mode: u32,
-    optional: bool,
-    kind: &str,
-) -> Result<Payload, String> {
-    let file = |data: &[u8], mode| File { data: data.to_vec(), mode, uid: None };
-    let Some(items) = items.filter(|items| !items.is_empty()) else {
-        return Ok(data.iter().map(|(key, value)| (key.clone(), file(value, default_mode))).collect());
-    };
-    let mut payload = Payload::new();
-    for item in items {
-        match data.get(&item.key) {
-            Some(value) => {
-                payload
-                    .insert(item.path.clone(), file(value, item.mode.map_or(default_mode, |mode| mode as u32 & 0o777)));
-            }
-            None if optional => {}
-            None => {
-                return Err(match kind {
-                    "configmap" => format!("configmap references non-existent config key: {}", item.key),
-                    kind => format!("references non-existent {kind} key: {}", item.key),
-                });
-            }
-        }
-    }
-    Ok(payload)
-}
-
-/// Gives a file or directory to the pod's group, as `fsGroup` asks.
-fn own_by_group(path: &Path, group: i64, read_only: bool) -> std::io::Result<()> {
-    let meta = std::fs::symlink_metadata(path)?;
-    std::os::unix::fs::lchown(path, None, Some(group as u32))?;
-    if meta.is_symlink() {
-        return Ok(());
-    }
-    let mut add = if read_only { 0o440 } else { 0o660 };
-    if meta.is_dir() {
-        add |= 0o2110;
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(meta.mode() & 0o7777 | add))
-}
-
-/// A shared object or the message for its absence.
-fn found<K>(object: Option<Arc<K>>, optional: bool, kind: &str, name: &str) -> Result<Option<Arc<K>>, String> {
-    match object {
-        None if !optional => Err(format!("{kind} {name:?} not found")),
-        object => Ok(object),
     }
 }

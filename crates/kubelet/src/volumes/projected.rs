@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource};
 use tokio::time::Instant;
 
-use super::{Facts, File, Payload, VolumeManager, config_map, downward, mode, secret};
+use super::payload::{File, Payload, mode};
+use super::{Facts, VolumeManager, config_map, downward, secret};
 use crate::pod::PodExt;
 use crate::security::run_as_user;
 

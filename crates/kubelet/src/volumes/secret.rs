@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{KeyToPath, Pod, SecretVolumeSource};
 
-use super::{Payload, VolumeManager, found, mode, select};
+use super::VolumeManager;
+use super::payload::{Payload, found, mode, select};
 use crate::pod::PodExt;
 
 /// The files of a `secret` volume.

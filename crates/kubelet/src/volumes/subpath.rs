@@ -10,9 +10,9 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
-use rustix::mount::{
-    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount, open_tree, unmount,
-};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
+
+use super::mount::take_away;
 
 /// How often a walk is begun anew because something was renamed meanwhile.
 const WALKS: usize = 64;
@@ -150,7 +150,8 @@ fn make(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
 
 /// An empty directory or file to mount on, in a directory that is the kubelet's alone.
 fn make_place(target: &Path, is_dir: bool) -> Result<OwnedFd> {
-    unmount_all(target)?;
+    // What an earlier container had mounted there.
+    take_away(target)?;
     if let Some(parent) = target.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -167,22 +168,6 @@ fn make_place(target: &Path, is_dir: bool) -> Result<OwnedFd> {
         std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(target)?;
     }
     Ok(openat(CWD, target, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
-}
-
-/// Takes away what an earlier container had mounted at a place.
-fn unmount_all(target: &Path) -> Result<()> {
-    loop {
-        // Its source keeps what is mounted in it. An error says that nothing is mounted here.
-        let _ = mount_change(target, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC);
-        match unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-            Ok(()) => {}
-            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
-            Err(error) => {
-                let message = format!("failed to unmount {}: {error}", target.display());
-                return Err(Error::new(Error::from(error).kind(), message));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

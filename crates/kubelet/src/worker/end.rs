@@ -85,7 +85,7 @@ impl Worker {
                 if !leaves {
                     // Logs and dead containers stay until the pod's object goes; volumes do not.
                     k.volumes.release(&uid);
-                    remove_volumes(&k, uid).await?;
+                    remove_volumes(&k, &uid).await?;
                 }
                 Ok(())
             };
@@ -117,14 +117,12 @@ impl Worker {
     }
 }
 
-async fn remove_volumes(k: &Arc<Kubelet>, uid: String) -> Result<(), String> {
-    let k = k.clone();
-    let removed = tokio::task::spawn_blocking(move || k.volumes.remove(&uid)).await;
-    removed.map_err(|error| error.to_string())?.map_err(|error| format!("failed to remove the pod's volumes: {error}"))
+async fn remove_volumes(k: &Kubelet, uid: &str) -> Result<(), String> {
+    k.volumes.remove(uid).await.map_err(|error| format!("failed to remove the pod's volumes: {error}"))
 }
 
 /// Removes everything of a pod from the node: sandboxes with their containers, volumes, logs.
-pub(crate) async fn clean_up(k: &Arc<Kubelet>, namespace: &str, name: &str, uid: &str) -> Result<(), String> {
+pub(crate) async fn clean_up(k: &Kubelet, namespace: &str, name: &str, uid: &str) -> Result<(), String> {
     for sandbox in k.runtime.list_pod_sandbox().await.map_err(|error| error.to_string())? {
         if sandbox.metadata.uid == uid {
             k.runtime.stop_pod_sandbox(&sandbox.id).await.map_err(|error| error.to_string())?;
@@ -133,7 +131,7 @@ pub(crate) async fn clean_up(k: &Arc<Kubelet>, namespace: &str, name: &str, uid:
     }
     k.volumes.release(uid);
     k.images.forget(uid);
-    remove_volumes(k, uid.to_owned()).await?;
+    remove_volumes(k, uid).await?;
     let logs = k.log_dir(namespace, name, uid);
     let removed = tokio::task::spawn_blocking(move || coracle_runtime::tree::remove(&logs)).await;
     removed.map_err(|error| error.to_string())?.map_err(|error| format!("failed to remove the pod's logs: {error}"))

@@ -20,6 +20,10 @@ impl Retry {
         self.failures += 1;
         self.at = Some(from_now(delay));
     }
+    /// It waits for what others are about to do.
+    pub(super) fn waits(&mut self, delay: Duration) {
+        self.at = Some(from_now(delay));
+    }
     pub(super) fn succeeded(&mut self) {
         *self = Retry::default();
     }
@@ -75,13 +79,20 @@ pub(super) enum Concern {
 impl Worker {
     /// Starts a job.
     pub(super) fn spawn(&mut self, concern: Concern, job: impl Future<Output = Done> + Send + 'static) {
-        let id = self.jobs.spawn(job).id();
-        self.concerns.insert(id, concern);
+        let handle = self.jobs.spawn(job);
+        self.concerns.insert(handle.id(), (concern, handle));
+    }
+
+    /// The node ends: nothing is begun any more, but containers that are ending go on with their hooks.
+    pub(super) fn let_go(&mut self) {
+        let others = self.concerns.values().filter(|(concern, _)| !matches!(concern, Concern::Kill(_)));
+        others.for_each(|(_, handle)| handle.abort());
+        self.jobs.detach_all();
     }
 
     /// A job panicked: what it was about is tried again.
     pub(super) fn on_lost_job(&mut self, error: &tokio::task::JoinError) {
-        let concern = self.concerns.remove(&error.id());
+        let concern = self.concerns.remove(&error.id()).map(|(concern, _)| concern);
         tracing::error!(pod = %self.pod.describe(), %error, ?concern, "a job of the pod's worker failed");
         match concern {
             Some(Concern::Sandbox) => self.sandbox.lost(),

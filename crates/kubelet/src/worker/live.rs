@@ -14,11 +14,9 @@ impl Worker {
 
     /// The pod's grace period; a deletion may have chosen another.
     pub(super) fn grace(&self) -> Duration {
-        if self.evicted {
-            return Duration::ZERO;
-        }
         let chosen = self.pod.metadata.deletion_grace_period_seconds.filter(|_| self.pod.is_deleted());
-        Duration::from_secs(grace_seconds(chosen.or(self.pod.spec().termination_grace_period_seconds)))
+        let own = Duration::from_secs(grace_seconds(chosen.or(self.pod.spec().termination_grace_period_seconds)));
+        self.evicted.map_or(own, |longest| own.min(longest))
     }
 
     pub(super) fn probe_states(&self) -> HashMap<String, ProbeState> {
@@ -44,6 +42,7 @@ impl Worker {
             if known {
                 return Ok(());
             }
+            k.pressure.admit(&pod)?;
             support::admit(&pod)?;
             admission::check(&pod, node.as_deref(), &k.allocatable, taken, k.config.max_pods as usize)
         });
@@ -55,14 +54,15 @@ impl Worker {
         }
     }
 
-    pub(super) fn evict(&mut self, message: String) {
+    pub(super) fn evict(&mut self, message: String, grace: Duration, by_node: bool) {
         if self.finished || self.gone || self.pod.is_deleted() {
             return;
         }
         self.k.recorder.event(&*self.pod, EventType::Warning, "Evicted", message.clone());
         self.failure = Some(("Evicted".to_owned(), message));
         self.finished = true;
-        self.evicted = true;
+        self.evicted = Some(grace);
+        self.disrupted = by_node;
     }
 
     /// Starts whatever is missing; answers with when to look again.
@@ -162,8 +162,8 @@ impl Worker {
         let Some(container) = self.container(&name) else { return };
         let attempt = self.observed.latest(&name).map_or(0, |status| status.metadata.attempt.saturating_add(1));
         self.starting = Some(name.clone());
-        let request =
-            Start { pod: self.pod.clone(), container, attempt, sandbox, mounted, cancel: self.cancel.clone() };
+        let (pod, cancel) = (self.pod.clone(), self.cancel.clone());
+        let request = Arc::new(Start { pod, container, attempt, sandbox, mounted, cancel });
         let k = self.k.clone();
         self.spawn(
             Concern::Start(name.clone()),
@@ -200,10 +200,10 @@ impl Worker {
         self.volumes_stale = false;
         let (k, pod) = (self.k.clone(), self.pod.clone());
         let ips: Vec<_> = self.observed.sandbox.iter().flat_map(|sandbox| sandbox.ips.clone()).collect();
-        let cancel = self.cancel.clone();
+        let (cancel, node) = (self.cancel.clone(), k.nodes.store().get("", &k.config.node_name));
         self.spawn(Concern::Volumes, async move {
             tokio::select! {
-                result = k.volumes.mount(&pod, Facts { pod_ips: &ips }) => Done::Volumes(result),
+                result = k.volumes.mount(&pod, Facts { pod_ips: &ips, node }) => Done::Volumes(result),
                 () = cancel.cancelled() => Done::Volumes(Ok(Mounted::default())),
             }
         });

@@ -40,7 +40,7 @@ use crate::resources::{cgroup_parent, pod_resources};
 use crate::status::{Input, pod_status, status_patch};
 use crate::sync::{Actions, Observed, ProbeState, compute};
 use crate::termination::termination_message;
-use crate::volumes::{Facts, Mounted};
+use crate::volumes::{Facts, Mounted, NotReady};
 use crate::{admission, message_of, support};
 
 pub(crate) use end::clean_up;
@@ -51,6 +51,9 @@ const FIRST_WRITE_DELAY: Duration = Duration::from_millis(60);
 /// The pause after a container's configuration was refused.
 const CONFIG_RETRY: Duration = Duration::from_secs(5);
 
+/// How often is told that a pod waits for the same claim.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
 /// What wakes a worker.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -58,13 +61,14 @@ pub(crate) enum Message {
     Runtime(ContainerEvent),
     /// A ConfigMap or Secret of the pod changed.
     VolumesChanged,
-    /// It uses more of the node than it may; with the message of its failure.
-    Evict(String),
+    /// It uses more of the node than it may, or than the node has (`by_node`); with the message of its failure, and how long
+    /// it has to end.
+    Evict { message: String, grace: Duration, by_node: bool },
 }
 
 enum Done {
     Sandbox(Result<PodSandbox, String>),
-    Volumes(Result<Mounted, String>),
+    Volumes(Result<Mounted, NotReady>),
     Started(String, Box<Result<ContainerStatus, (Waiting, Option<ContainerStatus>)>>),
     PostStart(String, String, Result<(), String>),
     /// With the container as it is after it.
@@ -122,12 +126,14 @@ pub(crate) struct Worker {
     not_before: HashMap<String, Instant>,
     jobs: JoinSet<Done>,
     /// What each job is about.
-    concerns: HashMap<tokio::task::Id, Concern>,
+    concerns: HashMap<tokio::task::Id, (Concern, AbortHandle)>,
     cancel: CancellationToken,
     sandbox: Step,
     volumes: Option<Mounted>,
     mounting: Step,
     volumes_stale: bool,
+    /// Why they are not ready, as it was told last.
+    volumes_told: Option<(String, Instant)>,
     starting: Option<String>,
     /// Containers that are to end, by ID, until their end was seen.
     killing: HashMap<String, Killing>,
@@ -138,11 +144,15 @@ pub(crate) struct Worker {
     gone: bool,
     failure: Option<(String, String)>,
     finished: bool,
-    /// It ends without a grace period.
-    evicted: bool,
+    /// It ends within this grace period, whatever its own.
+    evicted: Option<Duration>,
+    /// It ends because the node has too little.
+    disrupted: bool,
     /// It had ended before this worker began: its status says what cannot be observed any more.
     ended_before: bool,
     start_time: Timestamp,
+    /// Nothing of it has run yet.
+    is_new: bool,
     born: Instant,
     /// The status as last written or read.
     last: PodStatus,
@@ -180,6 +190,7 @@ impl Worker {
             volumes: None,
             mounting: Step::default(),
             volumes_stale: false,
+            volumes_told: None,
             starting: None,
             killing: HashMap::new(),
             stage: Stage::Live,
@@ -188,9 +199,11 @@ impl Worker {
             gone: false,
             failure: None,
             finished: false,
-            evicted: false,
+            evicted: None,
+            disrupted: false,
             ended_before: false,
             start_time,
+            is_new: last.start_time.is_none(),
             born: Instant::now(),
             wrote: last.start_time.is_some(),
             last,
@@ -204,8 +217,12 @@ impl Worker {
         self.look_at_everything().await;
         self.admit();
         loop {
+            let began = std::time::Instant::now();
             let wake = self.step();
+            let operation = if self.stage == Stage::Live { "sync" } else { "terminating" };
+            self.k.metrics.worked(operation, began);
             *self.shared.write() = self.observed.clone();
+            self.shared.write().ending = self.killing.keys().cloned().collect();
             if self.gone && self.stage >= Stage::Clean && self.jobs.is_empty() {
                 return;
             }
@@ -218,7 +235,7 @@ impl Worker {
             tokio::select! {
                 changed = self.desired.changed() => match changed {
                     Ok(()) => self.on_desired(),
-                    Err(_) => return,
+                    Err(_) => return self.let_go(),
                 },
                 Some(message) = self.inbox.recv() => self.on_message(message).await,
                 Some(done) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => match done {
@@ -249,7 +266,11 @@ impl Worker {
                 pod
             }
         };
-        if self.pod.metadata.labels != pod.metadata.labels || self.pod.metadata.annotations != pod.metadata.annotations
+        let (old, new) = (&self.pod, &pod);
+        // The downward API tells of both; an ephemeral container may be the first that uses a volume.
+        if old.metadata.labels != new.metadata.labels
+            || old.metadata.annotations != new.metadata.annotations
+            || old.spec().ephemeral_containers != new.spec().ephemeral_containers
         {
             self.volumes_stale = true;
         }
@@ -276,7 +297,7 @@ impl Worker {
                 self.not_before.retain(|name, _| !waiting.get(name).is_some_and(refused));
             }
             Message::Runtime(event) => self.on_runtime_event(event).await,
-            Message::Evict(message) => self.evict(message),
+            Message::Evict { message, grace, by_node } => self.evict(message, grace, by_node),
         }
     }
 
@@ -293,13 +314,20 @@ impl Worker {
             return;
         }
         if event.event == ContainerEventType::Deleted {
-            self.observed.forget(&event.container_id);
+            self.forget(&event.container_id);
             return;
         }
         match self.k.runtime.container_status(&event.container_id).await {
             Ok(status) => self.see_container(status),
-            Err(CriError::NotFound(_)) => self.observed.forget(&event.container_id),
+            Err(CriError::NotFound(_)) => self.forget(&event.container_id),
             Err(error) => tracing::warn!(pod = %self.pod.describe(), %error, "a container's status cannot be read"),
+        }
+    }
+
+    /// A container was removed. Of a pod that has ended its status still tells.
+    fn forget(&mut self, id: &str) {
+        if self.stage < Stage::TornDown {
+            self.observed.forget(id);
         }
     }
 
@@ -333,6 +361,9 @@ impl Worker {
         let runs = |latest: &ContainerStatus| latest.id == id && latest.state == ContainerState::Running;
         if self.observed.latest(&name).is_some_and(runs) {
             self.waiting.remove(&name);
+            if std::mem::take(&mut self.is_new) {
+                self.k.metrics.pod_started(self.born.elapsed());
+            }
             self.watch_container(&name, &id, started_at);
         } else if self.probes.get(&name).is_some_and(|probed| probed.container_id == id) {
             self.probes.remove(&name);
@@ -341,7 +372,7 @@ impl Worker {
 
     /// Lists what the runtime has of the pod: at the start, and when events were lost.
     async fn look_at_everything(&mut self) {
-        let uid = self.pod.uid().to_owned();
+        let (uid, began) = (self.pod.uid().to_owned(), std::time::Instant::now());
         let (sandboxes, containers) = tokio::join!(self.k.runtime.list_pod_sandbox(), self.k.runtime.list_containers());
         let (Ok(sandboxes), Ok(containers)) = (sandboxes, containers) else {
             tracing::warn!(pod = %self.pod.describe(), "the runtime does not list its containers");
@@ -364,8 +395,9 @@ impl Worker {
             .filter(|known| !live.contains(known.id.as_str()))
             .map(|known| known.id.clone())
             .collect();
-        lost.iter().for_each(|id| self.observed.forget(id));
+        lost.iter().for_each(|id| self.forget(id));
         ours.into_iter().for_each(|container| self.see_container(container));
+        self.k.metrics.relisted(began);
     }
 
     fn on_verdict(&mut self, verdict: Verdict) {
@@ -427,10 +459,7 @@ impl Worker {
                         self.volumes = Some(mounted);
                         self.mounting.retry.succeeded();
                     }
-                    Err(message) => {
-                        self.k.recorder.event(&*self.pod, EventType::Warning, "FailedMount", message);
-                        self.mounting.retry.failed();
-                    }
+                    Err(error) => self.on_volumes_not_ready(error),
                 }
             }
             Done::Started(name, result) => match *result {
@@ -529,6 +558,22 @@ impl Worker {
                     }
                 }
             }
+        }
+    }
+
+    fn on_volumes_not_ready(&mut self, error: NotReady) {
+        match error.retry {
+            Some(delay) => self.mounting.retry.waits(delay),
+            None => self.mounting.retry.failed(),
+        }
+        // Who waits for a claim tries often, and tells of it now and then.
+        let known = self
+            .volumes_told
+            .as_ref()
+            .is_some_and(|(known, at)| error.retry.is_some() && *known == error.message && at.elapsed() < TELL_AGAIN);
+        if !known {
+            self.volumes_told = Some((error.message.clone(), Instant::now()));
+            self.k.recorder.event(&*self.pod, EventType::Warning, "FailedMount", error.message);
         }
     }
 

@@ -20,6 +20,7 @@ impl Worker {
             start_time: self.start_time,
             terminal,
             failure: self.failure.as_ref(),
+            disrupted: self.disrupted,
             now: Timestamp::now(),
         })
     }

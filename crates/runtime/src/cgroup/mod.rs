@@ -11,20 +11,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::cri::LinuxContainerResources;
+use crate::cri::{CpuUsage, IoUsage, LinuxContainerResources, MemoryUsage};
 use crate::shim::proto::{CgroupJoin, DeviceSpec};
 
 /// Figures read from a group's files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Cumulative CPU time in nanoseconds.
-    pub cpu_nanoseconds: u64,
-    /// Memory in bytes.
-    pub memory: u64,
-    /// Memory in bytes that cannot be dropped without writing or swapping.
-    pub working_set: u64,
-    /// Anonymous memory in bytes.
-    pub rss: u64,
+    /// CPU time.
+    pub cpu: CpuUsage,
+    /// Memory.
+    pub memory: MemoryUsage,
+    /// Disks.
+    pub io: IoUsage,
     /// Processes and threads.
     pub pids: u64,
 }
@@ -123,14 +121,18 @@ fn read_number(path: &Path) -> u64 {
     fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The value of one line of a `name value` file.
-fn read_field(path: &Path, name: &str) -> u64 {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| line.split_once(' '))
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .unwrap_or(0)
+/// A file of lines `name value`, read once. What is not there is 0.
+struct Fields(String);
+
+impl Fields {
+    fn read(path: &Path) -> Fields {
+        Fields(fs::read_to_string(path).unwrap_or_default())
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        let found = self.0.lines().filter_map(|line| line.split_once(' ')).find(|(key, _)| *key == name);
+        found.and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
+    }
 }
 
 /// Removes a directory tree of groups from the leaves up; busy ones are tried again for a while, because a

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{Cgroups, Usage, child_groups, kill_tree, read_field, read_number, remove_tree, write};
-use crate::cri::LinuxContainerResources;
+use super::{Cgroups, Fields, Usage, child_groups, kill_tree, read_number, remove_tree, write};
+use crate::cri::{CpuUsage, IoUsage, LinuxContainerResources, MemoryUsage};
 use crate::shim::proto::{CgroupJoin, DeviceSpec};
 
 /// The controllers used; a group is made in these hierarchies only, because each costs time at every start.
@@ -55,6 +55,43 @@ impl V1 {
 
     fn file(&self, controller: &str, group: &str, file: &str) -> PathBuf {
         self.path(controller, group).unwrap_or_default().join(file)
+    }
+}
+
+impl V1 {
+    fn cpu(&self, group: &str) -> CpuUsage {
+        /// Hundredths of a second.
+        const TICK: u64 = 10_000_000;
+        let (stat, throttling) = (
+            Fields::read(&self.file("cpuacct", group, "cpuacct.stat")),
+            Fields::read(&self.file("cpu", group, "cpu.stat")),
+        );
+        CpuUsage {
+            usage_core_nano_seconds: read_number(&self.file("cpuacct", group, "cpuacct.usage")),
+            user_nano_seconds: stat.get("user").saturating_mul(TICK),
+            system_nano_seconds: stat.get("system").saturating_mul(TICK),
+            periods: throttling.get("nr_periods"),
+            throttled_periods: throttling.get("nr_throttled"),
+            throttled_nano_seconds: throttling.get("throttled_time"),
+        }
+    }
+}
+
+fn memory_usage(dir: &Path) -> MemoryUsage {
+    let usage_bytes = read_number(&dir.join("memory.usage_in_bytes"));
+    let stat = Fields::read(&dir.join("memory.stat"));
+    MemoryUsage {
+        usage_bytes,
+        working_set_bytes: usage_bytes.saturating_sub(stat.get("total_inactive_file")),
+        rss_bytes: stat.get("total_rss"),
+        cache_bytes: stat.get("total_cache"),
+        mapped_file_bytes: stat.get("total_mapped_file"),
+        swap_bytes: stat.get("total_swap"),
+        max_usage_bytes: read_number(&dir.join("memory.max_usage_in_bytes")),
+        failures: read_number(&dir.join("memory.failcnt")),
+        page_faults: stat.get("total_pgfault"),
+        major_page_faults: stat.get("total_pgmajfault"),
+        oom_kills: Fields::read(&dir.join("memory.oom_control")).get("oom_kill"),
     }
 }
 
@@ -134,13 +171,11 @@ impl Cgroups for V1 {
         if !memory.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("cgroup {group} does not exist")));
         }
-        let used = read_number(&memory.join("memory.usage_in_bytes"));
-        let stat = memory.join("memory.stat");
         Ok(Usage {
-            cpu_nanoseconds: read_number(&self.file("cpuacct", group, "cpuacct.usage")),
-            memory: used,
-            working_set: used.saturating_sub(read_field(&stat, "total_inactive_file")),
-            rss: read_field(&stat, "total_rss"),
+            cpu: self.cpu(group),
+            memory: memory_usage(&memory),
+            // Its hierarchy is not used, as joining it would cost every start some time.
+            io: IoUsage::default(),
             pids: read_number(&self.file("pids", group, "pids.current")),
         })
     }

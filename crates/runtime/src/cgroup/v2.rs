@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::{Cgroups, Usage, child_groups, kill_tree, read_field, read_number, remove_tree, write};
-use crate::cri::LinuxContainerResources;
+use super::{Cgroups, Fields, Usage, child_groups, kill_tree, read_number, remove_tree, write};
+use crate::cri::{CpuUsage, IoUsage, LinuxContainerResources, MemoryUsage};
 use crate::shim::proto::{CgroupJoin, DeviceSpec};
 use crate::sys;
 
-const CONTROLLERS: &[&str] = &["cpu", "cpuset", "memory", "pids"];
+const CONTROLLERS: &[&str] = &["cpu", "cpuset", "io", "memory", "pids"];
 
 /// The unified hierarchy.
 pub struct V2 {
@@ -53,6 +53,54 @@ impl V2 {
     fn file(&self, group: &str, file: &str) -> PathBuf {
         self.root.join(group).join(file)
     }
+
+    fn cpu(&self, group: &str) -> CpuUsage {
+        let stat = Fields::read(&self.file(group, "cpu.stat"));
+        let nanos = |field: &str| stat.get(field).saturating_mul(1000);
+        CpuUsage {
+            usage_core_nano_seconds: nanos("usage_usec"),
+            user_nano_seconds: nanos("user_usec"),
+            system_nano_seconds: nanos("system_usec"),
+            periods: stat.get("nr_periods"),
+            throttled_periods: stat.get("nr_throttled"),
+            throttled_nano_seconds: nanos("throttled_usec"),
+        }
+    }
+
+    fn memory(&self, group: &str) -> MemoryUsage {
+        let usage_bytes = read_number(&self.file(group, "memory.current"));
+        let (stat, events) =
+            (Fields::read(&self.file(group, "memory.stat")), Fields::read(&self.file(group, "memory.events")));
+        MemoryUsage {
+            usage_bytes,
+            working_set_bytes: usage_bytes.saturating_sub(stat.get("inactive_file")),
+            rss_bytes: stat.get("anon"),
+            cache_bytes: stat.get("file"),
+            mapped_file_bytes: stat.get("file_mapped"),
+            swap_bytes: read_number(&self.file(group, "memory.swap.current")),
+            max_usage_bytes: read_number(&self.file(group, "memory.peak")),
+            failures: events.get("max"),
+            page_faults: stat.get("pgfault"),
+            major_page_faults: stat.get("pgmajfault"),
+            oom_kills: events.get("oom_kill"),
+        }
+    }
+}
+
+/// Sums `io.stat` over devices: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`.
+fn io_usage(stat: &str) -> IoUsage {
+    let mut sum = IoUsage::default();
+    for (name, value) in stat.split_whitespace().filter_map(|field| field.split_once('=')) {
+        let place = match name {
+            "rbytes" => &mut sum.read_bytes,
+            "wbytes" => &mut sum.written_bytes,
+            "rios" => &mut sum.reads,
+            "wios" => &mut sum.writes,
+            _ => continue,
+        };
+        *place = place.saturating_add(value.parse().unwrap_or(0));
+    }
+    sum
 }
 
 /// The weight (1..10000) that stands for v1 shares (2..262144), by the same curve as the OCI runtimes.
@@ -128,13 +176,10 @@ impl Cgroups for V2 {
         if !self.root.join(group).is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("cgroup {group} does not exist")));
         }
-        let memory = read_number(&self.file(group, "memory.current"));
-        let stat = self.file(group, "memory.stat");
         Ok(Usage {
-            cpu_nanoseconds: read_field(&self.file(group, "cpu.stat"), "usage_usec") * 1000,
-            memory,
-            working_set: memory.saturating_sub(read_field(&stat, "inactive_file")),
-            rss: read_field(&stat, "anon"),
+            cpu: self.cpu(group),
+            memory: self.memory(group),
+            io: io_usage(&fs::read_to_string(self.file(group, "io.stat")).unwrap_or_default()),
             pids: read_number(&self.file(group, "pids.current")),
         })
     }
@@ -176,7 +221,7 @@ mod tests {
         groups.create("kubepods/pod1").unwrap();
         for path in ["", "c", "c/n", "c/n/kubepods"] {
             let control = fs::read_to_string(dir.path().join(path).join("cgroup.subtree_control")).unwrap();
-            assert!(control.contains("+cpu +cpuset") && control.contains("+pids"), "{path}: {control}");
+            assert!(control.contains("+cpu +cpuset +io") && control.contains("+pids"), "{path}: {control}");
         }
         assert_eq!(groups.join("kubepods/pod1").directory, Some(dir.path().join("c/n/kubepods/pod1")));
     }
@@ -209,12 +254,18 @@ mod tests {
             ("cpu.stat", "usage_usec 12\nuser_usec 3\n"),
             ("memory.current", "1000\n"),
             ("memory.stat", "anon 400\ninactive_file 300\n"),
+            ("memory.events", "max 0\noom_kill 3\n"),
+            ("io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0\n8:16 rbytes=10\n"),
             ("pids.current", "2\n"),
         ] {
             fs::write(pod.join(file), text).unwrap();
         }
-        let expected = Usage { cpu_nanoseconds: 12_000, memory: 1000, working_set: 700, rss: 400, pids: 2 };
-        assert_eq!(groups.usage("kubepods").unwrap(), expected);
+        let found = groups.usage("kubepods").unwrap();
+        assert_eq!((found.cpu.usage_core_nano_seconds, found.cpu.user_nano_seconds), (12_000, 3000));
+        let memory = found.memory;
+        assert_eq!((memory.usage_bytes, memory.working_set_bytes, memory.rss_bytes), (1000, 700, 400));
+        assert_eq!((memory.oom_kills, found.pids), (3, 2));
+        assert_eq!(found.io, IoUsage { read_bytes: 11, written_bytes: 2, reads: 3, writes: 4 });
         assert!(groups.usage("gone").is_err());
     }
 

@@ -9,7 +9,7 @@ use super::spec::{devices, signal_number};
 use super::{Container, ContainerRecord, Runtime, blocking, internal, new_id, save};
 use crate::cgroup::Usage;
 use crate::cri::{
-    ContainerConfig, ContainerEventType, ContainerState, ContainerStats, ContainerStatus, CriError,
+    ContainerConfig, ContainerEventType, ContainerState, ContainerStats, ContainerStatus, CriError, FilesystemUsage,
     LinuxContainerResources, Result, SandboxState,
 };
 use crate::shim::now;
@@ -235,18 +235,29 @@ impl Runtime {
         blocking(move || {
             let cgroup = container.record.lock().cgroup.clone();
             let usage = runtime.cgroups.usage(&cgroup).map_err(internal("failed to get container stats"))?;
-            let mut stats = to_stats(id, usage);
-            stats.writable_layer_bytes = crate::tree::usage(&container.dir.join("upper"));
-            Ok(stats)
+            Ok(to_stats(id, usage))
+        })
+        .await
+    }
+
+    pub(super) async fn writable_layer_of(&self, id: &str) -> Result<FilesystemUsage> {
+        let upper = self.container(id)?.dir.join("upper");
+        blocking(move || {
+            let taken = crate::tree::taken(&upper);
+            Ok(FilesystemUsage { used_bytes: taken.bytes, inodes_used: taken.inodes })
         })
         .await
     }
 
     pub(super) async fn sandbox_stats(&self, id: &str) -> Result<ContainerStats> {
-        let sandbox = self.sandbox(id)?;
+        let cgroup = self.sandbox(id)?.record.lock().config.cgroup_parent.clone();
+        self.group_stats(id, cgroup).await
+    }
+
+    /// Figures of a group below the runtime's own.
+    pub(super) async fn group_stats(&self, id: &str, cgroup: String) -> Result<ContainerStats> {
         let (runtime, id) = (self.strong()?, id.to_string());
         blocking(move || {
-            let cgroup = sandbox.record.lock().config.cgroup_parent.clone();
             let usage = runtime.cgroups.usage(&cgroup).map_err(internal("failed to get sandbox stats"))?;
             Ok(to_stats(id, usage))
         })
@@ -255,14 +266,6 @@ impl Runtime {
 }
 
 fn to_stats(id: String, usage: Usage) -> ContainerStats {
-    ContainerStats {
-        id,
-        timestamp: now(),
-        cpu_usage_core_nanoseconds: usage.cpu_nanoseconds,
-        memory_usage_bytes: usage.memory,
-        memory_working_set_bytes: usage.working_set,
-        memory_rss_bytes: usage.rss,
-        process_count: usage.pids,
-        writable_layer_bytes: 0,
-    }
+    let Usage { cpu, memory, io, pids } = usage;
+    ContainerStats { id, timestamp: now(), cpu, memory, io, process_count: pids }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod container;
+mod network_usage;
 mod program;
 mod recover;
 mod sandbox;

@@ -7,8 +7,9 @@ use tokio::sync::broadcast;
 
 use super::{Runtime, blocking};
 use crate::cri::{
-    AuthConfig, ContainerConfig, ContainerEvent, ContainerStats, ContainerStatus, CriError, ExecSyncResponse, FsInfo,
-    Image, ImageService, LinuxContainerResources, PodSandbox, PodSandboxConfig, Result, RuntimeService, Streams,
+    AuthConfig, ContainerConfig, ContainerEvent, ContainerStats, ContainerStatus, CriError, ExecSyncResponse,
+    FilesystemUsage, FsInfo, Image, ImageService, LinuxContainerResources, NetworkInterfaceUsage, PodSandbox,
+    PodSandboxConfig, Result, RuntimeService, Streams,
 };
 use crate::image::Reference;
 use crate::shim::proto::Request;
@@ -77,6 +78,18 @@ impl RuntimeService for Runtime {
 
     async fn pod_sandbox_stats(&self, id: &str) -> Result<ContainerStats> {
         self.sandbox_stats(id).await
+    }
+
+    async fn writable_layer(&self, id: &str) -> Result<FilesystemUsage> {
+        self.writable_layer_of(id).await
+    }
+
+    async fn pod_sandbox_network(&self, id: &str) -> Result<Vec<NetworkInterfaceUsage>> {
+        self.network_usage(id).await
+    }
+
+    async fn pods_stats(&self) -> Result<ContainerStats> {
+        self.group_stats("kubepods", "kubepods".to_owned()).await
     }
 
     async fn reopen_container_log(&self, id: &str) -> Result<()> {

@@ -1,8 +1,9 @@
 //! The arguments of plugins, and the plugins made of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{NodeAffinity as ApiNodeAffinity, TopologySpreadConstraint};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use crate::plugins::node_resources::balanced::BalancedAllocation;
 use crate::plugins::node_resources::fit::Fit;
 use crate::plugins::node_resources::strategy::{Kind, Strategy};
 use crate::plugins::pod_topology_spread::PodTopologySpread;
+use crate::plugins::volumes::binding::{self, VolumeBinding};
 use crate::preemption::PreemptionArgs;
 use crate::resources::Resource;
 
@@ -268,4 +270,19 @@ pub(super) fn preemption(args: &Value, path: &str) -> Result<PreemptionArgs> {
         min_candidate_nodes_percentage: number(percentage),
         min_candidate_nodes_absolute: number(absolute),
     })
+}
+
+pub(super) fn volume_binding(args: &Value, path: &str) -> Result<Arc<dyn Plugin>> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+    struct Args {
+        bind_timeout_seconds: Option<i64>,
+    }
+    let args: Args = decode(&fields(binding::NAME, args, path)?, path)?;
+    let Some(seconds) = args.bind_timeout_seconds else { return Ok(Arc::new(VolumeBinding::default())) };
+    let seconds = u64::try_from(seconds);
+    let seconds = seconds.with_context(|| {
+        format!("{path}.bindTimeoutSeconds: invalid BindTimeoutSeconds, should not be a negative value")
+    })?;
+    Ok(Arc::new(VolumeBinding { timeout: Duration::from_secs(seconds) }))
 }

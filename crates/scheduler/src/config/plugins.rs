@@ -17,6 +17,10 @@ use crate::plugins::node_ports::{self, NodePorts};
 use crate::plugins::node_resources::{balanced, fit};
 use crate::plugins::node_unschedulable::{self, NodeUnschedulable};
 use crate::plugins::taint_toleration::{self, TaintToleration};
+use crate::plugins::volumes::binding;
+use crate::plugins::volumes::limits::{self, NodeVolumeLimits};
+use crate::plugins::volumes::restrictions::{self, VolumeRestrictions};
+use crate::plugins::volumes::zone::{self, VolumeZone};
 use crate::plugins::{inter_pod_affinity, node_affinity, pod_topology_spread};
 use crate::preemption;
 
@@ -108,10 +112,10 @@ static KNOWN: [Known; 20] = [
     known(node_affinity::NAME, 2, &[PreFilter, Filter, PreScore, Score], Made::Plugin(args::node_affinity)),
     known(node_ports::NAME, 0, &[PreFilter, Filter], Made::Plugin(|_, _| Ok(Arc::new(NodePorts)))),
     known(fit::NAME, 1, &[PreFilter, Filter, PreScore, Score], Made::Plugin(args::fit)),
-    known("VolumeRestrictions", 0, &[PreFilter, Filter], Made::Missing),
-    known("NodeVolumeLimits", 0, &[PreFilter, Filter], Made::Missing),
-    known("VolumeBinding", 0, &[PreFilter, Filter, PreScore, Score, Reserve, PreBind], Made::Missing),
-    known("VolumeZone", 0, &[PreFilter, Filter], Made::Missing),
+    known(restrictions::NAME, 0, &[PreFilter, Filter], Made::Plugin(|_, _| Ok(Arc::new(VolumeRestrictions)))),
+    known(limits::NAME, 0, &[PreFilter, Filter], Made::Plugin(|_, _| Ok(Arc::new(NodeVolumeLimits)))),
+    known(binding::NAME, 0, &[PreFilter, Filter, Reserve, PreBind], Made::Plugin(args::volume_binding)),
+    known(zone::NAME, 0, &[PreFilter, Filter], Made::Plugin(|_, _| Ok(Arc::new(VolumeZone)))),
     known(pod_topology_spread::NAME, 2, &[PreFilter, Filter, PreScore, Score], Made::Plugin(args::pod_topology_spread)),
     known(inter_pod_affinity::NAME, 2, &[PreFilter, Filter, PreScore, Score], Made::Plugin(args::inter_pod_affinity)),
     known("DynamicResources", 2, &[PreEnqueue, PreFilter, Filter, PostFilter, Reserve, PreBind], Made::Missing),
@@ -280,10 +284,11 @@ fn args_of(profile: &super::ProfileConfiguration, name: &str, path: &str) -> (Va
 
 /// Arguments are for plugins that there are, and that have some.
 fn check_args(profile: &super::ProfileConfiguration, path: &str) -> Result<()> {
-    const WITH_ARGS: [&str; 6] = [
+    const WITH_ARGS: [&str; 7] = [
         fit::NAME,
         balanced::NAME,
         node_affinity::NAME,
+        binding::NAME,
         inter_pod_affinity::NAME,
         pod_topology_spread::NAME,
         preemption::NAME,

@@ -25,6 +25,13 @@ impl Actions {
     pub const NAMESPACE_LABEL: Actions = Actions(1 << 9);
     /// The waiting pod itself was changed.
     pub const OWN_UPDATE: Actions = Actions(1 << 10);
+    /// A claim came, went, or changed; so for the next ones.
+    pub const CLAIM: Actions = Actions(1 << 11);
+    pub const VOLUME: Actions = Actions(1 << 12);
+    pub const STORAGE_CLASS: Actions = Actions(1 << 13);
+    pub const CSI_NODE: Actions = Actions(1 << 14);
+    /// A driver, or how much room it has somewhere.
+    pub const CSI_CAPACITY: Actions = Actions(1 << 15);
     pub const ALL: Actions = Actions(u32::MAX);
     pub const NONE: Actions = Actions(0);
 

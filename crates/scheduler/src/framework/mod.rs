@@ -185,6 +185,5 @@ pub(crate) type PreBind = BoxFuture<'static, Result<(), String>>;
 /// What PreBind acts with.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    #[allow(dead_code)]
     pub client: Client,
 }

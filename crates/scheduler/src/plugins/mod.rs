@@ -10,3 +10,4 @@ pub(crate) mod node_resources;
 pub(crate) mod node_unschedulable;
 pub(crate) mod pod_topology_spread;
 pub(crate) mod taint_toleration;
+pub(crate) mod volumes;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm};
+use coracle_matching::nodes::{selects, term_matches};
+use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorTerm, PreferredSchedulingTerm};
 
 use crate::framework::{Actions, ClusterEvent, Normalize, Plugin, PreFilter, Refusal, Subject, Verdict};
 use crate::pod::PodInfo;
@@ -34,7 +35,7 @@ impl Plugin for NodeAffinity {
     }
 
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, _table: &Table) -> Verdict {
-        if self.added_required.as_ref().is_some_and(|selector| !selector_matches(selector, node)) {
+        if self.added_required.as_ref().is_some_and(|selector| !selects(selector, node.place())) {
             return Err(Refusal::unresolvable(NAME, "node(s) didn't match scheduler-enforced node affinity"));
         }
         if !matches(pod, node) {
@@ -66,11 +67,7 @@ impl Plugin for NodeAffinity {
 /// Whether a node has what the pod's selector and required affinity ask for.
 pub(crate) fn matches(pod: &PodInfo, node: &NodeInfo) -> bool {
     pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-        && pod.required_nodes.as_ref().is_none_or(|selector| selector_matches(selector, node))
-}
-
-fn selector_matches(selector: &NodeSelector, node: &NodeInfo) -> bool {
-    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
+        && pod.required_nodes.as_ref().is_none_or(|selector| selects(selector, node.place()))
 }
 
 /// The names of the only nodes that can match, when every term names some, as those of a DaemonSet's pods do: no others
@@ -88,35 +85,6 @@ fn named(selector: &NodeSelector) -> Option<BTreeSet<&str>> {
 
 /// The weights of the preferred terms that match.
 fn preference(terms: &[PreferredSchedulingTerm], node: &NodeInfo) -> i64 {
-    let matching = terms.iter().filter(|term| term_matches(&term.preference, node));
+    let matching = terms.iter().filter(|term| term_matches(&term.preference, node.place()));
     matching.map(|term| i64::from(term.weight)).sum()
-}
-
-/// A term without any requirement matches nothing.
-fn term_matches(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    let of_field = |key: &str| (key == "metadata.name").then_some(node.name.as_str());
-    !(expressions.is_empty() && fields.is_empty())
-        && expressions.iter().all(|r| requirement_matches(r, node.labels.get(&r.key).map(String::as_str)))
-        && fields.iter().all(|r| requirement_matches(r, of_field(&r.key)))
-}
-
-fn requirement_matches(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = || value.is_some_and(|value| values.iter().any(|listed| listed == value));
-    let compared = |wanted: std::cmp::Ordering| {
-        let value = value.and_then(|value| value.parse::<i64>().ok());
-        let limit = values.first().and_then(|limit| limit.parse::<i64>().ok());
-        matches!((value, limit), (Some(value), Some(limit)) if value.cmp(&limit) == wanted)
-    };
-    match requirement.operator.as_str() {
-        "In" => listed(),
-        "NotIn" => !listed(),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compared(std::cmp::Ordering::Greater),
-        "Lt" => compared(std::cmp::Ordering::Less),
-        _ => false,
-    }
 }

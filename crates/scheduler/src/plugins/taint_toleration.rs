@@ -1,6 +1,7 @@
 //! TaintToleration: nodes repel pods that do not tolerate their taints.
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/>
 
+pub(crate) use coracle_matching::taints::tolerates;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use crate::framework::{Actions, ClusterEvent, Normalize, Plugin, Refusal, Subject, Verdict};
@@ -45,26 +46,6 @@ impl Plugin for TaintToleration {
     }
 }
 
-/// Whether one of the tolerations covers a taint.
-pub(crate) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| covers(toleration, taint))
-}
-
-fn covers(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (effect, key) = (text(&toleration.effect), text(&toleration.key));
-    if (!effect.is_empty() && effect != taint.effect) || (!key.is_empty() && key != taint.key) {
-        return false;
-    }
-    match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        None | Some("" | "Equal") => {
-            !key.is_empty() && text(&toleration.value) == taint.value.as_deref().unwrap_or_default()
-        }
-        Some(_) => false,
-    }
-}
-
 /// The first taint that keeps a pod off.
 pub(crate) fn untolerated<'a>(tolerations: &[Toleration], taints: &'a [Taint]) -> Option<&'a Taint> {
     taints
@@ -77,22 +58,4 @@ pub(crate) fn untolerated<'a>(tolerations: &[Toleration], taints: &'a [Taint]) -
 fn unpreferred(tolerations: &[Toleration], taints: &[Taint]) -> i64 {
     let unpreferred = |taint: &&Taint| taint.effect == "PreferNoSchedule" && !tolerates(tolerations, taint);
     taints.iter().filter(unpreferred).count() as i64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn tolerations_cover_taints_by_key_value_and_effect() {
-        let taint: Taint = serde_json::from_value(json!({"key": "a", "value": "b", "effect": "NoSchedule"})).unwrap();
-        let covers = |toleration| tolerates(&[serde_json::from_value(toleration).unwrap()], &taint);
-        assert!(covers(json!({"operator": "Exists"})));
-        assert!(covers(json!({"key": "a", "operator": "Exists"})));
-        assert!(covers(json!({"key": "a", "value": "b", "effect": "NoSchedule"})));
-        assert!(!covers(json!({"key": "a", "value": "c"})));
-        assert!(!covers(json!({"key": "a", "value": "b", "effect": "NoExecute"})));
-        assert!(!covers(json!({"key": "b", "operator": "Exists"})));
-    }
 }

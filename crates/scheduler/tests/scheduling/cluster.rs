@@ -50,6 +50,7 @@ impl Cluster {
             kubelet_client: Current::new(&kubelet_client).expect("a usable certificate"),
             audit: Default::default(),
             runtime_config: Default::default(),
+            initial: Vec::new(),
         };
         let server = Server::new(config).await.expect("a server");
         let client = in_process(server.service(User::new("admin", &["system:masters"])));

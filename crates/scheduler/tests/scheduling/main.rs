@@ -5,3 +5,4 @@ mod differential;
 mod extenders;
 mod preemption;
 mod profiles;
+mod volumes;

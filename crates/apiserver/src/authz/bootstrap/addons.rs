@@ -2,20 +2,39 @@
 //! there.
 
 use super::table::Subject::{Group, ServiceAccount};
-use super::table::{Binding, Role, bind, role, rule};
+use super::table::{Binding, EVENTS, READ, Role, bind, role, rule};
 
 /// The roles.
-pub(super) const ROLES: &[Role] = &[role(
-    "system:coredns",
-    &[
-        rule("list watch", "core", "endpoints services pods namespaces"),
-        rule("list watch", "discovery.k8s.io", "endpointslices"),
-    ],
-)];
+pub(super) const ROLES: &[Role] = &[
+    role(
+        "system:coredns",
+        &[
+            rule("list watch", "core", "endpoints services pods namespaces"),
+            rule("list watch", "discovery.k8s.io", "endpointslices"),
+        ],
+    ),
+    // It removes what is released, lets claims grow, and takes those that no node was selected for.
+    role(
+        "system:local-directory-provisioner",
+        &[
+            rule("create delete get list update watch", "core", "persistentvolumes"),
+            rule("get list update watch", "core", "persistentvolumeclaims"),
+            rule("update", "core", "persistentvolumeclaims/status"),
+            rule(READ, "core", "nodes"),
+            rule(READ, "storage.k8s.io", "storageclasses"),
+            EVENTS,
+        ],
+    ),
+];
 
 /// Who has them.
 pub(super) const BINDINGS: &[Binding] = &[
     bind("system:coredns", "system:coredns", &[ServiceAccount("kube-system", "coredns")]),
+    bind(
+        "system:local-directory-provisioner",
+        "system:local-directory-provisioner",
+        &[ServiceAccount("kube-system", "local-directory-provisioner")],
+    ),
     // By the names that the documentation of kubelets' bootstrapping gives them.
     bind("create-csrs-for-bootstrapping", "system:node-bootstrapper", &[Group("system:bootstrappers")]),
     bind(

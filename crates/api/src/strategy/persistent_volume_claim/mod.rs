@@ -1,5 +1,8 @@
 //! PersistentVolumeClaim.
 
+mod data_source;
+mod update;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -58,29 +61,27 @@ impl Strategy for PersistentVolumeClaim {
         errors
     }
 
+    fn prepare_create(&self, obj: &mut Value) {
+        super::prepare_create(self, obj);
+        data_source::keep_compatible(&mut obj["spec"]);
+        data_source::complete(&mut obj["spec"]);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        super::prepare_update(self, new, old);
+        data_source::complete(&mut new["spec"]);
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        update::validate(new, old)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let (mut now, mut before) = (new["spec"].clone(), old["spec"].clone());
-        let unbound = text(old, &["spec", "volumeName"]).is_empty();
-        let may_grow = text(new, &["status", "phase"]) == "Bound";
-        for spec in [&mut now, &mut before] {
-            if let Some(map) = spec.as_object_mut() {
-                if may_grow && let Some(requests) = map.get_mut("resources").and_then(|of| of.get_mut("requests")) {
-                    meta::as_object(requests).remove("storage");
-                }
-                map.remove("volumeAttributesClassName");
-                if unbound {
-                    map.remove("volumeName");
-                    map.remove("storageClassName");
-                }
-            }
+        if list(new, &["spec", "accessModes"]).is_empty() {
+            errors.push(FieldError::required(&Path::new("spec").child("accessModes"), ""));
         }
-        if now != before {
-            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-            errors.push(FieldError::forbidden(&Path::new("spec"), detail));
-        }
-        not_below_capacity(new, old, &mut errors);
-        super::immutable(&mut errors, &Path::new("volumeMode"), &new["spec"]["volumeMode"], &old["spec"]["volumeMode"]);
+        status(&new["status"], &Path::new("status"), &mut errors);
         errors
     }
 
@@ -123,14 +124,37 @@ impl Strategy for PersistentVolumeClaim {
     }
 }
 
-/// An error when a claim that asks for less than before asks for no more than it has: no volume shrinks.
-fn not_below_capacity(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let amount = |obj: &Value, path: &[&str]| text(obj, path).parse::<Quantity>().unwrap_or_default();
-    let requested = ["spec", "resources", "requests", "storage"];
-    let (now, before) = (amount(new, &requested), amount(old, &requested));
-    if now < before && now <= amount(old, &["status", "capacity", "storage"]) {
-        let path = Path::new("spec").child("resources").child("requests").child("storage");
-        errors.push(FieldError::forbidden(&path, "field can not be less than status.capacity"));
+/// How the growth of a resource stands.
+const RESIZE_STATES: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizePending",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+];
+
+/// Checks what is said of the growth of a claim.
+fn status(status: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let known = |name: &str| name == "storage" || (name.contains('/') && field::qualified_name(name).is_empty());
+    for field in ["allocatedResources", "allocatedResourceStatuses"] {
+        for (name, _) in status[field].as_object().into_iter().flatten() {
+            if !known(name) {
+                let path = path.child(field).key(name);
+                errors.push(FieldError::invalid_str(&path, name, "must be storage or a fully qualified name"));
+            }
+        }
+    }
+    for (name, state) in meta::string_map(&status["allocatedResourceStatuses"]) {
+        if !RESIZE_STATES.contains(&state) {
+            let path = path.child("allocatedResourceStatuses").key(name);
+            errors.push(FieldError::not_supported(&path, state, &RESIZE_STATES));
+        }
+    }
+    for (name, amount) in status["allocatedResources"].as_object().into_iter().flatten() {
+        if amount.as_str().and_then(|text| text.parse::<Quantity>().ok()).is_some_and(Quantity::is_negative) {
+            let path = path.child("allocatedResources").key(name);
+            errors.push(FieldError::invalid(&path, amount, "must be greater than or equal to 0"));
+        }
     }
 }
 
@@ -176,30 +200,5 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Vec<FieldErr
     }
     let modes = ["Block", "Filesystem"];
     common::one_of(errors, &path.child("volumeMode"), &spec["volumeMode"], &modes, false);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn claim(storage: &str, phase: &str) -> Value {
-        json!({"spec": {"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem", "volumeName": "v",
-            "resources": {"requests": {"storage": storage}}},
-            "status": {"phase": phase, "capacity": {"storage": "2Gi"}}})
-    }
-
-    #[test]
-    fn only_a_bound_claim_grows_and_none_shrinks_below_what_it_has() {
-        let errors = |new: &Value, old: &Value| -> Vec<String> {
-            PersistentVolumeClaim.validate_update(new, old).iter().map(ToString::to_string).collect()
-        };
-        assert!(errors(&claim("3Gi", "Bound"), &claim("2Gi", "Bound")).is_empty());
-        assert!(errors(&claim("3Gi", "Bound"), &claim("4Gi", "Bound")).is_empty());
-        assert_eq!(
-            errors(&claim("1Gi", "Bound"), &claim("4Gi", "Bound")),
-            ["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]
-        );
-        let pending = errors(&claim("3Gi", "Pending"), &claim("2Gi", "Pending"));
-        assert!(pending[0].starts_with("spec: Forbidden: spec is immutable"), "{pending:?}");
-    }
+    data_source::validate(spec, path, errors);
 }

@@ -1,0 +1,185 @@
+//! Which pod goes first, and what it is told.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use coracle_api::quantity::Quantity;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::thresholds::{Observations, Threshold};
+use crate::pod::PodExt;
+use crate::quantity::value;
+use crate::resources::{pod_requests, request};
+use crate::stats::PodUsage;
+use crate::stats::disk::PodDisk;
+
+/// A pod with what it uses.
+pub(super) struct Candidate {
+    pub(super) usage: PodUsage,
+    pub(super) disk: Arc<PodDisk>,
+}
+
+impl Candidate {
+    pub(super) fn pod(&self) -> &Pod {
+        &self.usage.pod
+    }
+
+    /// How much of a resource it uses; `None` when nobody knows.
+    fn used(&self, resource: &str) -> Option<u64> {
+        match resource {
+            "memory" => self.usage.sandbox.as_ref().map(|stats| stats.memory.working_set_bytes),
+            "pids" => self.usage.sandbox.as_ref().map(|stats| stats.process_count),
+            "inodes" => Some(self.disk.inodes()),
+            _ => Some(self.disk.bytes()),
+        }
+    }
+
+    /// How much of it it asked for.
+    fn requested(&self, resource: &str) -> u64 {
+        let thousandths = pod_requests(self.pod()).get(resource).copied().unwrap_or(0);
+        u64::try_from(thousandths / 1000).unwrap_or(0)
+    }
+}
+
+/// Those that use more than they asked for come first, then those of lower priority, then those that are furthest
+/// beyond what they asked for. Of those that nobody knows anything of nothing good is to be expected.
+pub(super) fn sort(candidates: &mut [Candidate], resource: &str) {
+    candidates.sort_by_cached_key(|candidate| {
+        let (used, requested) = (candidate.used(resource), candidate.requested(resource));
+        let priority = candidate.pod().spec().priority.unwrap_or(0);
+        // Nobody asks for processes.
+        let exceeds = resource != "pids" && used.is_none_or(|used| used > requested);
+        let beyond = used.map_or(i128::MAX, |used| i128::from(used).saturating_sub(i128::from(requested)));
+        (!exceeds, priority, Reverse(beyond))
+    });
+}
+
+/// The message of an evicted pod.
+pub(super) fn message(candidate: &Candidate, threshold: &Threshold, seen: &Observations) -> String {
+    let resource = threshold.signal.resource();
+    let mut message = format!("The node was low on resource: {resource}. ");
+    if let Some(seen) = seen.get(&threshold.signal) {
+        let (limit, available) = (text(threshold.amount.of(seen.capacity)), text(seen.available));
+        message.push_str(&format!("Threshold quantity: {limit}, available: {available}. "));
+    }
+    let (usage, disk) = (&candidate.usage, &candidate.disk);
+    let containers = candidate.pod().spec().containers.iter().chain(candidate.pod().init_containers());
+    for container in containers {
+        let found = usage.containers.iter().find(|known| known.status.metadata.name == container.name);
+        let used = match resource {
+            "memory" => found.map(|found| found.stats.memory.working_set_bytes),
+            "ephemeral-storage" => disk.containers.get(&container.name).map(|disk| disk.bytes()),
+            _ => None,
+        };
+        let requested = request(container, resource);
+        let least = requested.map_or(0, value).max(0) as u64;
+        if let Some(used) = used.filter(|used| *used > least) {
+            let requested = requested.map_or("0", |quantity| quantity.0.as_str());
+            message.push_str(&format!(
+                "Container {} was using {}, request is {requested}, has larger consumption of {resource}. ",
+                container.name,
+                text(used)
+            ));
+        }
+    }
+    message
+}
+
+/// A number of bytes as Kubernetes writes it.
+fn text(amount: u64) -> String {
+    Quantity::from_bytes(i64::try_from(amount).unwrap_or(i64::MAX)).to_string()
+}
+
+/// Whether a pod is never evicted: a static one, or one of the priorities that the system itself has.
+/// <https://kubernetes.io/docs/tasks/administer-cluster/guaranteed-scheduling-critical-addon-pods/>
+pub(crate) fn is_critical(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    let source = annotations.and_then(|annotations| annotations.get("kubernetes.io/config.source"));
+    let is_mirror = annotations.is_some_and(|annotations| annotations.contains_key("kubernetes.io/config.mirror"));
+    is_mirror
+        || source.is_some_and(|source| source != "api")
+        || pod.spec().priority.is_some_and(|priority| priority >= 2_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{Amount, Signal};
+    use super::super::thresholds::Observation;
+    use super::*;
+    use crate::stats::ContainerUsage;
+    use crate::stats::disk::ContainerDisk;
+    use crate::testing::container_status;
+    use coracle_runtime::cri::{ContainerState, ContainerStats, FilesystemUsage, MemoryUsage};
+    use serde_json::json;
+
+    fn stats(memory: u64, processes: u64) -> ContainerStats {
+        let memory = MemoryUsage { working_set_bytes: memory, ..Default::default() };
+        ContainerStats { memory, process_count: processes, ..Default::default() }
+    }
+
+    fn candidate(name: &str, priority: i32, request: &str, memory: u64, processes: u64) -> Candidate {
+        let resources = json!({"requests": {"memory": request, "ephemeral-storage": request}});
+        let spec = json!({"priority": priority, "containers": [{"name": "c", "resources": resources}]});
+        let pod = serde_json::from_value(json!({"metadata": {"name": name, "uid": name}, "spec": spec})).unwrap();
+        let status = container_status(name, "c", 0, ContainerState::Running, 0);
+        let containers = vec![ContainerUsage { status, stats: stats(memory, processes) }];
+        let rootfs = FilesystemUsage { used_bytes: memory, inodes_used: processes };
+        let disk = PodDisk {
+            containers: [("c".to_owned(), ContainerDisk { rootfs, logs: Default::default() })].into(),
+            ..Default::default()
+        };
+        let usage =
+            PodUsage { pod: Arc::new(pod), sandbox: Some(stats(memory, processes)), sandbox_id: None, containers };
+        Candidate { usage, disk: Arc::new(disk) }
+    }
+
+    fn order(mut candidates: Vec<Candidate>, resource: &str) -> Vec<String> {
+        sort(&mut candidates, resource);
+        candidates.iter().map(|candidate| candidate.pod().name().to_owned()).collect()
+    }
+
+    fn all() -> Vec<Candidate> {
+        vec![
+            candidate("modest", 0, "100", 50, 9),
+            candidate("important", 10, "0", 5000, 1),
+            candidate("beyond", 0, "100", 200, 3),
+            candidate("far", 0, "100", 900, 2),
+        ]
+    }
+
+    #[test]
+    fn pods_go_by_what_they_use_beyond_their_requests_and_by_priority() {
+        assert_eq!(order(all(), "memory"), ["far", "beyond", "important", "modest"]);
+        assert_eq!(order(all(), "ephemeral-storage"), ["far", "beyond", "important", "modest"]);
+        assert_eq!(order(all(), "pids"), ["modest", "beyond", "far", "important"]);
+        let mut unknown = candidate("unknown", 0, "100", 0, 0);
+        unknown.usage.sandbox = None;
+        let mut candidates = all();
+        candidates.push(unknown);
+        assert_eq!(order(candidates, "memory")[0], "unknown");
+    }
+
+    #[test]
+    fn a_pod_is_told_what_was_short_and_what_it_used() {
+        let threshold = Threshold { signal: Signal::MemoryAvailable, amount: Amount::Percent(10.0), grace: None };
+        let seen =
+            Observations::from([(Signal::MemoryAvailable, Observation { available: 3 << 20, capacity: 100 << 20 })]);
+        let told = message(&candidate("p", 0, "1Mi", 2 << 20, 1), &threshold, &seen);
+        assert_eq!(
+            told,
+            "The node was low on resource: memory. Threshold quantity: 10Mi, available: 3Mi. \
+             Container c was using 2Mi, request is 1Mi, has larger consumption of memory. "
+        );
+        let within = message(&candidate("p", 0, "2Mi", 2 << 20, 1), &threshold, &Observations::new());
+        assert_eq!(within, "The node was low on resource: memory. ");
+    }
+
+    #[test]
+    fn what_the_system_needs_is_critical() {
+        let pod = |value: serde_json::Value| serde_json::from_value(value).unwrap();
+        assert!(is_critical(&pod(json!({"spec": {"priority": 2_000_001_000, "containers": []}}))));
+        assert!(is_critical(&pod(json!({"metadata": {"annotations": {"kubernetes.io/config.source": "file"}}}))));
+        assert!(!is_critical(&pod(json!({"spec": {"priority": 1_000_000_000, "containers": []}}))));
+        assert!(!is_critical(&pod(json!({"metadata": {"annotations": {"kubernetes.io/config.source": "api"}}}))));
+    }
+}

@@ -1,0 +1,141 @@
+//! What is done to a pod's volumes where it may block: making them, taking them down, looking how full they are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::kind::{SetUp, Usage};
+use super::make_private;
+use super::ownership::FsGroup;
+use super::payload::Payload;
+use super::state::{Claim, Record, Records, State};
+
+/// A volume that is to be made.
+pub(super) struct Wanted {
+    pub(super) record: Record,
+    pub(super) payload: Option<Payload>,
+}
+
+/// The message of a volume that could not be made.
+pub(super) fn set_up_failed(volume: &str, error: &str) -> String {
+    format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
+}
+
+/// Makes a pod's volumes and answers with their paths. Blocks.
+pub(super) fn set_up(
+    state: &State,
+    uid: &str,
+    wanted: BTreeMap<String, Wanted>,
+    group: Option<FsGroup>,
+) -> Result<HashMap<String, PathBuf>, String> {
+    make_private(&state.pod_dir(uid)).map_err(|error| format!("failed to make the pod's directory: {error}"))?;
+    let mut records = state.of(uid);
+    for (name, one) in &wanted {
+        let known = records.get(name).filter(|known| is_at_same_place(known, &one.record));
+        if let Some(other) = records.get(name).filter(|_| known.is_none()) {
+            // Its claim was given another volume before the first one could be made.
+            take_down(state, uid, name, other).map_err(|error| set_up_failed(&other.name, &error.to_string()))?;
+        }
+        let ready = known.is_some_and(|known| known.ready);
+        records.insert(name.clone(), Record { ready, ..one.record.clone() });
+    }
+    state.put(uid, &records)?;
+    let mut paths = HashMap::new();
+    for (name, one) in &wanted {
+        let Some(record) = records.get_mut(name) else { continue };
+        let started = Instant::now();
+        let made = set_up_one(state, uid, record, one.payload.as_ref(), group);
+        state.metrics.stored("volume_mount", record.kind.volume().plugin(), started, made.is_err());
+        let path = made.map_err(|error| set_up_failed(&record.name, &error))?;
+        record.ready = true;
+        paths.insert(name.clone(), path);
+    }
+    state.put(uid, &records)?;
+    Ok(paths)
+}
+
+fn is_at_same_place(known: &Record, wanted: &Record) -> bool {
+    let plugin = |record: &Record| record.kind.volume().plugin();
+    (plugin(known), &known.name) == (plugin(wanted), &wanted.name)
+}
+
+fn set_up_one(
+    state: &State,
+    uid: &str,
+    record: &Record,
+    payload: Option<&Payload>,
+    group: Option<FsGroup>,
+) -> Result<PathBuf, String> {
+    let volume = record.kind.volume();
+    let staged = state.staged(&record.kind);
+    if volume.device().is_some() {
+        let _alone = state.staging.lock();
+        volume.stage(&staged, record.read_only)?;
+    }
+    // What another pod has already keeps the group that it has.
+    let is_shared = record.claim.as_ref().is_some_and(|claim| state.is_shared(uid, &claim.volume));
+    let request = SetUp {
+        staged: &staged,
+        first: !record.ready,
+        fs_group: group.filter(|_| !is_shared),
+        read_only: record.read_only,
+        payload,
+    };
+    volume.set_up(&state.place(uid, record), &request)
+}
+
+/// Takes a pod's volumes down, and removes its directory. Blocks.
+pub(super) fn tear_down(state: &State, uid: &str) -> std::io::Result<()> {
+    let records: Records = state.of(uid);
+    let dir = state.pod_dir(uid);
+    // What containers were given of the volumes goes before them.
+    coracle_runtime::tree::remove(&dir.join("volume-subpaths"))?;
+    for (name, record) in &records {
+        let started = Instant::now();
+        let taken = take_down(state, uid, name, record);
+        state.metrics.stored("volume_unmount", record.kind.volume().plugin(), started, taken.is_err());
+        taken?;
+    }
+    coracle_runtime::tree::remove(&dir)?;
+    state.forget(uid);
+    Ok(())
+}
+
+/// Takes one volume down, and what was staged for it if no other pod has it.
+fn take_down(state: &State, uid: &str, name: &str, record: &Record) -> std::io::Result<()> {
+    let volume = record.kind.volume();
+    volume.tear_down(&state.place(uid, record))?;
+    if volume.device().is_none() {
+        return Ok(());
+    }
+    let _alone = state.staging.lock();
+    // Of two pods that go at once the second one finds itself alone.
+    state.let_go(uid, name);
+    if state.is_staged_for_others(uid, &record.kind) {
+        return Ok(());
+    }
+    volume.unstage(&state.staged(&record.kind)).inspect_err(|_| state.take_back(uid, name, record))
+}
+
+/// How full a volume of a pod is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct VolumeUsage {
+    /// Its name in the pod.
+    pub(crate) name: String,
+    /// What it is claimed by, if it is.
+    pub(crate) claim: Option<Claim>,
+    /// It is on the node's own disk and ends with the pod.
+    pub(crate) is_ephemeral: bool,
+    pub(crate) usage: Usage,
+}
+
+/// How full a pod's volumes are. Blocks.
+pub(crate) fn usage(state: &State, uid: &str) -> Vec<VolumeUsage> {
+    let ready = state.of(uid).into_iter().filter(|(_, record)| record.ready);
+    let used = ready.filter_map(|(name, record)| {
+        let usage = record.kind.volume().usage(&state.place(uid, &record))?;
+        let is_ephemeral = record.kind.is_on_nodes_disk();
+        Some(VolumeUsage { name, claim: record.claim, is_ephemeral, usage })
+    });
+    used.collect()
+}

@@ -1,0 +1,150 @@
+//! What set-up and tear-down of a pod's volumes do together, over restarts of the daemon.
+
+use super::local::Local;
+use super::payload::Payload;
+use super::state::Record;
+use super::*;
+use crate::testing::with_own_mounts;
+use k8s_openapi::api::core::v1::LocalVolumeSource;
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+
+fn pod(spec: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "spec": spec})).unwrap()
+}
+
+fn local(path: &Path, block: bool) -> Wanted {
+    let source = LocalVolumeSource { path: path.to_string_lossy().into_owned(), fs_type: None };
+    let kind = Kind::Local(Local::new("pv", &source, Vec::new(), block));
+    let claim = state::Claim { namespace: "n".into(), name: "c".into(), volume: "pv".into(), exclusive: false };
+    Wanted { record: Record { claim: Some(claim), ..Record::new(kind, "pv") }, payload: None }
+}
+
+fn one(wanted: Wanted) -> BTreeMap<String, Wanted> {
+    BTreeMap::from([("v".to_owned(), wanted)])
+}
+
+fn files(kind: Files) -> Wanted {
+    let file = payload::File { data: b"x".to_vec(), mode: 0o644, uid: None };
+    let payload = Some(Payload::from([("f".to_owned(), file)]));
+    Wanted { record: Record::new(Kind::Files(kind), "v"), payload }
+}
+
+#[test]
+fn what_no_container_uses_is_not_made() {
+    let pod = pod(json!({
+        "containers": [{"name": "a", "volumeMounts": [{"name": "m", "mountPath": "/m"}]}],
+        "initContainers": [{"name": "i", "volumeDevices": [{"name": "d", "devicePath": "/d"}]}],
+        "ephemeralContainers": [{"name": "e", "volumeMounts": [{"name": "x", "mountPath": "/x"}]}]}));
+    let used = ["m", "d", "x", "other"].map(|name| uses(&pod, name));
+    assert_eq!(used, [(true, false), (false, true), (true, false), (false, false)]);
+}
+
+#[test]
+fn a_daemon_that_comes_later_takes_down_what_another_made() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let (kubelet, disk) = (root.path().join("kubelet"), root.path().join("disk"));
+        fs::create_dir(&disk).unwrap();
+        fs::write(disk.join("kept"), "x").unwrap();
+        let group = Some(FsGroup { group: 4242, on_root_mismatch: false });
+        let wanted = || BTreeMap::from([("v".to_owned(), local(&disk, false)), ("s".to_owned(), files(Files::Secret))]);
+        let first = State::reconstruct(&kubelet);
+        let paths = set_up(&first, "u", wanted(), group).unwrap();
+        assert_eq!(fs::read_to_string(paths["v"].join("kept")).unwrap(), "x");
+        assert_eq!(fs::read_to_string(paths["s"].join("f")).unwrap(), "x");
+        assert!(mount::is_mounted(&paths["v"]) && mount::is_mounted(&paths["s"]));
+        // One that finds it made changes nothing of it.
+        std::os::unix::fs::chown(disk.join("kept"), None, Some(7)).unwrap();
+        let second = State::reconstruct(&kubelet);
+        assert!(second.of("u").values().all(|record| record.ready));
+        assert_eq!(set_up(&second, "u", wanted(), group).unwrap(), paths);
+        assert_eq!(std::os::unix::fs::MetadataExt::gid(&fs::metadata(disk.join("kept")).unwrap()), 7);
+        let third = State::reconstruct(&kubelet);
+        for _ in 0..2 {
+            tear_down(&third, "u").unwrap();
+        }
+        assert!(disk.join("kept").exists() && !third.pod_dir("u").exists() && third.of("u").is_empty());
+    });
+}
+
+#[test]
+fn a_volume_that_failed_is_not_whole_and_is_taken_down_all_the_same() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::reconstruct(root.path());
+        let missing = local(&root.path().join("missing"), false);
+        let refused = set_up(&state, "u", one(missing), None).unwrap_err();
+        assert!(refused.starts_with("MountVolume.SetUp failed for volume \"pv\" : path "), "{refused}");
+        assert!(!state.get("u", "v").unwrap().ready);
+        tear_down(&State::reconstruct(root.path()), "u").unwrap();
+    });
+}
+
+#[test]
+fn an_empty_directory_keeps_what_is_in_it_and_its_mode_until_the_pod_goes() {
+    let root = tempfile::tempdir().unwrap();
+    let state = State::reconstruct(root.path());
+    let wanted = || {
+        let kind = Kind::EmptyDir(EmptyDir::new(&Default::default(), None).unwrap());
+        one(Wanted { record: Record::new(kind, "v"), payload: None })
+    };
+    let paths = set_up(&state, "u", wanted(), None).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&paths["v"]), 0o777);
+    fs::write(paths["v"].join("f"), "x").unwrap();
+    fs::set_permissions(&paths["v"], fs::Permissions::from_mode(0o700)).unwrap();
+    set_up(&State::reconstruct(root.path()), "u", wanted(), None).unwrap();
+    assert!(paths["v"].join("f").exists() && mode(&paths["v"]) == 0o700);
+    tear_down(&state, "u").unwrap();
+    assert!(!paths["v"].exists());
+}
+
+/// A loop device over a file, let go with it.
+struct Device(PathBuf);
+
+impl Device {
+    fn new(file: &Path) -> Option<Device> {
+        fs::File::create(file).unwrap().set_len(32 << 20).unwrap();
+        let out = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        let path = String::from_utf8(out.stdout).ok()?.trim().to_owned();
+        if path.is_empty() {
+            coracle_testing::skip(coracle_testing::Lacks::Machine("there is no loop device"));
+            return None;
+        }
+        Some(Device(path.into()))
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_device_with_a_file_system_is_staged_once_for_all_pods_of_the_node() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let Some(device) = Device::new(&root.path().join("image")) else { return };
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let refused = set_up(&state, "a", one(local(&device.0, false)), None).unwrap_err();
+        assert!(refused.contains("has no file system that is known"), "{refused}");
+        assert_eq!(set_up(&state, "a", one(local(&device.0, true)), None).unwrap()["v"], device.0);
+        tear_down(&state, "a").unwrap();
+        if !Command::new("mkfs.ext4").arg("-q").arg(&device.0).status().is_ok_and(|status| status.success()) {
+            return coracle_testing::skip(coracle_testing::Lacks::Tool("there is no mkfs.ext4 on PATH"));
+        }
+        let staged = state.staged(&local(&device.0, false).record.kind);
+        let path = |uid: &str| set_up(&state, uid, one(local(&device.0, false)), None).unwrap()["v"].clone();
+        let (a, b) = (path("a"), path("b"));
+        fs::write(a.join("f"), "x").unwrap();
+        assert_eq!(fs::read_to_string(b.join("f")).unwrap(), "x");
+        assert!(mount::is_mounted(&staged));
+        tear_down(&state, "a").unwrap();
+        assert!(mount::is_mounted(&staged) && b.join("f").exists());
+        tear_down(&State::reconstruct(&root.path().join("kubelet")), "b").unwrap();
+        assert!(!staged.exists());
+    });
+}

@@ -1,0 +1,10 @@
+//! What fits what: nodes to node selectors, tolerations to taints, and volumes to claims.
+//!
+//! Controllers, scheduler and kubelet have to agree on these, so each is here once, as a function of objects. Nothing here
+//! does I/O or keeps state.
+#![forbid(unsafe_code)]
+
+pub mod annotations;
+pub mod claims;
+pub mod nodes;
+pub mod taints;
