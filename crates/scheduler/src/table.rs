@@ -308,10 +308,14 @@ impl Table {
     /// Takes in another state of a pod on a node that differs in nothing that is counted.
     pub fn replace_pod(&mut self, pod: Arc<PodInfo>) {
         let Some(number) = self.pod_place(&pod.uid) else { return };
-        let pods = &mut self.nodes[number].pods;
-        pods.iter_mut().filter(|other| other.uid == pod.uid).for_each(|other| *other = pod.clone());
-        // How long a pod runs decides who is preempted.
-        self.touch(number);
+        let mut pods = self.nodes[number].pods.iter_mut();
+        let Some(known) = pods.find(|other| other.uid == pod.uid) else { return };
+        // How long it runs decides who is preempted.
+        let has_begun = known.started() != pod.started();
+        *known = pod;
+        if has_begun {
+            self.touch(number);
+        }
     }
 
     fn record(&mut self, placement: Placement) {
