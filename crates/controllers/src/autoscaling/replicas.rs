@@ -289,7 +289,7 @@ mod tests {
     fn pods_that_start_hold_back_more_of_them() {
         assert_eq!(by_cpu(&["", "", "new"], &[Some(500), Some(700), Some(100)], 30), Ok(4), "60 % of two, none of one");
         assert_eq!(by_cpu(&["", "", "pending"], &[Some(500), Some(700), None], 30), Ok(4));
-        assert_eq!(by_cpu(&["unready", "pending"], &[None, None], 30).is_err(), true);
+        assert!(by_cpu(&["unready", "pending"], &[None, None], 30).is_err());
         assert_eq!(by_cpu(&["", "failed"], &[Some(600), Some(900)], 30), Ok(2), "what has failed is no pod");
     }
 
