@@ -21,6 +21,12 @@ pub(crate) struct Target<'a> {
     pub name: &'a str,
 }
 
+impl Target<'_> {
+    fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
 /// Why a scale is not known or not changed. Shown as the API server's message.
 #[derive(Debug)]
 pub(crate) enum Error {
@@ -40,13 +46,21 @@ impl std::fmt::Display for Error {
 /// Reads and writes scales.
 pub(crate) struct Scales {
     client: Client,
-    /// The plurals of kinds, by API version and kind, as discovery told them.
-    plurals: Mutex<HashMap<(String, String), String>>,
+    /// Where kinds are served, by API version and kind, as discovery told it.
+    served: Mutex<HashMap<(String, String), Served>>,
+}
+
+/// A kind as it is served.
+#[derive(Clone)]
+struct Served {
+    /// The version that was asked for, or another one of the group.
+    api_version: String,
+    plural: String,
 }
 
 impl Scales {
     pub fn new(client: Client) -> Scales {
-        Scales { client, plurals: Mutex::default() }
+        Scales { client, served: Mutex::default() }
     }
 
     /// How many replicas an object wants and has.
@@ -75,26 +89,26 @@ impl Scales {
     }
 
     async fn path(&self, target: Target<'_>) -> Result<String, Error> {
-        let plural = self.plural(target).await.map_err(Error::Other)?;
-        let base = base_path(target.api_version);
+        let Served { api_version, plural } = self.served(target).await.map_err(Error::Other)?;
+        let root = if api_version.contains('/') { "/apis" } else { "/api" };
         // Whoever writes a reference chooses the name, which is to be no more than a name.
         let name = utf8_percent_encode(target.name, NON_ALPHANUMERIC);
-        Ok(format!("{base}/namespaces/{}/{plural}/{name}/scale", target.namespace))
+        Ok(format!("{root}/{api_version}/namespaces/{}/{plural}/{name}/scale", target.namespace))
     }
 
     /// Whether the object is gone, or its kind has no replicas, or is gone or has another plural.
     async fn why_missing(&self, target: Target<'_>, error: &kube::Error) -> Error {
         let key = (target.api_version.to_owned(), target.kind.to_owned());
-        let Some(plural) = self.plurals.lock().remove(&key) else { return Error::Gone(message(error)) };
-        let subresource = format!("{plural}/scale");
-        match self.resources(target.api_version).await {
+        let Some(served) = self.served.lock().remove(&key) else { return Error::Gone(message(error)) };
+        let subresource = format!("{}/scale", served.plural);
+        match self.resources(&served.api_version).await {
             Err(error) => Error::Other(error),
-            Ok(served) if served.resources.iter().any(|resource| resource.name == subresource) => {
+            Ok(list) if list.resources.iter().any(|resource| resource.name == subresource) => {
                 Error::Gone(message(error))
             }
             Ok(_) => {
-                let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
-                Error::Other(format!("{} does not implement the scale subresource", qualified(&plural, group)))
+                let resource = qualified(&served.plural, target.group());
+                Error::Other(format!("{resource} does not implement the scale subresource"))
             }
         }
     }
@@ -104,34 +118,39 @@ impl Scales {
     /// # Errors
     /// There is no such kind, or the API server does not tell.
     pub async fn resource(&self, target: Target<'_>) -> Result<String, String> {
-        let group = target.api_version.split_once('/').map_or("", |(group, _)| group);
-        Ok(qualified(&self.plural(target).await?, group))
+        Ok(qualified(&self.served(target).await?.plural, target.group()))
     }
 
-    async fn plural(&self, target: Target<'_>) -> Result<String, String> {
+    /// Where the kind is served: in the version that is named, or else in another one of its group.
+    async fn served(&self, target: Target<'_>) -> Result<Served, String> {
         let key = (target.api_version.to_owned(), target.kind.to_owned());
-        if let Some(plural) = self.plurals.lock().get(&key) {
-            return Ok(plural.clone());
+        if let Some(served) = self.served.lock().get(&key) {
+            return Ok(served.clone());
         }
-        let no_match = || format!("no matches for kind \"{}\" in version \"{}\"", target.kind, target.api_version);
-        if !self.is_served(target.api_version).await? {
-            return Err(no_match());
+        for api_version in self.versions(target).await? {
+            let resources = self.resources(&api_version).await?;
+            let of_kind = resources.resources.iter().find(|r| r.kind == target.kind && !r.name.contains('/'));
+            if let Some(resource) = of_kind {
+                let served = Served { api_version, plural: resource.name.clone() };
+                self.served.lock().insert(key, served.clone());
+                return Ok(served);
+            }
         }
-        let resources = self.resources(target.api_version).await?;
-        let of_kind = resources.resources.iter().find(|r| r.kind == target.kind && !r.name.contains('/'));
-        let plural = of_kind.map(|resource| resource.name.clone()).ok_or_else(no_match)?;
-        self.plurals.lock().insert(key, plural.clone());
-        Ok(plural)
+        Err(format!("no matches for kind \"{}\" in version \"{}\"", target.kind, target.api_version))
     }
 
-    /// Whether discovery knows this API version; what it does not know is never part of a path.
-    async fn is_served(&self, api_version: &str) -> Result<bool, String> {
-        if !api_version.contains('/') {
-            return Ok(api_version == "v1");
+    /// The versions of the group that discovery knows, the named one first; what it does not know is never part of a path.
+    async fn versions(&self, target: Target<'_>) -> Result<Vec<String>, String> {
+        if target.group().is_empty() {
+            return Ok(vec!["v1".to_owned()]);
         }
         let groups = self.client.list_api_groups().await.map_err(|error| message(&error))?;
-        let mut versions = groups.groups.iter().flat_map(|group| &group.versions);
-        Ok(versions.any(|version| version.group_version == api_version))
+        let of_group = groups.groups.into_iter().filter(|group| group.name == target.group());
+        // Discovery tells the preferred one first.
+        let mut versions: Vec<String> =
+            of_group.flat_map(|group| group.versions).map(|version| version.group_version).collect();
+        versions.sort_by_key(|version| version != target.api_version);
+        Ok(versions)
     }
 
     async fn resources(&self, api_version: &str) -> Result<APIResourceList, String> {
@@ -141,11 +160,6 @@ impl Scales {
         };
         listed.map_err(|error| message(&error))
     }
-}
-
-fn base_path(api_version: &str) -> String {
-    let root = if api_version.contains('/') { "/apis" } else { "/api" };
-    format!("{root}/{api_version}")
 }
 
 fn qualified(plural: &str, group: &str) -> String {

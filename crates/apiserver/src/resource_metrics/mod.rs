@@ -99,6 +99,10 @@ impl ResourceMetrics {
             for ((namespace, name), containers) in usage::of_pods(before, after) {
                 let key = key(Some(&namespace), &name);
                 let Some(pod) = cache.get(&key)?.map(|pod| pod.value()) else { continue };
+                // A node tells of its own pods only.
+                if pod["spec"]["nodeName"] != node.name {
+                    continue;
+                }
                 let labels = &pod["metadata"]["labels"];
                 pods.extend(usage::pod_object(&namespace, &name, labels, &containers).map(|object| (key, object)));
             }

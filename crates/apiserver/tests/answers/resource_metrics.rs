@@ -77,7 +77,7 @@ async fn what_nodes_and_pods_use_is_there_with_nothing_installed() {
     register(&api, "a", address).await;
     // Nobody answers there.
     register(&api, "silent", "127.0.0.1:1".parse().expect("an address")).await;
-    let pod = json!({"metadata": {"name": "web", "labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pod = json!({"metadata": {"name": "web", "labels": {"app": "web"}}, "spec": {"nodeName": "a", "containers": [{"name": "c", "image": "i"}]}});
     api.post("/api/v1/namespaces/default/pods", &pod).await.ok();
 
     let nodes = api.get(NODES).await.ok();

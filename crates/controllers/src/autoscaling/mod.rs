@@ -135,12 +135,15 @@ impl HorizontalController {
         let text = "the HPA controller was able to get the target's current scale";
         set(status, "AbleToScale", true, "SucceededGetScale", text);
         let current = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+        status.current_replicas = Some(current);
+        // Of metrics that are asked.
+        status.current_metrics = None;
         let bounds = Bounds { min: spec.min_replicas.unwrap_or(1), max: spec.max_replicas };
         self.known.lock().entry(key.clone()).or_default().past.begin(current, Instant::now());
         let (desired, reason) = if current == 0 && bounds.min != 0 {
             let text = "scaling is disabled since the replica count of the target is zero";
             set(status, "ScalingActive", false, "ScalingDisabled", text);
-            (status.current_replicas, status.desired_replicas) = (Some(there(&scale)), 0);
+            status.desired_replicas = 0;
             return Ok(());
         } else if current > bounds.max {
             (bounds.max, "Current number of replicas above Spec.MaxReplicas".to_owned())
@@ -153,7 +156,6 @@ impl HorizontalController {
             if let Err(error) = self.scale(target, &mut scale, desired).await {
                 let text = format!("the HPA controller was unable to update the target scale: {error}");
                 set(status, "AbleToScale", false, "FailedUpdateScale", text);
-                status.current_replicas = Some(there(&scale));
                 let message = format!("New size: {desired}; reason: {reason}; error: {error}");
                 return Err(Failure { reason: "FailedRescale", message });
             }
@@ -166,7 +168,7 @@ impl HorizontalController {
             }
             status.last_scale_time = Some(now());
         }
-        (status.current_replicas, status.desired_replicas) = (Some(there(&scale)), desired);
+        status.desired_replicas = desired;
         Ok(())
     }
 
@@ -208,20 +210,19 @@ impl HorizontalController {
         let specs = spec.metrics.as_deref().unwrap_or_default();
         let found = recommender.recommend(specs).await;
         status.current_metrics = Some(found.statuses);
-        let summary = |(first, count): &(Failure, usize)| {
-            format!("invalid metrics ({count} invalid out of {}), first error is: {}", specs.len(), first.message)
-        };
-        if let Some((first, _)) = &found.failure {
-            self.recorder.event(object, EventType::Warning, first.reason, first.message.clone());
+        for failure in &found.failures {
+            self.recorder.event(object, EventType::Warning, failure.reason, failure.message.clone());
         }
         let Some((proposed, metric)) = found.proposal else {
-            status.current_replicas = Some(there(scale));
-            let Some(failure) = &found.failure else {
-                return Err(Failure { reason: "FailedComputeMetricsReplicas", message: "there are no metrics".into() });
+            let reason = "FailedComputeMetricsReplicas";
+            let Some(first) = found.failures.first() else {
+                return Err(Failure { reason, message: "there are no metrics".into() });
             };
-            let text = format!("the HPA was unable to compute the replica count: {}", failure.0.message);
-            set(status, "ScalingActive", false, failure.0.reason, text);
-            return Err(Failure { reason: "FailedComputeMetricsReplicas", message: summary(failure) });
+            let text = format!("the HPA was unable to compute the replica count: {}", first.message);
+            set(status, "ScalingActive", false, first.reason, text);
+            let (failed, all) = (found.failures.len(), specs.len());
+            let message = format!("invalid metrics ({failed} invalid out of {all}), first error is: {}", first.message);
+            return Err(Failure { reason, message });
         };
         let text = format!("the HPA was able to successfully calculate a replica count from {metric}");
         set(status, "ScalingActive", true, "ValidMetricFound", text);

@@ -47,8 +47,8 @@ pub(super) struct Recommendation {
     /// The largest number of replicas and the metric that asks for it; nothing where too little is known.
     pub proposal: Option<(i32, String)>,
     pub statuses: Vec<MetricStatus>,
-    /// The first of the failures, and how many there were.
-    pub failure: Option<(Failure, usize)>,
+    /// Why metrics say nothing, as far as they do.
+    pub failures: Vec<Failure>,
 }
 
 /// Asks metrics.
@@ -75,7 +75,7 @@ impl Recommender<'_> {
     pub async fn recommend(&self, specs: &[MetricSpec]) -> Recommendation {
         let mut best: Option<(i32, String)> = None;
         let mut statuses = Vec::new();
-        let mut failure: Option<(Failure, usize)> = None;
+        let mut failures = Vec::new();
         for spec in specs {
             match self.one(spec).await {
                 Ok(proposal) => {
@@ -84,16 +84,13 @@ impl Recommender<'_> {
                         best = Some((proposal.replicas, proposal.metric));
                     }
                 }
-                Err(new) => {
-                    let (first, count) = failure.take().unwrap_or((new, 0));
-                    failure = Some((first, count.saturating_add(1)));
-                }
+                Err(failure) => failures.push(failure),
             }
         }
-        if failure.is_some() {
+        if !failures.is_empty() {
             best = best.filter(|(replicas, _)| *replicas >= self.scaled.wanted);
         }
-        Recommendation { proposal: best, statuses, failure }
+        Recommendation { proposal: best, statuses, failures }
     }
 
     async fn one(&self, spec: &MetricSpec) -> Result<Proposal, Failure> {
