@@ -26,11 +26,11 @@ pub(crate) trait Volume {
         None
     }
 
-    /// Makes what all pods of the node share, at `at`.
+    /// Makes what all pods of the node share, at `at`, whatever one of them wants of it.
     ///
     /// # Errors
     /// With what the `FailedMount` event says.
-    fn stage(&self, _at: &Path, _read_only: bool) -> Result<(), String> {
+    fn stage(&self, _at: &Path) -> Result<(), String> {
         Ok(())
     }
 

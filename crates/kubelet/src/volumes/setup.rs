@@ -70,7 +70,7 @@ fn set_up_one(
     let staged = state.staged(&record.kind);
     if volume.device().is_some() {
         let _alone = state.staging.lock();
-        volume.stage(&staged, record.read_only)?;
+        volume.stage(&staged)?;
     }
     // What another pod has already keeps the group that it has.
     let is_shared = record.claim.as_ref().is_some_and(|claim| state.is_shared(uid, &claim.volume));

@@ -107,13 +107,26 @@ struct Device(PathBuf);
 impl Device {
     fn new(file: &Path) -> Option<Device> {
         fs::File::create(file).unwrap().set_len(32 << 20).unwrap();
-        let out = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        Device::over(file, &[])
+    }
+
+    fn over(file: &Path, options: &[&str]) -> Option<Device> {
+        let out = Command::new("losetup").args(["--find", "--show"]).args(options).arg(file).output().ok()?;
         let path = String::from_utf8(out.stdout).ok()?.trim().to_owned();
         if path.is_empty() {
             coracle_testing::skip(coracle_testing::Lacks::Machine("there is no loop device"));
             return None;
         }
         Some(Device(path.into()))
+    }
+
+    /// Makes a file system on it.
+    fn format(&self) -> bool {
+        let made = Command::new("mkfs.ext4").arg("-q").arg(&self.0).status().is_ok_and(|status| status.success());
+        if !made {
+            coracle_testing::skip(coracle_testing::Lacks::Tool("there is no mkfs.ext4 on PATH"));
+        }
+        made
     }
 }
 
@@ -133,8 +146,8 @@ fn a_device_with_a_file_system_is_staged_once_for_all_pods_of_the_node() {
         assert!(refused.contains("has no file system that is known"), "{refused}");
         assert_eq!(set_up(&state, "a", one(local(&device.0, true)), None).unwrap()["v"], device.0);
         tear_down(&state, "a").unwrap();
-        if !Command::new("mkfs.ext4").arg("-q").arg(&device.0).status().is_ok_and(|status| status.success()) {
-            return coracle_testing::skip(coracle_testing::Lacks::Tool("there is no mkfs.ext4 on PATH"));
+        if !device.format() {
+            return;
         }
         let staged = state.staged(&local(&device.0, false).record.kind);
         let path = |uid: &str| set_up(&state, uid, one(local(&device.0, false)), None).unwrap()["v"].clone();
@@ -146,5 +159,30 @@ fn a_device_with_a_file_system_is_staged_once_for_all_pods_of_the_node() {
         assert!(mount::is_mounted(&staged) && b.join("f").exists());
         tear_down(&State::reconstruct(&root.path().join("kubelet")), "b").unwrap();
         assert!(!staged.exists());
+    });
+}
+
+#[test]
+fn a_device_that_one_pod_only_reads_is_written_to_by_the_next() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let image = root.path().join("image");
+        let Some(device) = Device::new(&image).filter(Device::format) else { return };
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let path = |uid: &str, device: &Device, read_only: bool| {
+            let mut wanted = local(&device.0, false);
+            wanted.record.read_only = read_only;
+            set_up(&state, uid, one(wanted), None).unwrap()["v"].clone()
+        };
+        let (reader, writer) = (path("a", &device, true), path("b", &device, false));
+        fs::write(writer.join("f"), "x").unwrap();
+        assert_eq!(fs::write(reader.join("f"), "y").unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        tear_down(&state, "a").unwrap();
+        tear_down(&state, "b").unwrap();
+        drop(device);
+        // What can only be read is mounted so.
+        let Some(device) = Device::over(&image, &["--read-only"]) else { return };
+        assert_eq!(fs::read_to_string(path("c", &device, true).join("f")).unwrap(), "x");
+        tear_down(&state, "c").unwrap();
     });
 }
