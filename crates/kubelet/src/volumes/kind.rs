@@ -21,7 +21,8 @@ pub(crate) trait Volume {
     /// The plugin's name as upstream has it in paths, without `kubernetes.io~`.
     fn plugin(&self) -> &'static str;
 
-    /// What is staged once for all pods of the node: the name of the PersistentVolume.
+    /// What pods of the node share, and is staged once for all of them: the name of the PersistentVolume. Only one pod at
+    /// a time sets it up or tears it down.
     fn device(&self) -> Option<&str> {
         None
     }

@@ -186,3 +186,74 @@ fn a_device_that_one_pod_only_reads_is_written_to_by_the_next() {
         tear_down(&state, "c").unwrap();
     });
 }
+
+#[test]
+fn a_volume_is_given_to_a_group_by_the_first_pod_that_has_all_of_it() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let (kubelet, disk) = (root.path().join("kubelet"), root.path().join("disk"));
+        fs::create_dir(&disk).unwrap();
+        let state = State::reconstruct(&kubelet);
+        let make = |uid: &str, group: u32, wanted: BTreeMap<String, Wanted>| {
+            set_up(&state, uid, wanted, Some(FsGroup { group, on_root_mismatch: false }))
+        };
+        let group = || std::os::unix::fs::MetadataExt::gid(&fs::metadata(&disk).unwrap());
+        let failing = || {
+            let broken = Kind::HostPath(serde_json::from_value(json!({"path": "../x", "type": ""})).unwrap());
+            Wanted { record: Record::new(broken, "broken"), payload: None }
+        };
+        let with = |name: &str| BTreeMap::from([(name.to_owned(), failing()), ("v".to_owned(), local(&disk, false))]);
+        // Another volume of the first pod failed before this one was made.
+        make("a", 4001, with("a")).unwrap_err();
+        make("b", 4002, one(local(&disk, false))).unwrap();
+        assert_eq!(group(), 4002);
+        make("a", 4001, one(local(&disk, false))).unwrap();
+        assert_eq!(group(), 4002);
+        for uid in ["a", "b"] {
+            tear_down(&state, uid).unwrap();
+        }
+        // It failed after this one was made, which is known to whoever comes later.
+        make("a", 4003, with("z")).unwrap_err();
+        assert!(State::reconstruct(&kubelet).get("a", "v").unwrap().ready);
+        make("b", 4004, one(local(&disk, false))).unwrap();
+        assert_eq!(group(), 4003);
+        for uid in ["a", "b"] {
+            tear_down(&state, uid).unwrap();
+        }
+    });
+}
+
+#[test]
+fn of_pods_that_come_at_once_one_gives_the_volume_to_its_group() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let disk = root.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (state, disk) = (&state, &disk);
+                let group = Some(FsGroup { group: 4242, on_root_mismatch: false });
+                scope.spawn(move || set_up(state, &n.to_string(), one(local(disk, false)), group).unwrap());
+            }
+        });
+        assert_eq!(std::os::unix::fs::MetadataExt::gid(&fs::metadata(&disk).unwrap()), 4242);
+        for n in 0..8 {
+            tear_down(&state, &n.to_string()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_volume_that_takes_long_keeps_no_other_waiting() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let disk = root.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let hanging = state.turn_at("other");
+        let _hangs = hanging.lock();
+        set_up(&state, "u", one(local(&disk, false)), None).unwrap();
+        tear_down(&state, "u").unwrap();
+    });
+}
