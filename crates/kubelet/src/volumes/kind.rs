@@ -21,6 +21,11 @@ pub(crate) trait Volume {
     /// The plugin's name as upstream has it in paths, without `kubernetes.io~`.
     fn plugin(&self) -> &'static str;
 
+    /// Whether it is made in the pod's directory; one that is used where it is on the node is not.
+    fn is_in_pods_directory(&self) -> bool {
+        true
+    }
+
     /// What pods of the node share, and is staged once for all of them: the name of the PersistentVolume. Only one pod at
     /// a time sets it up or tears it down.
     fn device(&self) -> Option<&str> {

@@ -39,6 +39,7 @@ pub(super) fn set_up(
         let ready = known.is_some_and(|known| known.ready);
         records.insert(name.clone(), Record { ready, ..one.record.clone() });
     }
+    check_places(state, uid, &records)?;
     state.put(uid, &records)?;
     let made = set_up_all(state, uid, &wanted, &records, group);
     // Where one failed, the others are there all the same.
@@ -67,6 +68,21 @@ fn set_up_all(
 fn is_at_same_place(known: &Record, wanted: &Record) -> bool {
     let plugin = |record: &Record| record.kind.volume().plugin();
     (plugin(known), &known.name) == (plugin(wanted), &wanted.name)
+}
+
+/// Refuses two volumes of a pod at one place: one that the pod names itself, and a PersistentVolume of the same name. Only
+/// a claim that the pod has twice is twice the same.
+fn check_places(state: &State, uid: &str, records: &Records) -> Result<(), String> {
+    let mut at: HashMap<PathBuf, (&str, &Record)> = HashMap::new();
+    for (name, record) in records.iter().filter(|(_, record)| record.kind.volume().is_in_pods_directory()) {
+        let Some((other, found)) = at.insert(state.place(uid, record), (name, record)) else { continue };
+        if found.claim != record.claim {
+            let both = format!("the pod's volumes {other:?} and {name:?} would have the same path");
+            let cure = "give the one that claims nothing another name";
+            return Err(set_up_failed(name, &format!("{both}: {cure}")));
+        }
+    }
+    Ok(())
 }
 
 fn set_up_one(

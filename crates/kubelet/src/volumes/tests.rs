@@ -257,3 +257,35 @@ fn a_volume_that_takes_long_keeps_no_other_waiting() {
         tear_down(&state, "u").unwrap();
     });
 }
+
+#[test]
+fn a_volume_of_the_pod_and_one_that_it_claims_never_share_a_path() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let plain = |kind: &Kind| Wanted { record: Record::new(kind.clone(), "pv"), payload: None };
+        let claimed = |kind: &Kind| {
+            let claim = local(root.path(), false).record.claim;
+            Wanted { record: Record { claim, ..plain(kind).record }, payload: None }
+        };
+        let make = |uid: &str, a: Wanted, b: Wanted| {
+            set_up(&state, uid, BTreeMap::from([("c".to_owned(), a), ("pv".to_owned(), b)]), None)
+        };
+        let nfs: Kind = serde_json::from_value(
+            json!({"nfs": {"server": "127.0.0.1", "path": "/x", "read_only": false, "options": []}}),
+        )
+        .unwrap();
+        let refused = make("u", claimed(&nfs), plain(&nfs)).unwrap_err();
+        assert!(refused.contains("volumes \"c\" and \"pv\" would have the same path"), "{refused}");
+        assert!(state.of("u").is_empty());
+        // Nothing is made for a path of the node, and a claim may be had twice.
+        let host_path: Kind = serde_json::from_value(json!({"hostPath": {"path": root.path(), "type": ""}})).unwrap();
+        make("v", claimed(&host_path), plain(&host_path)).unwrap();
+        let twice = || local(root.path(), false);
+        let paths = make("w", twice(), twice()).unwrap();
+        assert_eq!(paths["c"], paths["pv"]);
+        for uid in ["u", "v", "w"] {
+            tear_down(&state, uid).unwrap();
+        }
+    });
+}
