@@ -152,7 +152,7 @@ impl State {
     /// # Errors
     /// When another pod has one that is only for one, or the disk refuses.
     pub(crate) fn put(&self, uid: &str, records: &Records) -> Result<(), String> {
-        {
+        let before = {
             let mut pods = self.pods.lock();
             if pods.get(uid) == Some(records) {
                 return Ok(());
@@ -164,9 +164,16 @@ impl State {
             if exclusive.is_some() {
                 return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
             }
-            pods.insert(uid.to_owned(), records.clone());
-        }
-        self.write(uid, records)
+            pods.insert(uid.to_owned(), records.clone())
+        };
+        // What the disk does not have is not known, and written at the next try.
+        self.write(uid, records).inspect_err(|_| {
+            let mut pods = self.pods.lock();
+            match before {
+                Some(before) => pods.insert(uid.to_owned(), before),
+                None => pods.remove(uid),
+            };
+        })
     }
 
     /// All of a volume was made: other pods see that at once, the disk has it with [`State::save`].
@@ -275,6 +282,16 @@ mod tests {
         next.save("a").unwrap();
         let last = State::reconstruct(root.path());
         assert!(last.is_shared("b", "pv") && !last.is_shared("a", "pv") && !last.is_shared("b", "other"));
+    }
+
+    #[test]
+    fn what_the_disk_refused_is_written_at_the_next_try() {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::reconstruct(root.path());
+        state.put("a", &record("pv", false)).unwrap_err();
+        std::fs::create_dir_all(state.pod_dir("a")).unwrap();
+        state.put("a", &record("pv", false)).unwrap();
+        assert_eq!(State::reconstruct(root.path()).of("a"), record("pv", false));
     }
 
     #[test]
