@@ -4,7 +4,8 @@
 //! A bound for who is careless, not for who is hostile: the kernel lets the owner of a file choose its project, so that root in
 //! a pod may take what it writes out of the volume's count, or have it count as another's. It cannot choose whose limit is
 //! set here: the project is made of the volume's name alone, and what the directory says is not believed. Two names may
-//! come to the same number (one pair in 2^30); such volumes share the room of the one that was made last.
+//! come to the same number (one pair in 2^30); such volumes share the room of the one that was made last. Whoever has
+//! `CAP_SYS_RESOURCE`, as privileged containers do, is not bounded at all.
 //! <https://docs.kernel.org/filesystems/quota.html>, <https://man7.org/linux/man-pages/man2/quotactl.2.html>
 
 use std::fs::File;
@@ -104,6 +105,7 @@ fn project_of(volume: &str) -> u32 {
 mod tests {
     use super::*;
     use crate::testing::with_own_mounts;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     use std::fs;
     use std::io::ErrorKind;
     use std::process::Command;
@@ -139,6 +141,9 @@ mod tests {
                 let lacks = coracle_testing::Lacks::Machine("the kernel has no project quotas on ext4");
                 return coracle_testing::skip(lacks);
             }
+            let mut own = capabilities(None).unwrap();
+            own.effective.remove(CapabilitySet::SYS_RESOURCE);
+            set_capabilities(None, own).unwrap();
             let volume = at.join("pvc");
             fs::create_dir(&volume).unwrap();
             try_limit(&volume, "pvc", 1 << 20).unwrap();
@@ -154,7 +159,7 @@ mod tests {
             try_limit(&foreign, "foreign", 4 << 20).unwrap();
             let mut claimed = Attributes { project: project_of("foreign"), flags: INHERIT, ..Default::default() };
             attribute_call(&File::open(&volume).unwrap(), SET_ATTRIBUTES, &mut claimed).unwrap();
-            try_limit(&volume, "pvc", 1 << 10).unwrap();
+            try_limit(&volume, "pvc", 8 << 20).unwrap();
             let mut found = Attributes::default();
             attribute_call(&File::open(&volume).unwrap(), GET_ATTRIBUTES, &mut found).unwrap();
             assert_eq!(found.project, project_of("pvc"));
