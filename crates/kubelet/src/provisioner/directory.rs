@@ -58,7 +58,8 @@ impl Directories {
             .collect())
     }
 
-    /// Makes the directory of a volume, unless it is there, with so much room.
+    /// Makes the directory of a volume with so much room. One that is there and has something in it is somebody's already:
+    /// it stays as it is.
     ///
     /// # Errors
     /// It cannot be made, or something else has its name.
@@ -66,16 +67,11 @@ impl Directories {
         let dir = self.of(volume).ok_or_else(|| no_name(volume))?;
         let volume = volume.to_owned();
         blocking(move || {
-            match std::fs::create_dir(&dir) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                made => made?,
+            if is_fresh(&dir)? {
+                // The umask has no say.
+                std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(OPEN))?;
+                quota::limit(&dir, &volume, bytes);
             }
-            if !std::fs::symlink_metadata(&dir)?.is_dir() {
-                return Err(Error::new(ErrorKind::NotADirectory, format!("{} is no directory", dir.display())));
-            }
-            // The umask has no say.
-            std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(OPEN))?;
-            quota::limit(&dir, &volume, bytes);
             std::fs::File::open(dir.parent().unwrap_or(&dir))?.sync_all()?;
             Ok(dir)
         })
@@ -120,6 +116,18 @@ impl Directories {
     }
 }
 
+/// Makes a directory; answers whether there is nothing in it, be it that whoever made it was killed before he went on.
+fn is_fresh(dir: &Path) -> Result<bool> {
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => return made.map(|()| true),
+    }
+    if !std::fs::symlink_metadata(dir)?.is_dir() {
+        return Err(Error::new(ErrorKind::NotADirectory, format!("{} is no directory", dir.display())));
+    }
+    Ok(std::fs::read_dir(dir)?.next().is_none())
+}
+
 /// Where the directory of a volume is in a kubelet's; `None` when that is no name of a volume.
 pub(crate) fn directory_of(root_dir: &Path, volume: &str) -> Option<PathBuf> {
     Directories::of_kubelet(root_dir).of(volume)
@@ -155,8 +163,16 @@ mod tests {
         let made = directories.make("pvc-1", 1 << 20).await.unwrap();
         assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o7777, OPEN);
         assert_eq!(std::fs::metadata(dir.path().join("volumes")).unwrap().permissions().mode() & 0o7777, 0o700);
+        let mode = || std::fs::metadata(&made).unwrap().permissions().mode() & 0o7777;
+        let close = || std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o750)).unwrap();
+        close();
         assert_eq!(directories.make("pvc-1", 1 << 20).await.unwrap(), made);
+        assert_eq!(mode(), OPEN);
+        // What pods made of it once they had it is theirs.
         std::fs::write(made.join("data"), "kept").unwrap();
+        close();
+        assert_eq!(directories.make("pvc-1", 1 << 20).await.unwrap(), made);
+        assert_eq!(mode(), 0o750);
         directories.remove_empty("pvc-1").await.unwrap();
         assert_eq!(directories.names().unwrap(), ["pvc-1"]);
         directories.remove("pvc-1").await.unwrap();

@@ -28,6 +28,10 @@ impl Volume for HostPath {
         "host-path"
     }
 
+    fn is_in_pods_directory(&self) -> bool {
+        false
+    }
+
     fn set_up(&self, _at: &Path, _request: &SetUp<'_>) -> Result<PathBuf, String> {
         check(self)
     }

@@ -21,16 +21,22 @@ pub(crate) trait Volume {
     /// The plugin's name as upstream has it in paths, without `kubernetes.io~`.
     fn plugin(&self) -> &'static str;
 
-    /// What is staged once for all pods of the node: the name of the PersistentVolume.
+    /// Whether it is made in the pod's directory; one that is used where it is on the node is not.
+    fn is_in_pods_directory(&self) -> bool {
+        true
+    }
+
+    /// What pods of the node share, and is staged once for all of them: the name of the PersistentVolume. Only one pod at
+    /// a time sets it up or tears it down.
     fn device(&self) -> Option<&str> {
         None
     }
 
-    /// Makes what all pods of the node share, at `at`.
+    /// Makes what all pods of the node share, at `at`, whatever one of them wants of it.
     ///
     /// # Errors
     /// With what the `FailedMount` event says.
-    fn stage(&self, _at: &Path, _read_only: bool) -> Result<(), String> {
+    fn stage(&self, _at: &Path) -> Result<(), String> {
         Ok(())
     }
 

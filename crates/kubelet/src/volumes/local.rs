@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::LocalVolumeSource;
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +87,7 @@ impl Volume for Local {
         (!self.block).then_some(&self.volume)
     }
 
-    fn stage(&self, at: &Path, read_only: bool) -> Result<(), String> {
+    fn stage(&self, at: &Path) -> Result<(), String> {
         if !self.meta()?.file_type().is_block_device() || mount::is_mounted(at) {
             return Ok(());
         }
@@ -97,10 +98,14 @@ impl Volume for Local {
             format!("{} has no file system that is known: make one, such as by mkfs.ext4", self.path.display())
         })?;
         super::make_private(at).map_err(fail)?;
-        let (mut flags, data) = mount::parse(&self.options);
-        flags.set(MountFlags::RDONLY, flags.contains(MountFlags::RDONLY) || read_only);
+        let (flags, data) = mount::parse(&self.options);
         let data = std::ffi::CString::new(data.join(",")).map_err(|error| fail(error.into()))?;
-        let mounted = rustix::mount::mount(&self.path, at, kind, flags, data.as_c_str());
+        let mount = |flags| rustix::mount::mount(&self.path, at, kind, flags, data.as_c_str());
+        let mounted = match mount(flags) {
+            // A device that cannot be written to is there to be read.
+            Err(Errno::ACCESS | Errno::ROFS) => mount(flags | MountFlags::RDONLY),
+            other => other,
+        };
         mounted.map_err(|error| fail(error.into()))
     }
 

@@ -1,12 +1,14 @@
 //! Mounts of volumes: looked for, made by descriptor, and taken away without touching what they show.
 
 use std::io::{Error, ErrorKind, Result};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use coracle_runtime::{MountAttributes, set_mount_attributes};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, mount_remount,
+    MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change,
     move_mount, open_tree, unmount,
 };
 
@@ -19,7 +21,8 @@ pub(super) fn is_mounted(path: &Path) -> bool {
     matches!((mount(path), above), (Ok(here), Some(Ok(above))) if here != above)
 }
 
-/// Mounts a directory of the node, with all that is mounted in it, at `at`, which is made as needed.
+/// Mounts a directory of the node, with all that is mounted in it, at `at`, which is made as needed. All of it is what it
+/// is on the node (`ro`, `nosuid`), and what `flags` say besides, from the moment that it is there.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -30,17 +33,47 @@ pub(super) fn bind(source: &Path, at: &Path, flags: MountFlags) -> Result<()> {
     if FileType::from_raw_mode(fstat(&tree)?.st_mode) != FileType::Directory {
         return Err(Error::new(ErrorKind::NotADirectory, format!("{} is not a directory", source.display())));
     }
+    // Before anybody can find it: one that is mounted already is taken for whole.
+    add_flags(&tree, flags)?;
     let place = openat(CWD, at, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let by_descriptor = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&tree, "", &place, "", by_descriptor)?;
-    if flags.is_empty() {
+    Ok(move_mount(&tree, "", &place, "", by_descriptor)?)
+}
+
+/// Adds flags to a tree of mounts, all of it, and takes none away. How access times are kept is a choice: the one that is
+/// named takes the place of the other. Flags of file systems (`sync`) are not those of a mount, and do nothing here.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn add_flags(tree: &OwnedFd, flags: MountFlags) -> Result<()> {
+    let named = ATTRIBUTES.iter().filter(|(flag, _)| flags.contains(*flag));
+    let set = named.fold(MountAttrFlags::empty(), |all, (_, attribute)| all | *attribute);
+    let access_times = ACCESS_TIMES.iter().find(|(flag, _)| flags.contains(*flag));
+    let (chosen, clear) = access_times.map_or((MountAttrFlags::empty(), MountAttrFlags::empty()), |(_, chosen)| {
+        (*chosen, MountAttrFlags::MOUNT_ATTR__ATIME)
+    });
+    let attributes =
+        MountAttributes { set: (set | chosen).bits().into(), clear: clear.bits().into(), ..Default::default() };
+    if (attributes.set, attributes.clear) == (0, 0) {
         return Ok(());
     }
-    mount_remount(at, MountFlags::BIND | flags, "").map_err(|error| {
-        let _ = take_away(at);
-        error.into()
-    })
+    set_mount_attributes(tree.as_fd(), true, &attributes)
 }
+
+const ATTRIBUTES: [(MountFlags, MountAttrFlags); 5] = [
+    (MountFlags::RDONLY, MountAttrFlags::MOUNT_ATTR_RDONLY),
+    (MountFlags::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
+    (MountFlags::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
+    (MountFlags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    (MountFlags::NODIRATIME, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+];
+
+/// Of several that are named, the first one here counts.
+const ACCESS_TIMES: [(MountFlags, MountAttrFlags); 3] = [
+    (MountFlags::STRICTATIME, MountAttrFlags::MOUNT_ATTR_STRICTATIME),
+    (MountFlags::NOATIME, MountAttrFlags::MOUNT_ATTR_NOATIME),
+    (MountFlags::RELATIME, MountAttrFlags::MOUNT_ATTR_RELATIME),
+];
 
 /// Takes away all that is mounted at a place itself. Where it came from keeps what is mounted in it.
 ///
@@ -105,6 +138,7 @@ const FLAGS: [(&str, MountFlags); 13] = [
 mod tests {
     use super::*;
     use crate::testing::with_own_mounts;
+    use rustix::fs::StatVfsMountFlags;
     use std::fs;
 
     #[test]
@@ -132,6 +166,29 @@ mod tests {
             assert!(!at.exists() && source.join("inner/kept").exists() && is_mounted(&source.join("inner")));
             fs::write(source.join("file"), "x").unwrap();
             assert!(bind(&source.join("file"), &at, MountFlags::empty()).is_err() && !is_mounted(&at));
+        });
+    }
+
+    #[test]
+    fn a_bound_tree_keeps_the_flags_that_it_has_on_the_node_and_all_of_it_gets_those_of_the_volume() {
+        with_own_mounts(|| {
+            let root = tempfile::tempdir().unwrap();
+            let (source, at) = (root.path().join("source"), root.path().join("pod/v"));
+            let fresh = |dir: &Path, flags: MountFlags| {
+                fs::create_dir(dir).unwrap();
+                rustix::mount::mount("tmpfs", dir, "tmpfs", flags, None).unwrap();
+            };
+            fresh(&source, MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME);
+            fresh(&source.join("inner"), MountFlags::NOSUID);
+            let flags = |dir: &Path| rustix::fs::statvfs(dir).unwrap().f_flag;
+            let of_node = StatVfsMountFlags::NOSUID | StatVfsMountFlags::NODEV | StatVfsMountFlags::NOATIME;
+            bind(&source, &at, MountFlags::NOEXEC).unwrap();
+            assert!(flags(&at).contains(of_node | StatVfsMountFlags::NOEXEC));
+            assert!(flags(&at.join("inner")).contains(StatVfsMountFlags::NOSUID | StatVfsMountFlags::NOEXEC));
+            assert!(!flags(&source).contains(StatVfsMountFlags::NOEXEC));
+            take_away(&at).unwrap();
+            bind(&source, &at, MountFlags::RDONLY | MountFlags::RELATIME).unwrap();
+            assert!(fs::write(at.join("inner/new"), "x").is_err() && !flags(&at).contains(StatVfsMountFlags::NOATIME));
         });
     }
 }

@@ -1,5 +1,11 @@
 //! Project quotas: a directory of the node has no more room than its volume says, where the file system keeps count (ext4 and
 //! xfs that are mounted with `prjquota`).
+//!
+//! A bound for who is careless, not for who is hostile: the kernel lets the owner of a file choose its project, so that root in
+//! a pod may take what it writes out of the volume's count, or have it count as another's. It cannot choose whose limit is
+//! set here: the project is made of the volume's name alone, and what the directory says is not believed. Two names may
+//! come to the same number (one pair in 2^30); such volumes share the room of the one that was made last. Whoever has
+//! `CAP_SYS_RESOURCE`, as privileged containers do, is not bounded at all.
 //! <https://docs.kernel.org/filesystems/quota.html>, <https://man7.org/linux/man-pages/man2/quotactl.2.html>
 
 use std::fs::File;
@@ -66,8 +72,7 @@ fn try_limit(dir: &Path, volume: &str, bytes: u64) -> Result<()> {
     let dir = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(dir)?;
     let mut attributes = Attributes::default();
     attribute_call(&dir, GET_ATTRIBUTES, &mut attributes)?;
-    // One that has a project already keeps it: another name may have come to the same number.
-    let project = if attributes.project == 0 { project_of(volume) } else { attributes.project };
+    let project = project_of(volume);
     set_quota(&dir, project, bytes)?;
     attributes.project = project;
     attributes.flags |= INHERIT;
@@ -90,7 +95,7 @@ fn set_quota(dir: &File, project: u32, bytes: u64) -> Result<()> {
     if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A number of a project for a name: 31 bits of its hash.
+/// A number of a project for a name, never one that is somebody else's: of its hash, all bits but two.
 fn project_of(volume: &str) -> u32 {
     let hash = volume.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     FIRST_PROJECT | hash >> 1
@@ -100,6 +105,7 @@ fn project_of(volume: &str) -> u32 {
 mod tests {
     use super::*;
     use crate::testing::with_own_mounts;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     use std::fs;
     use std::io::ErrorKind;
     use std::process::Command;
@@ -107,7 +113,8 @@ mod tests {
     #[test]
     fn the_structures_are_the_kernels() {
         assert_eq!((size_of::<Attributes>(), size_of::<Quota>()), (28, 72));
-        assert!(project_of("pvc-a") >= FIRST_PROJECT && project_of("pvc-a") != project_of("pvc-b"));
+        assert!(project_of("pvc-a") != project_of("pvc-b"));
+        assert!((0..10_000).all(|n| project_of(&format!("pvc-{n}")) >= FIRST_PROJECT));
     }
 
     #[test]
@@ -134,6 +141,9 @@ mod tests {
                 let lacks = coracle_testing::Lacks::Machine("the kernel has no project quotas on ext4");
                 return coracle_testing::skip(lacks);
             }
+            let mut own = capabilities(None).unwrap();
+            own.effective.remove(CapabilitySet::SYS_RESOURCE);
+            set_capabilities(None, own).unwrap();
             let volume = at.join("pvc");
             fs::create_dir(&volume).unwrap();
             try_limit(&volume, "pvc", 1 << 20).unwrap();
@@ -143,6 +153,17 @@ mod tests {
             fs::write(at.join("outside"), vec![1; 4 << 20]).unwrap();
             try_limit(&volume, "pvc", 8 << 20).unwrap();
             fs::write(volume.join("more"), vec![1; 1 << 20]).unwrap();
+            // Its owner says that it is of another project, which is none of the volume's.
+            let foreign = at.join("foreign");
+            fs::create_dir(&foreign).unwrap();
+            try_limit(&foreign, "foreign", 4 << 20).unwrap();
+            let mut claimed = Attributes { project: project_of("foreign"), flags: INHERIT, ..Default::default() };
+            attribute_call(&File::open(&volume).unwrap(), SET_ATTRIBUTES, &mut claimed).unwrap();
+            try_limit(&volume, "pvc", 8 << 20).unwrap();
+            let mut found = Attributes::default();
+            attribute_call(&File::open(&volume).unwrap(), GET_ATTRIBUTES, &mut found).unwrap();
+            assert_eq!(found.project, project_of("pvc"));
+            fs::write(foreign.join("fits"), vec![1; 2 << 20]).unwrap();
             let _ = run("umount", &[&*disk]);
         });
     }

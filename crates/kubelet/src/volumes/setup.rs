@@ -39,18 +39,29 @@ pub(super) fn set_up(
         let ready = known.is_some_and(|known| known.ready);
         records.insert(name.clone(), Record { ready, ..one.record.clone() });
     }
+    check_places(state, uid, &records)?;
     state.put(uid, &records)?;
+    let made = set_up_all(state, uid, &wanted, &records, group);
+    // Where one failed, the others are there all the same.
+    let saved = if state.of(uid) == records { Ok(()) } else { state.save(uid) };
+    made.and_then(|paths| saved.map(|()| paths))
+}
+
+fn set_up_all(
+    state: &State,
+    uid: &str,
+    wanted: &BTreeMap<String, Wanted>,
+    records: &Records,
+    group: Option<FsGroup>,
+) -> Result<HashMap<String, PathBuf>, String> {
     let mut paths = HashMap::new();
-    for (name, one) in &wanted {
-        let Some(record) = records.get_mut(name) else { continue };
+    for (name, one) in wanted {
+        let Some(record) = records.get(name) else { continue };
         let started = Instant::now();
-        let made = set_up_one(state, uid, record, one.payload.as_ref(), group);
+        let made = set_up_one(state, uid, (name, record), one.payload.as_ref(), group);
         state.metrics.stored("volume_mount", record.kind.volume().plugin(), started, made.is_err());
-        let path = made.map_err(|error| set_up_failed(&record.name, &error))?;
-        record.ready = true;
-        paths.insert(name.clone(), path);
+        paths.insert(name.clone(), made.map_err(|error| set_up_failed(&record.name, &error))?);
     }
-    state.put(uid, &records)?;
     Ok(paths)
 }
 
@@ -59,20 +70,36 @@ fn is_at_same_place(known: &Record, wanted: &Record) -> bool {
     (plugin(known), &known.name) == (plugin(wanted), &wanted.name)
 }
 
+/// Refuses two volumes of a pod at one place: one that the pod names itself, and a PersistentVolume of the same name. Only
+/// a claim that the pod has twice is twice the same.
+fn check_places(state: &State, uid: &str, records: &Records) -> Result<(), String> {
+    let mut at: HashMap<PathBuf, (&str, &Record)> = HashMap::new();
+    for (name, record) in records.iter().filter(|(_, record)| record.kind.volume().is_in_pods_directory()) {
+        let Some((other, found)) = at.insert(state.place(uid, record), (name, record)) else { continue };
+        if found.claim != record.claim {
+            let both = format!("the pod's volumes {other:?} and {name:?} would have the same path");
+            let cure = "give the one that claims nothing another name";
+            return Err(set_up_failed(name, &format!("{both}: {cure}")));
+        }
+    }
+    Ok(())
+}
+
 fn set_up_one(
     state: &State,
     uid: &str,
-    record: &Record,
+    (name, record): (&str, &Record),
     payload: Option<&Payload>,
     group: Option<FsGroup>,
 ) -> Result<PathBuf, String> {
     let volume = record.kind.volume();
     let staged = state.staged(&record.kind);
-    if volume.device().is_some() {
-        let _alone = state.staging.lock();
-        volume.stage(&staged, record.read_only)?;
+    let turn = volume.device().map(|device| state.turn_at(device));
+    let _turn = turn.as_ref().map(|turn| turn.lock());
+    if turn.is_some() {
+        volume.stage(&staged)?;
     }
-    // What another pod has already keeps the group that it has.
+    // What another pod has already keeps the group that it has. Of two pods that come at once, the first one gives it.
     let is_shared = record.claim.as_ref().is_some_and(|claim| state.is_shared(uid, &claim.volume));
     let request = SetUp {
         staged: &staged,
@@ -81,7 +108,9 @@ fn set_up_one(
         read_only: record.read_only,
         payload,
     };
-    volume.set_up(&state.place(uid, record), &request)
+    let path = volume.set_up(&state.place(uid, record), &request)?;
+    state.set_ready(uid, name);
+    Ok(path)
 }
 
 /// Takes a pod's volumes down, and removes its directory. Blocks.
@@ -104,11 +133,11 @@ pub(super) fn tear_down(state: &State, uid: &str) -> std::io::Result<()> {
 /// Takes one volume down, and what was staged for it if no other pod has it.
 fn take_down(state: &State, uid: &str, name: &str, record: &Record) -> std::io::Result<()> {
     let volume = record.kind.volume();
-    volume.tear_down(&state.place(uid, record))?;
-    if volume.device().is_none() {
-        return Ok(());
-    }
-    let _alone = state.staging.lock();
+    let place = state.place(uid, record);
+    let Some(device) = volume.device() else { return volume.tear_down(&place) };
+    let turn = state.turn_at(device);
+    let _turn = turn.lock();
+    volume.tear_down(&place)?;
     // Of two pods that go at once the second one finds itself alone.
     state.let_go(uid, name);
     if state.is_staged_for_others(uid, &record.kind) {

@@ -62,8 +62,8 @@ pub(crate) struct State {
     pods: Mutex<HashMap<String, Records>>,
     /// One set-up or tear-down a pod at a time.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    /// Staging and unstaging, of which the last and the first pod must not meet.
-    pub(super) staging: Mutex<()>,
+    /// One pod at a time sets up or tears down what pods of the node share: the last and the first must not meet.
+    shared: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     pub(super) metrics: Shared,
 }
 
@@ -80,7 +80,7 @@ impl State {
             root: root.to_owned(),
             pods,
             turns: Mutex::default(),
-            staging: Mutex::default(),
+            shared: Mutex::default(),
             metrics: Shared::default(),
         }
     }
@@ -140,12 +140,19 @@ impl State {
         self.turns.lock().entry(uid.to_owned()).or_default().clone()
     }
 
+    /// Who may set up or tear down what pods share of the volume now; nobody waits for another volume's.
+    pub(super) fn turn_at(&self, device: &str) -> Arc<Mutex<()>> {
+        let mut shared = self.shared.lock();
+        shared.retain(|_, turn| Arc::strong_count(turn) > 1);
+        shared.entry(device.to_owned()).or_default().clone()
+    }
+
     /// Takes note of a pod's volumes before they are made. Blocks.
     ///
     /// # Errors
     /// When another pod has one that is only for one, or the disk refuses.
     pub(crate) fn put(&self, uid: &str, records: &Records) -> Result<(), String> {
-        {
+        let before = {
             let mut pods = self.pods.lock();
             if pods.get(uid) == Some(records) {
                 return Ok(());
@@ -157,15 +164,41 @@ impl State {
             if exclusive.is_some() {
                 return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
             }
-            pods.insert(uid.to_owned(), records.clone());
+            pods.insert(uid.to_owned(), records.clone())
+        };
+        // What the disk does not have is not known, and written at the next try.
+        self.write(uid, records).inspect_err(|_| {
+            let mut pods = self.pods.lock();
+            match before {
+                Some(before) => pods.insert(uid.to_owned(), before),
+                None => pods.remove(uid),
+            };
+        })
+    }
+
+    /// All of a volume was made: other pods see that at once, the disk has it with [`State::save`].
+    pub(super) fn set_ready(&self, uid: &str, volume: &str) {
+        if let Some(record) = self.pods.lock().get_mut(uid).and_then(|records| records.get_mut(volume)) {
+            record.ready = true;
         }
+    }
+
+    /// Writes down which of a pod's volumes are whole. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn save(&self, uid: &str) -> Result<(), String> {
+        self.write(uid, &self.of(uid))
+    }
+
+    fn write(&self, uid: &str, records: &Records) -> Result<(), String> {
         let file = self.pod_dir(uid).join(FILE);
         write(&file, records).map_err(|error| format!("failed to write {}: {error}", file.display()))
     }
 
-    /// Whether another pod has a PersistentVolume.
-    pub(crate) fn is_shared(&self, uid: &str, volume: &str) -> bool {
-        others(&self.pods.lock(), uid).any(|record| is_of(record, volume))
+    /// Whether another pod has all of a PersistentVolume: one that only wants it has nothing of it yet.
+    pub(super) fn is_shared(&self, uid: &str, volume: &str) -> bool {
+        others(&self.pods.lock(), uid).any(|record| record.ready && is_of(record, volume))
     }
 
     /// Whether another pod than `uid` has what is staged.
@@ -244,7 +277,21 @@ mod tests {
         let next = State::reconstruct(root.path());
         assert_eq!(next.of("a"), record("pv", false));
         assert!(next.of("b").is_empty() && next.of("c").is_empty());
-        assert!(next.is_shared("b", "pv") && !next.is_shared("a", "pv") && !next.is_shared("b", "other"));
+        assert!(!next.is_shared("b", "pv"));
+        next.set_ready("a", "v");
+        next.save("a").unwrap();
+        let last = State::reconstruct(root.path());
+        assert!(last.is_shared("b", "pv") && !last.is_shared("a", "pv") && !last.is_shared("b", "other"));
+    }
+
+    #[test]
+    fn what_the_disk_refused_is_written_at_the_next_try() {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::reconstruct(root.path());
+        state.put("a", &record("pv", false)).unwrap_err();
+        std::fs::create_dir_all(state.pod_dir("a")).unwrap();
+        state.put("a", &record("pv", false)).unwrap();
+        assert_eq!(State::reconstruct(root.path()).of("a"), record("pv", false));
     }
 
     #[test]

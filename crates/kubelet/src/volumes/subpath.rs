@@ -5,14 +5,16 @@
 //! the container is given that mount, and nobody resolves the path of the volume again.
 
 use std::io::{Error, ErrorKind, Result};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree,
+};
 
-use super::mount::take_away;
+use super::mount::{add_flags, take_away};
 
 /// How often a walk is begun anew because something was renamed meanwhile.
 const WALKS: usize = 64;
@@ -29,7 +31,7 @@ pub(crate) fn bind(volume: &Path, sub: &str, target: &Path, read_only: bool) -> 
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(&source, "", clone | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE)?;
     if read_only {
-        make_read_only(&tree)?;
+        add_flags(&tree, MountFlags::RDONLY)?;
     }
     move_mount(
         &tree,
@@ -41,31 +43,6 @@ pub(crate) fn bind(volume: &Path, sub: &str, target: &Path, read_only: bool) -> 
     // What is mounted in the volume later shows here too; what is unmounted here stays mounted there.
     mount_change(target, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     Ok(target.to_owned())
-}
-
-/// Makes a tree of mounts read-only, all of it.
-fn make_read_only(tree: &OwnedFd) -> Result<()> {
-    #[repr(C)]
-    struct Attributes {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        userns: u64,
-    }
-    let attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns: 0 };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
-    // SAFETY: the empty path and the attributes live across the call; the size says which version of them it is.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Opens a path of a volume; what is missing of it is made.

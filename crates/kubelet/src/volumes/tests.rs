@@ -107,13 +107,26 @@ struct Device(PathBuf);
 impl Device {
     fn new(file: &Path) -> Option<Device> {
         fs::File::create(file).unwrap().set_len(32 << 20).unwrap();
-        let out = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        Device::over(file, &[])
+    }
+
+    fn over(file: &Path, options: &[&str]) -> Option<Device> {
+        let out = Command::new("losetup").args(["--find", "--show"]).args(options).arg(file).output().ok()?;
         let path = String::from_utf8(out.stdout).ok()?.trim().to_owned();
         if path.is_empty() {
             coracle_testing::skip(coracle_testing::Lacks::Machine("there is no loop device"));
             return None;
         }
         Some(Device(path.into()))
+    }
+
+    /// Makes a file system on it.
+    fn format(&self) -> bool {
+        let made = Command::new("mkfs.ext4").arg("-q").arg(&self.0).status().is_ok_and(|status| status.success());
+        if !made {
+            coracle_testing::skip(coracle_testing::Lacks::Tool("there is no mkfs.ext4 on PATH"));
+        }
+        made
     }
 }
 
@@ -133,8 +146,8 @@ fn a_device_with_a_file_system_is_staged_once_for_all_pods_of_the_node() {
         assert!(refused.contains("has no file system that is known"), "{refused}");
         assert_eq!(set_up(&state, "a", one(local(&device.0, true)), None).unwrap()["v"], device.0);
         tear_down(&state, "a").unwrap();
-        if !Command::new("mkfs.ext4").arg("-q").arg(&device.0).status().is_ok_and(|status| status.success()) {
-            return coracle_testing::skip(coracle_testing::Lacks::Tool("there is no mkfs.ext4 on PATH"));
+        if !device.format() {
+            return;
         }
         let staged = state.staged(&local(&device.0, false).record.kind);
         let path = |uid: &str| set_up(&state, uid, one(local(&device.0, false)), None).unwrap()["v"].clone();
@@ -146,5 +159,133 @@ fn a_device_with_a_file_system_is_staged_once_for_all_pods_of_the_node() {
         assert!(mount::is_mounted(&staged) && b.join("f").exists());
         tear_down(&State::reconstruct(&root.path().join("kubelet")), "b").unwrap();
         assert!(!staged.exists());
+    });
+}
+
+#[test]
+fn a_device_that_one_pod_only_reads_is_written_to_by_the_next() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let image = root.path().join("image");
+        let Some(device) = Device::new(&image).filter(Device::format) else { return };
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let path = |uid: &str, device: &Device, read_only: bool| {
+            let mut wanted = local(&device.0, false);
+            wanted.record.read_only = read_only;
+            set_up(&state, uid, one(wanted), None).unwrap()["v"].clone()
+        };
+        let (reader, writer) = (path("a", &device, true), path("b", &device, false));
+        fs::write(writer.join("f"), "x").unwrap();
+        assert_eq!(fs::write(reader.join("f"), "y").unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        tear_down(&state, "a").unwrap();
+        tear_down(&state, "b").unwrap();
+        drop(device);
+        // What can only be read is mounted so.
+        let Some(device) = Device::over(&image, &["--read-only"]) else { return };
+        assert_eq!(fs::read_to_string(path("c", &device, true).join("f")).unwrap(), "x");
+        tear_down(&state, "c").unwrap();
+    });
+}
+
+#[test]
+fn a_volume_is_given_to_a_group_by_the_first_pod_that_has_all_of_it() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let (kubelet, disk) = (root.path().join("kubelet"), root.path().join("disk"));
+        fs::create_dir(&disk).unwrap();
+        let state = State::reconstruct(&kubelet);
+        let make = |uid: &str, group: u32, wanted: BTreeMap<String, Wanted>| {
+            set_up(&state, uid, wanted, Some(FsGroup { group, on_root_mismatch: false }))
+        };
+        let group = || std::os::unix::fs::MetadataExt::gid(&fs::metadata(&disk).unwrap());
+        let failing = || {
+            let broken = Kind::HostPath(serde_json::from_value(json!({"path": "../x", "type": ""})).unwrap());
+            Wanted { record: Record::new(broken, "broken"), payload: None }
+        };
+        let with = |name: &str| BTreeMap::from([(name.to_owned(), failing()), ("v".to_owned(), local(&disk, false))]);
+        // Another volume of the first pod failed before this one was made.
+        make("a", 4001, with("a")).unwrap_err();
+        make("b", 4002, one(local(&disk, false))).unwrap();
+        assert_eq!(group(), 4002);
+        make("a", 4001, one(local(&disk, false))).unwrap();
+        assert_eq!(group(), 4002);
+        for uid in ["a", "b"] {
+            tear_down(&state, uid).unwrap();
+        }
+        // It failed after this one was made, which is known to whoever comes later.
+        make("a", 4003, with("z")).unwrap_err();
+        assert!(State::reconstruct(&kubelet).get("a", "v").unwrap().ready);
+        make("b", 4004, one(local(&disk, false))).unwrap();
+        assert_eq!(group(), 4003);
+        for uid in ["a", "b"] {
+            tear_down(&state, uid).unwrap();
+        }
+    });
+}
+
+#[test]
+fn of_pods_that_come_at_once_one_gives_the_volume_to_its_group() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let disk = root.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let (state, disk) = (&state, &disk);
+                let group = Some(FsGroup { group: 4242, on_root_mismatch: false });
+                scope.spawn(move || set_up(state, &n.to_string(), one(local(disk, false)), group).unwrap());
+            }
+        });
+        assert_eq!(std::os::unix::fs::MetadataExt::gid(&fs::metadata(&disk).unwrap()), 4242);
+        for n in 0..8 {
+            tear_down(&state, &n.to_string()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_volume_that_takes_long_keeps_no_other_waiting() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let disk = root.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let hanging = state.turn_at("other");
+        let _hangs = hanging.lock();
+        set_up(&state, "u", one(local(&disk, false)), None).unwrap();
+        tear_down(&state, "u").unwrap();
+    });
+}
+
+#[test]
+fn a_volume_of_the_pod_and_one_that_it_claims_never_share_a_path() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let plain = |kind: &Kind| Wanted { record: Record::new(kind.clone(), "pv"), payload: None };
+        let claimed = |kind: &Kind| {
+            let claim = local(root.path(), false).record.claim;
+            Wanted { record: Record { claim, ..plain(kind).record }, payload: None }
+        };
+        let make = |uid: &str, a: Wanted, b: Wanted| {
+            set_up(&state, uid, BTreeMap::from([("c".to_owned(), a), ("pv".to_owned(), b)]), None)
+        };
+        let nfs: Kind = serde_json::from_value(
+            json!({"nfs": {"server": "127.0.0.1", "path": "/x", "read_only": false, "options": []}}),
+        )
+        .unwrap();
+        let refused = make("u", claimed(&nfs), plain(&nfs)).unwrap_err();
+        assert!(refused.contains("volumes \"c\" and \"pv\" would have the same path"), "{refused}");
+        assert!(state.of("u").is_empty());
+        // Nothing is made for a path of the node, and a claim may be had twice.
+        let host_path: Kind = serde_json::from_value(json!({"hostPath": {"path": root.path(), "type": ""}})).unwrap();
+        make("v", claimed(&host_path), plain(&host_path)).unwrap();
+        let twice = || local(root.path(), false);
+        let paths = make("w", twice(), twice()).unwrap();
+        assert_eq!(paths["c"], paths["pv"]);
+        for uid in ["u", "v", "w"] {
+            tear_down(&state, uid).unwrap();
+        }
     });
 }
