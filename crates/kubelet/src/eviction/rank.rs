@@ -90,15 +90,11 @@ fn text(amount: u64) -> String {
     Quantity::from_bytes(i64::try_from(amount).unwrap_or(i64::MAX)).to_string()
 }
 
-/// Whether a pod is never evicted: a static one, or one of the priorities that the system itself has.
+/// Whether a pod is never evicted: one of the priorities that the system itself has, which admission gives out. What a pod's
+/// annotations say anybody may write, and this kubelet has no pods but those of the API.
 /// <https://kubernetes.io/docs/tasks/administer-cluster/guaranteed-scheduling-critical-addon-pods/>
 pub(crate) fn is_critical(pod: &Pod) -> bool {
-    let annotations = pod.metadata.annotations.as_ref();
-    let source = annotations.and_then(|annotations| annotations.get("kubernetes.io/config.source"));
-    let is_mirror = annotations.is_some_and(|annotations| annotations.contains_key("kubernetes.io/config.mirror"));
-    is_mirror
-        || source.is_some_and(|source| source != "api")
-        || pod.spec().priority.is_some_and(|priority| priority >= 2_000_000_000)
+    pod.spec().priority.is_some_and(|priority| priority >= 2_000_000_000)
 }
 
 #[cfg(test)]
@@ -175,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_needs_is_critical() {
+    fn what_the_system_needs_is_critical_and_nobody_says_so_himself() {
         let pod = |value: serde_json::Value| serde_json::from_value(value).unwrap();
         assert!(is_critical(&pod(json!({"spec": {"priority": 2_000_001_000, "containers": []}}))));
-        assert!(is_critical(&pod(json!({"metadata": {"annotations": {"kubernetes.io/config.source": "file"}}}))));
         assert!(!is_critical(&pod(json!({"spec": {"priority": 1_000_000_000, "containers": []}}))));
-        assert!(!is_critical(&pod(json!({"metadata": {"annotations": {"kubernetes.io/config.source": "api"}}}))));
+        let annotations = json!({"kubernetes.io/config.source": "file", "kubernetes.io/config.mirror": "x"});
+        assert!(!is_critical(&pod(json!({"metadata": {"annotations": annotations}}))));
     }
 }
