@@ -2,6 +2,8 @@
 //!
 //! A row of a container names it; one of a pod has no container, and one of the node or of all pods no pod either.
 
+use std::sync::Arc;
+
 use coracle_runtime::cri::{ContainerStats, NetworkInterfaceUsage};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
@@ -11,7 +13,7 @@ use super::page::{Named, Page, seconds};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::resources::{cgroup_parent, container_resources};
-use crate::stats::disk::{self, ContainerDisk};
+use crate::stats::disk::{self, ContainerDisk, PodDisk};
 use crate::stats::node::{self, FileSystem, Memory};
 use crate::stats::{self, PodUsage};
 
@@ -153,10 +155,12 @@ const FILE_SYSTEMS: [Named<FileSystem, u64>; 4] = [
 ];
 
 /// The page.
-pub(in crate::server) async fn cadvisor(k: &Kubelet) -> Response<Body> {
+pub(in crate::server) async fn cadvisor(k: &Arc<Kubelet>) -> Response<Body> {
     let mut rows = vec![of_node(), of_all_pods(k).await];
-    for usage in stats::pods(k).await {
-        of_pod(k, usage, &mut rows).await;
+    let (usages, taken) = tokio::join!(stats::pods(k), disk::of_pods(k, disk::SHOWN));
+    for usage in usages {
+        let disk = taken.get(usage.pod.uid()).cloned().unwrap_or_default();
+        of_pod(k, usage, &disk, &mut rows).await;
     }
     let mut page = Page::default();
     let root = k.config.root_dir.clone();
@@ -182,11 +186,10 @@ async fn of_all_pods(k: &Kubelet) -> Row {
     Row { id: "/kubepods".into(), stats: k.runtime.pods_stats().await.unwrap_or_default(), ..Default::default() }
 }
 
-async fn of_pod(k: &Kubelet, usage: PodUsage, rows: &mut Vec<Row>) {
+async fn of_pod(k: &Kubelet, usage: PodUsage, disk: &PodDisk, rows: &mut Vec<Row>) {
     let PodUsage { pod, sandbox, sandbox_id, containers } = usage;
     let id = format!("/{}", cgroup_parent(&pod));
     let common = Row { namespace: pod.namespace().into(), pod: pod.name().into(), ..Default::default() };
-    let disk = disk::of_pod(k, &pod, disk::SHOWN).await;
     if let Some(stats) = sandbox {
         let network = match &sandbox_id {
             Some(id) => k.runtime.pod_sandbox_network(id).await.unwrap_or_default(),
