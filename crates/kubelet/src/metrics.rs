@@ -125,7 +125,7 @@ impl Metrics {
         }
     }
 
-    /// A step of a pod's worker took so long: `sync` or `terminating`.
+    /// A sync of a pod took so long, with all that it began: `create`, `update`, `sync`, `kill` or `terminated`.
     pub(crate) fn worked(&self, operation_type: &'static str, since: Instant) {
         self.pod_worker.get_or_create(&Operation { operation_type }).observe(since.elapsed().as_secs_f64());
     }
