@@ -229,6 +229,8 @@ impl Worker {
             *self.shared.write() = self.observed.clone();
             self.shared.write().ending = self.killing.keys().cloned().collect();
             if self.gone && self.stage >= Stage::Clean && self.jobs.is_empty() {
+                self.probes.clear();
+                self.k.metrics.probes.forget(&self.pod);
                 return;
             }
             let timer = async {
