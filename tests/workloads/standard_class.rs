@@ -1,6 +1,7 @@
 //! Claims and their volumes, as charts use them: nothing is set up before.
 
 use coracle_e2e::*;
+use serde_json::json;
 
 /// A database of which nothing is left but what matters here: it counts its starts in its volume.
 const DATABASE: &str = r#"
@@ -192,4 +193,32 @@ fn an_ephemeral_volume_comes_and_goes_with_its_pod() {
         found => Err(found),
     });
     assert!(!cluster.directory().join("kubelet/volumes").join(volume).exists());
+}
+
+#[test]
+fn a_pod_that_fills_its_volume_beyond_the_claim_is_evicted_and_the_next_may_clean_up() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("overfull");
+    let claim = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "metadata": {"name": "small"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Mi"}}}});
+    namespace.create("persistentvolumeclaims", &claim);
+    let with_claim = |name: &str, script: &str| {
+        let mut object = pod(name, &["sh", "-c", script]);
+        object["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "small"}}]);
+        let container = &mut object["spec"]["containers"][0];
+        container["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+        // With a limit its files are counted more often.
+        container["resources"] = json!({"limits": {"ephemeral-storage": "100Mi"}});
+        object
+    };
+    namespace.create("pods", &with_claim("filler", "fill /data/file 32; sleep 1000"));
+    let ended = namespace.pod_until("filler", "is evicted", |pod| pod["status"]["phase"] == "Failed");
+    assert_eq!(ended["status"]["reason"], "Evicted", "{ended}");
+    let message = "Usage of PersistentVolumeClaim volume \"data\" exceeds the limit \"8Mi\". ";
+    assert_eq!(ended["status"]["message"], message);
+    // What the first one left is not the next one's doing.
+    namespace.create("pods", &with_claim("next", "sleep 1000"));
+    namespace.pod_ready("next");
+    std::thread::sleep(std::time::Duration::from_secs(25));
+    assert_eq!(namespace.pod("next")["status"]["phase"], "Running");
 }

@@ -159,7 +159,7 @@ async fn remove(k: &Kubelet, image: &Image) -> Result<(), String> {
 /// Removes what was not used for longer than images are kept at all.
 async fn remove_old(k: &Kubelet) -> Result<(), String> {
     let (config, now) = (k.config.image_gc, SystemTime::now());
-    if config.maximum_age.is_zero() {
+    if !counts_ages(config.maximum_age, now.duration_since(k.started.into()).unwrap_or_default()) {
         return Ok(());
     }
     let images = note(k, now).await?;
@@ -172,9 +172,21 @@ async fn remove_old(k: &Kubelet) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether images may be too old: when each was used last is known only of the time since the start.
+fn counts_ages(maximum_age: Duration, running_for: Duration) -> bool {
+    !maximum_age.is_zero() && running_for > maximum_age
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_image_is_too_old_before_this_kubelet_is_as_old() {
+        let seconds = Duration::from_secs;
+        assert!(!counts_ages(seconds(0), seconds(100)) && !counts_ages(seconds(60), seconds(60)));
+        assert!(counts_ages(seconds(60), seconds(61)));
+    }
 
     fn image(id: &str) -> Image {
         Image { id: id.into(), ..Default::default() }

@@ -13,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::probe::metrics::ProbeMetrics;
+
 /// What a call to the runtime, or a step of a pod's worker, is called.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Operation {
@@ -80,6 +82,9 @@ pub(crate) struct Metrics {
     storage: Family<StorageOperation, Histogram, fn() -> Histogram>,
     requests: Family<ClientRequest, Counter>,
     request_durations: Family<ClientVerb, Histogram, fn() -> Histogram>,
+    health_checks: Counter,
+    /// Told on a page of their own.
+    pub(crate) probes: ProbeMetrics,
 }
 
 impl Default for Metrics {
@@ -98,6 +103,8 @@ impl Default for Metrics {
             storage: Family::new_with_constructor(quick),
             requests: Family::default(),
             request_durations: Family::new_with_constructor(quick),
+            health_checks: Counter::default(),
+            probes: ProbeMetrics::default(),
         }
     }
 }
@@ -125,7 +132,7 @@ impl Metrics {
         }
     }
 
-    /// A step of a pod's worker took so long: `sync` or `terminating`.
+    /// A sync of a pod took so long, with all that it began: `create`, `update`, `sync`, `kill` or `terminated`.
     pub(crate) fn worked(&self, operation_type: &'static str, since: Instant) {
         self.pod_worker.get_or_create(&Operation { operation_type }).observe(since.elapsed().as_secs_f64());
     }
@@ -161,12 +168,22 @@ impl Metrics {
         self.request_durations.get_or_create(&label).observe(after.as_secs_f64());
     }
 
+    /// Somebody asked whether the kubelet is healthy, and was answered.
+    pub(crate) fn health_checked(&self) {
+        self.health_checks.inc();
+    }
+
+    /// How often somebody asked.
+    pub(crate) fn health_checks(&self) -> u64 {
+        self.health_checks.get()
+    }
+
     /// Evictions by signal.
     pub(crate) fn evictions(&self) -> BTreeMap<&'static str, u64> {
         self.evictions.lock().clone()
     }
 
-    /// All but evictions, as text.
+    /// All but evictions, checks of health and probes, as text.
     pub(crate) fn text(&self) -> String {
         let mut registry = Registry::default();
         let start = "Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run";

@@ -80,10 +80,31 @@ pub fn limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
 /// What the scheduler and the kubelet's admission count for a pod: the sum over its containers and sidecars, or
 /// the largest need while init containers run, plus overhead. In thousandths.
 pub fn pod_requests(pod: &Pod) -> BTreeMap<String, i64> {
-    let of = |container: &Container| -> BTreeMap<String, i64> {
-        let requests = container.resources.as_ref().and_then(|r| r.requests.as_ref());
-        requests.into_iter().flatten().map(|(name, quantity)| (name.clone(), milli_value(quantity))).collect()
-    };
+    let mut total = total(pod, |container| container.resources.as_ref()?.requests.as_ref());
+    for (name, amount) in amounts(pod.spec().overhead.as_ref()) {
+        let entry = total.entry(name).or_default();
+        *entry = entry.saturating_add(amount);
+    }
+    total
+}
+
+/// The limits of a pod's containers, summed up as requests are; overhead adds to those that there are. In thousandths.
+pub fn pod_limits(pod: &Pod) -> BTreeMap<String, i64> {
+    let mut total = total(pod, |container| container.resources.as_ref()?.limits.as_ref());
+    for (name, amount) in amounts(pod.spec().overhead.as_ref()) {
+        if let Some(limit) = total.get_mut(&name).filter(|limit| **limit != 0) {
+            *limit = limit.saturating_add(amount);
+        }
+    }
+    total
+}
+
+fn amounts(list: Option<&BTreeMap<String, Quantity>>) -> BTreeMap<String, i64> {
+    list.into_iter().flatten().map(|(name, quantity)| (name.clone(), milli_value(quantity))).collect()
+}
+
+/// The sum over containers and sidecars, or the most while init containers run.
+fn total(pod: &Pod, of: fn(&Container) -> Option<&BTreeMap<String, Quantity>>) -> BTreeMap<String, i64> {
     let add = |sum: &mut BTreeMap<String, i64>, more: &BTreeMap<String, i64>| {
         for (name, amount) in more {
             let entry = sum.entry(name.clone()).or_default();
@@ -92,12 +113,12 @@ pub fn pod_requests(pod: &Pod) -> BTreeMap<String, i64> {
     };
     let mut total = BTreeMap::new();
     for container in &pod.spec().containers {
-        add(&mut total, &of(container));
+        add(&mut total, &amounts(of(container)));
     }
     let mut sidecars = BTreeMap::new();
     let mut peak: BTreeMap<String, i64> = BTreeMap::new();
     for container in pod.init_containers() {
-        let mut need = of(container);
+        let mut need = amounts(of(container));
         if is_sidecar(container) {
             add(&mut total, &need);
             add(&mut sidecars, &need);
@@ -113,9 +134,6 @@ pub fn pod_requests(pod: &Pod) -> BTreeMap<String, i64> {
     for (name, amount) in peak {
         let entry = total.entry(name).or_default();
         *entry = amount.max(*entry);
-    }
-    if let Some(overhead) = &pod.spec().overhead {
-        add(&mut total, &overhead.iter().map(|(name, quantity)| (name.clone(), milli_value(quantity))).collect());
     }
     total
 }

@@ -258,7 +258,8 @@ async fn call(port: u64, with_certificate: bool, request: &str, end: &[u8]) -> S
 #[tokio::test]
 async fn the_server_serves_logs_and_exec_to_whom_it_may() {
     let cluster = start();
-    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    let probe = json!({"exec": {"command": ["probe"]}});
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1", "readinessProbe": probe}]}));
     cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
     let node = cluster.api.wait("/api/v1/nodes/node", |node| condition(node, "Ready", "True")).await.unwrap();
     let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap();
@@ -273,6 +274,15 @@ async fn the_server_serves_logs_and_exec_to_whom_it_may() {
             .await
             .contains("container_cpu_usage_seconds_total{container=\"c\"")
     );
+    let page = call(port, true, &get("/metrics/probes"), b"prober_probe_duration_seconds_bucket").await;
+    assert!(
+        page.contains("prober_probe_total{probe_type=\"Readiness\",result=\"successful\",container=\"c\""),
+        "{page}"
+    );
+    assert!(call(port, true, &get("/metrics/slis"), b"} 1").await.contains("{name=\"ping\",type=\"healthz\"} 1"));
+    // The first sync goes on until what it began is done.
+    let page = call(port, true, &get("/metrics"), b"process_start_time_seconds ").await;
+    assert!(page.contains("kubelet_pod_worker_duration_seconds_count{operation_type=\"create\"} 1\n"), "{page}");
     let logs = cluster.dir.path().join("logs/n_p_u/c");
     std::fs::create_dir_all(&logs).unwrap();
     std::fs::write(logs.join("0.log"), "2024-01-01T00:00:00Z stdout F hello\n").unwrap();

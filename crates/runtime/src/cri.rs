@@ -429,9 +429,11 @@ pub struct MemoryUsage {
     pub oom_kills: u64,
 }
 
-/// What went to and came from disks since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What went to and came from a disk since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IoUsage {
+    /// Major and minor number of the disk, as in `8:0`.
+    pub device: String,
     /// Bytes read.
     pub read_bytes: u64,
     /// Bytes written.
@@ -453,8 +455,8 @@ pub struct ContainerStats {
     pub cpu: CpuUsage,
     /// Memory.
     pub memory: MemoryUsage,
-    /// Disks.
-    pub io: IoUsage,
+    /// Disks, each once; none where the kernel is not asked to keep count.
+    pub io: Vec<IoUsage>,
     /// Processes and threads.
     pub process_count: u64,
 }

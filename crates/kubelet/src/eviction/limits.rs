@@ -1,95 +1,111 @@
 //! Pods that use more of the node's disk than they may are evicted, as upstream's local storage eviction has it:
-//! by the `sizeLimit` of an emptyDir, and by limits of `ephemeral-storage` of containers and pod.
+//! by the `sizeLimit` of an emptyDir, and by limits of `ephemeral-storage` of containers and pod. So are those that fill a
+//! directory beyond the claim that it was made for, which only some file systems can keep them from ([`claims`](super::claims)).
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::quantity::Quantity as Amount;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::IMMEDIATE;
+use super::claims::Claims;
+use super::{IMMEDIATE, is_critical};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::quantity::value;
-use crate::resources::limit;
+use crate::resources::{limit, pod_limits};
+use crate::stats::counts::Wish;
 use crate::stats::disk::{self, PodDisk};
+use crate::stats::volumes::has_claimed;
 use crate::worker::Message;
 
 /// How often pods are looked at: their files are counted.
-const PERIOD: Duration = Duration::from_secs(9);
+const PERIOD: Duration = Duration::from_secs(10);
+/// Figures are those of this look, unless counting took longer: then they are for the next one.
+const LIMITED: Wish = Wish { at_most: Duration::from_secs(9), patience: PERIOD };
+/// What is claimed may be large, and is counted less often.
+const CLAIMED: Wish = Wish { patience: PERIOD, ..disk::SHOWN };
 const STORAGE: &str = "ephemeral-storage";
 
-/// Who was evicted already, and when pods were looked at last.
-#[derive(Default)]
-pub(super) struct Limits {
-    told: HashSet<String>,
-    looked: Option<Instant>,
-}
+/// What is exceeded, as metrics name it, and the message of the pod's failure.
+pub(super) type Excess = (&'static str, String);
 
-impl Limits {
-    /// Evicts pods beyond their limits, if that was not looked at just now; whether there were any.
-    pub(super) async fn enforce(&mut self, k: &Kubelet) -> bool {
-        if self.looked.is_some_and(|at| at.elapsed() < PERIOD) {
-            return false;
-        }
-        self.told.retain(|uid| k.pods.has(uid));
-        let mut any = false;
-        for pod in k.pods.list() {
-            let ends = pod.is_deleted() || matches!(pod.phase(), "Succeeded" | "Failed");
-            if ends || self.told.contains(pod.uid()) || !is_limited(&pod) {
-                continue;
-            }
-            let disk = disk::of_pod(k, &pod, Duration::ZERO).await;
-            if let Some((signal, message)) = excess(&pod, &disk) {
-                k.metrics.evicted(signal);
-                k.pods.send(pod.uid(), Message::Evict { message, grace: IMMEDIATE, by_node: false });
-                self.told.insert(pod.uid().to_owned());
-                any = true;
-            }
-        }
-        self.looked = Some(Instant::now());
-        any
+/// Evicts pods beyond their limits, for ever. Counting may take long, so nobody waits for it.
+pub(super) async fn run(k: &Arc<Kubelet>) {
+    let (mut told, mut claims) = (HashSet::new(), Claims::default());
+    loop {
+        enforce(k, &mut told, &mut claims).await;
+        tokio::time::sleep(PERIOD).await;
     }
 }
 
-fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
-    pod.spec().containers.iter().chain(pod.init_containers())
+/// Evicts pods beyond their limits that were not `told` yet.
+async fn enforce(k: &Arc<Kubelet>, told: &mut HashSet<String>, claims: &mut Claims) {
+    told.retain(|uid| k.pods.has(uid));
+    let pods = k.pods.list();
+    let wishes = pods.iter().filter(|pod| !told.contains(pod.uid())).filter_map(|pod| Some((pod, wish(k, pod)?)));
+    let counts = wishes.map(async |(pod, wish)| Some((pod, disk::of_pod(k, pod, wish).await?)));
+    for (pod, disk) in futures::future::join_all(counts).await.into_iter().flatten() {
+        let excess = match excess(pod, &disk) {
+            None => claims.excess(k, &disk).await,
+            found => found,
+        };
+        if let Some((signal, message)) = excess {
+            k.metrics.evicted(signal);
+            k.pods.send(pod.uid(), Message::Evict { message, grace: IMMEDIATE, by_node: false });
+            told.insert(pod.uid().to_owned());
+        }
+    }
 }
 
-/// Volumes on disk that are emptied with the pod: name and limit.
-fn empty_dirs(pod: &Pod) -> impl Iterator<Item = (&str, Option<&Quantity>)> {
+/// How a pod is looked at, if it is.
+fn wish(k: &Kubelet, pod: &Pod) -> Option<Wish> {
+    let ends = pod.is_deleted() || matches!(pod.phase(), "Succeeded" | "Failed");
+    match () {
+        () if ends || is_critical(pod) => None,
+        () if is_limited(pod) => Some(LIMITED),
+        () if has_claimed(&k.volumes.state, pod.uid()) => Some(CLAIMED),
+        () => None,
+    }
+}
+
+/// Volumes on disk that are emptied with the pod and have a limit: name and limit.
+fn empty_dirs(pod: &Pod) -> impl Iterator<Item = (&str, &Quantity)> {
     pod.spec().volumes.iter().flatten().filter_map(|volume| {
         let source = volume.empty_dir.as_ref().filter(|source| source.medium.as_deref() != Some("Memory"))?;
-        Some((volume.name.as_str(), source.size_limit.as_ref()))
+        Some((volume.name.as_str(), source.size_limit.as_ref().filter(|limit| value(limit) > 0)?))
     })
 }
 
-fn is_limited(pod: &Pod) -> bool {
-    containers(pod).any(|container| limit(container, STORAGE).is_some())
-        || empty_dirs(pod).any(|(_, limit)| limit.is_some())
+/// Bytes that all of a pod may have on disk.
+fn total_limit(pod: &Pod) -> Option<u64> {
+    let thousandths = pod_limits(pod).get(STORAGE).copied()?;
+    u64::try_from(thousandths / 1000).ok().filter(|total| *total > 0)
 }
 
-/// What is exceeded, as metrics name it, and the message of the pod's failure, when it uses more than it may.
-fn excess(pod: &Pod, disk: &PodDisk) -> Option<(&'static str, String)> {
-    let exceeds = |used: u64, limit: &Quantity| used > value(limit).max(0) as u64;
+fn is_limited(pod: &Pod) -> bool {
+    total_limit(pod).is_some() || empty_dirs(pod).next().is_some()
+}
+
+/// What is exceeded of a pod's own limits. One that is not positive is none.
+fn excess(pod: &Pod, disk: &PodDisk) -> Option<Excess> {
+    let exceeds =
+        |used: u64, limit: &Quantity| u64::try_from(value(limit)).is_ok_and(|limit| limit > 0 && used > limit);
     let of_volume = |name: &str| disk.volumes.iter().find(|volume| volume.name == name).map(|volume| volume.usage.used);
-    for (name, limit) in empty_dirs(pod) {
-        if let Some(limit) = limit.filter(|limit| of_volume(name).is_some_and(|used| exceeds(used, limit))) {
-            let message = format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}. ", limit.0);
-            return Some(("emptydirfs.limit", message));
-        }
+    let mut volumes = empty_dirs(pod);
+    if let Some((name, limit)) = volumes.find(|(name, limit)| of_volume(name).is_some_and(|used| exceeds(used, limit)))
+    {
+        let message = format!("Usage of EmptyDir volume {name:?} exceeds the limit {:?}. ", limit.0);
+        return Some(("emptydirfs.limit", message));
     }
-    let limits: Vec<&Quantity> =
-        pod.spec().containers.iter().filter_map(|container| limit(container, STORAGE)).collect();
-    let total = limits.iter().fold(0i64, |sum, limit| sum.saturating_add(value(limit).max(0)));
-    if !limits.is_empty() && disk.bytes() > total as u64 {
-        let total =
-            if let [limit] = limits.as_slice() { limit.0.clone() } else { Amount::from_bytes(total).to_string() };
+    if let Some(total) = total_limit(pod).filter(|total| disk.bytes() > *total) {
+        let total = total_text(pod, total);
         let message = format!("Pod ephemeral local storage usage exceeds the total limit of containers {total}. ");
         return Some(("ephemeralpodfs.limit", message));
     }
-    containers(pod).find_map(|container| {
+    pod.spec().containers.iter().find_map(|container| {
         let used = disk.containers.get(&container.name)?.bytes();
         let limit = limit(container, STORAGE).filter(|limit| exceeds(used, limit))?;
         let (name, limit) = (&container.name, &limit.0);
@@ -98,11 +114,21 @@ fn excess(pod: &Pod, disk: &PodDisk) -> Option<(&'static str, String)> {
     })
 }
 
+/// A total as its one limit was written, if it is one.
+fn total_text(pod: &Pod, total: u64) -> String {
+    let all = pod.spec().containers.iter().chain(pod.init_containers());
+    let limits: Vec<&Quantity> = all.filter_map(|container| limit(container, STORAGE)).collect();
+    match limits.as_slice() {
+        [limit] if value(limit) as u64 == total => limit.0.clone(),
+        _ => Amount::from_bytes(i64::try_from(total).unwrap_or(i64::MAX)).to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stats::disk::ContainerDisk;
-    use crate::volumes::VolumeUsage;
+    use crate::stats::volumes::{Place, VolumeUsage};
     use crate::volumes::kind::Usage;
     use coracle_runtime::cri::FilesystemUsage;
     use serde_json::json;
@@ -119,7 +145,7 @@ mod tests {
             let volume = |(name, used): &(&str, u64)| VolumeUsage {
                 name: (*name).to_owned(),
                 claim: None,
-                is_ephemeral: true,
+                place: Place::Ephemeral,
                 usage: Usage { used: *used, ..Default::default() },
             };
             let container = |(name, used): &(&str, u64)| {
@@ -138,5 +164,30 @@ mod tests {
         assert_eq!(message, "Pod ephemeral local storage usage exceeds the total limit of containers 3Ki. ");
         let message = told(&[], &[("a", 1025)]).unwrap();
         assert_eq!(message, "Container a exceeded its local ephemeral storage limit \"1Ki\". ");
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_none_and_sidecars_and_init_containers_count_for_the_pod() {
+        let pod = |limits: [&str; 4]| -> Pod {
+            let container = |name: &str, limit: &str, policy: Option<&str>| json!({"name": name, "restartPolicy": policy, "resources": {"limits": {"ephemeral-storage": limit}}});
+            serde_json::from_value(json!({"spec": {
+                "initContainers": [container("s", limits[0], Some("Always")), container("i", limits[1], None)],
+                "containers": [container("a", limits[2], None)],
+                "volumes": [{"name": "v", "emptyDir": {"sizeLimit": limits[3]}}]}}))
+            .unwrap()
+        };
+        let unlimited = pod(["0", "0", "0", "0"]);
+        assert!(!is_limited(&unlimited));
+        let used = |name: &str, used: u64| {
+            let rootfs = FilesystemUsage { used_bytes: used, inodes_used: 1 };
+            let containers = [(name.to_owned(), ContainerDisk { rootfs, ..Default::default() })].into();
+            PodDisk { containers, ..Default::default() }
+        };
+        assert_eq!(excess(&unlimited, &used("a", 1 << 30)), None);
+        assert_eq!(total_limit(&pod(["1Ki", "0", "1Ki", "0"])), Some(2048));
+        assert_eq!(total_limit(&pod(["1Ki", "4Ki", "1Ki", "0"])), Some(5120));
+        // Only containers are looked at one by one.
+        assert_eq!(excess(&pod(["1Ki", "0", "1Ki", "0"]), &used("s", 2000)), None);
+        assert!(excess(&pod(["1Ki", "0", "1Ki", "0"]), &used("a", 2000)).is_some());
     }
 }

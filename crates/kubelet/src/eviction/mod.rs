@@ -2,6 +2,7 @@
 //! become short, room is made: what nobody uses goes first, then one pod after the other ([`rank`]).
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/>
 
+mod claims;
 pub mod config;
 mod limits;
 mod observe;
@@ -18,12 +19,12 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use self::config::Eviction;
-use self::limits::Limits;
-use self::rank::Candidate;
+use self::rank::{Candidate, Promises};
 use self::thresholds::{Observation, Observations, Threshold, Tracker};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::resources::Qos;
+use crate::stats::counts::Wish;
 use crate::stats::disk;
 use crate::worker::Message;
 use crate::{gc, image_gc, stats};
@@ -36,6 +37,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 const SHORT_PERIOD: Duration = Duration::from_secs(1);
 /// Not much: so many times what may be left at least.
 const NEAR: u64 = 4;
+/// What is known of pods' disks is as new as the last look, or what could be counted in a short time: the node is in need.
+const RANKED: Wish = Wish { at_most: PERIOD, patience: Duration::from_secs(5) };
 /// How long a pod has to end that must end at once.
 const IMMEDIATE: Duration = Duration::from_secs(1);
 /// How long an evicted pod has to free what it used before the next one is looked for.
@@ -94,16 +97,20 @@ fn tolerates_memory_pressure(pod: &Pod) -> bool {
     pod.spec().tolerations.iter().flatten().any(tolerates)
 }
 
-/// Keeps room on the node, for ever.
+/// Keeps room on the node and pods within their limits, for ever. Neither waits for the other.
 pub(crate) async fn run(k: Arc<Kubelet>) {
-    let (mut tracker, mut limits) = (Tracker::default(), Limits::default());
+    tokio::join!(keep_room(&k), limits::run(&k));
+}
+
+async fn keep_room(k: &Arc<Kubelet>) {
+    let mut tracker = Tracker::default();
     loop {
-        let seen = look(&k).await;
+        let seen = look(k).await;
         // Whoever fills what is left may be fast.
         let pause = if is_near(&k.config.eviction, &seen) { SHORT_PERIOD } else { PERIOD };
-        match synchronize(&k, &mut tracker, &mut limits, seen).await {
+        match synchronize(k, &mut tracker, seen).await {
             Outcome::Enough => tokio::time::sleep(pause).await,
-            Outcome::Evicted(uid) => wait_for_end(&k, &uid).await,
+            Outcome::Evicted(uid) => wait_for_end(k, &uid).await,
             Outcome::NobodyToEvict => tokio::time::sleep(PERIOD).await,
         }
     }
@@ -127,14 +134,10 @@ enum Outcome {
 }
 
 /// Looks at the node once.
-async fn synchronize(k: &Kubelet, tracker: &mut Tracker, limits: &mut Limits, seen: Observations) -> Outcome {
+async fn synchronize(k: &Arc<Kubelet>, tracker: &mut Tracker, seen: Observations) -> Outcome {
     let config = &k.config.eviction;
     let finding = tracker.observe(config, &seen, Instant::now());
     k.pressure.set(finding.conditions);
-    if limits.enforce(k).await {
-        // What that frees is not known yet.
-        return Outcome::Enough;
-    }
     let Some(threshold) = finding.due.first() else { return Outcome::Enough };
     let resource = threshold.signal.resource();
     k.recorder.record(
@@ -166,17 +169,19 @@ async fn reclaim(k: &Kubelet) {
 }
 
 /// Ends the pod whose end helps most.
-async fn evict(k: &Kubelet, threshold: &Threshold, seen: &Observations) -> Option<String> {
+async fn evict(k: &Arc<Kubelet>, threshold: &Threshold, seen: &Observations) -> Option<String> {
     let resource = threshold.signal.resource();
+    let (usages, disks) = tokio::join!(stats::pods(k), disk::of_pods(k, RANKED));
     let mut candidates = Vec::new();
-    for usage in stats::pods(k).await {
+    for usage in usages {
         let ends = usage.pod.is_deleted() || matches!(usage.pod.phase(), "Succeeded" | "Failed");
         if !ends && !is_critical(&usage.pod) {
-            let disk = disk::of_pod(k, &usage.pod, PERIOD).await;
+            let disk = disks.get(usage.pod.uid()).cloned();
             candidates.push(Candidate { usage, disk });
         }
     }
-    rank::sort(&mut candidates, resource);
+    let capacity = seen.get(&threshold.signal).map_or(0, |seen| seen.capacity);
+    rank::sort(&mut candidates, resource, Promises::of(disks.values(), capacity));
     let Some(first) = candidates.first() else {
         tracing::warn!(resource, "the node is short of something, and no pod can be evicted");
         return None;

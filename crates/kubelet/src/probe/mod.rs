@@ -3,6 +3,7 @@
 pub(crate) mod exec;
 pub(crate) mod grpc;
 pub(crate) mod http;
+pub(crate) mod metrics;
 pub(crate) mod tcp;
 
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::metrics::Shared;
 use crate::pod::PodExt;
 
 /// Which probe.
@@ -67,6 +69,7 @@ pub(crate) struct Prober {
     pub(crate) pod_ip: Option<IpAddr>,
     pub(crate) runtime: Arc<dyn RuntimeService>,
     pub(crate) recorder: EventRecorder,
+    pub(crate) metrics: Shared,
     pub(crate) verdicts: mpsc::Sender<Verdict>,
     /// Whether the startup probe has passed.
     pub(crate) started: watch::Receiver<bool>,
@@ -118,6 +121,7 @@ impl Prober {
     }
 
     async fn probe_once(&self) -> Option<bool> {
+        let began = std::time::Instant::now();
         let mut outcome = self.attempt().await;
         // One that could not be made is tried again at once, as upstream does.
         for _ in 0..2 {
@@ -126,6 +130,7 @@ impl Prober {
             }
             outcome = self.attempt().await;
         }
+        self.metrics.probes.probed(&self.pod, &self.container.name, self.kind, &outcome, began);
         let kind = self.kind.as_str();
         let event = |reason: &str, message: String| {
             self.recorder.record(

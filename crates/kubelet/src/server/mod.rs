@@ -1,7 +1,7 @@
 //! The kubelet's own HTTPS API, which the API server and monitoring use.
 //!
 //! Paths are upstream's: `/healthz`, `/pods`, `/containerLogs`, `/exec`, `/attach`, `/portForward`, `/run`,
-//! `/stats/summary`, `/metrics`, `/metrics/resource`, `/metrics/cadvisor`.
+//! `/stats/summary`, `/metrics`, `/metrics/resource`, `/metrics/cadvisor`, `/metrics/probes`, `/metrics/slis`.
 
 mod auth;
 mod exec;
@@ -207,7 +207,10 @@ async fn route(
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let session = get || request.method() == Method::POST;
     match parts.as_slice() {
-        ["healthz"] | ["healthz", _] if get => text(StatusCode::OK, "ok"),
+        ["healthz"] | ["healthz", _] if get => {
+            k.metrics.health_checked();
+            text(StatusCode::OK, "ok")
+        }
         ["pods" | "pods/"] if get => pods(&k),
         ["containerLogs", namespace, pod, container] if get => logs::serve(&k, namespace, pod, container, &query).await,
         ["exec", namespace, pod, uid @ .., container] if session && uid.len() < 2 => {
@@ -225,6 +228,8 @@ async fn route(
         ["stats", "summary"] if get => summary::summary(&k).await,
         ["metrics"] if get => metrics::kubelet(&k).await,
         ["metrics", "resource"] if get => metrics::resource(&k).await,
+        ["metrics", "probes"] if get => text(StatusCode::OK, k.metrics.probes.text()),
+        ["metrics", "slis"] if get => metrics::slis(&k),
         ["metrics", "cadvisor"] if get => metrics::cadvisor(&k).await,
         [
             "healthz" | "pods" | "containerLogs" | "exec" | "attach" | "portForward" | "run" | "stats" | "metrics",

@@ -2,6 +2,7 @@
 //! <https://pkg.go.dev/k8s.io/kubelet/pkg/apis/stats/v1alpha1>
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coracle_runtime::cri::{ContainerStats, FilesystemUsage, NetworkInterfaceUsage};
@@ -15,6 +16,7 @@ use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::stats::disk::{self, PodDisk};
 use crate::stats::node::{self, FileSystem, Memory, Processes};
+use crate::stats::volumes::VolumeUsage;
 use crate::stats::{self, ContainerUsage, PodUsage};
 
 /// The time over which a rate is taken at least, once it can be.
@@ -58,21 +60,25 @@ impl Rates {
 }
 
 /// The answer.
-pub(super) async fn summary(k: &Kubelet) -> Response<Body> {
+pub(super) async fn summary(k: &Arc<Kubelet>) -> Response<Body> {
     let mut pods = Vec::new();
-    for usage in stats::pods(k).await {
-        let disk = disk::of_pod(k, &usage.pod, disk::SHOWN).await;
+    let (usages, disks) = tokio::join!(stats::pods(k), disk::shown(k));
+    for usage in usages {
+        let disk = disks.get(usage.pod.uid()).map(|disk| &**disk);
         let network = match &usage.sandbox_id {
             Some(id) => k.runtime.pod_sandbox_network(id).await.unwrap_or_default(),
             None => Vec::new(),
         };
-        pods.push(of_pod(k, &usage, &disk, &network));
+        pods.push(of_pod(k, &usage, disk, &network));
     }
     json_response(&json!({"node": of_node(k).await, "pods": pods}))
 }
 
 fn time(nanos: i64) -> String {
-    let time = Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default();
+    text(Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default())
+}
+
+fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -123,35 +129,23 @@ fn network(interfaces: &[NetworkInterfaceUsage], default: &str) -> Option<Value>
     Some(object)
 }
 
-fn of_pod(k: &Kubelet, usage: &PodUsage, disk: &PodDisk, interfaces: &[NetworkInterfaceUsage]) -> Value {
+/// A pod; what of it nobody has counted yet is left out.
+fn of_pod(k: &Kubelet, usage: &PodUsage, disk: Option<&PodDisk>, interfaces: &[NetworkInterfaceUsage]) -> Value {
     let pod = &usage.pod;
     let node = FileSystem::of(&k.config.root_dir).unwrap_or_default();
-    let at = disk.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let containers: Vec<Value> =
         usage.containers.iter().map(|found| of_container(k, usage, found, disk, &node)).collect();
-    let volumes: Vec<Value> = disk
-        .volumes
-        .iter()
-        .map(|volume| {
-            let usage = &volume.usage;
-            let mut object = json!({"time": at, "name": volume.name, "availableBytes": usage.available,
-                "capacityBytes": usage.capacity, "usedBytes": usage.used, "inodesFree": usage.inodes_free,
-                "inodes": usage.inodes, "inodesUsed": usage.inodes_used});
-            if let Some(claim) = &volume.claim {
-                object["pvcRef"] = json!({"name": claim.name, "namespace": claim.namespace});
-            }
-            object
-        })
-        .collect();
     let mut entry = json!({
         "podRef": {"name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid()},
         "startTime": pod.status.as_ref().and_then(|status| status.start_time.clone()),
         "containers": containers,
-        "ephemeral-storage":
-            part(&node, FilesystemUsage { used_bytes: disk.bytes(), inodes_used: disk.inodes() }, &at),
     });
-    if !volumes.is_empty() {
-        entry["volume"] = volumes.into();
+    if let Some(disk) = disk {
+        let own = FilesystemUsage { used_bytes: disk.bytes(), inodes_used: disk.inodes() };
+        entry["ephemeral-storage"] = part(&node, own, &text(disk.at));
+        if !disk.volumes.is_empty() {
+            entry["volume"] = volumes(disk).into();
+        }
     }
     if let Some(found) = network(interfaces, "eth0") {
         entry["network"] = found;
@@ -165,18 +159,42 @@ fn of_pod(k: &Kubelet, usage: &PodUsage, disk: &PodDisk, interfaces: &[NetworkIn
     entry
 }
 
-fn of_container(k: &Kubelet, usage: &PodUsage, found: &ContainerUsage, disk: &PodDisk, node: &FileSystem) -> Value {
+fn volumes(disk: &PodDisk) -> Vec<Value> {
+    let at = text(disk.at);
+    let of = |volume: &VolumeUsage| {
+        let usage = &volume.usage;
+        let mut object = json!({"time": at, "name": volume.name, "availableBytes": usage.available,
+            "capacityBytes": usage.capacity, "usedBytes": usage.used, "inodesFree": usage.inodes_free,
+            "inodes": usage.inodes, "inodesUsed": usage.inodes_used});
+        if let Some(claim) = &volume.claim {
+            object["pvcRef"] = json!({"name": claim.name, "namespace": claim.namespace});
+        }
+        object
+    };
+    disk.volumes.iter().map(of).collect()
+}
+
+fn of_container(
+    k: &Kubelet,
+    usage: &PodUsage,
+    found: &ContainerUsage,
+    disk: Option<&PodDisk>,
+    node: &FileSystem,
+) -> Value {
     let name = &found.status.metadata.name;
-    let taken = disk.containers.get(name).copied().unwrap_or_default();
-    let at = disk.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let container = usage.pod.container(name);
     let limit = container.and_then(|container| crate::resources::limit(container, "memory"));
-    json!({
+    let mut object = json!({
         "name": name, "startTime": time(found.status.started_at),
         "cpu": cpu(k, &found.stats), "memory": memory(&found.stats, limit.map_or(0, crate::quantity::value)),
         "swap": swap(&found.stats),
-        "rootfs": part(node, taken.rootfs, &at), "logs": part(node, taken.logs, &at),
-    })
+    });
+    if let Some((disk, taken)) = disk.and_then(|disk| Some((disk, disk.containers.get(name)?))) {
+        let at = text(disk.at);
+        object["rootfs"] = part(node, taken.rootfs, &at);
+        object["logs"] = part(node, taken.logs, &at);
+    }
+    object
 }
 
 async fn of_node(k: &Kubelet) -> Value {

@@ -1,7 +1,8 @@
 //! What pods take of the node's disk: writable layers, logs and volumes. It is counted file by file, and so remembered
-//! for who needs it less exactly.
+//! for who needs it less exactly. Volumes that are elsewhere are looked at apart, and only to be shown: nobody else waits for a
+//! server that does not answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 
+use super::counts::{Counts, Wish};
+use super::volumes::{Place, VolumeUsage, usage};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
-use crate::volumes::VolumeUsage;
 
-/// How old figures may be that are only shown.
-pub(crate) const SHOWN: Duration = Duration::from_secs(60);
+/// How old figures may be that are only shown, and how long who asks for them is kept waiting.
+pub(crate) const SHOWN: Wish = Wish { at_most: Duration::from_secs(60), patience: Duration::from_secs(2) };
 
 /// What a container takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +45,7 @@ impl ContainerDisk {
 pub(crate) struct PodDisk {
     /// Of containers, by name.
     pub(crate) containers: BTreeMap<String, ContainerDisk>,
-    /// Of volumes.
+    /// Of volumes on the node's own disk, and of others where they are shown.
     pub(crate) volumes: Vec<VolumeUsage>,
     /// When that was.
     pub(crate) at: Timestamp,
@@ -62,34 +64,66 @@ impl PodDisk {
         self.containers.values().map(ContainerDisk::inodes).chain(volumes).fold(0, u64::saturating_add)
     }
 
+    /// Bytes and inodes of the directories that were made for its claims.
+    pub(crate) fn claimed(&self) -> (u64, u64) {
+        let claimed = self.volumes.iter().filter(|volume| matches!(volume.place, Place::Claimed(_)));
+        claimed.fold((0u64, 0u64), |(bytes, inodes), volume| {
+            (bytes.saturating_add(volume.usage.used), inodes.saturating_add(volume.usage.inodes_used))
+        })
+    }
+
     /// Volumes on the node's disk that end with the pod.
-    pub(crate) fn ephemeral(&self) -> impl Iterator<Item = &VolumeUsage> {
-        self.volumes.iter().filter(|volume| volume.is_ephemeral)
+    fn ephemeral(&self) -> impl Iterator<Item = &VolumeUsage> {
+        self.volumes.iter().filter(|volume| volume.place == Place::Ephemeral)
     }
 }
 
 /// What was counted of pods, by UID, and of the image store.
 #[derive(Default)]
 pub(crate) struct Disks {
-    pods: Mutex<HashMap<String, (Instant, Arc<PodDisk>)>>,
+    pods: Arc<Counts<PodDisk>>,
+    elsewhere: Arc<Counts<Vec<VolumeUsage>>>,
     images: Mutex<Option<(Instant, FsInfo)>>,
 }
 
-/// What a pod takes, counted at most so long ago.
-pub(crate) async fn of_pod(k: &Kubelet, pod: &Pod, at_most: Duration) -> Arc<PodDisk> {
-    let uid = pod.uid();
-    let known = k.disks.pods.lock().get(uid).filter(|(at, _)| at.elapsed() < at_most).map(|(_, disk)| disk.clone());
-    if let Some(known) = known {
-        return known;
-    }
-    let counted = Arc::new(count(k, pod).await);
-    let mut pods = k.disks.pods.lock();
-    pods.insert(uid.to_owned(), (Instant::now(), counted.clone()));
-    pods.retain(|uid, _| k.pods.has(uid));
-    counted
+/// What a pod takes of the node's own disk; `None` while nobody knows.
+pub(crate) async fn of_pod(k: &Arc<Kubelet>, pod: &Arc<Pod>, wish: Wish) -> Option<Arc<PodDisk>> {
+    let (kubelet, counted) = (k.clone(), pod.clone());
+    let disk = k.disks.pods.of(pod.uid(), wish, async move { count(&kubelet, &counted).await }).await;
+    k.disks.pods.retain(|uid| k.pods.has(uid));
+    disk
 }
 
-async fn count(k: &Kubelet, pod: &Pod) -> PodDisk {
+/// What each pod takes of the node's own disk, by UID; those are left out of which nobody knows.
+pub(crate) async fn of_pods(k: &Arc<Kubelet>, wish: Wish) -> BTreeMap<String, Arc<PodDisk>> {
+    let pods = k.pods.list();
+    let all = pods.iter().map(async |pod| Some((pod.uid().to_owned(), of_pod(k, pod, wish).await?)));
+    futures::future::join_all(all).await.into_iter().flatten().collect()
+}
+
+/// What each pod takes, to be shown: with its volumes that are elsewhere.
+pub(crate) async fn shown(k: &Arc<Kubelet>) -> BTreeMap<String, Arc<PodDisk>> {
+    let pods = k.pods.list();
+    let all = pods.iter().map(async |pod| {
+        let (disk, volumes) = tokio::join!(of_pod(k, pod, SHOWN), elsewhere(k, pod.uid()));
+        let mut disk = disk?;
+        if let Some(volumes) = volumes.filter(|volumes| !volumes.is_empty()) {
+            Arc::make_mut(&mut disk).volumes.extend(volumes.iter().cloned());
+        }
+        Some((pod.uid().to_owned(), disk))
+    });
+    futures::future::join_all(all).await.into_iter().flatten().collect()
+}
+
+async fn elsewhere(k: &Kubelet, uid: &str) -> Option<Arc<Vec<VolumeUsage>>> {
+    let (state, own) = (k.volumes.state.clone(), uid.to_owned());
+    let look = async move { tokio::task::spawn_blocking(move || usage(&state, &own, false)).await.ok() };
+    let found = k.disks.elsewhere.of(uid, SHOWN, look).await;
+    k.disks.elsewhere.retain(|uid| k.pods.has(uid));
+    found
+}
+
+async fn count(k: &Kubelet, pod: &Pod) -> Option<PodDisk> {
     let mut disk = PodDisk { at: Timestamp::now(), ..Default::default() };
     let observed = k.pods.observed(pod.uid()).unwrap_or_default();
     for status in observed.containers.values().filter_map(|list| list.first()) {
@@ -103,20 +137,20 @@ async fn count(k: &Kubelet, pod: &Pod) -> PodDisk {
     let (state, uid) = (k.volumes.state.clone(), pod.uid().to_owned());
     let counted = tokio::task::spawn_blocking(move || {
         let logs: Vec<_> = names.into_iter().map(|name| (tree::taken(&logs.join(&name)), name)).collect();
-        (logs, crate::volumes::usage(&state, &uid))
+        (logs, usage(&state, &uid, true))
     });
-    let Ok((logs, volumes)) = counted.await else { return disk };
+    let (logs, volumes) = counted.await.ok()?;
     for (taken, name) in logs {
         let entry = disk.containers.entry(name).or_default();
         entry.logs = FilesystemUsage { used_bytes: taken.bytes, inodes_used: taken.inodes };
     }
     disk.volumes = volumes;
-    disk
+    Some(disk)
 }
 
 /// What the image store takes, counted not long ago.
 pub(crate) async fn of_images(k: &Kubelet) -> FsInfo {
-    let known = k.disks.images.lock().clone().filter(|(at, _)| at.elapsed() < SHOWN);
+    let known = k.disks.images.lock().clone().filter(|(at, _)| at.elapsed() < SHOWN.at_most);
     if let Some((_, known)) = known {
         return known;
     }

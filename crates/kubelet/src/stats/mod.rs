@@ -1,7 +1,9 @@
 //! What pods, containers and the node use: the one source of `/stats/summary`, the metrics pages, and evictions.
 
+pub(crate) mod counts;
 pub(crate) mod disk;
 pub(crate) mod node;
+pub(crate) mod volumes;
 
 use std::sync::Arc;
 

@@ -46,6 +46,11 @@ impl Local {
         Local { room, ..self }
     }
 
+    /// The directory that was made for the volume, if one was, and how many bytes it has at most.
+    pub(crate) fn provisioned(&self) -> Option<(&Path, u64)> {
+        Some((&self.path, self.room?))
+    }
+
     /// Looks for a directory that was made for the volume where the kubelet's are now: they may have been moved.
     pub(super) fn find(&mut self, root_dir: &Path) {
         if let Some(dir) = directory_of(root_dir, &self.volume).filter(|_| self.room.is_some()) {

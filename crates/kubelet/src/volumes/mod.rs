@@ -55,8 +55,6 @@ use setup::{Wanted, set_up, set_up_failed, tear_down};
 use state::{Record, State};
 use token::Tokens;
 
-pub(crate) use setup::{VolumeUsage, usage};
-
 /// How soon a claim is looked at again that a pod waits for.
 const CLAIM_RETRY: Duration = Duration::from_secs(1);
 

@@ -1,14 +1,14 @@
-//! What is done to a pod's volumes where it may block: making them, taking them down, looking how full they are.
+//! What is done to a pod's volumes where it may block: making them and taking them down.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::kind::{SetUp, Usage};
+use super::kind::SetUp;
 use super::make_private;
 use super::ownership::FsGroup;
 use super::payload::Payload;
-use super::state::{Claim, Record, Records, State};
+use super::state::{Record, Records, State};
 
 /// A volume that is to be made.
 pub(super) struct Wanted {
@@ -144,27 +144,4 @@ fn take_down(state: &State, uid: &str, name: &str, record: &Record) -> std::io::
         return Ok(());
     }
     volume.unstage(&state.staged(&record.kind)).inspect_err(|_| state.take_back(uid, name, record))
-}
-
-/// How full a volume of a pod is.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct VolumeUsage {
-    /// Its name in the pod.
-    pub(crate) name: String,
-    /// What it is claimed by, if it is.
-    pub(crate) claim: Option<Claim>,
-    /// It is on the node's own disk and ends with the pod.
-    pub(crate) is_ephemeral: bool,
-    pub(crate) usage: Usage,
-}
-
-/// How full a pod's volumes are. Blocks.
-pub(crate) fn usage(state: &State, uid: &str) -> Vec<VolumeUsage> {
-    let ready = state.of(uid).into_iter().filter(|(_, record)| record.ready);
-    let used = ready.filter_map(|(name, record)| {
-        let usage = record.kind.volume().usage(&state.place(uid, &record))?;
-        let is_ephemeral = record.kind.is_on_nodes_disk();
-        Some(VolumeUsage { name, claim: record.claim, is_ephemeral, usage })
-    });
-    used.collect()
 }

@@ -2,6 +2,7 @@
 //! tried again without a second one being started beside those that go on.
 
 use super::*;
+use crate::metrics::Shared;
 
 /// The pause after a failed sandbox, volume or API call; doubled up to the maximum.
 const RETRY: Duration = Duration::from_millis(500);
@@ -76,10 +77,46 @@ pub(super) enum Concern {
     Write,
 }
 
+/// A sync of the pod: it ends with the last job that it began, and is measured then.
+pub(super) struct Sync {
+    operation: &'static str,
+    began: std::time::Instant,
+    metrics: Shared,
+}
+
+impl Drop for Sync {
+    fn drop(&mut self) {
+        self.metrics.worked(self.operation, self.began);
+    }
+}
+
 impl Worker {
-    /// Starts a job.
+    /// The sync that goes on, or a new one.
+    pub(super) fn sync(&mut self) -> Arc<Sync> {
+        let ends = self.pod.is_deleted() || self.gone || self.finished;
+        let operation = match self.stage {
+            Stage::TornDown | Stage::Clean | Stage::Deleted => "terminated",
+            Stage::Live | Stage::Stopping if ends => "kill",
+            Stage::Live | Stage::Stopping => self.operation,
+        };
+        let begin = || Sync { operation, began: std::time::Instant::now(), metrics: self.k.metrics.clone() };
+        self.sync.get_or_insert_with(|| Arc::new(begin())).clone()
+    }
+
+    /// Nothing more belongs to the sync: what comes next is another one.
+    pub(super) fn sync_began(&mut self) {
+        self.sync = None;
+        self.operation = "sync";
+    }
+
+    /// Starts a job, as a part of the sync that goes on.
     pub(super) fn spawn(&mut self, concern: Concern, job: impl Future<Output = Done> + Send + 'static) {
-        let handle = self.jobs.spawn(job);
+        let sync = self.sync();
+        let handle = self.jobs.spawn(async move {
+            let done = job.await;
+            drop(sync);
+            done
+        });
         self.concerns.insert(handle.id(), (concern, handle));
     }
 

@@ -351,6 +351,7 @@ impl Worker {
                 pod_ip: self.pod_ip(),
                 runtime: self.k.runtime.clone(),
                 recorder: self.k.recorder.clone(),
+                metrics: self.k.metrics.clone(),
                 verdicts: self.verdicts.0.clone(),
                 started: probed.started.subscribe(),
             };

@@ -44,7 +44,7 @@ use crate::volumes::{Facts, Mounted, NotReady};
 use crate::{admission, message_of, support};
 
 pub(crate) use end::clean_up;
-use job::{Concern, Killing, Step};
+use job::{Concern, Killing, Step, Sync};
 
 /// A first status is held back this long, so that a quick start is one write.
 const FIRST_WRITE_DELAY: Duration = Duration::from_millis(60);
@@ -154,6 +154,9 @@ pub(crate) struct Worker {
     /// Nothing of it has run yet.
     is_new: bool,
     born: Instant,
+    /// What goes on now, as metrics measure it, and what the next one is called.
+    sync: Option<Arc<Sync>>,
+    operation: &'static str,
     /// The status as last written or read.
     last: PodStatus,
     write: Step,
@@ -205,6 +208,8 @@ impl Worker {
             start_time,
             is_new: last.start_time.is_none(),
             born: Instant::now(),
+            sync: None,
+            operation: "create",
             wrote: last.start_time.is_some(),
             last,
             write: Step::default(),
@@ -217,13 +222,15 @@ impl Worker {
         self.look_at_everything().await;
         self.admit();
         loop {
-            let began = std::time::Instant::now();
+            let sync = self.sync();
             let wake = self.step();
-            let operation = if self.stage == Stage::Live { "sync" } else { "terminating" };
-            self.k.metrics.worked(operation, began);
+            self.sync_began();
+            drop(sync);
             *self.shared.write() = self.observed.clone();
             self.shared.write().ending = self.killing.keys().cloned().collect();
             if self.gone && self.stage >= Stage::Clean && self.jobs.is_empty() {
+                self.probes.clear();
+                self.k.metrics.probes.forget(&self.pod);
                 return;
             }
             let timer = async {
@@ -283,6 +290,7 @@ impl Worker {
         let theirs = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
         conditions.extend(theirs.filter(|condition| !own(&condition.type_)).cloned());
         self.last.conditions = Some(conditions).filter(|list| !list.is_empty());
+        self.operation = "update";
         self.pod = pod;
     }
 

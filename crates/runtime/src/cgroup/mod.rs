@@ -15,14 +15,14 @@ use crate::cri::{CpuUsage, IoUsage, LinuxContainerResources, MemoryUsage};
 use crate::shim::proto::{CgroupJoin, DeviceSpec};
 
 /// Figures read from a group's files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time.
     pub cpu: CpuUsage,
     /// Memory.
     pub memory: MemoryUsage,
     /// Disks.
-    pub io: IoUsage,
+    pub io: Vec<IoUsage>,
     /// Processes and threads.
     pub pids: u64,
 }

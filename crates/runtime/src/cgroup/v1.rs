@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Cgroups, Fields, Usage, child_groups, kill_tree, read_number, remove_tree, write};
-use crate::cri::{CpuUsage, IoUsage, LinuxContainerResources, MemoryUsage};
+use crate::cri::{CpuUsage, LinuxContainerResources, MemoryUsage};
 use crate::shim::proto::{CgroupJoin, DeviceSpec};
 
 /// The controllers used; a group is made in these hierarchies only, because each costs time at every start.
@@ -175,7 +175,7 @@ impl Cgroups for V1 {
             cpu: self.cpu(group),
             memory: memory_usage(&memory),
             // Its hierarchy is not used, as joining it would cost every start some time.
-            io: IoUsage::default(),
+            io: Vec::new(),
             pids: read_number(&self.file("pids", group, "pids.current")),
         })
     }

@@ -87,20 +87,24 @@ impl V2 {
     }
 }
 
-/// Sums `io.stat` over devices: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`.
-fn io_usage(stat: &str) -> IoUsage {
-    let mut sum = IoUsage::default();
-    for (name, value) in stat.split_whitespace().filter_map(|field| field.split_once('=')) {
-        let place = match name {
-            "rbytes" => &mut sum.read_bytes,
-            "wbytes" => &mut sum.written_bytes,
-            "rios" => &mut sum.reads,
-            "wios" => &mut sum.writes,
-            _ => continue,
-        };
-        *place = place.saturating_add(value.parse().unwrap_or(0));
-    }
-    sum
+/// Reads `io.stat`, a line a disk: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`. One that was never used has only its number.
+fn io_usage(stat: &str) -> Vec<IoUsage> {
+    let of = |line: &str| {
+        let (device, fields) = line.split_once(' ').filter(|(_, fields)| fields.contains('='))?;
+        let mut found = IoUsage { device: device.to_owned(), ..Default::default() };
+        for (name, value) in fields.split_whitespace().filter_map(|field| field.split_once('=')) {
+            let place = match name {
+                "rbytes" => &mut found.read_bytes,
+                "wbytes" => &mut found.written_bytes,
+                "rios" => &mut found.reads,
+                "wios" => &mut found.writes,
+                _ => continue,
+            };
+            *place = value.parse().unwrap_or(0);
+        }
+        Some(found)
+    };
+    stat.lines().filter_map(of).collect()
 }
 
 /// The weight (1..10000) that stands for v1 shares (2..262144), by the same curve as the OCI runtimes.
@@ -255,7 +259,7 @@ mod tests {
             ("memory.current", "1000\n"),
             ("memory.stat", "anon 400\ninactive_file 300\n"),
             ("memory.events", "max 0\noom_kill 3\n"),
-            ("io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0\n8:16 rbytes=10\n"),
+            ("io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0\n8:16 rbytes=10\n7:0 \n"),
             ("pids.current", "2\n"),
         ] {
             fs::write(pod.join(file), text).unwrap();
@@ -265,7 +269,9 @@ mod tests {
         let memory = found.memory;
         assert_eq!((memory.usage_bytes, memory.working_set_bytes, memory.rss_bytes), (1000, 700, 400));
         assert_eq!((memory.oom_kills, found.pids), (3, 2));
-        assert_eq!(found.io, IoUsage { read_bytes: 11, written_bytes: 2, reads: 3, writes: 4 });
+        let [first, second] = found.io.try_into().unwrap();
+        assert_eq!(first, IoUsage { device: "8:0".into(), read_bytes: 1, written_bytes: 2, reads: 3, writes: 4 });
+        assert_eq!(second, IoUsage { device: "8:16".into(), read_bytes: 10, ..Default::default() });
         assert!(groups.usage("gone").is_err());
     }
 

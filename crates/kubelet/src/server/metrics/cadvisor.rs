@@ -2,7 +2,10 @@
 //!
 //! A row of a container names it; one of a pod has no container, and one of the node or of all pods no pod either.
 
-use coracle_runtime::cri::{ContainerStats, NetworkInterfaceUsage};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coracle_runtime::cri::{ContainerStats, IoUsage, NetworkInterfaceUsage};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 
@@ -11,7 +14,7 @@ use super::page::{Named, Page, seconds};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::resources::{cgroup_parent, container_resources};
-use crate::stats::disk::{self, ContainerDisk};
+use crate::stats::disk::{self, ContainerDisk, PodDisk};
 use crate::stats::node::{self, FileSystem, Memory};
 use crate::stats::{self, PodUsage};
 
@@ -99,16 +102,17 @@ const FAMILIES: [Family; 18] = [
     }),
 ];
 
-const SPECS: [Named<Spec, f64>; 7] = [
+const SPECS: [Named<Spec, Option<f64>>; 7] = [
     ("container_start_time_seconds", "Start time of the container since unix epoch in seconds.", |spec| {
-        seconds(spec.started.max(0) as u64)
+        Some(seconds(spec.started.max(0) as u64))
     }),
-    ("container_spec_cpu_period", "CPU period of the container.", |spec| spec.period as f64),
-    ("container_spec_cpu_quota", "CPU quota of the container.", |spec| spec.quota as f64),
-    ("container_spec_cpu_shares", "CPU share of the container.", |spec| spec.shares as f64),
-    ("container_spec_memory_limit_bytes", "Memory limit for the container.", |spec| spec.memory as f64),
-    ("container_spec_memory_swap_limit_bytes", "Memory swap limit for the container.", |spec| spec.memory as f64),
-    ("container_spec_memory_reservation_limit_bytes", "Memory reservation limit for the container.", |_| 0.0),
+    ("container_spec_cpu_period", "CPU period of the container.", |spec| Some(spec.period as f64)),
+    // What has no limit has no quota, and no row.
+    ("container_spec_cpu_quota", "CPU quota of the container.", |spec| (spec.quota > 0).then_some(spec.quota as f64)),
+    ("container_spec_cpu_shares", "CPU share of the container.", |spec| Some(spec.shares as f64)),
+    ("container_spec_memory_limit_bytes", "Memory limit for the container.", |spec| Some(spec.memory as f64)),
+    ("container_spec_memory_swap_limit_bytes", "Memory swap limit for the container.", |spec| Some(spec.memory as f64)),
+    ("container_spec_memory_reservation_limit_bytes", "Memory reservation limit for the container.", |_| Some(0.0)),
 ];
 
 const NETWORK: [Named<NetworkInterfaceUsage, u64>; 8] = [
@@ -134,11 +138,11 @@ const NETWORK: [Named<NetworkInterfaceUsage, u64>; 8] = [
     ),
 ];
 
-const DISKS: [Named<ContainerStats, u64>; 4] = [
-    ("container_fs_reads_bytes_total", "Cumulative count of bytes read", |stats| stats.io.read_bytes),
-    ("container_fs_writes_bytes_total", "Cumulative count of bytes written", |stats| stats.io.written_bytes),
-    ("container_fs_reads_total", "Cumulative count of reads completed", |stats| stats.io.reads),
-    ("container_fs_writes_total", "Cumulative count of writes completed", |stats| stats.io.writes),
+const DISKS: [Named<IoUsage, u64>; 4] = [
+    ("container_fs_reads_bytes_total", "Cumulative count of bytes read", |disk| disk.read_bytes),
+    ("container_fs_writes_bytes_total", "Cumulative count of bytes written", |disk| disk.written_bytes),
+    ("container_fs_reads_total", "Cumulative count of reads completed", |disk| disk.reads),
+    ("container_fs_writes_total", "Cumulative count of writes completed", |disk| disk.writes),
 ];
 
 const FILE_SYSTEMS: [Named<FileSystem, u64>; 4] = [
@@ -153,10 +157,12 @@ const FILE_SYSTEMS: [Named<FileSystem, u64>; 4] = [
 ];
 
 /// The page.
-pub(in crate::server) async fn cadvisor(k: &Kubelet) -> Response<Body> {
+pub(in crate::server) async fn cadvisor(k: &Arc<Kubelet>) -> Response<Body> {
     let mut rows = vec![of_node(), of_all_pods(k).await];
-    for usage in stats::pods(k).await {
-        of_pod(k, usage, &mut rows).await;
+    let (usages, taken) = tokio::join!(stats::pods(k), disk::of_pods(k, disk::SHOWN));
+    for usage in usages {
+        let disk = taken.get(usage.pod.uid()).cloned().unwrap_or_default();
+        of_pod(k, usage, &disk, &mut rows).await;
     }
     let mut page = Page::default();
     let root = k.config.root_dir.clone();
@@ -182,11 +188,10 @@ async fn of_all_pods(k: &Kubelet) -> Row {
     Row { id: "/kubepods".into(), stats: k.runtime.pods_stats().await.unwrap_or_default(), ..Default::default() }
 }
 
-async fn of_pod(k: &Kubelet, usage: PodUsage, rows: &mut Vec<Row>) {
+async fn of_pod(k: &Kubelet, usage: PodUsage, disk: &PodDisk, rows: &mut Vec<Row>) {
     let PodUsage { pod, sandbox, sandbox_id, containers } = usage;
     let id = format!("/{}", cgroup_parent(&pod));
     let common = Row { namespace: pod.namespace().into(), pod: pod.name().into(), ..Default::default() };
-    let disk = disk::of_pod(k, &pod, disk::SHOWN).await;
     if let Some(stats) = sandbox {
         let network = match &sandbox_id {
             Some(id) => k.runtime.pod_sandbox_network(id).await.unwrap_or_default(),
@@ -198,10 +203,9 @@ async fn of_pod(k: &Kubelet, usage: PodUsage, rows: &mut Vec<Row>) {
         let name = found.status.metadata.name.clone();
         let spec = pod.container(&name).map(|container| {
             let limits = container_resources(&pod, container, k.memory);
-            let quota = if limits.cpu_quota > 0 { limits.cpu_quota } else { 0 };
             Spec {
                 shares: limits.cpu_shares,
-                quota,
+                quota: limits.cpu_quota,
                 period: limits.cpu_period,
                 memory: limits.memory_limit_in_bytes,
                 started: found.status.started_at,
@@ -289,8 +293,8 @@ fn figures(page: &mut Page, rows: &[Row]) {
     for (name, help, read) in SPECS {
         page.family(name, "gauge", help);
         for row in rows {
-            if let Some(spec) = &row.spec {
-                page.sample(name, &row.labels(), read(spec));
+            if let Some(value) = row.spec.as_ref().and_then(read) {
+                page.sample(name, &row.labels(), value);
             }
         }
     }
@@ -304,10 +308,40 @@ fn figures(page: &mut Page, rows: &[Row]) {
     }
 }
 
+/// Paths of disks by their numbers.
+struct Devices(BTreeMap<String, String>);
+
+impl Devices {
+    /// Of all disks that rows tell of.
+    fn of(rows: &[Row]) -> Devices {
+        let mut paths = BTreeMap::new();
+        for disk in rows.iter().flat_map(|row| &row.stats.io) {
+            paths.entry(disk.device.clone()).or_insert_with(|| device_path(&disk.device));
+        }
+        Devices(paths)
+    }
+
+    fn path<'a>(&'a self, number: &'a str) -> &'a str {
+        self.0.get(number).map_or(number, String::as_str)
+    }
+}
+
+/// The path of a disk by its number, as the kernel names it; the number where it does not know it any more.
+fn device_path(number: &str) -> String {
+    let link = std::fs::read_link(format!("/sys/dev/block/{number}"));
+    let name = link.ok().and_then(|link| Some(link.file_name()?.to_str()?.to_owned()));
+    name.map_or_else(|| number.to_owned(), |name| format!("/dev/{name}"))
+}
+
 fn disks(page: &mut Page, rows: &[Row], disk: &FileSystem) {
+    let devices = Devices::of(rows);
     for (name, help, read) in DISKS {
         page.family(name, "counter", help);
-        rows.iter().for_each(|row| page.sample(name, &row.with(&[("device", "")]), read(&row.stats)));
+        for row in rows {
+            for disk in &row.stats.io {
+                page.sample(name, &row.with(&[("device", devices.path(&disk.device))]), read(disk));
+            }
+        }
     }
     let of = |row: &Row| match row.id.as_str() {
         "/" => Some(*disk),
@@ -320,5 +354,42 @@ fn disks(page: &mut Page, rows: &[Row], disk: &FileSystem) {
                 page.sample(name, &row.with(&[("device", "")]), read(&disk));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_limit_has_no_quota_and_each_disk_has_a_row() {
+        let io = |device: &str| IoUsage { device: device.into(), reads: 7, ..Default::default() };
+        let stats = ContainerStats { io: vec![io("1:2:3"), io("4:5:6")], ..Default::default() };
+        let row = |name: &str, quota: i64| Row {
+            name: name.into(),
+            stats: stats.clone(),
+            spec: Some(Spec { quota, period: 100_000, ..Default::default() }),
+            ..Default::default()
+        };
+        let mut page = Page::default();
+        let rows = [row("free", 0), row("limited", 5000)];
+        figures(&mut page, &rows);
+        disks(&mut page, &rows, &FileSystem::default());
+        let text = page.into_text();
+        let of = |start: &str| text.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>();
+        let [quota] = of("container_spec_cpu_quota{").try_into().unwrap();
+        assert!(quota.contains("name=\"limited\"") && quota.ends_with(" 5000"), "{quota}");
+        assert_eq!((of("container_spec_cpu_period{").len(), of("container_spec_memory_limit_bytes{").len()), (2, 2));
+        let reads = of("container_fs_reads_total{");
+        assert!(reads.len() == 4 && reads[0].contains("device=\"1:2:3\"") && reads[0].ends_with(" 7"), "{reads:?}");
+    }
+
+    #[test]
+    fn a_disk_has_the_kernels_name() {
+        for disk in std::fs::read_dir("/sys/dev/block").into_iter().flatten().flatten().take(3) {
+            let number = disk.file_name().into_string().unwrap();
+            assert!(device_path(&number).starts_with("/dev/"), "{number}");
+        }
+        assert_eq!(device_path("9999:9"), "9999:9");
     }
 }

@@ -1,6 +1,7 @@
 //! `/metrics`: the kubelet itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use coracle_pki::Current;
@@ -12,11 +13,11 @@ use super::page::{Named, Page, seconds};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::stats::disk;
-use crate::volumes::VolumeUsage;
+use crate::stats::volumes::VolumeUsage;
 use crate::volumes::kind::Usage;
 
 /// The page.
-pub(in crate::server) async fn kubelet(k: &Kubelet) -> Response<Body> {
+pub(in crate::server) async fn kubelet(k: &Arc<Kubelet>) -> Response<Body> {
     let mut page = Page::default();
     pods(k, &mut page);
     volumes(k, &mut page).await;
@@ -96,10 +97,9 @@ fn certificates(k: &Kubelet, page: &mut Page) {
 }
 
 /// What is claimed, each claim once.
-async fn volumes(k: &Kubelet, page: &mut Page) {
+async fn volumes(k: &Arc<Kubelet>, page: &mut Page) {
     let mut claimed: BTreeMap<(String, String), Usage> = BTreeMap::new();
-    for pod in k.pods.list() {
-        let disk = disk::of_pod(k, &pod, disk::SHOWN).await;
+    for disk in disk::shown(k).await.values() {
         for VolumeUsage { claim, usage, .. } in &disk.volumes {
             if let Some(claim) = claim {
                 claimed.insert((claim.namespace.clone(), claim.name.clone()), *usage);
