@@ -127,15 +127,18 @@ impl Core {
                 if before.requests != pod.requests {
                     actions = actions | Actions::POD_SCALE_DOWN;
                 }
-                if actions.is_empty() && before.is_terminating() == pod.is_terminating() {
-                    self.table.replace_pod(pod);
-                    return;
-                }
                 // What ends is no longer counted by those that spread.
-                if pod.is_terminating() {
+                if before.is_terminating() != pod.is_terminating() {
                     actions = actions | Actions::POD_LABEL;
                 }
-                self.put(&pod);
+                match actions.is_empty() {
+                    true => self.table.replace_pod(pod.clone()),
+                    false => self.put(&pod),
+                }
+                // It was assumed to be there, and now it is: who waits for such a pod may go after it.
+                if before.node_name().is_none() {
+                    actions = actions | Actions::POD_ADD;
+                }
                 self.wake(ClusterEvent::pod(actions, &pod));
             }
             _ => {
@@ -460,6 +463,35 @@ mod tests {
         assert_eq!(decide(&mut core, &waiting), Err("no nodes available to schedule pods".into()));
         assert_eq!(next(&mut core), None);
         core.node_changed(None, &node("a", "1", json!({})));
+        assert_eq!(next(&mut core), Some(Ok("a".into())));
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_another_is_woken_when_that_one_is_bound() {
+        let mut core = core(&[node("a", "1", json!({}))]);
+        let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            [{"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "zone"}]}}});
+        assert!(decide(&mut core, &pod("web", "0", near)).is_err());
+        for (name, app, woken) in [("cache", "cache", None), ("db", "db", Some(Ok("a".to_owned())))] {
+            assert_eq!(decide(&mut core, &labeled(&pod(name, "0", json!({})), app)), Ok("a".into()));
+            core.bound(name);
+            assert_eq!(next(&mut core), None, "bindings are told by the informer");
+            core.add(&labeled(&pod(name, "0", json!({"nodeName": "a"})), app));
+            assert_eq!(next(&mut core), woken);
+        }
+    }
+
+    #[test]
+    fn a_pod_that_spreads_is_woken_when_a_counted_pod_is_bound() {
+        let mut core = core(&[node("a", "2", json!({})), node("b", "2", json!({}))]);
+        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}}]});
+        core.add(&pod("first", "0", json!({"nodeName": "a"})));
+        // The only zone that the skew allows has no room for it.
+        core.add(&labeled(&pod("full", "2", json!({"nodeName": "b"})), "other"));
+        assert!(decide(&mut core, &pod("spread", "1", spread)).is_err());
+        assert_eq!(decide(&mut core, &pod("second", "0", json!({"nodeSelector": {"zone": "b"}}))), Ok("b".into()));
+        core.add(&pod("second", "0", json!({"nodeName": "b"})));
         assert_eq!(next(&mut core), Some(Ok("a".into())));
     }
 

@@ -52,6 +52,7 @@ enum Place {
     },
     Unschedulable {
         since: Instant,
+        wants: Actions,
     },
     /// Being scheduled or bound.
     InFlight,
@@ -87,6 +88,8 @@ pub(crate) struct Queue {
     active: BTreeSet<Order>,
     backoff: BTreeSet<(Instant, String)>,
     unschedulable: BTreeSet<(Instant, String)>,
+    /// The same, by what they want: who wants nothing of what happened is not looked at.
+    wanting: HashMap<Actions, BTreeSet<String>>,
     added: u64,
 }
 
@@ -159,10 +162,11 @@ impl Queue {
     pub fn unfit(&mut self, uid: &str, refused: Refused) {
         self.added += 1;
         if let Some(waiting) = self.pods.get_mut(uid) {
+            let place = Place::Unschedulable { since: Instant::now(), wants: refused.wants };
             waiting.refused = Some(refused);
             // Those that came meanwhile go first.
             waiting.added = self.added;
-            self.place(uid, Place::Unschedulable { since: Instant::now() });
+            self.place(uid, place);
         }
     }
 
@@ -176,14 +180,9 @@ impl Queue {
 
     /// Moves the unschedulable pods that what happened may help: those that want such events, and that `helps` agrees for.
     pub fn wake(&mut self, actions: Actions, helps: impl Fn(&PodInfo, &Refused) -> bool) {
-        if actions.is_empty() || self.unschedulable.is_empty() {
-            return;
-        }
-        let is_helped = |waiting: &Waiting| {
-            let refused = waiting.refused.as_ref();
-            refused.is_none_or(|refused| refused.wants.meets(actions) && helps(&waiting.pod, refused))
-        };
-        let uids = self.unschedulable.iter().map(|(_, uid)| uid);
+        let is_helped = |waiting: &Waiting| waiting.refused.as_ref().is_none_or(|refused| helps(&waiting.pod, refused));
+        let wanting = self.wanting.iter().filter(|(wants, _)| wants.meets(actions));
+        let uids = wanting.flat_map(|(_, uids)| uids);
         let helped: Vec<String> = uids.filter(|uid| self.pods.get(*uid).is_some_and(is_helped)).cloned().collect();
         helped.iter().for_each(|uid| self.retry(uid));
     }
@@ -235,8 +234,14 @@ impl Queue {
             Place::Backoff { until, .. } => {
                 self.backoff.remove(&(until, uid.to_owned()));
             }
-            Place::Unschedulable { since } => {
+            Place::Unschedulable { since, wants } => {
                 self.unschedulable.remove(&(since, uid.to_owned()));
+                if let Some(uids) = self.wanting.get_mut(&wants) {
+                    uids.remove(uid);
+                    if uids.is_empty() {
+                        self.wanting.remove(&wants);
+                    }
+                }
             }
             Place::InFlight | Place::Gated => {}
         }
@@ -253,8 +258,9 @@ impl Queue {
             Place::Backoff { until, .. } => {
                 self.backoff.insert((until, uid.to_owned()));
             }
-            Place::Unschedulable { since } => {
+            Place::Unschedulable { since, wants } => {
                 self.unschedulable.insert((since, uid.to_owned()));
+                self.wanting.entry(wants).or_default().insert(uid.to_owned());
             }
             Place::InFlight | Place::Gated => {}
         }

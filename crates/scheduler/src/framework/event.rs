@@ -6,7 +6,7 @@ use crate::pod::PodInfo;
 use crate::table::NodeInfo;
 
 /// A set of kinds of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Actions(u32);
 
 impl Actions {

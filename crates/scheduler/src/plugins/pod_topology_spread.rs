@@ -99,11 +99,13 @@ impl Plugin for PodTopologySpread {
     }
 
     fn hint(&self, pod: &PodInfo, event: &ClusterEvent<'_>, table: &Table) -> bool {
-        let (constraints, _) = self.constraints(pod, table, true);
         match event.subject {
             Subject::Pod(other) if other.namespace != pod.namespace => false,
             Subject::Pod(_) if event.actions.meets(Actions::POD_LABEL) => true,
-            Subject::Pod(other) => constraints.iter().any(|constraint| constraint.selector.matches(other)),
+            Subject::Pod(other) => {
+                let (constraints, _) = self.constraints(pod, table, true);
+                constraints.iter().any(|constraint| constraint.selector.matches(other))
+            }
             Subject::Node(_) | Subject::Other => true,
         }
     }
