@@ -51,6 +51,8 @@ struct Controller {
     recorder: EventRecorder,
     queue: WorkQueue<String>,
     evictions: WorkQueue<ObjectKey>,
+    /// Since when pods may stay for a while only: whoever taints a node need not say when.
+    staying: Mutex<HashMap<ObjectKey, Timestamp>>,
 }
 
 /// Runs the controller until its queues are closed.
@@ -66,6 +68,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         recorder: context.recorder("node-controller"),
         queue: WorkQueue::new(),
         evictions: WorkQueue::new(),
+        staying: Mutex::default(),
     });
     let c = controller.clone();
     controller.nodes.subscribe(move |event| match event {
@@ -241,12 +244,25 @@ impl Controller {
 
     /// Deletes a pod that does not tolerate a NoExecute taint of its node, or not for longer.
     async fn evict(&self, key: &ObjectKey) -> kube::Result<Option<Duration>> {
-        let Some(pod) = self.pods.store().get_key(key).filter(|pod| !is_deleting(&**pod) && !is_terminal(pod)) else {
+        let pod = self.pods.store().get_key(key).filter(|pod| !is_deleting(&**pod) && !is_terminal(pod));
+        let node = pod.as_ref().and_then(|pod| self.nodes.store().get("", node_name(pod)));
+        let (Some(pod), Some(node)) = (pod, node) else {
+            self.staying.lock().remove(key);
             return Ok(None);
         };
-        let Some(node) = self.nodes.store().get("", node_name(&pod)) else { return Ok(None) };
         let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
-        let Some(left) = time_left(&taints(&node), tolerations, Timestamp::now()) else { return Ok(None) };
+        let at = Timestamp::now();
+        let since = self.staying.lock().get(key).copied();
+        let Some(left) = time_left(&taints(&node), tolerations, since.unwrap_or(at), at) else {
+            if self.staying.lock().remove(key).is_some() {
+                let text = format!("Cancelling deletion of Pod {}/{}", key.namespace, key.name);
+                self.recorder.event(&*pod, EventType::Normal, "TaintManagerEviction", text);
+            }
+            return Ok(None);
+        };
+        if since.is_none() {
+            self.staying.lock().insert(key.clone(), at);
+        }
         if !left.is_zero() {
             return Ok(Some(left));
         }
@@ -264,7 +280,9 @@ impl Controller {
             Err(error) if !is_not_found(&error) => return Err(error),
             _ => {}
         }
-        delete_exactly(&api, &*pod).await.map(|_| None)
+        delete_exactly(&api, &*pod).await?;
+        self.staying.lock().remove(key);
+        Ok(None)
     }
 }
 
@@ -307,8 +325,9 @@ fn desired_taints(node: &Node, time: Time) -> Vec<Taint> {
     all
 }
 
-/// How long the pod may stay: `None` for ever, zero when it has to go now.
-fn time_left(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Option<Duration> {
+/// How long the pod may stay: `None` for ever, zero when it has to go now. A taint that does not say when it came is there
+/// since `seen`.
+fn time_left(taints: &[Taint], tolerations: &[Toleration], seen: Timestamp, now: Timestamp) -> Option<Duration> {
     let mut least: Option<Duration> = None;
     for taint in taints.iter().filter(|taint| taint.effect == "NoExecute") {
         let covering: Vec<&Toleration> = tolerations.iter().filter(|toleration| covers(toleration, taint)).collect();
@@ -318,7 +337,7 @@ fn time_left(taints: &[Taint], tolerations: &[Toleration], now: Timestamp) -> Op
         let Some(seconds) = covering.iter().filter_map(|toleration| toleration.toleration_seconds).min() else {
             continue;
         };
-        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+        let since = taint.time_added.as_ref().map_or(seen, |time| time.0);
         let left = secs(seconds.max(0).saturating_sub(seconds_between(since, now)));
         least = Some(least.map_or(left, |least| least.min(left)));
     }
@@ -360,12 +379,15 @@ mod tests {
         .unwrap();
         let left = |tolerations: Value| {
             let tolerations: Vec<Toleration> = serde_json::from_value(tolerations).unwrap();
-            time_left(std::slice::from_ref(&taint), &tolerations, now)
+            let seen = now.checked_sub(jiff::SignedDuration::from_secs(10)).unwrap();
+            let untimed = Taint { time_added: None, ..taint.clone() };
+            [&taint, &untimed].map(|taint| time_left(std::slice::from_ref(taint), &tolerations, seen, now))
         };
-        assert_eq!(left(json!([])), Some(Duration::ZERO));
-        assert_eq!(left(json!([{"operator": "Exists"}])), None);
+        let both = |left: Option<Duration>| [left, left];
+        assert_eq!(left(json!([])), both(Some(Duration::ZERO)));
+        assert_eq!(left(json!([{"operator": "Exists"}])), both(None));
         let limited =
             json!([{"key": UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]);
-        assert_eq!(left(limited), Some(Duration::from_secs(240)));
+        assert_eq!(left(limited), [Some(Duration::from_secs(240)), Some(Duration::from_secs(290))]);
     }
 }
