@@ -175,13 +175,15 @@ impl Writer {
     }
 
     async fn evict(&self, pod: &PodInfo, victim: &PodInfo, node: &str) {
-        if !victim.is_terminating() {
-            let message = format!("{}: preempting to accommodate a higher priority pod", pod.scheduler_name());
-            let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-                "message": message, "lastTransitionTime": now().to_string(),
-                "observedGeneration": victim.pod.metadata.generation});
-            self.patch_status(victim, json!({"conditions": [condition]})).await;
+        // It goes anyway, and not for this pod.
+        if victim.is_terminating() {
+            return;
         }
+        let message = format!("{}: preempting to accommodate a higher priority pod", pod.scheduler_name());
+        let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": message, "lastTransitionTime": now().to_string(),
+            "observedGeneration": victim.pod.metadata.generation});
+        self.patch_status(victim, json!({"conditions": [condition]})).await;
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(victim.uid.clone()), resource_version: None }),
             ..DeleteParams::default()

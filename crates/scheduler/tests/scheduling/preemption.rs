@@ -54,6 +54,29 @@ async fn a_victim_is_told_why_and_its_place_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_victim_that_is_ending_is_left_alone() {
+    let cluster = with_priorities().await;
+    cluster.node("a", "2", json!({})).await;
+    let mut slow = priority(1);
+    slow["spec"]["terminationGracePeriodSeconds"] = 30.into();
+    for name in ["ending", "running"] {
+        cluster.pod(name, "1", slow.clone()).await;
+        cluster.placed(name).await;
+    }
+    let params = kube::api::DeleteParams::default().grace_period(300);
+    cluster.pods().delete("ending", &params).await.unwrap();
+    cluster.pod("high", "2", priority(10)).await;
+    cluster.event("running", "Preempted").await;
+    let ending = cluster.pods().get("ending").await.unwrap();
+    assert_eq!(ending.metadata.deletion_grace_period_seconds, Some(300));
+    let conditions = ending.status.and_then(|status| status.conditions).unwrap_or_default();
+    assert!(conditions.iter().all(|condition| condition.type_ != "DisruptionTarget"), "{conditions:?}");
+    let events: kube::Api<k8s_openapi::api::core::v1::Event> = kube::Api::namespaced(cluster.client.clone(), "default");
+    let params = kube::api::ListParams::default().fields("involvedObject.name=ending,reason=Preempted");
+    assert!(events.list(&params).await.unwrap().items.is_empty(), "it was deleted before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_more_important_pod_takes_over_what_was_promised() {
     let cluster = with_priorities().await;
     cluster.node("a", "1", json!({})).await;
