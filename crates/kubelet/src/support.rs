@@ -30,6 +30,10 @@ pub(crate) fn admit(pod: &Pod) -> Result<(), (String, String)> {
         let message = "Failed to admit pod as the OS field doesn't match node OS";
         return Err(("PodOSNotSupported".into(), message.into()));
     }
+    if pod.spec().resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+        let message = "Pod has resource claims, and this version of the kubelet prepares no devices";
+        return Err(("PodFeatureUnsupported".into(), message.into()));
+    }
     Ok(())
 }
 
@@ -119,5 +123,16 @@ mod tests {
         let (reason, message) = admit(&pod("", "Localhost", "")).unwrap_err();
         assert_eq!(reason, "AppArmor");
         assert!(message.starts_with("Cannot enforce AppArmor: "), "{message}");
+    }
+
+    #[test]
+    fn a_pod_that_claims_devices_is_refused() {
+        let pod = |claims: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"spec": {"containers": [], "resourceClaims": claims}})).unwrap()
+        };
+        assert_eq!(admit(&pod(json!([]))), Ok(()));
+        let (reason, message) = admit(&pod(json!([{"name": "gpu", "resourceClaimName": "gpu"}]))).unwrap_err();
+        assert_eq!(reason, "PodFeatureUnsupported");
+        assert_eq!(message, "Pod has resource claims, and this version of the kubelet prepares no devices");
     }
 }

@@ -11,6 +11,7 @@ use super::args::{self, Make};
 use super::{PluginSet, Plugins, SchedulerConfiguration};
 use crate::framework::profile::{Filtering, RELATIVE, Scoring};
 use crate::framework::{Normalize, Plugin, Profile, Scope};
+use crate::plugins::dynamic_resources::{self, DynamicResources};
 use crate::plugins::image_locality::{self, ImageLocality};
 use crate::plugins::node_name::{self, NodeName};
 use crate::plugins::node_ports::{self, NodePorts};
@@ -118,7 +119,12 @@ static KNOWN: [Known; 20] = [
     known(zone::NAME, 0, &[PreFilter, Filter], Made::Plugin(|_, _| Ok(Arc::new(VolumeZone)))),
     known(pod_topology_spread::NAME, 2, &[PreFilter, Filter, PreScore, Score], Made::Plugin(args::pod_topology_spread)),
     known(inter_pod_affinity::NAME, 2, &[PreFilter, Filter, PreScore, Score], Made::Plugin(args::inter_pod_affinity)),
-    known("DynamicResources", 2, &[PreEnqueue, PreFilter, Filter, PostFilter, Reserve, PreBind], Made::Missing),
+    known(
+        dynamic_resources::NAME,
+        2,
+        &[PreEnqueue, PreFilter, Filter, PostFilter, Reserve, PreBind],
+        Made::Plugin(|_, _| Ok(Arc::new(DynamicResources))),
+    ),
     known(preemption::NAME, 0, &[PostFilter, PreEnqueue], Made::BuiltIn),
     known(balanced::NAME, 1, &[PreScore, Score], Made::Plugin(args::balanced)),
     known(image_locality::NAME, 1, &[Score], Made::Plugin(|_, _| Ok(Arc::new(ImageLocality)))),

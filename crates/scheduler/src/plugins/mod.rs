@@ -1,6 +1,7 @@
 //! The plugins, a file each, named as upstream's.
 //! <https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugins>
 
+pub(crate) mod dynamic_resources;
 pub(crate) mod image_locality;
 pub(crate) mod inter_pod_affinity;
 pub(crate) mod node_affinity;

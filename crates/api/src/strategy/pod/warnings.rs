@@ -1,4 +1,5 @@
-//! What users should know of a pod that is valid: old labels, annotations and volumes, definitions that hide others.
+//! What users should know of a pod that is valid: old labels, annotations and volumes, definitions that hide others, and what
+//! this version does not do for it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -106,6 +107,10 @@ pub fn template(template: &Value, path: &Path, out: &mut Vec<String>) {
         out.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1"));
     }
     pod_affinity(spec, &path.child("affinity"), out);
+    if !list(spec, &["resourceClaims"]).is_empty() {
+        let path = path.child("resourceClaims");
+        out.push(format!("{path}: devices are not allocated in this version: pods that claim some are not run"));
+    }
 }
 
 /// Warnings for a source of a volume that is old.
@@ -287,6 +292,15 @@ mod tests {
         );
         assert!(pod(&json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}})).is_empty());
     }
+
+    #[test]
+    fn claims_of_devices_are_told_to_be_in_vain() {
+        let claims = json!([{"name": "gpu", "resourceClaimName": "gpu"}]);
+        let given = json!({"metadata": {"name": "a"}, "spec": {"containers": [], "resourceClaims": claims}});
+        let told = "spec.resourceClaims: devices are not allocated in this version: pods that claim some are not run";
+        assert_eq!(pod(&given), [told]);
+    }
+
     #[test]
     fn a_container_of_very_many_parts_is_looked_at_once() {
         let parts = |of: fn(u32) -> Value| (0..300_000).map(of).collect::<Value>();
