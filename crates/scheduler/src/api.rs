@@ -175,7 +175,7 @@ impl Writer {
     }
 
     async fn evict(&self, pod: &PodInfo, victim: &PodInfo, node: &str) {
-        // It goes anyway, and has the time that whoever deleted it gave it.
+        // It goes anyway, and not for this pod.
         if victim.is_terminating() {
             return;
         }

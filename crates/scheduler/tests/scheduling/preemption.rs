@@ -54,7 +54,7 @@ async fn a_victim_is_told_why_and_its_place_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_victim_that_is_ending_keeps_its_time() {
+async fn a_victim_that_is_ending_is_left_alone() {
     let cluster = with_priorities().await;
     cluster.node("a", "2", json!({})).await;
     let mut slow = priority(1);
@@ -71,6 +71,9 @@ async fn a_victim_that_is_ending_keeps_its_time() {
     assert_eq!(ending.metadata.deletion_grace_period_seconds, Some(300));
     let conditions = ending.status.and_then(|status| status.conditions).unwrap_or_default();
     assert!(conditions.iter().all(|condition| condition.type_ != "DisruptionTarget"), "{conditions:?}");
+    let events: kube::Api<k8s_openapi::api::core::v1::Event> = kube::Api::namespaced(cluster.client.clone(), "default");
+    let params = kube::api::ListParams::default().fields("involvedObject.name=ending,reason=Preempted");
+    assert!(events.list(&params).await.unwrap().items.is_empty(), "it was deleted before");
 }
 
 #[tokio::test(flavor = "multi_thread")]
