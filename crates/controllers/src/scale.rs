@@ -46,6 +46,8 @@ impl std::fmt::Display for Error {
 /// Reads and writes scales.
 pub(crate) struct Scales {
     client: Client,
+    /// Whether another version of the group will do where the named one is not served.
+    any_version: bool,
     /// Where kinds are served, by API version and kind, as discovery told it.
     served: Mutex<HashMap<(String, String), Served>>,
 }
@@ -59,8 +61,14 @@ struct Served {
 }
 
 impl Scales {
+    /// Of objects that are named with the very version in which they are served.
     pub fn new(client: Client) -> Scales {
-        Scales { client, served: Mutex::default() }
+        Scales { client, any_version: false, served: Mutex::default() }
+    }
+
+    /// Of objects of whose version only the group counts.
+    pub fn of_any_version(client: Client) -> Scales {
+        Scales { any_version: true, ..Scales::new(client) }
     }
 
     /// How many replicas an object wants and has.
@@ -142,7 +150,8 @@ impl Scales {
     /// The versions of the group that discovery knows, the named one first; what it does not know is never part of a path.
     async fn versions(&self, target: Target<'_>) -> Result<Vec<String>, String> {
         if target.group().is_empty() {
-            return Ok(vec!["v1".to_owned()]);
+            let is_served = self.any_version || target.api_version == "v1";
+            return Ok(if is_served { vec!["v1".to_owned()] } else { Vec::new() });
         }
         let groups = self.client.list_api_groups().await.map_err(|error| message(&error))?;
         let of_group = groups.groups.into_iter().filter(|group| group.name == target.group());
@@ -150,6 +159,7 @@ impl Scales {
         let mut versions: Vec<String> =
             of_group.flat_map(|group| group.versions).map(|version| version.group_version).collect();
         versions.sort_by_key(|version| version != target.api_version);
+        versions.retain(|version| self.any_version || version == target.api_version);
         Ok(versions)
     }
 

@@ -60,7 +60,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         client: context.client.clone(),
         autoscalers: context.informers.all(),
         pods: context.pods(),
-        scales: Scales::new(context.client.clone()),
+        scales: Scales::of_any_version(context.client.clone()),
         metrics: Metrics::new(context.client.clone()),
         known: Mutex::default(),
         recorder: context.recorder("horizontal-pod-autoscaler"),
