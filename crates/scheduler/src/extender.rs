@@ -43,7 +43,6 @@ pub(crate) struct Extenders {
 
 impl Extenders {
     /// None.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub fn none() -> Extenders {
         Extenders { all: Vec::new(), nodes: None }
     }

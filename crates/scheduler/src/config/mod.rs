@@ -22,9 +22,9 @@ const KIND: &str = "KubeSchedulerConfiguration";
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SchedulerConfiguration {
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     api_version: String,
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     kind: String,
     /// Upstream's threads for one decision. Decisions here are made by one thread, whatever it says.
     #[serde(default = "sixteen")]
@@ -34,14 +34,14 @@ pub struct SchedulerConfiguration {
     #[serde(default)]
     client_connection: ClientConnection,
     #[serde(default)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     enable_profiling: Option<bool>,
     #[serde(default)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     enable_contention_profiling: Option<bool>,
     /// Informers start with the scheduler, and that starts with the lease: they are idle before anyway.
     #[serde(default)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     delay_cache_until_active: bool,
     percentage_of_nodes_to_score: Option<i32>,
     #[serde(default = "one")]
@@ -84,13 +84,13 @@ pub(crate) struct LeaderElection {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ClientConnection {
     pub kubeconfig: Option<String>,
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     pub accept_content_types: Option<String>,
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     pub content_type: Option<String>,
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     pub qps: Option<f64>,
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "upstream files have it; here nothing depends on it")]
     pub burst: Option<i32>,
 }
 
@@ -248,6 +248,33 @@ impl Default for SchedulerConfiguration {
     }
 }
 
+/// The fields of a configuration that are read and change nothing.
+fn without_effect(config: &Value) -> Vec<&'static str> {
+    const FIELDS: [&str; 8] = [
+        "/parallelism",
+        "/enableProfiling",
+        "/enableContentionProfiling",
+        "/delayCacheUntilActive",
+        "/clientConnection/acceptContentTypes",
+        "/clientConnection/contentType",
+        "/clientConnection/qps",
+        "/clientConnection/burst",
+    ];
+    FIELDS.into_iter().filter(|field| config.pointer(field).is_some_and(|value| !value.is_null())).collect()
+}
+
+#[cfg(test)]
+mod effects {
+    use serde_json::json;
+
+    #[test]
+    fn what_changes_nothing_is_said() {
+        let config =
+            json!({"parallelism": 4, "podInitialBackoffSeconds": 2, "clientConnection": {"qps": 5, "burst": null}});
+        assert_eq!(super::without_effect(&config), ["/parallelism", "/clientConnection/qps"]);
+    }
+}
+
 impl SchedulerConfiguration {
     /// Reads a file.
     ///
@@ -274,6 +301,9 @@ impl SchedulerConfiguration {
             config.profiles.push(ProfileConfiguration::default());
         }
         validate::configuration(&config)?;
+        for field in without_effect(&value) {
+            tracing::warn!("the scheduler's configuration: {field} has no effect in this version");
+        }
         // What is wrong with plugins is said now, and not when the first pod comes.
         for number in 0..config.profiles.len() {
             profile(&config, number)?;
