@@ -50,14 +50,20 @@ pub struct Access {
 pub struct State {
     /// None where there is no node.
     pub runtime: Option<Arc<Runtime>>,
-    pub certificates: Arc<Certificates>,
-    pub store: Arc<dyn Store>,
+    /// None where there is a node alone.
+    pub server: Option<Server>,
     pub node: String,
     pub address: String,
     pub ready: watch::Receiver<Ready>,
     pub started: std::time::Instant,
     /// Those of the node; a server without one has none.
     pub containers: Option<Containers>,
+}
+
+/// What a server answers from.
+pub struct Server {
+    pub certificates: Arc<Certificates>,
+    pub store: Arc<dyn Store>,
 }
 
 /// How the containers of the node are ended.
@@ -110,12 +116,12 @@ pub async fn serve(path: &Path, state: State) -> Result<()> {
 async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
-        (&Method::GET, "/access") => json(&state.certificates.access()),
+        (&Method::GET, "/access") => json(&server(state)?.certificates.access()),
         (&Method::GET, "/status") => {
             let ready = *state.ready.borrow();
             json(&DaemonStatus {
                 pid: std::process::id(),
-                url: state.certificates.access().server,
+                url: state.server.as_ref().map(|server| server.certificates.access().server).unwrap_or_default(),
                 node: state.node.clone(),
                 address: state.address.clone(),
                 uptime_seconds: state.started.elapsed().as_secs(),
@@ -135,7 +141,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             json(&())
         }
         (&Method::GET, "/backup") => {
-            let pieces = TryStreamExt::map_ok(pieces(state.store.clone()), Frame::data);
+            let pieces = TryStreamExt::map_ok(pieces(server(state)?.store.clone()), Frame::data);
             Ok(Response::new(StreamBody::new(pieces.map_err(Into::into)).boxed_unsync()))
         }
         (&Method::GET, "/images") => json(&runtime(state)?.list_images().await?),
@@ -154,6 +160,10 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
         }
         (method, path) => bail!("{method} {path} is not known to this daemon: is it of the same version?"),
     }
+}
+
+fn server(state: &State) -> Result<&Server> {
+    state.server.as_ref().context("there is no API server here, only a node: ask where `coracle server` runs")
 }
 
 fn runtime(state: &State) -> Result<&Arc<Runtime>> {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use coracle_client::Informer;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::RwLock;
 
@@ -48,7 +48,6 @@ pub struct Config {
 pub async fn run(
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
-    pods: Informer<Pod>,
     config: Config,
     ready: impl FnOnce() + Send,
 ) -> Result<()> {
@@ -58,16 +57,12 @@ pub async fn run(
     let sockets = server::bind(&config.listen).await?;
     services.start();
     slices.start();
-    pods.start();
     let target = zone.clone();
     services.subscribe(move |event| target.write().service(event));
     let target = zone.clone();
     slices.subscribe(move |event| target.write().slice(event));
-    let target = zone.clone();
-    pods.subscribe(move |event| target.write().pod(event));
     services.synced().await;
     slices.synced().await;
-    pods.synced().await;
     let forwarder = Forwarder::new(forward::usable(&config.upstreams, &config.listen));
     let server = server::Server::new(zone, lookup, forwarder);
     ready();

@@ -1,6 +1,6 @@
 //! The pod network of a node, its service proxy, and the links of local clusters.
 //!
-//! Owns: bridge, veth pairs and addresses ([`NodeNetwork`]), services as nftables maps ([`proxy`]), and what
+//! Owns: bridge, veth pairs, addresses and the ways to other nodes ([`NodeNetwork`]), services as nftables maps ([`proxy`]), and what
 //! `coracle up` needs on the host ([`host`]). The kernel is reached by netlink only.
 //! Never: decides which pods or endpoints there are.
 #![cfg_attr(not(test), forbid(unsafe_code))]
@@ -12,8 +12,10 @@ mod ipam;
 mod netlink;
 mod nft;
 mod node;
+mod peers;
 pub mod proxy;
 #[cfg(test)]
 mod testing;
 
 pub use node::{HostPort, NodeNetwork, NodeNetworkConfig};
+pub use peers::Peer;
