@@ -148,7 +148,7 @@ fn pods_services_names_and_streams_work_on_and_between_all_nodes() {
     let added = format!("{}-4", cluster.name);
     let object = cluster.api().get(&format!("{NODES}/{added}")).ok();
     assert_eq!(object["metadata"]["labels"]["topology.kubernetes.io/zone"], "z");
-    cluster.load_image(&["test:1"]);
+    // It has the images that the first one had.
     ready(4);
     assert_eq!(
         ok_on(&namespace, &added, &["wget", &format!("http://{}:8080/", addresses[1])]),

@@ -2,7 +2,7 @@
 //! that only root can open.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,9 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::certificates::Certificates;
 use crate::store::pieces;
+
+/// The longest text that is sent: the names of all images of an archive.
+const LONGEST: usize = 1 << 20;
 
 /// What is ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +86,15 @@ pub struct DaemonStatus {
     pub address: String,
     pub uptime_seconds: u64,
     pub ready: Ready,
+}
+
+/// Images that another node of a local cluster has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Shared {
+    /// Its directory of images.
+    pub store: PathBuf,
+    /// What they are called.
+    pub names: Vec<String>,
 }
 
 type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
@@ -150,6 +162,12 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             let name = text(request).await?;
             json(&runtime(state)?.pull_image(&name, None).await?)
         }
+        (&Method::POST, "/images/share") => {
+            let shared: Shared = serde_json::from_str(&text(request).await?)?;
+            let runtime = runtime(state)?.clone();
+            tokio::task::spawn_blocking(move || runtime.adopt(&shared.store, &shared.names)).await??;
+            json(&())
+        }
         (&Method::POST, "/images/remove") => {
             let name = text(request).await?;
             if runtime(state)?.image_status(&name).await?.is_none() {
@@ -177,7 +195,7 @@ async fn wait(state: &State, condition: fn(&Ready) -> bool) -> Result<Response<B
 
 async fn text(request: Request<Incoming>) -> Result<String> {
     let bytes =
-        http_body_util::Limited::new(request.into_body(), 4096).collect().await.map_err(|error| anyhow!(error))?;
+        http_body_util::Limited::new(request.into_body(), LONGEST).collect().await.map_err(|error| anyhow!(error))?;
     Ok(String::from_utf8(bytes.to_bytes().to_vec())?)
 }
 

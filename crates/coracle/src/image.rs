@@ -1,99 +1,100 @@
 //! `coracle image`: images of a cluster.
 
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use coracle_runtime::cri;
 use hyper::Method;
-use rustix::fs::{Mode, OFlags};
 
 use crate::args::{Format, Image, ImageCommand};
 use crate::cluster::Cluster;
-use crate::control::{Outgoing, call};
+use crate::control::{Outgoing, Shared, call};
 use crate::local_node::LocalNode;
 
 /// Runs a subcommand against the daemons of all nodes that run.
 pub fn run(options: &Image) -> Result<()> {
     let cluster = Cluster::load(&options.which)?;
-    let first = cluster.control_socket();
     let nodes = cluster.all_nodes();
-    let running = nodes.iter().filter(|node| node.is_first() || node.process().is_some());
-    let sockets: Vec<PathBuf> = running.map(LocalNode::control_socket).collect();
+    let (first, others) = nodes.split_first().context("the cluster has no nodes")?;
+    let others: Vec<&LocalNode<'_>> = others.iter().filter(|node| node.process().is_some()).collect();
+    let socket = &first.control_socket();
     match &options.command {
-        ImageCommand::Load { file } => load(&sockets, file),
+        ImageCommand::Load { file } => load(first, &others, file),
         ImageCommand::Pull { image } => {
-            let pull =
-                |socket: &PathBuf| call::<String>(socket, Method::POST, "/images/pull", Outgoing::Text(image.clone()));
-            let id = on_all(&sockets, pull)?;
+            let id: String = pull(socket, image)?;
+            // The name may be a short one; by its ID it is asked for which ones it has.
+            let images: Vec<cri::Image> = call(socket, Method::GET, "/images", Outgoing::Nothing)?;
+            let names = images.into_iter().find(|found| found.id == id).map(|found| found.repo_tags);
+            on_all(&others, |node| {
+                share(first, node, names.as_deref().unwrap_or_default())
+                    .or_else(|_| pull(&node.control_socket(), image).map(drop))
+            })?;
             println!("{image} is {id}");
             Ok(())
         }
-        ImageCommand::Ls { output } => list(&first, *output),
+        ImageCommand::Ls { output } => list(socket, *output),
         ImageCommand::Rm { images } => {
-            for image in images {
-                let remove = |socket: &PathBuf| {
-                    call::<()>(socket, Method::POST, "/images/remove", Outgoing::Text(image.clone()))
-                };
-                let results: Vec<Result<()>> = sockets.iter().map(remove).collect();
-                // A node may never have had it.
-                if results.iter().all(Result::is_err) {
-                    results.into_iter().collect::<Result<()>>()?;
-                }
-                println!("Removed {image}");
-            }
-            Ok(())
+            let everywhere: Vec<PathBuf> = nodes
+                .iter()
+                .filter(|node| node.is_first() || node.process().is_some())
+                .map(LocalNode::control_socket)
+                .collect();
+            images.iter().try_for_each(|image| remove(&everywhere, image))
         }
     }
 }
 
-/// Does something on all nodes at once; answers what the first one said.
-fn on_all<T: Send>(sockets: &[PathBuf], work: impl Fn(&PathBuf) -> Result<T> + Sync) -> Result<T> {
-    let results: Vec<Result<T>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = sockets.iter().map(|socket| scope.spawn(|| work(socket))).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<T>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().map(join).collect()
-    });
-    let answers = results.into_iter().collect::<Result<Vec<T>>>()?;
-    answers.into_iter().next().context("the cluster has no nodes")
+fn pull(socket: &Path, image: &str) -> Result<String> {
+    call(socket, Method::POST, "/images/pull", Outgoing::Text(image.to_owned()))
 }
 
-fn load(sockets: &[PathBuf], file: &Path) -> Result<()> {
-    // What comes once is kept, if several want it.
-    let kept = match (file == Path::new("-"), sockets.len()) {
-        (true, 2..) => Some(keep_standard_input()?),
-        _ => None,
-    };
-    let read = |socket: &PathBuf| {
-        let reader: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>> = match &kept {
-            Some(kept) => {
-                Box::pin(tokio::fs::File::from_std(open(Path::new(&format!("/proc/self/fd/{}", kept.as_raw_fd())))?))
-            }
-            None if file == Path::new("-") => Box::pin(tokio::io::stdin()),
-            None => Box::pin(tokio::fs::File::from_std(open(file)?)),
-        };
-        call::<Vec<String>>(socket, Method::POST, "/images/load", Outgoing::Reader(reader))
-    };
-    for name in on_all(sockets, read)? {
-        println!("Loaded {name}");
+/// Removes an image everywhere; a node may never have had it.
+fn remove(sockets: &[PathBuf], image: &str) -> Result<()> {
+    let remove =
+        |socket: &PathBuf| call::<()>(socket, Method::POST, "/images/remove", Outgoing::Text(image.to_owned()));
+    let results: Vec<Result<()>> = sockets.iter().map(remove).collect();
+    if results.iter().all(Result::is_err) {
+        results.into_iter().collect::<Result<()>>()?;
     }
+    println!("Removed {image}");
     Ok(())
 }
 
-fn open(file: &Path) -> Result<std::fs::File> {
-    std::fs::File::open(file).with_context(|| format!("failed to open {}", file.display()))
+/// Has a node take images over from the first one, whose files it shares.
+fn share(first: &LocalNode<'_>, node: &LocalNode<'_>, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        bail!("an image without a name is not shared");
+    }
+    let shared = Shared { store: first.dir().join("images"), names: names.to_vec() };
+    call(&node.control_socket(), Method::POST, "/images/share", Outgoing::Text(serde_json::to_string(&shared)?))
 }
 
-/// Standard input as a file without a name.
-fn keep_standard_input() -> Result<std::fs::File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let kept = rustix::fs::open(std::env::temp_dir(), flags, Mode::RUSR | Mode::WUSR);
-    let mut kept = std::fs::File::from(kept.context("failed to make a file for the archive")?);
-    std::io::copy(&mut std::io::stdin().lock(), &mut kept).context("failed to keep the archive")?;
-    Ok(kept)
+/// Does something for nodes at once.
+fn on_all(nodes: &[&LocalNode<'_>], work: impl Fn(&LocalNode<'_>) -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = nodes.iter().map(|node| scope.spawn(|| work(node))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// The first node unpacks the archive, and the others share what it has.
+fn load(first: &LocalNode<'_>, others: &[&LocalNode<'_>], file: &Path) -> Result<()> {
+    let reader: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>> = if file == Path::new("-") {
+        Box::pin(tokio::io::stdin())
+    } else {
+        let file = std::fs::File::open(file).with_context(|| format!("failed to open {}", file.display()))?;
+        Box::pin(tokio::fs::File::from_std(file))
+    };
+    let names: Vec<String> = call(&first.control_socket(), Method::POST, "/images/load", Outgoing::Reader(reader))?;
+    let failed = |node: &LocalNode<'_>| format!("failed to bring the images to the node {}", node.name());
+    on_all(others, |node| share(first, node, &names).with_context(|| failed(node)))?;
+    for name in names {
+        println!("Loaded {name}");
+    }
+    Ok(())
 }
 
 fn list(socket: &Path, output: Format) -> Result<()> {

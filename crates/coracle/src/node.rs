@@ -50,6 +50,8 @@ pub struct Own<'a> {
     pub client_certificate: Option<Arc<Current>>,
     /// The range of the addresses of its pods, unless the cluster gives it one.
     pub pod_cidr: Option<Ipv4Net>,
+    /// Where another node on the same disk has its images, which this one has too at its first start.
+    pub images: Option<PathBuf>,
     /// How its parts reach the API.
     pub clients: Clients,
 }
@@ -109,6 +111,13 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     )
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
+
+    if let Some(store) = own.images {
+        let taker = runtime.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || taker.adopt_all(&store)).await? {
+            tracing::warn!("not all images of the first node are here: {error}");
+        }
+    }
 
     let (eviction, image_gc) = options.kubelet.options(dir)?;
     let (labels, taints) = options.kubelet.registration();

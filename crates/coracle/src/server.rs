@@ -118,6 +118,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             serving: certificates.first_of_kubelet()?,
             client_certificate: None,
             pod_cidr: Some(options.pod_cidr),
+            images: None,
             clients,
         };
         let started = node::start(&options.node, cluster, own, &mut parts).await?;

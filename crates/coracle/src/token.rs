@@ -9,8 +9,8 @@ use coracle_client::{Remote, is_conflict, is_not_found};
 use coracle_pki::{BootstrapToken, public_key_hash};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::Client;
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 use serde::Serialize;
 
 use crate::administrator;

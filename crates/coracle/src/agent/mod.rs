@@ -64,6 +64,8 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
         serving: Current::empty(),
         client_certificate: Some(certificate),
         pod_cidr: None,
+        // Beside the directory of nodes, in which this one's is.
+        images: if options.in_node { dir.ancestors().nth(2).map(|whole| whole.join("images")) } else { None },
         clients,
     };
     let node = node::start(&options.node, cluster, own, &mut parts).await?;
