@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use coracle_pki::Current;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use http::header::HOST;
 use http::{Request, StatusCode, Version};
@@ -71,7 +72,11 @@ impl Server {
     ///
     /// # Errors
     /// The authority's certificate is not usable.
-    pub async fn serve(&self, listener: TcpListener, serving: Arc<Current>) -> Result<()> {
+    pub fn serve(&self, listener: TcpListener, serving: Arc<Current>) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.clone().accept(listener, serving))
+    }
+
+    async fn accept(self, listener: TcpListener, serving: Arc<Current>) -> Result<()> {
         let config = tls(self.authorities().roots(), serving).context("failed to set up TLS")?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let connections = Connections::new(Limits::of_process());

@@ -13,6 +13,7 @@ use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
 use coracle_pki::{Authority, Current, FRONT_PROXY};
 use coracle_store::Store;
+use futures::future::BoxFuture;
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -113,7 +114,11 @@ impl Server {
     ///
     /// # Errors
     /// A file that the configuration names cannot be read or makes no sense, or the store refuses.
-    pub async fn new(config: Config) -> Result<Server> {
+    pub fn new(config: Config) -> BoxFuture<'static, Result<Server>> {
+        Box::pin(Server::open(config))
+    }
+
+    async fn open(config: Config) -> Result<Server> {
         let metrics = Metrics::default();
         let auditor = Auditor::open(&config.audit, metrics.audit.clone())?;
         let issuer =
@@ -205,15 +210,26 @@ impl Server {
     }
 
     /// Answers one request; `user` is who the connection proved to be.
-    pub async fn handle<B>(&self, request: Request<B>, user: Option<Arc<User>>) -> Response<Body>
+    pub fn handle<B>(&self, request: Request<B>, user: Option<Arc<User>>) -> BoxFuture<'static, Response<Body>>
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
+        self.answer(parts, Upload::new(body), user)
+    }
+
+    /// Boxed, so that all of it is compiled once and here, not with each caller.
+    fn answer(&self, parts: Parts, upload: Upload, user: Option<Arc<User>>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(self.0.clone().respond(parts, upload, user))
+    }
+}
+
+impl Inner {
+    /// Answers one request in the encoding that the client takes, and reads to the end what it sends.
+    async fn respond(self: Arc<Inner>, parts: Parts, mut upload: Upload, user: Option<Arc<User>>) -> Response<Body> {
         let (is_head, takes_gzip) = (parts.method == Method::HEAD, compress::is_wanted(&parts));
-        let mut upload = Upload::new(body);
-        let response = self.0.clone().answer(parts, &mut upload, user).await;
+        let response = self.answer(parts, &mut upload, user).await;
         if !http_body::Body::is_end_stream(&upload) {
             Box::pin(upload.discard()).await;
         }
@@ -223,9 +239,7 @@ impl Server {
             false => response,
         }
     }
-}
 
-impl Inner {
     /// Finds out where a request leads, who makes it and whether they may, takes a place for it, and only then reads
     /// what was sent with it.
     async fn answer(
@@ -475,6 +489,7 @@ where
             request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
         }
         let (server, user) = (self.server.clone(), self.user.clone());
-        Box::pin(async move { Ok(server.handle(request, Some(user)).await) })
+        let answer = server.handle(request, Some(user));
+        Box::pin(async move { Ok(answer.await) })
     }
 }

@@ -49,6 +49,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use coracle_client::{Informers, LeaderElection};
 use coracle_pki::{Authority, TokenKey};
+use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
@@ -84,13 +85,15 @@ pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
 
 /// Runs all controllers. What there is they see by `manager`, which may list and watch everything; what they change they
 /// change as themselves, by `clients`. Returns only with an error: the lease was lost, or a controller ended.
-pub async fn run(manager: Client, clients: Clients, config: Config) -> anyhow::Result<()> {
+pub fn run(manager: Client, clients: Clients, config: Config) -> BoxFuture<'static, anyhow::Result<()>> {
     let config = Arc::new(config);
-    if !config.leader_elect {
-        return run_all(manager, clients, config).await;
-    }
-    let election = LeaderElection::new(manager.clone(), "kube-system", "kube-controller-manager", &config.identity);
-    election.run(move || run_all(manager, clients, config)).await?
+    Box::pin(async move {
+        if !config.leader_elect {
+            return run_all(manager, clients, config).await;
+        }
+        let election = LeaderElection::new(manager.clone(), "kube-system", "kube-controller-manager", &config.identity);
+        election.run(move || run_all(manager, clients, config)).await?
+    })
 }
 
 async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_client::{Event, Informer, Informers, LeaderElection};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -64,7 +65,11 @@ impl Inbox {
 ///
 /// # Errors
 /// The lease was lost, or a profile cannot be made.
-pub async fn run(client: Client, config: Config) -> anyhow::Result<()> {
+pub fn run(client: Client, config: Config) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(lead(client, config))
+}
+
+async fn lead(client: Client, config: Config) -> anyhow::Result<()> {
     if !config.scheduler.leader_elect().unwrap_or(config.leader_elect) {
         return schedule(client, config.scheduler).await;
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -73,7 +74,11 @@ impl Etcd {
     ///
     /// # Errors
     /// What is configured cannot be used, or no member answers.
-    pub async fn connect(config: &Config) -> Result<Etcd> {
+    pub fn connect(config: &Config) -> BoxFuture<'_, Result<Etcd>> {
+        Box::pin(Etcd::open(config))
+    }
+
+    async fn open(config: &Config) -> Result<Etcd> {
         let keys = Keys::new(&config.root, config.prefix.as_deref());
         let mark = keys.there(&format!("{}{MARK}", config.root));
         let inner = Arc::new(Inner {
