@@ -11,6 +11,7 @@ mod events;
 mod informer;
 mod leader;
 mod lease;
+mod metrics;
 mod patch;
 mod peer;
 mod queue;

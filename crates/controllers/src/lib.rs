@@ -24,6 +24,7 @@ mod hash;
 mod history;
 mod job;
 mod legacy_tokens;
+mod metrics;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
