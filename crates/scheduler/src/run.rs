@@ -226,7 +226,9 @@ impl Work {
             let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
             self.inbox.take_in(&mut core);
             let budgets = || self.budgets.store().list().iter().filter_map(|b| Budget::new(b)).collect();
-            let Some(decision) = core.next(budgets).await else {
+            let decision = core.next(budgets).await;
+            core.queue.tell();
+            let Some(decision) = decision else {
                 drop(permit);
                 core.rest();
                 match core.queue.next_due() {
@@ -241,14 +243,14 @@ impl Work {
             let writer = self.writer.clone();
             match decision {
                 // What may take minutes holds nobody up.
-                Decision::Bind { pod, node, pre_bind } if !pre_bind.is_empty() => {
+                Decision::Bind { pod, node, pre_bind, attempt } if !pre_bind.is_empty() => {
                     drop(permit);
-                    tokio::spawn(async move { writer.pre_bind(pod, node, pre_bind).await });
+                    tokio::spawn(async move { writer.pre_bind(pod, node, pre_bind, attempt).await });
                 }
                 decision => {
                     tokio::spawn(async move {
                         match decision {
-                            Decision::Bind { pod, node, .. } => writer.bind(&pod, node).await,
+                            Decision::Bind { pod, node, attempt, .. } => writer.bind(&pod, node, attempt).await,
                             Decision::Unfit { pod, message, nomination } => {
                                 writer.refuse(&pod, message, nomination).await;
                             }
