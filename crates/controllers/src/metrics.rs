@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub ephemeral_claims: Arc<Counter>,
     pub ephemeral_failures: Arc<Counter>,
     pub force_deleted_pods: Arc<Family<Counter, 2>>,
+    pub forced_detaches: Arc<Family<Counter, 1>>,
+    attached: Slot,
     nodes: Slot,
     slices: Slot,
     volumes: Slot,
@@ -119,10 +121,32 @@ impl Metrics {
                 "Pods that were deleted without waiting for their node",
                 ["namespace", "reason"],
             ),
+            forced_detaches: r.counters(
+                "attachdetach_controller_forced_detaches",
+                "Volumes that were detached though their node did not say that it has them no more",
+                ["reason"],
+            ),
+            attached: r.slot(),
             nodes: r.slot(),
             slices: r.slot(),
             volumes: r.slot(),
         }
+    }
+
+    /// Shows how many volumes of each plugin are to be attached and are.
+    pub fn show_attached(
+        &self,
+        count: impl Fn() -> BTreeMap<String, (usize, usize)> + Send + Sync + 'static,
+    ) -> Showing {
+        self.attached.show(move |page| {
+            let name = "attachdetach_controller_total_volumes";
+            page.family(name, "gauge", "Volumes that are to be attached, and that are");
+            for (plugin, (wanted, there)) in count() {
+                for (state, count) in [("desired_state_of_world", wanted), ("actual_state_of_world", there)] {
+                    page.sample(name, &[("plugin_name", &plugin), ("state", state)], count);
+                }
+            }
+        })
     }
 
     /// Shows nodes by their zones, and how many of them are not ready.
