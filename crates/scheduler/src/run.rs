@@ -69,7 +69,9 @@ pub async fn run(client: Client, config: Config) -> anyhow::Result<()> {
         return schedule(client, config.scheduler).await;
     }
     let (namespace, name) = config.scheduler.lease();
-    let election = LeaderElection::new(client.clone(), &namespace, &name, &config.identity);
+    let mut election = LeaderElection::new(client.clone(), &namespace, &name, &config.identity);
+    let times = config.scheduler.lease_times().map(|time| time.unsigned_abs());
+    [election.lease_duration, election.renew_deadline, election.retry_period] = times;
     election
         .run(move || async move {
             if let Err(error) = schedule(client, config.scheduler).await {
