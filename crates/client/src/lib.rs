@@ -12,6 +12,7 @@ mod follow;
 mod informer;
 mod leader;
 mod lease;
+mod metrics;
 mod patch;
 mod peer;
 mod queue;

@@ -24,6 +24,7 @@ mod hash;
 mod history;
 mod job;
 mod legacy_tokens;
+mod metrics;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -147,6 +148,8 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "certificatesigningrequest-cleaner", cleaner);
     start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
     start(&mut tasks, "persistentvolume-binder", volumes::binder::run(c("persistent-volume-binder")));
+    let attachments = volumes::attach::run(c("attachdetach-controller"));
+    start(&mut tasks, "persistentvolume-attach-detach", attachments);
     let protection = volumes::claim_protection::run(c("pvc-protection-controller"));
     start(&mut tasks, "persistentvolumeclaim-protection", protection);
     let protection = volumes::volume_protection::run(c("pv-protection-controller"));

@@ -1,6 +1,6 @@
 //! Node lifecycle: nodes that stop reporting become unknown, are tainted, and lose their pods.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use coracle_client::{
     Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found, patch_status_strategic,
 };
 use coracle_matching::taints::covers;
+use coracle_metrics::Counter;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::common::*;
+use crate::metrics::{METRICS, Zone};
 use crate::run::{Cache, reconcile_all};
 
 /// How long a node may be silent, as upstream's `--node-monitor-grace-period`.
@@ -66,8 +68,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         leases,
         signs: Mutex::default(),
         recorder: context.recorder("node-controller"),
-        queue: WorkQueue::new(),
-        evictions: WorkQueue::new(),
+        queue: WorkQueue::named("node_lifecycle_controller"),
+        evictions: WorkQueue::named("noexec_taint_pod"),
         staying: Mutex::default(),
     });
     let c = controller.clone();
@@ -104,6 +106,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             c.evictions.add(ObjectKey::of(&**pod));
         }
     });
+    let nodes = controller.nodes.store();
+    let _shown = METRICS.show_nodes(move || zones(nodes.list().iter().map(|node| &**node)));
     let caches: [&dyn Cache; 3] = [&controller.nodes, &controller.leases, &controller.pods];
     let (c, e) = (controller.clone(), controller.clone());
     let nodes = reconcile_all(&caches, &controller.queue, 4, move |name| {
@@ -185,6 +189,10 @@ impl Controller {
                 "spec": {"taints": wanted}});
             let api: Api<Node> = Api::all(self.client.clone());
             api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            let evicts = |taints: &[Taint]| taints.iter().any(|taint| taint.effect == "NoExecute");
+            if evicts(&wanted) && !evicts(&taints(&node)) {
+                METRICS.evictions.with([&zone(&node)], Counter::inc);
+            }
         }
         if condition_status(&node, "Ready") != "True" && condition(&node, "Ready").is_some() {
             self.mark_pods_not_ready(&node).await?;
@@ -284,6 +292,26 @@ impl Controller {
         self.staying.lock().remove(key);
         Ok(None)
     }
+}
+
+/// What upstream calls the zone of a node; nothing where it is in none.
+fn zone(node: &Node) -> String {
+    let of = |label: &str| node.labels().get(label).map(String::as_str).unwrap_or_default();
+    match (of("topology.kubernetes.io/region"), of("topology.kubernetes.io/zone")) {
+        ("", "") => String::new(),
+        (region, zone) => format!("{region}:\0:{zone}"),
+    }
+}
+
+/// How many nodes zones have.
+fn zones<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<String, Zone> {
+    let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
+    for node in nodes {
+        let found = zones.entry(zone(node)).or_default();
+        found.nodes = found.nodes.saturating_add(1);
+        found.unhealthy = found.unhealthy.saturating_add(usize::from(condition_status(node, "Ready") != "True"));
+    }
+    zones
 }
 
 /// The node's taints with those that show its conditions brought up to date.

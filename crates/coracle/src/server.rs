@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use coracle_apiserver::Server as ApiServer;
 use coracle_apiserver::auth::User;
+use coracle_apiserver::{Pages, Server as ApiServer};
 use coracle_client::{LeadershipLost, in_process};
+use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
 use ipnet::Ipv4Net;
 use kube::Client;
@@ -216,6 +217,13 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let (server, serving) = (api.clone(), certificates.serving.clone());
     parts.spawn("API server", async move { server.serve(listener, serving).await });
 
+    for (pages, port) in
+        [(Pages::Scheduler, options.kube_scheduler_port), (Pages::Controllers, options.kube_controller_manager_port)]
+    {
+        let (server, serving) = (api.clone(), certificates.serving.clone());
+        parts.spawn("metrics of a part", async move { tell(server, serving, pages, port).await });
+    }
+
     let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
     if !options.disable_agent {
         let serving = certificates.first_of_kubelet()?;
@@ -226,11 +234,11 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let as_user = |name, agent| as_user(&api, name, &[], agent);
     // Of a local cluster, who starts it tells the administrator.
     let told = (!options.in_node).then(|| cluster.clone());
-    let tell = move |access: &Access| told.iter().for_each(|cluster| tell_administrator(cluster, access));
-    tell(&certificates.access());
+    let tell_of = move |access: &Access| told.iter().for_each(|cluster| tell_administrator(cluster, access));
+    tell_of(&certificates.access());
     let renewed = certificates.clone();
     parts.spawn("certificates", async move {
-        renewed.keep(tell).await;
+        renewed.keep(tell_of).await;
         Ok(())
     });
     let control_state = control::State {
@@ -289,6 +297,19 @@ pub(crate) fn make_directories(dir: &Path, parts: &[&str]) -> Result<()> {
 /// A client within this process.
 pub(crate) fn as_user(api: &ApiServer, name: &str, groups: &[&str], agent: &'static str) -> Client {
     in_process(api.service(User::new(name, groups)).named(agent))
+}
+
+/// Tells the metrics of a part where upstream's part does. Another server of this host may do that already.
+async fn tell(server: ApiServer, serving: Arc<Current>, pages: Pages, port: u16) -> Result<()> {
+    if port != 0 {
+        match TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).await {
+            Ok(listener) => return server.serve_pages(listener, serving, pages).await,
+            Err(error) => {
+                tracing::warn!(port, %error, "no metrics of the {pages:?} of their own, only the API server's")
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Runs what only one process does at a time, and waits for its turn again each time another one took it: what else this

@@ -50,7 +50,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let collector = Collector {
         client: context.client.clone(),
         graph: Arc::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("garbage_collector_attempt_to_delete"),
         kinds: Arc::default(),
     };
     let monitors = monitor::start(&context, &collector).await;

@@ -1,5 +1,6 @@
 //! What the controllers make of objects, asked of a real API server in this process: no socket, no node, no root.
 
+mod attaching;
 mod autoscalers;
 mod budgets;
 mod cluster;

@@ -33,7 +33,7 @@ use self::keys::{Keys, behind, end, revision, signed};
 use self::leases::Leases;
 use self::messages::{
     Against, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, Request,
-    TxnRequest, TxnResponse,
+    StatusRequest, StatusResponse, TxnRequest, TxnResponse,
 };
 use self::read_index::ReadIndex;
 use self::watch::{Guard, Place, Watch};
@@ -226,6 +226,13 @@ impl Store for Etcd {
 
     async fn failed(&self) -> Error {
         self.inner.client.failed().await
+    }
+
+    /// That of the member that is asked.
+    async fn size(&self) -> Result<Option<u64>> {
+        let asked = self.inner.client.ask("/etcdserverpb.Maintenance/Status", StatusRequest {}, Repeat::Freely, 0);
+        let StatusResponse { db_size, .. } = asked.await.map_err(told)?;
+        Ok(u64::try_from(db_size).ok())
     }
 
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>> {
