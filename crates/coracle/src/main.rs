@@ -18,6 +18,7 @@ mod ls;
 mod node;
 mod node_args;
 mod node_init;
+mod policed_network;
 mod process;
 mod progress;
 mod registry;

@@ -11,6 +11,7 @@ use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
 use coracle_client::{Informer, Informers, in_process};
 use coracle_kubelet::KubeletConfig;
+use coracle_network::policies::{self, Policies};
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
@@ -25,6 +26,7 @@ use crate::certificates::KUBELET_CLIENT;
 use crate::cluster::Cluster;
 use crate::control::{Containers, Ready};
 use crate::control_plane;
+use crate::policed_network::Policed;
 use crate::sandbox_network::BuiltIn;
 use crate::server::{CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make_directories};
 use crate::volumes;
@@ -79,6 +81,7 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         mtu: coracle_network::host::mtu_of(own.address)?,
         on_host: !options.in_node,
     })?;
+    let policies = Policies::start()?;
     let runtime = Runtime::new(
         RuntimeConfig {
             root: dir.join("images"),
@@ -88,7 +91,7 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
             insecure_registries: options.insecure_registry.clone(),
             resolv_conf: resolv_conf.clone(),
         },
-        Arc::new(BuiltIn(network)),
+        Arc::new(Policed { network: BuiltIn(network), policies: policies.clone() }),
     )
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
@@ -140,6 +143,10 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
 
     let administrator = as_user(own.api, "system:apiserver", &[MASTERS], "kube-apiserver");
     parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));
+
+    let account = User::service_account("kube-system", policies::ACCOUNT);
+    let client = in_process(own.api.service(account).named(policies::ACCOUNT));
+    parts.spawn("network policies", policies.run(client, node_name.clone()));
 
     let informers = Informers::new(as_user(own.api, "system:kube-proxy", &[], "kube-proxy"));
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());

@@ -1,7 +1,7 @@
 //! The pod network of a node, its service proxy, and the links of local clusters.
 //!
-//! Owns: bridge, veth pairs and addresses ([`NodeNetwork`]), services as nftables maps ([`proxy`]), and what
-//! `coracle up` needs on the host ([`host`]). The kernel is reached by netlink only.
+//! Owns: bridge, veth pairs and addresses ([`NodeNetwork`]), services as nftables maps ([`proxy`]), network policies
+//! ([`policies`]), and what `coracle up` needs on the host ([`host`]). The kernel is reached by netlink only.
 //! Never: decides which pods or endpoints there are.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
@@ -9,9 +9,11 @@ mod conntrack;
 mod frames;
 pub mod host;
 mod ipam;
+mod mailbox;
 mod netlink;
 mod nft;
 mod node;
+pub mod policies;
 pub mod proxy;
 #[cfg(test)]
 mod testing;

@@ -5,7 +5,7 @@
 //! in one transaction. <https://kubernetes.io/docs/reference/networking/virtual-ips/>
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,11 +189,12 @@ fn forget_stale(socket: &mut Socket, current: &Rules, wanted: &Rules) {
     if services.is_empty() {
         return;
     }
-    let forgotten = conntrack::forget(socket, |flow| {
-        let (address, port) = flow.destination;
+    let forgotten = conntrack::forget(socket, nft::Family::V4, |flow| {
+        let (IpAddr::V4(address), port) = flow.destination else { return false };
+        let (IpAddr::V4(by), by_port) = flow.answered_by else { return false };
         let endpoints =
             services.get(&(flow.protocol, address, port)).or_else(|| node_ports.get(&(flow.protocol, port)));
-        endpoints.is_some_and(|endpoints| !endpoints.contains(&flow.answered_by))
+        endpoints.is_some_and(|endpoints| !endpoints.contains(&(by, by_port)))
     });
     if let Err(error) = forgotten {
         tracing::warn!(%error, "failed to forget flows to endpoints that are gone");

@@ -1,7 +1,7 @@
 //! Links, addresses and routes (rtnetlink(7)).
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ipnet::Ipv4Net;
@@ -62,6 +62,19 @@ pub fn with_address(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option
         if list.any(|(kind, value)| kind == IFA_LOCAL && value == address.octets()) {
             found = payload.get(4..8).and_then(|index| index.try_into().ok()).map(u32::from_ne_bytes);
         }
+    })?;
+    Ok(found)
+}
+
+/// The addresses of all links.
+pub fn addresses(socket: &mut Socket) -> io::Result<Vec<IpAddr>> {
+    let mut found = Vec::new();
+    socket.dump(Message::new(GETADDR, DUMP, &[0; 8]), |payload| {
+        let list = payload.get(8..).unwrap_or_default();
+        let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
+        let value = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS)).unwrap_or_default();
+        let v4 = <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
+        found.extend(v4.or_else(|| <[u8; 16]>::try_from(value).ok().map(IpAddr::from)));
     })?;
     Ok(found)
 }
