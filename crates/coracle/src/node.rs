@@ -150,8 +150,13 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
 
     let informers = Informers::new(as_user(own.api, "system:kube-proxy", &[], "kube-proxy"));
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
-    let proxy = proxy::ProxyConfig { node_name: node_name.clone(), cluster_cidr, own_addresses: vec![DNS_ADDRESS] };
-    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), proxy, || ()));
+    let proxy = proxy::ProxyConfig {
+        node_name: node_name.clone(),
+        cluster_cidr,
+        own_addresses: vec![DNS_ADDRESS],
+        node_port_addresses: options.nodeport_addresses.clone(),
+    };
+    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
     let dns = coracle_dns::Config {
         domain: CLUSTER_DOMAIN.into(),
         listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],
