@@ -186,6 +186,10 @@ pub struct Server {
     /// The ranges of the node's addresses at which node ports are served, as kube-proxy's option [default: all addresses]
     #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
     pub nodeport_addresses: Vec<Ipv4Net>,
+    /// Ranges of addresses of the nodes' network for services of type LoadBalancer; a ready node answers for each that is
+    /// given [default: the upper half of a local cluster's network, else none]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
+    pub load_balancer_pool: Vec<Ipv4Net>,
     /// The port of the API server
     #[arg(long, default_value_t = 6443)]
     pub port: u16,

@@ -2,6 +2,7 @@
 
 mod api_server;
 mod args;
+mod balancing;
 mod certificates;
 mod checks;
 mod cluster;

@@ -11,6 +11,7 @@ use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
 use coracle_client::{Informer, Informers, in_process};
 use coracle_kubelet::KubeletConfig;
+use coracle_network::announce::{self, AnnounceConfig};
 use coracle_network::policies::{self, Policies};
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
 use coracle_pki::Current;
@@ -22,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use crate::args::Server;
+use crate::balancing;
 use crate::certificates::KUBELET_CLIENT;
 use crate::cluster::Cluster;
 use crate::control::{Containers, Ready};
@@ -71,8 +73,9 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
     let (pod_cidr, cluster_cidr) = (options.pod_cidr, options.cluster_cidr);
     let (ready_sender, ready) = watch::channel(Ready::default());
     let resolv_conf = resolv_conf(dir)?;
+    let bridge = if options.in_node { "cni0".into() } else { cluster.bridge() };
     let network = NodeNetwork::new(NodeNetworkConfig {
-        bridge: if options.in_node { "cni0".into() } else { cluster.bridge() },
+        bridge: bridge.clone(),
         state: dir.join("run/addresses"),
         pod_cidr,
         cluster_cidr,
@@ -157,6 +160,12 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         node_port_addresses: options.nodeport_addresses.clone(),
     };
     parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
+    let pool = balancing::pool(options, cluster);
+    if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
+        let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
+        let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
+        parts.spawn("load balancers' addresses", announced);
+    }
     let dns = coracle_dns::Config {
         domain: CLUSTER_DOMAIN.into(),
         listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],

@@ -99,6 +99,11 @@ pub fn index_of(socket: &mut Socket, name: &str) -> io::Result<u32> {
         .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("link {name}: {error}")))
 }
 
+/// The name of a link.
+pub fn name_of(socket: &Socket, index: u32) -> io::Result<String> {
+    Ok(rustix::net::netdevice::index_to_name(&socket.fd, index)?)
+}
+
 /// Makes a bridge with a fixed hardware address, so that it does not change as ports come and go.
 pub fn add_bridge(socket: &mut Socket, name: &str, hardware: [u8; 6]) -> io::Result<()> {
     let message = Message::new(NEWLINK, CREATE | EXCL, &link_header(0, 0, 0))
@@ -225,6 +230,14 @@ fn route_header(prefix: u8, scope: u8) -> [u8; 12] {
 /// A route to a network that is reached on a link itself.
 pub fn link_route(index: u32, network: Ipv4Net) -> Message {
     Message::new(NEWROUTE, CREATE | REPLACE, &route_header(network.prefix_len(), SCOPE_LINK))
+        .bytes(RTA_DST, &network.network().octets())
+        .native(RTA_OIF, index)
+}
+
+/// Removes such a route.
+pub fn delete_link_route(index: u32, network: Ipv4Net) -> Message {
+    const DELROUTE: u16 = 25;
+    Message::new(DELROUTE, 0, &route_header(network.prefix_len(), SCOPE_LINK))
         .bytes(RTA_DST, &network.network().octets())
         .native(RTA_OIF, index)
 }
