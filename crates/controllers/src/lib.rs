@@ -24,6 +24,7 @@ mod hash;
 mod history;
 mod job;
 mod legacy_tokens;
+mod load_balancer;
 mod metrics;
 mod namespace;
 mod node_ipam;
@@ -71,6 +72,8 @@ pub struct Config {
     pub authority: Option<Arc<Authority>>,
     /// Signs the tokens of service accounts that secrets hold; without it, these stay empty.
     pub service_account_key: Option<Arc<TokenKey>>,
+    /// Addresses for services of type LoadBalancer; without any, others have to see to these.
+    pub load_balancer_pool: Vec<Ipv4Net>,
     /// Whether several processes compete for the lease `kube-system/kube-controller-manager`.
     pub leader_elect: bool,
     /// The name of this process in the lease.
@@ -122,6 +125,9 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "endpoint", endpoints::legacy::run(c("endpoint-controller")));
     start(&mut tasks, "endpointslice", endpoints::slices::run(c("endpointslice-controller")));
     start(&mut tasks, "endpointslicemirroring", endpoints::mirroring::run(c("endpointslicemirroring-controller")));
+    if !config.load_balancer_pool.is_empty() {
+        start(&mut tasks, "service-lb", load_balancer::run(c("service-controller")));
+    }
     start(&mut tasks, "namespace", namespace::run(c("namespace-controller")));
     start(&mut tasks, "node-ipam", node_ipam::run(c("node-controller")));
     start(&mut tasks, "pod-garbage-collector", pod_gc::run(c("pod-garbage-collector")));

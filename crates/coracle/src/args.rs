@@ -189,6 +189,13 @@ pub struct Server {
     /// The range of the addresses of this node's pods, another one for each node of a cluster
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24", value_parser = range)]
     pub pod_cidr: Ipv4Net,
+    /// The ranges of the node's addresses at which node ports are served, as kube-proxy's option [default: all addresses]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
+    pub nodeport_addresses: Vec<Ipv4Net>,
+    /// Ranges of addresses of the nodes' network for services of type LoadBalancer; a ready node answers for each that is
+    /// given [default: the upper half of a local cluster's network, else none]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
+    pub load_balancer_pool: Vec<Ipv4Net>,
     /// The port of the API server
     #[arg(long, default_value_t = 6443)]
     pub port: u16,

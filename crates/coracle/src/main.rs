@@ -2,6 +2,7 @@
 
 mod api_server;
 mod args;
+mod balancing;
 mod certificates;
 mod checks;
 mod cluster;
@@ -18,6 +19,7 @@ mod ls;
 mod node;
 mod node_args;
 mod node_init;
+mod policed_network;
 mod process;
 mod progress;
 mod registry;

@@ -11,6 +11,8 @@ use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
 use coracle_client::{Informer, Informers, in_process};
 use coracle_kubelet::KubeletConfig;
+use coracle_network::announce::{self, AnnounceConfig};
+use coracle_network::policies::{self, Policies};
 use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
@@ -21,10 +23,12 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use crate::args::Server;
+use crate::balancing;
 use crate::certificates::KUBELET_CLIENT;
 use crate::cluster::Cluster;
 use crate::control::{Containers, Ready};
 use crate::control_plane;
+use crate::policed_network::Policed;
 use crate::sandbox_network::BuiltIn;
 use crate::server::{CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make_directories};
 use crate::volumes;
@@ -69,8 +73,9 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
     let (pod_cidr, cluster_cidr) = (options.pod_cidr, options.cluster_cidr);
     let (ready_sender, ready) = watch::channel(Ready::default());
     let resolv_conf = resolv_conf(dir)?;
+    let bridge = if options.in_node { "cni0".into() } else { cluster.bridge() };
     let network = NodeNetwork::new(NodeNetworkConfig {
-        bridge: if options.in_node { "cni0".into() } else { cluster.bridge() },
+        bridge: bridge.clone(),
         state: dir.join("run/addresses"),
         pod_cidr,
         cluster_cidr,
@@ -79,6 +84,7 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         mtu: coracle_network::host::mtu_of(own.address)?,
         on_host: !options.in_node,
     })?;
+    let policies = Policies::start()?;
     let runtime = Runtime::new(
         RuntimeConfig {
             root: dir.join("images"),
@@ -88,7 +94,7 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
             insecure_registries: options.insecure_registry.clone(),
             resolv_conf: resolv_conf.clone(),
         },
-        Arc::new(BuiltIn(network)),
+        Arc::new(Policed { network: BuiltIn(network), policies: policies.clone() }),
     )
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
@@ -141,10 +147,25 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
     let administrator = as_user(own.api, "system:apiserver", &[MASTERS], "kube-apiserver");
     parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));
 
+    let account = User::service_account("kube-system", policies::ACCOUNT);
+    let client = in_process(own.api.service(account).named(policies::ACCOUNT));
+    parts.spawn("network policies", policies.run(client, node_name.clone()));
+
     let informers = Informers::new(as_user(own.api, "system:kube-proxy", &[], "kube-proxy"));
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
-    let proxy = proxy::ProxyConfig { node_name: node_name.clone(), cluster_cidr, own_addresses: vec![DNS_ADDRESS] };
-    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), proxy, || ()));
+    let proxy = proxy::ProxyConfig {
+        node_name: node_name.clone(),
+        cluster_cidr,
+        own_addresses: vec![DNS_ADDRESS],
+        node_port_addresses: options.nodeport_addresses.clone(),
+    };
+    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
+    let pool = balancing::pool(options, cluster);
+    if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
+        let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
+        let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
+        parts.spawn("load balancers' addresses", announced);
+    }
     let dns = coracle_dns::Config {
         domain: CLUSTER_DOMAIN.into(),
         listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],

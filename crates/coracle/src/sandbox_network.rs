@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use coracle_network::NodeNetwork;
-use coracle_runtime::cri::{PortMapping, SandboxNetwork};
+use coracle_runtime::cri::{PodSandboxMetadata, PortMapping, SandboxNetwork};
 
 /// The built-in pod network as the runtime wants it.
 pub struct BuiltIn(pub Arc<NodeNetwork>);
@@ -16,6 +16,7 @@ impl SandboxNetwork for BuiltIn {
     async fn attach(
         &self,
         sandbox_id: &str,
+        _: &PodSandboxMetadata,
         netns: BorrowedFd<'_>,
         ports: &[PortMapping],
     ) -> anyhow::Result<Vec<IpAddr>> {
@@ -28,11 +29,11 @@ impl SandboxNetwork for BuiltIn {
         self.0.attach(sandbox_id, netns, &ports.collect::<Vec<_>>()).await
     }
 
-    async fn detach(&self, sandbox_id: &str) -> anyhow::Result<()> {
+    async fn detach(&self, sandbox_id: &str) -> anyhow::Result<Vec<IpAddr>> {
         self.0.detach(sandbox_id).await
     }
 
-    async fn retain(&self, live: &[String]) -> anyhow::Result<()> {
+    async fn retain(&self, live: &[String]) -> anyhow::Result<Vec<IpAddr>> {
         self.0.retain(live).await
     }
 }

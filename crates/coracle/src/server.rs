@@ -30,7 +30,7 @@ use crate::files::write_atomically;
 use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::server_log::Bounded;
-use crate::{checks, host_settings, kubeconfig, node, store, sys, volumes};
+use crate::{balancing, checks, host_settings, kubeconfig, node, store, sys, volumes};
 
 /// How large the range is that a node is given which tells of none itself.
 const NODE_CIDR_MASK: u8 = 24;
@@ -265,6 +265,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         root_ca: ca,
         authority: Some(certificates.authority.clone()),
         service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
+        load_balancer_pool: balancing::pool(options, cluster),
         leader_elect: is_shared,
         identity,
         terminated_pod_threshold: 12_500,

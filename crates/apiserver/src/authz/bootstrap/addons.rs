@@ -27,6 +27,11 @@ pub(super) const ROLES: &[Role] = &[
             EVENTS,
         ],
     ),
+    // What of pods is not said by policies and labels is not kept by whoever has it.
+    role(
+        "system:network-policy",
+        &[rule("list watch", "core", "namespaces pods"), rule("list watch", "networking.k8s.io", "networkpolicies")],
+    ),
 ];
 
 /// Who has them.
@@ -37,6 +42,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         "system:local-directory-provisioner",
         &[ServiceAccount("kube-system", "local-directory-provisioner")],
     ),
+    bind("system:network-policy", "system:network-policy", &[ServiceAccount("kube-system", "network-policy")]),
     // By the names that the documentation of kubelets' bootstrapping gives them.
     bind("create-csrs-for-bootstrapping", "system:node-bootstrapper", &[Group("system:bootstrappers")]),
     bind(
