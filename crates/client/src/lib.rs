@@ -31,4 +31,4 @@ pub use peer::JsonPeer;
 pub use queue::{WorkQueue, run};
 pub use store::{Indexer, NoIndex, ObjectKey, Store};
 pub use time::{from_now, later};
-pub use transport::{Remote, in_process, observed, remote, user_agent};
+pub use transport::{Remote, in_process, observed, remote, unverified, user_agent};

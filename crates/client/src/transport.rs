@@ -90,12 +90,31 @@ pub struct Remote {
 /// # Errors
 /// When a URL, certificate or key is malformed; the server is not contacted.
 pub fn remote(remote: &Remote) -> Result<kube::Client> {
+    by_tls(remote, tls_config(remote)?)
+}
+
+/// A client of a server that may be anybody. For what is public and is verified by other means, and nothing else.
+///
+/// # Errors
+/// When the URL is malformed; the server is not contacted.
+pub fn unverified(server: &str) -> Result<kube::Client> {
+    let remote = Remote { server: server.to_owned(), ..Remote::default() };
+    let mut config = coracle_pki::client_config(coracle_pki::Trust::Anybody, None)?;
+    config.alpn_protocols = protocols();
+    by_tls(&remote, config)
+}
+
+fn protocols() -> Vec<Vec<u8>> {
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+}
+
+fn by_tls(remote: &Remote, config: rustls::ClientConfig) -> Result<kube::Client> {
     let base: Uri =
         remote.server.parse().with_context(|| format!("the server URL {:?} is malformed", remote.server))?;
     if base.scheme_str() != Some("https") || base.host().is_none() {
         bail!("the server URL {:?} must be https://HOST:PORT", remote.server);
     }
-    let tls = TlsConnector::from(Arc::new(tls_config(remote)?));
+    let tls = TlsConnector::from(Arc::new(config));
     let bearer = remote
         .token
         .as_ref()
@@ -190,7 +209,7 @@ fn tls_config(remote: &Remote) -> Result<rustls::ClientConfig> {
         },
         _ => bail!("a client certificate needs its key, and a key its certificate"),
     };
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols();
     Ok(config)
 }
 

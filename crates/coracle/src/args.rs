@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use coracle_pki::BootstrapToken;
 use ipnet::Ipv4Net;
 
 use crate::api_server::ApiServer;
+use crate::cluster::MAX_NODES;
 use crate::node_args::KubeletArgs;
 use crate::why::Why;
 
@@ -44,6 +46,12 @@ pub enum Command {
     Logs(Logs),
     /// Run a server and its node on this host, in the foreground
     Server(Box<Server>),
+    /// Make this host a node of a cluster, in the foreground
+    Agent(Box<Agent>),
+    /// Add, remove, stop, start and list nodes of a local cluster
+    Node(Node),
+    /// Make, list and remove tokens by which nodes join
+    Token(Token),
     /// Write the objects of a cluster, which may run, into a file
     Backup(Box<Backup>),
     /// Make the objects of a new cluster of such a file
@@ -86,12 +94,9 @@ pub struct Up {
     /// How long to wait until the cluster is ready; 0s does not wait
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub wait: Duration,
-    /// The port of the scheduler's metrics and health; 0 for none
-    #[arg(long, value_name = "PORT", default_value_t = 10259)]
-    pub kube_scheduler_port: u16,
-    /// The port of the controllers' metrics and health; 0 for none
-    #[arg(long, value_name = "PORT", default_value_t = 10257)]
-    pub kube_controller_manager_port: u16,
+    /// How many nodes a new cluster has, or how many there are to be at least
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
+    pub nodes: u8,
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
@@ -145,6 +150,9 @@ pub struct Status {
 pub struct Logs {
     #[command(flatten)]
     pub which: Which,
+    /// The node whose daemon wrote it [default: the one with the server]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
     /// Go on with what is written from now on
     #[arg(short, long)]
     pub follow: bool,
@@ -177,40 +185,26 @@ pub struct Server {
     /// Run the control plane only: this host is no node of the cluster
     #[arg(long)]
     pub disable_agent: bool,
-    /// The node's name [default: the host name]
-    #[arg(long)]
-    pub node_name: Option<String>,
-    /// The node's address [default: the one of the default route]
-    #[arg(long)]
-    pub node_ip: Option<IpAddr>,
-    /// The range of the addresses of all pods, the same for each server of a cluster
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", value_parser = range)]
-    pub cluster_cidr: Ipv4Net,
+    #[command(flatten)]
+    pub node: NodeArgs,
     /// The range of the addresses of this node's pods, another one for each node of a cluster
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24", value_parser = range)]
     pub pod_cidr: Ipv4Net,
-    /// The ranges of the node's addresses at which node ports are served, as kube-proxy's option [default: all addresses]
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
-    pub nodeport_addresses: Vec<Ipv4Net>,
-    /// Ranges of addresses of the nodes' network for services of type LoadBalancer; a ready node answers for each that is
-    /// given [default: the upper half of a local cluster's network, else none]
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
-    pub load_balancer_pool: Vec<Ipv4Net>,
     /// The port of the API server
     #[arg(long, default_value_t = 6443)]
     pub port: u16,
+    /// The port of the scheduler's metrics and health; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 10259)]
+    pub kube_scheduler_port: u16,
+    /// The port of the controllers' metrics and health; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 10257)]
+    pub kube_controller_manager_port: u16,
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
-    /// The cgroup below which pods run [default: coracle/NAME]
-    #[arg(long)]
-    pub cgroup_root: Option<String>,
     /// What the scheduler does: a file of a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
     #[arg(long, value_name = "FILE")]
     pub scheduler_config: Option<PathBuf>,
-    /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
-    #[arg(long, value_name = "REGISTRY")]
-    pub insecure_registry: Vec<String>,
     /// How long nobody may use a token that was made for a service account until it is refused, and then until it is deleted
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     pub legacy_service_account_token_clean_up_period: Duration,
@@ -218,8 +212,167 @@ pub struct Server {
     pub etcd: Etcd,
     #[command(flatten)]
     pub api: ApiServer,
+}
+
+/// Options of a node, beside a server or not.
+#[derive(ClapArgs, Clone)]
+pub struct NodeArgs {
+    /// The node's name [default: the host name]
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// The node's address [default: the one of the default route]
+    #[arg(long)]
+    pub node_ip: Option<IpAddr>,
+    /// The range of the addresses of all pods, the same for each server and node of a cluster
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", value_parser = range)]
+    pub cluster_cidr: Ipv4Net,
+    /// The ranges of the node's addresses at which node ports are served, as kube-proxy's option [default: all addresses]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
+    pub nodeport_addresses: Vec<Ipv4Net>,
+    /// Ranges of addresses of the nodes' network for services of type LoadBalancer; a ready node answers for each that is
+    /// given [default: the upper half of a local cluster's network, else none]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
+    pub load_balancer_pool: Vec<Ipv4Net>,
+    /// The cgroup below which pods run [default: coracle/NAME]
+    #[arg(long)]
+    pub cgroup_root: Option<String>,
+    /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
+    #[arg(long, value_name = "REGISTRY")]
+    pub insecure_registry: Vec<String>,
     #[command(flatten)]
     pub kubelet: KubeletArgs,
+}
+
+/// Options of `agent`.
+#[derive(ClapArgs, Clone)]
+pub struct Agent {
+    /// The name under which this host knows what runs here [default: that of --data-dir, else agent]
+    #[arg(long, value_parser = cluster_name)]
+    pub name: Option<String>,
+    /// The directory that holds all data [default: /var/lib/coracle/NAME]
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Set by a local cluster's node in the agent it starts
+    #[arg(long, hide = true)]
+    pub in_node: bool,
+    /// Where the API server answers, as https://HOST:PORT; known from then on
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// A bootstrap token, by which the node gets its certificate; not needed from then on
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub token: Option<BootstrapToken>,
+    /// The file that has the token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The digest of the public key of the cluster's authority, sha256:HEX; may be given several times, and one has to fit.
+    /// Without it, who else has the token could stand in for the cluster
+    #[arg(long, value_name = "DIGEST", value_parser = authority_hash)]
+    pub discovery_token_ca_cert_hash: Vec<String>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Options of `node`.
+#[derive(ClapArgs)]
+pub struct Node {
+    #[command(flatten)]
+    pub which: Which,
+    /// What to do
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+/// What to do with the nodes of a local cluster.
+#[derive(Subcommand)]
+pub enum NodeCommand {
+    /// Add a node and wait until it is Ready
+    Add {
+        /// How long to wait; 0s does not wait
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        wait: Duration,
+        /// An option of its kubelet, in place of those of the cluster, as node-labels=KEY=VALUE; may be given several times
+        #[arg(long, value_name = "NAME=VALUE", value_parser = crate::node_args::argument)]
+        kubelet_arg: Vec<String>,
+    },
+    /// Remove a node with all that is on it, and its object
+    Rm {
+        /// Its name
+        node: String,
+    },
+    /// Stop a node; what is on its disk stays
+    Stop {
+        /// Its name
+        node: String,
+        /// How long containers have to end, preStop hooks included, before they are killed
+        #[arg(long, default_value = "10s", value_parser = duration)]
+        grace: Duration,
+    },
+    /// Start a node that was stopped
+    Start {
+        /// Its name
+        node: String,
+        /// How long to wait until it is Ready; 0s does not wait
+        #[arg(long, default_value = "60s", value_parser = duration)]
+        wait: Duration,
+    },
+    /// List the nodes
+    Ls {
+        /// The format
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+}
+
+/// Options of `token`.
+#[derive(ClapArgs)]
+pub struct Token {
+    #[command(flatten)]
+    pub which: Which,
+    /// A kubeconfig of the cluster, in place of --name
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What to do with bootstrap tokens, named as kubeadm names it.
+#[derive(Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it
+    Create {
+        /// The token [default: one that nobody knows yet]
+        token: Option<BootstrapToken>,
+        /// How long it counts; 0s for ever
+        #[arg(long, default_value = "24h", value_parser = duration)]
+        ttl: Duration,
+        /// What it is for: signing, authentication
+        #[arg(long, value_delimiter = ',', default_value = "signing,authentication", value_parser = ["signing", "authentication"])]
+        usages: Vec<String>,
+        /// Groups that those who come with it are in
+        #[arg(long, value_delimiter = ',', default_value = "system:bootstrappers:kubeadm:default-node-token")]
+        groups: Vec<String>,
+        /// What people read about it
+        #[arg(long, default_value = "", hide_default_value = true)]
+        description: String,
+        /// Print the command that makes a host a node
+        #[arg(long)]
+        print_join_command: bool,
+    },
+    /// List tokens
+    #[command(visible_alias = "list")]
+    Ls {
+        /// The format
+        #[arg(short, long, value_enum, default_value_t = Format::Text)]
+        output: Format,
+    },
+    /// Remove tokens
+    #[command(visible_alias = "delete")]
+    Rm {
+        /// Tokens, or their first parts
+        #[arg(required = true)]
+        tokens: Vec<String>,
+    },
 }
 
 /// Where a server finds etcd, named as upstream's API server names it.
@@ -325,6 +478,9 @@ pub struct NodeInit {
     /// The cluster's data directory
     #[arg(long)]
     pub data_dir: PathBuf,
+    /// Which node of the cluster
+    #[arg(long, default_value_t = 1)]
+    pub number: u8,
     /// Set in the process that is PID 1 of the node
     #[arg(long)]
     pub inside: bool,
@@ -365,6 +521,11 @@ pub enum ImageCommand {
         #[arg(required = true)]
         images: Vec<String>,
     },
+}
+
+/// A digest of a public key.
+fn authority_hash(text: &str) -> Result<String, String> {
+    coracle_pki::parse_hash(text).map_err(|error| format!("{error:#}"))
 }
 
 /// Names become part of link, cgroup and table names.

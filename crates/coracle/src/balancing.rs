@@ -2,11 +2,11 @@
 
 use ipnet::Ipv4Net;
 
-use crate::args::Server;
+use crate::args::NodeArgs;
 use crate::cluster::{Cluster, Kind};
 
 /// Those that were asked for. A local cluster has a half of its network for it, and nobody has to ask.
-pub fn pool(options: &Server, cluster: &Cluster) -> Vec<Ipv4Net> {
+pub fn pool(options: &NodeArgs, cluster: &Cluster) -> Vec<Ipv4Net> {
     if !options.load_balancer_pool.is_empty() || cluster.kind != Kind::Local {
         return options.load_balancer_pool.clone();
     }
@@ -29,7 +29,7 @@ mod tests {
         };
         let place = Place { name: "c".into(), dir: "/d".into(), listed: None };
         let cluster = Cluster::new(&place, kind, "10.90.7.0/24".parse().unwrap());
-        pool(&options, &cluster).iter().map(ToString::to_string).collect()
+        pool(&options.node, &cluster).iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Which;
 use crate::files::{self, write_atomically};
+use crate::local_node::{FIRST, LocalNode};
 use crate::process::{self, NodeProcess};
 use crate::registry::{self, DATA, Running};
 
@@ -28,6 +29,32 @@ pub enum Kind {
     Local,
     /// On the host itself, by `coracle server`.
     Host,
+    /// Elsewhere; on the host itself is one of its nodes, by `coracle agent`.
+    Agent,
+}
+
+impl Kind {
+    /// The command that starts it.
+    pub fn starts(self) -> &'static str {
+        match self {
+            Kind::Local => "coracle start",
+            Kind::Host => "coracle server",
+            Kind::Agent => "coracle agent",
+        }
+    }
+}
+
+/// Most nodes of a local cluster.
+pub const MAX_NODES: u8 = 100;
+
+/// A node of a local cluster besides the first, which has the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FurtherNode {
+    /// From 2 on; says which name, address and links it has.
+    pub number: u8,
+    /// Options of its kubelet.
+    #[serde(default)]
+    pub kubelet: Vec<String>,
 }
 
 /// A cluster, kept as `cluster.json` in its data directory.
@@ -55,6 +82,9 @@ pub struct Cluster {
     /// Options of the kubelet.
     #[serde(default)]
     pub kubelet: Vec<String>,
+    /// Further nodes of a local cluster, by their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<FurtherNode>,
 }
 
 /// A name and a directory that a command is about; a cluster need not be there.
@@ -173,6 +203,7 @@ impl Cluster {
             insecure_registries: Vec::new(),
             api_server: Vec::new(),
             kubelet: Vec::new(),
+            nodes: Vec::new(),
         }
     }
 
@@ -208,6 +239,22 @@ impl Cluster {
         Ok(Some(Cluster { name, dir: dir.to_owned(), ..cluster }))
     }
 
+    /// The cluster of a further node's directory, as that node sees it: the directory is the node's.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_node(dir: &Path) -> Result<Cluster> {
+        let whole = dir.parent().and_then(Path::parent).context("the directory of a node is in its cluster's")?;
+        let cluster = Cluster::read(whole)?.context("the cluster's description is missing")?;
+        Ok(Cluster { dir: dir.to_owned(), ..cluster })
+    }
+
+    /// The nodes of a local cluster, the one with the server first.
+    pub fn all_nodes(&self) -> Vec<LocalNode<'_>> {
+        let numbers = std::iter::once(FIRST).chain(self.nodes.iter().map(|node| node.number));
+        numbers.map(|number| LocalNode { cluster: self, number }).collect()
+    }
+
     /// Writes the description.
     pub fn save(&self) -> Result<()> {
         write_atomically(&self.dir.join(DESCRIPTION), &serde_json::to_vec_pretty(self)?, 0o600)
@@ -238,6 +285,11 @@ impl Cluster {
         format!("cv{}", short_hash(&self.name))
     }
 
+    /// The link to nodes on other networks of a node that is the host itself.
+    pub fn overlay(&self) -> String {
+        format!("cx{}", short_hash(&self.name))
+    }
+
     /// The nftables table on the host.
     pub fn table(&self) -> String {
         format!("coracle-{}", self.name)
@@ -257,7 +309,7 @@ impl Cluster {
     pub fn url(&self) -> String {
         match self.kind {
             Kind::Local => format!("https://{}:6443", self.node_ip()),
-            Kind::Host => String::new(),
+            Kind::Host | Kind::Agent => String::new(),
         }
     }
 
@@ -272,7 +324,7 @@ impl Cluster {
         let here = |running: &Running| running.dir == self.dir || owner(&running.dir).as_ref() != Some(&self.name);
         let known = registry::running(&self.name).filter(here);
         let known = known.map(|running| running.process).filter(NodeProcess::lives);
-        known.or_else(|| (self.kind == Kind::Local).then(|| process::search_node(&self.dir))?)
+        known.or_else(|| (self.kind == Kind::Local).then(|| process::search_node(&self.dir, FIRST))?)
     }
 
     /// Writes down the cluster's first process.
@@ -314,7 +366,7 @@ fn parse_route(line: &str) -> Option<Ipv4Net> {
 }
 
 /// Link names have 15 letters at most: a short digest of the cluster's name instead of the name.
-fn short_hash(text: &str) -> String {
+pub(crate) fn short_hash(text: &str) -> String {
     format!("{:010x}", hash(text) >> 24)
 }
 

@@ -2,7 +2,7 @@
 //! that only root can open.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,9 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 use crate::certificates::Certificates;
 use crate::store::pieces;
 
+/// The longest text that is sent: the names of all images of an archive.
+const LONGEST: usize = 1 << 20;
+
 /// What is ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
@@ -50,14 +53,20 @@ pub struct Access {
 pub struct State {
     /// None where there is no node.
     pub runtime: Option<Arc<Runtime>>,
-    pub certificates: Arc<Certificates>,
-    pub store: Arc<dyn Store>,
+    /// None where there is a node alone.
+    pub server: Option<Server>,
     pub node: String,
     pub address: String,
     pub ready: watch::Receiver<Ready>,
     pub started: std::time::Instant,
     /// Those of the node; a server without one has none.
     pub containers: Option<Containers>,
+}
+
+/// What a server answers from.
+pub struct Server {
+    pub certificates: Arc<Certificates>,
+    pub store: Arc<dyn Store>,
 }
 
 /// How the containers of the node are ended.
@@ -77,6 +86,15 @@ pub struct DaemonStatus {
     pub address: String,
     pub uptime_seconds: u64,
     pub ready: Ready,
+}
+
+/// Images that another node of a local cluster has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Shared {
+    /// Its directory of images.
+    pub store: PathBuf,
+    /// What they are called.
+    pub names: Vec<String>,
 }
 
 type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
@@ -110,12 +128,12 @@ pub async fn serve(path: &Path, state: State) -> Result<()> {
 async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
     let path = request.uri().path().to_owned();
     match (request.method(), path.as_str()) {
-        (&Method::GET, "/access") => json(&state.certificates.access()),
+        (&Method::GET, "/access") => json(&server(state)?.certificates.access()),
         (&Method::GET, "/status") => {
             let ready = *state.ready.borrow();
             json(&DaemonStatus {
                 pid: std::process::id(),
-                url: state.certificates.access().server,
+                url: state.server.as_ref().map(|server| server.certificates.access().server).unwrap_or_default(),
                 node: state.node.clone(),
                 address: state.address.clone(),
                 uptime_seconds: state.started.elapsed().as_secs(),
@@ -135,7 +153,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             json(&())
         }
         (&Method::GET, "/backup") => {
-            let pieces = TryStreamExt::map_ok(pieces(state.store.clone()), Frame::data);
+            let pieces = TryStreamExt::map_ok(pieces(server(state)?.store.clone()), Frame::data);
             Ok(Response::new(StreamBody::new(pieces.map_err(Into::into)).boxed_unsync()))
         }
         (&Method::GET, "/images") => json(&runtime(state)?.list_images().await?),
@@ -143,6 +161,12 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
         (&Method::POST, "/images/pull") => {
             let name = text(request).await?;
             json(&runtime(state)?.pull_image(&name, None).await?)
+        }
+        (&Method::POST, "/images/share") => {
+            let shared: Shared = serde_json::from_str(&text(request).await?)?;
+            let runtime = runtime(state)?.clone();
+            tokio::task::spawn_blocking(move || runtime.adopt(&shared.store, &shared.names)).await??;
+            json(&())
         }
         (&Method::POST, "/images/remove") => {
             let name = text(request).await?;
@@ -156,6 +180,10 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
     }
 }
 
+fn server(state: &State) -> Result<&Server> {
+    state.server.as_ref().context("there is no API server here, only a node: ask where `coracle server` runs")
+}
+
 fn runtime(state: &State) -> Result<&Arc<Runtime>> {
     state.runtime.as_ref().context("this server has no node, and so no images: it was started with --disable-agent")
 }
@@ -167,7 +195,7 @@ async fn wait(state: &State, condition: fn(&Ready) -> bool) -> Result<Response<B
 
 async fn text(request: Request<Incoming>) -> Result<String> {
     let bytes =
-        http_body_util::Limited::new(request.into_body(), 4096).collect().await.map_err(|error| anyhow!(error))?;
+        http_body_util::Limited::new(request.into_body(), LONGEST).collect().await.map_err(|error| anyhow!(error))?;
     Ok(String::from_utf8(bytes.to_bytes().to_vec())?)
 }
 

@@ -1,5 +1,6 @@
 //! `coracle stop` and `coracle down`: nothing of the cluster stays, and nothing else goes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,40 +8,32 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use coracle_network::host;
-use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::args::{Stop, Which};
 use crate::cluster::{Cluster, DEFAULT_NAME, Kind, Place};
-use crate::process::wait_for_exit;
+use crate::local_node::{LocalNode, end_process};
+use crate::process::NodeProcess;
 use crate::registry::{self, Lock};
-use crate::{control, host_node, host_settings, kubeconfig};
+use crate::{host_node, host_settings, kubeconfig};
 
-/// How long a killed node may take to be gone.
-const KILLED: Duration = Duration::from_secs(20);
-
-/// Ends the node; everything on disk stays.
+/// Ends the nodes; everything on disk stays.
 pub fn stop(options: &Stop) -> Result<()> {
     let cluster = Cluster::load(&options.which)?;
     let _lock = Lock::take(&cluster.name)?;
     Place::find(&options.which, DEFAULT_NAME)?.check_name()?;
-    if cluster.process().is_some()
-        && let Err(error) = control::end_containers(&cluster.control_socket(), options.grace)
-    {
-        eprintln!("warning: containers end without their preStop hooks: {error:#}");
-    }
-    // The server goes before what is left: it would start containers anew.
-    if let Some(node) = cluster.process().and_then(|process| process.open()) {
-        let _ = pidfd_send_signal(&node, Signal::TERM);
-        wait_for_exit(&node, options.grace);
-    }
-    if cluster.kind == Kind::Host {
+    let (first, further): (Vec<_>, Vec<_>) = cluster.all_nodes().into_iter().partition(LocalNode::is_first);
+    // The server goes last: kubelets tell it how their pods end.
+    std::thread::scope(|scope| {
+        for node in further {
+            scope.spawn(move || node.ask_to_end(options.grace));
+        }
+    });
+    first.iter().for_each(|node| node.ask_to_end(options.grace));
+    if cluster.kind != Kind::Local {
         host_node::ask_to_end(&cluster, options.grace);
     }
     end_node(&cluster);
-    let again = match cluster.kind {
-        Kind::Local => "coracle start",
-        Kind::Host => "coracle server",
-    };
+    let again = cluster.kind.starts();
     println!("Cluster {:?} is stopped; `{again} --name {}` starts it again.", cluster.name, cluster.name);
     Ok(())
 }
@@ -87,12 +80,7 @@ pub fn down(which: &Which) -> Result<()> {
 
 /// Ends the node's processes and removes its links, tables and cgroups. Nothing of it needs to exist.
 pub fn end_node(cluster: &Cluster) {
-    if let Some(node) = cluster.process().and_then(|process| process.open()) {
-        let _ = pidfd_send_signal(&node, Signal::KILL);
-        if !wait_for_exit(&node, KILLED) {
-            eprintln!("warning: the node's processes do not end; a reboot removes them");
-        }
-    }
+    end_process(cluster.process());
     registry::clear_running(&cluster.name);
     let _ = fs::remove_file(cluster.control_socket());
     let warn = |what: &str, result: Result<()>| {
@@ -100,17 +88,46 @@ pub fn end_node(cluster: &Cluster) {
             eprintln!("warning: failed to remove {what}: {error:#}");
         }
     };
-    if cluster.kind == Kind::Host {
-        host_node::end(cluster).into_iter().for_each(|(what, error)| warn(&what, Err(error)));
-    } else {
-        for link in [cluster.link(), cluster.bridge()] {
+    if cluster.kind == Kind::Local {
+        end_further_nodes(cluster);
+        // Also links of nodes of which nothing is known any more.
+        let ports = host::ports(&cluster.bridge()).unwrap_or_default();
+        for link in ports.into_iter().chain([cluster.link(), cluster.bridge()]) {
             warn(&format!("the link {link}"), host::delete_link(&link));
         }
         warn("the rules in the firewall", host::close_firewall(&cluster.bridge()));
         warn(&format!("the nftables table {}", cluster.table()), host::delete_table(&cluster.table()));
+    } else {
+        host_node::end(cluster).into_iter().for_each(|(what, error)| warn(&what, Err(error)));
     }
     remove_cgroups(&cluster.cgroup());
+    if cluster.kind == Kind::Local {
+        further_cgroups(cluster).iter().for_each(|group| remove_cgroups(group));
+    }
     warn("changes of kernel parameters", host_settings::release(&cluster.name));
+}
+
+/// Ends the nodes besides the first: those that the description has, and those that are written down as running.
+fn end_further_nodes(cluster: &Cluster) {
+    for name in registry::running_nodes(&cluster.name) {
+        let running = registry::running(&name).filter(|running| running.dir == cluster.dir);
+        end_process(running.map(|running| running.process).filter(NodeProcess::lives));
+        registry::clear_running(&name);
+    }
+    cluster.all_nodes().iter().filter(|node| !node.is_first()).for_each(LocalNode::end);
+}
+
+/// The cgroups of nodes besides the first.
+fn further_cgroups(cluster: &Cluster) -> BTreeSet<String> {
+    let prefix = format!("{}.", cluster.name);
+    let groups = cgroup_mounts().into_iter().filter_map(|root| fs::read_dir(root.join("coracle")).ok()).flatten();
+    let names = groups.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(&prefix)).map(|name| format!("coracle/{name}")).collect()
+}
+
+/// Removes the cgroups of a node.
+pub fn remove_cgroups_of(node: &LocalNode<'_>) {
+    remove_cgroups(&node.cgroup());
 }
 
 /// Where cgroup hierarchies are mounted.
@@ -148,7 +165,7 @@ fn remove_group(path: &Path) -> io::Result<()> {
 
 /// Removes the data, never what is mounted there. The node's mounts went with its namespace, but the kernel may take a
 /// moment.
-fn remove_data(dir: &Path) -> Result<()> {
+pub fn remove_data(dir: &Path) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match coracle_runtime::tree::remove(dir) {

@@ -25,8 +25,12 @@ pub fn end(cluster: &Cluster) -> Vec<(String, Error)> {
     };
     step("the containers", end_processes(&cluster.cgroup()));
     step("the mounts of volumes", unmount_below(&cluster.dir));
-    step("the pod network", NodeNetwork::remove(&cluster.bridge(), &[DNS_ADDRESS]));
+    step("the pod network", remove_network(cluster));
     failed
+}
+
+fn remove_network(cluster: &Cluster) -> Result<()> {
+    NodeNetwork::remove(&cluster.bridge(), &cluster.overlay(), &[DNS_ADDRESS], &cluster.dir.join("run/addresses"))
 }
 
 /// Asks containers to end and waits for them. Shims end with their containers' node.

@@ -1,46 +1,96 @@
 //! `coracle image`: images of a cluster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use coracle_runtime::cri;
 use hyper::Method;
 
 use crate::args::{Format, Image, ImageCommand};
 use crate::cluster::Cluster;
-use crate::control::{Outgoing, call};
+use crate::control::{Outgoing, Shared, call};
+use crate::local_node::LocalNode;
 
-/// Runs a subcommand against the cluster's daemon.
+/// Runs a subcommand against the daemons of all nodes that run.
 pub fn run(options: &Image) -> Result<()> {
     let cluster = Cluster::load(&options.which)?;
-    let socket = cluster.control_socket();
+    let nodes = cluster.all_nodes();
+    let (first, others) = nodes.split_first().context("the cluster has no nodes")?;
+    let others: Vec<&LocalNode<'_>> = others.iter().filter(|node| node.process().is_some()).collect();
+    let socket = &first.control_socket();
     match &options.command {
-        ImageCommand::Load { file } => load(&socket, file),
+        ImageCommand::Load { file } => load(first, &others, file),
         ImageCommand::Pull { image } => {
-            let id: String = call(&socket, Method::POST, "/images/pull", Outgoing::Text(image.clone()))?;
+            let id: String = pull(socket, image)?;
+            // The name may be a short one; by its ID it is asked for which ones it has.
+            let images: Vec<cri::Image> = call(socket, Method::GET, "/images", Outgoing::Nothing)?;
+            let names = images.into_iter().find(|found| found.id == id).map(|found| found.repo_tags);
+            on_all(&others, |node| {
+                share(first, node, names.as_deref().unwrap_or_default())
+                    .or_else(|_| pull(&node.control_socket(), image).map(drop))
+            })?;
             println!("{image} is {id}");
             Ok(())
         }
-        ImageCommand::Ls { output } => list(&socket, *output),
+        ImageCommand::Ls { output } => list(socket, *output),
         ImageCommand::Rm { images } => {
-            for image in images {
-                let () = call(&socket, Method::POST, "/images/remove", Outgoing::Text(image.clone()))?;
-                println!("Removed {image}");
-            }
-            Ok(())
+            let everywhere: Vec<PathBuf> = nodes
+                .iter()
+                .filter(|node| node.is_first() || node.process().is_some())
+                .map(LocalNode::control_socket)
+                .collect();
+            images.iter().try_for_each(|image| remove(&everywhere, image))
         }
     }
 }
 
-fn load(socket: &Path, file: &Path) -> Result<()> {
+fn pull(socket: &Path, image: &str) -> Result<String> {
+    call(socket, Method::POST, "/images/pull", Outgoing::Text(image.to_owned()))
+}
+
+/// Removes an image everywhere; a node may never have had it.
+fn remove(sockets: &[PathBuf], image: &str) -> Result<()> {
+    let remove =
+        |socket: &PathBuf| call::<()>(socket, Method::POST, "/images/remove", Outgoing::Text(image.to_owned()));
+    let results: Vec<Result<()>> = sockets.iter().map(remove).collect();
+    if results.iter().all(Result::is_err) {
+        results.into_iter().collect::<Result<()>>()?;
+    }
+    println!("Removed {image}");
+    Ok(())
+}
+
+/// Has a node take images over from the first one, whose files it shares.
+fn share(first: &LocalNode<'_>, node: &LocalNode<'_>, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        bail!("an image without a name is not shared");
+    }
+    let shared = Shared { store: first.dir().join("images"), names: names.to_vec() };
+    call(&node.control_socket(), Method::POST, "/images/share", Outgoing::Text(serde_json::to_string(&shared)?))
+}
+
+/// Does something for nodes at once.
+fn on_all(nodes: &[&LocalNode<'_>], work: impl Fn(&LocalNode<'_>) -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = nodes.iter().map(|node| scope.spawn(|| work(node))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// The first node unpacks the archive, and the others share what it has.
+fn load(first: &LocalNode<'_>, others: &[&LocalNode<'_>], file: &Path) -> Result<()> {
     let reader: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>> = if file == Path::new("-") {
         Box::pin(tokio::io::stdin())
     } else {
         let file = std::fs::File::open(file).with_context(|| format!("failed to open {}", file.display()))?;
         Box::pin(tokio::fs::File::from_std(file))
     };
-    let names: Vec<String> = call(socket, Method::POST, "/images/load", Outgoing::Reader(reader))?;
+    let names: Vec<String> = call(&first.control_socket(), Method::POST, "/images/load", Outgoing::Reader(reader))?;
+    let failed = |node: &LocalNode<'_>| format!("failed to bring the images to the node {}", node.name());
+    on_all(others, |node| share(first, node, &names).with_context(|| failed(node)))?;
     for name in names {
         println!("Loaded {name}");
     }

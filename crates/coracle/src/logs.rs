@@ -11,7 +11,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::args::Logs;
 use crate::cluster::{Cluster, Kind};
-use crate::server_log;
 
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -19,10 +18,12 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Prints the log, and with `follow` what comes.
 pub fn logs(options: &Logs) -> Result<()> {
     let cluster = Cluster::load(&options.which)?;
-    if cluster.kind == Kind::Host {
-        bail!("a server on the host writes to its standard error: look where `coracle server` was started");
+    if cluster.kind != Kind::Local {
+        bail!("what runs on the host writes to its standard error: look where `{}` was started", cluster.kind.starts());
     }
-    let path = server_log::path(&cluster.dir);
+    let name = options.node.clone().unwrap_or_else(|| cluster.node_name().to_owned());
+    let node = cluster.all_nodes().into_iter().find(|node| node.name() == name);
+    let path = node.with_context(|| format!("there is no node {name:?}; `coracle node ls` lists them"))?.log();
     let mut file = open(&path)?;
     let mut out = std::io::stdout().lock();
     let result = print(&mut file, options.tail, &mut out).and_then(|()| match options.follow {

@@ -1,5 +1,7 @@
 //! The `coracle` binary: arguments, roles, and the life of a local cluster.
 
+mod administrator;
+mod agent;
 mod api_server;
 mod args;
 mod balancing;
@@ -8,17 +10,21 @@ mod checks;
 mod cluster;
 mod control;
 mod control_plane;
+mod daemon;
 mod down;
 mod files;
 mod host_node;
 mod host_settings;
 mod image;
 mod kubeconfig;
+mod local_node;
 mod logs;
 mod ls;
 mod node;
 mod node_args;
 mod node_init;
+mod nodes;
+mod pod_network;
 mod policed_network;
 mod process;
 mod progress;
@@ -29,6 +35,7 @@ mod server_log;
 mod status;
 mod store;
 mod sys;
+mod token;
 mod up;
 mod volumes;
 mod why;
@@ -60,6 +67,9 @@ fn main() -> ExitCode {
         Command::Ls { output } => ls::ls(output),
         Command::Logs(options) => logs::logs(&options),
         Command::Server(options) => server::run(&options),
+        Command::Agent(options) => agent::run(&options),
+        Command::Node(options) => nodes::run(&options),
+        Command::Token(options) => token::run(&options),
         Command::Backup(options) => store::back_up(&options),
         Command::Restore(options) => store::restore(&options),
         Command::Store(options) => store::run(&options),

@@ -1,36 +1,36 @@
 //! What makes the host of a server a node of the cluster: the network, runtime and kubelet, the service proxy, and DNS.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use coracle_apiserver::auth::{MASTERS, User};
-use coracle_apiserver::{KUBERNETES_VERSION, Server as ApiServer};
-use coracle_client::{Informer, Informers, in_process};
+use coracle_apiserver::KUBERNETES_VERSION;
+use coracle_client::{Event, Informer, Informers};
 use coracle_kubelet::KubeletConfig;
 use coracle_network::announce::{self, AnnounceConfig};
 use coracle_network::policies::{self, Policies};
-use coracle_network::{NodeNetwork, NodeNetworkConfig, proxy};
+use coracle_network::proxy;
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
-use k8s_openapi::api::core::v1::{Node, Service, ServiceAccount};
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
-use crate::args::Server;
+use crate::args::NodeArgs;
 use crate::balancing;
 use crate::certificates::KUBELET_CLIENT;
 use crate::cluster::Cluster;
 use crate::control::{Containers, Ready};
-use crate::control_plane;
+use crate::daemon::{Parts, make_directories};
+use crate::pod_network::{self, PodNetwork};
 use crate::policed_network::Policed;
 use crate::sandbox_network::BuiltIn;
-use crate::server::{CONTROLLERS, DNS_ADDRESS, Parts, SERVICE_CIDR, as_user, make_directories};
+use crate::server::DNS_ADDRESS;
 use crate::volumes;
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -44,12 +44,33 @@ pub struct Own<'a> {
     pub name: &'a str,
     /// Its address.
     pub address: IpAddr,
+    /// It is one of a local cluster, and has namespaces of its own.
+    pub in_node: bool,
     /// The certificate of the cluster's authority.
     pub authority: &'a str,
     /// What its kubelet shows until its request for a certificate is granted.
     pub serving: Arc<Current>,
-    /// The API server of this process.
-    pub api: &'a ApiServer,
+    /// What its kubelet shows to the API server, if that is asked for too.
+    pub client_certificate: Option<Arc<Current>>,
+    /// The range of the addresses of its pods, unless the cluster gives it one.
+    pub pod_cidr: Option<Ipv4Net>,
+    /// Where another node on the same disk has its images, which this one has too at its first start.
+    pub images: Option<PathBuf>,
+    /// How its parts reach the API.
+    pub clients: Clients,
+}
+
+/// How the parts of a node reach the API, each as whom it should be.
+pub struct Clients {
+    pub kubelet: Client,
+    /// Of the service proxy, the DNS server and the ways to other nodes: it reads services, endpoints and nodes.
+    pub proxy: Client,
+    /// Of who keeps pods apart: it reads network policies, and of which pods they speak.
+    pub policies: Client,
+    /// Of who makes volumes of directories of the node.
+    pub provisioner: Client,
+    /// Beside a server, of who waits until there is the account that pods have by default, without which none can be made.
+    pub accounts: Option<Client>,
 }
 
 /// A node that was started.
@@ -66,24 +87,24 @@ pub struct Started {
 ///
 /// # Errors
 /// The network or the runtime cannot be set up.
-pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mut Parts) -> Result<Started> {
+pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &mut Parts) -> Result<Started> {
     let dir = &cluster.dir;
     make_directories(dir, &["images", "run", "kubelet", "log/pods"])?;
     let node_name = own.name.to_owned();
-    let (pod_cidr, cluster_cidr) = (options.pod_cidr, options.cluster_cidr);
+    let cluster_cidr = options.cluster_cidr;
     let (ready_sender, ready) = watch::channel(Ready::default());
     let resolv_conf = resolv_conf(dir)?;
-    let bridge = if options.in_node { "cni0".into() } else { cluster.bridge() };
-    let network = NodeNetwork::new(NodeNetworkConfig {
+    let bridge = if own.in_node { "cni0".into() } else { cluster.bridge() };
+    let settings = pod_network::Settings {
+        node: node_name.clone(),
+        address: own.address,
+        dir: dir.clone(),
         bridge: bridge.clone(),
-        state: dir.join("run/addresses"),
-        pod_cidr,
+        overlay: if own.in_node { "vxlan0".into() } else { cluster.overlay() },
         cluster_cidr,
-        service_cidr: SERVICE_CIDR.parse()?,
-        service_addresses: vec![DNS_ADDRESS],
-        mtu: coracle_network::host::mtu_of(own.address)?,
-        on_host: !options.in_node,
-    })?;
+        on_host: !own.in_node,
+    };
+    let network = PodNetwork::new(settings, own.pod_cidr)?;
     let policies = Policies::start()?;
     let runtime = Runtime::new(
         RuntimeConfig {
@@ -94,12 +115,20 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
             insecure_registries: options.insecure_registry.clone(),
             resolv_conf: resolv_conf.clone(),
         },
-        Arc::new(Policed { network: BuiltIn(network), policies: policies.clone() }),
+        Arc::new(Policed { network: BuiltIn(network.network.subscribe()), policies: policies.clone() }),
     )
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
 
+    if let Some(store) = own.images {
+        let taker = runtime.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || taker.adopt_all(&store)).await? {
+            tracing::warn!("not all images of the first node are here: {error}");
+        }
+    }
+
     let (eviction, image_gc) = options.kubelet.options(dir)?;
+    let (labels, taints) = options.kubelet.registration();
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
         node_ip: own.address,
@@ -110,21 +139,21 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         max_pods: 110,
         serving: own.serving,
         server_tls_bootstrap: true,
-        client_certificate: None,
+        client_certificate: own.client_certificate,
         client_ca_pem: own.authority.as_bytes().to_vec(),
         apiserver_user: KUBELET_CLIENT.into(),
         port: KUBELET_PORT,
         kubernetes_version: format!("{KUBERNETES_VERSION}+coracle"),
-        labels: BTreeMap::new(),
-        taints: Vec::new(),
+        labels,
+        taints,
         resolv_conf: resolv_conf.clone(),
-        pod_cidr: Some(pod_cidr),
+        pod_cidr: network.range.subscribe(),
         image_dir: dir.join("images"),
         eviction,
         image_gc,
         provider_id: Some(format!("coracle://{node_name}")),
     };
-    let client = as_user(own.api, &format!("system:node:{node_name}"), &["system:nodes"], "kubelet");
+    let client = own.clients.kubelet.clone();
     let (cri, images) = (runtime.clone(), runtime.clone());
     let (end, asked_to_end) = oneshot::channel();
     let (containers_ended, ended) = watch::channel(false);
@@ -142,17 +171,14 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         bail!("the containers were ended, and then nobody ended the server: it starts anew")
     });
 
-    volumes::start(own.api, &node_name, &dir.join("kubelet"), parts);
+    let beside_server = own.clients.accounts.is_some();
+    volumes::start(own.clients.provisioner, beside_server, &node_name, &dir.join("kubelet"), parts);
 
-    let administrator = as_user(own.api, "system:apiserver", &[MASTERS], "kube-apiserver");
-    parts.spawn("control plane's label", control_plane::mark(administrator.clone(), node_name.clone()));
+    parts.spawn("network policies", policies.run(own.clients.policies, node_name.clone()));
 
-    let account = User::service_account("kube-system", policies::ACCOUNT);
-    let client = in_process(own.api.service(account).named(policies::ACCOUNT));
-    parts.spawn("network policies", policies.run(client, node_name.clone()));
-
-    let informers = Informers::new(as_user(own.api, "system:kube-proxy", &[], "kube-proxy"));
+    let informers = Informers::new(own.clients.proxy);
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
+    parts.spawn("pod network", network.clone().follow(informers.all()));
     let proxy = proxy::ProxyConfig {
         node_name: node_name.clone(),
         cluster_cidr,
@@ -171,51 +197,49 @@ pub async fn start(options: &Server, cluster: &Cluster, own: Own<'_>, parts: &mu
         listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],
         upstreams: upstreams(&resolv_conf),
     };
-    let account = User::service_account("kube-system", "coredns");
-    let dns_informers = Informers::new(in_process(own.api.service(account).named(CONTROLLERS)));
-    let dns_ready = ready_sender.clone();
-    parts.spawn(
-        "DNS server",
-        coracle_dns::run(services, slices, dns_informers.all(), dns, move || {
-            dns_ready.send_modify(|ready| ready.dns = true);
-        }),
-    );
-    watch_readiness(administrator, node_name, ready_sender);
+    let (dns_ready, mut connected) = (ready_sender.clone(), network.network.subscribe());
+    parts.spawn("DNS server", async move {
+        // The network has its address.
+        connected.wait_for(Option::is_some).await?;
+        drop(connected);
+        let ready = move || dns_ready.send_modify(|ready| ready.dns = true);
+        coracle_dns::run(services, slices, dns, ready).await
+    });
+    tokio::spawn(watch_readiness(own.clients.kubelet, own.clients.accounts, node_name, ready_sender));
     let containers = Containers { end: Mutex::new(Some(end)), ended };
     Ok(Started { runtime, containers, ready })
 }
 
-/// The node counts as ready once its condition says so and pods can be made: that needs the account that pods have by default.
-fn watch_readiness(client: Client, node_name: String, sender: watch::Sender<Ready>) {
-    tokio::spawn(async move {
-        let nodes = Informer::<Node>::with_selectors(
-            Api::all(client.clone()),
-            None,
-            Some(format!("metadata.name={node_name}")),
-            Vec::new(),
-        );
-        let accounts = Informer::<ServiceAccount>::with_selectors(
-            Api::namespaced(client, "default"),
-            None,
-            Some("metadata.name=default".into()),
-            Vec::new(),
-        );
-        let (node_store, account_store) = (nodes.store(), accounts.store());
-        let check = Arc::new(move || {
-            let conditions = node_store.get("", &node_name).and_then(|node| node.status.clone()?.conditions);
-            let node =
-                conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if node && account_store.get("default", "default").is_some() {
-                sender.send_if_modified(|ready| !std::mem::replace(&mut ready.node, true));
-            }
-        });
-        let other = check.clone();
-        nodes.subscribe(move |_| check());
-        accounts.subscribe(move |_| other());
-        nodes.start();
+/// The node counts as ready while its condition says so, once pods can be made.
+async fn watch_readiness(
+    client: Client,
+    accounts: Option<Client>,
+    node_name: String,
+    sender: watch::Sender<Ready>,
+) -> Result<()> {
+    if let Some(client) = accounts {
+        let default = Some("metadata.name=default".to_owned());
+        let accounts =
+            Informer::<ServiceAccount>::with_selectors(Api::namespaced(client, "default"), None, default, Vec::new());
+        let (come, came) = (Arc::new(Notify::new()), accounts.store());
+        let wake = come.clone();
+        accounts.subscribe(move |_| wake.notify_one());
         accounts.start();
-        std::future::pending::<()>().await;
+        while came.get("default", "default").is_none() {
+            come.notified().await;
+        }
+    }
+    let this_node = Some(format!("metadata.name={node_name}"));
+    let nodes = Informer::<Node>::with_selectors(Api::all(client), None, this_node, Vec::new());
+    nodes.subscribe(move |event| {
+        let (Event::Added(node) | Event::Updated { new: node, .. } | Event::Deleted(node)) = event;
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let is_ready = |condition: &NodeCondition| condition.type_ == "Ready" && condition.status == "True";
+        let is_ready = !matches!(event, Event::Deleted(_)) && conditions.into_iter().flatten().any(is_ready);
+        sender.send_if_modified(|ready| std::mem::replace(&mut ready.node, is_ready) != is_ready);
     });
+    nodes.start();
+    std::future::pending().await
 }
 
 /// The node's resolv.conf without name servers on loopback, which pods could not reach.

@@ -1,10 +1,13 @@
 //! Options of the kubelet, named as upstream's has them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser};
 use coracle_kubelet::eviction_config::{Amount, Eviction, ImageGc, Signal, amounts, grace_periods, thresholds};
+
+use k8s_openapi::api::core::v1::Taint;
 
 use crate::args::duration;
 
@@ -14,10 +17,16 @@ const DISK: u64 = 2 << 30;
 /// That part, of a hundred.
 const PART: u64 = 5;
 
-/// When the node makes room.
+/// With what the node registers, and when it makes room.
 #[derive(ClapArgs, Clone)]
 #[command(next_help_heading = "Kubelet")]
 pub struct KubeletArgs {
+    /// Labels that the node registers with, as KEY=VALUE, separated by commas
+    #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = label)]
+    node_labels: Vec<(String, String)>,
+    /// Taints that the node registers with, as KEY=VALUE:EFFECT, separated by commas
+    #[arg(long, value_name = "KEY=VALUE:EFFECT", value_delimiter = ',', value_parser = taint)]
+    register_with_taints: Vec<Taint>,
     /// Below which of these a pod is ended at once, such as memory.available<1Gi,nodefs.available<10%
     /// [default: memory.available<100Mi, and for nodefs and imagefs available<5% or 2Gi, whichever is less, and inodesFree<5%]
     #[arg(long, value_name = "SIGNAL<AMOUNT")]
@@ -69,7 +78,57 @@ pub fn argument(text: &str) -> Result<String, String> {
     parsed.kubelet.parse(Path::new("/")).map(|_| argument)
 }
 
+/// A label that a kubelet may give to its node: of those with names of Kubernetes, only a few.
+/// <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction>
+fn label(text: &str) -> Result<(String, String), String> {
+    const KNOWN: [&str; 9] = [
+        "kubernetes.io/hostname",
+        "kubernetes.io/arch",
+        "kubernetes.io/os",
+        "beta.kubernetes.io/instance-type",
+        "node.kubernetes.io/instance-type",
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+    ];
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    let prefix = key.split_once('/').map_or("", |(prefix, _)| prefix);
+    let is_below = |domain: &str| prefix == domain || prefix.ends_with(&format!(".{domain}"));
+    let is_free = ["kubelet.kubernetes.io", "node.kubernetes.io"].into_iter().any(is_below);
+    if key.is_empty() {
+        return Err("a label is KEY=VALUE".into());
+    }
+    if (is_below("kubernetes.io") || is_below("k8s.io")) && !is_free && !KNOWN.contains(&key) {
+        return Err(format!(
+            "{key}: labels with names of Kubernetes must not be the kubelet's choice, but for those of node.kubernetes.io, \
+             kubelet.kubernetes.io, topology.kubernetes.io/zone and topology.kubernetes.io/region"
+        ));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// `KEY=VALUE:EFFECT` or `KEY:EFFECT`.
+fn taint(text: &str) -> Result<Taint, String> {
+    const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+    let (what, effect) = text.rsplit_once(':').ok_or("a taint is KEY=VALUE:EFFECT")?;
+    let (key, value) = what.split_once('=').unwrap_or((what, ""));
+    if key.is_empty() || !EFFECTS.contains(&effect) {
+        return Err(format!(
+            "{text:?} is no taint KEY=VALUE:EFFECT, of which the effect is one of {}",
+            EFFECTS.join(", ")
+        ));
+    }
+    let value = Some(value.to_owned()).filter(|value| !value.is_empty());
+    Ok(Taint { key: key.to_owned(), value, effect: effect.to_owned(), time_added: None })
+}
+
 impl KubeletArgs {
+    /// The labels and taints that the node registers with.
+    pub fn registration(&self) -> (BTreeMap<String, String>, Vec<Taint>) {
+        (self.node_labels.iter().cloned().collect(), self.register_with_taints.clone())
+    }
+
     /// What the kubelet makes of them; `dir` is on the disk that is looked after.
     ///
     /// # Errors
@@ -127,6 +186,26 @@ mod tests {
         assert_eq!(eviction.hard, [(Signal::PidAvailable, Amount::Percent(10.0))].into());
         assert!(parse(&["--eviction-soft=memory.available<1Gi"]).is_err());
         assert!(parse(&["--image-gc-high-threshold=80"]).is_err());
+    }
+
+    #[test]
+    fn labels_and_taints_are_read_as_upstreams_kubelet_reads_them() {
+        let arguments = [
+            "coracle server",
+            "--node-labels=a=b,example.com/c=",
+            "--node-labels=topology.kubernetes.io/zone=z",
+            "--register-with-taints=a=b:NoExecute,c:NoSchedule",
+        ];
+        let (labels, taints) = Alone::try_parse_from(arguments).unwrap().kubelet.registration();
+        let expected = [("a", "b"), ("example.com/c", ""), ("topology.kubernetes.io/zone", "z")];
+        assert_eq!(labels, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        let read: Vec<_> = taints.iter().map(|taint| (&*taint.key, taint.value.as_deref(), &*taint.effect)).collect();
+        assert_eq!(read, [("a", Some("b"), "NoExecute"), ("c", None, "NoSchedule")]);
+        for wrong in
+            ["--node-labels=node-role.kubernetes.io/control-plane=", "--node-labels==b", "--register-with-taints=a=b"]
+        {
+            assert!(Alone::try_parse_from(["coracle server", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! `coracle up` starts the outer process, which makes the namespaces, starts the inner process as their
 //! PID 1, writes down its PID, and ends. The inner one waits on its standard input until the node's link is
-//! there, prepares the mounts, and starts `coracle server` over and over.
+//! there, prepares the mounts, and starts `coracle server` or `coracle agent` over and over.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,28 +18,31 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::NodeInit;
 use crate::cluster::Cluster;
+use crate::local_node::LocalNode;
 use crate::process::{NodeProcess, start_time_in};
-use crate::{server_log, sys};
+use crate::{nodes, server_log, sys};
 
 /// Runs either half.
 pub fn run(options: &NodeInit) -> Result<()> {
     let cluster = Cluster::read(&options.data_dir)?.context("the cluster's description is missing")?;
-    if options.inside { inner(&cluster) } else { outer(&cluster) }
+    let node = LocalNode { cluster: &cluster, number: options.number };
+    if options.inside { inner(&node) } else { outer(&node) }
 }
 
-fn outer(cluster: &Cluster) -> Result<()> {
+fn outer(node: &LocalNode<'_>) -> Result<()> {
     // The inner process mounts another /proc over this one.
     let proc = fs::File::open("/proc")?;
     sys::enter_node_namespaces().context("failed to make the node's namespaces")?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("coracle").args(["node-init", "--inside", "--data-dir"]).arg(&cluster.dir);
+    command.arg0("coracle").args(["node-init", "--inside", "--data-dir"]).arg(&node.cluster.dir);
+    command.arg("--number").arg(node.number.to_string());
     let child = command.stdin(Stdio::inherit()).spawn().context("failed to start the node's first process")?;
     let pid = child.id() as i32;
     let started = start_time_in(&proc, pid).context("the node's first process ended at once")?;
-    cluster.set_process(NodeProcess { pid, started })
+    node.set_process(NodeProcess { pid, started })
 }
 
-fn inner(cluster: &Cluster) -> Result<()> {
+fn inner(node: &LocalNode<'_>) -> Result<()> {
     // The host must not see the node's mounts, nor the node new ones of the host.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("failed to make mounts private")?;
@@ -47,11 +50,11 @@ fn inner(cluster: &Cluster) -> Result<()> {
         .context("failed to share mounts within the node")?;
     let proc_flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", proc_flags, None).context("failed to mount /proc")?;
-    rustix::system::sethostname(cluster.node_name().as_bytes()).context("failed to set the host name")?;
+    rustix::system::sethostname(node.name().as_bytes()).context("failed to set the host name")?;
     wait_for_link()?;
-    log_to(&cluster.dir)?;
+    log_to(&node.dir())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(keep_alive(cluster))
+    runtime.block_on(keep_alive(node))
 }
 
 /// `coracle up` closes our standard input after one byte once the link is there.
@@ -70,14 +73,14 @@ fn log_to(dir: &Path) -> Result<()> {
     server_log::open(dir).with_context(|| format!("failed to open {}", server_log::path(dir).display()))
 }
 
-async fn keep_alive(cluster: &Cluster) -> Result<()> {
+async fn keep_alive(node: &LocalNode<'_>) -> Result<()> {
     let mut children = signal(SignalKind::child())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut delay = Duration::ZERO;
     loop {
         tokio::time::sleep(delay).await;
         let started = Instant::now();
-        let server = start_server(cluster).context("failed to start the server")?;
+        let server = start_daemon(node).context("failed to start the daemon")?;
         let pid = server.id() as i32;
         let killed = loop {
             tokio::select! {
@@ -96,21 +99,31 @@ async fn keep_alive(cluster: &Cluster) -> Result<()> {
     }
 }
 
-fn start_server(cluster: &Cluster) -> Result<Child> {
+/// The server on the first node, an agent on others.
+fn start_daemon(node: &LocalNode<'_>) -> Result<Child> {
+    let (cluster, dir) = (node.cluster, node.dir());
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("coracle").args(["server", "--in-node", "--name", &cluster.name, "--data-dir"]).arg(&cluster.dir);
-    command.arg("--node-name").arg(cluster.node_name()).arg("--node-ip").arg(cluster.node_ip().to_string());
-    command.arg("--cgroup-root").arg(cluster.cgroup());
-    if let Some(file) = &cluster.scheduler_config {
-        command.arg("--scheduler-config").arg(file);
-    }
-    if let Some(file) = &cluster.token_auth_file {
-        command.arg("--token-auth-file").arg(file);
-    }
+    command.arg0("coracle").arg(if node.is_first() { "server" } else { "agent" });
+    command.args(["--in-node", "--name", &cluster.name, "--data-dir"]).arg(&dir);
+    command.arg("--node-name").arg(node.name()).arg("--node-ip").arg(node.address().to_string());
+    command.arg("--cgroup-root").arg(node.cgroup());
     for registry in &cluster.insecure_registries {
         command.arg("--insecure-registry").arg(registry);
     }
-    command.args(&cluster.api_server).args(&cluster.kubelet);
+    command.args(node.kubelet());
+    if node.is_first() {
+        if let Some(file) = &cluster.scheduler_config {
+            command.arg("--scheduler-config").arg(file);
+        }
+        if let Some(file) = &cluster.token_auth_file {
+            command.arg("--token-auth-file").arg(file);
+        }
+        command.args(&cluster.api_server);
+    } else {
+        let authority = fs::read_to_string(cluster.dir.join("pki/ca.crt")).context("failed to read the authority")?;
+        command.arg("--server").arg(cluster.url()).arg("--token-file").arg(dir.join(nodes::TOKEN));
+        command.arg("--discovery-token-ca-cert-hash").arg(coracle_pki::public_key_hash(&authority)?);
+    }
     Ok(command.process_group(0).spawn()?)
 }
 

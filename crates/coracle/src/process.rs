@@ -42,8 +42,9 @@ impl NodeProcess {
 }
 
 /// The first process of a node by its command line: for what was written down and got lost.
-pub fn search_node(dir: &Path) -> Option<NodeProcess> {
-    let line = [b"coracle\0node-init\0--inside\0--data-dir\0", dir.as_os_str().as_bytes(), b"\0"].concat();
+pub fn search_node(dir: &Path, number: u8) -> Option<NodeProcess> {
+    let number = format!("\0--number\0{number}\0");
+    let line = [b"coracle\0node-init\0--inside\0--data-dir\0", dir.as_os_str().as_bytes(), number.as_bytes()].concat();
     let mut pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let pid = pids.find(|pid: &i32| {
         fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|own| own == line) && is_roots(*pid) && is_first(*pid)

@@ -113,6 +113,15 @@ pub fn remove(name: &str) {
     }
 }
 
+/// The names under which first processes of a cluster's further nodes are written down.
+pub fn running_nodes(cluster: &str) -> Vec<String> {
+    let prefix = format!("{cluster}.");
+    let entries = fs::read_dir(RUN).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_number = |name: &&str| name.strip_prefix(&prefix).is_some_and(|number| number.parse::<u8>().is_ok());
+    names.filter_map(|name| name.strip_suffix(".json").filter(is_number).map(str::to_owned)).collect()
+}
+
 /// What was written down of a cluster's first process; it may have ended since.
 pub fn running(name: &str) -> Option<Running> {
     let bytes = fs::read(Path::new(RUN).join(format!("{name}.json"))).ok()?;

@@ -3,13 +3,28 @@
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 use coracle_network::NodeNetwork;
 use coracle_runtime::cri::{PodSandboxMetadata, PortMapping, SandboxNetwork};
+use tokio::sync::watch;
 
-/// The built-in pod network as the runtime wants it.
-pub struct BuiltIn(pub Arc<NodeNetwork>);
+/// How long a sandbox waits for the network of a node that has just joined.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The built-in pod network as the runtime wants it; there once the node has a range of addresses.
+pub struct BuiltIn(pub watch::Receiver<Option<Arc<NodeNetwork>>>);
+
+impl BuiltIn {
+    async fn network(&self) -> Result<Arc<NodeNetwork>> {
+        let mut network = self.0.clone();
+        let there = tokio::time::timeout(PATIENCE, network.wait_for(Option::is_some)).await;
+        let there = there.context("the node has no range of pod addresses yet")??;
+        there.clone().context("there is a network")
+    }
+}
 
 #[async_trait]
 impl SandboxNetwork for BuiltIn {
@@ -19,21 +34,27 @@ impl SandboxNetwork for BuiltIn {
         _: &PodSandboxMetadata,
         netns: BorrowedFd<'_>,
         ports: &[PortMapping],
-    ) -> anyhow::Result<Vec<IpAddr>> {
+    ) -> Result<Vec<IpAddr>> {
         let ports = ports.iter().map(|port| coracle_network::HostPort {
             protocol: port.protocol.clone(),
             container_port: port.container_port,
             host_port: port.host_port,
             host_ip: port.host_ip.clone(),
         });
-        self.0.attach(sandbox_id, netns, &ports.collect::<Vec<_>>()).await
+        let ports: Vec<_> = ports.collect();
+        self.network().await?.attach(sandbox_id, netns, &ports).await
     }
 
-    async fn detach(&self, sandbox_id: &str) -> anyhow::Result<Vec<IpAddr>> {
-        self.0.detach(sandbox_id).await
+    async fn detach(&self, sandbox_id: &str) -> Result<Vec<IpAddr>> {
+        self.network().await?.detach(sandbox_id).await
     }
 
-    async fn retain(&self, live: &[String]) -> anyhow::Result<Vec<IpAddr>> {
-        self.0.retain(live).await
+    async fn retain(&self, live: &[String]) -> Result<Vec<IpAddr>> {
+        // A node that never had a network connected nothing.
+        let network = self.0.borrow().clone();
+        match network {
+            Some(network) => network.retain(live).await,
+            None => Ok(Vec::new()),
+        }
     }
 }

@@ -1,36 +1,30 @@
-//! `coracle server`: API server, controllers, scheduler, kubelet, runtime, network and DNS in one process.
-//!
-//! There is no way to shut down but to end: whatever is durable is on disk, containers live in their shims,
-//! and the next start takes over both.
+//! `coracle server`: API server, controllers, scheduler, and a node beside them, in one process.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
-use coracle_apiserver::auth::User;
+use anyhow::{Context, Result, bail};
+use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{Pages, Server as ApiServer};
 use coracle_client::{LeadershipLost, in_process};
+use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
+use coracle_network::policies::ACCOUNT as POLICIES;
 use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
 use ipnet::Ipv4Net;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing_subscriber::EnvFilter;
 
 use crate::args::{Server, Which};
 use crate::certificates::{Certificates, Names};
-use crate::cluster::{Cluster, Kind, Place};
+use crate::cluster::{Cluster, Kind};
 use crate::control::{self, Access, Ready};
+use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
-use crate::process::NodeProcess;
-use crate::registry::Lock;
-use crate::server_log::Bounded;
-use crate::{balancing, checks, host_settings, kubeconfig, node, store, sys, volumes};
+use crate::{balancing, control_plane, kubeconfig, node, store, volumes};
 
 /// How large the range is that a node is given which tells of none itself.
 const NODE_CIDR_MASK: u8 = 24;
@@ -40,118 +34,11 @@ pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
 pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
-/// The file in the data directory that says why the server last failed.
-pub const FAILURE: &str = "log/failure";
-
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Server) -> Result<()> {
-    checks::host()?;
-    start_log(options);
-    raise_descriptor_limit();
-    let cluster = if options.in_node { in_node(options)? } else { on_host(options)? };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.spawn(give_memory_back());
-    let result = runtime.block_on(serve(options, &cluster));
-    // Work that hangs on a failing disk must not keep the process.
-    runtime.shutdown_background();
-    // Told to whoever waits for the cluster; the log has it as well.
-    let failure = cluster.dir.join(FAILURE);
-    match &result {
-        Ok(()) => drop(std::fs::remove_file(failure)),
-        // `coracle up` may read at any moment.
-        Err(error) => drop(write_atomically(&failure, format!("{error:#}").as_bytes(), 0o600)),
-    }
-    result
-}
-
-/// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again.
-async fn give_memory_back() {
-    const START: Duration = Duration::from_secs(2);
-    const EVERY: Duration = Duration::from_secs(10);
-    let give_back = || {
-        tokio::task::spawn_blocking(|| {
-            sys::give_memory_back();
-            sys::let_go_of_program();
-        })
-    };
-    // What the start needed goes first.
-    tokio::time::sleep(START).await;
-    let _ = give_back().await;
-    let mut used = sys::processor_time();
-    loop {
-        tokio::time::sleep(EVERY).await;
-        let now = sys::processor_time();
-        if now.saturating_sub(used) < EVERY / 10 {
-            let _ = give_back().await;
-        }
-        used = now;
-    }
-}
-
-fn start_log(options: &Server) {
-    let filter = EnvFilter::try_from_env("CORACLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // A log that cannot be written is no reason to panic, which the default is.
-    let log = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_ansi(false);
-    match options.data_dir.as_deref().filter(|_| options.in_node) {
-        Some(dir) => log.with_writer(Bounded::new(dir)).init(),
-        None => log.with_writer(std::io::stderr).init(),
-    }
-}
-
-fn in_node(options: &Server) -> Result<Cluster> {
-    let dir = options.data_dir.as_deref().context("the server of a node is told its data directory")?;
-    Cluster::read(dir)?.context("the cluster's description is missing")
-}
-
-/// Takes the cluster's name and directory, and writes down that it runs here.
-fn on_host(options: &Server) -> Result<Cluster> {
     let which = Which { name: options.name.clone(), data_dir: options.data_dir.clone() };
-    let place = Place::find(&which, "server")?;
-    let _lock = Lock::take(&place.name)?;
-    place.check_name()?;
-    let found = Cluster::read(&place.dir)?;
-    if let Some(process) = found.as_ref().and_then(Cluster::process) {
-        bail!("the cluster {:?} runs already, as process {}", place.name, process.pid);
-    }
-    if found.as_ref().is_some_and(|cluster| cluster.kind == Kind::Local) {
-        bail!("the cluster {:?} is a local one: `coracle start --name {}` starts it", place.name, place.name);
-    }
-    place.prepare()?;
-    // A server on the host has no network between host and node.
-    let cluster = Cluster::new(&place, Kind::Host, Ipv4Net::default());
-    cluster.save()?;
-    let settings = [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/send_redirects", "0")];
-    host_settings::hold(&cluster.name, &settings)?;
-    cluster.set_process(NodeProcess::own().context("this process is not in /proc")?)?;
-    Ok(cluster)
-}
-
-/// Many systems allow a process 1,024 descriptors unless it asks for more.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "failed to raise the limit of open files");
-    }
-}
-
-/// Parts that run side by side; when one ends, all do.
-pub(crate) struct Parts(JoinSet<(&'static str, Result<()>)>);
-
-impl Parts {
-    pub fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<()>> + Send + 'static) {
-        self.0.spawn(async move { (name, part.await) });
-    }
-
-    /// Waits for the first part to end, which none should.
-    async fn first_end(&mut self) -> anyhow::Error {
-        match self.0.join_next().await {
-            Some(Ok((name, Ok(())))) => anyhow!("the {name} ended"),
-            Some(Ok((name, Err(error)))) => error.context(format!("the {name} failed")),
-            Some(Err(error)) => anyhow!(error).context("a part of the server failed"),
-            None => anyhow!("the server has no parts"),
-        }
-    }
+    let start = Start { in_node: options.in_node, kind: Kind::Host, which, default: "server" };
+    daemon::run(&start, |cluster| async move { serve(options, &cluster).await })
 }
 
 /// Checks the ranges of the addresses of a node's pods, of all pods, and of services.
@@ -172,13 +59,10 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
     let dir = &cluster.dir;
     make_directories(dir, &["pki"])?;
-    let node_ip = options.node_ip.map_or_else(default_address, Ok)?;
-    if node_ip.is_loopback() {
-        bail!("--node-ip {node_ip} is a loopback address, which pods do not reach: name one of another link");
-    }
-    let node_name = options.node_name.clone().map_or_else(host_name, Ok)?;
+    let node_ip = daemon::node_address(options.node.node_ip)?;
+    let node_name = daemon::node_name(options.node.node_name.as_ref())?;
     let service_cidr: Ipv4Net = SERVICE_CIDR.parse()?;
-    let cluster_cidr = options.cluster_cidr;
+    let cluster_cidr = options.node.cluster_cidr;
     check_ranges(options.pod_cidr, cluster_cidr, service_cidr)?;
 
     let names = Names { node: node_name.clone(), address: node_ip, port: options.port, service_cidr };
@@ -210,7 +94,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {
         format!("failed to listen on port {}: is another API server running? --port takes another port", options.port)
     })?;
-    let mut parts = Parts(JoinSet::new());
+    let mut parts = Parts::default();
     // The next process opens the store anew and knows what the disk holds.
     let failing = store.clone();
     parts.spawn("store", async move { Err(failing.failed().await.into()) });
@@ -226,9 +110,29 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
 
     let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
     if !options.disable_agent {
-        let serving = certificates.first_of_kubelet()?;
-        let own = node::Own { name: &node_name, address: node_ip, authority: &ca, serving, api: &api };
-        let started = node::start(options, cluster, own, &mut parts).await?;
+        let node = format!("system:node:{node_name}");
+        let administrator = as_user(&api, "system:apiserver", &[MASTERS], "kube-apiserver");
+        let provisioner = api.service(User::service_account("kube-system", PROVISIONER)).named(PROVISIONER);
+        let clients = node::Clients {
+            kubelet: as_user(&api, &node, &["system:nodes"], "kubelet"),
+            proxy: as_user(&api, "system:kube-proxy", &[], "kube-proxy"),
+            policies: in_process(api.service(User::service_account("kube-system", POLICIES)).named(POLICIES)),
+            provisioner: in_process(provisioner),
+            accounts: Some(administrator.clone()),
+        };
+        let own = node::Own {
+            name: &node_name,
+            address: node_ip,
+            in_node: options.in_node,
+            authority: &ca,
+            serving: certificates.first_of_kubelet()?,
+            client_certificate: None,
+            pod_cidr: Some(options.pod_cidr),
+            images: None,
+            clients,
+        };
+        let started = node::start(&options.node, cluster, own, &mut parts).await?;
+        parts.spawn("control plane's label", control_plane::mark(administrator, node_name.clone()));
         (runtime, containers, ready) = (Some(started.runtime), Some(started.containers), started.ready);
     }
     let as_user = |name, agent| as_user(&api, name, &[], agent);
@@ -243,8 +147,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     });
     let control_state = control::State {
         runtime,
-        certificates: certificates.clone(),
-        store,
+        server: Some(control::Server { certificates: certificates.clone(), store }),
         node: node_name.clone(),
         address: node_ip.to_string(),
         ready,
@@ -282,17 +185,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
     tokio::select! {
         error = parts.first_end() => Err(error),
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        () = terminated() => Ok(()),
+        () = daemon::asked_to_end() => Ok(()),
     }
-}
-
-pub(crate) fn make_directories(dir: &Path, parts: &[&str]) -> Result<()> {
-    for part in parts {
-        let path = dir.join(part);
-        std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
-    }
-    Ok(())
 }
 
 /// A client within this process.
@@ -337,31 +231,6 @@ fn tell_administrator(cluster: &Cluster, access: &Access) {
         Ok(path) => tracing::info!("kubectl uses it by the context {context:?} in {}", path.display()),
         Err(error) => tracing::warn!("no context for kubectl: {error:#}"),
     }
-}
-
-async fn terminated() {
-    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// The address by which this host reaches the world. Nothing is sent.
-fn default_address() -> Result<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let found = socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr());
-    match found {
-        Ok(address) if !address.ip().is_unspecified() => Ok(address.ip()),
-        _ => bail!("this host has no default route to take an address from: name one with --node-ip"),
-    }
-}
-
-fn host_name() -> Result<String> {
-    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    if name.is_empty() {
-        bail!("this host has no name: give the node one with --node-name");
-    }
-    Ok(name)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::args::{Format, Status};
 use crate::cluster::{Cluster, Kind};
 use crate::control::{self, DaemonStatus, Outgoing};
 use crate::host_node;
+use crate::local_node::LocalNode;
+use crate::nodes;
 
 /// What is told of a cluster.
 #[derive(Default, Serialize)]
@@ -27,7 +29,7 @@ pub struct Report {
     /// Where its data are.
     pub data_dir: String,
     uptime_seconds: u64,
-    nodes: Vec<NodeReport>,
+    nodes: Vec<nodes::Report>,
     memory: Vec<Memory>,
 }
 
@@ -36,13 +38,6 @@ impl Report {
     pub fn broken(name: &str, dir: &Path) -> Report {
         Report { name: name.to_owned(), state: "Broken", data_dir: dir.display().to_string(), ..Report::default() }
     }
-}
-
-#[derive(Serialize)]
-struct NodeReport {
-    name: String,
-    address: String,
-    ready: bool,
 }
 
 /// Proportional set size of the processes of one kind, in bytes.
@@ -70,7 +65,7 @@ pub fn status(options: &Status) -> Result<()> {
     }
     println!("Uptime      {} s", report.uptime_seconds);
     for node in &report.nodes {
-        println!("Node        {} at {}, {}", node.name, node.address, if node.ready { "Ready" } else { "not ready" });
+        println!("Node        {} at {}, {}", node.name, node.address, node.state);
     }
     for memory in &report.memory {
         println!("Memory      {}", memory_line(memory));
@@ -103,19 +98,23 @@ pub fn report(cluster: &Cluster) -> Report {
         url: daemon.as_ref().map_or_else(|| cluster.url(), |daemon| daemon.url.clone()),
         data_dir: cluster.dir.display().to_string(),
         uptime_seconds: daemon.as_ref().map_or(0, |daemon| daemon.uptime_seconds),
-        nodes: daemon
-            .map(|daemon| NodeReport { name: daemon.node, address: daemon.address, ready })
-            .into_iter()
-            .collect(),
-        memory: process.map_or_else(Vec::new, |process| memory(cluster, process.pid)),
+        nodes: match (daemon, cluster.kind) {
+            (Some(_), Kind::Local) => nodes::reports(cluster),
+            (Some(daemon), _) => vec![nodes::Report::new(daemon.node, daemon.address, Some(ready))],
+            (None, _) => Vec::new(),
+        },
+        memory: process.map_or_else(Vec::new, |_| memory(cluster)),
     }
 }
 
-/// Every process of the node, by its kind.
-fn memory(cluster: &Cluster, first: i32) -> Vec<Memory> {
-    let mut parts = ["server", "node-init", "shims", "containers"].map(|part| Memory { part, processes: 0, bytes: 0 });
-    let mut pids = descendants(first);
-    if cluster.kind == Kind::Host {
+/// Every process of the nodes, by its kind.
+fn memory(cluster: &Cluster) -> Vec<Memory> {
+    let parts = ["server", "agents", "node-init", "shims", "containers"];
+    let mut parts = parts.map(|part| Memory { part, processes: 0, bytes: 0 });
+    let nodes = cluster.all_nodes();
+    let first = nodes.iter().filter_map(LocalNode::process);
+    let mut pids: Vec<i32> = first.flat_map(|process| descendants(process.pid)).collect();
+    if cluster.kind != Kind::Local {
         // Shims outlive their server, and then are nobody's children.
         pids.extend(host_node::processes(&cluster.cgroup()));
         pids.sort_unstable();
@@ -126,14 +125,15 @@ fn memory(cluster: &Cluster, first: i32) -> Vec<Memory> {
         let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
         let part = match words.as_slice() {
             [program, b"server", ..] if program.ends_with(b"coracle") => 0,
-            [b"coracle", b"node-init", ..] => 1,
-            [_, b"shim", ..] => 2,
-            _ => 3,
+            [program, b"agent", ..] if program.ends_with(b"coracle") => 1,
+            [b"coracle", b"node-init", ..] => 2,
+            [_, b"shim", ..] => 3,
+            _ => 4,
         };
         parts[part].processes += 1;
         parts[part].bytes += proportional_set_size(pid);
     }
-    parts.into()
+    parts.into_iter().filter(|part| part.processes > 0 || part.part != "agents").collect()
 }
 
 /// A process and all below it; what lost its parent is a child of the node's first process.

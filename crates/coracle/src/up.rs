@@ -1,24 +1,21 @@
 //! `coracle up` and `coracle start`.
 
 use std::fs;
-use std::io::Write;
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use coracle_network::host;
+use coracle_pki::BootstrapToken;
 use coracle_scheduler::SchedulerConfiguration;
 use ipnet::Ipv4Net;
 
 use crate::args::{Start, Up};
 use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
+use crate::local_node::{FIRST, LocalNode, tail};
 use crate::progress::Progress;
 use crate::registry::Lock;
-use crate::server::FAILURE;
-use crate::{checks, control, down, host_settings, kubeconfig, sys};
+use crate::{checks, control, down, host_settings, kubeconfig, nodes, token};
 
 /// Creates the cluster or starts a stopped one; does nothing to one that runs.
 pub fn up(options: &Up) -> Result<()> {
@@ -54,6 +51,9 @@ pub fn up(options: &Up) -> Result<()> {
     if !options.kubelet_arg.is_empty() {
         cluster.kubelet = options.kubelet_arg.clone();
     }
+    for _ in cluster.all_nodes().len()..usize::from(options.nodes) {
+        nodes::describe_next(&mut cluster, None)?;
+    }
     cluster.save()?;
     bring_up(&cluster, options.wait)
 }
@@ -71,10 +71,11 @@ pub fn start(options: &Start) -> Result<()> {
 }
 
 fn check_kind(cluster: &Cluster) -> Result<()> {
-    if cluster.kind == Kind::Host {
+    if cluster.kind != Kind::Local {
         bail!(
-            "the cluster {:?} runs on the host itself: `coracle server --name {}` starts it",
+            "the cluster {:?} runs on the host itself: `{} --name {}` starts it",
             cluster.name,
+            cluster.kind.starts(),
             cluster.name
         );
     }
@@ -86,26 +87,36 @@ fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
     let mut cluster = cluster.clone();
     let found = cluster.process().is_some();
     if !found {
-        make_node(&mut cluster, &mut progress)?;
+        make_first_node(&mut cluster, &mut progress)?;
     }
+    let token = BootstrapToken::generate()?;
+    let mut started = nodes::start_stopped(&cluster, &token)?;
     progress.phase("Starting the API server");
     let deadline = Instant::now() + wait.max(Duration::from_secs(10));
-    let access = match wait_for(&cluster, deadline, control::access) {
+    let access = match wait_for(&first(&cluster), deadline, control::access) {
         // What was found belonged to an `up` that was killed before its node was connected.
         Err(_) if found && cluster.process().is_none() => {
-            make_node(&mut cluster, &mut progress)?;
-            wait_for(&cluster, deadline, control::access)?
+            make_first_node(&mut cluster, &mut progress)?;
+            started = nodes::start_stopped(&cluster, &token)?;
+            wait_for(&first(&cluster), deadline, control::access)?
         }
         other => other?,
     };
     let cluster = &cluster;
+    if started {
+        token::make_for_nodes(&access, &token)?;
+    }
     let path = kubeconfig::path()?;
     kubeconfig::add(&path, &cluster.context(), &access)?;
     if !wait.is_zero() {
-        progress.phase("Waiting for the node to be Ready");
-        wait_for(cluster, deadline, |socket| control::wait_until(socket, "node", left(deadline)))?;
-        progress.phase("Waiting for DNS");
-        wait_for(cluster, deadline, |socket| control::wait_until(socket, "dns", left(deadline)))?;
+        let nodes = cluster.all_nodes();
+        let phase =
+            if nodes.len() > 1 { "Waiting for the nodes to be Ready" } else { "Waiting for the node to be Ready" };
+        for (phase, what) in [(phase, "node"), ("Waiting for DNS", "dns")] {
+            progress.phase(phase);
+            nodes.iter().try_for_each(|node| wait_until(node, what, deadline))?;
+        }
+        nodes.iter().for_each(nodes::forget_token);
     }
     let took = progress.finish();
     println!("Cluster {:?} is ready at {} after {:.0} ms.", cluster.name, access.server, took.as_secs_f64() * 1000.0);
@@ -113,7 +124,11 @@ fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
     Ok(())
 }
 
-fn make_node(cluster: &mut Cluster, progress: &mut Progress) -> Result<()> {
+fn first(cluster: &Cluster) -> LocalNode<'_> {
+    LocalNode { cluster, number: FIRST }
+}
+
+fn make_first_node(cluster: &mut Cluster, progress: &mut Progress) -> Result<()> {
     progress.phase("Making the node's namespaces and link");
     down::end_node(cluster);
     // Another cluster may have taken the network while this one was stopped.
@@ -121,31 +136,41 @@ fn make_node(cluster: &mut Cluster, progress: &mut Progress) -> Result<()> {
         cluster.subnet = cluster::free_subnet(&cluster.name)?;
         cluster.save()?;
     }
-    if let Err(error) = start_node(cluster) {
+    let made = make_network(cluster).and_then(|()| nodes::make_authority(cluster));
+    if let Err(error) = made.and_then(|()| first(cluster).start()) {
         down::end_node(cluster);
         return Err(error);
     }
     Ok(())
 }
 
+/// Waits until something of a node is ready.
+pub fn wait_until(node: &LocalNode<'_>, what: &str, deadline: Instant) -> Result<()> {
+    wait_for(node, deadline, |socket| control::wait_until(socket, what, left(deadline)))
+}
+
 /// Calls the daemon until it answers, the node's first process ends, or time is over.
-fn wait_for<T>(cluster: &Cluster, deadline: Instant, call: impl Fn(&Path) -> Result<T>) -> Result<T> {
+fn wait_for<T>(node: &LocalNode<'_>, deadline: Instant, call: impl Fn(&Path) -> Result<T>) -> Result<T> {
     loop {
-        let error = match call(&cluster.control_socket()) {
+        let error = match call(&node.control_socket()) {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let log = cluster.dir.join("log/server.log");
-        if let Ok(failure) = fs::read_to_string(cluster.dir.join(FAILURE)) {
-            down::end_node(cluster);
-            bail!("the server failed: {failure}\nIts log is {}", log.display());
+        let (log, name) = (node.log(), node.name());
+        if let Ok(failure) = fs::read_to_string(node.failure()) {
+            // A further node tries again; without the first there is no cluster.
+            let who = if node.is_first() { "the server".to_owned() } else { format!("the node {name}") };
+            if node.is_first() {
+                down::end_node(node.cluster);
+            }
+            bail!("{who} failed: {failure}\nIts log is {}", log.display());
         }
-        if cluster.process().is_none() {
-            bail!("the node ended while it started; its log is {}:\n{}", log.display(), tail(&log));
+        if node.process().is_none() {
+            bail!("the node {name} ended while it started; its log is {}:\n{}", log.display(), tail(&log));
         }
         if Instant::now() > deadline {
             return Err(error).with_context(|| {
-                format!("the cluster did not become ready in time; its log is {}:\n{}", log.display(), tail(&log))
+                format!("the node {name} did not become ready in time; its log is {}:\n{}", log.display(), tail(&log))
             });
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -156,39 +181,15 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
-fn tail(path: &Path) -> String {
-    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(10)..].join("\n")
-}
-
-fn start_node(cluster: &Cluster) -> Result<()> {
-    let log = cluster.dir.join("log");
-    fs::create_dir_all(&log).with_context(|| format!("failed to make {}", log.display()))?;
-    let _ = fs::remove_file(cluster.dir.join(FAILURE));
+/// Makes the bridge that connects the nodes with the host and each other, and their way to the world.
+fn make_network(cluster: &Cluster) -> Result<()> {
     host_settings::hold(&cluster.name, &[("net/ipv4/ip_forward", "1")])?;
     host::create_bridge(&cluster.bridge(), Ipv4Net::new(cluster.gateway(), cluster.subnet.prefix_len())?)
         .with_context(|| format!("failed to make the bridge for {}", cluster.subnet))?;
     host::masquerade(&cluster.table(), &cluster.bridge(), cluster.subnet)
-        .context("failed to let the node reach the world")?;
+        .context("failed to let the nodes reach the world")?;
     if let Err(error) = host::open_firewall(&cluster.bridge()) {
-        eprintln!("warning: the node may not reach the world: {error:#}");
+        eprintln!("warning: the nodes may not reach the world: {error:#}");
     }
-    let errors = fs::File::create(log.join("node-init.log"))?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("coracle").arg("node-init").arg("--data-dir").arg(&cluster.dir);
-    command.stdin(Stdio::piped()).stdout(errors.try_clone()?).stderr(errors).current_dir("/");
-    let mut outer = sys::in_own_session(&mut command).spawn().context("failed to start the node")?;
-    let mut go = outer.stdin.take().context("the node has no standard input")?;
-    if !outer.wait()?.success() {
-        bail!("the node did not start:\n{}", tail(&log.join("node-init.log")));
-    }
-    let process =
-        cluster.process().with_context(|| format!("the node ended at once:\n{}", tail(&log.join("node-init.log"))))?;
-    let netns = fs::File::open(format!("/proc/{}/ns/net", process.pid))
-        .context("failed to open the node's network namespace")?;
-    let address = Ipv4Net::new(cluster.node_ip(), cluster.subnet.prefix_len())?;
-    host::attach_node(&cluster.bridge(), &cluster.link(), netns.as_fd(), address, cluster.gateway())
-        .context("failed to connect the node")?;
-    go.write_all(b"\n").context("the node ended before it was connected")
+    Ok(())
 }

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use coracle_apiserver::Server as ApiServer;
-use coracle_apiserver::auth::User;
-use coracle_client::in_process;
-use coracle_kubelet::provisioner::{self, ACCOUNT, PROVISIONER};
+use coracle_kubelet::provisioner::{self, PROVISIONER};
+use kube::Client;
 use serde_json::{Value, json};
 
-use crate::server::Parts;
+use crate::daemon::Parts;
 
 /// The class `standard`, which a new cluster begins with. A volume is made where the first pod that needs it is to run.
 pub fn default_class() -> Value {
@@ -20,9 +18,10 @@ pub fn default_class() -> Value {
     })
 }
 
-/// Starts to make volumes of directories of the node, beneath the kubelet's.
-pub fn start(api: &ApiServer, node_name: &str, kubelet_dir: &Path, parts: &mut Parts) {
-    let client = in_process(api.service(User::service_account("kube-system", ACCOUNT)).named(ACCOUNT));
-    let config = provisioner::Config { node_name: node_name.to_owned(), root_dir: kubelet_dir.to_owned() };
+/// Starts to make volumes of directories of the node, beneath the kubelet's. Claims that any node may make one for are taken by
+/// nodes beside a server: others may not write into claims.
+pub fn start(client: Client, selects_itself: bool, node_name: &str, kubelet_dir: &Path, parts: &mut Parts) {
+    let config =
+        provisioner::Config { node_name: node_name.to_owned(), selects_itself, root_dir: kubelet_dir.to_owned() };
     parts.spawn("provisioner of local directories", provisioner::run(client, config));
 }

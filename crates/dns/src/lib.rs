@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use coracle_client::Informer;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::RwLock;
 
@@ -49,7 +49,6 @@ pub struct Config {
 pub fn run(
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
-    pods: Informer<Pod>,
     config: Config,
     ready: impl FnOnce() + Send + 'static,
 ) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
@@ -69,16 +68,12 @@ async fn answer(
     let sockets = server::bind(&config.listen).await?;
     services.start();
     slices.start();
-    pods.start();
     let target = zone.clone();
     services.subscribe(move |event| target.write().service(event));
     let target = zone.clone();
     slices.subscribe(move |event| target.write().slice(event));
-    let target = zone.clone();
-    pods.subscribe(move |event| target.write().pod(event));
     services.synced().await;
     slices.synced().await;
-    pods.synced().await;
     let forwarder = Forwarder::new(forward::usable(&config.upstreams, &config.listen));
     let server = server::Server::new(zone, lookup, forwarder);
     ready();

@@ -94,7 +94,7 @@ impl Lookup {
             ["dns"] | ["svc"] | ["pod"] => Found::Records(Vec::new(), Vec::new()),
             ["ns", "dns"] => addresses(&question, self.servers.iter().copied()),
             [rest @ .., namespace, "svc"] => self.service(&question, namespace, rest),
-            [rest @ .., namespace, "pod"] => pod(&question, namespace, rest),
+            [rest @ .., _, "pod"] => pod(&question, rest),
             _ => Found::NoSuchName,
         }
     }
@@ -275,16 +275,14 @@ impl Target<'_> {
     }
 }
 
-/// `1-2-3-4.NAMESPACE.pod`, for addresses that a pod of the namespace has.
-fn pod(question: &Question<'_>, namespace: &str, rest: &[&str]) -> Found {
+/// `1-2-3-4.NAMESPACE.pod`, for any address, as CoreDNS answers where kubeadm sets it up (`pods insecure`): whether a pod has
+/// it, who asks knows better. To check it, every node would have to know all pods.
+fn pod(question: &Question<'_>, rest: &[&str]) -> Found {
     match rest {
-        [] if question.zone.has_pods(namespace) => Found::Records(Vec::new(), Vec::new()),
+        [] => Found::Records(Vec::new(), Vec::new()),
         [label] => {
             let parsed = label.replace('-', ".").parse::<IpAddr>().or_else(|_| label.replace('-', ":").parse());
-            match parsed {
-                Ok(address) if question.zone.has_pod(namespace, address) => addresses(question, [address]),
-                _ => Found::NoSuchName,
-            }
+            parsed.map_or(Found::NoSuchName, |address| addresses(question, [address]))
         }
         _ => Found::NoSuchName,
     }

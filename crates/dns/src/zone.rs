@@ -1,10 +1,10 @@
-//! What DNS needs to know of services, endpoint slices and pods, kept as informers tell it.
+//! What DNS needs to know of services and endpoint slices, kept as informers tell it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use coracle_client::{Event, ObjectKey};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -68,8 +68,6 @@ pub struct Zone {
     slices: HashMap<ObjectKey, BTreeMap<String, Slice>>,
     /// Which services an endpoint's address belongs to.
     endpoint_addresses: HashMap<IpAddr, BTreeMap<ObjectKey, usize>>,
-    /// How many pods of a namespace have an address: those in the node's network share its.
-    pods: HashMap<(String, IpAddr), usize>,
 }
 
 impl Zone {
@@ -158,36 +156,6 @@ impl Zone {
         }
     }
 
-    /// A pod came, changed or went.
-    pub fn pod(&mut self, event: &Event<Pod>) {
-        let (old, new) = match event {
-            Event::Added(new) => (None, Some(new)),
-            Event::Updated { old, new } => (Some(old), Some(new)),
-            Event::Deleted(old) => (Some(old), None),
-        };
-        let addresses = |pod: &Pod| {
-            let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-            let status = pod.status.as_ref();
-            let all = status.and_then(|status| status.pod_ips.clone()).unwrap_or_default();
-            let finished = status
-                .and_then(|status| status.phase.as_deref())
-                .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
-            let parsed = all.into_iter().filter_map(|entry| entry.ip.parse::<IpAddr>().ok());
-            parsed.filter(|_| !finished).map(|address| (namespace.clone(), address)).collect::<Vec<_>>()
-        };
-        for entry in old.map(|pod| addresses(pod)).unwrap_or_default() {
-            if let Some(count) = self.pods.get_mut(&entry) {
-                *count -= 1;
-                if *count == 0 {
-                    self.pods.remove(&entry);
-                }
-            }
-        }
-        for entry in new.map(|pod| addresses(pod)).unwrap_or_default() {
-            *self.pods.entry(entry).or_default() += 1;
-        }
-    }
-
     /// The service of a name.
     pub fn find_service(&self, namespace: &str, name: &str) -> Option<&ServiceEntry> {
         self.services.get(&ObjectKey::new(namespace, name))
@@ -196,16 +164,6 @@ impl Zone {
     /// Whether a namespace has services.
     pub fn has_services(&self, namespace: &str) -> bool {
         self.namespaces.contains_key(namespace)
-    }
-
-    /// Whether a namespace has pods with addresses.
-    pub fn has_pods(&self, namespace: &str) -> bool {
-        self.pods.keys().any(|(pod_namespace, _)| pod_namespace == namespace)
-    }
-
-    /// Whether a pod of a namespace has an address.
-    pub fn has_pod(&self, namespace: &str, address: IpAddr) -> bool {
-        self.pods.contains_key(&(namespace.to_owned(), address))
     }
 
     /// The slices of a service.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use coracle_pki::Current;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Taint;
+use tokio::sync::watch;
 
 use crate::eviction::config::{Eviction, ImageGc};
 
@@ -49,8 +50,9 @@ pub struct KubeletConfig {
     pub taints: Vec<Taint>,
     /// The node's resolver configuration, from which pods' are made.
     pub resolv_conf: PathBuf,
-    /// The range of the addresses of the node's pods, which the node tells of; another part gives it one otherwise.
-    pub pod_cidr: Option<Ipv4Net>,
+    /// The range of the addresses of the node's pods, which the node tells of. None yet while another part is to give it one;
+    /// until then the node is not Ready, as pods could not be connected.
+    pub pod_cidr: watch::Receiver<Option<IpNet>>,
     /// The directory of the images, whose disk is `imagefs`.
     pub image_dir: PathBuf,
     /// When pods are ended for want of room.

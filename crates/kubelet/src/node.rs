@@ -113,8 +113,18 @@ fn pressures(pressure: &Pressure) -> [(&'static str, bool, &'static str, &'stati
     ]
 }
 
-fn conditions(pressure: &Pressure, old: &[Value], now: &str) -> Vec<Value> {
-    let ready = ("Ready", true, "KubeletReady", "kubelet is posting ready status");
+/// Whether pods can be connected.
+fn has_network(config: &KubeletConfig) -> bool {
+    config.pod_cidr.borrow().is_some()
+}
+
+fn conditions(pressure: &Pressure, has_network: bool, old: &[Value], now: &str) -> Vec<Value> {
+    const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+        message:Network plugin returns error: the node has no range of pod addresses yet";
+    let ready = match has_network {
+        true => ("Ready", true, "KubeletReady", "kubelet is posting ready status"),
+        false => ("Ready", false, "KubeletNotReady", NO_NETWORK),
+    };
     pressures(pressure)
         .into_iter()
         .chain([ready])
@@ -151,7 +161,7 @@ async fn status(k: &Kubelet, port: u16, old: &Value) -> Value {
     json!({
         "capacity": capacity,
         "allocatable": allocatable,
-        "conditions": conditions(&k.pressure, &known, &now),
+        "conditions": conditions(&k.pressure, has_network(&k.config), &known, &now),
         "addresses": [
             {"type": "InternalIP", "address": k.config.node_ip.to_string()},
             {"type": "Hostname", "address": k.config.node_name},
@@ -187,7 +197,7 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
         },
         "spec": {
             "providerID": config.provider_id, "taints": config.taints,
-            "podCIDR": config.pod_cidr.map(|range| range.to_string()),
+            "podCIDR": range_of(config),
         },
         "status": status(k, port, &Value::Null).await,
     }))
@@ -204,10 +214,14 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
     report(k, port, &current, true).await
 }
 
+fn range_of(config: &KubeletConfig) -> Option<String> {
+    config.pod_cidr.borrow().map(|range| range.to_string())
+}
+
 /// Tells of the range of the addresses of pods where the node has none yet. One that it has cannot be changed.
 async fn tell_range(api: &Api<Node>, config: &KubeletConfig, node: Node) -> kube::Result<Node> {
     let known = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
-    let Some(range) = config.pod_cidr.map(|range| range.to_string()) else { return Ok(node) };
+    let Some(range) = range_of(config) else { return Ok(node) };
     match known {
         None => {
             let patch = json!({"spec": {"podCIDR": range, "podCIDRs": [range]}});
@@ -276,6 +290,7 @@ fn merged(old: &Value, new: &Value) -> Value {
 pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(7));
     let mut registered = Some(registered);
+    let mut network = k.config.pod_cidr.clone();
     let mut lease = None;
     loop {
         let mut node = loop {
@@ -291,20 +306,23 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
         drop(lease.take());
         let renewal = NodeLease::new(k.client.clone(), &k.config.node_name, node.metadata.uid.clone());
         lease = Some(AbortOnDropHandle::new(tokio::spawn(renewal.run())));
-        if let Some(registered) = registered.take() {
-            k.recorder.event(
-                &node,
-                EventType::Normal,
-                "NodeReady",
-                format!("Node {} status is now: NodeReady", k.config.node_name),
-            );
-            registered();
-        }
         let mut reported = tokio::time::Instant::now();
         loop {
+            if has_network(&k.config)
+                && let Some(registered) = registered.take()
+            {
+                k.recorder.event(
+                    &node,
+                    EventType::Normal,
+                    "NodeReady",
+                    format!("Node {} status is now: NodeReady", k.config.node_name),
+                );
+                registered();
+            }
             tokio::select! {
                 () = tokio::time::sleep(CHECK_PERIOD) => {}
                 () = k.pressure.changed.notified() => {}
+                Ok(()) = network.changed() => {}
             }
             // What others changed (conditions, labels) is taken from the informer; a node deleted there registers anew.
             if k.nodes.has_synced() {

@@ -367,7 +367,7 @@ fn spawn(
         labels: BTreeMap::new(),
         taints: Vec::new(),
         resolv_conf: "/etc/resolv.conf".into(),
-        pod_cidr: None,
+        pod_cidr: tokio::sync::watch::channel(Some("10.244.0.0/24".parse().unwrap())).1,
         image_dir: dir.join("images"),
         // However full the disk of the machine is.
         eviction: Eviction { hard: Default::default(), ..Default::default() },

@@ -66,6 +66,13 @@ pub fn attach_node(bridge: &str, link: &str, netns: BorrowedFd<'_>, address: Ipv
     })
 }
 
+/// The names of a bridge's ports; none when there is no bridge.
+pub fn ports(bridge: &str) -> Result<Vec<String>> {
+    let mut socket = Socket::route()?;
+    let Ok(index) = route::index_of(&mut socket, bridge) else { return Ok(Vec::new()) };
+    Ok(route::ports(&mut socket, index)?)
+}
+
 /// Removes a link; that it is not there is no error.
 pub fn delete_link(name: &str) -> Result<()> {
     Ok(route::delete(&mut Socket::route()?, name)?)
@@ -85,7 +92,9 @@ pub fn masquerade(table: &str, bridge: &str, network: Ipv4Net) -> Result<()> {
     let mut batch = Batch::new();
     batch.renew_table(table);
     batch.base_chain(table, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
-    let from = [Expr::source_in(network), Expr::destination_not_in(network), vec![Expr::Masquerade]].concat();
+    // With br_netfilter, what goes from node to node comes here too, and pods' packets are to arrive as they were sent.
+    let leaves = Expr::link_is(bridge, true, false);
+    let from = [Expr::source_in(network), Expr::destination_not_in(network), leaves, vec![Expr::Masquerade]].concat();
     batch.rule(table, "postrouting", &from);
     batch.base_chain(table, "forward", "filter", Hook::Forward, nft::PRIORITY_FILTER);
     let begins = [

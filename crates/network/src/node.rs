@@ -4,9 +4,10 @@
 //! address. So every packet between pods passes the node's IP layer, where services are translated, and
 //! bridges need no netfilter of their own.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -19,11 +20,14 @@ use crate::host::{close_firewall, delete_table, forward_packets, hardware_addres
 use crate::ipam::Ipam;
 use crate::netlink::{Socket, in_namespace, route};
 use crate::nft::{self, Batch, Data, Expr, Hook, Nat, Type};
+use crate::peers::{self, Origin, Peer, Routes};
 
 const TABLE: &str = "coracle-pods";
 /// Pods that talk to themselves by way of a service.
 const SELF: &str = "self";
 const HOST_PORTS: &str = "host-ports";
+/// Nodes that are reached straight.
+const PEERS: &str = "peers";
 /// Host ports of one of the node's addresses.
 const ADDRESS_PORTS: &str = "address-ports";
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -46,7 +50,11 @@ pub struct NodeNetworkConfig {
     pub service_cidr: Ipv4Net,
     /// Further addresses that this node answers at: that of the cluster's DNS.
     pub service_addresses: Vec<Ipv4Addr>,
-    /// The size of packets between pods, in bytes.
+    /// The address of this node, which others send packets to.
+    pub address: IpAddr,
+    /// The name of the link to nodes on other networks, which is made when there are some.
+    pub overlay: String,
+    /// The size of packets between pods, in bytes. Those to nodes on other networks are smaller, which their senders are told.
     pub mtu: u32,
     /// The network namespace is the host's, where others live too: neighbours of the host come by its links, and
     /// kernel parameters are not ours alone. A local node has one of its own, which only its host reaches.
@@ -74,6 +82,9 @@ pub struct NodeNetwork {
 
 struct State {
     ipam: Ipam,
+    routes: Routes,
+    /// The nodes that are in the set of those reached straight.
+    peers: BTreeSet<Ipv4Addr>,
     route: Socket,
     netfilter: Socket,
     bridge: u32,
@@ -128,13 +139,47 @@ impl NodeNetwork {
             );
         }
         let isolated = can_isolate(config.on_host);
-        let state = State { ipam, route, netfilter, bridge, frames: frames.is_ok(), isolated };
+        let IpAddr::V4(address) = config.address else { bail!("the node's address {} is not IPv4", config.address) };
+        let (pod_cidr, cluster_cidr, overlay) = (config.pod_cidr, config.cluster_cidr, config.overlay.clone());
+        let origin = Origin { address, pod_cidr, cluster_cidr, overlay };
+        let routes = Routes::open(&mut route, origin, routes_file(&config.state))?;
+        let (frames, peers) = (frames.is_ok(), BTreeSet::new());
+        let state = State { ipam, routes, peers, route, netfilter, bridge, frames, isolated };
         Ok(Arc::new(NodeNetwork { config, state: Mutex::new(state) }))
     }
 
-    /// Removes what [`NodeNetwork::new`], the service proxy and pods made. Nothing of it needs to exist.
-    pub fn remove(bridge: &str, service_addresses: &[Ipv4Addr]) -> Result<()> {
+    /// The addresses of this node's pods.
+    pub fn pod_cidr(&self) -> Ipv4Net {
+        self.config.pod_cidr
+    }
+
+    /// Has ways to the pods of these nodes, the elders first, and of no others.
+    ///
+    /// # Errors
+    /// The kernel refuses; the next call makes what is missing.
+    pub async fn set_peers(self: &Arc<Self>, peers: Vec<Peer>) -> Result<()> {
+        let network = self.clone();
+        tokio::task::spawn_blocking(move || network.set_peers_blocking(&peers)).await?
+    }
+
+    pub(crate) fn set_peers_blocking(&self, peers: &[Peer]) -> Result<()> {
+        let State { routes, peers: known, route, netfilter, .. } = &mut *self.state.lock();
+        let near = routes.set((route, netfilter), peers)?;
+        let keys =
+            |nodes: &mut dyn Iterator<Item = &Ipv4Addr>| nodes.map(|node| node.octets().to_vec()).collect::<Vec<_>>();
+        let mut batch = Batch::new();
+        batch.delete_elements(TABLE, PEERS, &keys(&mut known.difference(&near)));
+        batch.add_set_elements(TABLE, PEERS, &keys(&mut near.difference(known)));
+        batch.commit(netfilter).context("failed to let other nodes in")?;
+        *known = near;
+        Ok(())
+    }
+
+    /// Removes what [`NodeNetwork::new`], the service proxy and pods made; `state` is where addresses are written down. Nothing
+    /// of it needs to exist.
+    pub fn remove(bridge: &str, overlay: &str, service_addresses: &[Ipv4Addr], state: &Path) -> Result<()> {
         let mut route = Socket::route()?;
+        peers::remove(&mut route, overlay, &routes_file(state))?;
         if let Ok(index) = route::index_of(&mut route, bridge) {
             for port in route::ports(&mut route, index).context("failed to list the links of pods")? {
                 route::delete(&mut route, &port).with_context(|| format!("failed to remove the link {port}"))?;
@@ -250,9 +295,20 @@ impl NodeNetwork {
     }
 }
 
+/// Where the ranges of other nodes are written down: beside the addresses.
+fn routes_file(state: &Path) -> PathBuf {
+    state.with_file_name("routes")
+}
+
 fn base_rules(config: &NodeNetworkConfig) -> Batch {
     let mut batch = Batch::new();
     batch.renew_table(TABLE);
+    batch.set(TABLE, PEERS, Type::Address, None);
+    refuse_forged(&mut batch, config);
+    // Where a part of the way takes smaller packets than the pods' links do.
+    batch.base_chain(TABLE, "forward", "filter", Hook::Forward, nft::PRIORITY_FILTER);
+    batch.rule(TABLE, "forward", &[Expr::source_in(config.cluster_cidr), Expr::fit_segments()].concat());
+    batch.rule(TABLE, "forward", &[Expr::destination_in(config.cluster_cidr), Expr::fit_segments()].concat());
     if config.on_host {
         keep_strangers_out(&mut batch, config);
     }
@@ -296,10 +352,30 @@ fn base_rules(config: &NodeNetworkConfig) -> Batch {
     batch
 }
 
+/// From other machines come packets of pods only by the way that leads to the pods' node. What this node's pods send, the
+/// table of frames looks at.
+fn refuse_forged(batch: &mut Batch, config: &NodeNetworkConfig) {
+    batch.base_chain(TABLE, "forged", "filter", Hook::Prerouting, nft::PRIORITY_UNTRANSLATED - 1);
+    let forged = [
+        Expr::not_from_loopback(),
+        Expr::link_is(&config.bridge, false, false),
+        Expr::source_in(config.cluster_cidr),
+        Expr::source_is_elsewhere(),
+        vec![Expr::Drop],
+    ];
+    batch.rule(TABLE, "forged", &forged.concat());
+}
+
 /// Nobody but the host and the pods begins anything with addresses of pods and services: neighbours of the host, who can
 /// route them here, reach what has a port of the node.
 fn keep_strangers_out(batch: &mut Batch, config: &NodeNetworkConfig) {
     batch.base_chain(TABLE, "strangers", "filter", Hook::Prerouting, nft::PRIORITY_UNTRANSLATED);
+    // Other nodes and their pods are none.
+    let peers = vec![Expr::source(0), Expr::InSet(PEERS.into())];
+    for known in [Expr::source_in(config.cluster_cidr), peers] {
+        let accept = [known, Expr::destination_in(config.cluster_cidr), vec![Expr::Accept]].concat();
+        batch.rule(TABLE, "strangers", &accept);
+    }
     for network in [config.cluster_cidr, config.service_cidr] {
         let begins = [
             Expr::not_from_loopback(),
@@ -463,7 +539,6 @@ mod tests {
     use super::*;
     use crate::host::{attach_node, create_bridge, masquerade};
     use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server};
-    use std::collections::BTreeSet;
     use std::os::fd::AsFd;
 
     const LAN: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 1);
@@ -475,6 +550,10 @@ mod tests {
         create_bridge("lan", Ipv4Net::new(LAN, 24).unwrap()).unwrap();
         attach_node("lan", "vlan", neighbour.fd().as_fd(), Ipv4Net::new(NEIGHBOUR, 24).unwrap(), LAN).unwrap();
         neighbour
+    }
+
+    fn remove(bridge: &str, dir: &Path) -> Result<()> {
+        NodeNetwork::remove(bridge, "vx", &[Ipv4Addr::new(10, 96, 0, 10)], &dir.join("addresses"))
     }
 
     fn on_a_host(test: impl FnOnce(&std::path::Path) + Send) {
@@ -516,7 +595,7 @@ mod tests {
             let again = NodeNetwork::new(node_config("second", &dir.join("2"), true)).err().unwrap().to_string();
             assert!(again.contains("the link first has a route to 10."), "{again}");
             NodeNetwork::new(node_config("first", &dir.join("1"), true)).unwrap();
-            NodeNetwork::remove("first", &[Ipv4Addr::new(10, 96, 0, 10)]).unwrap();
+            remove("first", &dir.join("1")).unwrap();
             NodeNetwork::new(node_config("second", &dir.join("2"), true)).unwrap();
         });
     }
@@ -540,9 +619,9 @@ mod tests {
             network.attach_blocking("pod", pod.fd().as_fd(), &[]).unwrap();
             let made = seen();
             assert!(made.0.len() == before.0.len() + 2 && !made.3.is_empty(), "{made:?}");
-            NodeNetwork::remove("coracle0", &[Ipv4Addr::new(10, 96, 0, 10)]).unwrap();
+            remove("coracle0", dir).unwrap();
             assert_eq!(seen(), before);
-            NodeNetwork::remove("coracle0", &[Ipv4Addr::new(10, 96, 0, 10)]).unwrap();
+            remove("coracle0", dir).unwrap();
         });
     }
 

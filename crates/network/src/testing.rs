@@ -86,7 +86,9 @@ pub fn udp_answer(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> Option<u8
 pub fn node_config(bridge: &str, state: &std::path::Path, on_host: bool) -> NodeNetworkConfig {
     NodeNetworkConfig {
         bridge: bridge.into(),
-        state: state.to_owned(),
+        state: state.join("addresses"),
+        address: "127.0.0.1".parse().unwrap(),
+        overlay: "vx".into(),
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
         service_cidr: "10.96.0.0/16".parse().unwrap(),

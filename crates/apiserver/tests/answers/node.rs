@@ -35,6 +35,16 @@ impl Kubelet<'_> {
     }
 }
 
+/// A server on which nodes have what the node authorizer gives them, and nothing by the bindings for their other parts.
+async fn strict() -> Api {
+    const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    let api = Api::new().await;
+    for name in ["system:node-proxier-of-nodes", "system:local-directory-provisioner-of-nodes"] {
+        api.delete(&format!("{BINDINGS}/{name}")).await.ok();
+    }
+    api
+}
+
 /// A pod that is bound to a node.
 fn pod(name: &str, node: &str, volumes: Value) -> Value {
     json!({"metadata": {"name": name}, "spec": {
@@ -56,7 +66,7 @@ fn refusal(verb: &str, resource: &str, name: &str, node: &str, why: &str) -> Str
 
 #[tokio::test]
 async fn a_kubelet_reads_the_secrets_of_its_pods_and_no_others() {
-    let api = Api::new().await;
+    let api = strict().await;
     for name in ["s", "t"] {
         api.post(&format!("{DEFAULT}/secrets"), &json!({"metadata": {"name": name}})).await.ok();
         api.post(&format!("{DEFAULT}/configmaps"), &json!({"metadata": {"name": name}})).await.ok();
@@ -98,7 +108,7 @@ async fn a_kubelet_reads_the_secrets_of_its_pods_and_no_others() {
 
 #[tokio::test]
 async fn a_kubelet_reads_the_claims_volumes_and_attachments_of_its_pods() {
-    let api = Api::new().await;
+    let api = strict().await;
     let claims = format!("{DEFAULT}/persistentvolumeclaims");
     let spec = |volume: &str| json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": volume, "storageClassName": ""});
     api.post(&claims, &json!({"metadata": {"name": "data"}, "spec": spec("v")})).await.ok();
@@ -138,7 +148,7 @@ async fn a_kubelet_reads_the_claims_volumes_and_attachments_of_its_pods() {
 
 #[tokio::test]
 async fn a_kubelet_reads_its_own_node_and_pods() {
-    let api = Api::new().await;
+    let api = strict().await;
     make_pod(&api, "one", "a", json!([])).await;
     make_pod(&api, "two", "b", json!([])).await;
     let a = Kubelet(&api, "a");
@@ -374,4 +384,59 @@ async fn a_kubelet_asks_for_the_certificate_of_its_own_node() {
     let answer = a.post(requests, &request("system:node:b", signer)).await;
     assert_eq!(answer.status, 403);
     assert!(answer.text.contains("can only create a node CSR with CN=system:node:a"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_node_makes_volumes_of_its_directories_for_claims_that_are_for_it_and_no_others() {
+    let api = Api::new().await;
+    let claims = format!("{DEFAULT}/persistentvolumeclaims");
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let claim = |name: &str, node: &str| {
+        let annotations = json!({"volume.kubernetes.io/selected-node": node});
+        json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec})
+    };
+    let mine = api.post(&claims, &claim("mine", "a")).await.ok();
+    let other = api.post(&claims, &claim("other", "b")).await.ok();
+    let uid = |claim: &Value| claim["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let volume = |claim: &Value, node: &str| {
+        let on_node = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+        json!({
+            "metadata": {"name": format!("pvc-{}", uid(claim)),
+                "annotations": {"pv.kubernetes.io/provisioned-by": "coracle.io/local-directory"}},
+            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "local": {"path": "/x"},
+                "claimRef": {"namespace": "default", "name": claim["metadata"]["name"], "uid": uid(claim)},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [on_node]}]}}},
+        })
+    };
+    let (a, b) = (Kubelet(&api, "a"), Kubelet(&api, "b"));
+    let volumes = "/api/v1/persistentvolumes";
+    let mut anywhere = volume(&mine, "a");
+    anywhere["spec"].as_object_mut().unwrap().remove("nodeAffinity");
+    let mut path = volume(&mine, "a");
+    path["spec"]["hostPath"] = path["spec"].as_object_mut().unwrap().remove("local").unwrap();
+    let mut foreign = volume(&mine, "a");
+    foreign["metadata"]["name"] = json!("pvc-x");
+    for (who, wrong) in [
+        (&a, volume(&mine, "b")),
+        (&a, volume(&other, "a")),
+        (&b, volume(&mine, "b")),
+        (&a, anywhere),
+        (&a, path),
+        (&a, foreign),
+    ] {
+        assert_eq!(who.post(volumes, &wrong).await.status, 403, "{wrong:#}");
+    }
+    a.post(volumes, &volume(&mine, "a")).await.ok();
+    let own = format!("{volumes}/pvc-{}", uid(&mine));
+    let grown = json!({"spec": {"capacity": {"storage": "2Gi"}}});
+    // Its role has no patches.
+    let mut changed = api.get(&own).await.ok();
+    changed["spec"]["capacity"]["storage"] = json!("2Gi");
+    assert_eq!(a.patch(&own, &grown).await.status, 403);
+    a.call(Method::PUT, &own, "application/json", &changed).await.ok();
+    let mut stolen = api.get(&own).await.ok();
+    stolen["spec"]["claimRef"]["name"] = json!("other");
+    assert_eq!(a.call(Method::PUT, &own, "application/json", &stolen).await.status, 403);
+    assert_eq!(b.delete(&own).await.status, 403);
+    a.delete(&own).await.ok();
 }

@@ -7,6 +7,7 @@ pub(crate) mod signer;
 use std::time::Duration;
 
 use coracle_client::Informer;
+use coracle_pki::BootstrapToken;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -48,13 +49,13 @@ fn left(secret: &Secret, now: Timestamp) -> Left {
     }
 }
 
-/// ID and secret of a token that signs what joining nodes read.
-fn signing(secret: &Secret, now: Timestamp) -> Option<(String, String)> {
+/// A token that signs what joining nodes read.
+fn signing(secret: &Secret, now: Timestamp) -> Option<BootstrapToken> {
     let (id, own) = (data(secret, "token-id"), data(secret, "token-secret"));
     let is_named = secret.metadata.name.as_deref()?.strip_prefix("bootstrap-token-") == Some(&id);
     let signs = data(secret, "usage-bootstrap-signing") == "true";
     let counts = left(secret, now) != Left::None && !is_deleting(secret);
-    (is_named && !own.is_empty() && signs && counts).then_some((id, own))
+    (is_named && !own.is_empty() && signs && counts).then_some(BootstrapToken { id, secret: own })
 }
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn a_token_signs_when_its_secret_says_so() {
         let now = Timestamp::now();
-        assert_eq!(signing(&secret(&[]), now), Some(("abcdef".into(), "0123456789abcdef".into())));
+        assert_eq!(signing(&secret(&[]), now), Some("abcdef.0123456789abcdef".parse().unwrap()));
         for (field, value) in [
             ("token-id", "abcdeg"),
             ("token-secret", ""),

@@ -91,7 +91,7 @@ impl Node1 {
 fn start(cluster: &Cluster, dir: PathBuf) -> AbortHandle {
     let client = cluster.client_of(ACCOUNT);
     tokio::spawn(async move {
-        let ended = run(client, Config { node_name: NODE.into(), root_dir: dir }).await;
+        let ended = run(client, Config { node_name: NODE.into(), selects_itself: true, root_dir: dir }).await;
         eprintln!("the provisioner ended: {ended:?}");
     })
     .abort_handle()

@@ -14,7 +14,8 @@ mod workload;
 
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
-use std::path::PathBuf;
+use coracle_client::Remote;
+use std::path::{Path, PathBuf};
 
 use facts::Facts;
 use story::Story;
@@ -76,6 +77,14 @@ fn subject(text: &str) -> Result<Subject, String> {
         return Err("the name is missing".into());
     }
     Ok(Subject { kind, name: name.to_owned() })
+}
+
+/// How the server of a kubeconfig's current context is reached.
+///
+/// # Errors
+/// The file does not say so.
+pub fn server_of(kubeconfig: &Path) -> Result<Remote> {
+    Ok(access::Access::read(Some(kubeconfig), None)?.remote)
 }
 
 /// Prints why.

@@ -2,7 +2,7 @@ use super::*;
 use coracle_client::Event;
 use hickory_proto::op::{Edns, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, RData};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -22,12 +22,6 @@ fn slice(service: &str, endpoints: Value, ports: Value) -> EndpointSlice {
         "metadata": {"name": format!("{service}-x"), "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4", "endpoints": endpoints, "ports": ports,
     }))
-    .unwrap()
-}
-
-fn pod(name: &str, address: &str, phase: &str) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop"},
-        "status": {"phase": phase, "podIPs": [{"ip": address}]}}))
     .unwrap()
 }
 
@@ -54,8 +48,6 @@ fn zone() -> Zone {
         endpoints,
         json!([{"name": "sql", "port": 5433, "protocol": "TCP"}]),
     ))));
-    zone.pod(&Event::Added(Arc::new(pod("a", "10.244.0.9", "Running"))));
-    zone.pod(&Event::Added(Arc::new(pod("b", "10.244.0.8", "Succeeded"))));
     zone
 }
 
@@ -152,7 +144,15 @@ fn existing_names_without_the_type_differ_from_missing_names() {
     is_negative(&local("web.shop.svc.cluster.local.", RecordType::MX), ResponseCode::NoError);
     is_negative(&local("db.shop.svc.cluster.local.", RecordType::AAAA), ResponseCode::NoError);
     is_negative(&local("shop.svc.cluster.local.", RecordType::A), ResponseCode::NoError);
-    for missing in ["nothing.shop.svc", "web.other.svc", "other.svc", "x.web.shop.svc", "a.b", "1-2-3-4.shop.pod"] {
+    for missing in [
+        "nothing.shop.svc",
+        "web.other.svc",
+        "other.svc",
+        "x.web.shop.svc",
+        "a.b",
+        "web.shop.pod",
+        "a.1-2-3-4.shop.pod",
+    ] {
         is_negative(&local(&format!("{missing}.cluster.local."), RecordType::A), ResponseCode::NXDomain);
     }
 }
@@ -160,8 +160,8 @@ fn existing_names_without_the_type_differ_from_missing_names() {
 #[test]
 fn pods_have_names_made_of_their_addresses() {
     assert_eq!(addresses(&local("10-244-0-9.shop.pod.cluster.local.", RecordType::A)), ["10.244.0.9"]);
-    is_negative(&local("10-244-0-9.other.pod.cluster.local.", RecordType::A), ResponseCode::NXDomain);
-    is_negative(&local("10-244-0-8.shop.pod.cluster.local.", RecordType::A), ResponseCode::NXDomain);
+    assert_eq!(addresses(&local("fd00--9.shop.pod.cluster.local.", RecordType::AAAA)), ["fd00::9"]);
+    is_negative(&local("10-244-0-9.shop.pod.cluster.local.", RecordType::AAAA), ResponseCode::NoError);
 }
 
 #[test]
@@ -191,12 +191,10 @@ fn what_goes_is_forgotten() {
     zone.slice(&Event::Deleted(Arc::new(slice("db", endpoints, json!([])))));
     let Event::Added(web) = service("web", json!({"clusterIP": "10.96.0.20"})) else { unreachable!() };
     zone.service(&Event::Deleted(web));
-    zone.pod(&Event::Deleted(Arc::new(pod("a", "10.244.0.9", "Running"))));
     assert!(zone.find_service("shop", "web").is_none());
     assert!(zone.service_at([10, 96, 0, 20].into()).is_none());
     assert!(zone.named_endpoints_at([10, 244, 0, 5].into()).is_empty());
     assert!(zone.slices("shop", "db").next().is_none());
-    assert!(!zone.has_pods("shop"));
 }
 
 /// Serves on a free port of the loopback address.

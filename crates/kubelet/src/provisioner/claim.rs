@@ -29,7 +29,8 @@ impl Provisioner {
             Some(node) if *node == self.node_name => self.provision(&claim, &class).await,
             Some(_) => Ok(()),
             None if class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer") => Ok(()),
-            None => self.select_this_node(&claim).await,
+            None if self.selects_itself => self.select_this_node(&claim).await,
+            None => Ok(()),
         }
     }
 

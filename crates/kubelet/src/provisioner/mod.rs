@@ -45,6 +45,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub struct Config {
     /// The node whose directories are used.
     pub node_name: String,
+    /// Whether it takes claims that any node may make a volume for. It must be allowed to write into claims then.
+    pub selects_itself: bool,
     /// The kubelet's directory, in which those of the volumes are. Only root may look into them.
     pub root_dir: PathBuf,
 }
@@ -63,6 +65,7 @@ enum Key {
 struct Provisioner {
     client: Client,
     node_name: String,
+    selects_itself: bool,
     directories: Directories,
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
@@ -85,6 +88,7 @@ pub async fn run(client: Client, config: Config) -> Result<()> {
     let provisioner = Arc::new(Provisioner {
         recorder: EventRecorder::new(client.clone(), PROVISIONER, &config.node_name),
         node_name: config.node_name,
+        selects_itself: config.selects_itself,
         directories,
         claims: informers.all(),
         volumes: informers.all(),

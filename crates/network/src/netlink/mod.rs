@@ -1,5 +1,6 @@
 //! Netlink: sockets, messages and their attributes. <https://docs.kernel.org/userspace-api/netlink/intro.html>
 
+pub mod overlay;
 pub mod proxied;
 pub mod route;
 

@@ -14,14 +14,17 @@ const GETLINK: u16 = 18;
 const NEWADDR: u16 = 20;
 const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
+const DELROUTE: u16 = 25;
+pub(super) const NEWNEIGH: u16 = 28;
+pub(super) const DELNEIGH: u16 = 29;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
+pub(super) const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
-const INFO_KIND: u16 = 1;
-const INFO_DATA: u16 = 2;
+pub(super) const INFO_KIND: u16 = 1;
+pub(super) const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -29,11 +32,11 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const UP: u32 = 1;
-const INET: u8 = 2;
+pub(super) const INET: u8 = 2;
 const SCOPE_LINK: u8 = 253;
 const TABLE_MAIN: u8 = 254;
 
-fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
+pub(super) fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -75,6 +78,20 @@ pub fn addresses(socket: &mut Socket) -> io::Result<Vec<IpAddr>> {
         let value = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS)).unwrap_or_default();
         let v4 = <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
         found.extend(v4.or_else(|| <[u8; 16]>::try_from(value).ok().map(IpAddr::from)));
+    })?;
+    Ok(found)
+}
+
+/// The link that has an address, and the network that it is in there.
+pub fn connected(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option<(u32, Ipv4Net)>> {
+    let mut found = None;
+    socket.dump(Message::new(GETADDR, DUMP, &[INET, 0, 0, 0, 0, 0, 0, 0]), |payload| {
+        let mut list = attributes(payload.get(8..).unwrap_or_default());
+        if list.any(|(kind, value)| kind == IFA_LOCAL && value == address.octets()) {
+            let link = payload.get(4..8).and_then(|index| index.try_into().ok()).map(u32::from_ne_bytes);
+            let network = payload.get(1).and_then(|prefix| Ipv4Net::new(address, *prefix).ok());
+            found = link.zip(network.map(|network| network.trunc()));
+        }
     })?;
     Ok(found)
 }
@@ -149,7 +166,6 @@ pub fn add_veth(socket: &mut Socket, pair: &Pair<'_>) -> io::Result<()> {
 /// cross the bridge, and a pod that is its own endpoint would not be reached. For the same reason ports can only be
 /// `isolated` from each other without it.
 pub fn set_port(socket: &mut Socket, port: u32, hardware: [u8; 6], isolated: bool) -> io::Result<()> {
-    const NEWNEIGH: u16 = 28;
     const NOARP: u16 = 0x40;
     const MASTER: u8 = 4;
     const NDA_LLADDR: u16 = 2;
@@ -236,10 +252,56 @@ pub fn link_route(index: u32, network: Ipv4Net) -> Message {
 
 /// Removes such a route.
 pub fn delete_link_route(index: u32, network: Ipv4Net) -> Message {
-    const DELROUTE: u16 = 25;
     Message::new(DELROUTE, 0, &route_header(network.prefix_len(), SCOPE_LINK))
         .bytes(RTA_DST, &network.network().octets())
         .native(RTA_OIF, index)
+}
+
+/// Whose routes are ours: no routing daemon's, and not those that somebody made by hand.
+const PROTOCOL_CORACLE: u8 = 107;
+
+/// A route to a network behind another machine, which is on the link even where its address does not say so.
+pub fn route_by(index: u32, network: Ipv4Net, gateway: Ipv4Addr) -> Message {
+    const ON_LINK: u32 = 4;
+    let mut header = route_header(network.prefix_len(), 0);
+    header[5] = PROTOCOL_CORACLE;
+    header[8..12].copy_from_slice(&ON_LINK.to_ne_bytes());
+    Message::new(NEWROUTE, CREATE | REPLACE, &header)
+        .bytes(RTA_DST, &network.network().octets())
+        .bytes(RTA_GATEWAY, &gateway.octets())
+        .native(RTA_OIF, index)
+}
+
+/// Has packets to what has no other route in a network end here, and their senders told.
+pub fn unreachable(network: Ipv4Net) -> Message {
+    Message::new(NEWROUTE, CREATE | REPLACE, &unreachable_header(network))
+        .bytes(RTA_DST, &network.network().octets())
+        .native(RTA_PRIORITY, LAST)
+}
+
+/// Removes that again.
+pub fn delete_unreachable(network: Ipv4Net) -> Message {
+    Message::new(DELROUTE, 0, &unreachable_header(network))
+        .bytes(RTA_DST, &network.network().octets())
+        .native(RTA_PRIORITY, LAST)
+}
+
+const RTA_PRIORITY: u16 = 6;
+/// Behind any other route to the same network.
+const LAST: u32 = 4_000_000_000;
+
+fn unreachable_header(network: Ipv4Net) -> [u8; 12] {
+    const UNREACHABLE: u8 = 7;
+    let mut header = route_header(network.prefix_len(), 0);
+    (header[5], header[7]) = (PROTOCOL_CORACLE, UNREACHABLE);
+    header
+}
+
+/// Removes a route that [`route_by`] made.
+pub fn delete_route(network: Ipv4Net) -> Message {
+    let mut header = route_header(network.prefix_len(), 0);
+    header[5] = PROTOCOL_CORACLE;
+    Message::new(DELROUTE, 0, &header).bytes(RTA_DST, &network.network().octets())
 }
 
 /// The default route.

@@ -82,6 +82,10 @@ pub enum Expr {
     SourceKind {
         into: u32,
     },
+    /// Loads the index of the link by which the packet came, if packets to its source would leave by that one, else 0.
+    ReturnLink {
+        into: u32,
+    },
     /// Loads the index of the link by which the packet came.
     InputLink {
         into: u32,
@@ -232,6 +236,17 @@ impl Expr {
         vec![Expr::InputLink { into: 0 }, other]
     }
 
+    /// Goes on if packets to the source would not leave by the link by which this one came.
+    pub fn source_is_elsewhere() -> Vec<Expr> {
+        vec![Expr::ReturnLink { into: 0 }, Expr::Compare { register: 0, equal: true, value: 0u32.to_ne_bytes().into() }]
+    }
+
+    /// Goes on if the packet is a datagram to a port.
+    pub fn datagram_to(port: u16) -> Vec<Expr> {
+        let is = Expr::Compare { register: 0, equal: true, value: port.to_be_bytes().into() };
+        [Expr::protocol_is(17), vec![Expr::DestinationPort { into: 0 }, is]].concat()
+    }
+
     /// Goes on if the packet belongs to no connection that was answered.
     pub fn unanswered() -> Vec<Expr> {
         connection_answered(false)
@@ -338,6 +353,7 @@ impl Expr {
             Expr::Mark { into } => step("meta", &|m| m.big(2, 3).big(1, REG + into)),
             Expr::DestinationKind { into } => step("fib", &|m| m.big(3, 1 << 1).big(2, 3).big(1, REG + into)),
             Expr::SourceKind { into } => step("fib", &|m| m.big(3, 1).big(2, 3).big(1, REG + into)),
+            Expr::ReturnLink { into } => step("fib", &|m| m.big(3, 1 | 1 << 3).big(2, 1).big(1, REG + into)),
             Expr::InputLink { into } => step("meta", &|m| m.big(2, 4).big(1, REG + into)),
             Expr::LinkName { leaving, into } => {
                 step("meta", &|m| m.big(2, if *leaving { 7 } else { 6 }).big(1, REG + into))

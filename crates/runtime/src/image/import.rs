@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::members::Members;
 use super::reference::Reference;
 use super::room::{Bounded, Room};
-use super::store::{ImageStore, LayerSource, parse_config};
+use super::store::{Contents, ImageStore, LayerSource, parse_config};
 use super::unpack::{Hashing, copy, decompress};
 use crate::cri::{CriError, Result};
 
@@ -168,7 +168,10 @@ impl ImageStore {
             let mut layers = Vec::new();
             for (diff_id, member) in parsed.diff_ids.iter().zip(&image.layers) {
                 let path = spool.path(member)?.to_path_buf();
-                layers.push(LayerSource { diff_id: diff_id.clone(), open: Box::new(move || open(&path, None)) });
+                layers.push(LayerSource {
+                    diff_id: diff_id.clone(),
+                    contents: Contents::Blob(Box::new(move || open(&path, None))),
+                });
             }
             self.add(&config, None, &tags, &[], layers)?;
             loaded.extend(tags);
@@ -199,7 +202,10 @@ impl ImageStore {
             for (diff_id, layer) in diff_ids.into_iter().zip(parsed.layers()) {
                 let digest = layer.digest().to_string();
                 let path = spool.path(&blob_name(&digest))?.to_path_buf();
-                layers.push(LayerSource { diff_id, open: Box::new(move || open(&path, Some(&digest))) });
+                layers.push(LayerSource {
+                    diff_id,
+                    contents: Contents::Blob(Box::new(move || open(&path, Some(&digest)))),
+                });
             }
             let mut digests = Vec::new();
             for tag in &tags {

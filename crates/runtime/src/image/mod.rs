@@ -5,6 +5,7 @@ mod members;
 mod reference;
 mod registry;
 mod room;
+mod share;
 mod store;
 mod unpack;
 

@@ -24,7 +24,7 @@ use tokio::io::AsyncWriteExt;
 use super::import::{is_for_us, is_index, platform};
 use super::reference::Reference;
 use super::room::Room;
-use super::store::{ImageStore, LayerSource, MAX_LAYERS, parse_config};
+use super::store::{Contents, ImageStore, LayerSource, MAX_LAYERS, parse_config};
 use super::unpack::{digest_of, digest_text};
 use crate::cri::{AuthConfig, CriError, Result};
 
@@ -417,10 +417,10 @@ impl Session<'_> {
         let added = tokio::task::spawn_blocking(move || {
             let sources = fetched.iter().map(|(diff_id, file)| LayerSource {
                 diff_id: diff_id.clone(),
-                open: Box::new(move || match file {
+                contents: Contents::Blob(Box::new(move || match file {
                     Some(file) => Ok(Box::new(std::fs::File::open(&file.0)?) as Box<dyn Read>),
                     None => Err(io::Error::new(io::ErrorKind::NotFound, "the layer was removed meanwhile; pull again")),
-                }),
+                })),
             });
             let tags: Vec<_> = reference.tag.iter().map(|tag| format!("{}:{tag}", reference.name())).collect();
             let digests = [format!("{}@{digest}", reference.name())];

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reference::{Reference, is_digest};
 use super::room::{Bounded, Room};
+use super::share::link_tree;
 use super::unpack::{Hashing, decompress, digest_of, unpack};
 use crate::cri::{CriError, Image};
 
@@ -81,12 +82,25 @@ pub struct RunConfig {
     pub stop_signal: String,
 }
 
-/// Layer blob of an image being added.
+/// A layer of an image being added.
 pub(super) struct LayerSource<'a> {
     /// Digest that the plain tar must have.
     pub diff_id: String,
-    /// Opens the blob, compressed or not.
-    pub open: Box<dyn FnOnce() -> io::Result<Box<dyn Read>> + Send + 'a>,
+    /// What is in it.
+    pub contents: Contents<'a>,
+}
+
+/// Where what is in a layer comes from.
+pub(super) enum Contents<'a> {
+    /// Opens its blob, compressed or not.
+    Blob(Box<dyn FnOnce() -> io::Result<Box<dyn Read>> + Send + 'a>),
+    /// Another store on this disk, which has unpacked it and checked its digest.
+    Unpacked {
+        /// Its directory there.
+        directory: PathBuf,
+        /// Bytes of its files.
+        size: u64,
+    },
 }
 
 /// The store.
@@ -155,17 +169,7 @@ impl ImageStore {
         }
         // Layers have setuid files, which other users of the node must not run.
         fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
-        let path = root.join("images.json");
-        let mut images: BTreeMap<String, ImageRecord> = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{}: {error}; remove it and load the images again", path.display()),
-                )
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error),
-        };
+        let mut images = read_images(root)?;
         let layers = root.join("layers");
         lengthen_names(&layers, &images)?;
         images.retain(|id, image| {
@@ -318,8 +322,16 @@ impl ImageStore {
     /// Unpacks a layer into a new directory and checks its digest; answers with the bytes of its files.
     fn unpack(&self, layer: LayerSource<'_>, directory: &Path) -> io::Result<u64> {
         fs::create_dir(directory)?;
+        let open = match layer.contents {
+            Contents::Blob(open) => open,
+            Contents::Unpacked { directory: other, size } => {
+                link_tree(&other, directory)?;
+                fs::write(self.size_file(&layer.diff_id), size.to_string())?;
+                return Ok(size);
+            }
+        };
         let mut room = Room::of(directory)?;
-        let plain = Bounded::new(decompress((layer.open)()?)?, room.left()?);
+        let plain = Bounded::new(decompress(open()?)?, room.left()?);
         let mut reader = Hashing::new(io::BufReader::with_capacity(1 << 17, plain));
         let size = unpack(&mut reader, directory, &mut room)?;
         let (digest, _) = reader.finish()?;
@@ -496,6 +508,21 @@ fn lengthen_names(layers: &Path, images: &BTreeMap<String, ImageRecord>) -> io::
 }
 
 /// Writes a file whole or not at all.
+/// The images that the store in a directory has named.
+pub(super) fn read_images(root: &Path) -> io::Result<BTreeMap<String, ImageRecord>> {
+    let path = root.join("images.json");
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {error}; remove it and load the images again", path.display()),
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = fs::File::create(&temporary)?;
@@ -614,7 +641,7 @@ mod tests {
         assert!(!store.has_layer("sha256:../content"));
         let config = serde_json::json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:../../x"]}});
         let open: Box<dyn FnOnce() -> io::Result<Box<dyn Read>> + Send> = Box::new(|| Ok(Box::new(io::empty())));
-        let layers = vec![LayerSource { diff_id: "sha256:../../x".into(), open }];
+        let layers = vec![LayerSource { diff_id: "sha256:../../x".into(), contents: Contents::Blob(open) }];
         let error = store.add(config.to_string().as_bytes(), None, &[], &[], layers).unwrap_err().to_string();
         assert!(error.contains("no digest"), "{error}");
     }

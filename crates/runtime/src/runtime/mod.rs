@@ -194,6 +194,22 @@ impl Runtime {
         self.images.import(reader, name)
     }
 
+    /// Takes over all images that the store in another directory on the same disk has, if there are none here. Blocks.
+    ///
+    /// # Errors
+    /// They cannot be had there.
+    pub fn adopt_all(&self, store: &std::path::Path) -> Result<()> {
+        self.images.adopt_all(store)
+    }
+
+    /// Takes images over from the store in another directory on the same disk, whose files are shared. Blocks.
+    ///
+    /// # Errors
+    /// They cannot be had there.
+    pub fn adopt(&self, store: &std::path::Path, names: &[String]) -> Result<()> {
+        self.images.adopt(store, names)
+    }
+
     fn strong(&self) -> Result<Arc<Self>> {
         self.me.upgrade().ok_or_else(|| CriError::Internal("the runtime is ending".into()))
     }

@@ -5,6 +5,7 @@
 mod node;
 mod pod;
 mod token;
+mod volume;
 
 use std::sync::Arc;
 
@@ -82,6 +83,7 @@ impl NodeRestriction {
             ("", "pods", other) => write
                 .forbidden(format!("unexpected pod subresource \"{other}\", only 'status' and 'eviction' are allowed")),
             ("", "nodes", _) => node::check(&write),
+            ("", "persistentvolumes", _) => volume::check(&self.storage, &write),
             ("", "persistentvolumeclaims", "status") => claim_status(&write),
             ("", "persistentvolumeclaims", _) => write.forbidden("may only update PVC status"),
             ("", "serviceaccounts", "token") if op.verb == Verb::Create => self.token(&write).await,

@@ -32,6 +32,16 @@ pub(super) const ROLES: &[Role] = &[
         "system:network-policy",
         &[rule("list watch", "core", "namespaces pods"), rule("list watch", "networking.k8s.io", "networkpolicies")],
     ),
+    // What admission lets a node make of it is about its own volumes.
+    role(
+        "system:local-directory-provisioner-of-nodes",
+        &[
+            rule("create delete get list update watch", "core", "persistentvolumes"),
+            rule(READ, "core", "persistentvolumeclaims"),
+            rule("update", "core", "persistentvolumeclaims/status"),
+            rule(READ, "storage.k8s.io", "storageclasses"),
+        ],
+    ),
 ];
 
 /// Who has them.
@@ -43,6 +53,16 @@ pub(super) const BINDINGS: &[Binding] = &[
         &[ServiceAccount("kube-system", "local-directory-provisioner")],
     ),
     bind("system:network-policy", "system:network-policy", &[ServiceAccount("kube-system", "network-policy")]),
+    bind(
+        "system:local-directory-provisioner-of-nodes",
+        "system:local-directory-provisioner-of-nodes",
+        &[Group("system:nodes")],
+    ),
+    // Each node has a service proxy, a DNS server and ways to the others, which are the node's user. Upstream has the same said
+    // of an account whose token each node has.
+    bind("system:node-proxier-of-nodes", "system:node-proxier", &[Group("system:nodes")]),
+    // So it has of its own what keeps its pods apart.
+    bind("system:network-policy-of-nodes", "system:network-policy", &[Group("system:nodes")]),
     // By the names that the documentation of kubelets' bootstrapping gives them.
     bind("create-csrs-for-bootstrapping", "system:node-bootstrapper", &[Group("system:bootstrappers")]),
     bind(

@@ -1,5 +1,7 @@
 //! Node lifecycle: nodes that stop reporting become unknown, are tainted, and lose their pods.
 
+mod zones;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +24,8 @@ use crate::common::*;
 use crate::metrics::{METRICS, Zone};
 use crate::run::{Cache, reconcile_all};
 
+use zones::{Pace, Turns, pace, zone_of};
+
 /// How long a node may be silent, as upstream's `--node-monitor-grace-period`.
 const GRACE: Duration = Duration::from_secs(40);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -35,6 +39,8 @@ const CONDITION_TAINTS: [(&str, &str, &str); 6] = [
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
 ];
+/// How often a node that keeps its pods because others are silent too is looked at.
+const MONITOR_PERIOD: Duration = Duration::from_secs(5);
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// The last sign of life of a node, by our own clock: other machines' clocks are not compared with ours.
@@ -50,6 +56,7 @@ struct Controller {
     pods: Informer<Pod>,
     leases: Informer<Lease>,
     signs: Mutex<HashMap<String, Sign>>,
+    turns: Mutex<Turns>,
     recorder: EventRecorder,
     queue: WorkQueue<String>,
     evictions: WorkQueue<ObjectKey>,
@@ -67,6 +74,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.pods(),
         leases,
         signs: Mutex::default(),
+        turns: Mutex::default(),
         recorder: context.recorder("node-controller"),
         queue: WorkQueue::named("node_lifecycle_controller"),
         evictions: WorkQueue::named("noexec_taint_pod"),
@@ -183,25 +191,51 @@ impl Controller {
         } else {
             (*node).clone()
         };
-        let wanted = desired_taints(&node, now());
+        let (wanted, waits) = self.in_turn(&node, desired_taints(&node, now()));
         if wanted != taints(&node) {
             let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
                 "spec": {"taints": wanted}});
             let api: Api<Node> = Api::all(self.client.clone());
-            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-            let evicts = |taints: &[Taint]| taints.iter().any(|taint| taint.effect == "NoExecute");
-            if evicts(&wanted) && !evicts(&taints(&node)) {
-                METRICS.evictions.with([&zone(&node)], Counter::inc);
+            let begins = take_pods(&wanted) && !take_pods(&taints(&node));
+            let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            if patched.is_err() && waits.is_none() && begins {
+                self.turns.lock().give_back(&zone_of(&node));
+            }
+            patched?;
+            if begins {
+                METRICS.evictions.with([&zone_of(&node)], Counter::inc);
             }
         }
         if condition_status(&node, "Ready") != "True" && condition(&node, "Ready").is_some() {
             self.mark_pods_not_ready(&node).await?;
         }
-        Ok(Some(if silent < GRACE {
-            GRACE.saturating_sub(silent).saturating_add(Duration::from_millis(10))
-        } else {
-            GRACE
-        }))
+        let again =
+            if silent < GRACE { GRACE.saturating_sub(silent).saturating_add(Duration::from_millis(10)) } else { GRACE };
+        Ok(Some(waits.map_or(again, |waits| waits.min(again))))
+    }
+
+    /// The taints without those by which the node loses its pods, if it is not its turn; and when to look again then.
+    fn in_turn(&self, node: &Node, mut wanted: Vec<Taint>) -> (Vec<Taint>, Option<Duration>) {
+        if !take_pods(&wanted) {
+            return (wanted, None);
+        }
+        let (all, zone) = (self.nodes.store().list(), zone_of(node));
+        let has_begun = take_pods(&taints(node));
+        let waits = match pace(&all, &zone) {
+            Pace::Undo => MONITOR_PERIOD,
+            _ if has_begun => return (wanted, None),
+            Pace::Wait => MONITOR_PERIOD,
+            Pace::Every(interval) => {
+                let mut turns = self.turns.lock();
+                turns.retain(|zone| all.iter().any(|node| zone_of(node) == zone));
+                match turns.take(&zone, interval, Instant::now()) {
+                    Ok(()) => return (wanted, None),
+                    Err(left) => left,
+                }
+            }
+        };
+        wanted.retain(|taint| !takes_pods(taint));
+        (wanted, Some(waits))
     }
 
     /// Says in the node's status that nothing is known of it any more.
@@ -294,20 +328,21 @@ impl Controller {
     }
 }
 
-/// What upstream calls the zone of a node; nothing where it is in none.
-fn zone(node: &Node) -> String {
-    let of = |label: &str| node.labels().get(label).map(String::as_str).unwrap_or_default();
-    match (of("topology.kubernetes.io/region"), of("topology.kubernetes.io/zone")) {
-        ("", "") => String::new(),
-        (region, zone) => format!("{region}:\0:{zone}"),
-    }
+/// Whether a node that has the taint because it is silent loses its pods.
+fn takes_pods(taint: &Taint) -> bool {
+    taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str())
+}
+
+/// Whether one of the taints does that.
+fn take_pods(taints: &[Taint]) -> bool {
+    taints.iter().any(takes_pods)
 }
 
 /// How many nodes zones have.
 fn zones<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<String, Zone> {
     let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
     for node in nodes {
-        let found = zones.entry(zone(node)).or_default();
+        let found = zones.entry(zone_of(node)).or_default();
         found.nodes = found.nodes.saturating_add(1);
         found.unhealthy = found.unhealthy.saturating_add(usize::from(condition_status(node, "Ready") != "True"));
     }
@@ -339,9 +374,7 @@ fn desired_taints(node: &Node, time: Time) -> Vec<Taint> {
     }
     let managed = |taint: &Taint| {
         let shown = CONDITION_TAINTS.iter().any(|(_, _, key)| taint.key == *key) || taint.key == UNSCHEDULABLE;
-        shown
-            && (taint.effect == "NoSchedule"
-                || (taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str())))
+        shown && (taint.effect == "NoSchedule" || takes_pods(taint))
     };
     let is_wanted = |taint: &Taint| wanted.iter().any(|(key, effect)| taint.key == *key && taint.effect == *effect);
     let mut all: Vec<Taint> = taints(node).into_iter().filter(|taint| !managed(taint) || is_wanted(taint)).collect();

@@ -1,0 +1,206 @@
+//! One node of a local cluster: what on the host is its own, how it is started, and how it goes.
+
+use std::fs;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use coracle_network::host;
+use ipnet::Ipv4Net;
+use rustix::process::{Signal, pidfd_send_signal};
+
+use crate::cluster::{Cluster, short_hash};
+use crate::daemon::FAILURE;
+use crate::process::{self, NodeProcess, wait_for_exit};
+use crate::registry::{self, Running};
+use crate::{control, sys};
+
+/// The number of the node that has the server.
+pub const FIRST: u8 = 1;
+/// How long a killed node may take to be gone.
+const KILLED: Duration = Duration::from_secs(20);
+
+/// A node, by its number in its cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalNode<'a> {
+    /// Its cluster.
+    pub cluster: &'a Cluster,
+    /// From 1 on.
+    pub number: u8,
+}
+
+impl LocalNode<'_> {
+    /// Whether it has the server.
+    pub fn is_first(&self) -> bool {
+        self.number == FIRST
+    }
+
+    /// Its name in the cluster.
+    pub fn name(&self) -> String {
+        match self.number {
+            FIRST => self.cluster.node_name().to_owned(),
+            number => format!("{}-{number}", self.cluster.name),
+        }
+    }
+
+    /// What it is called where the host writes down what it has of it; no cluster has a name with a dot.
+    fn key(&self) -> String {
+        match self.number {
+            FIRST => self.cluster.name.clone(),
+            number => format!("{}.{number}", self.cluster.name),
+        }
+    }
+
+    /// Where its data are.
+    pub fn dir(&self) -> PathBuf {
+        match self.number {
+            FIRST => self.cluster.dir.clone(),
+            _ => self.cluster.dir.join("nodes").join(self.name()),
+        }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.cluster.gateway()) + u32::from(self.number))
+    }
+
+    /// The host's end of its link.
+    pub fn link(&self) -> String {
+        format!("cv{}", short_hash(&self.key()))
+    }
+
+    /// The cgroup below which everything of it runs.
+    pub fn cgroup(&self) -> String {
+        format!("coracle/{}", self.key())
+    }
+
+    /// The socket of its daemon.
+    pub fn control_socket(&self) -> PathBuf {
+        self.dir().join("control.sock")
+    }
+
+    /// Options of its kubelet.
+    pub fn kubelet(&self) -> &[String] {
+        let own = self.cluster.nodes.iter().find(|node| node.number == self.number);
+        own.map_or(&self.cluster.kubelet, |node| &node.kubelet)
+    }
+
+    /// Its first process, when it lives.
+    pub fn process(&self) -> Option<NodeProcess> {
+        if self.is_first() {
+            return self.cluster.process();
+        }
+        let known = registry::running(&self.key()).map(|running| running.process).filter(NodeProcess::lives);
+        known.or_else(|| process::search_node(&self.cluster.dir, self.number))
+    }
+
+    /// Writes down its first process.
+    pub fn set_process(&self, process: NodeProcess) -> Result<()> {
+        registry::set_running(&self.key(), &Running { process, dir: self.cluster.dir.clone() })
+    }
+
+    /// Where it says why it failed.
+    pub fn failure(&self) -> PathBuf {
+        self.dir().join(FAILURE)
+    }
+
+    /// The log of its daemon.
+    pub fn log(&self) -> PathBuf {
+        crate::server_log::path(&self.dir())
+    }
+
+    /// Makes its namespaces and its link, and has its daemon begin. The cluster's bridge is there.
+    pub fn start(&self) -> Result<()> {
+        let log = self.dir().join("log");
+        fs::create_dir_all(&log).with_context(|| format!("failed to make {}", log.display()))?;
+        let _ = fs::remove_file(self.failure());
+        let init_log = log.join("node-init.log");
+        let errors = fs::File::create(&init_log)?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("coracle").arg("node-init").arg("--data-dir").arg(&self.cluster.dir);
+        command.arg("--number").arg(self.number.to_string());
+        command.stdin(Stdio::piped()).stdout(errors.try_clone()?).stderr(errors).current_dir("/");
+        let mut outer = sys::in_own_session(&mut command).spawn().context("failed to start the node")?;
+        let mut go = outer.stdin.take().context("the node has no standard input")?;
+        if !outer.wait()?.success() {
+            bail!("the node {} did not start:\n{}", self.name(), tail(&init_log));
+        }
+        let process =
+            self.process().with_context(|| format!("the node {} ended at once:\n{}", self.name(), tail(&init_log)))?;
+        let netns = fs::File::open(format!("/proc/{}/ns/net", process.pid))
+            .context("failed to open the node's network namespace")?;
+        let address = Ipv4Net::new(self.address(), self.cluster.subnet.prefix_len())?;
+        host::attach_node(&self.cluster.bridge(), &self.link(), netns.as_fd(), address, self.cluster.gateway())
+            .context("failed to connect the node")?;
+        go.write_all(b"\n").context("the node ended before it was connected")
+    }
+
+    /// Asks its containers to end, hooks first, and then everything else of it.
+    pub fn ask_to_end(&self, grace: Duration) {
+        let Some(process) = self.process() else { return };
+        if let Err(error) = control::end_containers(&self.control_socket(), grace) {
+            eprintln!("warning: containers of {} end without their preStop hooks: {error:#}", self.name());
+        }
+        // The daemon goes before what is left: it would start containers anew.
+        if let Some(node) = process.open() {
+            let _ = pidfd_send_signal(&node, Signal::TERM);
+            wait_for_exit(&node, grace);
+        }
+    }
+
+    /// Ends its processes and removes what the host has of it but its data. Nothing of it needs to exist.
+    pub fn end(&self) {
+        end_process(self.process());
+        registry::clear_running(&self.key());
+        let _ = fs::remove_file(self.control_socket());
+        if let Err(error) = host::delete_link(&self.link()) {
+            eprintln!("warning: failed to remove the link {}: {error:#}", self.link());
+        }
+    }
+}
+
+/// Kills the first process of a node, and with it all others.
+pub fn end_process(process: Option<NodeProcess>) {
+    if let Some(node) = process.and_then(|process| process.open()) {
+        let _ = pidfd_send_signal(&node, Signal::KILL);
+        if !wait_for_exit(&node, KILLED) {
+            eprintln!("warning: the node's processes do not end; a reboot removes them");
+        }
+    }
+}
+
+/// The end of a log.
+pub fn tail(path: &Path) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{FurtherNode, Kind, Place};
+
+    #[test]
+    fn nodes_have_names_addresses_and_links_of_their_own() {
+        let place = Place { name: "dev".into(), dir: "/x".into(), listed: None };
+        let mut cluster = Cluster::new(&place, Kind::Local, "10.90.7.0/24".parse().unwrap());
+        cluster.kubelet = vec!["--a".into()];
+        cluster.nodes = vec![FurtherNode { number: 3, kubelet: vec!["--b".into()] }];
+        let nodes = cluster.all_nodes();
+        let seen: Vec<_> = nodes.iter().map(|node| (node.name(), node.address().to_string(), node.dir())).collect();
+        assert_eq!(seen[0], ("dev".into(), "10.90.7.2".into(), "/x".into()));
+        assert_eq!(seen[1], ("dev-3".into(), "10.90.7.4".into(), "/x/nodes/dev-3".into()));
+        assert_eq!((nodes[0].kubelet(), nodes[1].kubelet()), (&["--a".to_owned()][..], &["--b".to_owned()][..]));
+        // Another cluster may be called as a node is.
+        let other = Cluster { name: "dev-3".into(), ..cluster.clone() };
+        assert_eq!((nodes[0].link(), nodes[0].cgroup()), (cluster.link(), cluster.cgroup()));
+        assert_ne!((nodes[1].link(), nodes[1].cgroup()), (other.link(), other.cgroup()));
+        assert!(nodes[1].link().len() <= 15);
+    }
+}

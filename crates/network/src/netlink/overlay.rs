@@ -1,0 +1,122 @@
+//! VXLAN links (RFC 7348) and the entries that say where each hardware address is: nothing is flooded or learned.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::route::{DELNEIGH, INET, INFO_DATA, INFO_KIND, NEWNEIGH, index_of, link_header};
+use super::{CREATE, DUMP, EXCL, Message, REPLACE, Socket, attributes};
+
+const AF_BRIDGE: u8 = 7;
+const PERMANENT: u16 = 0x80;
+const NO_ARP: u16 = 0x40;
+const SELF: u8 = 2;
+const DESTINATION: u16 = 1;
+const LINK_ADDRESS: u16 = 2;
+const VXLAN_ID: u16 = 1;
+const VXLAN_LINK: u16 = 3;
+const VXLAN_LOCAL: u16 = 4;
+const VXLAN_LEARNING: u16 = 7;
+const VXLAN_PORT: u16 = 15;
+
+/// A VXLAN link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// The network's number.
+    pub id: u32,
+    /// The UDP port.
+    pub port: u16,
+    /// The link that carries it.
+    pub link: u32,
+    /// The address of this machine there.
+    pub local: Ipv4Addr,
+}
+
+/// Makes a VXLAN link and brings it up.
+pub fn add(socket: &mut Socket, name: &str, hardware: [u8; 6], mtu: u32, vxlan: &Vxlan) -> io::Result<()> {
+    const IFLA_ADDRESS: u16 = 1;
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_MTU: u16 = 4;
+    const UP: u32 = 1;
+    let data = |data: Message| {
+        data.native(VXLAN_ID, vxlan.id)
+            .native(VXLAN_LINK, vxlan.link)
+            .bytes(VXLAN_LOCAL, &vxlan.local.octets())
+            .bytes(VXLAN_LEARNING, &[0])
+            .bytes(VXLAN_PORT, &vxlan.port.to_be_bytes())
+    };
+    let message = Message::new(16, CREATE | EXCL, &link_header(0, UP, UP))
+        .text(IFLA_IFNAME, name)
+        .bytes(IFLA_ADDRESS, &hardware)
+        .native(IFLA_MTU, mtu)
+        .nest(super::route::IFLA_LINKINFO, |info| info.text(INFO_KIND, "vxlan").nest(INFO_DATA, data));
+    socket.request(message)
+}
+
+/// The VXLAN link of a name, with its index; `None` when there is none.
+pub fn find(socket: &mut Socket, name: &str) -> io::Result<Option<(u32, Vxlan)>> {
+    const GETLINK: u16 = 18;
+    let Ok(index) = index_of(socket, name) else { return Ok(None) };
+    let mut found = None;
+    socket.dump(Message::new(GETLINK, DUMP, &link_header(0, 0, 0)), |payload| {
+        if payload.get(4..8) == Some(&index.to_ne_bytes()) {
+            found = read(payload.get(16..).unwrap_or_default());
+        }
+    })?;
+    Ok(found.map(|vxlan| (index, vxlan)))
+}
+
+fn read(list: &[u8]) -> Option<Vxlan> {
+    let find = |list, wanted| value(list, wanted);
+    let info = find(list, super::route::IFLA_LINKINFO)?;
+    if find(info, INFO_KIND)? != b"vxlan\0" {
+        return None;
+    }
+    let data = find(info, INFO_DATA)?;
+    let number = |wanted| Some(u32::from_ne_bytes(value(data, wanted)?.try_into().ok()?));
+    Some(Vxlan {
+        id: number(VXLAN_ID)?,
+        port: u16::from_be_bytes(value(data, VXLAN_PORT)?.try_into().ok()?),
+        link: number(VXLAN_LINK)?,
+        local: Ipv4Addr::from(<[u8; 4]>::try_from(value(data, VXLAN_LOCAL)?).ok()?),
+    })
+}
+
+fn value(list: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value))
+}
+
+fn neighbour(kind: u16, flags: u16, family: u8, link: u32, own: u8) -> Message {
+    let mut header = [family, 0, 0, 0, 0, 0, 0, 0, 0, 0, own, 0];
+    header[4..8].copy_from_slice(&link.to_ne_bytes());
+    header[8..10].copy_from_slice(&(PERMANENT | NO_ARP).to_ne_bytes());
+    Message::new(kind, flags, &header)
+}
+
+/// What a VXLAN link knows of another end of it.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// Its address within the network.
+    pub address: Ipv4Addr,
+    /// Its hardware address there.
+    pub hardware: [u8; 6],
+    /// The address of the machine that it is on.
+    pub remote: Ipv4Addr,
+}
+
+/// Tells a VXLAN link of another end.
+pub fn know(link: u32, end: &End) -> Vec<Message> {
+    let at = neighbour(NEWNEIGH, CREATE | REPLACE, AF_BRIDGE, link, SELF)
+        .bytes(LINK_ADDRESS, &end.hardware)
+        .bytes(DESTINATION, &end.remote.octets());
+    let is = neighbour(NEWNEIGH, CREATE | REPLACE, INET, link, 0)
+        .bytes(DESTINATION, &end.address.octets())
+        .bytes(LINK_ADDRESS, &end.hardware);
+    vec![at, is]
+}
+
+/// Has it forget that end.
+pub fn forget(link: u32, address: Ipv4Addr, hardware: [u8; 6]) -> Vec<Message> {
+    let at = neighbour(DELNEIGH, 0, AF_BRIDGE, link, SELF).bytes(LINK_ADDRESS, &hardware);
+    let is = neighbour(DELNEIGH, 0, INET, link, 0).bytes(DESTINATION, &address.octets());
+    vec![at, is]
+}

@@ -1,0 +1,259 @@
+use super::*;
+use crate::testing::{
+    Namespace, Wire, datagram, frame, is_root, node_config, tcp_answer, tcp_server, udp_answer, udp_server,
+};
+use crate::{NodeNetwork, NodeNetworkConfig, host};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+fn peer(name: &str, address: &str, range: &str) -> Peer {
+    Peer { name: name.into(), address: address.parse().unwrap(), ranges: vec![range.parse().unwrap()] }
+}
+
+#[test]
+fn ways_lead_straight_to_nodes_nearby_and_nobody_takes_the_addresses_of_others() {
+    let origin = Origin {
+        address: "10.9.1.2".parse().unwrap(),
+        pod_cidr: "10.244.0.0/24".parse().unwrap(),
+        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        overlay: "vx".into(),
+    };
+    let peers = [
+        peer("near", "10.9.1.3", "10.244.1.0/24"),
+        peer("far", "10.9.2.2", "10.244.2.0/24"),
+        peer("greedy", "10.9.1.4", "10.244.1.128/25"),
+        peer("thief", "10.9.1.5", "10.244.0.0/24"),
+        peer("world", "10.9.1.6", "0.0.0.0/0"),
+        peer("outside", "10.9.1.7", "10.96.0.0/24"),
+        peer("itself", "10.9.1.2", "10.244.3.0/24"),
+        peer("six", "fd00::1", "10.244.4.0/24"),
+    ];
+    let ways = ways(&origin, "10.9.1.0/24".parse().unwrap(), &peers);
+    let near = ("10.244.1.0/24".parse().unwrap(), Way::Direct("10.9.1.3".parse().unwrap()));
+    let far = ("10.244.2.0/24".parse().unwrap(), Way::Overlay("10.9.2.2".parse().unwrap()));
+    assert_eq!(ways, BTreeMap::from([near, far]));
+}
+
+/// A node with one pod.
+struct Node {
+    namespace: Namespace,
+    network: Arc<NodeNetwork>,
+    pod: Namespace,
+    address: Ipv4Addr,
+    peer: Peer,
+}
+
+/// A router with two networks, and nodes there.
+struct Scene {
+    router: Namespace,
+    nodes: Vec<Node>,
+    dir: tempfile::TempDir,
+}
+
+const MTU: u32 = 1500;
+
+/// Nodes at `10.9.SUBNET.HOST`.
+fn scene(places: &[(u8, u8)], on_host: bool) -> Scene {
+    let (router, dir) = (Namespace::new(), tempfile::tempdir().unwrap());
+    router.run(|| {
+        for subnet in [1, 2] {
+            let address = Ipv4Net::new(Ipv4Addr::new(10, 9, subnet, 1), 24).unwrap();
+            host::create_bridge(&format!("lan{subnet}"), address).unwrap();
+        }
+    });
+    let nodes = places.iter().enumerate().map(|(number, (subnet, host))| {
+        let (namespace, pod) = (Namespace::new(), Namespace::new());
+        let address = Ipv4Addr::new(10, 9, *subnet, *host);
+        router.run(|| connect(&format!("lan{subnet}"), &format!("n{number}"), &namespace, address));
+        let state = dir.path().join(number.to_string());
+        fs::create_dir(&state).unwrap();
+        let range = Ipv4Net::new(Ipv4Addr::new(10, 244, number as u8, 0), 24).unwrap();
+        let config = NodeNetworkConfig {
+            pod_cidr: range,
+            address: address.into(),
+            mtu: MTU,
+            ..node_config("cni0", &state, on_host)
+        };
+        let network = namespace.run(|| NodeNetwork::new(config).unwrap());
+        let inside = namespace.run(|| network.attach_blocking("pod", pod.fd().as_fd(), &[]).unwrap());
+        let peer = Peer { name: number.to_string(), address: address.into(), ranges: vec![range.into()] };
+        Node { namespace, network, pod, address: inside, peer }
+    });
+    let nodes = nodes.collect();
+    Scene { router, nodes, dir }
+}
+
+fn connect(bridge: &str, link: &str, node: &Namespace, address: Ipv4Addr) {
+    let mut socket = Socket::route().unwrap();
+    let bridge = route::index_of(&mut socket, bridge).unwrap();
+    let netns = node.fd().as_fd();
+    let pair =
+        route::Pair { name: link, bridge, peer: "eth0", hardware: Some(hardware_address(address)), netns, mtu: MTU };
+    route::add_veth(&mut socket, &pair).unwrap();
+    node.run(|| {
+        let mut socket = Socket::route().unwrap();
+        let eth0 = route::index_of(&mut socket, "eth0").unwrap();
+        let lo = route::index_of(&mut socket, "lo").unwrap();
+        let [a, b, c, _] = address.octets();
+        let messages = vec![
+            route::up(lo),
+            route::address(eth0, Ipv4Net::new(address, 24).unwrap()),
+            route::up(eth0),
+            route::default_route(eth0, Ipv4Addr::new(a, b, c, 1)),
+        ];
+        socket.batch(messages).unwrap();
+    });
+}
+
+impl Scene {
+    fn all_know_all(&self) {
+        let all: Vec<Peer> = self.nodes.iter().map(|node| node.peer.clone()).collect();
+        for node in &self.nodes {
+            let others: Vec<Peer> = all.iter().filter(|peer| **peer != node.peer).cloned().collect();
+            node.namespace.run(|| node.network.set_peers_blocking(&others).unwrap());
+        }
+    }
+}
+
+impl Node {
+    fn links(&self) -> Vec<String> {
+        let text = self.namespace.run(|| fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+        text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
+    }
+}
+
+/// Sends much by TCP and a large datagram from one pod to another.
+fn talk(from: &Node, to: &Node) {
+    const SIZE: usize = 1 << 20;
+    let (address, own) = (to.address, from.address);
+    let listener = to.pod.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7000)).unwrap());
+    let received = std::thread::spawn(move || {
+        let (mut stream, seen) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        (seen.ip(), all.len())
+    });
+    let mut stream = from.pod.run(|| TcpStream::connect((address, 7000)).unwrap());
+    stream.set_write_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    stream.write_all(&vec![1; SIZE]).unwrap();
+    drop(stream);
+    assert_eq!(received.join().unwrap(), (own.into(), SIZE), "nobody's address is translated");
+    let socket = to.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 7001)).unwrap());
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let sender = from.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    // The first tells the sender how large packets may be, if smaller than its link says.
+    let large = vec![2; 4000];
+    let mut buffer = vec![0; 8000];
+    let arrived = (0..10).find_map(|_| {
+        let _ = sender.send_to(&large, (address, 7001));
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        socket.recv_from(&mut buffer).ok()
+    });
+    assert_eq!(arrived.map(|(length, from)| (length, from.ip())), Some((4000, own.into())));
+}
+
+#[test]
+fn pods_reach_each_other_across_nodes_of_one_network_and_of_two() {
+    if !is_root() {
+        return;
+    }
+    for on_host in [false, true] {
+        let scene = scene(&[(1, 2), (1, 3), (2, 2)], on_host);
+        scene.all_know_all();
+        let [a, b, c] = &scene.nodes[..] else { panic!("three nodes") };
+        for (from, to) in [(a, b), (b, a), (a, c), (c, b)] {
+            talk(from, to);
+        }
+        assert!(a.links().contains(&"vx".to_owned()));
+        c.pod.run(|| tcp_server(80, 7));
+        b.pod.run(|| tcp_server(80, 8));
+        b.pod.run(|| udp_server(80, 9));
+        for (to, answer) in [(c.address, 7), (b.address, 8)] {
+            assert_eq!(a.namespace.run(|| tcp_answer(to, 80)), Some(answer), "from the node itself");
+        }
+        let socket = a.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+        assert_eq!(udp_answer(&socket, b.address, 80), Some(9));
+
+        // The far one goes: what led to it goes too, and the others are not touched.
+        let near = [b.peer.clone()];
+        a.namespace.run(|| a.network.set_peers_blocking(&near).unwrap());
+        assert!(!a.links().contains(&"vx".to_owned()));
+        assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), None);
+        assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), Some(8));
+        a.namespace.run(|| a.network.set_peers_blocking(&[c.peer.clone()]).unwrap());
+        assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), Some(7));
+        assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), None);
+        a.namespace.run(|| a.network.set_peers_blocking(&[]).unwrap());
+        assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), None);
+    }
+}
+
+#[test]
+fn ways_stay_over_a_restart_and_what_led_to_nodes_that_went_meanwhile_goes() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene(&[(1, 2), (1, 3), (2, 2)], false);
+    scene.all_know_all();
+    let Scene { nodes, dir, .. } = scene;
+    let Ok([a, b, c]) = <[Node; 3]>::try_from(nodes) else { panic!("three nodes") };
+    c.pod.run(|| tcp_server(80, 7));
+    b.pod.run(|| tcp_server(80, 8));
+    let config =
+        NodeNetworkConfig { address: a.peer.address, mtu: MTU, ..node_config("cni0", &dir.path().join("0"), false) };
+    drop(a.network);
+    let network = a.namespace.run(|| NodeNetwork::new(config).unwrap());
+    assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), Some(8), "before anybody says who there is");
+    assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), Some(7));
+    a.namespace.run(|| network.set_peers_blocking(std::slice::from_ref(&c.peer)).unwrap());
+    assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), Some(7));
+    assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), None);
+    let routes = || fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap().contains("10.244.2.0");
+    assert!(a.namespace.run(routes));
+    let state = dir.path().join("0/addresses");
+    a.namespace.run(|| NodeNetwork::remove("cni0", "vx", &["10.96.0.10".parse().unwrap()], &state).unwrap());
+    assert!(!a.namespace.run(routes));
+}
+
+#[test]
+fn what_other_machines_send_in_the_name_of_pods_is_dropped() {
+    if !is_root() {
+        return;
+    }
+    const IPV4: u16 = 0x0800;
+    const FORGED: u8 = 1;
+    const HONEST: u8 = 2;
+    let scene = scene(&[(1, 2), (1, 3), (2, 2)], false);
+    scene.all_know_all();
+    let [a, b, c] = &scene.nodes[..] else { panic!("three nodes") };
+    let at = a.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 7002)).unwrap());
+    at.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let wire = scene.router.run(|| Wire::open("lan1"));
+    let unused = Ipv4Addr::new(10, 244, 99, 2);
+    for source in [c.address, Ipv4Addr::new(10, 244, 0, 9), a.address, unused] {
+        let packet = datagram(source, a.address, 7002, FORGED);
+        wire.send(&frame(hardware_address(Ipv4Addr::new(10, 9, 1, 2)), [2, 0, 0, 0, 0, 9], IPV4, &packet));
+    }
+    // In a packet of VXLAN from a machine that is no node: its headers, then the frame.
+    let inner = frame(
+        hardware_address(Ipv4Addr::new(10, 244, 0, 0)),
+        hardware_address(Ipv4Addr::new(10, 244, 2, 0)),
+        IPV4,
+        &datagram(c.address, a.address, 7002, FORGED),
+    );
+    let around = [&[8, 0, 0, 0, 0, 0, ID as u8, 0][..], &inner].concat();
+    let stranger = scene.router.run(|| UdpSocket::bind((Ipv4Addr::new(10, 9, 1, 1), 0)).unwrap());
+    stranger.send_to(&around, (Ipv4Addr::new(10, 9, 1, 2), PORT)).unwrap();
+    let honest = b.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    honest.send_to(&[HONEST], (a.address, 7002)).unwrap();
+    let mut byte = [0];
+    let (_, from) = at.recv_from(&mut byte).unwrap();
+    assert_eq!((byte[0], from.ip()), (HONEST, b.address.into()));
+    // The same comes from the node.
+    let node = c.namespace.run(|| UdpSocket::bind((Ipv4Addr::new(10, 9, 2, 2), 0)).unwrap());
+    node.send_to(&around, (Ipv4Addr::new(10, 9, 1, 2), PORT)).unwrap();
+    let (_, from) = at.recv_from(&mut byte).unwrap();
+    assert_eq!((byte[0], from.ip()), (FORGED, c.address.into()), "a node vouches for its pods");
+}
