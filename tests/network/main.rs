@@ -1,6 +1,9 @@
 //! Who reaches whom, and under which names.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod load_balancers;
+mod policies;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

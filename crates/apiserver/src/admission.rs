@@ -25,6 +25,7 @@ mod rounds;
 mod runtime_class;
 mod selection;
 mod service_account;
+mod step;
 mod target;
 mod validating_policy;
 mod webhook;
@@ -45,6 +46,7 @@ pub(crate) use resource_quota::ResourceQuota;
 use rounds::Rounds;
 pub use selection::Options;
 use selection::RESOURCE_QUOTA;
+use step::Step;
 
 /// Namespaces that every cluster has.
 pub const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -165,23 +167,25 @@ impl Admission {
 
     /// Lets the plugins change a new object, or the new state of one.
     pub async fn admit(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        let step = Step::begin("admit", request.op);
         loop {
             for plugin in self.plugins.iter().filter(|plugin| plugin.handles(request.op)) {
-                plugin.admit(request, object).await?;
+                step.asked(&**plugin, plugin.admit(request, object)).await?;
             }
             // What a policy or webhook changed may concern those that were asked before.
             if !request.rounds.is_next() {
-                return Ok(());
+                return step.passed();
             }
         }
     }
 
     /// Lets the plugins refuse a valid object. One that is to be deleted is given as it is.
     pub async fn validate(&self, request: &Request<'_>, object: &Value) -> Result<(), Status> {
+        let step = Step::begin("validate", request.op);
         for plugin in self.plugins.iter().filter(|plugin| plugin.handles(request.op)) {
-            plugin.validate(request, object).await?;
+            step.asked(&**plugin, plugin.validate(request, object)).await?;
         }
-        Ok(())
+        step.passed()
     }
 }
 

@@ -35,6 +35,16 @@ impl Body {
         Body::Stream(Box::pin(stream.map(|piece| Ok(Frame::data(piece)))))
     }
 
+    /// The same, and something that is kept until all of a stream was sent, or nobody takes it any more.
+    pub fn with(self, kept: impl Send + 'static) -> Body {
+        match self {
+            Body::Stream(stream) => Body::Stream(Box::pin(stream.inspect(move |_| {
+                let _ = &kept;
+            }))),
+            other => other,
+        }
+    }
+
     /// Another's answer, passed on with its trailers and its end, good or bad.
     pub fn passed_on<B>(body: B) -> Body
     where

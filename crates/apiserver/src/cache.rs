@@ -59,6 +59,8 @@ struct State {
     /// Keys whose values are no objects. None of them is among the objects.
     unreadable: OrdMap<Arc<str>, Arc<Unreadable>>,
     ring: Ring,
+    /// How many changes there were.
+    received: u64,
     ring_bytes: usize,
     parts: Parts,
     /// The revision of the last change of this resource.
@@ -94,6 +96,7 @@ impl State {
         };
         let change = Arc::new(Change { revision, now, before, gone, at: Instant::now() });
         self.last = revision;
+        self.received = self.received.wrapping_add(1);
         self.ring_bytes += change.size();
         self.parts.push(kind, &change);
         self.ring.changes.push_back(change);
@@ -130,6 +133,7 @@ impl State {
     /// Takes another state for what is there; who watches goes on, or is told 410.
     fn replace(&mut self, mut other: State) {
         other.parts = std::mem::take(&mut self.parts);
+        other.received = self.received;
         other.parts.begin_anew(other.ring.compacted);
         *self = other;
     }
@@ -274,6 +278,21 @@ impl Cache {
     /// 410 when some are forgotten.
     pub fn changes(&self, after: Revision, limit: usize) -> Result<Vec<Arc<Change>>, Status> {
         self.state.read().ring.pull(after, limit)
+    }
+
+    /// How many changes it was told of.
+    pub fn received(&self) -> u64 {
+        self.state.read().received
+    }
+
+    /// The revision of the last change of this resource.
+    pub fn last(&self) -> Revision {
+        self.state.read().last
+    }
+
+    /// How many changes it keeps at most.
+    pub const fn capacity() -> u64 {
+        RING_CHANGES as u64
     }
 
     /// Whether the kind is served no more: nothing further comes.

@@ -1,24 +1,10 @@
-//! Health, version and metrics pages.
-
-use std::collections::HashSet;
-use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+//! Health and version pages.
 
 use coracle_api::status::Status;
 use http::{Response, StatusCode};
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use smol_str::SmolStr;
 
 use crate::KUBERNETES_VERSION;
-use crate::audit;
 use crate::body::Body;
 use crate::negotiate;
 use crate::request::Query;
@@ -85,118 +71,4 @@ fn fails(storage: &Storage, check: &str) -> Option<coracle_store::Error> {
 
 fn plain(code: StatusCode, text: String) -> Response<Body> {
     negotiate::respond(code, "text/plain; charset=utf-8", text)
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Labels {
-    verb: &'static str,
-    resource: Resource,
-    subresource: &'static str,
-    code: u16,
-}
-
-/// The plural of a kind, or nothing.
-#[derive(Clone, Debug, Hash, PartialEq, Eq)]
-struct Resource(SmolStr);
-
-impl EncodeLabelValue for Resource {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.0.as_str().encode(encoder)
-    }
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct VerbLabels {
-    verb: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ResourceLabels {
-    resource: String,
-}
-
-fn latency() -> Histogram {
-    Histogram::new([0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0])
-}
-
-/// Counts and durations of requests, named as upstream's.
-pub struct Metrics {
-    requests: Family<Labels, Counter<u64, AtomicU64>>,
-    durations: Family<VerbLabels, Histogram, fn() -> Histogram>,
-    /// Of the audit log.
-    pub audit: audit::Counts,
-}
-
-impl Default for Metrics {
-    fn default() -> Metrics {
-        Metrics {
-            requests: Family::default(),
-            durations: Family::new_with_constructor(latency),
-            audit: audit::Counts::default(),
-        }
-    }
-}
-
-impl Metrics {
-    /// Counts an answered request.
-    pub fn count(
-        &self,
-        verb: &'static str,
-        resource: SmolStr,
-        subresource: &'static str,
-        code: StatusCode,
-        took: Duration,
-        long_running: bool,
-    ) {
-        self.requests
-            .get_or_create(&Labels { verb, resource: Resource(resource), subresource, code: code.as_u16() })
-            .inc();
-        if !long_running {
-            self.durations.get_or_create(&VerbLabels { verb }).observe(took.as_secs_f64());
-        }
-    }
-
-    /// The page in the Prometheus text format.
-    pub fn text(&self, storage: &Storage) -> Response<Body> {
-        let mut registry = Registry::default();
-        registry.register(
-            "apiserver_request",
-            "Requests by verb, resource, subresource and code",
-            self.requests.clone(),
-        );
-        registry.register("apiserver_request_duration_seconds", "Response latency by verb", self.durations.clone());
-        self.audit.register(&mut registry);
-        let objects = Family::<ResourceLabels, Gauge>::default();
-        for cache in storage.caches.all() {
-            let resource = match &*cache.kind.group {
-                "" => cache.kind.plural.to_string(),
-                group => format!("{}.{group}", cache.kind.plural),
-            };
-            objects.get_or_create(&ResourceLabels { resource }).set(cache.snapshot().len() as i64);
-        }
-        registry.register("apiserver_storage_objects", "Stored objects by resource", objects);
-        let revision = Gauge::<i64>::default();
-        revision.set(storage.caches.revision() as i64);
-        registry.register("coracle_store_revision", "The newest revision of the store", revision);
-        let mut text = String::new();
-        match encode(&mut text, &registry) {
-            Ok(()) => negotiate::respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", exposition(&text)),
-            Err(error) => negotiate::status(&Status::internal(error)),
-        }
-    }
-}
-
-/// A page of OpenMetrics in the Prometheus text format, in which a counter is described by the name that its samples have.
-fn exposition(open_metrics: &str) -> String {
-    let counters: HashSet<&str> =
-        open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
-    let mut out = String::with_capacity(open_metrics.len());
-    for line in open_metrics.lines().filter(|line| *line != "# EOF") {
-        let described = ["# HELP ", "# TYPE "].into_iter().find_map(|start| Some((start, line.strip_prefix(start)?)));
-        let _ = match described.and_then(|(start, rest)| Some((start, rest.split_once(' ')?))) {
-            Some((start, (name, rest))) if counters.contains(name) => writeln!(out, "{start}{name}_total {rest}"),
-            _ => writeln!(out, "{line}"),
-        };
-    }
-    out
 }

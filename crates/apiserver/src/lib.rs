@@ -32,6 +32,7 @@ mod index;
 pub mod kinds;
 mod kubelet;
 mod listener;
+mod metrics;
 mod negotiate;
 mod notes;
 mod object;
@@ -61,6 +62,7 @@ mod websocket;
 
 pub use admission::Options as AdmissionOptions;
 pub use body::{Body, BoxError};
+pub use metrics::Pages;
 pub use runtime_config::RuntimeConfig;
 pub use server::{Config, InProcess, Server};
 pub use unreadable::Unserved;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use coracle_pki::Current;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use http::header::HOST;
 use http::{Request, StatusCode, Version};
@@ -33,6 +34,7 @@ use crate::auth::request_header::{FromProxy, Peer};
 use crate::authz::is_system;
 use crate::body::{Body, BoxError};
 use crate::connections::{Connections, Limits, Place};
+use crate::metrics::{METRICS, Pages};
 use crate::negotiate;
 use crate::server::Server;
 
@@ -71,7 +73,24 @@ impl Server {
     ///
     /// # Errors
     /// The authority's certificate is not usable.
-    pub async fn serve(&self, listener: TcpListener, serving: Arc<Current>) -> Result<()> {
+    pub fn serve(&self, listener: TcpListener, serving: Arc<Current>) -> BoxFuture<'static, Result<()>> {
+        self.serve_pages(listener, serving, Pages::All)
+    }
+
+    /// The same of one part of the process: who may ask here is who may ask the API server for the same paths.
+    ///
+    /// # Errors
+    /// The authority's certificate is not usable.
+    pub fn serve_pages(
+        &self,
+        listener: TcpListener,
+        serving: Arc<Current>,
+        pages: Pages,
+    ) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.clone().accept(listener, serving, pages))
+    }
+
+    async fn accept(self, listener: TcpListener, serving: Arc<Current>, pages: Pages) -> Result<()> {
         let config = tls(self.authorities().roots(), serving).context("failed to set up TLS")?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let connections = Connections::new(Limits::of_process());
@@ -94,7 +113,7 @@ impl Server {
                 let mut evicted = rarely(place.evicted());
                 let ended = tokio::select! {
                     biased;
-                    ended = server.connection(stream, acceptor, &place) => ended,
+                    ended = server.connection(stream, acceptor, &place, pages) => ended,
                     _ = evicted.next() => Err(anyhow::anyhow!("it made room for another")),
                 };
                 if let Err(error) = ended {
@@ -104,11 +123,17 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, acceptor: TlsAcceptor, place: &Arc<Place>) -> Result<()> {
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        acceptor: TlsAcceptor,
+        place: &Arc<Place>,
+        pages: Pages,
+    ) -> Result<()> {
         stream.set_nodelay(true)?;
-        let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
-            .await
-            .with_context(|| format!("no TLS handshake in {HANDSHAKE:?}"))??;
+        let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+        let shaken = shaken.with_context(|| format!("no TLS handshake in {HANDSHAKE:?}"));
+        let stream = shaken.and_then(|stream| Ok(stream?)).inspect_err(|_| METRICS.handshake_errors.inc())?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let left = chain.first().and_then(|der| certificate_left(der));
         let peer = self.authorities().peer(chain);
@@ -125,12 +150,18 @@ impl Server {
         let service = service_fn(|mut request: Request<Incoming>| {
             let (server, user, request_going_on) = (self.clone(), user.clone(), Going::on(&activity));
             request.extensions_mut().insert(place.clone());
+            left.iter().for_each(|left| METRICS.certificates.observe(left.as_secs_f64()));
             if is_proxy {
                 request.extensions_mut().insert(FromProxy);
             }
+            if pages != Pages::All {
+                request.extensions_mut().insert(pages);
+            }
             async move {
+                let plain = |code, text| negotiate::respond(code, "text/plain; charset=utf-8", text);
                 let response = match host_fault(&request) {
-                    Some(fault) => negotiate::respond(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", fault),
+                    Some(fault) => plain(StatusCode::BAD_REQUEST, fault),
+                    None if !pages.has(request.uri().path()) => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
                     None => server.handle(request, user).await,
                 };
                 Ok::<_, Infallible>(response.map(|body| Answer { body, _going: request_going_on }))

@@ -1,6 +1,8 @@
 //! What is to be known of a request besides its answer: warnings for whoever made it, and annotations for the audit log.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -13,6 +15,8 @@ const MAX_ANNOTATIONS: usize = 256;
 pub(crate) struct Notes {
     warnings: Mutex<Vec<String>>,
     annotations: Mutex<BTreeMap<String, String>>,
+    /// Nanoseconds that were spent waiting for webhooks.
+    elsewhere: AtomicU64,
 }
 
 impl Notes {
@@ -30,6 +34,16 @@ impl Notes {
         if annotations.len() < MAX_ANNOTATIONS {
             annotations.entry(key.into()).or_insert_with(|| value.into());
         }
+    }
+
+    /// Adds to how long others were waited for.
+    pub fn waited(&self, took: Duration) {
+        self.elsewhere.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long others were waited for so far.
+    pub fn elsewhere(&self) -> Duration {
+        Duration::from_nanos(self.elsewhere.load(Ordering::Relaxed))
     }
 
     /// The warnings so far.

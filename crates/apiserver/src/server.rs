@@ -11,33 +11,34 @@ use anyhow::Result;
 use bytes::Bytes;
 use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
+use coracle_metrics::{Counter, Gauge};
 use coracle_pki::{Authority, Current, FRONT_PROXY};
 use coracle_store::Store;
-use http::header::{HeaderValue, USER_AGENT};
+use futures::future::BoxFuture;
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use smol_str::SmolStr;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admission::{self, Admission};
 use crate::aggregation::{self, Aggregator, Remote};
-use crate::audit::{self, Asked, Auditor, Trail};
+use crate::audit::{self, Auditor, Trail};
 use crate::auth::request_header::{self, Authorities, FromProxy};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
-use crate::authz::{self, Attributes, Authorizer, Node, Rbac, decide};
+use crate::authz::{self, Attributes, Authorizer, Decision, Node, Rbac, decide};
 use crate::body::{self, Body, BoxError};
 use crate::bootstrap::{Own, Trust};
 use crate::connect;
 use crate::context::Context;
 use crate::conversion::Conversions;
 use crate::documents::Documents;
-use crate::health::Metrics;
 use crate::kinds::Kinds;
 use crate::kubelet::Client;
+use crate::metrics::{self, Answered, Asked, METRICS, Pages};
 use crate::negotiate::{Encoding, Output};
 use crate::notes::Notes;
 use crate::objects::Objects;
@@ -106,6 +107,23 @@ struct Inner {
 struct Place<'a> {
     _of_all: SemaphorePermit<'a>,
     _of_others: Option<(Share<'a>, SemaphorePermit<'a>)>,
+    _counted: Counted,
+}
+
+/// One of those that are counted now.
+struct Counted(&'static Gauge);
+
+impl Counted {
+    fn among(gauge: &'static Gauge) -> Counted {
+        gauge.add(1);
+        Counted(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
 }
 
 impl Server {
@@ -113,9 +131,13 @@ impl Server {
     ///
     /// # Errors
     /// A file that the configuration names cannot be read or makes no sense, or the store refuses.
-    pub async fn new(config: Config) -> Result<Server> {
-        let metrics = Metrics::default();
-        let auditor = Auditor::open(&config.audit, metrics.audit.clone())?;
+    pub fn new(config: Config) -> BoxFuture<'static, Result<Server>> {
+        Box::pin(Server::open(config))
+    }
+
+    async fn open(config: Config) -> Result<Server> {
+        let audit = audit::Counts::default();
+        let auditor = Auditor::open(&config.audit, audit.clone())?;
         let issuer =
             Arc::new(Issuer::new(config.authority.service_account_key()?).named(&config.authentication.api_audiences));
         let served = config.runtime_config.registry(kinds::built_in());
@@ -152,7 +174,7 @@ impl Server {
             authorizer,
             issuer,
             kubelet: Client::new(&config.authority.certificate, config.kubelet_client)?,
-            metrics,
+            audit,
             resource_metrics: Default::default(),
             auditor,
             endpoint,
@@ -205,15 +227,26 @@ impl Server {
     }
 
     /// Answers one request; `user` is who the connection proved to be.
-    pub async fn handle<B>(&self, request: Request<B>, user: Option<Arc<User>>) -> Response<Body>
+    pub fn handle<B>(&self, request: Request<B>, user: Option<Arc<User>>) -> BoxFuture<'static, Response<Body>>
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
+        self.answer(parts, Upload::new(body), user)
+    }
+
+    /// Boxed, so that all of it is compiled once and here, not with each caller.
+    fn answer(&self, parts: Parts, upload: Upload, user: Option<Arc<User>>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(self.0.clone().respond(parts, upload, user))
+    }
+}
+
+impl Inner {
+    /// Answers one request in the encoding that the client takes, and reads to the end what it sends.
+    async fn respond(self: Arc<Inner>, parts: Parts, mut upload: Upload, user: Option<Arc<User>>) -> Response<Body> {
         let (is_head, takes_gzip) = (parts.method == Method::HEAD, compress::is_wanted(&parts));
-        let mut upload = Upload::new(body);
-        let response = self.0.clone().answer(parts, &mut upload, user).await;
+        let response = self.answer(parts, &mut upload, user).await;
         if !http_body::Body::is_end_stream(&upload) {
             Box::pin(upload.discard()).await;
         }
@@ -223,9 +256,7 @@ impl Server {
             false => response,
         }
     }
-}
 
-impl Inner {
     /// Finds out where a request leads, who makes it and whether they may, takes a place for it, and only then reads
     /// what was sent with it.
     async fn answer(
@@ -249,11 +280,9 @@ impl Inner {
             _ => None,
         };
         let target = target.filter(|_| remote.is_none());
-        let (verb, resource, subresource) = match &target {
-            Some(target) => {
-                (target.verb(&parts.method, &query), target.kind.plural.clone(), target.subresource.unwrap_or_default())
-            }
-            None => (request::lower(&parts.method), SmolStr::default(), ""),
+        let (verb, subresource) = match &target {
+            Some(target) => (target.verb(&parts.method, &query), target.subresource.unwrap_or_default()),
+            None => (request::lower(&parts.method), ""),
         };
         let selected = query.selected(verb);
         // Another server decodes a path before it looks what that is about, so that who may ask it is found out the same way.
@@ -264,6 +293,10 @@ impl Inner {
         };
         let long_running = attributes.verb == "watch"
             || matches!(attributes.subresource, "exec" | "attach" | "portforward" | "log" | "proxy");
+        let counted = counted(&attributes, target.is_some(), remote.is_some(), &parts, &path);
+        let lasts = long_running.then(|| Arc::new(METRICS.requests.lasts(counted)));
+        lasts.iter().for_each(|lasts| drop(parts.extensions.insert(lasts.clone())));
+        let is_dry_run = !query.all("dryRun").is_empty();
         // Refusals are told as objects are; a client whose choice is not served is told so in JSON.
         let mut output = match &target {
             Some(target) if target.kind.review => Output::of_whole(&parts.headers),
@@ -279,7 +312,7 @@ impl Inner {
         let has_certificate = user.is_some() || parts.extensions.get::<FromProxy>().is_some();
         let who = self.who(&mut parts, user).await;
         let trail = state.auditor.as_ref().and_then(|auditor| {
-            let asked = Asked {
+            let asked = audit::Asked {
                 id: id.to_str().unwrap_or_default(),
                 uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()),
                 headers: &parts.headers,
@@ -312,7 +345,7 @@ impl Inner {
                 }
             }
             let user = self.admitted(user, &mut parts, &attributes, trail).await?;
-            let _place = if long_running { None } else { Some(self.place(&user)?) };
+            let _place = if long_running { None } else { Some(self.place(&user, verb)?) };
             match &target {
                 Some(target) => {
                     let target = target.clone();
@@ -351,12 +384,37 @@ impl Inner {
         let mut response = if pretty && !is_document { negotiate::pretty(response) } else { response };
         // Another server that answered has said it already.
         response.headers_mut().entry(audit::ID).or_insert(id);
-        state.metrics.count(verb, resource, subresource, response.status(), start.elapsed(), long_running);
-        response
+        let answered = Answered {
+            code: response.status(),
+            dry_run: is_dry_run,
+            long_running,
+            took: start.elapsed(),
+            elsewhere: notes.elsewhere(),
+            size: http_body::Body::size_hint(response.body()).exact(),
+        };
+        METRICS.requests.count(counted, &answered);
+        match lasts {
+            Some(lasts) => response.map(|body| body.with(lasts)),
+            None => response,
+        }
+    }
+
+    /// Who makes a request, counted.
+    async fn who(&self, parts: &mut Parts, user: Option<Arc<User>>) -> Result<Arc<User>, Status> {
+        let asked = Instant::now();
+        let who = self.known(parts, user).await;
+        match &who {
+            Ok(user) => {
+                METRICS.authenticated.after(asked.elapsed());
+                METRICS.users.with([metrics::username(&user.name)], Counter::inc);
+            }
+            Err(_) => METRICS.not_authenticated.after(asked.elapsed()),
+        }
+        who
     }
 
     /// Who makes a request.
-    async fn who(&self, parts: &mut Parts, user: Option<Arc<User>>) -> Result<Arc<User>, Status> {
+    async fn known(&self, parts: &mut Parts, user: Option<Arc<User>>) -> Result<Arc<User>, Status> {
         let proxied = parts.extensions.get::<FromProxy>().is_some();
         let user = match proxied.then(|| request_header::take(&mut parts.headers)).flatten() {
             Some(user) => Arc::new(user),
@@ -382,7 +440,14 @@ impl Inner {
         }
         let acting = auth::impersonated(user.clone(), &mut parts.headers, authorizer).await?;
         trail.filter(|_| !Arc::ptr_eq(&user, &acting)).inspect(|trail| trail.acts_as(&acting));
+        let asked = Instant::now();
         let decision = decide(authorizer, &acting, what).await;
+        let decided = match &decision {
+            Decision::Allow(_) => &METRICS.allowed,
+            Decision::Deny(_) => &METRICS.denied,
+            Decision::NoOpinion(_) => &METRICS.no_opinion,
+        };
+        decided.after(asked.elapsed());
         trail.inspect(|trail| trail.decided(&decision));
         if !decision.is_allowed() {
             return Err(what.forbidden(&acting, decision.reason()));
@@ -399,7 +464,7 @@ impl Inner {
     }
 
     /// A place for a request until it is answered.
-    fn place<'a>(&'a self, user: &User) -> Result<Place<'a>, Status> {
+    fn place<'a>(&'a self, user: &User, verb: &str) -> Result<Place<'a>, Status> {
         let busy = || Status::too_many_requests("Too many requests, please try again later.", 1);
         let of_others = match authz::is_system(user) {
             true => None,
@@ -408,7 +473,9 @@ impl Inner {
                 Some((share, self.in_flight_of_others.try_acquire().map_err(|_| busy())?))
             }
         };
-        Ok(Place { _of_all: self.in_flight.try_acquire().map_err(|_| busy())?, _of_others: of_others })
+        let of_all = self.in_flight.try_acquire().map_err(|_| busy())?;
+        let counted = if matches!(verb, "get" | "list" | "head") { &*METRICS.reading } else { &*METRICS.mutating };
+        Ok(Place { _of_all: of_all, _of_others: of_others, _counted: Counted::among(counted) })
     }
 
     /// The other server whose OpenAPI document of version 3 a path is about.
@@ -430,7 +497,7 @@ impl Inner {
             path if path.starts_with("/livez/") || path.starts_with("/readyz/") || path.starts_with("/healthz/") => {
                 health::probe_one(storage, path)
             }
-            "/metrics" => Ok(state.metrics.text(storage)),
+            "/metrics" => Ok(metrics::page(state, parts.extensions.get().copied().unwrap_or(Pages::All)).await),
             "/version" => document(health::version()),
             "/.well-known/openid-configuration" => {
                 let server = format!("https://{}", state.endpoint);
@@ -439,6 +506,17 @@ impl Inner {
             "/openid/v1/jwks" => document(state.issuer.key_set()),
             path => discovery::answer(state, path, &parts.headers).await,
         }
+    }
+}
+
+/// As what a request is counted.
+fn counted<'a>(what: &Attributes<'a>, is_here: bool, is_elsewhere: bool, parts: &Parts, path: &str) -> Asked<'a> {
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let verb = Asked::verb(what, &parts.method, content_type.starts_with("application/apply-patch"));
+    match (is_here, is_elsewhere) {
+        (true, _) => Asked::of(verb, what),
+        (false, true) => Asked::elsewhere(verb),
+        (false, false) => Asked::of_path(verb, path.trim_end_matches('/')),
     }
 }
 
@@ -475,6 +553,7 @@ where
             request.headers_mut().entry(USER_AGENT).or_insert_with(|| agent.clone());
         }
         let (server, user) = (self.server.clone(), self.user.clone());
-        Box::pin(async move { Ok(server.handle(request, Some(user)).await) })
+        let answer = server.handle(request, Some(user));
+        Box::pin(async move { Ok(answer.await) })
     }
 }

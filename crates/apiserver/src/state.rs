@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::aggregation::Aggregator;
-use crate::audit::Auditor;
+use crate::audit::{Auditor, Counts};
 use crate::auth::Authenticator;
 use crate::auth::service_account::Issuer;
 use crate::authz::Chain;
 use crate::documents::Documents;
-use crate::health::Metrics;
 use crate::kubelet::Client;
 use crate::objects::Objects;
 use crate::resource_metrics::ResourceMetrics;
@@ -23,7 +22,8 @@ pub(crate) struct State {
     pub authorizer: Arc<Chain>,
     pub issuer: Arc<Issuer>,
     pub kubelet: Client,
-    pub metrics: Metrics,
+    /// What the audit log counts.
+    pub audit: Counts,
     /// What nodes and pods use.
     pub resource_metrics: ResourceMetrics,
     /// Writes down who asked for what, where that is wanted.

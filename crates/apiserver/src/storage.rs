@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use coracle_api::status::Status;
 use coracle_api::{Kind, Registry, kinds, meta};
-use coracle_store::{Error, Outcome, Result as Stored, Revision, Store, Txn};
+use coracle_store::{Error, Op, Outcome, Result as Stored, Revision, Store, Txn};
 use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::auth::service_account;
 use crate::cache::{self, Cache, Caches};
 use crate::kinds::Kinds;
+use crate::metrics;
 use crate::token_tracking::{self, Uses};
 use crate::unreadable::ROOT;
 
@@ -51,7 +52,14 @@ impl Storage {
     /// Makes changes if compares hold. Whoever made them, or was outrun, then finds in the caches what is there: a store
     /// that others write to as well tells the caches later than it answers.
     pub async fn commit(&self, txn: Txn) -> Result<Outcome, Status> {
-        let outcome = self.store.txn(txn).await.map_err(|error| refusal(&error))?;
+        let (key, operation) = match txn.ops.first() {
+            Some(Op::Put { key, .. }) if txn.is_new(key) => (Some(key.clone()), "create"),
+            Some(Op::Put { key, .. }) => (Some(key.clone()), "update"),
+            Some(Op::Delete { key }) => (Some(key.clone()), "delete"),
+            None => (None, "get"),
+        };
+        let outcome = metrics::of_store(operation, key.as_deref(), self.store.txn(txn)).await;
+        let outcome = outcome.map_err(|error| refusal(&error))?;
         let (Outcome::Committed { revision } | Outcome::Conflict { revision, .. }) = &outcome;
         if let Err(status) = self.reach(*revision).await {
             tracing::warn!(revision, "the caches are behind what was written: {}", status.message);
@@ -69,7 +77,8 @@ impl Storage {
     /// # Errors
     /// The store does not answer, or does not tell the caches in time.
     pub async fn freshen(&self) -> Result<(), Status> {
-        let revision = self.store.current_revision().await.map_err(|error| refusal(&error))?;
+        let asked = metrics::of_store("get", None, self.store.current_revision());
+        let revision = asked.await.map_err(|error| refusal(&error))?;
         self.reach(revision).await
     }
 

@@ -18,7 +18,6 @@ use Missing::{Controller, Enforcement};
 const MISSING: &[(&str, &str, Missing)] = &[
     ("flowcontrol.apiserver.k8s.io", "FlowSchema", Enforcement),
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", Enforcement),
-    ("networking.k8s.io", "NetworkPolicy", Enforcement),
     ("networking.k8s.io", "ServiceCIDR", Controller),
     ("resource.k8s.io", "DeviceClass", Controller),
     ("resource.k8s.io", "ResourceClaim", Controller),

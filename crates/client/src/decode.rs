@@ -1,5 +1,6 @@
 //! Objects that may not decode: one of them must not keep the others from those who watch.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -7,8 +8,10 @@ use kube::Resource;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::ObjectKey;
+use crate::follow::Followed;
 
 /// An object, or what can be said of one that is not as its type says. Clients in Go leave the fields that they do
 /// not know empty (a condition's time is then `null`), and an API server keeps what the schema allows.
@@ -19,13 +22,6 @@ pub enum Decoded<K> {
 }
 
 impl<K: Resource> Decoded<K> {
-    pub fn version(&self) -> Option<&String> {
-        match self {
-            Decoded::Object(object) => object.meta().resource_version.as_ref(),
-            Decoded::Broken { version, .. } => version.as_ref(),
-        }
-    }
-
     pub fn key(&self) -> ObjectKey {
         match self {
             Decoded::Object(object) => ObjectKey::of(object),
@@ -41,33 +37,63 @@ impl<K: Resource> Decoded<K> {
     }
 }
 
-impl<K: Resource<DynamicType = ()> + DeserializeOwned> Decoded<K> {
-    /// An object without its managed fields: nobody here asks who owns what, they would be most of what is kept in memory,
-    /// and a server keeps those of an object that is written without.
-    fn of(mut object: K) -> Decoded<K> {
-        object.meta_mut().managed_fields = None;
-        Decoded::Object(object)
-    }
-
-    /// Reads an object.
-    ///
-    /// # Errors
-    /// The text is no JSON.
-    pub fn parse(text: &str) -> serde_json::Result<Decoded<K>> {
-        let error = match serde_json::from_str(text) {
-            Ok(object) => return Ok(Decoded::of(object)),
+impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send> Followed for Decoded<K> {
+    /// Reads an object without its managed fields: nobody here asks who owns what, they would be most of what is read and kept
+    /// in memory, and a server keeps those of an object that is written without.
+    fn read(text: &str) -> serde_json::Result<Decoded<K>> {
+        let bytes = without_managed_fields(text);
+        let error = match serde_json::from_slice(&bytes) {
+            Ok(object) => return Ok(Decoded::Object(object)),
             Err(error) => error,
         };
-        let mut value: Value = serde_json::from_str(text)?;
+        let mut value: Value = serde_json::from_slice(&bytes)?;
         complete(&mut value);
         let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_default();
         if let Ok(object) = serde_json::from_value(value) {
-            return Ok(Decoded::of(object));
+            return Ok(Decoded::Object(object));
         }
         let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
         tracing::warn!(kind = %K::kind(&()), %key, %error, "an object is not as its type says; it is left as it was");
         Ok(Decoded::Broken { key, version: metadata.resource_version })
     }
+
+    fn version(&self) -> Option<&str> {
+        match self {
+            Decoded::Object(object) => object.meta().resource_version.as_deref(),
+            Decoded::Broken { version, .. } => version.as_deref(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Top<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow, default)]
+    managed_fields: Option<&'a RawValue>,
+}
+
+/// The same with nothing where the managed fields are: a tree of maps, and not worth building only to be dropped.
+fn without_managed_fields(text: &str) -> Cow<'_, [u8]> {
+    const NOTHING: &[u8] = b"null";
+    let fields = match serde_json::from_str(text) {
+        Ok(Top { metadata: Metadata { managed_fields: Some(fields) } }) => fields.get(),
+        _ => return text.as_bytes().into(),
+    };
+    let mut bytes = text.as_bytes().to_vec();
+    let at = (fields.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    if let Some(range) =
+        at.checked_add(fields.len()).and_then(|end| bytes.get_mut(at..end)).filter(|range| range.len() >= NOTHING.len())
+    {
+        range.fill(b' ');
+        range[..NOTHING.len()].copy_from_slice(NOTHING);
+    }
+    bytes.into()
 }
 
 /// Gives conditions without a time Go's first one.
@@ -96,7 +122,7 @@ mod tests {
     fn decoded(status: Value) -> Decoded<Service> {
         let object = json!({"apiVersion": "v1", "kind": "Service", "status": status,
             "metadata": {"name": "s", "namespace": "n", "resourceVersion": "7"}});
-        Decoded::parse(&object.to_string()).unwrap()
+        Decoded::read(&object.to_string()).unwrap()
     }
 
     #[test]
@@ -116,16 +142,14 @@ mod tests {
         let owned =
             json!([{"manager": "m", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]);
         let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "managedFields": owned}});
-        let Decoded::Object(service) = Decoded::<Service>::parse(&object.to_string()).unwrap() else {
-            panic!("broken")
-        };
+        let Decoded::Object(service) = Decoded::<Service>::read(&object.to_string()).unwrap() else { panic!("broken") };
         assert_eq!((service.metadata.name.as_deref(), service.metadata.managed_fields), (Some("s"), None));
     }
 
     #[test]
     fn of_a_broken_object_the_key_and_the_version_are_known() {
         let broken = decoded(json!({"conditions": 7}));
-        assert_eq!((broken.key().to_string().as_str(), broken.version().map(String::as_str)), ("n/s", Some("7")));
+        assert_eq!((broken.key().to_string().as_str(), broken.version()), ("n/s", Some("7")));
         assert!(broken.object().is_none());
     }
 }

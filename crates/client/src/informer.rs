@@ -4,25 +4,18 @@ use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use futures::{AsyncBufReadExt, TryStreamExt};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
-use kube::api::{Api, ListParams, Request, WatchParams};
+use kube::api::Api;
 use kube::{Client, Resource};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::decode::Decoded;
-use crate::patch::is_gone;
+use crate::follow::{Follower, Source, follow};
 use crate::store::Indexer;
-use crate::{Backoff, ObjectKey, Store};
-
-const PAGE_SIZE: u32 = 500;
+use crate::{ObjectKey, Store};
 
 /// What happened to an object of the cache.
 #[derive(Clone, Debug)]
@@ -42,33 +35,8 @@ pub enum Event<K> {
 
 type Handler<K> = Box<dyn Fn(&Event<K>) + Send + Sync>;
 
-/// A page of a list.
-#[derive(Deserialize)]
-struct Page {
-    metadata: ListMeta,
-    items: Option<Vec<Box<RawValue>>>,
-}
-
-/// One line of a watch.
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(borrow)]
-    object: &'a RawValue,
-}
-
-/// The object of a bookmark: nothing but its version is sure.
-#[derive(Deserialize)]
-struct Bookmark {
-    metadata: ListMeta,
-}
-
 struct Shared<K> {
-    client: Client,
-    url: String,
-    labels: Option<String>,
-    fields: Option<String>,
+    source: Source,
     store: Store<K>,
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
@@ -121,11 +89,9 @@ where
         fields: Option<String>,
         indexes: Vec<(&'static str, Indexer<K>)>,
     ) -> Informer<K> {
+        let url = api.resource_url().to_owned();
         let shared = Shared {
-            url: api.resource_url().to_owned(),
-            client: api.into_client(),
-            labels,
-            fields,
+            source: Source { client: api.into_client(), url, labels, fields, metadata_only: false },
             store: Store::new(indexes),
             handlers: Mutex::new(Vec::new()),
             synced: watch::Sender::new(false),
@@ -137,7 +103,9 @@ where
     pub fn start(&self) {
         let mut task = self.task.0.lock();
         if task.is_none() {
-            *task = Some(tokio::spawn(feed(self.shared.clone())).abort_handle());
+            let shared = self.shared.clone();
+            let feed = async move { follow(&shared.source, &*shared).await };
+            *task = Some(tokio::spawn(feed).abort_handle());
         }
     }
 
@@ -187,150 +155,38 @@ impl<K: Resource> Shared<K> {
         handlers.iter().for_each(|handler| handler(&event));
     }
 
-    fn remove(&self, key: &ObjectKey, last: Option<Decoded<K>>) {
+    fn forget(&self, key: &ObjectKey, last: Option<Decoded<K>>) {
         let handlers = self.handlers.lock();
         if let Some(cached) = self.store.remove(key) {
             let event = Event::Deleted(last.and_then(Decoded::object).map(Arc::new).unwrap_or(cached));
             handlers.iter().for_each(|handler| handler(&event));
         }
     }
+}
 
-    /// Takes in one line of a watch; `version` becomes that from which to go on.
-    fn follow(&self, line: &str, version: &mut String) -> kube::Result<()>
-    where
-        K: Resource<DynamicType = ()> + DeserializeOwned,
-    {
-        let line: Line<'_> = read(line)?;
-        let text = line.object.get();
-        if line.kind == "ERROR" {
-            return Err(kube::Error::Api(read(text)?));
-        }
-        if line.kind == "BOOKMARK" {
-            let bookmark: Bookmark = read(text)?;
-            bookmark.metadata.resource_version.into_iter().for_each(|new| *version = new);
-            return Ok(());
-        }
-        let object = Decoded::parse(text).map_err(kube::Error::SerdeError)?;
-        if let Some(new) = object.version() {
-            version.clone_from(new);
-        }
-        match line.kind {
-            "DELETED" => self.remove(&object.key(), Some(object)),
-            _ => self.insert(object),
-        }
-        Ok(())
-    }
+impl<K> Follower for Shared<K>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync,
+{
+    type Object = Decoded<K>;
 
     fn replace(&self, objects: Vec<Decoded<K>>) {
         let live: HashSet<ObjectKey> = objects.iter().map(Decoded::key).collect();
         for key in self.store.keys() {
             if !live.contains(&key) {
-                self.remove(&key, None);
+                self.forget(&key, None);
             }
         }
         objects.into_iter().for_each(|object| self.insert(object));
+        self.synced.send_replace(true);
     }
-}
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> kube::Result<T> {
-    serde_json::from_str(text).map_err(kube::Error::SerdeError)
-}
-
-/// Lists and watches for ever.
-async fn feed<K>(shared: Arc<Shared<K>>)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(15));
-    loop {
-        match list(&shared).await {
-            Ok((objects, version)) => {
-                backoff.reset();
-                shared.replace(objects);
-                shared.synced.send_replace(true);
-                watch_from(&shared, version, &mut backoff).await;
-            }
-            Err(error) => {
-                tracing::debug!(kind = %K::kind(&()), %error, "list failed, trying again");
-                backoff.sleep().await;
-            }
-        }
+    fn put(&self, object: Decoded<K>) {
+        self.insert(object);
     }
-}
 
-async fn list<K>(shared: &Shared<K>) -> kube::Result<(Vec<Decoded<K>>, String)>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let mut params = ListParams {
-        label_selector: shared.labels.clone(),
-        field_selector: shared.fields.clone(),
-        limit: Some(PAGE_SIZE),
-        ..ListParams::default()
-    };
-    let mut objects = Vec::new();
-    loop {
-        let request = Request::new(&shared.url).list(&params).map_err(kube::Error::BuildRequest)?;
-        let page: Page = match shared.client.request(request).await {
-            // The revision of the first page was compacted: only one big page is sure to be consistent.
-            Err(error) if is_gone(&error) && params.continue_token.is_some() => {
-                objects.clear();
-                params.continue_token = None;
-                params.limit = None;
-                continue;
-            }
-            other => other?,
-        };
-        for item in page.items.into_iter().flatten() {
-            objects.push(Decoded::parse(item.get()).map_err(kube::Error::SerdeError)?);
-        }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params.continue_token = Some(token),
-            None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
-        }
-    }
-}
-
-/// Watches from a revision, resuming after breaks; returns when only a new list can help.
-async fn watch_from<K>(shared: &Shared<K>, mut version: String, backoff: &mut Backoff)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let params = WatchParams {
-        label_selector: shared.labels.clone(),
-        field_selector: shared.fields.clone(),
-        bookmarks: true,
-        ..WatchParams::default()
-    };
-    loop {
-        let started = Instant::now();
-        let mut progress = false;
-        let outcome = async {
-            let request = Request::new(&shared.url).watch(&params, &version).map_err(kube::Error::BuildRequest)?;
-            let mut lines = shared.client.request_stream(request).await?.lines();
-            while let Some(line) = lines.try_next().await.map_err(kube::Error::ReadEvents)? {
-                shared.follow(&line, &mut version)?;
-                progress = true;
-            }
-            Ok(())
-        }
-        .await;
-        match outcome {
-            Err(error) if is_gone(&error) => {
-                tracing::debug!(kind = %K::kind(&()), "the watch's revision is gone, listing anew");
-                return;
-            }
-            // Breaks are daily business; an answer that is no list of events is not.
-            Err(kube::Error::SerdeError(error)) if !error.is_eof() => {
-                tracing::warn!(kind = %K::kind(&()), %error, "a watch's events cannot be read, resuming");
-            }
-            Err(error) => tracing::debug!(kind = %K::kind(&()), %error, "watch failed, resuming"),
-            Ok(()) => {}
-        }
-        if progress || started.elapsed() > Duration::from_secs(5) {
-            backoff.reset();
-        }
-        backoff.sleep().await;
+    fn remove(&self, object: Decoded<K>) {
+        self.forget(&object.key(), Some(object));
     }
 }
 
@@ -389,6 +245,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::client::Body;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     fn map(name: &str, version: u32) -> serde_json::Value {
         serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",

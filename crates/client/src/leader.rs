@@ -1,8 +1,10 @@
 //! Leader election over a Lease, compatible with client-go's.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use coracle_metrics::Gauge;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -11,6 +13,7 @@ use kube::api::{Api, PostParams};
 use tokio::time::Instant;
 
 use crate::backoff::random_unit;
+use crate::metrics::METRICS;
 
 /// The lease was lost or could not be renewed in time: the caller must stop what only a leader does.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +64,12 @@ impl LeaderElection {
         Fut: Future,
     {
         let mut observed = Observed::default();
+        METRICS.leading.with([&self.name], |gauge| gauge.set(0));
         while !self.attempt(&mut observed).await {
             tokio::time::sleep(self.retry_period.mul_f64(1.0 + 1.2 * random_unit())).await;
         }
         tracing::info!(lease = %self.name, identity = %self.identity, "became leader");
+        let _leading = Leading::of(&self.name);
         let lead = std::pin::pin!(lead());
         tokio::select! {
             output = lead => {
@@ -173,6 +178,23 @@ impl LeaderElection {
             }),
             ..old
         }
+    }
+}
+
+/// Tells the metrics that a lease is held.
+struct Leading(Arc<Gauge>);
+
+impl Leading {
+    fn of(lease: &str) -> Leading {
+        let gauge = METRICS.leading.get([lease]);
+        gauge.set(1);
+        Leading(gauge)
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.set(0);
     }
 }
 

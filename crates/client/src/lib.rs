@@ -8,9 +8,11 @@
 mod backoff;
 mod decode;
 mod events;
+mod follow;
 mod informer;
 mod leader;
 mod lease;
+mod metrics;
 mod patch;
 mod peer;
 mod queue;
@@ -20,6 +22,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use events::{EventRecorder, EventType, object_reference};
+pub use follow::{Followed, Follower, Source, follow};
 pub use informer::{Event, Informer, Informers};
 pub use leader::{LeaderElection, LeadershipLost};
 pub use lease::NodeLease;

@@ -1,7 +1,7 @@
 //! The controllers' work queue.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backoff::exponential;
+use crate::metrics::{self, METRICS, QueueMetrics};
 use crate::time::from_now;
 
 /// First delay after a failure, as in client-go.
@@ -24,9 +25,10 @@ const MAX_DELAY: Duration = Duration::from_secs(1000);
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// Waits to be worked on, in `ready` or again after the current run.
-    dirty: HashSet<K>,
-    processing: HashSet<K>,
+    /// Waits to be worked on, in `ready` or again after the current run; since when, if anybody counts.
+    dirty: HashMap<K, Option<Instant>>,
+    /// The same of who works on it.
+    processing: HashMap<K, Option<Instant>>,
     /// When a delayed key is due; the heap may hold later duplicates, which are then ignored.
     due: HashMap<K, Instant>,
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -34,6 +36,7 @@ struct State<K> {
     sequence: u64,
     failures: HashMap<K, u32>,
     closed: bool,
+    metrics: Option<QueueMetrics>,
 }
 
 /// A queue of keys: a key waits at most once, and at most one worker has it at a time. A key added while it is
@@ -57,16 +60,29 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
     pub fn new() -> WorkQueue<K> {
         let state = State {
             ready: VecDeque::new(),
-            dirty: HashSet::new(),
-            processing: HashSet::new(),
+            dirty: HashMap::new(),
+            processing: HashMap::new(),
             due: HashMap::new(),
             delayed: BinaryHeap::new(),
             delayed_keys: HashMap::new(),
             sequence: 0,
             failures: HashMap::new(),
             closed: false,
+            metrics: None,
         };
         WorkQueue(Arc::new((Mutex::new(state), Notify::new())))
+    }
+
+    /// An empty queue of which the metrics tell under a name, which is upstream's.
+    pub fn named(name: &'static str) -> WorkQueue<K>
+    where
+        K: Send + Sync + 'static,
+    {
+        let queue = WorkQueue::new();
+        let shown: Arc<dyn metrics::Queue> = queue.0.clone();
+        let counted = METRICS.of_queue(name, Arc::downgrade(&shown));
+        queue.0.0.lock().metrics = Some(counted);
+        queue
     }
 
     /// Adds a key to be worked on as soon as possible.
@@ -91,6 +107,7 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
             let failures = state.failures.entry(key.clone()).or_insert(0);
             let delay = exponential(BASE_DELAY, MAX_DELAY, *failures);
             *failures = failures.saturating_add(1);
+            state.metrics.iter().for_each(|metrics| metrics.retries.inc());
             delay
         };
         self.add_after(key, delay);
@@ -126,8 +143,7 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
                 let mut state = self.0.0.lock();
                 state.promote(Instant::now());
                 if let Some(key) = state.ready.pop_front() {
-                    state.dirty.remove(&key);
-                    state.processing.insert(key.clone());
+                    state.begin(&key);
                     let more = !state.ready.is_empty();
                     drop(state);
                     // Several adds may have left one wake-up only.
@@ -155,8 +171,11 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
     /// Gives a key back after it was worked on.
     pub fn done(&self, key: &K) {
         let mut state = self.0.0.lock();
-        state.processing.remove(key);
-        if state.dirty.contains(key) {
+        let began = state.processing.remove(key).flatten();
+        if let (Some(metrics), Some(began)) = (&state.metrics, began) {
+            metrics.worked.observe(began.elapsed().as_secs_f64());
+        }
+        if state.dirty.contains_key(key) {
             state.ready.push_back(key.clone());
             drop(state);
             self.0.1.notify_one();
@@ -172,12 +191,23 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
 
 impl<K: Hash + Eq + Clone> State<K> {
     fn add(&mut self, key: K) {
-        if self.closed || !self.dirty.insert(key.clone()) {
+        if self.closed || self.dirty.contains_key(&key) {
             return;
         }
-        if !self.processing.contains(&key) {
+        self.metrics.iter().for_each(|metrics| metrics.adds.inc());
+        self.dirty.insert(key.clone(), self.metrics.is_some().then(Instant::now));
+        if !self.processing.contains_key(&key) {
             self.ready.push_back(key);
         }
+    }
+
+    /// Somebody works on a key from now on.
+    fn begin(&mut self, key: &K) {
+        let since = self.dirty.remove(key).flatten();
+        if let (Some(metrics), Some(since)) = (&self.metrics, since) {
+            metrics.waited.observe(since.elapsed().as_secs_f64());
+        }
+        self.processing.insert(key.clone(), self.metrics.is_some().then(Instant::now));
     }
 
     fn add_at(&mut self, key: K, at: Instant) {
@@ -202,6 +232,13 @@ impl<K: Hash + Eq + Clone> State<K> {
                 self.add(key);
             }
         }
+    }
+}
+
+impl<K: Send + Sync> metrics::Queue for (Mutex<State<K>>, Notify) {
+    fn now(&self) -> (usize, Vec<Duration>) {
+        let state = self.0.lock();
+        (state.ready.len(), state.processing.values().flatten().map(Instant::elapsed).collect())
     }
 }
 
@@ -288,6 +325,36 @@ mod tests {
         assert!(queue.is_empty(), "a is being worked on and must wait");
         queue.done(&"a");
         assert_eq!(queue.get().await, Some("a"));
+    }
+
+    #[tokio::test]
+    async fn a_queue_with_a_name_is_told_of() {
+        let queue = WorkQueue::named("told_of");
+        let page = || {
+            let mut page = coracle_metrics::Page::default();
+            coracle_metrics::SHARED.write(&mut page);
+            page.into_text()
+        };
+        let shows = |name: &str, value: &str| {
+            let line = format!("\nworkqueue_{name}{{name=\"told_of\"}} {value}\n");
+            assert!(page().contains(&line), "{line}{}", page());
+        };
+        queue.add(1);
+        queue.add(1);
+        queue.add(2);
+        queue.add_rate_limited(3);
+        shows("depth", "2");
+        shows("adds_total", "2");
+        shows("retries_total", "1");
+        assert_eq!(queue.get().await, Some(1));
+        shows("queue_duration_seconds_count", "1");
+        shows("work_duration_seconds_count", "0");
+        assert!(!page().contains("workqueue_unfinished_work_seconds{name=\"told_of\"} 0\n"));
+        queue.done(&1);
+        shows("work_duration_seconds_count", "1");
+        shows("longest_running_processor_seconds", "0");
+        drop(queue);
+        assert!(!page().contains("workqueue_depth{name=\"told_of\"}"));
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::{BoxError, Service, ServiceExt};
 
+use crate::metrics::{self, METRICS};
+
 /// A client whose requests are direct calls into `service`, the apiserver's own tower service. Needs a tokio
 /// runtime.
 pub fn in_process<S, B>(service: S) -> kube::Client
@@ -31,7 +33,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    kube::Client::new(service, "default")
+    kube::Client::new(Counted { service, host: metrics::IN_PROCESS.into() }, "default")
 }
 
 /// The same client under a component's name: requests carry `User-Agent: COMPONENT/coracle`, so that the component owns the
@@ -133,6 +135,7 @@ fn by_tls(remote: &Remote, config: rustls::ClientConfig) -> Result<kube::Client>
         .http2_keep_alive_timeout(Duration::from_secs(15))
         .build::<_, Body>(Https { tls });
     let prefix = base.path().trim_end_matches('/').to_owned();
+    let host = base.authority().map_or("", |authority| authority.as_str()).into();
     let service = http.map_request(move |mut request: Request<Body>| {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let authority = base.authority().map_or("", |authority| authority.as_str());
@@ -144,7 +147,38 @@ fn by_tls(remote: &Remote, config: rustls::ClientConfig) -> Result<kube::Client>
         }
         request
     });
-    Ok(kube::Client::new(service, "default"))
+    Ok(kube::Client::new(Counted { service, host }, "default"))
+}
+
+/// A service whose answers are counted by the metrics. That of a watch comes when it begins.
+#[derive(Clone)]
+struct Counted<S> {
+    service: S,
+    host: Arc<str>,
+}
+
+impl<S, A> Service<Request<Body>> for Counted<S>
+where
+    S: Service<Request<Body>, Response = Response<A>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (host, method, began) = (self.host.clone(), request.method().clone(), Instant::now());
+        let answer = self.service.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            METRICS.answered(&method, &host, answer.as_ref().ok().map(Response::status), began.elapsed());
+            answer
+        })
+    }
 }
 
 fn tls_config(remote: &Remote) -> Result<rustls::ClientConfig> {

@@ -14,7 +14,7 @@ use crate::run::reconcile_all;
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = WorkQueue::named("ClusterRoleAggregator");
     let roles: Informer<ClusterRole> = context.informers.all();
     let (store, q) = (roles.store(), queue.clone());
     // Any role may be selected by any aggregated one, and may have been before it changed.

@@ -24,6 +24,8 @@ mod hash;
 mod history;
 mod job;
 mod legacy_tokens;
+mod load_balancer;
+mod metrics;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -49,6 +51,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use coracle_client::{Informers, LeaderElection};
 use coracle_pki::{Authority, TokenKey};
+use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
@@ -69,6 +72,8 @@ pub struct Config {
     pub authority: Option<Arc<Authority>>,
     /// Signs the tokens of service accounts that secrets hold; without it, these stay empty.
     pub service_account_key: Option<Arc<TokenKey>>,
+    /// Addresses for services of type LoadBalancer; without any, others have to see to these.
+    pub load_balancer_pool: Vec<Ipv4Net>,
     /// Whether several processes compete for the lease `kube-system/kube-controller-manager`.
     pub leader_elect: bool,
     /// The name of this process in the lease.
@@ -84,13 +89,15 @@ pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
 
 /// Runs all controllers. What there is they see by `manager`, which may list and watch everything; what they change they
 /// change as themselves, by `clients`. Returns only with an error: the lease was lost, or a controller ended.
-pub async fn run(manager: Client, clients: Clients, config: Config) -> anyhow::Result<()> {
+pub fn run(manager: Client, clients: Clients, config: Config) -> BoxFuture<'static, anyhow::Result<()>> {
     let config = Arc::new(config);
-    if !config.leader_elect {
-        return run_all(manager, clients, config).await;
-    }
-    let election = LeaderElection::new(manager.clone(), "kube-system", "kube-controller-manager", &config.identity);
-    election.run(move || run_all(manager, clients, config)).await?
+    Box::pin(async move {
+        if !config.leader_elect {
+            return run_all(manager, clients, config).await;
+        }
+        let election = LeaderElection::new(manager.clone(), "kube-system", "kube-controller-manager", &config.identity);
+        election.run(move || run_all(manager, clients, config)).await?
+    })
 }
 
 async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyhow::Result<()> {
@@ -118,6 +125,9 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "endpoint", endpoints::legacy::run(c("endpoint-controller")));
     start(&mut tasks, "endpointslice", endpoints::slices::run(c("endpointslice-controller")));
     start(&mut tasks, "endpointslicemirroring", endpoints::mirroring::run(c("endpointslicemirroring-controller")));
+    if !config.load_balancer_pool.is_empty() {
+        start(&mut tasks, "service-lb", load_balancer::run(c("service-controller")));
+    }
     start(&mut tasks, "namespace", namespace::run(c("namespace-controller")));
     start(&mut tasks, "node-ipam", node_ipam::run(c("node-controller")));
     start(&mut tasks, "pod-garbage-collector", pod_gc::run(c("pod-garbage-collector")));
@@ -144,6 +154,8 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "certificatesigningrequest-cleaner", cleaner);
     start(&mut tasks, "node-lifecycle", node_lifecycle::run(c("node-controller")));
     start(&mut tasks, "persistentvolume-binder", volumes::binder::run(c("persistent-volume-binder")));
+    let attachments = volumes::attach::run(c("attachdetach-controller"));
+    start(&mut tasks, "persistentvolume-attach-detach", attachments);
     let protection = volumes::claim_protection::run(c("pvc-protection-controller"));
     start(&mut tasks, "persistentvolumeclaim-protection", protection);
     let protection = volumes::volume_protection::run(c("pv-protection-controller"));

@@ -28,7 +28,7 @@ struct Remaining {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = WorkQueue::named("namespace");
     let namespaces = context.namespaces();
     let q = queue.clone();
     namespaces.subscribe(move |event| {

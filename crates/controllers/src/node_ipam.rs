@@ -85,7 +85,7 @@ fn ranges_of(node: &Node) -> Vec<Ipv4Net> {
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let ranges = Arc::new(Mutex::new(Ranges::new(context.config.cluster_cidr, context.config.node_cidr_mask)?));
     let recorder = context.recorder("cidrAllocator");
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = WorkQueue::named("node_ipam");
     let nodes = context.nodes();
     let (q, r) = (queue.clone(), ranges.clone());
     nodes.subscribe(move |event| match event {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Event, WorkQueue, is_not_found, patch_status_strategic};
+use coracle_metrics::Counter;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Preconditions};
 use serde_json::json;
 
 use crate::common::*;
+use crate::metrics::METRICS;
 use crate::run::reconcile_all;
 
 /// How long a node has to be gone before its pods are deleted.
@@ -31,7 +33,7 @@ enum Task {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<Task> = WorkQueue::new();
+    let queue: WorkQueue<Task> = WorkQueue::named("orphaned_pods_nodes");
     let (pods, nodes) = (context.pods(), context.nodes());
     let threshold = context.config.terminated_pod_threshold;
     let (q, known) = (queue.clone(), nodes.store());
@@ -131,7 +133,19 @@ async fn delete(client: &kube::Client, pod: &Pod, orphaned: bool) -> kube::Resul
     };
     match api.delete(&name, &params).await {
         Err(error) if !is_not_found(&error) => Err(error),
-        _ => Ok(()),
+        _ => {
+            let reason = if orphaned {
+                "orphaned"
+            } else if is_terminal(pod) {
+                "terminated"
+            } else if node_name(pod).is_empty() {
+                "unscheduled"
+            } else {
+                "out-of-service"
+            };
+            METRICS.force_deleted_pods.with([namespace_of(pod), reason], Counter::inc);
+            Ok(())
+        }
     }
 }
 

@@ -28,6 +28,9 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// A kind that keeps replicas of a pod template.
 pub(crate) trait Replicated: Owner + Serialize {
+    /// What the metrics call the queue.
+    const QUEUE: &'static str;
+
     fn replicas(&self) -> i32;
     fn min_ready_seconds(&self) -> i32;
     fn template(&self) -> PodTemplateSpec;
@@ -37,6 +40,8 @@ pub(crate) trait Replicated: Owner + Serialize {
 }
 
 impl Replicated for ReplicaSet {
+    const QUEUE: &'static str = "replicaset";
+
     fn replicas(&self) -> i32 {
         self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
     }
@@ -58,6 +63,8 @@ impl Replicated for ReplicaSet {
 }
 
 impl Replicated for ReplicationController {
+    const QUEUE: &'static str = "replicationmanager";
+
     fn replicas(&self) -> i32 {
         self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
     }
@@ -125,7 +132,7 @@ pub(crate) async fn run<R: Replicated>(context: Context, owners: Informer<R>, co
         pods: context.pods(),
         recorder: context.recorder(component),
         expectations: Arc::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named(R::QUEUE),
         owners,
     };
     Dependents::of(&controller.owners, &controller.queue, &controller.expectations).follow(&controller.pods);

@@ -31,7 +31,7 @@ const MEASURED: [&str; 3] = ["pods", "services", "persistentvolumeclaims"];
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
+    let queue: WorkQueue<ObjectKey> = WorkQueue::named("resourcequota_primary");
     let quotas = context.informers.all::<ResourceQuota>();
     let q = queue.clone();
     quotas.subscribe(move |event| match event {

@@ -17,7 +17,7 @@ const DESCRIPTION_TEXT: &str = "Contains a CA bundle that can be used to verify 
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = WorkQueue::named("root-ca-cert-publisher");
     let namespaces = context.namespaces();
     let fields = Some(format!("metadata.name={NAME}"));
     let maps: Informer<ConfigMap> =

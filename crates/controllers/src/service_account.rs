@@ -15,7 +15,7 @@ const NAME: &str = "default";
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = WorkQueue::named("serviceaccount");
     let namespaces = context.namespaces();
     let fields = Some(format!("metadata.name={NAME}"));
     let accounts: Informer<ServiceAccount> =

@@ -30,7 +30,7 @@ enum Step {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context, key: Arc<TokenKey>) -> anyhow::Result<()> {
-    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
+    let queue: WorkQueue<ObjectKey> = WorkQueue::named("serviceaccount_tokens_secret");
     let api = Api::all(context.informers.client().clone());
     let by_account = |secret: &Secret| vec![format!("{}/{}", namespace_of(secret), account_name(secret))];
     let secrets: Informer<Secret> =

@@ -10,11 +10,12 @@ use kube::api::{Api, DeleteParams, Preconditions, PropagationPolicy};
 
 use crate::common::{Context, is_deleting};
 use crate::job::conditions::finished;
+use crate::metrics::METRICS;
 use crate::run::reconcile_all;
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let (jobs, queue) = (context.jobs(), WorkQueue::new());
+    let (jobs, queue) = (context.jobs(), WorkQueue::named("ttl_jobs_to_delete"));
     let changed = queue.clone();
     jobs.subscribe(move |event| {
         if let Event::Added(job) | Event::Updated { new: job, .. } = event
@@ -54,7 +55,12 @@ async fn delete_expired(api: &Api<Job>, name: &str) -> kube::Result<Option<Durat
         ..DeleteParams::default()
     };
     match api.delete(name, &params).await {
-        Ok(_) => Ok(None),
+        Ok(_) => {
+            if let Some(since) = expired(&job) {
+                METRICS.job_deletions.observe(Timestamp::now().duration_since(since).as_secs_f64().max(0.0));
+            }
+            Ok(None)
+        }
         // Its change comes through the informer.
         Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(None),
         Err(error) => Err(error),
@@ -63,10 +69,15 @@ async fn delete_expired(api: &Api<Job>, name: &str) -> kube::Result<Option<Durat
 
 /// How long a job that ended is kept; `None` when it is not deleted at all, or is already.
 fn left(job: &Job, now: Timestamp) -> Option<Duration> {
-    let seconds = job.spec.as_ref()?.ttl_seconds_after_finished.filter(|_| !is_deleting(job))?;
-    let ended = finished(job)?.last_transition_time.as_ref()?.0;
-    let until = ended.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()?;
+    let until = expired(job).filter(|_| !is_deleting(job))?;
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+/// When the time of a job that ended is over.
+fn expired(job: &Job) -> Option<Timestamp> {
+    let seconds = job.spec.as_ref()?.ttl_seconds_after_finished?;
+    let ended = finished(job)?.last_transition_time.as_ref()?.0;
+    ended.checked_add(SignedDuration::from_secs(i64::from(seconds))).ok()
 }
 
 #[cfg(test)]

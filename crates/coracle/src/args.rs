@@ -193,6 +193,12 @@ pub struct Server {
     /// The port of the API server
     #[arg(long, default_value_t = 6443)]
     pub port: u16,
+    /// The port of the scheduler's metrics and health; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 10259)]
+    pub kube_scheduler_port: u16,
+    /// The port of the controllers' metrics and health; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 10257)]
+    pub kube_controller_manager_port: u16,
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
@@ -220,6 +226,13 @@ pub struct NodeArgs {
     /// The range of the addresses of all pods, the same for each server and node of a cluster
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", value_parser = range)]
     pub cluster_cidr: Ipv4Net,
+    /// The ranges of the node's addresses at which node ports are served, as kube-proxy's option [default: all addresses]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
+    pub nodeport_addresses: Vec<Ipv4Net>,
+    /// Ranges of addresses of the nodes' network for services of type LoadBalancer; a ready node answers for each that is
+    /// given [default: the upper half of a local cluster's network, else none]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
+    pub load_balancer_pool: Vec<Ipv4Net>,
     /// The cgroup below which pods run [default: coracle/NAME]
     #[arg(long)]
     pub cgroup_root: Option<String>,

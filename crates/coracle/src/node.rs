@@ -9,6 +9,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::KUBERNETES_VERSION;
 use coracle_client::{Event, Informer, Informers};
 use coracle_kubelet::KubeletConfig;
+use coracle_network::announce::{self, AnnounceConfig};
+use coracle_network::policies::{self, Policies};
 use coracle_network::proxy;
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
@@ -20,11 +22,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::args::NodeArgs;
+use crate::balancing;
 use crate::certificates::KUBELET_CLIENT;
 use crate::cluster::Cluster;
 use crate::control::{Containers, Ready};
 use crate::daemon::{Parts, make_directories};
 use crate::pod_network::{self, PodNetwork};
+use crate::policed_network::Policed;
 use crate::sandbox_network::BuiltIn;
 use crate::server::DNS_ADDRESS;
 use crate::volumes;
@@ -61,6 +65,8 @@ pub struct Clients {
     pub kubelet: Client,
     /// Of the service proxy, the DNS server and the ways to other nodes: it reads services, endpoints and nodes.
     pub proxy: Client,
+    /// Of who keeps pods apart: it reads network policies, and of which pods they speak.
+    pub policies: Client,
     /// Of who makes volumes of directories of the node.
     pub provisioner: Client,
     /// Beside a server, of who waits until there is the account that pods have by default, without which none can be made.
@@ -88,16 +94,18 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let cluster_cidr = options.cluster_cidr;
     let (ready_sender, ready) = watch::channel(Ready::default());
     let resolv_conf = resolv_conf(dir)?;
+    let bridge = if own.in_node { "cni0".into() } else { cluster.bridge() };
     let settings = pod_network::Settings {
         node: node_name.clone(),
         address: own.address,
         dir: dir.clone(),
-        bridge: if own.in_node { "cni0".into() } else { cluster.bridge() },
+        bridge: bridge.clone(),
         overlay: if own.in_node { "vxlan0".into() } else { cluster.overlay() },
         cluster_cidr,
         on_host: !own.in_node,
     };
     let network = PodNetwork::new(settings, own.pod_cidr)?;
+    let policies = Policies::start()?;
     let runtime = Runtime::new(
         RuntimeConfig {
             root: dir.join("images"),
@@ -107,7 +115,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
             insecure_registries: options.insecure_registry.clone(),
             resolv_conf: resolv_conf.clone(),
         },
-        Arc::new(BuiltIn(network.network.subscribe())),
+        Arc::new(Policed { network: BuiltIn(network.network.subscribe()), policies: policies.clone() }),
     )
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
@@ -166,11 +174,24 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let beside_server = own.clients.accounts.is_some();
     volumes::start(own.clients.provisioner, beside_server, &node_name, &dir.join("kubelet"), parts);
 
+    parts.spawn("network policies", policies.run(own.clients.policies, node_name.clone()));
+
     let informers = Informers::new(own.clients.proxy);
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
     parts.spawn("pod network", network.clone().follow(informers.all()));
-    let proxy = proxy::ProxyConfig { node_name: node_name.clone(), cluster_cidr, own_addresses: vec![DNS_ADDRESS] };
-    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), proxy, || ()));
+    let proxy = proxy::ProxyConfig {
+        node_name: node_name.clone(),
+        cluster_cidr,
+        own_addresses: vec![DNS_ADDRESS],
+        node_port_addresses: options.nodeport_addresses.clone(),
+    };
+    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
+    let pool = balancing::pool(options, cluster);
+    if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
+        let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
+        let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
+        parts.spawn("load balancers' addresses", announced);
+    }
     let dns = coracle_dns::Config {
         domain: CLUSTER_DOMAIN.into(),
         listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],

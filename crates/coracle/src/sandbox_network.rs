@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use coracle_network::NodeNetwork;
-use coracle_runtime::cri::{PortMapping, SandboxNetwork};
+use coracle_runtime::cri::{PodSandboxMetadata, PortMapping, SandboxNetwork};
 use tokio::sync::watch;
 
 /// How long a sandbox waits for the network of a node that has just joined.
@@ -28,7 +28,13 @@ impl BuiltIn {
 
 #[async_trait]
 impl SandboxNetwork for BuiltIn {
-    async fn attach(&self, sandbox_id: &str, netns: BorrowedFd<'_>, ports: &[PortMapping]) -> Result<Vec<IpAddr>> {
+    async fn attach(
+        &self,
+        sandbox_id: &str,
+        _: &PodSandboxMetadata,
+        netns: BorrowedFd<'_>,
+        ports: &[PortMapping],
+    ) -> Result<Vec<IpAddr>> {
         let ports = ports.iter().map(|port| coracle_network::HostPort {
             protocol: port.protocol.clone(),
             container_port: port.container_port,
@@ -39,16 +45,16 @@ impl SandboxNetwork for BuiltIn {
         self.network().await?.attach(sandbox_id, netns, &ports).await
     }
 
-    async fn detach(&self, sandbox_id: &str) -> Result<()> {
+    async fn detach(&self, sandbox_id: &str) -> Result<Vec<IpAddr>> {
         self.network().await?.detach(sandbox_id).await
     }
 
-    async fn retain(&self, live: &[String]) -> Result<()> {
+    async fn retain(&self, live: &[String]) -> Result<Vec<IpAddr>> {
         // A node that never had a network connected nothing.
         let network = self.0.borrow().clone();
         match network {
             Some(network) => network.retain(live).await,
-            None => Ok(()),
+            None => Ok(Vec::new()),
         }
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use coracle_apiserver::Server as ApiServer;
 use coracle_apiserver::auth::{MASTERS, User};
+use coracle_apiserver::{Pages, Server as ApiServer};
 use coracle_client::{LeadershipLost, in_process};
 use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
+use coracle_network::policies::ACCOUNT as POLICIES;
+use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
 use ipnet::Ipv4Net;
 use kube::Client;
@@ -22,7 +24,7 @@ use crate::cluster::{Cluster, Kind};
 use crate::control::{self, Access, Ready};
 use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
-use crate::{control_plane, kubeconfig, node, store, volumes};
+use crate::{balancing, control_plane, kubeconfig, node, store, volumes};
 
 /// How large the range is that a node is given which tells of none itself.
 const NODE_CIDR_MASK: u8 = 24;
@@ -99,6 +101,13 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let (server, serving) = (api.clone(), certificates.serving.clone());
     parts.spawn("API server", async move { server.serve(listener, serving).await });
 
+    for (pages, port) in
+        [(Pages::Scheduler, options.kube_scheduler_port), (Pages::Controllers, options.kube_controller_manager_port)]
+    {
+        let (server, serving) = (api.clone(), certificates.serving.clone());
+        parts.spawn("metrics of a part", async move { tell(server, serving, pages, port).await });
+    }
+
     let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
     if !options.disable_agent {
         let node = format!("system:node:{node_name}");
@@ -107,6 +116,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         let clients = node::Clients {
             kubelet: as_user(&api, &node, &["system:nodes"], "kubelet"),
             proxy: as_user(&api, "system:kube-proxy", &[], "kube-proxy"),
+            policies: in_process(api.service(User::service_account("kube-system", POLICIES)).named(POLICIES)),
             provisioner: in_process(provisioner),
             accounts: Some(administrator.clone()),
         };
@@ -128,11 +138,11 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let as_user = |name, agent| as_user(&api, name, &[], agent);
     // Of a local cluster, who starts it tells the administrator.
     let told = (!options.in_node).then(|| cluster.clone());
-    let tell = move |access: &Access| told.iter().for_each(|cluster| tell_administrator(cluster, access));
-    tell(&certificates.access());
+    let tell_of = move |access: &Access| told.iter().for_each(|cluster| tell_administrator(cluster, access));
+    tell_of(&certificates.access());
     let renewed = certificates.clone();
     parts.spawn("certificates", async move {
-        renewed.keep(tell).await;
+        renewed.keep(tell_of).await;
         Ok(())
     });
     let control_state = control::State {
@@ -158,6 +168,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         root_ca: ca,
         authority: Some(certificates.authority.clone()),
         service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
+        load_balancer_pool: balancing::pool(options, cluster),
         leader_elect: is_shared,
         identity,
         terminated_pod_threshold: 12_500,
@@ -181,6 +192,19 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
 /// A client within this process.
 pub(crate) fn as_user(api: &ApiServer, name: &str, groups: &[&str], agent: &'static str) -> Client {
     in_process(api.service(User::new(name, groups)).named(agent))
+}
+
+/// Tells the metrics of a part where upstream's part does. Another server of this host may do that already.
+async fn tell(server: ApiServer, serving: Arc<Current>, pages: Pages, port: u16) -> Result<()> {
+    if port != 0 {
+        match TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).await {
+            Ok(listener) => return server.serve_pages(listener, serving, pages).await,
+            Err(error) => {
+                tracing::warn!(port, %error, "no metrics of the {pages:?} of their own, only the API server's")
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Runs what only one process does at a time, and waits for its turn again each time another one took it: what else this

@@ -14,6 +14,7 @@ mod server;
 mod zone;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -45,11 +46,21 @@ pub struct Config {
 ///
 /// # Errors
 /// The domain is malformed, or an address cannot be listened on.
-pub async fn run(
+pub fn run(
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     config: Config,
-    ready: impl FnOnce() + Send,
+    ready: impl FnOnce() + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
+    Box::pin(answer(services, slices, pods, config, Box::new(ready)))
+}
+
+async fn answer(
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    pods: Informer<Pod>,
+    config: Config,
+    ready: Box<dyn FnOnce() + Send>,
 ) -> Result<()> {
     let lookup = Lookup::new(&config.domain, &config.listen)
         .with_context(|| format!("the cluster domain {:?} is not a domain name", config.domain))?;

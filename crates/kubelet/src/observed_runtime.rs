@@ -124,7 +124,9 @@ mod tests {
         runtime.container_status("none").await.unwrap_err();
         fake.state.lock().stop_fails = true;
         runtime.stop_container("none", Duration::ZERO).await.unwrap_err();
-        let text = metrics.text();
+        let mut page = coracle_metrics::Page::default();
+        metrics.write(&mut page);
+        let text = page.into_text();
         for line in [
             "kubelet_runtime_operations_total{operation_type=\"list_containers\"} 1",
             "kubelet_runtime_operations_total{operation_type=\"container_status\"} 1",

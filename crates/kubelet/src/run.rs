@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use coracle_client::{EventRecorder, Informer, observed, user_agent};
 use coracle_runtime::cri::{ImageService, RuntimeService};
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Client;
 use kube::api::Api;
@@ -32,12 +33,22 @@ use crate::{eviction, gc, image_gc, node, server, shutdown};
 ///
 /// # Errors
 /// When its directories or its server's port cannot be had, or a certificate is malformed.
-pub async fn run(
+pub fn run(
     config: KubeletConfig,
     client: Client,
     runtime: Arc<dyn RuntimeService>,
     images: Arc<dyn ImageService>,
-    shutdown: impl Future<Output = Duration> + Send,
+    shutdown: impl Future<Output = Duration> + Send + 'static,
+) -> BoxFuture<'static, Result<()>> {
+    Box::pin(agent(config, client, runtime, images, Box::pin(shutdown)))
+}
+
+async fn agent(
+    config: KubeletConfig,
+    client: Client,
+    runtime: Arc<dyn RuntimeService>,
+    images: Arc<dyn ImageService>,
+    shutdown: BoxFuture<'static, Duration>,
 ) -> Result<()> {
     let metrics = Shared::new(Metrics::default());
     let counts = metrics.clone();

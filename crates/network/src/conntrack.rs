@@ -1,40 +1,42 @@
 //! Connection tracking: flows of datagrams outlive the endpoint that they were sent to, unless they are forgotten.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::netlink::{DUMP, Message, Socket, attributes};
+use crate::nft::Family;
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = 1;
 const DELETE: u16 = 2;
-const INET: u8 = 2;
 const HEADER: usize = 4;
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const ENOENT: i32 = 2;
 
-/// Where one flow was sent, and who answers it: another one when the destination was translated.
+/// Who began a flow, where it was sent, and who answers it: another one when the destination was translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// The number of the transport protocol.
     pub protocol: u8,
-    pub destination: (Ipv4Addr, u16),
-    pub answered_by: (Ipv4Addr, u16),
+    pub source: (IpAddr, u16),
+    pub destination: (IpAddr, u16),
+    pub answered_by: (IpAddr, u16),
 }
 
 /// Forgets flows; the next packet of each is treated as the first one of a new flow.
 ///
 /// # Errors
 /// The kernel has no connection tracking that can be asked, or refuses.
-pub fn forget(socket: &mut Socket, stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
-    let message = |kind: u16, flags: u16| Message::new(SUBSYSTEM << 8 | kind, flags, &[INET, 0, 0, 0]);
+pub fn forget(socket: &mut Socket, family: Family, stale: impl Fn(&Flow) -> bool) -> io::Result<()> {
+    let message = |kind: u16, flags: u16| Message::new(SUBSYSTEM << 8 | kind, flags, &[family.number(), 0, 0, 0]);
     let mut found = Vec::new();
     socket.dump(message(GET, DUMP), |entry| {
         let list = entry.get(HEADER..).unwrap_or_default();
         let (Some(original), Some(reply)) = (attribute(list, ORIGINAL), attribute(list, REPLY)) else { return };
         let flow = tuple(original).zip(tuple(reply)).map(|(original, reply)| Flow {
             protocol: original.protocol,
+            source: original.source,
             destination: original.destination,
             answered_by: reply.source,
         });
@@ -53,20 +55,26 @@ pub fn forget(socket: &mut Socket, stale: impl Fn(&Flow) -> bool) -> io::Result<
 
 struct Tuple {
     protocol: u8,
-    source: (Ipv4Addr, u16),
-    destination: (Ipv4Addr, u16),
+    source: (IpAddr, u16),
+    destination: (IpAddr, u16),
 }
 
 fn attribute(list: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value))
 }
 
+/// Protocols without ports have zeroes for them.
 fn tuple(list: &[u8]) -> Option<Tuple> {
     let (addresses, ports) = (attribute(list, 1)?, attribute(list, 2)?);
-    let address = |kind| Some(Ipv4Addr::from(<[u8; 4]>::try_from(attribute(addresses, kind)?).ok()?));
-    let port = |kind| Some(u16::from_be_bytes(attribute(ports, kind)?.try_into().ok()?));
+    let address = |kind: u16| {
+        let v4 = || Some(Ipv4Addr::from(<[u8; 4]>::try_from(attribute(addresses, kind)?).ok()?).into());
+        let v6 = || Some(Ipv6Addr::from(<[u8; 16]>::try_from(attribute(addresses, kind + 2)?).ok()?).into());
+        v4().or_else(v6)
+    };
+    let port = |kind| attribute(ports, kind).and_then(|port| Some(u16::from_be_bytes(port.try_into().ok()?)));
+    let port = |kind| port(kind).unwrap_or_default();
     let protocol = *attribute(ports, 1)?.first()?;
-    Some(Tuple { protocol, source: (address(1)?, port(2)?), destination: (address(2)?, port(3)?) })
+    Some(Tuple { protocol, source: (address(1)?, port(2)), destination: (address(2)?, port(3)) })
 }
 
 #[cfg(test)]

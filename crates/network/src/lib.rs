@@ -1,18 +1,22 @@
 //! The pod network of a node, its service proxy, and the links of local clusters.
 //!
-//! Owns: bridge, veth pairs, addresses and the ways to other nodes ([`NodeNetwork`]), services as nftables maps ([`proxy`]), and what
-//! `coracle up` needs on the host ([`host`]). The kernel is reached by netlink only.
+//! Owns: bridge, veth pairs, addresses and the ways to other nodes ([`NodeNetwork`]), services as nftables maps ([`proxy`]), network
+//! policies ([`policies`]), addresses of load balancers on the node's network ([`announce`]), and what `coracle up` needs on the
+//! host ([`host`]). The kernel is reached by netlink only.
 //! Never: decides which pods or endpoints there are.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
+pub mod announce;
 mod conntrack;
 mod frames;
 pub mod host;
 mod ipam;
+mod mailbox;
 mod netlink;
 mod nft;
 mod node;
 mod peers;
+pub mod policies;
 pub mod proxy;
 #[cfg(test)]
 mod testing;

@@ -190,6 +190,8 @@ impl NodeNetwork {
         for table in [TABLE, crate::proxy::TABLE] {
             delete_table(table).with_context(|| format!("failed to remove the nftables table {table}"))?;
         }
+        crate::policies::remove(&mut Socket::netfilter()?)
+            .with_context(|| format!("failed to remove the nftables table {}", crate::policies::TABLE))?;
         let removed = frames::remove(&mut Socket::netfilter()?);
         removed.with_context(|| format!("failed to remove the nftables table bridge {}", frames::TABLE))?;
         let lo = route::index_of(&mut route, "lo")?;
@@ -252,38 +254,44 @@ impl NodeNetwork {
     }
 
     /// Gives the address back. The links go with the pod's namespace: removing them here would take 18 ms.
-    pub async fn detach(self: &Arc<Self>, sandbox: &str) -> Result<()> {
+    /// Answers with it.
+    pub async fn detach(self: &Arc<Self>, sandbox: &str) -> Result<Vec<IpAddr>> {
         let (network, sandbox) = (self.clone(), sandbox.to_owned());
         Ok(tokio::task::spawn_blocking(move || network.detach_blocking(&sandbox)).await?)
     }
 
-    pub(crate) fn detach_blocking(&self, sandbox: &str) {
+    pub(crate) fn detach_blocking(&self, sandbox: &str) -> Vec<IpAddr> {
         let mut state = self.state.lock();
-        if let Some(address) = state.ipam.find(sandbox) {
+        let address = state.ipam.find(sandbox);
+        if let Some(address) = address {
             state.remove_rules(address);
             state.ipam.release(sandbox);
         }
+        address.map(IpAddr::V4).into_iter().collect()
     }
 
-    /// Gives back what sandboxes held that are no longer there, and renews the rules of those that are.
-    pub async fn retain(self: &Arc<Self>, live: &[String]) -> Result<()> {
+    /// Gives back what sandboxes held that are no longer there, and renews the rules of those that are; answers with their
+    /// addresses.
+    pub async fn retain(self: &Arc<Self>, live: &[String]) -> Result<Vec<IpAddr>> {
         let (network, live) = (self.clone(), live.to_vec());
         tokio::task::spawn_blocking(move || network.retain_blocking(&live)).await?
     }
 
-    pub(crate) fn retain_blocking(&self, live: &[String]) -> Result<()> {
+    pub(crate) fn retain_blocking(&self, live: &[String]) -> Result<Vec<IpAddr>> {
+        let mut kept = Vec::new();
         let sandboxes = self.state.lock().ipam.sandboxes();
         for sandbox in sandboxes {
             if live.contains(&sandbox) {
                 let mut state = self.state.lock();
                 if let Some(address) = state.ipam.find(&sandbox) {
                     state.add_rules(address)?;
+                    kept.push(IpAddr::V4(address));
                 }
             } else {
                 self.detach_blocking(&sandbox);
             }
         }
-        Ok(())
+        Ok(kept)
     }
 }
 
@@ -491,11 +499,11 @@ impl State {
         batch.commit(&mut self.netfilter).context("failed to add nftables rules of a pod")?;
         let of_datagrams = |port: &&HostPort| port.protocol != "TCP";
         if ports.iter().any(|port| of_datagrams(&port)) {
-            let forgotten = conntrack::forget(&mut self.netfilter, |flow| {
+            let forgotten = conntrack::forget(&mut self.netfilter, nft::Family::V4, |flow| {
                 ports.iter().filter(of_datagrams).any(|port| {
                     protocol_number(&port.protocol) == flow.protocol
                         && port.host_port == flow.destination.1
-                        && (address, port.container_port) != flow.answered_by
+                        && (IpAddr::V4(address), port.container_port) != flow.answered_by
                 })
             });
             if let Err(error) = forgotten {

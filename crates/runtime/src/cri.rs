@@ -654,18 +654,20 @@ pub trait ImageService: Send + Sync + 'static {
 /// What gives a sandbox its network: the built-in one or a CNI plugin.
 #[async_trait]
 pub trait SandboxNetwork: Send + Sync + 'static {
-    /// Connects a network namespace; answers with its addresses, the primary first. A second call for a
-    /// sandbox gives the same addresses.
+    /// Connects the network namespace of a pod's sandbox; answers with its addresses, the primary first. A second call for
+    /// a sandbox gives the same addresses. Nothing of the pod runs before.
     async fn attach(
         &self,
         sandbox_id: &str,
+        pod: &PodSandboxMetadata,
         netns: BorrowedFd<'_>,
         ports: &[PortMapping],
     ) -> anyhow::Result<Vec<IpAddr>>;
-    /// Gives the addresses back and removes what the kernel did not. Idempotent; works without the namespace.
-    async fn detach(&self, sandbox_id: &str) -> anyhow::Result<()>;
-    /// Tells which sandboxes live, once at start; everything held for others is given back.
-    async fn retain(&self, live: &[String]) -> anyhow::Result<()>;
+    /// Gives the addresses back, and answers with them; removes what the kernel did not. Idempotent; works without the
+    /// namespace.
+    async fn detach(&self, sandbox_id: &str) -> anyhow::Result<Vec<IpAddr>>;
+    /// Tells which sandboxes live, once at start; everything held for others is given back. Answers with their addresses.
+    async fn retain(&self, live: &[String]) -> anyhow::Result<Vec<IpAddr>>;
 }
 
 #[cfg(test)]

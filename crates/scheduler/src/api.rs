@@ -10,10 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::core::{Nomination, Preemption};
 use crate::extender::Extenders;
 use crate::framework::PreBind;
+use crate::metrics::{Attempt, METRICS};
 use crate::pod::PodInfo;
 use crate::run::Inbox;
 
@@ -52,23 +54,31 @@ impl Writer {
 
     /// Does what has to be done before, and binds. The node is promised meanwhile, so that whoever adds nodes sees that the pod
     /// has one.
-    pub async fn pre_bind(&self, pod: Arc<PodInfo>, node: String, before: Vec<PreBind>) {
+    pub async fn pre_bind(&self, pod: Arc<PodInfo>, node: String, before: Vec<PreBind>, attempt: Attempt) {
         if pod.nominated() != Some(node.as_str()) {
             self.nominate(&pod, Some(&node)).await;
         }
+        let began = Instant::now();
         for step in before {
             if let Err(error) = step.await {
+                METRICS.ran("PreBind", "Error", pod.scheduler_name(), began);
+                METRICS.attempted(&attempt, "error", pod.scheduler_name());
                 return self.not_bound(&pod, error).await;
             }
         }
-        self.bind(&pod, node).await;
+        METRICS.ran("PreBind", "Success", pod.scheduler_name(), began);
+        self.bind(&pod, node, attempt).await;
     }
 
-    pub async fn bind(&self, pod: &Arc<PodInfo>, node: String) {
+    pub async fn bind(&self, pod: &Arc<PodInfo>, node: String, attempt: Attempt) {
+        let began = Instant::now();
         let outcome = match self.extenders.bind(pod, &node).await {
             Some(outcome) => outcome.map_err(|error| Some(format!("{error:#}"))),
             None => self.post_binding(pod, &node).await,
         };
+        let (status, result) = if outcome.is_ok() { ("Success", "scheduled") } else { ("Error", "error") };
+        METRICS.ran("Bind", status, pod.scheduler_name(), began);
+        METRICS.attempted(&attempt, result, pod.scheduler_name());
         let uid = pod.uid.clone();
         match outcome {
             Ok(()) => {

@@ -12,6 +12,7 @@ use crate::cycle::{Cycle, Found, Unfit};
 use crate::extender::{self, Extenders};
 use crate::filters::Filters;
 use crate::framework::{Actions, ClusterEvent, Handle, PreBind, Profile};
+use crate::metrics::{Attempt, METRICS};
 use crate::pod::{Labels, PodInfo};
 use crate::preemption::{self, Budget, Candidate, NotPreempted, Search};
 use crate::queue::{Backoff, Queue, Refused};
@@ -33,7 +34,7 @@ pub(crate) struct Core {
 /// What becomes of one pod.
 pub(crate) enum Decision {
     /// It is to be bound; the table has it on the node already.
-    Bind { pod: Arc<PodInfo>, node: String, pre_bind: Vec<PreBind> },
+    Bind { pod: Arc<PodInfo>, node: String, pre_bind: Vec<PreBind>, attempt: Attempt },
     /// No node takes it.
     Unfit { pod: Arc<PodInfo>, message: String, nomination: Nomination },
     /// Something went wrong.
@@ -68,13 +69,14 @@ impl Core {
         handle: Option<Handle>,
         seed: u64,
     ) -> Core {
+        let names = profiles.iter().map(|profile| profile.scheduler_name.clone()).collect();
         let numbers = profiles.iter().enumerate().map(|(number, profile)| (profile.scheduler_name.clone(), number));
         Core {
             numbers: numbers.collect(),
             cycle: Cycle::new(profiles.len(), seed),
             profiles: profiles.into(),
             table: Table::default(),
-            queue: Queue::new(backoff),
+            queue: Queue::new(backoff, names),
             extenders,
             handle,
         }
@@ -244,14 +246,23 @@ impl Core {
                 continue;
             };
             let extenders = self.extenders.clone();
-            return Some(match self.cycle.schedule(&pod, &mut self.table, number, profile, &extenders).await {
+            let attempt = self.queue.attempt(&pod.uid);
+            let found = self.cycle.schedule(&pod, &mut self.table, number, profile, &extenders).await;
+            METRICS.algorithm.observe(attempt.began.elapsed().as_secs_f64());
+            let decision = match found {
                 Found::Nodes(nodes) => match self.cycle.choose(&nodes) {
                     Some(node) => self.assume(pod, node, number, profile),
                     None => self.fail(pod, "no node was chosen".to_owned()),
                 },
                 Found::None(unfit, filters) => self.unfit(pod, unfit, filters, number, profile, budgets).await,
                 Found::Failed(message) => self.fail(pod, message),
-            });
+            };
+            match &decision {
+                Decision::Bind { .. } => {}
+                Decision::Unfit { .. } => METRICS.attempted(&attempt, "unschedulable", &profile.scheduler_name),
+                Decision::Failed { .. } => METRICS.attempted(&attempt, "error", &profile.scheduler_name),
+            }
+            return Some(decision);
         }
     }
 
@@ -270,11 +281,14 @@ impl Core {
     /// Puts the pod on its node, before the API has it there.
     fn assume(&mut self, pod: Arc<PodInfo>, node: usize, number: usize, profile: &Profile) -> Decision {
         let name = self.table.node(node).name.clone();
-        let nominated = self.table.nomination(&pod.uid);
+        let (nominated, began) = (self.table.nomination(&pod.uid), Instant::now());
         self.table.withdraw(&pod.uid);
         self.table.add_pod(&name, pod.clone());
         let reserve = |plugin: &Arc<dyn crate::framework::Plugin>| plugin.reserve(&pod, node, &mut self.table);
-        if let Err(refusal) = profile.reserve.iter().try_for_each(reserve) {
+        let reserved = profile.reserve.iter().try_for_each(reserve);
+        let status = if reserved.is_ok() { "Success" } else { "Unschedulable" };
+        METRICS.ran("Reserve", status, &profile.scheduler_name, began);
+        if let Err(refusal) = reserved {
             self.forget(&pod, &name, profile);
             nominated.into_iter().for_each(|node| self.table.nominate(node, pod.clone()));
             let unfit = Unfit { refusals: vec![(node, Arc::new((0, refusal)))], ..Unfit::default() };
@@ -286,7 +300,8 @@ impl Core {
         let pre_bind = handle.map(|handle| {
             profile.pre_bind.iter().filter_map(|plugin| plugin.pre_bind(&pod, node, &self.table, handle)).collect()
         });
-        Decision::Bind { pod, node: name, pre_bind: pre_bind.unwrap_or_default() }
+        let attempt = self.queue.attempt(&pod.uid);
+        Decision::Bind { pod, node: name, pre_bind: pre_bind.unwrap_or_default(), attempt }
     }
 
     /// Takes back that a pod is on a node.
@@ -322,6 +337,8 @@ impl Core {
         let Some(args) = profile.preemption.as_ref().filter(|_| self.table.count() > 0) else {
             return Decision::Unfit { pod, message, nomination: Nomination::Keep };
         };
+        METRICS.preemptions.inc();
+        let began = Instant::now();
         let mut filters = filters.map(|filters| *filters).unwrap_or_default();
         let is_whole = unfit.pre_filter.is_none();
         let search = Search { pod: &pod, profile, args, budgets: &budgets() };
@@ -353,6 +370,14 @@ impl Core {
                 Nomination::Clear
             }
         };
+        let status = match &nomination {
+            Nomination::Preempt(preemption) => {
+                METRICS.victims.observe(preemption.victims.len() as f64);
+                "Success"
+            }
+            Nomination::Keep | Nomination::Clear => "Unschedulable",
+        };
+        METRICS.ran("PostFilter", status, &profile.scheduler_name, began);
         Decision::Unfit { pod, message, nomination }
     }
 

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::extender::Extenders;
 use crate::filters::{Filters, filter_node};
 use crate::framework::profile::RELATIVE;
 use crate::framework::{MAX_SCORE, Normalize, Prepared, Profile, Refusal, Scope};
+use crate::metrics::METRICS;
 use crate::pod::PodInfo;
 use crate::table::{NodeInfo, Table};
 
@@ -143,7 +146,11 @@ impl Cycle {
         extenders: &Extenders,
     ) -> Found {
         let mut template = self.template(pod, table, number);
-        let mut filters = match Filters::prepare(pod, table, profile, template.filters.take()) {
+        let began = Instant::now();
+        let prepared = Filters::prepare(pod, table, profile, template.filters.take());
+        let status = if prepared.is_ok() { "Success" } else { "Unschedulable" };
+        METRICS.ran("PreFilter", status, &profile.scheduler_name, began);
+        let mut filters = match prepared {
             Ok(filters) => filters,
             Err(refusal) => {
                 self.keep(number, template);
@@ -207,7 +214,10 @@ impl Cycle {
             }
         }
         let needs_all = !profile.scores.is_empty() || extenders.filter_any();
+        let began = Instant::now();
         let (mut found, mut unfit) = self.feasible(pod, table, profile, template, filters, needs_all);
+        let status = if found.is_empty() { "Unschedulable" } else { "Success" };
+        METRICS.ran("Filter", status, &profile.scheduler_name, began);
         unfit.refusals.extend(extenders.filter(pod, &mut found, table).await?);
         if found.is_empty() {
             unfit.others = filters.narrowed_by.clone();
@@ -216,7 +226,9 @@ impl Cycle {
         if found.len() == 1 {
             return Ok(Ok(found));
         }
+        let began = Instant::now();
         let mut scores = score(pod, table, profile, template, &found, filters.nodes.is_some());
+        METRICS.ran("Score", "Success", &profile.scheduler_name, began);
         extenders.prioritize(pod, &found, &mut scores, table).await;
         let best = scores.iter().copied().max();
         let mut scores = scores.into_iter();

@@ -16,6 +16,7 @@ mod filters;
 mod framework;
 #[cfg(test)]
 mod kept;
+mod metrics;
 mod plugins;
 mod pod;
 mod preemption;

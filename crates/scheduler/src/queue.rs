@@ -14,9 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{from_now, later};
+use coracle_metrics::Counter;
 use tokio::time::Instant;
 
 use crate::framework::Actions;
+use crate::metrics::{Attempt, METRICS};
 use crate::pod::PodInfo;
 
 /// A pod is tried again after this even when no event came for it.
@@ -60,6 +62,18 @@ enum Place {
     Gated,
 }
 
+impl Place {
+    /// What the metrics call it.
+    fn name(&self) -> &'static str {
+        match self {
+            Place::Active | Place::InFlight => "active",
+            Place::Backoff { .. } => "backoff",
+            Place::Unschedulable { .. } => "unschedulable",
+            Place::Gated => "gated",
+        }
+    }
+}
+
 /// Who keeps a pod from its node.
 pub(crate) struct Refused {
     /// The place of the pod's profile.
@@ -72,6 +86,8 @@ pub(crate) struct Refused {
 struct Waiting {
     pod: Arc<PodInfo>,
     added: u64,
+    /// Since when it is to be scheduled.
+    since: Instant,
     attempts: u32,
     last_attempt: Instant,
     refused: Option<Refused>,
@@ -90,12 +106,37 @@ pub(crate) struct Queue {
     unschedulable: BTreeSet<(Instant, String)>,
     /// The same, by what they want: who wants nothing of what happened is not looked at.
     wanting: HashMap<Actions, BTreeSet<String>>,
+    gated: usize,
     added: u64,
+    /// The names of the profiles, by their places.
+    profiles: Vec<String>,
 }
 
 impl Queue {
-    pub fn new(backoff_time: Backoff) -> Queue {
-        Queue { backoff_time, ..Queue::default() }
+    pub fn new(backoff_time: Backoff, profiles: Vec<String>) -> Queue {
+        let mut queue = Queue::default();
+        (queue.backoff_time, queue.profiles) = (backoff_time, profiles);
+        queue
+    }
+
+    /// Tells the metrics how many wait where.
+    pub fn tell(&self) {
+        for (gauge, count) in [
+            (&METRICS.active, self.active.len()),
+            (&METRICS.backoff, self.backoff.len()),
+            (&METRICS.unschedulable, self.unschedulable.len()),
+            (&METRICS.gated, self.gated),
+        ] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The attempt that a pod is at.
+    pub fn attempt(&self, uid: &str) -> Attempt {
+        match self.pods.get(uid) {
+            Some(waiting) => Attempt { began: waiting.last_attempt, number: waiting.attempts, since: waiting.since },
+            None => Attempt { began: Instant::now(), number: 1, since: Instant::now() },
+        }
     }
 
     /// Takes in a new pod, or a pod's new state.
@@ -106,13 +147,14 @@ impl Queue {
             let waiting = Waiting {
                 pod,
                 added: self.added,
+                since: Instant::now(),
                 attempts: 0,
                 last_attempt: Instant::now(),
                 refused: None,
                 place: Place::InFlight,
             };
             self.pods.insert(uid.clone(), waiting);
-            return self.place(&uid, if gated { Place::Gated } else { Place::Active });
+            return self.place(&uid, if gated { Place::Gated } else { Place::Active }, "PodAdd");
         };
         let old = waiting.place;
         if old == Place::Active && waiting.pod.priority != pod.priority {
@@ -120,11 +162,13 @@ impl Queue {
             if let Some(waiting) = self.pods.get_mut(&uid) {
                 waiting.pod = pod;
             }
-            return self.place(&uid, Place::Active);
+            return self.place(&uid, Place::Active, "PodUpdate");
         }
         waiting.pod = pod;
         if old == Place::Gated && !gated {
-            self.place(&uid, Place::Active);
+            waiting.since = Instant::now();
+            self.detach(&uid);
+            self.place(&uid, Place::Active, "PodUpdate");
         }
     }
 
@@ -166,7 +210,7 @@ impl Queue {
             waiting.refused = Some(refused);
             // Those that came meanwhile go first.
             waiting.added = self.added;
-            self.place(uid, place);
+            self.place(uid, place, "ScheduleAttemptFailure");
         }
     }
 
@@ -174,7 +218,7 @@ impl Queue {
     pub fn failed(&mut self, uid: &str) {
         if let Some(waiting) = self.pods.get(uid) {
             let until = from_now(self.backoff_time.after(waiting.attempts));
-            self.place(uid, Place::Backoff { until, failed: true });
+            self.place(uid, Place::Backoff { until, failed: true }, "ScheduleAttemptFailure");
         }
     }
 
@@ -184,7 +228,7 @@ impl Queue {
         let wanting = self.wanting.iter().filter(|(wants, _)| wants.meets(actions));
         let uids = wanting.flat_map(|(_, uids)| uids);
         let helped: Vec<String> = uids.filter(|uid| self.pods.get(*uid).is_some_and(is_helped)).cloned().collect();
-        helped.iter().for_each(|uid| self.retry(uid));
+        helped.iter().for_each(|uid| self.retry(uid, actions.name()));
     }
 
     /// Moves one pod, that was changed itself, if it is unschedulable and `helps` says so.
@@ -192,7 +236,7 @@ impl Queue {
         let Some(waiting) = self.pods.get(uid) else { return };
         let is_unschedulable = matches!(waiting.place, Place::Unschedulable { .. });
         if is_unschedulable && waiting.refused.as_ref().is_none_or(|refused| helps(&waiting.pod, refused)) {
-            self.retry(uid);
+            self.retry(uid, "PodUpdate");
         }
     }
 
@@ -208,21 +252,21 @@ impl Queue {
             && until <= now
         {
             self.detach(&uid);
-            self.place(&uid, Place::Active);
+            self.place(&uid, Place::Active, "BackoffComplete");
         }
         while let Some((since, uid)) = self.unschedulable.first().cloned()
             && later(since, MAX_UNSCHEDULABLE) <= now
         {
-            self.retry(&uid);
+            self.retry(&uid, "UnschedulableTimeout");
         }
     }
 
-    fn retry(&mut self, uid: &str) {
+    fn retry(&mut self, uid: &str, event: &str) {
         self.detach(uid);
         let Some(waiting) = self.pods.get(uid) else { return };
         let until = later(waiting.last_attempt, self.backoff_time.after(waiting.attempts));
         let place = if until <= Instant::now() { Place::Active } else { Place::Backoff { until, failed: false } };
-        self.place(uid, place);
+        self.place(uid, place, event);
     }
 
     fn detach(&mut self, uid: &str) {
@@ -236,6 +280,7 @@ impl Queue {
             }
             Place::Unschedulable { since, wants } => {
                 self.unschedulable.remove(&(since, uid.to_owned()));
+                tell_of_plugins(&self.profiles, waiting.refused.as_ref(), -1);
                 if let Some(uids) = self.wanting.get_mut(&wants) {
                     uids.remove(uid);
                     if uids.is_empty() {
@@ -243,14 +288,16 @@ impl Queue {
                     }
                 }
             }
-            Place::InFlight | Place::Gated => {}
+            Place::Gated => self.gated = self.gated.saturating_sub(1),
+            Place::InFlight => {}
         }
         waiting.place = Place::InFlight;
     }
 
-    fn place(&mut self, uid: &str, place: Place) {
+    fn place(&mut self, uid: &str, place: Place, event: &str) {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
         waiting.place = place;
+        METRICS.incoming.with([place.name(), event], Counter::inc);
         match place {
             Place::Active => {
                 self.active.insert((Reverse(waiting.pod.priority), waiting.added, uid.to_owned()));
@@ -260,9 +307,32 @@ impl Queue {
             }
             Place::Unschedulable { since, wants } => {
                 self.unschedulable.insert((since, uid.to_owned()));
+                tell_of_plugins(&self.profiles, waiting.refused.as_ref(), 1);
                 self.wanting.entry(wants).or_default().insert(uid.to_owned());
             }
-            Place::InFlight | Place::Gated => {}
+            Place::Gated => self.gated = self.gated.saturating_add(1),
+            Place::InFlight => {}
         }
+    }
+}
+
+/// Whoever schedules no more has none that wait.
+impl Drop for Queue {
+    fn drop(&mut self) {
+        for waiting in self.pods.values().filter(|waiting| matches!(waiting.place, Place::Unschedulable { .. })) {
+            tell_of_plugins(&self.profiles, waiting.refused.as_ref(), -1);
+        }
+        [&METRICS.active, &METRICS.backoff, &METRICS.unschedulable, &METRICS.gated]
+            .iter()
+            .for_each(|gauge| gauge.set(0));
+    }
+}
+
+/// Tells the metrics of one pod more, or less, that plugins keep from its node.
+fn tell_of_plugins(profiles: &[String], refused: Option<&Refused>, change: i64) {
+    let Some(refused) = refused else { return };
+    let profile = profiles.get(refused.profile).map(String::as_str).unwrap_or_default();
+    for plugin in &refused.plugins {
+        METRICS.refused_by.with([plugin, profile], |gauge| gauge.add(change));
     }
 }

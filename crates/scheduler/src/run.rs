@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coracle_client::{Event, Informer, Informers, LeaderElection};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -64,12 +65,18 @@ impl Inbox {
 ///
 /// # Errors
 /// The lease was lost, or a profile cannot be made.
-pub async fn run(client: Client, config: Config) -> anyhow::Result<()> {
+pub fn run(client: Client, config: Config) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(lead(client, config))
+}
+
+async fn lead(client: Client, config: Config) -> anyhow::Result<()> {
     if !config.scheduler.leader_elect().unwrap_or(config.leader_elect) {
         return schedule(client, config.scheduler).await;
     }
     let (namespace, name) = config.scheduler.lease();
-    let election = LeaderElection::new(client.clone(), &namespace, &name, &config.identity);
+    let mut election = LeaderElection::new(client.clone(), &namespace, &name, &config.identity);
+    let times = config.scheduler.lease_times().map(|time| time.unsigned_abs());
+    [election.lease_duration, election.renew_deadline, election.retry_period] = times;
     election
         .run(move || async move {
             if let Err(error) = schedule(client, config.scheduler).await {
@@ -226,7 +233,9 @@ impl Work {
             let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
             self.inbox.take_in(&mut core);
             let budgets = || self.budgets.store().list().iter().filter_map(|b| Budget::new(b)).collect();
-            let Some(decision) = core.next(budgets).await else {
+            let decision = core.next(budgets).await;
+            core.queue.tell();
+            let Some(decision) = decision else {
                 drop(permit);
                 core.rest();
                 match core.queue.next_due() {
@@ -241,14 +250,14 @@ impl Work {
             let writer = self.writer.clone();
             match decision {
                 // What may take minutes holds nobody up.
-                Decision::Bind { pod, node, pre_bind } if !pre_bind.is_empty() => {
+                Decision::Bind { pod, node, pre_bind, attempt } if !pre_bind.is_empty() => {
                     drop(permit);
-                    tokio::spawn(async move { writer.pre_bind(pod, node, pre_bind).await });
+                    tokio::spawn(async move { writer.pre_bind(pod, node, pre_bind, attempt).await });
                 }
                 decision => {
                     tokio::spawn(async move {
                         match decision {
-                            Decision::Bind { pod, node, .. } => writer.bind(&pod, node).await,
+                            Decision::Bind { pod, node, attempt, .. } => writer.bind(&pod, node, attempt).await,
                             Decision::Unfit { pod, message, nomination } => {
                                 writer.refuse(&pod, message, nomination).await;
                             }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Memory};
@@ -181,6 +182,16 @@ impl Store for Embedded {
             Ok(Some(error)) => error,
             _ => Error::Closed("the store was closed".into()),
         }
+    }
+
+    async fn size(&self) -> Result<Option<u64>> {
+        let disk = &self.shared.disk;
+        let failed =
+            |error: io::Error| Error::Io { path: disk.path("").display().to_string(), what: error.to_string() };
+        // One that goes meanwhile takes no room.
+        let size =
+            |name: &String| std::fs::metadata(disk.path(name)).map_or(0, |file| file.blocks().saturating_mul(512));
+        Ok(Some(disk.list().map_err(failed)?.iter().map(size).sum()))
     }
 
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>> {

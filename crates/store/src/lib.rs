@@ -85,6 +85,13 @@ pub struct Txn {
     pub ops: Vec<Op>,
 }
 
+impl Txn {
+    /// Whether it is made only if a key is not there.
+    pub fn is_new(&self, key: &str) -> bool {
+        self.compares.iter().any(|Compare::ModRevision(other, at)| &**other == key && *at == 0)
+    }
+}
+
 /// What became of a transaction.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -206,6 +213,10 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until no write will be accepted by this instance any more; answers why. A process should then end, so that the
     /// next one opens the store anew.
     async fn failed(&self) -> Error;
+    /// How many bytes of disk all of it takes; `None` where that is not known.
+    async fn size(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
     /// Reads one key, now or at a revision.
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>>;
     /// Reads keys with a prefix in ascending order, now or at a revision, behind a key, at most `limit`.

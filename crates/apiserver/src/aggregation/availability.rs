@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coracle_api::status::Status;
 use coracle_api::{kinds, meta};
+use coracle_metrics::Counter;
 use futures::StreamExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use super::discovery::{Description, Known, Remotes};
 use super::{Aggregator, Remote, api_services};
+use crate::metrics::METRICS;
 use crate::objects::Objects;
 use crate::operation::Operation;
 use crate::services::endpoint::ready_endpoints;
@@ -77,6 +79,9 @@ async fn look(objects: &Objects, aggregator: &Aggregator) -> bool {
     }
     let asked = futures::stream::iter(all).map(|remote| ask(objects, &before, remote)).buffered(AT_ONCE);
     let asked: Vec<(Known, bool)> = asked.collect().await;
+    for gone in before.known.iter().filter(|known| !asked.iter().any(|(now, _)| now.remote.name == known.remote.name)) {
+        METRICS.unavailable.forget([&gone.remote.name]);
+    }
     let all_answer = asked.iter().all(|(_, answers)| *answers);
     // Conditions have been written meanwhile.
     let known: Vec<Known> = asked
@@ -115,6 +120,13 @@ async fn ask(objects: &Objects, before: &Remotes, remote: Arc<Remote>) -> (Known
             }
         }
     };
+    METRICS.unavailable.with([&remote.name], |gauge| {
+        let is_new = gauge.get() == 0 && found.status != "True";
+        gauge.set(i64::from(found.status != "True"));
+        if is_new {
+            METRICS.became_unavailable.with([&remote.name, found.reason], Counter::inc);
+        }
+    });
     if let Err(status) = write(objects, &remote, &found).await
         && status.code != 404
     {

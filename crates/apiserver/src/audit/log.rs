@@ -1,15 +1,14 @@
 //! The way of entries into the log: a thread writes them, and what waits for it is bounded in number and bytes.
 
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use coracle_metrics::{Counter, Family, Page};
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::rotation::{Rotating, Rotation};
@@ -48,6 +47,16 @@ pub enum Target {
     Webhook(Webhook),
 }
 
+impl Target {
+    /// What upstream calls such a place.
+    fn plugin(&self) -> &'static str {
+        match self {
+            Target::Stdout | Target::File(..) => "log",
+            Target::Webhook(_) => "webhook",
+        }
+    }
+}
+
 /// One of the places where entries go.
 #[derive(Clone, Debug)]
 pub struct Backend {
@@ -59,21 +68,42 @@ pub struct Backend {
     pub buffer: usize,
 }
 
-/// How many entries there were, and how many could not be written.
-#[derive(Clone, Default)]
-pub(crate) struct Counts {
-    pub events: Counter<u64, AtomicU64>,
-    pub errors: Counter<u64, AtomicU64>,
-    pub rejected: Counter<u64, AtomicU64>,
+/// How many entries there were, and how many could not be written. Copies count together.
+#[derive(Clone)]
+pub(crate) struct Counts(Arc<Counted>);
+
+pub(crate) struct Counted {
+    pub events: Counter,
+    /// By the backend that could not write them.
+    pub errors: Family<Counter, 1>,
+    pub rejected: Counter,
+    /// Requests by what a policy wants of them.
+    pub levels: Family<Counter, 1>,
+}
+
+impl Default for Counts {
+    fn default() -> Counts {
+        let (events, rejected) = Default::default();
+        Counts(Arc::new(Counted { events, errors: Family::new(["plugin"]), rejected, levels: Family::new(["level"]) }))
+    }
+}
+
+impl Deref for Counts {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        &self.0
+    }
 }
 
 impl Counts {
     /// Shows them among the metrics, by upstream's names.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register("apiserver_audit_event", "Entries of the audit log", self.events.clone());
-        registry.register("apiserver_audit_error", "Entries that could not be written", self.errors.clone());
+    pub fn write(&self, page: &mut Page) {
+        page.single("apiserver_audit_event_total", "counter", "Entries of the audit log", self.events.get());
+        self.errors.write("apiserver_audit_error_total", "Entries that could not be written", page);
         let help = "Requests that were refused as they could not be written down";
-        registry.register("apiserver_audit_requests_rejected", help, self.rejected.clone());
+        page.single("apiserver_audit_requests_rejected_total", "counter", help, self.rejected.get());
+        self.levels.write("apiserver_audit_level_total", "Requests by what the policy wants of them", page);
     }
 }
 
@@ -82,7 +112,7 @@ pub(super) struct Log {
     mode: Mode,
     sender: mpsc::Sender<Entry>,
     room: Arc<Semaphore>,
-    counts: Counts,
+    errors: Arc<Counter>,
 }
 
 /// An entry on its way.
@@ -108,13 +138,13 @@ impl Entry {
 /// Counts entries that are lost, and tells of it now and then.
 pub(super) struct Failing {
     name: String,
-    errors: Counter<u64, AtomicU64>,
+    errors: Arc<Counter>,
     told: Mutex<Option<Instant>>,
 }
 
 impl Failing {
     pub fn tell(&self, count: usize, why: &str) {
-        self.errors.inc_by(count as u64);
+        self.errors.add(count as u64);
         let mut told = self.told.lock();
         if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
             *told = Some(Instant::now());
@@ -124,12 +154,12 @@ impl Failing {
 }
 
 /// Counts an entry that did not come into the log.
-struct Lost<'a>(Option<&'a Counts>);
+struct Lost<'a>(Option<&'a Counter>);
 
 impl Drop for Lost<'_> {
     fn drop(&mut self) {
-        if let Some(counts) = self.0 {
-            counts.errors.inc();
+        if let Some(errors) = self.0 {
+            errors.inc();
         }
     }
 }
@@ -154,10 +184,11 @@ impl Log {
     ///
     /// # Errors
     /// It cannot be written to.
-    pub fn open(backend: &Backend, counts: Counts) -> Result<Log> {
+    pub fn open(backend: &Backend, counts: &Counts) -> Result<Log> {
         let Backend { target, mode, buffer } = backend;
+        let errors = counts.errors.get([target.plugin()]);
         let (sender, entries) = mpsc::channel((*buffer).max(1));
-        let failing = |name: String| Arc::new(Failing { name, errors: counts.errors.clone(), told: Mutex::default() });
+        let failing = |name: String| Arc::new(Failing { name, errors: errors.clone(), told: Mutex::default() });
         match target {
             Target::Stdout => on_thread(Sink::Stdout(io::stdout()), entries, failing("-".into()))?,
             Target::File(path, rotation) => {
@@ -171,7 +202,7 @@ impl Log {
                 tokio::spawn(webhook::send(options.clone(), webhook, *mode, entries, failing));
             }
         }
-        Ok(Log { mode: *mode, sender, room: Arc::new(Semaphore::new(ROOM as usize)), counts })
+        Ok(Log { mode: *mode, sender, room: Arc::new(Semaphore::new(ROOM as usize)), errors })
     }
 
     /// Whether a request whose first entry is not written is refused.
@@ -185,7 +216,7 @@ impl Log {
             return self.try_write(line);
         }
         // Who goes while there is no room takes the entry along, which is counted.
-        let mut lost = Lost(Some(&self.counts));
+        let mut lost = Lost(Some(&self.errors));
         let written = tokio::time::timeout(PATIENCE, self.written(line, &mut lost)).await;
         written.ok().flatten().unwrap_or(false)
     }
@@ -205,7 +236,7 @@ impl Log {
         let room = self.room.clone().try_acquire_many_owned(kib(&line)).ok();
         let sent = room.and_then(|room| self.sender.try_send(Entry { line, written: None, _room: Some(room) }).ok());
         if sent.is_none() {
-            self.counts.errors.inc();
+            self.errors.inc();
         }
         sent.is_some()
     }
@@ -256,7 +287,7 @@ mod tests {
     async fn who_waits_finds_its_entry_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let log = Log::open(&file(&path), Counts::default()).unwrap();
+        let log = Log::open(&file(&path), &Counts::default()).unwrap();
         for number in 0..3 {
             assert!(log.write(format!("{number}\n").into_bytes()).await);
         }
@@ -266,23 +297,23 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_counted_and_holds_nobody_up() {
         let counts = Counts::default();
-        let log = Log::open(&file(Path::new("/dev/full")), counts.clone()).unwrap();
+        let log = Log::open(&file(Path::new("/dev/full")), &counts).unwrap();
         assert!(!log.write(b"x\n".to_vec()).await);
-        assert_eq!(counts.errors.get(), 1);
+        assert_eq!(counts.errors.get(["log"]).get(), 1);
     }
 
     #[tokio::test]
     async fn a_flood_is_dropped_where_nobody_waits() {
-        let counts = Counts::default();
+        let errors = Arc::<Counter>::default();
         let (sender, mut entries) = mpsc::channel(2);
         let room = Arc::new(Semaphore::new(ROOM as usize));
-        let log = Log { mode: Mode::Batch, sender, room, counts: counts.clone() };
+        let log = Log { mode: Mode::Batch, sender, room, errors: errors.clone() };
         let mut taken = Vec::new();
         for length in [10, 200 << 20, 10, 10] {
             taken.push(log.write(vec![0; length]).await);
         }
         // The second would take more room than is left, the last one the place of a third.
-        assert_eq!((taken, counts.errors.get()), (vec![true, false, true, false], 2));
+        assert_eq!((taken, errors.get()), (vec![true, false, true, false], 2));
         drop(entries.try_recv());
         assert!(log.write(vec![0; 10]).await);
     }

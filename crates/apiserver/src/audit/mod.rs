@@ -66,7 +66,7 @@ impl Auditor {
             }
             (None, true) => return Ok(None),
         };
-        let logs: Result<Vec<Log>> = options.backends.iter().map(|log| Log::open(log, counts.clone())).collect();
+        let logs: Result<Vec<Log>> = options.backends.iter().map(|log| Log::open(log, &counts)).collect();
         Ok(Some(Arc::new(Auditor { policy, logs: logs?, counts })))
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use coracle_api::meta::format_micro_time;
 use coracle_api::status::Status;
+use coracle_metrics::Counter;
 use futures::StreamExt;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, Response};
@@ -62,6 +63,7 @@ impl Auditor {
         notes: &Arc<Notes>,
     ) -> Option<Arc<Trail>> {
         let decision = self.policy.decide(user, asked.what);
+        self.counts.levels.with([decision.level.as_str()], Counter::inc);
         if decision.level == Level::None {
             return None;
         }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::ring::Ring;
 use super::{Cache, State};
+use crate::metrics;
 use crate::unreadable::ROOT;
 
 /// Keys of a page of what a cache begins with.
@@ -257,12 +258,13 @@ async fn read(
     prefix: &str,
     mut each: impl FnMut(&KeyValue, Revision) + Send,
 ) -> store::Result<Revision> {
-    let mut page = store.list(prefix, None, None, Some(PAGE)).await?;
+    let mut page = metrics::of_store("list", Some(prefix), store.list(prefix, None, None, Some(PAGE))).await?;
     let revision = page.revision;
     loop {
         page.items.iter().for_each(|kv| each(kv, revision));
         let Some(last) = page.items.last().filter(|_| page.more) else { return Ok(revision) };
-        page = store.list(prefix, Some(revision), Some(last.key()), Some(PAGE)).await?;
+        let next = store.list(prefix, Some(revision), Some(last.key()), Some(PAGE));
+        page = metrics::of_store("list", Some(prefix), next).await?;
     }
 }
 

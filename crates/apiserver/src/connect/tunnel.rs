@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::audit::Trail;
 use crate::body::Body;
+use crate::metrics::LongRunning;
 
 /// The headers of a request that go on to where it leads.
 pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
@@ -30,9 +31,9 @@ pub fn join(parts: &mut Parts, mut response: Response<Incoming>) -> Result<Respo
     };
     let backend = hyper::upgrade::on(&mut response);
     // The request ends with the tunnel.
-    let trail = parts.extensions.remove::<Arc<Trail>>();
+    let kept = (parts.extensions.remove::<Arc<Trail>>(), parts.extensions.remove::<Arc<LongRunning>>());
     tokio::spawn(async move {
-        let _trail = trail;
+        let _kept = kept;
         if let (Ok(client), Ok(backend)) = tokio::join!(client, backend) {
             let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
             if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {

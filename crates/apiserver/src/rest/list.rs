@@ -13,6 +13,8 @@ use coracle_api::status::Status;
 use coracle_api::table::{self, Include, ListMeta, Look};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::body::Body;
@@ -462,12 +464,18 @@ impl<I: Items> Iterator for Pieces<I> {
     }
 }
 
+/// An object of which only the metadata are wanted, as they are.
+#[derive(Deserialize)]
+struct Described<'a> {
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
 /// The metadata of an object as PartialObjectMetadata.
 pub(super) fn partial(bytes: &[u8], api_version: &str) -> Result<Bytes, Status> {
-    let object: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
-    let metadata = &object["metadata"];
-    let partial = json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": metadata});
-    Ok(partial.to_string().into())
+    let Described { metadata } = serde_json::from_slice(bytes).map_err(Status::internal)?;
+    let metadata = metadata.map_or("null", RawValue::get);
+    Ok(format!(r#"{{"apiVersion":"{api_version}","kind":"PartialObjectMetadata","metadata":{metadata}}}"#).into())
 }
 
 /// Objects as a Table.

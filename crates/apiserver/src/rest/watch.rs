@@ -10,6 +10,7 @@ use coracle_api::Kind;
 use coracle_api::field::{FieldError, Path};
 use coracle_api::protobuf;
 use coracle_api::status::Status;
+use coracle_metrics::{Counter, Histogram};
 use futures::stream;
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -22,6 +23,7 @@ use crate::body::Body;
 use crate::cache::{Change, Follower, Snapshot};
 use crate::context::{Answer, Context};
 use crate::conversion::Conversions;
+use crate::metrics::METRICS;
 use crate::negotiate::{Encoding, Output, Shape};
 use crate::object::Object;
 use crate::request::Query;
@@ -49,7 +51,12 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     check_options(&cx.query)?;
     let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
     let mut initial_events = None;
-    let view = View { kind: cx.target.kind.clone(), output: cx.output, query: Query::parse(cx.parts.uri.query()) };
+    let view = View {
+        counted: Counted::of(&cx.target.kind),
+        kind: cx.target.kind.clone(),
+        output: cx.output,
+        query: Query::parse(cx.parts.uri.query()),
+    };
     let from = if initial.unwrap_or(wanted == 0) {
         let snapshot = cache.snapshot();
         if wanted > snapshot.revision {
@@ -396,6 +403,26 @@ struct View {
     kind: Arc<Kind>,
     output: Output,
     query: Query,
+    counted: Counted,
+}
+
+/// What is counted of the events of a kind.
+struct Counted {
+    events: Arc<Counter>,
+    sizes: Arc<Histogram>,
+}
+
+impl Counted {
+    fn of(kind: &Kind) -> Counted {
+        let labels = [&*kind.group, &*kind.version, &*kind.plural];
+        Counted { events: METRICS.watch_events.get(labels), sizes: METRICS.watch_event_sizes.get(labels) }
+    }
+
+    /// One of so many bytes is sent.
+    fn sent(&self, size: usize) {
+        self.events.inc();
+        self.sizes.observe(size as f64);
+    }
 }
 
 impl View {
@@ -403,6 +430,7 @@ impl View {
         if self.output.encoding == Encoding::Protobuf {
             let body = message(&self.kind, object);
             let head = protobuf::watch_head(event, self.kind.api_version(), &self.kind.kind, body.len());
+            self.counted.sent(body.len());
             return Frame { head, body: Shown::Made(body), tail: b"" };
         }
         let is_made = self.kind.webhook.is_some();
@@ -412,6 +440,7 @@ impl View {
             false => present(&self.kind, self.output, &self.query, in_version(&self.kind, object.json())).ok(),
         };
         let body = made.map_or_else(|| Shown::Stored(object.clone()), Shown::Made);
+        self.counted.sent(body.len());
         Frame { head: format!("{{\"type\":\"{event}\",\"object\":").into_bytes(), body, tail: b"}\n" }
     }
 

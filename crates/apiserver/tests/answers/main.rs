@@ -27,6 +27,7 @@ mod kinds;
 mod lagging;
 mod legacy_tokens;
 mod limit_ranges;
+mod metrics;
 mod mutating_policies;
 mod node;
 mod objects;

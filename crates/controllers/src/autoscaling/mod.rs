@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use coracle_api::selector::LabelSelector;
 use coracle_client::{Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found};
+use coracle_metrics::Counter;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, HorizontalPodAutoscalerStatus,
@@ -27,6 +28,7 @@ use self::metrics::Metrics;
 use self::recommendation::{Failure, Recommender, Scaled, selector, tolerance};
 use self::status::set;
 use crate::common::*;
+use crate::metrics::METRICS;
 use crate::run::{Cache, Controller};
 use crate::scale::{self, Scales, Target};
 
@@ -64,7 +66,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         metrics: Metrics::new(context.client.clone()),
         known: Mutex::default(),
         recorder: context.recorder("horizontal-pod-autoscaler"),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("horizontalpodautoscaler"),
     });
     let queue = controller.queue.clone();
     controller.autoscalers.subscribe(move |event| match event {
@@ -98,7 +100,10 @@ impl Controller for HorizontalController {
         let Some(spec) = &object.spec else { return Ok(None) };
         let before = object.status.clone().unwrap_or_default();
         let mut status = before.clone();
-        if let Err(failure) = self.follow(&key, &object, spec, &mut status).await {
+        let began = Instant::now();
+        let done = self.follow(&key, &object, spec, &mut status).await;
+        count(&status, done.as_ref().err(), began);
+        if let Err(failure) = done {
             self.recorder.event(&*object, EventType::Warning, failure.reason, failure.message);
         }
         if status != before {
@@ -290,6 +295,23 @@ impl HorizontalController {
             other => other.map(drop),
         }
     }
+}
+
+/// Tells the metrics of a look at an autoscaler.
+fn count(status: &HorizontalPodAutoscalerStatus, failure: Option<&Failure>, began: Instant) {
+    let current = status.current_replicas.unwrap_or(0);
+    let action = match failure {
+        None if status.desired_replicas > current => "scale_up",
+        None if status.desired_replicas < current => "scale_down",
+        _ => "none",
+    };
+    let error = match failure.map(|failure| failure.reason) {
+        None => "none",
+        Some("InvalidSelector" | "AmbiguousSelector") => "spec",
+        Some(_) => "internal",
+    };
+    METRICS.autoscaler_looks.with([action, error], Counter::inc);
+    METRICS.autoscaler_durations.with([action, error], |duration| duration.observe(began.elapsed().as_secs_f64()));
 }
 
 /// How many replicas a target has.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use coracle_api::selector::LabelSelector;
+use coracle_metrics::Counter;
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscalerBehavior, MetricSpec, MetricStatus, MetricTarget};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -12,6 +14,7 @@ use kube::ResourceExt;
 use super::metrics::{Metrics, milli, shown};
 use super::replicas::{Average, Groups, PodMetrics, Tolerance, Utilization, counted, of_one, of_pods, of_share};
 use super::status::Current;
+use crate::metrics::METRICS;
 use crate::scale::{Scales, Target};
 
 /// How far usage may be from its target where the object does not say.
@@ -77,7 +80,10 @@ impl Recommender<'_> {
         let mut statuses = Vec::new();
         let mut failures = Vec::new();
         for spec in specs {
-            match self.one(spec).await {
+            let began = Instant::now();
+            let asked = self.one(spec).await;
+            self.count(spec, &asked, began);
+            match asked {
                 Ok(proposal) => {
                     statuses.push(proposal.current.of(spec));
                     if best.as_ref().is_none_or(|(replicas, _)| proposal.replicas > *replicas) {
@@ -91,6 +97,21 @@ impl Recommender<'_> {
             best = best.filter(|(replicas, _)| *replicas >= self.scaled.wanted);
         }
         Recommendation { proposal: best, statuses, failures }
+    }
+
+    /// Tells the metrics what one said.
+    fn count(&self, spec: &MetricSpec, asked: &Result<Proposal, Failure>, began: Instant) {
+        let (action, error) = match asked {
+            Ok(proposal) if proposal.replicas > self.scaled.wanted => ("scale_up", "none"),
+            Ok(proposal) if proposal.replicas < self.scaled.wanted => ("scale_down", "none"),
+            Ok(_) => ("none", "none"),
+            Err(_) => ("none", "internal"),
+        };
+        let known = ["Resource", "ContainerResource", "Pods", "Object", "External"];
+        let kind = known.into_iter().find(|kind| *kind == spec.type_).unwrap_or_default();
+        let labels = [action, error, kind];
+        METRICS.metric_computations.with(labels, Counter::inc);
+        METRICS.metric_durations.with(labels, |duration| duration.observe_since(began));
     }
 
     async fn one(&self, spec: &MetricSpec) -> Result<Proposal, Failure> {

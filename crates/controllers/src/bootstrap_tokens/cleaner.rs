@@ -12,7 +12,7 @@ use crate::run::reconcile_all;
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = WorkQueue::named("token_cleaner");
     let secrets = secrets(&context);
     let changed = queue.clone();
     secrets.subscribe(move |event| {

@@ -23,7 +23,7 @@ const SIGNATURE: &str = "jws-kubeconfig-";
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<()> = WorkQueue::new();
+    let queue: WorkQueue<()> = WorkQueue::named("bootstrap_signer_queue");
     let secrets = secrets(&context);
     let api = Api::namespaced(context.informers.client().clone(), NAMESPACE);
     let maps: Informer<ConfigMap> =

@@ -20,7 +20,7 @@ const ANY: Permission = ("nodeclient", "Auto approving kubelet client certificat
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let client = context.client.clone();
-    follow(requests(&context), WorkQueue::new(), move |request| {
+    follow(requests(&context), WorkQueue::named("certificate"), move |request| {
         let client = client.clone();
         async move {
             if is_pending(&request) {

@@ -33,7 +33,7 @@ struct Addresses {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let queue: WorkQueue<String> = WorkQueue::new();
+    let queue: WorkQueue<String> = WorkQueue::named("kubelet_serving_certificate");
     let nodes = context.informers.indexed::<Node>(vec![(BY_ADDRESS, Box::new(node_addresses))]);
     let services = context.informers.indexed::<Service>(vec![(BY_ADDRESS, Box::new(service_addresses))]);
     let slices = context.informers.all::<EndpointSlice>();

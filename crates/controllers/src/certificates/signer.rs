@@ -16,7 +16,7 @@ use crate::common::{Context, now};
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context, authority: Arc<Authority>) -> anyhow::Result<()> {
     let api: Api<CertificateSigningRequest> = Api::all(context.client.clone());
-    follow(requests(&context), WorkQueue::new(), move |request| {
+    follow(requests(&context), WorkQueue::named("certificate_signing"), move |request| {
         let (api, authority) = (api.clone(), authority.clone());
         async move {
             if let Some(answered) = answer(&authority, &request)? {

@@ -23,6 +23,7 @@ use kube::{Client, ResourceExt};
 use self::due::{Clock, Due, job_name};
 use crate::common::*;
 use crate::job::conditions::finished;
+use crate::metrics::METRICS;
 use crate::run::{Cache, Controller};
 use crate::written::Written;
 
@@ -43,7 +44,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         jobs: context.jobs(),
         recorder: context.recorder("cronjob-controller"),
         written: Written::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("cronjob"),
     };
     let queue = controller.queue.clone();
     controller.cron_jobs.subscribe(move |event| {
@@ -259,6 +260,7 @@ impl Pass<'_> {
         let wanted = run::job(&self.cron_job, at, &clock.zone);
         let job = match self.jobs().create(&PostParams::default(), &wanted).await {
             Ok(job) => {
+                METRICS.cron_job_skew.observe(Timestamp::now().duration_since(at).as_secs_f64().max(0.0));
                 self.tell(EventType::Normal, "SuccessfulCreate", format!("Created job {}", job.name_any()));
                 job
             }

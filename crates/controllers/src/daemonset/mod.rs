@@ -60,7 +60,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         recorder: context.recorder("daemonset-controller"),
         expectations: Arc::default(),
         failures: Failures::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("daemonset"),
     });
     Dependents::of(&controller.sets, &controller.queue, &controller.expectations).follow(&controller.pods);
     // What is expected is pods; nobody waits for a revision.

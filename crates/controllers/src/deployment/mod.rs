@@ -57,7 +57,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         sets: context.replica_sets(),
         pods: context.pods(),
         recorder: context.recorder("deployment-controller"),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("deployment"),
     };
     Dependents::of(&controller.deployments, &controller.queue, &Arc::default()).follow(&controller.sets);
     let (queue, sets, deployments) =

@@ -41,7 +41,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.pods(),
         replicas: Replicas::new(&context),
         recorder: context.recorder("controllermanager"),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("disruption"),
     });
     let queue = controller.queue.clone();
     controller.budgets.subscribe(move |event| {

@@ -17,7 +17,7 @@ const TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
 /// Clears such conditions until the process ends.
 pub(super) async fn run(client: Client, pods: Informer<Pod>) -> anyhow::Result<()> {
-    let queue = WorkQueue::new();
+    let queue = WorkQueue::named("stale_pod_disruption");
     let changed = queue.clone();
     pods.subscribe(move |event| {
         if let Event::Added(pod) | Event::Updated { new: pod, .. } = event

@@ -40,7 +40,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         endpoints: context.informers.all(),
         recorder: context.recorder("endpoint-controller"),
         triggers: Triggers::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("endpoint"),
     });
     watch_services(&controller.services, &controller.pods, &controller.queue, &controller.triggers);
     let c = controller.clone();

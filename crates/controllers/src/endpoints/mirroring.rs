@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use super::slice::*;
 use super::writer::Slices;
 use super::*;
+use crate::metrics::METRICS;
 use crate::run::{Cache, Controller};
 
 const MIRROR: &str = "endpointslicemirroring-controller.k8s.io";
@@ -36,9 +37,9 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let controller = Arc::new(MirroringController {
         services: context.services(),
         endpoints: context.informers.all(),
-        slices: Slices::new(&context, MIRROR),
+        slices: Slices::new(&context, MIRROR, &METRICS.mirrored_slice_changes),
         recorder: context.recorder("endpoint-slice-mirroring-controller"),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("endpoint_slice_mirroring"),
     });
     let q = controller.queue.clone();
     controller.slices.subscribe(move |key| q.add(key));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found};
+use coracle_metrics::Counter;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
@@ -11,6 +12,7 @@ use kube::ResourceExt;
 use super::slice::*;
 use super::writer::Slices;
 use super::*;
+use crate::metrics::METRICS;
 use crate::run::{Cache, Controller};
 
 struct SliceController {
@@ -29,10 +31,10 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         services: context.services(),
         pods: context.pods(),
         nodes: context.nodes(),
-        slices: Slices::new(&context, MANAGER),
+        slices: Slices::new(&context, MANAGER, &METRICS.slice_changes),
         recorder: context.recorder("endpoint-slice-controller"),
         triggers: Triggers::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("endpoint_slice"),
     });
     watch_services(&controller.services, &controller.pods, &controller.queue, &controller.triggers);
     let c = controller.clone();
@@ -49,6 +51,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             c.services.store().list().iter().for_each(|service| c.queue.add(ObjectKey::of(&**service)));
         }
     });
+    let _shown = controller.slices.show();
     crate::run::run(controller).await
 }
 
@@ -76,7 +79,14 @@ impl Controller for SliceController {
         let pods: Vec<Arc<Pod>> =
             self.pods.store().list_namespace(&key.namespace).into_iter().filter(|pod| selects(&service, pod)).collect();
         let trigger = self.triggers.take(&key);
-        match self.sync(&key, &service, &pods, trigger).await {
+        let done = self.sync(&key, &service, &pods, trigger).await;
+        let result = match &done {
+            Ok(()) => "success",
+            Err(error) if is_conflict(error) || is_not_found(error) => "stale",
+            Err(_) => "error",
+        };
+        METRICS.slice_syncs.with([result], Counter::inc);
+        match done {
             Ok(()) => Ok(None),
             Err(error) if is_conflict(&error) || is_not_found(&error) => {
                 self.slices.forget(&key);

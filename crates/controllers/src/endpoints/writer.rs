@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use coracle_client::{Event, Informer, ObjectKey, is_not_found};
+use coracle_metrics::{Counter, Family, Showing};
 use futures::future::BoxFuture;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::slice::*;
 use super::*;
+use crate::metrics::METRICS;
 use crate::run::Cache;
 
 /// A slice as this controller last wrote it; `None` when it deleted it.
@@ -42,6 +44,7 @@ pub(crate) struct Slices {
     client: Client,
     informer: Informer<EndpointSlice>,
     manager: &'static str,
+    changes: Arc<Family<Counter, 1>>,
     /// What was written and is not in the cache yet, by service. It lets the next change be planned at once.
     written: Arc<Mutex<HashMap<ObjectKey, Written>>>,
 }
@@ -53,9 +56,10 @@ impl Cache for Slices {
 }
 
 impl Slices {
-    /// The slices that `manager` looks after.
-    pub fn new(context: &Context, manager: &'static str) -> Slices {
-        Slices { client: context.client.clone(), informer: informer(context), manager, written: Arc::default() }
+    /// The slices that `manager` looks after; their changes are counted there.
+    pub fn new(context: &Context, manager: &'static str, changes: &Arc<Family<Counter, 1>>) -> Slices {
+        let (client, informer) = (context.client.clone(), informer(context));
+        Slices { client, informer, manager, changes: changes.clone(), written: Arc::default() }
     }
 
     /// Calls `queue` with every service whose slices someone else changed.
@@ -69,6 +73,18 @@ impl Slices {
     /// Drops what was written lately: only the cache counts.
     pub fn forget(&self, key: &ObjectKey) {
         self.written.lock().remove(key);
+    }
+
+    /// Shows how many of them there are, and how many endpoints they have.
+    pub fn show(&self) -> Showing {
+        let slices = self.clone();
+        METRICS.show_slices(move || {
+            let all = slices.informer.store().list();
+            let mine = all.iter().filter(|slice| slices.is_mine(slice));
+            mine.fold((0, 0), |(count, endpoints): (usize, usize), slice| {
+                (count.saturating_add(1), endpoints.saturating_add(slice.endpoints.len()))
+            })
+        })
     }
 
     fn is_mine(&self, slice: &EndpointSlice) -> bool {
@@ -160,12 +176,14 @@ impl Slices {
         for mut slice in changes.create {
             annotate(&mut slice);
             let made = api.create(&PostParams::default(), &slice).await?;
+            self.changes.with(["create"], Counter::inc);
             self.note(key, made.name_any(), Some(made));
         }
         for mut slice in changes.update {
             annotate(&mut slice);
             let name = slice.name_any();
             let updated = api.replace(&name, &PostParams::default(), &slice).await?;
+            self.changes.with(["update"], Counter::inc);
             self.note(key, name, Some(updated));
         }
         for slice in changes.delete {
@@ -174,6 +192,7 @@ impl Slices {
                 Err(error) if !is_not_found(&error) => return Err(error),
                 _ => self.note(key, name, None),
             }
+            self.changes.with(["delete"], Counter::inc);
         }
         Ok(())
     }

@@ -1,20 +1,45 @@
 //! Who owns whom, by UID.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
+use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::core::ApiResource;
+
+use super::metadata::Facts;
 
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) const ORPHAN: &str = "orphan";
 
+/// What an object is, and its references say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Type {
+    pub api_version: String,
+    pub kind: String,
+}
+
+impl Type {
+    /// That of a resource's objects.
+    pub fn of(resource: &ApiResource) -> Type {
+        Type { api_version: resource.api_version.clone(), kind: resource.kind.clone() }
+    }
+}
+
 /// What finds an object in the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
-    pub api_version: String,
-    pub kind: String,
+    /// Shared by all objects of a type.
+    pub of: Arc<Type>,
     pub namespace: String,
     pub name: String,
+}
+
+impl Identity {
+    /// An object that is known from a reference to it.
+    pub fn of_owner(owner: &OwnerReference, namespace: &str) -> Identity {
+        let of = Type { api_version: owner.api_version.clone(), kind: owner.kind.clone() };
+        Identity { of: Arc::new(of), namespace: namespace.to_owned(), name: owner.name.clone() }
+    }
 }
 
 /// One object, as far as garbage collection cares.
@@ -45,7 +70,7 @@ pub(crate) enum Action {
 pub(crate) struct Graph(HashMap<String, Box<Vertex>>);
 
 /// Gives the room back that a map has kept for what is gone.
-pub(crate) fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+fn shrink<V>(map: &mut HashMap<String, V>) {
     if map.capacity() > 256 && map.len() < map.capacity() / 8 {
         map.shrink_to(map.len() * 2);
     }
@@ -56,68 +81,70 @@ impl Graph {
         self.0.get(uid).map(|vertex| &**vertex)
     }
 
+    /// The UIDs of a type's objects that are not among those that are there.
+    pub fn missing(&self, of: &Type, live: &HashSet<&str>) -> Vec<String> {
+        let of_type = self.0.iter().filter(|(_, vertex)| !vertex.is_virtual && *vertex.id.of == *of);
+        of_type.map(|(uid, _)| uid).filter(|uid| !live.contains(uid.as_str())).cloned().collect()
+    }
+
     /// Takes in an object's state. Objects without owners, dependents or finalizers cost a vertex too, for they
     /// may become owners.
-    pub fn observe(&mut self, id: Identity, meta: &ObjectMeta) -> Vec<Action> {
-        let mut actions = Vec::new();
-        let Some(uid) = meta.uid.clone() else { return actions };
-        let finalizer = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
-        let deleting = meta.deletion_timestamp.is_some();
-        let owners = meta.owner_references.clone().unwrap_or_default();
-        let before = self.0.get(&uid).cloned().unwrap_or_default();
-        let vertex = self.0.entry(uid.clone()).or_default();
-        vertex.id = id;
+    pub fn observe(&mut self, id: Identity, facts: Facts<'_>) -> Vec<Action> {
+        let (uid, owners) = (facts.uid, facts.owners);
+        if uid.is_empty() {
+            return Vec::new();
+        }
+        let waits = |name: &str| facts.deleting && facts.finalizers.iter().any(|finalizer| finalizer == name);
+        let (foreground, orphan) = (waits(FOREGROUND), waits(ORPHAN));
+        if !self.0.contains_key(uid) {
+            self.0.insert(uid.to_owned(), Box::default());
+        }
+        let Some(vertex) = self.0.get_mut(uid) else { return Vec::new() };
+        let (begins_foreground, begins_orphan) = (foreground && !vertex.foreground, orphan && !vertex.orphan);
         vertex.is_virtual = false;
-        vertex.owners.clone_from(&owners);
-        vertex.deleting = deleting;
-        vertex.foreground = deleting && finalizer(FOREGROUND);
-        vertex.orphan = deleting && finalizer(ORPHAN);
-        let (foreground, orphan) = (vertex.foreground, vertex.orphan);
-        let namespace = vertex.id.namespace.clone();
-        let dependents: Vec<String> = vertex.dependents.iter().cloned().collect();
-        if before.owners != owners {
-            for owner in before.owners.iter().filter(|old| !owners.iter().any(|new| new.uid == old.uid)) {
-                self.unlink(&owner.uid, &uid, &mut actions);
+        vertex.deleting = facts.deleting;
+        vertex.foreground = foreground;
+        vertex.orphan = orphan;
+        let before = (vertex.owners != owners).then(|| std::mem::replace(&mut vertex.owners, owners.to_vec()));
+        let mut last = Vec::new();
+        if begins_orphan {
+            last.push(Action::Orphan(uid.to_owned()));
+        }
+        if begins_foreground {
+            last.extend(vertex.dependents.iter().cloned().map(Action::Check));
+            last.push(Action::Check(uid.to_owned()));
+        }
+        let namespace = before.as_ref().map(|_| id.namespace.clone()).unwrap_or_default();
+        vertex.id = id;
+        let mut actions = Vec::new();
+        if let Some(before) = before {
+            for owner in before.iter().filter(|old| !owners.iter().any(|new| new.uid == old.uid)) {
+                self.unlink(&owner.uid, uid, &mut actions);
             }
-            for owner in &owners {
+            for owner in owners {
                 // An owner that no longer waits for this object may be done waiting.
-                let unblocked = before.owners.iter().any(|old| {
+                let unblocked = before.iter().any(|old| {
                     old.uid == owner.uid
                         && old.block_owner_deletion == Some(true)
                         && owner.block_owner_deletion != Some(true)
                 });
-                if self.link(owner, &uid, &namespace) || unblocked {
+                if self.link(owner, uid, &namespace) || unblocked {
                     actions.push(Action::Check(owner.uid.clone()));
                 }
             }
             let waited_for = owners.iter().any(|owner| self.0.get(&owner.uid).is_some_and(|owner| owner.foreground));
-            if !before.owners.is_empty() || waited_for {
-                actions.push(Action::Check(uid.clone()));
+            if !before.is_empty() || waited_for {
+                actions.push(Action::Check(uid.to_owned()));
             }
         }
-        if orphan && !before.orphan {
-            actions.push(Action::Orphan(uid.clone()));
-        }
-        if foreground && !before.foreground {
-            actions.extend(dependents.into_iter().map(Action::Check));
-            actions.push(Action::Check(uid));
-        }
+        actions.extend(last);
         actions
     }
 
     /// Makes `dependent` known to its owner; says whether the owner is not known itself.
     fn link(&mut self, owner: &OwnerReference, dependent: &str, namespace: &str) -> bool {
         let vertex = self.0.entry(owner.uid.clone()).or_insert_with(|| {
-            Box::new(Vertex {
-                id: Identity {
-                    api_version: owner.api_version.clone(),
-                    kind: owner.kind.clone(),
-                    namespace: namespace.to_owned(),
-                    name: owner.name.clone(),
-                },
-                is_virtual: true,
-                ..Vertex::default()
-            })
+            Box::new(Vertex { id: Identity::of_owner(owner, namespace), is_virtual: true, ..Vertex::default() })
         });
         vertex.dependents.insert(dependent.to_owned());
         vertex.is_virtual
@@ -169,7 +196,12 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
+
+    fn observe(graph: &mut Graph, meta: &ObjectMeta) -> Vec<Action> {
+        graph.observe(Identity::default(), meta.into())
+    }
 
     fn meta(value: serde_json::Value) -> ObjectMeta {
         serde_json::from_value(value).unwrap()
@@ -183,9 +215,9 @@ mod tests {
     #[test]
     fn an_unknown_owner_is_checked_and_dependents_when_it_goes() {
         let mut graph = Graph::default();
-        assert_eq!(graph.observe(Identity::default(), &owned("d", "o")), [Action::Check("o".into())]);
+        assert_eq!(observe(&mut graph, &owned("d", "o")), [Action::Check("o".into())]);
         assert!(graph.get("o").unwrap().is_virtual);
-        assert!(graph.observe(Identity::default(), &meta(json!({"uid": "o"}))).is_empty());
+        assert!(observe(&mut graph, &meta(json!({"uid": "o"}))).is_empty());
         assert!(!graph.get("o").unwrap().is_virtual);
         assert_eq!(graph.forget("o"), [Action::Check("d".into())]);
     }
@@ -193,14 +225,11 @@ mod tests {
     #[test]
     fn foreground_deletion_checks_dependents_and_then_the_owner() {
         let mut graph = Graph::default();
-        graph.observe(Identity::default(), &meta(json!({"uid": "o"})));
-        graph.observe(Identity::default(), &owned("d", "o"));
+        observe(&mut graph, &meta(json!({"uid": "o"})));
+        observe(&mut graph, &owned("d", "o"));
         let deleting = meta(json!({"uid": "o", "deletionTimestamp": "2026-01-01T00:00:00Z",
             "finalizers": [FOREGROUND]}));
-        assert_eq!(
-            graph.observe(Identity::default(), &deleting),
-            [Action::Check("d".into()), Action::Check("o".into())]
-        );
+        assert_eq!(observe(&mut graph, &deleting), [Action::Check("d".into()), Action::Check("o".into())]);
         assert_eq!(graph.blockers("o"), ["d"]);
         assert_eq!(graph.forget("d"), [Action::Check("o".into())]);
         assert!(graph.blockers("o").is_empty());
@@ -210,12 +239,12 @@ mod tests {
     fn a_circle_closes_where_a_dependent_waits_already() {
         let mut graph = Graph::default();
         for (uid, owner) in [("a", "c"), ("b", "a"), ("c", "b")] {
-            graph.observe(Identity::default(), &owned(uid, owner));
+            observe(&mut graph, &owned(uid, owner));
         }
         let mut deleting = owned("a", "c");
         deleting.deletion_timestamp = meta(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})).deletion_timestamp;
         deleting.finalizers = Some(vec![FOREGROUND.into()]);
-        graph.observe(Identity::default(), &deleting);
+        observe(&mut graph, &deleting);
         assert!(graph.has_waiting_dependent("c"), "a waits, and c is its owner");
         assert!(!graph.has_waiting_dependent("b") && !graph.has_waiting_dependent("a"));
     }
@@ -223,11 +252,11 @@ mod tests {
     #[test]
     fn an_owner_that_is_no_longer_held_up_is_checked() {
         let mut graph = Graph::default();
-        graph.observe(Identity::default(), &meta(json!({"uid": "o"})));
-        graph.observe(Identity::default(), &owned("d", "o"));
+        observe(&mut graph, &meta(json!({"uid": "o"})));
+        observe(&mut graph, &owned("d", "o"));
         let mut released = owned("d", "o");
         released.owner_references.iter_mut().flatten().for_each(|owner| owner.block_owner_deletion = Some(false));
-        assert!(graph.observe(Identity::default(), &released).contains(&Action::Check("o".into())));
+        assert!(observe(&mut graph, &released).contains(&Action::Check("o".into())));
         assert!(graph.blockers("o").is_empty());
     }
 
@@ -235,7 +264,19 @@ mod tests {
     fn orphaning_is_asked_for_once() {
         let mut graph = Graph::default();
         let deleting = meta(json!({"uid": "o", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [ORPHAN]}));
-        assert_eq!(graph.observe(Identity::default(), &deleting), [Action::Orphan("o".into())]);
-        assert!(graph.observe(Identity::default(), &deleting).is_empty());
+        assert_eq!(observe(&mut graph, &deleting), [Action::Orphan("o".into())]);
+        assert!(observe(&mut graph, &deleting).is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_of_the_type_and_was_seen() {
+        let mut graph = Graph::default();
+        let of = |kind: &str| Arc::new(Type { api_version: "v1".into(), kind: kind.into() });
+        let id = |kind: &str| Identity { of: of(kind), ..Identity::default() };
+        graph.observe(id("A"), (&owned("a", "o")).into());
+        graph.observe(id("A"), (&meta(json!({"uid": "b"}))).into());
+        graph.observe(id("B"), (&meta(json!({"uid": "c"}))).into());
+        assert_eq!(graph.missing(&of("A"), &HashSet::from(["b"])), ["a"]);
+        assert!(graph.missing(&of("K"), &HashSet::new()).is_empty(), "the owner is known from a reference only");
     }
 }

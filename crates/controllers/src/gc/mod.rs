@@ -5,6 +5,7 @@
 //! really gone is asked of the API before anything is deleted.
 
 mod graph;
+mod metadata;
 mod monitor;
 
 use std::collections::HashMap;
@@ -21,7 +22,8 @@ use serde_json::json;
 
 use crate::common::Context;
 use crate::discovery::Deletable;
-use graph::{Action, FOREGROUND, Graph, Identity, ORPHAN};
+use graph::{Action, FOREGROUND, Graph, Identity, ORPHAN, Type};
+use metadata::Facts;
 
 const WORKERS: usize = 10;
 
@@ -31,8 +33,8 @@ struct Collector {
     client: Client,
     graph: Arc<Mutex<Graph>>,
     queue: WorkQueue<Action>,
-    /// Resources by `apiVersion` and kind.
-    kinds: Arc<RwLock<HashMap<(String, String), Deletable>>>,
+    /// Resources by type.
+    kinds: Arc<RwLock<HashMap<Type, Deletable>>>,
 }
 
 /// How an owner stands.
@@ -48,7 +50,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let collector = Collector {
         client: context.client.clone(),
         graph: Arc::default(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("garbage_collector_attempt_to_delete"),
         kinds: Arc::default(),
     };
     let monitors = monitor::start(&context, &collector).await;
@@ -73,12 +75,14 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
 }
 
 impl Collector {
-    fn observe(&self, id: Identity, meta: &ObjectMeta) {
-        self.act(self.graph.lock().observe(id, meta));
+    fn observe(&self, id: Identity, facts: Facts<'_>) {
+        let actions = self.graph.lock().observe(id, facts);
+        self.act(actions);
     }
 
     fn forget(&self, uid: &str) {
-        self.act(self.graph.lock().forget(uid));
+        let actions = self.graph.lock().forget(uid);
+        self.act(actions);
     }
 
     fn act(&self, actions: Vec<Action>) {
@@ -89,10 +93,11 @@ impl Collector {
     fn api(&self, id: &Identity) -> Option<Api<DynamicObject>> {
         let kinds = self.kinds.read();
         let group = |api_version: &str| api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
-        let found = kinds.get(&(id.api_version.clone(), id.kind.clone())).or_else(|| {
+        let found = kinds.get(&*id.of).or_else(|| {
             // A reference may name another version of the kind.
-            let wanted = group(&id.api_version);
-            kinds.iter().find(|((version, kind), _)| *kind == id.kind && group(version) == wanted).map(|(_, d)| d)
+            let wanted = group(&id.of.api_version);
+            let is_wanted = |of: &Type| of.kind == id.of.kind && group(&of.api_version) == wanted;
+            kinds.iter().find(|(of, _)| is_wanted(of)).map(|(_, found)| found)
         })?;
         Some(if found.namespaced {
             Api::namespaced_with(self.client.clone(), &id.namespace, &found.resource)
@@ -193,13 +198,7 @@ impl Collector {
         if let Some(known) = known {
             return Ok(Some(if known.foreground { Owner::Waiting } else { Owner::Present }));
         }
-        let id = Identity {
-            api_version: owner.api_version.clone(),
-            kind: owner.kind.clone(),
-            namespace: namespace.to_owned(),
-            name: owner.name.clone(),
-        };
-        let Some(api) = self.api(&id) else { return Ok(None) };
+        let Some(api) = self.api(&Identity::of_owner(owner, namespace)) else { return Ok(None) };
         let live = api.get_metadata_opt(&owner.name).await?;
         let live = live.map(|found| found.metadata).filter(|meta| meta.uid.as_deref() == Some(owner.uid.as_str()));
         Ok(Some(match live {

@@ -5,22 +5,21 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Backoff, Event, Informer, is_gone};
-use futures::TryStreamExt;
+use coracle_client::{Backoff, Event, Follower, Informer, Source, follow};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Resource;
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::api::Api;
 use kube::core::{ApiResource, DynamicObject};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::Collector;
-use super::graph::{Identity, shrink};
+use super::graph::{Identity, Type};
+use super::metadata::{Facts, Seen};
 use crate::common::{Context, namespace_of};
 use crate::discovery::{Deletable, deletable};
 
-const PAGE_SIZE: u32 = 500;
 /// Work begins when all resources were listed, or after this: one broken API must not stop the collector.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Many definitions may come at once.
@@ -78,20 +77,20 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     shared.insert((K::group(&()).into_owned(), K::plural(&()).into_owned()));
-    let identity = |object: &K| Identity {
-        api_version: K::api_version(&()).into_owned(),
-        kind: K::kind(&()).into_owned(),
+    let of = Arc::new(Type { api_version: K::api_version(&()).into_owned(), kind: K::kind(&()).into_owned() });
+    let identity = move |object: &K| Identity {
+        of: of.clone(),
         namespace: namespace_of(object).to_owned(),
         name: object.meta().name.clone().unwrap_or_default(),
     };
     let collector = collector.clone();
     informer.subscribe(move |event| match event {
-        Event::Added(object) => collector.observe(identity(object), object.meta()),
+        Event::Added(object) => collector.observe(identity(object), object.meta().into()),
         Event::Updated { old, new } => {
             if old.meta().uid != new.meta().uid {
                 collector.forget(old.meta().uid.as_deref().unwrap_or_default());
             }
-            collector.observe(identity(new), new.meta());
+            collector.observe(identity(new), new.meta().into());
         }
         Event::Deleted(object) => collector.forget(object.meta().uid.as_deref().unwrap_or_default()),
     });
@@ -121,10 +120,7 @@ impl Monitors {
     async fn refresh(&mut self) -> kube::Result<()> {
         let discovered = deletable(&self.collector.client).await?;
         let failed = !discovered.failures.is_empty();
-        let kinds = discovered
-            .resources
-            .iter()
-            .map(|found| ((found.resource.api_version.clone(), found.resource.kind.clone()), found.clone()));
+        let kinds = discovered.resources.iter().map(|found| (Type::of(&found.resource), found.clone()));
         let kinds: HashMap<_, _> = kinds.collect();
         let wanted: HashSet<&Deletable> = discovered.resources.iter().filter(|found| self.is_watched(found)).collect();
         if !failed {
@@ -134,8 +130,8 @@ impl Monitors {
         for resource in wanted {
             if !self.running.contains_key(resource) {
                 let (sender, synced) = watch::channel(false);
-                let feed = feed(self.collector.clone(), resource.resource.clone(), sender, self.changed.clone());
-                let task = tokio::spawn(feed).abort_handle();
+                let feed = Feed::new(self.collector.clone(), &resource.resource, sender, self.changed.clone());
+                let task = tokio::spawn(feed.run(resource.resource.clone())).abort_handle();
                 self.running.insert(resource.clone(), Running { task, synced });
             }
         }
@@ -149,141 +145,63 @@ impl Monitors {
     }
 }
 
-/// The UIDs of a resource's objects, by namespace and name.
-type Known = HashMap<(String, String), String>;
-
-/// Lists and watches one resource for ever.
-async fn feed(collector: Collector, resource: ApiResource, synced: watch::Sender<bool>, changed: Arc<Notify>) {
-    let api: Api<DynamicObject> = Api::all_with(collector.client.clone(), &resource);
-    let mut feed = Feed {
-        defines: resource.kind == CustomResourceDefinition::kind(&())
-            && resource.group == CustomResourceDefinition::group(&()),
-        collector,
-        resource,
-        known: Known::new(),
-        changed,
-    };
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-    loop {
-        match feed.list(&api).await {
-            Ok(version) => {
-                synced.send_replace(true);
-                backoff.reset();
-                feed.watch(&api, version, &mut backoff).await;
-            }
-            Err(error) => {
-                tracing::debug!(resource = %feed.resource.plural, %error, "metadata list failed, trying again");
-                backoff.sleep().await;
-            }
-        }
-    }
-}
-
+/// Follows the metadata of one resource's objects.
 struct Feed {
     collector: Collector,
-    resource: ApiResource,
-    known: Known,
+    of: Arc<Type>,
+    synced: watch::Sender<bool>,
     changed: Arc<Notify>,
     /// Whether the resource brings other resources about.
     defines: bool,
 }
 
-type Meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 impl Feed {
-    fn seen(&mut self, meta: &Meta) {
-        let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
-        let uid = meta.uid.clone().unwrap_or_default();
-        if let Some(old) = self.known.insert(key.clone(), uid.clone())
-            && old != uid
-        {
-            self.collector.forget(&old);
+    fn new(collector: Collector, resource: &ApiResource, synced: watch::Sender<bool>, changed: Arc<Notify>) -> Feed {
+        let defines = resource.kind == CustomResourceDefinition::kind(&())
+            && resource.group == CustomResourceDefinition::group(&());
+        Feed { collector, of: Arc::new(Type::of(resource)), synced, changed, defines }
+    }
+
+    /// Never ends.
+    async fn run(self, resource: ApiResource) {
+        let client = self.collector.client.clone();
+        let url = Api::<DynamicObject>::all_with(client.clone(), &resource).resource_url().to_owned();
+        follow(&Source { client, url, labels: None, fields: None, metadata_only: true }, &self).await;
+    }
+
+    fn tell(&self) {
+        if self.defines {
+            self.changed.notify_one();
         }
+    }
+}
+
+impl Follower for Feed {
+    type Object = Seen;
+
+    fn replace(&self, objects: Vec<Seen>) {
+        let live: HashSet<&str> = objects.iter().map(|seen| seen.metadata.uid.as_str()).collect();
+        let missing = self.collector.graph.lock().missing(&self.of, &live);
+        missing.iter().for_each(|uid| self.collector.forget(uid));
+        if !missing.is_empty() {
+            self.tell();
+        }
+        objects.into_iter().for_each(|seen| self.put(seen));
+        self.synced.send_replace(true);
+    }
+
+    fn put(&self, Seen { mut metadata }: Seen) {
         let id = Identity {
-            api_version: self.resource.api_version.clone(),
-            kind: self.resource.kind.clone(),
-            namespace: key.0,
-            name: key.1,
+            of: self.of.clone(),
+            namespace: metadata.namespace.take().unwrap_or_default(),
+            name: std::mem::take(&mut metadata.name),
         };
-        self.collector.observe(id, meta);
-        if self.defines {
-            self.changed.notify_one();
-        }
+        self.collector.observe(id, Facts::from(&metadata));
+        self.tell();
     }
 
-    fn gone(&mut self, meta: &Meta) {
-        self.known.remove(&(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default()));
-        shrink(&mut self.known);
-        self.collector.forget(meta.uid.as_deref().unwrap_or_default());
-        if self.defines {
-            self.changed.notify_one();
-        }
-    }
-
-    async fn list(&mut self, api: &Api<DynamicObject>) -> kube::Result<String> {
-        let mut params = ListParams::default().limit(PAGE_SIZE);
-        let mut found = Vec::new();
-        let version = loop {
-            let page = match api.list_metadata(&params).await {
-                // The revision of the first page was compacted: only one big page is sure to be consistent.
-                Err(error) if is_gone(&error) && params.continue_token.is_some() => {
-                    found.clear();
-                    params = ListParams::default();
-                    continue;
-                }
-                other => other?,
-            };
-            found.extend(page.items.into_iter().map(|item| item.metadata));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => break page.metadata.resource_version.unwrap_or_default(),
-            }
-        };
-        let live: HashSet<&str> = found.iter().filter_map(|meta| meta.uid.as_deref()).collect();
-        let gone: Vec<String> = self.known.values().filter(|uid| !live.contains(uid.as_str())).cloned().collect();
-        self.known.retain(|_, uid| live.contains(uid.as_str()));
-        gone.iter().for_each(|uid| self.collector.forget(uid));
-        found.iter().for_each(|meta| self.seen(meta));
-        Ok(version)
-    }
-
-    /// Watches, resuming after breaks; returns when only a new list can help.
-    async fn watch(&mut self, api: &Api<DynamicObject>, mut version: String, backoff: &mut Backoff) {
-        loop {
-            let params = WatchParams::default();
-            let outcome = async {
-                let mut events = std::pin::pin!(api.watch_metadata(&params, &version).await?);
-                while let Some(event) = events.try_next().await? {
-                    backoff.reset();
-                    match event {
-                        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                            if let Some(new) = &object.metadata.resource_version {
-                                version.clone_from(new);
-                            }
-                            self.seen(&object.metadata);
-                        }
-                        WatchEvent::Deleted(object) => {
-                            if let Some(new) = &object.metadata.resource_version {
-                                version.clone_from(new);
-                            }
-                            self.gone(&object.metadata);
-                        }
-                        WatchEvent::Bookmark(bookmark) => version.clone_from(&bookmark.metadata.resource_version),
-                        WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
-                    }
-                }
-                Ok(())
-            }
-            .await;
-            match outcome {
-                Err(error) if is_gone(&error) || coracle_client::is_not_found(&error) => {
-                    backoff.sleep().await;
-                    return;
-                }
-                Err(error) => tracing::debug!(resource = %self.resource.plural, %error, "watch failed, resuming"),
-                Ok(()) => {}
-            }
-            backoff.sleep().await;
-        }
+    fn remove(&self, seen: Seen) {
+        self.collector.forget(&seen.metadata.uid);
+        self.tell();
     }
 }

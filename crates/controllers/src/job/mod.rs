@@ -138,8 +138,8 @@ impl JobController {
             removals: Removals::default(),
             records: Records::default(),
             written: Written::default(),
-            queue: WorkQueue::new(),
-            orphans: WorkQueue::new(),
+            queue: WorkQueue::named("job"),
+            orphans: WorkQueue::named("job_orphan_pod"),
         }
     }
 

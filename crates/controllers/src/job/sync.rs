@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coracle_client::{EventType, ObjectKey, is_not_found};
+use coracle_metrics::Counter;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
@@ -22,6 +23,7 @@ use super::removals::remove_finalizer;
 use super::template;
 use super::tracking::{count_released, is_all_counted, nonzero, note};
 use crate::common::{is_deleting, is_namespace_terminating, is_ready, namespace_of, now, secs, uid};
+use crate::metrics::METRICS;
 use crate::pod_control::{create_pod, delete_pod, slow_start};
 
 /// Requests about pods of a job that are under way at once.
@@ -38,6 +40,36 @@ struct Managed {
     error: Option<kube::Error>,
 }
 
+impl Managed {
+    /// What upstream calls such a pass, for the metrics.
+    fn action(&self) -> &'static str {
+        match self {
+            Managed { created: 1.., .. } => "pods_created",
+            Managed { deleted: 1.., .. } => "pods_deleted",
+            _ => "reconciling",
+        }
+    }
+}
+
+/// Whether a job's pods have numbers.
+fn completion_mode(job: &Job) -> &str {
+    let mode = job.spec.as_ref().and_then(|spec| spec.completion_mode.as_deref());
+    mode.unwrap_or("NonIndexed")
+}
+
+/// Tells the metrics of pods that the status has counted now and had not before.
+fn count_pods(job: &Job, status: &JobStatus) {
+    let before = job.status.clone().unwrap_or_default();
+    for (result, before, now) in
+        [("succeeded", before.succeeded, status.succeeded), ("failed", before.failed, status.failed)]
+    {
+        let more = now.unwrap_or(0).saturating_sub(before.unwrap_or(0));
+        if let Ok(more @ 1..) = u64::try_from(more) {
+            METRICS.job_pods_finished.with([completion_mode(job), result], |counter| counter.add(more));
+        }
+    }
+}
+
 impl JobController {
     /// Brings a job that has not ended closer to its end. Returns when it is to be looked at again, if by the clock.
     pub(super) async fn sync(
@@ -46,6 +78,22 @@ impl JobController {
         job: &Job,
         pods: Vec<Arc<Pod>>,
         settled: bool,
+    ) -> anyhow::Result<Option<Duration>> {
+        let (began, mut action) = (Instant::now(), "reconciling");
+        let done = self.pass(key, job, pods, settled, &mut action).await;
+        let labels = [action, completion_mode(job), if done.is_ok() { "success" } else { "error" }];
+        METRICS.job_syncs.with(labels, Counter::inc);
+        METRICS.job_sync_durations.with(labels, |duration| duration.observe_since(began));
+        done
+    }
+
+    async fn pass(
+        &self,
+        key: &ObjectKey,
+        job: &Job,
+        pods: Vec<Arc<Pod>>,
+        settled: bool,
+        action: &mut &'static str,
     ) -> anyhow::Result<Option<Duration>> {
         let observed = Observed::of(job, pods, self.removals.of(key, uid(job)));
         let mut status = job.status.clone().unwrap_or_default();
@@ -73,6 +121,7 @@ impl JobController {
                 self.suspend_or_resume(job, &mut status, observed.wanted.suspended, time);
             }
         }
+        *action = managed.action();
         status.active = nonzero(active(&observed, &managed));
         status.ready = Some(observed.ready().saturating_sub(managed.deleted_ready).max(0));
         status.terminating = Some(observed.terminating.saturating_add(managed.deleted));
@@ -197,6 +246,7 @@ impl JobController {
             }
         }
         self.write_status(key, &written, &status).await?;
+        count_pods(job, &status);
         if let Some(outcome) = ended {
             self.tell_end(job, &status, &outcome);
         }
@@ -204,6 +254,8 @@ impl JobController {
     }
 
     fn tell_end(&self, job: &Job, status: &JobStatus, outcome: &Outcome) {
+        let result = if outcome.succeeds { "succeeded" } else { "failed" };
+        METRICS.jobs_finished.with([completion_mode(job), &outcome.reason, result], Counter::inc);
         if !outcome.succeeds {
             return self.recorder.event(job, EventType::Warning, &outcome.reason, outcome.message.as_str());
         }

@@ -2,7 +2,7 @@
 
 mod zones;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use coracle_client::{
     Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue, is_conflict, is_not_found, patch_status_strategic,
 };
 use coracle_matching::taints::covers;
+use coracle_metrics::Counter;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::common::*;
+use crate::metrics::{METRICS, Zone};
 use crate::run::{Cache, reconcile_all};
 
 use zones::{Pace, Turns, pace, zone_of};
@@ -74,8 +76,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         signs: Mutex::default(),
         turns: Mutex::default(),
         recorder: context.recorder("node-controller"),
-        queue: WorkQueue::new(),
-        evictions: WorkQueue::new(),
+        queue: WorkQueue::named("node_lifecycle_controller"),
+        evictions: WorkQueue::named("noexec_taint_pod"),
         staying: Mutex::default(),
     });
     let c = controller.clone();
@@ -112,6 +114,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             c.evictions.add(ObjectKey::of(&**pod));
         }
     });
+    let nodes = controller.nodes.store();
+    let _shown = METRICS.show_nodes(move || zones(nodes.list().iter().map(|node| &**node)));
     let caches: [&dyn Cache; 3] = [&controller.nodes, &controller.leases, &controller.pods];
     let (c, e) = (controller.clone(), controller.clone());
     let nodes = reconcile_all(&caches, &controller.queue, 4, move |name| {
@@ -192,11 +196,15 @@ impl Controller {
             let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
                 "spec": {"taints": wanted}});
             let api: Api<Node> = Api::all(self.client.clone());
+            let begins = take_pods(&wanted) && !take_pods(&taints(&node));
             let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
-            if patched.is_err() && waits.is_none() && take_pods(&wanted) && !take_pods(&taints(&node)) {
+            if patched.is_err() && waits.is_none() && begins {
                 self.turns.lock().give_back(&zone_of(&node));
             }
             patched?;
+            if begins {
+                METRICS.evictions.with([&zone_of(&node)], Counter::inc);
+            }
         }
         if condition_status(&node, "Ready") != "True" && condition(&node, "Ready").is_some() {
             self.mark_pods_not_ready(&node).await?;
@@ -328,6 +336,17 @@ fn takes_pods(taint: &Taint) -> bool {
 /// Whether one of the taints does that.
 fn take_pods(taints: &[Taint]) -> bool {
     taints.iter().any(takes_pods)
+}
+
+/// How many nodes zones have.
+fn zones<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<String, Zone> {
+    let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
+    for node in nodes {
+        let found = zones.entry(zone_of(node)).or_default();
+        found.nodes = found.nodes.saturating_add(1);
+        found.unhealthy = found.unhealthy.saturating_add(usize::from(condition_status(node, "Ready") != "True"));
+    }
+    zones
 }
 
 /// The node's taints with those that show its conditions brought up to date.

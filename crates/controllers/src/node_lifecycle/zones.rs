@@ -31,13 +31,16 @@ pub(super) enum Pace {
     Undo,
 }
 
-/// The zone of a node.
+/// What upstream calls the zone of a node; nothing where it is in none.
 pub(super) fn zone_of(node: &Node) -> String {
     let label = |name: &str| {
         let names = [format!("topology.kubernetes.io/{name}"), format!("failure-domain.beta.kubernetes.io/{name}")];
         names.iter().find_map(|name| node.labels().get(name)).cloned().unwrap_or_default()
     };
-    format!("{}/{}", label("region"), label("zone"))
+    match (label("region"), label("zone")) {
+        (region, zone) if region.is_empty() && zone.is_empty() => String::new(),
+        (region, zone) => format!("{region}:\0:{zone}"),
+    }
 }
 
 /// How fast nodes of a zone lose their pods now.
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn pods_go_more_slowly_the_more_of_a_zone_is_silent() {
-        let pace = |zones: &[(&str, usize, usize)]| pace(&nodes(zones), "/a");
+        let pace = |zones: &[(&str, usize, usize)]| pace(&nodes(zones), ":\0:a");
         assert_eq!(pace(&[("a", 2, 1)]), Pace::Every(INTERVAL));
         // Two silent ones are never much.
         assert_eq!(pace(&[("a", 1, 2)]), Pace::Every(INTERVAL));

@@ -53,7 +53,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             claims: context.informers.all(),
             recorder: context.recorder("statefulset-controller"),
         },
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("statefulset"),
     });
     Dependents::of(&controller.sets, &controller.queue, &Arc::default())
         .follow(&controller.pods)

@@ -33,7 +33,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         classes: context.informers.all(),
         claims: context.informers.indexed(vec![(BY_CLASS, Box::new(classes_of_claim))]),
         volumes: context.informers.indexed(vec![(BY_CLASS, Box::new(classes_of_volume))]),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("vacprotection"),
     });
     let queue = controller.queue.clone();
     controller.classes.subscribe(move |event| {

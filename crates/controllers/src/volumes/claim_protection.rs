@@ -31,7 +31,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         client: context.client.clone(),
         claims: context.informers.all(),
         pods: context.informers.indexed(vec![(BY_CLAIM, Box::new(claims_of_pod))]),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("pvcprotection"),
     });
     let queue = controller.queue.clone();
     controller.claims.subscribe(move |event| {

@@ -15,6 +15,7 @@ use super::claim_protection::{BY_CLAIM, claims_of_pod};
 use crate::common::{
     Context, controller_reference, is_already_there, is_deleting, is_namespace_terminating, message, namespace_of,
 };
+use crate::metrics::METRICS;
 use crate::run::{Cache, Controller};
 
 struct EphemeralVolumes {
@@ -32,7 +33,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.informers.indexed(vec![(BY_CLAIM, Box::new(claims_of_pod))]),
         claims: context.informers.all(),
         recorder: context.recorder("ephemeral_volume"),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("ephemeral_volume"),
     });
     let queue = controller.queue.clone();
     controller.pods.subscribe(move |event| {
@@ -86,7 +87,8 @@ impl EphemeralVolumes {
         }
         let claim = claim(pod, &name, template);
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace_of(pod));
-        match api.create(&PostParams::default(), &claim).await {
+        METRICS.ephemeral_claims.inc();
+        match api.create(&PostParams::default(), &claim).await.inspect_err(|_| METRICS.ephemeral_failures.inc()) {
             Ok(_) => Ok(()),
             Err(error) if is_namespace_terminating(&error) => Ok(()),
             // The cache lags behind.

@@ -3,6 +3,7 @@
 //!
 //! The volumes themselves are made and removed by provisioners, which watch the same objects.
 
+pub(crate) mod attach;
 pub(crate) mod attributes_protection;
 pub(crate) mod binder;
 pub(crate) mod claim_protection;

@@ -14,7 +14,7 @@ const FINALIZER: &str = "kubernetes.io/pv-protection";
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let (volumes, queue): (Informer<PersistentVolume>, _) = (context.informers.all(), WorkQueue::new());
+    let (volumes, queue): (Informer<PersistentVolume>, _) = (context.informers.all(), WorkQueue::named("pvprotection"));
     let changed = queue.clone();
     volumes.subscribe(move |event| {
         if let Event::Added(volume) | Event::Updated { new: volume, .. } = event

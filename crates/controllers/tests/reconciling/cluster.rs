@@ -197,6 +197,7 @@ fn start_controllers(server: &Server) -> AbortHandle {
         root_ca: String::new(),
         authority: None,
         service_account_key: None,
+        load_balancer_pool: vec!["10.90.0.128/30".parse().unwrap()],
         leader_elect: false,
         identity: "test".to_owned(),
         terminated_pod_threshold: 12_500,

@@ -1,5 +1,6 @@
 //! What the controllers make of objects, asked of a real API server in this process: no socket, no node, no root.
 
+mod attaching;
 mod autoscalers;
 mod budgets;
 mod cluster;
@@ -7,6 +8,7 @@ mod conformance;
 mod cron_jobs;
 mod daemon_sets;
 mod jobs;
+mod load_balancers;
 mod provisioning;
 mod stateful_sets;
 mod volumes;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use coracle_client::{Backoff, Remote, remote, user_agent};
+use coracle_network::policies::ACCOUNT;
 use coracle_pki::{BootstrapToken, Current};
 
 use crate::args::{Agent, Which};
@@ -52,6 +53,7 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     let clients = node::Clients {
         kubelet: client.clone(),
         proxy: user_agent(client.clone(), "kube-proxy"),
+        policies: user_agent(client.clone(), ACCOUNT),
         provisioner: client,
         accounts: None,
     };

@@ -2,63 +2,40 @@
 
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::Pod;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
-
 use super::{Kind, Outcome};
 use crate::pod::PodExt;
+use coracle_metrics::{Counter, Family, Histogram, Page};
+use k8s_openapi::api::core::v1::Pod;
 
 const KINDS: [Kind; 3] = [Kind::Startup, Kind::Liveness, Kind::Readiness];
 const RESULTS: [&str; 3] = ["successful", "failed", "unknown"];
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Probed {
-    probe_type: &'static str,
-    result: &'static str,
-    container: String,
-    pod: String,
-    namespace: String,
-    pod_uid: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Probe {
-    probe_type: &'static str,
-    container: String,
-    pod: String,
-    namespace: String,
-}
+/// From 5 ms to 10 s.
+const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Probes of pods that are on the node.
 pub(crate) struct ProbeMetrics {
-    results: Family<Probed, Counter>,
-    durations: Family<Probe, Histogram, fn() -> Histogram>,
+    results: Family<Counter, 6>,
+    durations: Family<Histogram, 4>,
 }
 
 impl Default for ProbeMetrics {
     fn default() -> ProbeMetrics {
-        ProbeMetrics { results: Family::default(), durations: Family::new_with_constructor(buckets) }
+        ProbeMetrics {
+            results: Family::new(["probe_type", "result", "container", "pod", "namespace", "pod_uid"]),
+            durations: Family::with_constructor(["probe_type", "container", "pod", "namespace"], || {
+                Histogram::new(&BOUNDS)
+            }),
+        }
     }
 }
 
-/// From 5 ms to 10 s.
-fn buckets() -> Histogram {
-    Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+fn probed<'a>(pod: &'a Pod, container: &'a str, kind: Kind, result: &'a str) -> [&'a str; 6] {
+    [kind.as_str(), result, container, pod.name(), pod.namespace(), pod.uid()]
 }
 
-fn probed(pod: &Pod, container: &str, kind: Kind, result: &'static str) -> Probed {
-    let (name, namespace, uid) = (pod.name().to_owned(), pod.namespace().to_owned(), pod.uid().to_owned());
-    Probed { probe_type: kind.as_str(), result, container: container.to_owned(), pod: name, namespace, pod_uid: uid }
-}
-
-fn probe(pod: &Pod, container: &str, kind: Kind) -> Probe {
-    let (name, namespace) = (pod.name().to_owned(), pod.namespace().to_owned());
-    Probe { probe_type: kind.as_str(), container: container.to_owned(), pod: name, namespace }
+fn probe<'a>(pod: &'a Pod, container: &'a str, kind: Kind) -> [&'a str; 4] {
+    [kind.as_str(), container, pod.name(), pod.namespace()]
 }
 
 impl ProbeMetrics {
@@ -69,10 +46,9 @@ impl ProbeMetrics {
             Outcome::Failure(_) => "failed",
             Outcome::Unknown(_) => "unknown",
         };
-        self.results.get_or_create(&probed(pod, container, kind, result)).inc();
+        self.results.with(probed(pod, container, kind, result), Counter::inc);
         if result != "failed" {
-            let durations = self.durations.get_or_create(&probe(pod, container, kind));
-            durations.observe(began.elapsed().as_secs_f64());
+            self.durations.with(probe(pod, container, kind), |duration| duration.observe_since(began));
         }
     }
 
@@ -80,9 +56,9 @@ impl ProbeMetrics {
     pub(crate) fn forget(&self, pod: &Pod) {
         for container in pod.spec().containers.iter().chain(pod.init_containers()) {
             for kind in KINDS {
-                self.durations.remove(&probe(pod, &container.name, kind));
+                self.durations.forget(probe(pod, &container.name, kind));
                 for result in RESULTS {
-                    self.results.remove(&probed(pod, &container.name, kind, result));
+                    self.results.forget(probed(pod, &container.name, kind, result));
                 }
             }
         }
@@ -90,15 +66,12 @@ impl ProbeMetrics {
 
     /// The page.
     pub(crate) fn text(&self) -> String {
-        let mut registry = Registry::default();
+        let mut page = Page::default();
         let total = "Cumulative number of a liveness, readiness or startup probe for a container by result";
-        registry.register("prober_probe", total, self.results.clone());
+        self.results.write("prober_probe_total", total, &mut page);
         let duration = "Duration in seconds for a probe response";
-        registry.register("prober_probe_duration_seconds", duration, self.durations.clone());
-        let mut text = String::new();
-        // Writing into a string does not fail.
-        let _ = encode(&mut text, &registry);
-        text.trim_end_matches("# EOF\n").to_owned()
+        self.durations.write("prober_probe_duration_seconds", duration, &mut page);
+        page.into_text()
     }
 }
 

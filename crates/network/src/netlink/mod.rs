@@ -1,6 +1,7 @@
 //! Netlink: sockets, messages and their attributes. <https://docs.kernel.org/userspace-api/netlink/intro.html>
 
 pub mod overlay;
+pub mod proxied;
 pub mod route;
 
 use std::io;

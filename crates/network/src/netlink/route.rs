@@ -1,7 +1,7 @@
 //! Links, addresses and routes (rtnetlink(7)).
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ipnet::Ipv4Net;
@@ -69,6 +69,19 @@ pub fn with_address(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option
     Ok(found)
 }
 
+/// The addresses of all links.
+pub fn addresses(socket: &mut Socket) -> io::Result<Vec<IpAddr>> {
+    let mut found = Vec::new();
+    socket.dump(Message::new(GETADDR, DUMP, &[0; 8]), |payload| {
+        let list = payload.get(8..).unwrap_or_default();
+        let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
+        let value = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS)).unwrap_or_default();
+        let v4 = <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
+        found.extend(v4.or_else(|| <[u8; 16]>::try_from(value).ok().map(IpAddr::from)));
+    })?;
+    Ok(found)
+}
+
 /// The link that has an address, and the network that it is in there.
 pub fn connected(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option<(u32, Ipv4Net)>> {
     let mut found = None;
@@ -101,6 +114,11 @@ pub fn ports(socket: &mut Socket, bridge: u32) -> io::Result<Vec<String>> {
 pub fn index_of(socket: &mut Socket, name: &str) -> io::Result<u32> {
     rustix::net::netdevice::name_to_index(&socket.fd, name)
         .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("link {name}: {error}")))
+}
+
+/// The name of a link.
+pub fn name_of(socket: &Socket, index: u32) -> io::Result<String> {
+    Ok(rustix::net::netdevice::index_to_name(&socket.fd, index)?)
 }
 
 /// Makes a bridge with a fixed hardware address, so that it does not change as ports come and go.
@@ -228,6 +246,13 @@ fn route_header(prefix: u8, scope: u8) -> [u8; 12] {
 /// A route to a network that is reached on a link itself.
 pub fn link_route(index: u32, network: Ipv4Net) -> Message {
     Message::new(NEWROUTE, CREATE | REPLACE, &route_header(network.prefix_len(), SCOPE_LINK))
+        .bytes(RTA_DST, &network.network().octets())
+        .native(RTA_OIF, index)
+}
+
+/// Removes such a route.
+pub fn delete_link_route(index: u32, network: Ipv4Net) -> Message {
+    Message::new(DELROUTE, 0, &route_header(network.prefix_len(), SCOPE_LINK))
         .bytes(RTA_DST, &network.network().octets())
         .native(RTA_OIF, index)
 }

@@ -13,15 +13,19 @@ const TRANSPORT: u32 = 2;
 /// Bytes of a link's name with its padding.
 const LINK_NAME: usize = 16;
 
-/// What happens to a packet: it goes on in another chain.
+/// What happens to a packet: it goes on in another chain, and does not come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict(pub String);
 
 impl Verdict {
     pub(super) fn encode(&self, message: Message) -> Message {
         const GOTO: i32 = -4;
-        message.nest(2, |inner| inner.big(1, GOTO as u32).text(2, &self.0))
+        to_chain(message, GOTO, &self.0)
     }
+}
+
+fn to_chain(message: Message, code: i32, chain: &str) -> Message {
+    message.nest(2, |inner| inner.big(1, code as u32).text(2, chain))
 }
 
 /// Which addresses a packet's are replaced with.
@@ -72,6 +76,10 @@ pub enum Expr {
     },
     /// Loads whether the destination is an address of this machine (2 means that it is).
     DestinationKind {
+        into: u32,
+    },
+    /// Loads whether the source is an address of this machine, as [`Expr::DestinationKind`].
+    SourceKind {
         into: u32,
     },
     /// Loads the index of the link by which the packet came, if packets to its source would leave by that one, else 0.
@@ -152,6 +160,8 @@ pub enum Expr {
     },
     /// Goes on in another chain.
     Verdict(Verdict),
+    /// Goes on in another chain, and comes back when that ends without a decision.
+    Jump(String),
     /// Ends the packet.
     Drop,
     /// Lets the packet through, as far as this chain is concerned.
@@ -188,6 +198,11 @@ impl Expr {
             Expr::DestinationKind { into: 0 },
             Expr::Compare { register: 0, equal: true, value: 2u32.to_ne_bytes().into() },
         ]
+    }
+
+    /// Goes on if the source is this machine.
+    pub fn from_this_machine() -> Vec<Expr> {
+        vec![Expr::SourceKind { into: 0 }, Expr::Compare { register: 0, equal: true, value: 2u32.to_ne_bytes().into() }]
     }
 
     /// Loads the source's address.
@@ -234,11 +249,26 @@ impl Expr {
 
     /// Goes on if the packet belongs to no connection that was answered.
     pub fn unanswered() -> Vec<Expr> {
-        const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+        connection_answered(false)
+    }
+
+    /// Goes on if the packet belongs to a connection that was answered, or tells of one.
+    pub fn answered() -> Vec<Expr> {
+        connection_answered(true)
+    }
+
+    /// Goes on if a TCP packet is not the first one of a connection.
+    pub fn not_first_of_tcp() -> Vec<Expr> {
+        const FIN: u8 = 1;
+        const SYN: u8 = 2;
+        const RST: u8 = 4;
+        const ACK: u8 = 16;
         vec![
-            Expr::ConnectionState { into: 0 },
-            Expr::Bits { register: 0, mask: ESTABLISHED_OR_RELATED.to_ne_bytes(), flip: [0; 4] },
-            Expr::Compare { register: 0, equal: true, value: 0u32.to_ne_bytes().into() },
+            Expr::Protocol { into: 0 },
+            Expr::Compare { register: 0, equal: true, value: vec![6] },
+            Expr::TcpFlags { into: 0 },
+            Expr::Bits { register: 0, mask: [FIN | SYN | RST | ACK, 0, 0, 0], flip: [0; 4] },
+            Expr::Compare { register: 0, equal: false, value: vec![SYN] },
         ]
     }
 
@@ -322,6 +352,7 @@ impl Expr {
             Expr::Protocol { into } => step("meta", &|m| m.big(2, 16).big(1, REG + into)),
             Expr::Mark { into } => step("meta", &|m| m.big(2, 3).big(1, REG + into)),
             Expr::DestinationKind { into } => step("fib", &|m| m.big(3, 1 << 1).big(2, 3).big(1, REG + into)),
+            Expr::SourceKind { into } => step("fib", &|m| m.big(3, 1).big(2, 3).big(1, REG + into)),
             Expr::ReturnLink { into } => step("fib", &|m| m.big(3, 1 | 1 << 3).big(2, 1).big(1, REG + into)),
             Expr::InputLink { into } => step("meta", &|m| m.big(2, 4).big(1, REG + into)),
             Expr::LinkName { leaving, into } => {
@@ -350,6 +381,10 @@ impl Expr {
             Expr::Verdict(verdict) => {
                 step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| verdict.encode(inner)))
             }
+            Expr::Jump(chain) => {
+                const JUMP: i32 = -3;
+                step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| to_chain(inner, JUMP, chain)))
+            }
             Expr::Drop | Expr::Accept => step("immediate", &|m| {
                 let code = u32::from(*self == Expr::Accept);
                 m.big(1, REG_VERDICT).nest(2, |inner| inner.nest(2, |verdict| verdict.big(1, code)))
@@ -361,6 +396,15 @@ impl Expr {
             Expr::RejectUnreachable => step("reject", &|m| m.big(1, 0).bytes(2, &[3])),
         }
     }
+}
+
+fn connection_answered(answered: bool) -> Vec<Expr> {
+    const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
+    vec![
+        Expr::ConnectionState { into: 0 },
+        Expr::Bits { register: 0, mask: ESTABLISHED_OR_RELATED.to_ne_bytes(), flip: [0; 4] },
+        Expr::Compare { register: 0, equal: !answered, value: 0u32.to_ne_bytes().into() },
+    ]
 }
 
 /// The name of a link as rules and sets have it.

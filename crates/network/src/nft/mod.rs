@@ -2,16 +2,20 @@
 //! <https://wiki.nftables.org/wiki-nftables/index.php/Portal:DeveloperDocs/nftables_internals>
 
 mod expr;
+mod table;
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::netlink::{CREATE, DUMP, Message, Socket, attributes};
 
 pub use expr::{Expr, Nat, Verdict, link_name};
+pub use table::{Part, Rule, Table};
 
 const SUBSYSTEM: u16 = 10;
 const INET4: u8 = 2;
+const INET6: u8 = 10;
 const BRIDGE: u8 = 7;
 const NEW_TABLE: u16 = 0;
 const DEL_TABLE: u16 = 2;
@@ -46,6 +50,77 @@ pub enum Hook {
     Postrouting = 4,
 }
 
+/// The addresses that a table's packets have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// All there are.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
+
+    /// That of an address.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+
+    /// Its number in messages.
+    pub fn number(self) -> u8 {
+        match self {
+            Family::V4 => INET4,
+            Family::V6 => INET6,
+        }
+    }
+
+    /// Bytes of an address.
+    pub fn length(self) -> u32 {
+        match self {
+            Family::V4 => 4,
+            Family::V6 => 16,
+        }
+    }
+
+    /// Registers that an address takes.
+    pub fn registers(self) -> u32 {
+        self.length() / 4
+    }
+
+    pub fn address(self) -> Type {
+        match self {
+            Family::V4 => Type::Address,
+            Family::V6 => Type::Address6,
+        }
+    }
+
+    pub fn address_pair(self) -> Type {
+        match self {
+            Family::V4 => Type::AddressPair,
+            Family::V6 => Type::AddressPair6,
+        }
+    }
+
+    pub fn address_protocol_port(self) -> Type {
+        match self {
+            Family::V4 => Type::AddressProtocolPort,
+            Family::V6 => Type::AddressProtocolPort6,
+        }
+    }
+
+    /// Loads the source's address.
+    pub fn source(self, into: u32) -> Expr {
+        let offset = if self == Family::V4 { 12 } else { 8 };
+        Expr::IpHeader { offset, length: self.length(), into }
+    }
+
+    /// Loads the destination's address.
+    pub fn destination(self, into: u32) -> Expr {
+        let offset = if self == Family::V4 { 16 } else { 24 };
+        Expr::IpHeader { offset, length: self.length(), into }
+    }
+}
+
 /// What the keys or values of a set or map are; numbers are those of the nft tool, which shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -53,12 +128,20 @@ pub enum Type {
     AddressProtocolPort,
     /// Protocol, port.
     ProtocolPort,
+    /// IPv6 address, protocol, port.
+    AddressProtocolPort6,
     /// Two addresses.
     AddressPair,
+    /// Two IPv6 addresses.
+    AddressPair6,
     /// Address, port.
     AddressPort,
     /// An address.
     Address,
+    /// An IPv6 address.
+    Address6,
+    /// A port.
+    Port,
     /// The name of a link.
     Link,
     /// The name of a link, hardware address, address.
@@ -73,6 +156,7 @@ impl Type {
     /// Six bits for each part of a concatenation.
     fn code(self) -> u32 {
         const ADDRESS: u32 = 7;
+        const ADDRESS6: u32 = 8;
         const PROTOCOL: u32 = 12;
         const PORT: u32 = 13;
         const HARDWARE: u32 = 9;
@@ -80,6 +164,10 @@ impl Type {
         let join = |parts: &[u32]| parts.iter().fold(0, |code, part| code << 6 | part);
         match self {
             Type::AddressProtocolPort => join(&[ADDRESS, PROTOCOL, PORT]),
+            Type::AddressProtocolPort6 => join(&[ADDRESS6, PROTOCOL, PORT]),
+            Type::AddressPair6 => join(&[ADDRESS6, ADDRESS6]),
+            Type::Address6 => ADDRESS6,
+            Type::Port => PORT,
             Type::ProtocolPort => join(&[PROTOCOL, PORT]),
             Type::AddressPair => join(&[ADDRESS, ADDRESS]),
             Type::AddressPort => join(&[ADDRESS, PORT]),
@@ -97,7 +185,10 @@ impl Type {
             Type::Number | Type::Address => 4,
             Type::ProtocolPort | Type::AddressPair | Type::AddressPort => 8,
             Type::AddressProtocolPort => 12,
-            Type::Link => 16,
+            Type::Port => 2,
+            Type::Link | Type::Address6 => 16,
+            Type::AddressProtocolPort6 => 24,
+            Type::AddressPair6 => 32,
             Type::LinkHardwareAddress => 28,
             Type::Verdict => 0,
         }
@@ -109,6 +200,20 @@ impl Type {
 pub enum Data {
     Bytes(Vec<u8>),
     Verdict(Verdict),
+}
+
+/// What is put into a set or taken from it.
+struct Element<'a> {
+    key: &'a [u8],
+    value: Option<&'a Data>,
+    /// The first key behind an interval.
+    ends: bool,
+}
+
+impl Element<'_> {
+    fn key(key: &[u8]) -> Element<'_> {
+        Element { key, value: None, ends: false }
+    }
 }
 
 fn header(family: u8) -> [u8; 4] {
@@ -158,6 +263,14 @@ pub fn drops(socket: &mut Socket, table: &str, chain: &str) -> io::Result<bool> 
     Ok(drops)
 }
 
+/// Whether there is a table.
+pub fn table_exists(socket: &mut Socket, family: Family, table: &str) -> io::Result<bool> {
+    const GET_TABLE: u16 = 1;
+    let mut found = false;
+    socket.dump(of_family(family.number(), GET_TABLE, DUMP), |payload| found |= is_text(value(payload, 1), table))?;
+    Ok(found)
+}
+
 /// The names of the tables of every family.
 #[cfg(test)]
 pub fn tables(socket: &mut Socket) -> io::Result<Vec<String>> {
@@ -198,6 +311,11 @@ impl Batch {
     /// Of tables for frames that cross bridges; not every kernel has them.
     pub fn of_frames() -> Batch {
         Batch { family: BRIDGE, ..Batch::new() }
+    }
+
+    /// Of tables for packets of a family.
+    pub fn of(family: Family) -> Batch {
+        Batch { family: family.number(), ..Batch::new() }
     }
 
     fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(Message) -> Message) {
@@ -295,13 +413,24 @@ impl Batch {
 
     /// A map without a name for one rule; answers with what the rule's lookup refers to it by.
     pub fn anonymous_map(&mut self, table: &str, key: Type, value: Type, elements: &[(Vec<u8>, Data)]) -> u32 {
-        let elements = elements.iter().map(|(key, data)| (key.as_slice(), Some(data)));
-        self.anonymous(table, "__map%d", key, Some(value), elements)
+        let elements = elements.iter().map(|(key, data)| Element { key, value: Some(data), ends: false });
+        self.anonymous(table, "__map%d", key, Some(value), 0, elements)
     }
 
     /// A set without a name for one rule; answers with what the rule's lookup refers to it by.
     pub fn anonymous_set(&mut self, table: &str, key: Type, elements: &[Vec<u8>]) -> u32 {
-        self.anonymous(table, "__set%d", key, None, elements.iter().map(|key| (key.as_slice(), None)))
+        self.anonymous(table, "__set%d", key, None, 0, elements.iter().map(|key| Element::key(key)))
+    }
+
+    /// As [`Batch::anonymous_set`], of intervals that do not overlap: their beginnings, and the first keys behind them if
+    /// there are any.
+    pub fn anonymous_intervals(&mut self, table: &str, key: Type, intervals: &[(Vec<u8>, Option<Vec<u8>>)]) -> u32 {
+        const INTERVAL: u32 = 0x4;
+        let elements = intervals.iter().flat_map(|(start, end)| {
+            let end = end.as_ref().map(|key| Element { key, value: None, ends: true });
+            std::iter::once(Element::key(start)).chain(end)
+        });
+        self.anonymous(table, "__set%d", key, None, INTERVAL, elements)
     }
 
     fn anonymous<'a>(
@@ -310,22 +439,24 @@ impl Batch {
         name: &str,
         key: Type,
         value: Option<Type>,
-        elements: impl Iterator<Item = (&'a [u8], Option<&'a Data>)>,
+        flags: u32,
+        elements: impl Iterator<Item = Element<'a>>,
     ) -> u32 {
         const ANONYMOUS: u32 = 0x1;
         const CONSTANT: u32 = 0x2;
-        let (set, id) = self.set_message(table, name, key, value, ANONYMOUS | CONSTANT);
+        let (set, id) = self.set_message(table, name, key, value, ANONYMOUS | CONSTANT | flags);
         self.messages.push(set);
         self.add_elements(table, name, Some(id), elements);
         id
     }
 
     pub fn add_set_elements(&mut self, table: &str, set: &str, keys: &[Vec<u8>]) {
-        self.add_elements(table, set, None, keys.iter().map(|key| (key.as_slice(), None)));
+        self.add_elements(table, set, None, keys.iter().map(|key| Element::key(key)));
     }
 
     pub fn add_map_elements(&mut self, table: &str, map: &str, elements: &[(Vec<u8>, Data)]) {
-        self.add_elements(table, map, None, elements.iter().map(|(key, data)| (key.as_slice(), Some(data))));
+        let elements = elements.iter().map(|(key, data)| Element { key, value: Some(data), ends: false });
+        self.add_elements(table, map, None, elements);
     }
 
     fn add_elements<'a>(
@@ -333,13 +464,13 @@ impl Batch {
         table: &str,
         set: &str,
         id: Option<u32>,
-        elements: impl Iterator<Item = (&'a [u8], Option<&'a Data>)>,
+        elements: impl Iterator<Item = Element<'a>>,
     ) {
         self.elements(NEW_ELEMENT, CREATE, table, set, id, elements);
     }
 
     pub fn delete_elements(&mut self, table: &str, set: &str, keys: &[Vec<u8>]) {
-        self.elements(DEL_ELEMENT, 0, table, set, None, keys.iter().map(|key| (key.as_slice(), None)));
+        self.elements(DEL_ELEMENT, 0, table, set, None, keys.iter().map(|key| Element::key(key)));
     }
 
     /// An attribute's length has 16 bits: long lists take several messages.
@@ -350,7 +481,7 @@ impl Batch {
         table: &str,
         set: &str,
         id: Option<u32>,
-        elements: impl Iterator<Item = (&'a [u8], Option<&'a Data>)>,
+        elements: impl Iterator<Item = Element<'a>>,
     ) {
         const IN_ONE_MESSAGE: usize = 100;
         let mut elements = elements.peekable();
@@ -361,10 +492,12 @@ impl Batch {
             }
             let some = elements.by_ref().take(IN_ONE_MESSAGE);
             let list = list.nest(3, |inner| {
-                some.fold(inner, |inner, (key, data)| {
+                some.fold(inner, |inner, one| {
                     inner.nest(1, |element| {
-                        let element = element.nest(1, |data| data.bytes(1, key));
-                        match data {
+                        const END: u32 = 1;
+                        let element = element.nest(1, |data| data.bytes(1, one.key));
+                        let element = if one.ends { element.big(3, END) } else { element };
+                        match one.value {
                             Some(Data::Bytes(bytes)) => element.nest(2, |inner| inner.bytes(1, bytes)),
                             Some(Data::Verdict(verdict)) => element.nest(2, |inner| verdict.encode(inner)),
                             None => element,

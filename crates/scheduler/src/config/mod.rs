@@ -346,6 +346,13 @@ impl SchedulerConfiguration {
         self.leader_election.leader_elect
     }
 
+    /// How long others wait for its holder, how long that tries to keep it, and how often.
+    pub(crate) fn lease_times(&self) -> [SignedDuration; 3] {
+        let LeaderElection { lease_duration, renew_deadline, retry_period, .. } = &self.leader_election;
+        let of = |time: &Option<SignedDuration>, usual| time.unwrap_or(SignedDuration::from_secs(usual));
+        [of(lease_duration, 15), of(renew_deadline, 10), of(retry_period, 2)]
+    }
+
     /// Namespace and name of the lease.
     pub(crate) fn lease(&self) -> (String, String) {
         let of = |value: &Option<String>, usual: &str| value.clone().unwrap_or_else(|| usual.to_owned());
@@ -377,6 +384,19 @@ mod tests {
 
     fn error(text: &str) -> String {
         format!("{:#}", SchedulerConfiguration::parse(&format!("{HEAD}{text}")).expect_err("it is refused"))
+    }
+
+    #[test]
+    fn the_times_of_the_lease_are_as_they_are_said() {
+        let times = |text: &str| {
+            let config = SchedulerConfiguration::parse(&format!("{HEAD}leaderElection: {{{text}}}")).unwrap();
+            config.lease_times().map(|time| time.as_millis())
+        };
+        assert_eq!(times(""), [15_000, 10_000, 2_000]);
+        assert_eq!(times("leaseDuration: 5s, renewDeadline: 3s, retryPeriod: 500ms"), [5_000, 3_000, 500]);
+        assert!(error("leaderElection: {leaseDuration: 5s}").contains("must be greater than RenewDeadline"));
+        assert!(error("leaderElection: {retryPeriod: 9s}").contains("1.2 times retryPeriod"));
+        assert!(error("leaderElection: {retryPeriod: 0s}").contains("must be greater than zero"));
     }
 
     #[test]

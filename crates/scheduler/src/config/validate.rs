@@ -27,22 +27,22 @@ fn percentage(path: &str, percentage: Option<i32>) -> Result<()> {
     Ok(())
 }
 
-/// The times of the lease are those of every lease here, and so is its kind.
+/// The lease is one, and its holder gives it up before others may take it.
 fn leader_election(config: &SchedulerConfiguration) -> Result<()> {
     let election = &config.leader_election;
     if election.resource_lock.as_deref().is_some_and(|lock| lock != "leases") {
         bail!("leaderElection.resourceLock: only \"leases\" is supported");
     }
-    let usual = [
-        ("leaseDuration", election.lease_duration, 15),
-        ("renewDeadline", election.renew_deadline, 10),
-        ("retryPeriod", election.retry_period, 2),
-    ];
-    for (name, value, seconds) in usual {
-        if value.is_some_and(|value| value != jiff::SignedDuration::from_secs(seconds)) {
-            bail!("leaderElection.{name}: only {seconds}s is supported");
-        }
+    let [lease, renew, retry] = config.lease_times();
+    let times = [("leaseDuration", lease), ("renewDeadline", renew), ("retryPeriod", retry)];
+    for (name, time) in times {
+        ensure!(time.is_positive(), "leaderElection.{name}: {time:?} must be greater than zero");
     }
+    // What is written in the lease is whole seconds.
+    ensure!(lease.as_secs() > 0, "leaderElection.leaseDuration: {lease:?} must be at least a second");
+    ensure!(lease > renew, "leaderElection.leaseDuration: {lease:?} LeaseDuration must be greater than RenewDeadline");
+    let longest = retry.saturating_add(retry.checked_div(5).unwrap_or(retry));
+    ensure!(renew > longest, "leaderElection.renewDeadline: {renew:?} must be greater than 1.2 times retryPeriod");
     Ok(())
 }
 

@@ -39,6 +39,29 @@ impl Actions {
         self == Actions::NONE
     }
 
+    /// What upstream calls the first of them, for the metrics.
+    pub fn name(self) -> &'static str {
+        const NAMES: [(Actions, &str); 16] = [
+            (Actions::NODE_ADD, "NodeAdd"),
+            (Actions::NODE_DELETE, "NodeDelete"),
+            (Actions::NODE_ALLOCATABLE, "NodeAllocatableChange"),
+            (Actions::NODE_LABEL, "NodeLabelChange"),
+            (Actions::NODE_TAINT, "NodeTaintChange"),
+            (Actions::POD_ADD, "AssignedPodAdd"),
+            (Actions::POD_DELETE, "AssignedPodDelete"),
+            (Actions::POD_LABEL, "AssignedPodUpdate"),
+            (Actions::POD_SCALE_DOWN, "AssignedPodUpdate"),
+            (Actions::NAMESPACE_LABEL, "NamespaceUpdate"),
+            (Actions::OWN_UPDATE, "PodUpdate"),
+            (Actions::CLAIM, "PvcChange"),
+            (Actions::VOLUME, "PvChange"),
+            (Actions::STORAGE_CLASS, "StorageClassChange"),
+            (Actions::CSI_NODE, "CSINodeChange"),
+            (Actions::CSI_CAPACITY, "CSIStorageCapacityChange"),
+        ];
+        NAMES.into_iter().find(|(action, _)| self.meets(*action)).map_or("Unknown", |(_, name)| name)
+    }
+
     pub fn meets(self, other: Actions) -> bool {
         self.0 & other.0 != 0
     }

@@ -72,7 +72,8 @@ impl Cluster {
         let head = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
         let body = if config == "{}" { "" } else { config };
         let scheduler = SchedulerConfiguration::parse(&format!("{head}{body}")).expect("a configuration");
-        let config = Config { leader_elect: false, identity: "test".into(), scheduler };
+        let identity = format!("test-{}", self.schedulers.len());
+        let config = Config { leader_elect: false, identity, scheduler };
         let client = in_process(self.server.service(User::new("system:kube-scheduler", &[])));
         let run = coracle_scheduler::run(client, config);
         let running = tokio::spawn(async move {
@@ -80,6 +81,11 @@ impl Cluster {
             eprintln!("the scheduler ended: {ended:?}");
         });
         self.schedulers.push(running.abort_handle());
+    }
+
+    /// Ends one of the schedulers as a crash does.
+    pub fn stop(&self, number: usize) {
+        self.schedulers[number].abort();
     }
 
     /// Lets others reach the API server by HTTPS.

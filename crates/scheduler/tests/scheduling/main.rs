@@ -2,6 +2,7 @@
 
 mod cluster;
 mod differential;
+mod election;
 mod extenders;
 mod preemption;
 mod profiles;

@@ -31,7 +31,7 @@ macro_rules! answers {
 }
 
 answers!(RangeResponse, TxnResponse, CompactionResponse, WatchResponse, LeaseGrantResponse, AlarmResponse);
-answers!(AuthenticateResponse);
+answers!(AuthenticateResponse, StatusResponse);
 
 #[derive(Clone, PartialEq, Message)]
 pub struct KeyValue {
@@ -270,6 +270,17 @@ pub struct AlarmResponse {
     pub header: Option<ResponseHeader>,
     #[prost(message, repeated, tag = "2")]
     pub alarms: Vec<AlarmMember>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct StatusRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct StatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    #[prost(int64, tag = "3")]
+    pub db_size: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

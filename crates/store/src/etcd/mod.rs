@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -32,7 +33,7 @@ use self::keys::{Keys, behind, end, revision, signed};
 use self::leases::Leases;
 use self::messages::{
     Against, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest, RangeResponse, Request,
-    TxnRequest, TxnResponse,
+    StatusRequest, StatusResponse, TxnRequest, TxnResponse,
 };
 use self::read_index::ReadIndex;
 use self::watch::{Guard, Place, Watch};
@@ -73,7 +74,11 @@ impl Etcd {
     ///
     /// # Errors
     /// What is configured cannot be used, or no member answers.
-    pub async fn connect(config: &Config) -> Result<Etcd> {
+    pub fn connect(config: &Config) -> BoxFuture<'_, Result<Etcd>> {
+        Box::pin(Etcd::open(config))
+    }
+
+    async fn open(config: &Config) -> Result<Etcd> {
         let keys = Keys::new(&config.root, config.prefix.as_deref());
         let mark = keys.there(&format!("{}{MARK}", config.root));
         let inner = Arc::new(Inner {
@@ -221,6 +226,13 @@ impl Store for Etcd {
 
     async fn failed(&self) -> Error {
         self.inner.client.failed().await
+    }
+
+    /// That of the member that is asked.
+    async fn size(&self) -> Result<Option<u64>> {
+        let asked = self.inner.client.ask("/etcdserverpb.Maintenance/Status", StatusRequest {}, Repeat::Freely, 0);
+        let StatusResponse { db_size, .. } = asked.await.map_err(told)?;
+        Ok(u64::try_from(db_size).ok())
     }
 
     async fn get(&self, key: &str, at: Option<Revision>) -> Result<Option<KeyValue>> {

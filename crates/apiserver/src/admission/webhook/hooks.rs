@@ -1,13 +1,14 @@
 //! The webhooks that are configured, and whether one is asked about a write.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coracle_api::Kind;
 use coracle_api::meta::{int, list, text};
 use coracle_api::status::Status;
+use coracle_metrics::Counter;
 use coracle_policy::admission::{
-    Conditions, ReviewVersion, Reviewed, Scope, Verdict, review, review_request, reviewed,
+    Conditions, ReviewVersion, Reviewed, Scope, Verdict, refusal, review, review_request, reviewed,
 };
 use coracle_store::Revision;
 use serde_json::Value;
@@ -15,8 +16,10 @@ use serde_json::Value;
 use crate::admission::asked::Asked;
 use crate::admission::asks_others;
 use crate::admission::configured::GROUP;
+use crate::admission::step::operation;
 use crate::admission::target::{Target, Versioned};
 use crate::authz::Chain;
+use crate::metrics::METRICS;
 use crate::object::Object;
 use crate::operation::Operation;
 use crate::storage::Storage;
@@ -132,6 +135,42 @@ impl Hook {
 
     /// Asks it about a write.
     pub async fn call(
+        &self,
+        storage: &Storage,
+        target: &Target<'_>,
+        versioned: &Versioned,
+        mutating: bool,
+    ) -> Result<Reviewed, Failure> {
+        let began = Instant::now();
+        let answer = self.ask(storage, target, versioned, mutating).await;
+        self.count(&answer, operation(target.op.verb), mutating, began);
+        answer
+    }
+
+    /// Counts what it said.
+    fn count(&self, answer: &Result<Reviewed, Failure>, operation: &str, mutating: bool, began: Instant) {
+        let (name, kind) = (self.name.as_str(), if mutating { "admit" } else { "validating" });
+        let (code, error) = match answer {
+            Ok(read) if read.allowed => ("200".to_owned(), None),
+            Ok(read) => (refusal(name, &read.status).code.to_string(), Some("no_error")),
+            Err(Failure::Call(_)) => ("0".to_owned(), Some("calling_webhook_error")),
+            Err(Failure::Refused(_)) => ("0".to_owned(), Some("apiserver_internal_error")),
+        };
+        let passes = matches!(answer, Err(Failure::Call(_))) && self.ignores_failures;
+        let rejected = if error.is_some() && !passes { "true" } else { "false" };
+        let labels = [name, operation, rejected, kind];
+        METRICS.webhooks.with(labels, |duration| duration.observe_since(began));
+        METRICS.webhook_requests.with([name, kind, operation, &code, rejected], Counter::inc);
+        if passes {
+            METRICS.webhooks_let_pass.with([name, kind], Counter::inc);
+        }
+        if let Some(error) = error {
+            let code = if error == "no_error" { &*code } else { "0" };
+            METRICS.webhook_rejections.with([name, kind, operation, error, code], Counter::inc);
+        }
+    }
+
+    async fn ask(
         &self,
         storage: &Storage,
         target: &Target<'_>,

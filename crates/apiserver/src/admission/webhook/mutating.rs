@@ -2,6 +2,7 @@
 //! one changed something, all of admission has a second round, in which those are asked again that want to.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use coracle_api::Kind;
 use coracle_api::patch::json_patch;
@@ -62,7 +63,9 @@ impl MutatingAdmissionWebhook {
         kind: &Arc<Kind>,
     ) -> Result<Option<Value>, Status> {
         let versioned = target.in_version(kind).await?;
+        let began = Instant::now();
         let answer = hook.call(&self.asking.storage, target, &versioned, true).await;
+        target.op.notes.waited(began.elapsed());
         let round = request.rounds.of(Stage::Webhooks).number();
         let place = format!("round_{round}_index_{}", hook.index);
         let read = match answer {

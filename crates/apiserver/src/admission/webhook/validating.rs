@@ -1,5 +1,7 @@
 //! Webhooks that may refuse. All are asked at once.
 
+use std::time::Instant;
+
 use coracle_api::status::Status;
 use coracle_policy::admission::refusal;
 use futures::future::join_all;
@@ -36,7 +38,10 @@ impl ValidatingAdmissionWebhook {
             let answer = hook.call(&self.asking.storage, &target, versioned, false).await;
             self.judge(&target, hook, answer.map(|read| (read.allowed, read.status)))
         });
-        join_all(calls).await.into_iter().collect()
+        let began = Instant::now();
+        let verdicts = join_all(calls).await;
+        target.op.notes.waited(began.elapsed());
+        verdicts.into_iter().collect()
     }
 
     fn judge(&self, target: &Target<'_>, hook: &Hook, answer: Result<(bool, Value), Failure>) -> Result<(), Status> {

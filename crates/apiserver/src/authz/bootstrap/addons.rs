@@ -27,6 +27,11 @@ pub(super) const ROLES: &[Role] = &[
             EVENTS,
         ],
     ),
+    // What of pods is not said by policies and labels is not kept by whoever has it.
+    role(
+        "system:network-policy",
+        &[rule("list watch", "core", "namespaces pods"), rule("list watch", "networking.k8s.io", "networkpolicies")],
+    ),
     // What admission lets a node make of it is about its own volumes.
     role(
         "system:local-directory-provisioner-of-nodes",
@@ -47,6 +52,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         "system:local-directory-provisioner",
         &[ServiceAccount("kube-system", "local-directory-provisioner")],
     ),
+    bind("system:network-policy", "system:network-policy", &[ServiceAccount("kube-system", "network-policy")]),
     bind(
         "system:local-directory-provisioner-of-nodes",
         "system:local-directory-provisioner-of-nodes",
@@ -55,6 +61,8 @@ pub(super) const BINDINGS: &[Binding] = &[
     // Each node has a service proxy, a DNS server and ways to the others, which are the node's user. Upstream has the same said
     // of an account whose token each node has.
     bind("system:node-proxier-of-nodes", "system:node-proxier", &[Group("system:nodes")]),
+    // So it has of its own what keeps its pods apart.
+    bind("system:network-policy-of-nodes", "system:network-policy", &[Group("system:nodes")]),
     // By the names that the documentation of kubelets' bootstrapping gives them.
     bind("create-csrs-for-bootstrapping", "system:node-bootstrapper", &[Group("system:bootstrappers")]),
     bind(

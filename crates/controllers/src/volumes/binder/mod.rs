@@ -14,6 +14,7 @@ mod volume;
 mod wake;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVo
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use crate::common::{Context, is_outdated, namespace_of};
+use crate::metrics::{METRICS, Volumes};
 use crate::run::{Cache, Controller};
 use writer::Writer;
 
@@ -75,9 +77,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.pods(),
         writer: Writer::new(context.client.clone()),
         recorder: context.recorder("persistentvolume-controller"),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::named("claims"),
     });
     wake::subscribe(&binder);
+    let (volumes, claims) = (binder.volumes.store(), binder.claims.store());
+    let _shown = METRICS.show_volumes(move || counted(&volumes.list(), &claims.list()));
     crate::run::run(binder).await
 }
 
@@ -135,6 +139,24 @@ impl Binder {
     fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
         Some(self.writer.newest_volume(self.volumes.store().get("", name)?))
     }
+}
+
+/// How many volumes and claims are bound, and are not.
+fn counted(volumes: &[Arc<PersistentVolume>], claims: &[Arc<PersistentVolumeClaim>]) -> Volumes {
+    let mut found = Volumes::default();
+    let add = |counts: &mut BTreeMap<String, usize>, label: &str| {
+        let count = counts.entry(label.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    };
+    for volume in volumes {
+        let is_bound = volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
+        add(if is_bound { &mut found.bound_volumes } else { &mut found.free_volumes }, class_of_volume(volume));
+    }
+    for claim in claims {
+        let is_bound = claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
+        add(if is_bound { &mut found.bound_claims } else { &mut found.free_claims }, namespace_of(&**claim));
+    }
+    found
 }
 
 /// The volume that a claim names.

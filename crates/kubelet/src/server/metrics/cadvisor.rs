@@ -2,6 +2,7 @@
 //!
 //! A row of a container names it; one of a pod has no container, and one of the node or of all pods no pod either.
 
+use coracle_metrics::{Named, Page, seconds};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,6 @@ use http::{Response, StatusCode};
 use jiff::Timestamp;
 
 use super::super::{Body, text};
-use super::page::{Named, Page, seconds};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::resources::{cgroup_parent, container_resources};

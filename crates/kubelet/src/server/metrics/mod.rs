@@ -3,7 +3,6 @@
 
 mod cadvisor;
 mod kubelet;
-mod page;
 mod resource;
 mod slis;
 

@@ -1,11 +1,11 @@
 //! `/metrics/resource`: CPU and memory of node, pods and containers, which autoscaling reads.
 
+use coracle_metrics::{Page, seconds};
 use coracle_runtime::cri::ContainerStats;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 
 use super::super::{Body, text};
-use super::page::{Page, seconds};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::stats::node::{Memory, cpu_nanoseconds};

@@ -1,10 +1,10 @@
 //! `/metrics/slis`: what checks of the kubelet's health found, as they were asked for.
 //! <https://kubernetes.io/docs/reference/instrumentation/slis/>
 
+use coracle_metrics::Page;
 use http::{Response, StatusCode};
 
 use super::super::{Body, text};
-use super::page::Page;
 use crate::kubelet::Kubelet;
 
 /// The page.

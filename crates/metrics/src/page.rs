@@ -4,29 +4,29 @@
 use std::fmt::{Display, Write};
 
 /// Names and values of a sample.
-pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
+pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// A name, its help, and how its value is read of something.
-pub(super) type Named<T, V> = (&'static str, &'static str, fn(&T) -> V);
+pub type Named<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
 /// A page that is being written.
-#[derive(Default)]
-pub(super) struct Page(String);
+#[derive(Debug, Default)]
+pub struct Page(String);
 
 impl Page {
-    /// Begins the samples of one name; `kind` is `counter` or `gauge`.
-    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// Begins the samples of one name; `kind` is `counter`, `gauge` or `histogram`.
+    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
     /// One sample.
-    pub(super) fn sample(&mut self, name: &str, labels: Labels<'_>, value: impl Display) {
+    pub fn sample(&mut self, name: &str, labels: Labels<'_>, value: impl Display) {
         self.start(name, labels);
         let _ = writeln!(self.0, " {value}");
     }
 
     /// One sample with the time at which it was taken, in milliseconds since the epoch.
-    pub(super) fn sample_at(&mut self, name: &str, labels: Labels<'_>, value: impl Display, millis: i64) {
+    pub fn sample_at(&mut self, name: &str, labels: Labels<'_>, value: impl Display, millis: i64) {
         self.start(name, labels);
         let _ = writeln!(self.0, " {value} {millis}");
     }
@@ -52,23 +52,24 @@ impl Page {
     }
 
     /// One name with its one sample.
-    pub(super) fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+    pub fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.family(name, kind, help);
         self.sample(name, &[], value);
     }
 
     /// Text in the same format.
-    pub(super) fn append(&mut self, text: &str) {
+    pub fn append(&mut self, text: &str) {
         self.0.push_str(text);
     }
 
-    pub(super) fn into_text(self) -> String {
+    /// The whole page.
+    pub fn into_text(self) -> String {
         self.0
     }
 }
 
 /// Nanoseconds as seconds.
-pub(super) fn seconds(nanos: u64) -> f64 {
+pub fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 

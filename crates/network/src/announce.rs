@@ -1,0 +1,294 @@
+//! Has the addresses of load balancers lead to nodes: one node of the cluster answers for each of them on its network.
+//!
+//! Which one, every node computes by itself: of those that are ready, and have an endpoint where the service keeps its
+//! traffic there, the one with the highest hash of its name and the address. So another takes over when it goes, and few
+//! addresses move. The address is on no link, so that nothing of the node but the service is reached by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use coracle_client::{Informer, Store};
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
+use tokio::sync::Notify;
+
+use crate::host::set_sysctl;
+use crate::netlink::{Socket, proxied, route};
+
+/// Nodes with this label have no part in it.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const EEXIST: i32 = 17;
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+
+/// Which node announces, and what.
+#[derive(Clone, Debug)]
+pub struct AnnounceConfig {
+    /// The node's name.
+    pub node_name: String,
+    /// The node's address: that of the link on which it answers.
+    pub node_ip: Ipv4Addr,
+    /// The pods' bridge.
+    pub bridge: String,
+    /// The addresses that may be announced.
+    pub pool: Vec<Ipv4Net>,
+}
+
+/// Answers for addresses until the future is dropped.
+///
+/// # Errors
+/// The node's link cannot be set up.
+pub async fn run(
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    nodes: Informer<Node>,
+    config: AnnounceConfig,
+) -> Result<()> {
+    let changed = Arc::new(Notify::new());
+    let [first, second, third] = [changed.clone(), changed.clone(), changed.clone()];
+    services.subscribe(move |_| first.notify_one());
+    slices.subscribe(move |_| second.notify_one());
+    nodes.subscribe(move |_| third.notify_one());
+    services.synced().await;
+    slices.synced().await;
+    nodes.synced().await;
+    let mut current: Option<BTreeSet<Ipv4Addr>> = None;
+    loop {
+        let wanted = wanted(&config, &services.store(), &slices.store(), &nodes.store());
+        if current.as_ref() != Some(&wanted) {
+            let (config, new) = (config.clone(), wanted.clone());
+            tokio::task::spawn_blocking(move || apply(&config, &new)).await??;
+            current = Some(wanted);
+        }
+        changed.notified().await;
+    }
+}
+
+/// The addresses for which this node is to answer.
+fn wanted(
+    config: &AnnounceConfig,
+    services: &Store<Service>,
+    slices: &Store<EndpointSlice>,
+    nodes: &Store<Node>,
+) -> BTreeSet<Ipv4Addr> {
+    let balanced: Vec<(Arc<Service>, Vec<Ipv4Addr>)> = services
+        .list()
+        .into_iter()
+        .map(|service| {
+            let addresses = addresses(&service, &config.pool);
+            (service, addresses)
+        })
+        .filter(|(_, addresses)| !addresses.is_empty())
+        .collect();
+    if balanced.is_empty() {
+        return BTreeSet::new();
+    }
+    let ready: BTreeSet<String> =
+        nodes.list().iter().filter(|node| takes_part(node)).map(|node| node.name_any()).collect();
+    let mut candidates: BTreeMap<Ipv4Addr, BTreeSet<String>> = BTreeMap::new();
+    for (service, addresses) in balanced {
+        let is_local =
+            service.spec.as_ref().is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"));
+        let with_endpoints = is_local.then(|| nodes_of(&service, slices));
+        for address in addresses {
+            let nodes = candidates.entry(address).or_insert_with(|| ready.clone());
+            if let Some(with_endpoints) = &with_endpoints {
+                nodes.retain(|node| with_endpoints.contains(node));
+            }
+        }
+    }
+    let chosen = |address: Ipv4Addr, nodes: &BTreeSet<String>| {
+        nodes.iter().max_by_key(|node| hash(node, address)).is_some_and(|node| *node == config.node_name)
+    };
+    candidates.into_iter().filter(|(address, nodes)| chosen(*address, nodes)).map(|(address, _)| address).collect()
+}
+
+fn addresses(service: &Service, pool: &[Ipv4Net]) -> Vec<Ipv4Addr> {
+    let is_balanced = service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
+    let status = service.status.as_ref().filter(|_| is_balanced).and_then(|status| status.load_balancer.as_ref());
+    let ingress = status.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
+    let here = ingress.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+    let addresses = here.filter_map(|ingress| ingress.ip.as_deref()?.parse().ok());
+    addresses.filter(|address| pool.iter().any(|range| range.contains(address))).collect()
+}
+
+fn takes_part(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
+    ready && !node.labels().contains_key(EXCLUDED)
+}
+
+/// The nodes that have a ready endpoint of a service.
+fn nodes_of(service: &Service, slices: &Store<EndpointSlice>) -> BTreeSet<String> {
+    let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+    let slices = slices.list_namespace(&namespace);
+    let own = slices.iter().filter(|slice| slice.labels().get(SERVICE_NAME) == Some(&name));
+    let ready = own
+        .flat_map(|slice| &slice.endpoints)
+        .filter(|endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true));
+    ready.filter_map(|endpoint| endpoint.node_name.clone()).collect()
+}
+
+/// The same on every node and in every version (FNV-1a, mixed once more).
+fn hash(node: &str, address: Ipv4Addr) -> u64 {
+    let bytes = node.bytes().chain([0]).chain(address.octets());
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    (hash ^ hash >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+/// Brings the kernel there, whatever an earlier process left.
+fn apply(config: &AnnounceConfig, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
+    let mut socket = Socket::route()?;
+    let link = route::with_address(&mut socket, config.node_ip)?
+        .with_context(|| format!("no link has the node's address {}", config.node_ip))?;
+    let bridge = route::index_of(&mut socket, &config.bridge)?;
+    if !wanted.is_empty() {
+        let name = route::name_of(&socket, link)?;
+        // The kernel would wait up to a second before it answers for another.
+        set_sysctl(&format!("net/ipv4/neigh/{name}/proxy_delay"), "0")?;
+    }
+    let in_pool = |address: &Ipv4Addr| config.pool.iter().any(|range| range.contains(address));
+    let has: BTreeSet<Ipv4Addr> = proxied::answered(&mut socket, link)?.into_iter().filter(in_pool).collect();
+    for address in has.difference(wanted) {
+        let changes = [proxied::end(link, *address), route::delete_link_route(bridge, Ipv4Net::new(*address, 32)?)];
+        for change in changes {
+            match socket.request(change) {
+                Err(error) if !matches!(error.raw_os_error(), Some(ENOENT | ESRCH)) => {
+                    return Err(error).with_context(|| format!("failed to give up the address {address}"));
+                }
+                _ => {}
+            }
+        }
+    }
+    for address in wanted {
+        // The route lets packets come as far as the rule that translates them.
+        let changes = [route::link_route(bridge, Ipv4Net::new(*address, 32)?), proxied::answer(link, *address)];
+        for change in changes {
+            match socket.request(change) {
+                Err(error) if error.raw_os_error() != Some(EEXIST) => {
+                    return Err(error).with_context(|| format!("failed to take the address {address}"));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NodeNetwork;
+    use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server};
+    use serde_json::{Value, json};
+    use std::os::fd::AsFd;
+
+    fn config(node: &str) -> AnnounceConfig {
+        AnnounceConfig {
+            node_name: node.into(),
+            node_ip: "10.9.2.1".parse().unwrap(),
+            bridge: "cni0".into(),
+            pool: vec!["10.9.2.128/25".parse().unwrap()],
+        }
+    }
+
+    fn service(name: &str, ip: &str, spec: Value) -> Service {
+        let mut object = json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec,
+            "status": {"loadBalancer": {"ingress": [{"ip": ip}]}}});
+        object["spec"]["type"] = "LoadBalancer".into();
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn node(name: &str, ready: &str) -> Node {
+        let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
+        let mut object = json!({"metadata": {"name": name}, "status": status});
+        object["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:00Z".into();
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn announced(by: &str, services: &[Service], nodes: &[Node], slice_nodes: &[&str]) -> BTreeSet<Ipv4Addr> {
+        let endpoints: Vec<_> =
+            slice_nodes.iter().map(|node| json!({"addresses": ["10.244.0.2"], "nodeName": node})).collect();
+        let slice = json!({"metadata": {"name": "s", "namespace": "n", "labels": {SERVICE_NAME: "local"}},
+            "addressType": "IPv4", "ports": [], "endpoints": endpoints});
+        let slices = Store::of(vec![serde_json::from_value(slice).unwrap()], Vec::new());
+        let (services, nodes) = (Store::of(services.to_vec(), Vec::new()), Store::of(nodes.to_vec(), Vec::new()));
+        wanted(&config(by), &services, &slices, &nodes)
+    }
+
+    #[test]
+    fn one_ready_node_announces_an_address_and_another_when_it_goes() {
+        let services: Vec<Service> =
+            (0..50).map(|n| service(&format!("s{n}"), &format!("10.9.2.{}", 130 + n), json!({}))).collect();
+        let nodes = |ready: &[&str]| {
+            ["a", "b", "c"].map(|name| node(name, if ready.contains(&name) { "True" } else { "False" }))
+        };
+        let by = |ready: &[&str]| ["a", "b", "c"].map(|name| announced(name, &services, &nodes(ready), &[]));
+        let all = by(&["a", "b", "c"]);
+        assert!(all.iter().all(|own| own.len() > 5), "{all:?}");
+        assert_eq!(all.iter().map(BTreeSet::len).sum::<usize>(), 50);
+        let two = by(&["a", "c"]);
+        assert!(two[1].is_empty() && two[0].is_superset(&all[0]) && two[2].is_superset(&all[2]));
+        assert_eq!(two.iter().map(BTreeSet::len).sum::<usize>(), 50);
+    }
+
+    #[test]
+    fn a_service_that_keeps_to_its_nodes_is_announced_by_one_of_them() {
+        let local = [service("local", "10.9.2.200", json!({"externalTrafficPolicy": "Local"}))];
+        let nodes = [node("a", "True"), node("b", "True")];
+        assert_eq!(announced("a", &local, &nodes, &["a"]).len(), 1);
+        assert_eq!(announced("b", &local, &nodes, &["a"]).len(), 0);
+        let elsewhere = [service("s", "10.8.0.1", json!({}))];
+        assert!(announced("a", &elsewhere, &nodes[..1], &[]).is_empty(), "an address of another's pool");
+    }
+
+    #[test]
+    fn neighbours_find_an_address_while_the_node_answers_for_it() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        Namespace::new().run(|| {
+            let _network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
+            let neighbour = Namespace::new();
+            let (own, other) = (Ipv4Addr::new(10, 9, 2, 1), Ipv4Addr::new(10, 9, 2, 2));
+            let net = |address: Ipv4Addr| Ipv4Net::new(address, 24).unwrap();
+            crate::host::create_bridge("lan", net(own)).unwrap();
+            crate::host::attach_node("lan", "vlan", neighbour.fd().as_fd(), net(other), own).unwrap();
+            tcp_server(80, 1);
+            let balanced = Ipv4Addr::new(10, 9, 2, 130);
+            let mut batch = crate::nft::Batch::new();
+            batch.renew_table("balance");
+            let hook = crate::nft::Hook::Prerouting;
+            batch.base_chain("balance", "prerouting", "nat", hook, crate::nft::PRIORITY_DESTINATION_NAT);
+            let to_node = [
+                crate::nft::Expr::destination_in(Ipv4Net::new(balanced, 32).unwrap()),
+                vec![
+                    crate::nft::Expr::Load { into: 0, value: own.octets() },
+                    crate::nft::Expr::Load { into: 1, value: [0, 80, 0, 0] },
+                    crate::nft::Expr::Nat(crate::nft::Nat::DestinationAndPort),
+                ],
+            ];
+            batch.rule("balance", "prerouting", &to_node.concat());
+            batch.commit(&mut Socket::netfilter().unwrap()).unwrap();
+            let reached = || neighbour.run(|| tcp_answer(balanced, 80)).is_some();
+            assert!(!reached());
+            let all = BTreeSet::from([balanced, Ipv4Addr::new(10, 9, 2, 131)]);
+            for wanted in [&all, &all, &BTreeSet::from([balanced])] {
+                apply(&config("a"), wanted).unwrap();
+                assert!((0..5).any(|_| reached()));
+            }
+            let mut socket = Socket::route().unwrap();
+            let link = route::with_address(&mut socket, own).unwrap().unwrap();
+            assert_eq!(proxied::answered(&mut socket, link).unwrap(), BTreeSet::from([balanced]));
+            apply(&config("a"), &BTreeSet::new()).unwrap();
+            assert!(proxied::answered(&mut socket, link).unwrap().is_empty());
+        });
+    }
+}

@@ -1,0 +1,25 @@
+//! Connections that a policy came to forbid end: connection tracking forgets them, so that their next packet is asked about
+//! as a first one.
+//!
+//! Asking about every packet instead would cost each of them what now costs the first, and still let answers pass.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use super::state::State;
+use crate::conntrack;
+use crate::netlink::{Socket, route};
+use crate::nft::Family;
+
+/// Forgets the flows that are forbidden. What the node itself sends or answers is not forwarded, and always allowed.
+pub(crate) fn end_forbidden(state: &State, netfilter: &mut Socket, route: &mut Socket) -> std::io::Result<()> {
+    let own: HashSet<IpAddr> = route::addresses(route)?.into_iter().collect();
+    for family in Family::ALL {
+        conntrack::forget(netfilter, family, |flow| {
+            let (client, server) = (flow.source.0, flow.answered_by);
+            let passes_by = own.contains(&client) || own.contains(&server.0) || client.is_loopback();
+            !passes_by && !state.allows(flow.protocol, client, server)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! NetworkPolicies: who may begin a connection with whom, as nftables sets and chains.
+//! <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
+//!
+//! [`policy`] reads a policy, [`state`] keeps what follows from policies, pods and namespaces, and [`render`] says how that
+//! stands in nftables. A thread of its own takes in what changed, all there is at once, and has the kernel take it over.
+//!
+//! # What is allowed
+//! Policies are asked of what is forwarded, after services are translated and before sources are masqueraded. So the node
+//! always reaches its own pods, with its probes, and they reach it, the cluster's DNS among the rest; a pod always reaches
+//! itself. A client that comes by a node port of another node is that node, unless the service's traffic policy keeps it.
+//! Protocols without ports are allowed by rules without ports only.
+//!
+//! # Guarantees
+//! A pod sends and receives nothing before its policies are in force: while it is not known whose the address of a sandbox
+//! is, nothing but the node reaches it. The tables stay when the process ends, and are replaced as a whole once the next
+//! one knows everything. Connections that were allowed end when a policy forbids them.
+
+mod flows;
+mod objects;
+mod policy;
+mod render;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use coracle_client::{Event, Informer, Informers, ObjectKey, Store};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::{Client, Resource};
+use tokio::sync::oneshot;
+
+use crate::mailbox::{CloseOnDrop, Mailbox};
+use crate::netlink::Socket;
+use crate::nft::{self, Batch, Family};
+use objects::{NamespaceObject, PodObject};
+use policy::Policy;
+use render::{HELD, address_key};
+use state::State;
+
+pub(crate) use render::TABLE;
+
+/// The service account in `kube-system` as which policies are followed.
+pub const ACCOUNT: &str = "network-policy";
+/// How long a kernel that refuses the tables is left alone.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The network policies of a node.
+pub struct Policies(CloseOnDrop<Inbox>);
+
+/// What the thread has not looked at yet: of objects which ones, so that it never is more than there are.
+#[derive(Default)]
+struct Inbox {
+    pods: HashSet<ObjectKey>,
+    namespaces: HashSet<ObjectKey>,
+    policies: HashSet<ObjectKey>,
+    sandboxes: Vec<Sandbox>,
+    /// Everything there is was listed.
+    caches: Option<Caches>,
+}
+
+/// What became of the address of a sandbox.
+enum Sandbox {
+    /// It is that of a pod, or of one that started before this process; whoever waits is told when its policies are in force.
+    Attached(IpAddr, Option<ObjectKey>, oneshot::Sender<()>),
+    Detached(IpAddr),
+}
+
+/// What the API has.
+#[derive(Clone)]
+struct Caches {
+    node: String,
+    policies: Store<NetworkPolicy>,
+    /// Only where there are policies.
+    others: Option<(Store<PodObject>, Store<NamespaceObject>)>,
+}
+
+impl Policies {
+    /// Starts the thread. It ends with the last use of what is returned.
+    ///
+    /// # Errors
+    /// There can be no thread or netlink socket, or the kernel refuses the table.
+    pub fn start() -> Result<Arc<Policies>> {
+        let mailbox = Arc::new(Mailbox::new());
+        let (mut kernel, own) = (Kernel::open()?, mailbox.clone());
+        let run = move || {
+            while let Some(inbox) = own.next(kernel.refused.then_some(AGAIN)) {
+                kernel.take_in(inbox);
+            }
+        };
+        std::thread::Builder::new().name("network-policy".into()).spawn(run)?;
+        Ok(Arc::new(Policies(CloseOnDrop(mailbox))))
+    }
+
+    /// Has the address of a pod's sandbox follow its policies from now on; nothing of the pod may run before this returns.
+    ///
+    /// # Errors
+    /// The policies ended.
+    pub async fn attached(&self, pod: ObjectKey, address: IpAddr) -> Result<()> {
+        self.sandbox(Some(pod), address).await
+    }
+
+    /// As [`Policies::attached`], for a sandbox of an earlier process: whose it is, the API says.
+    ///
+    /// # Errors
+    /// The policies ended.
+    pub async fn found(&self, address: IpAddr) -> Result<()> {
+        self.sandbox(None, address).await
+    }
+
+    async fn sandbox(&self, pod: Option<ObjectKey>, address: IpAddr) -> Result<()> {
+        let (sender, done) = oneshot::channel();
+        self.0.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Attached(address, pod, sender)));
+        done.await.map_err(|_| anyhow!("the network policies are not in force"))
+    }
+
+    /// Nothing has the address any more.
+    pub fn detached(&self, address: IpAddr) {
+        self.0.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Detached(address)));
+    }
+
+    /// Follows the API as a user who may list and watch policies, pods and namespaces. Pods and namespaces are watched from
+    /// the first policy on. Never returns.
+    pub async fn run(self: Arc<Self>, client: Client, node: String) -> Result<()> {
+        let informers = Informers::new(client);
+        let policies = informers.all::<NetworkPolicy>();
+        self.follow(&policies, |inbox| &mut inbox.policies);
+        policies.synced().await;
+        let mut caches = Caches { node, policies: policies.store(), others: None };
+        if policies.store().is_empty() {
+            self.0.0.tell(|inbox| inbox.caches = Some(caches.clone()));
+            first(&policies).await;
+        }
+        let (pods, namespaces) = (informers.all::<PodObject>(), informers.all::<NamespaceObject>());
+        self.follow(&pods, |inbox| &mut inbox.pods);
+        self.follow(&namespaces, |inbox| &mut inbox.namespaces);
+        pods.synced().await;
+        namespaces.synced().await;
+        caches.others = Some((pods.store(), namespaces.store()));
+        self.0.0.tell(|inbox| inbox.caches = Some(caches));
+        std::future::pending().await
+    }
+
+    fn follow<K>(&self, informer: &Informer<K>, which: fn(&mut Inbox) -> &mut HashSet<ObjectKey>)
+    where
+        K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    {
+        let mailbox = self.0.0.clone();
+        informer.subscribe(move |event| {
+            let (Event::Added(object) | Event::Updated { new: object, .. } | Event::Deleted(object)) = event;
+            mailbox.tell(|inbox| {
+                which(inbox).insert(ObjectKey::of(&**object));
+            });
+        });
+    }
+}
+
+/// Returns once there is an object.
+async fn first<K>(informer: &Informer<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+{
+    let (sender, mut seen) = tokio::sync::watch::channel(false);
+    informer.subscribe(move |event| {
+        if !matches!(event, Event::Deleted(_)) {
+            sender.send_replace(true);
+        }
+    });
+    let _ = seen.wait_for(|seen| *seen).await;
+}
+
+/// What the thread has: the state, and the kernel that is to be as it.
+struct Kernel {
+    netfilter: Socket,
+    route: Socket,
+    state: State,
+    caches: Option<Caches>,
+    /// The kernel has not taken over the state.
+    refused: bool,
+}
+
+impl Kernel {
+    /// Tables of an earlier process stay until it is known what comes in their place.
+    fn open() -> Result<Kernel> {
+        let mut netfilter = Socket::netfilter()?;
+        let mut state = State::new();
+        if !nft::table_exists(&mut netfilter, Family::V4, TABLE)? {
+            state.commit(&mut netfilter).context("failed to make the nftables table of network policies")?;
+        }
+        Ok(Kernel { netfilter, route: Socket::route()?, state, caches: None, refused: false })
+    }
+
+    fn take_in(&mut self, inbox: Inbox) {
+        let mut waiting = Vec::new();
+        for sandbox in inbox.sandboxes {
+            match sandbox {
+                Sandbox::Attached(address, pod, done) => {
+                    self.look_at(pod.iter());
+                    self.state.attach(address, pod);
+                    if self.caches.is_none() {
+                        self.hold(address);
+                    }
+                    waiting.push(done);
+                }
+                Sandbox::Detached(address) => self.state.detach(address),
+            }
+        }
+        if let Some(caches) = inbox.caches {
+            self.look_at_all(caches);
+        }
+        self.look_at(inbox.pods.iter());
+        if let Some(caches) = self.caches.clone() {
+            for key in &inbox.policies {
+                self.state.set_policy(key, caches.policies.get_key(key).map(|object| Policy::read(&object)));
+            }
+            if let Some((_, namespaces)) = &caches.others {
+                for key in &inbox.namespaces {
+                    self.state.set_namespace(&key.name, namespaces.get_key(key).map(|object| object.labels()));
+                }
+            }
+            self.commit();
+        }
+        for done in waiting {
+            // Who waited may have given up.
+            let _ = done.send(());
+        }
+    }
+
+    /// What of these pods policies see.
+    fn look_at<'a>(&mut self, pods: impl Iterator<Item = &'a ObjectKey>) {
+        let Some(Caches { node, others: Some((store, _)), .. }) = self.caches.clone() else { return };
+        for key in pods {
+            self.state.set_pod(key, store.get_key(key).and_then(|object| object.seen_from(&node)));
+        }
+    }
+
+    fn look_at_all(&mut self, caches: Caches) {
+        if let Some((pods, namespaces)) = &caches.others {
+            for object in namespaces.list() {
+                self.state.set_namespace(&ObjectKey::of(&*object).name, Some(object.labels()));
+            }
+            for object in pods.list() {
+                self.state.set_pod(&ObjectKey::of(&*object), object.seen_from(&caches.node));
+            }
+        }
+        for object in caches.policies.list() {
+            self.state.set_policy(&ObjectKey::of(&*object), Some(Policy::read(&object)));
+        }
+        self.state.knows_pods(caches.others.is_some());
+        self.caches = Some(caches);
+    }
+
+    /// Has what an earlier process left forward nothing of an address: its policies are not known yet.
+    fn hold(&mut self, address: IpAddr) {
+        let mut batch = Batch::of(Family::of(address));
+        batch.add_set_elements(TABLE, HELD, &[address_key(address)]);
+        if let Err(error) = batch.commit(&mut self.netfilter) {
+            tracing::warn!(%error, %address, "a new pod may have connections before its network policies are known");
+        }
+    }
+
+    fn commit(&mut self) {
+        self.refused = match self.state.commit(&mut self.netfilter) {
+            Ok(()) => false,
+            Err(error) => {
+                tracing::error!(%error, "the kernel does not take over the network policies; it is tried again");
+                true
+            }
+        };
+        if !self.refused && self.state.take_narrowed() {
+            let ended = flows::end_forbidden(&self.state, &mut self.netfilter, &mut self.route);
+            if let Err(error) = ended {
+                tracing::warn!(%error, "failed to end connections that network policies forbid");
+            }
+        }
+    }
+}
+
+/// Removes the tables; that they are not there is no error.
+pub(crate) fn remove(socket: &mut Socket) -> std::io::Result<()> {
+    const ENOENT: i32 = 2;
+    for family in Family::ALL {
+        let mut batch = Batch::of(family);
+        batch.delete_table(TABLE);
+        match batch.commit(socket) {
+            Err(error) if error.raw_os_error() != Some(ENOENT) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! A NetworkPolicy, read: whom it is about, and what it allows.
+//! <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::core::{Selector, SelectorExt};
+
+use super::objects::Labels;
+use crate::node::protocol_number;
+
+/// Seen from the pods that a policy is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    pub const ALL: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        }
+    }
+}
+
+/// What a policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// The pods that it is about, of its own namespace.
+    pub subjects: Labelled,
+    /// What may come to them; `None` when it is not about that.
+    pub ingress: Option<Vec<Rule>>,
+    /// What they may send.
+    pub egress: Option<Vec<Rule>>,
+}
+
+impl Policy {
+    pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
+        match direction {
+            Direction::Ingress => self.ingress.as_deref(),
+            Direction::Egress => self.egress.as_deref(),
+        }
+    }
+}
+
+/// Something that is allowed: with these peers, at these ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    /// `None` for whomever.
+    pub peers: Option<Vec<Peer>>,
+    /// `None` for whatever protocol and port.
+    pub ports: Option<Vec<Port>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Pods(Pods),
+    /// Addresses from the first to the last.
+    Addresses(Vec<(IpAddr, IpAddr)>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Port {
+    Numbers { protocol: u8, first: u16, last: u16 },
+    Named { protocol: u8, name: String },
+}
+
+/// Pods by namespace and labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Pods {
+    pub namespaces: Namespaces,
+    pub labels: Labelled,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Namespaces {
+    One(String),
+    Labelled(Labelled),
+}
+
+/// A label selector, compared by its text. One that cannot be read selects nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Labelled {
+    text: String,
+    selector: Option<Selector>,
+}
+
+impl Labelled {
+    pub fn by(selector: &LabelSelector) -> Labelled {
+        let selector: Option<Selector> = selector.clone().try_into().ok();
+        Labelled { text: selector.as_ref().map_or_else(|| "!".into(), ToString::to_string), selector }
+    }
+
+    pub fn everything() -> Labelled {
+        Labelled { text: String::new(), selector: Some(Selector::default()) }
+    }
+
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
+    }
+}
+
+impl PartialEq for Labelled {
+    fn eq(&self, other: &Labelled) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Labelled {}
+
+impl PartialOrd for Labelled {
+    fn partial_cmp(&self, other: &Labelled) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labelled {
+    fn cmp(&self, other: &Labelled) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for Labelled {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl Policy {
+    /// Reads a policy of a namespace.
+    pub fn read(object: &NetworkPolicy) -> Policy {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let empty = NetworkPolicySpec::default();
+        let spec = object.spec.as_ref().unwrap_or(&empty);
+        let subjects = spec.pod_selector.as_ref().map_or_else(Labelled::everything, Labelled::by);
+        let about = |name: &str| match spec.policy_types.as_deref() {
+            None | Some([]) => name == "Ingress" || spec.egress.as_ref().is_some_and(|rules| !rules.is_empty()),
+            Some(types) => types.iter().any(|one| one == name),
+        };
+        let ingress = about("Ingress").then(|| {
+            let rules = spec.ingress.iter().flatten();
+            rules.map(|rule| Rule::read(namespace, rule.from.as_deref(), rule.ports.as_deref())).collect()
+        });
+        let egress = about("Egress").then(|| {
+            let rules = spec.egress.iter().flatten();
+            rules.map(|rule| Rule::read(namespace, rule.to.as_deref(), rule.ports.as_deref())).collect()
+        });
+        Policy { subjects, ingress, egress }
+    }
+}
+
+impl Rule {
+    fn read(namespace: &str, peers: Option<&[NetworkPolicyPeer]>, ports: Option<&[NetworkPolicyPort]>) -> Rule {
+        let peers = peers.filter(|peers| !peers.is_empty());
+        let ports = ports.filter(|ports| !ports.is_empty());
+        Rule {
+            peers: peers.map(|peers| peers.iter().filter_map(|peer| self::peer(namespace, peer)).collect()),
+            ports: ports.map(|ports| merged(ports.iter().filter_map(port).collect())),
+        }
+    }
+}
+
+fn peer(namespace: &str, peer: &NetworkPolicyPeer) -> Option<Peer> {
+    if let Some(block) = &peer.ip_block {
+        return Some(Peer::Addresses(addresses(block)));
+    }
+    let namespaces = match &peer.namespace_selector {
+        Some(selector) => Namespaces::Labelled(Labelled::by(selector)),
+        None => {
+            peer.pod_selector.as_ref()?;
+            Namespaces::One(namespace.to_owned())
+        }
+    };
+    let labels = peer.pod_selector.as_ref().map_or_else(Labelled::everything, Labelled::by);
+    Some(Peer::Pods(Pods { namespaces, labels }))
+}
+
+/// The addresses of a block without its exceptions.
+fn addresses(block: &IPBlock) -> Vec<(IpAddr, IpAddr)> {
+    let Ok(whole) = block.cidr.parse::<IpNet>() else { return Vec::new() };
+    let mut left = vec![(whole.network(), whole.broadcast())];
+    for except in block.except.iter().flatten().filter_map(|text| text.parse::<IpNet>().ok()) {
+        let (from, to) = (except.network(), except.broadcast());
+        left = left.into_iter().flat_map(|range| without(range, (from, to))).collect();
+    }
+    left
+}
+
+/// A range without another one: nothing, one or two parts.
+fn without(range: (IpAddr, IpAddr), out: (IpAddr, IpAddr)) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+    let apart = out.1 < range.0 || range.1 < out.0 || out.0.is_ipv4() != range.0.is_ipv4();
+    let before = (!apart && range.0 < out.0).then(|| previous(out.0).map(|end| (range.0, end))).flatten();
+    let behind = (!apart && out.1 < range.1).then(|| next(out.1).map(|start| (start, range.1))).flatten();
+    apart.then_some(range).into_iter().chain(before).chain(behind)
+}
+
+/// The address behind another.
+pub(crate) fn next(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => Some(IpAddr::V4(u32::from(address).checked_add(1)?.into())),
+        IpAddr::V6(address) => Some(IpAddr::V6(u128::from(address).checked_add(1)?.into())),
+    }
+}
+
+fn previous(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(address) => Some(IpAddr::V4(u32::from(address).checked_sub(1)?.into())),
+        IpAddr::V6(address) => Some(IpAddr::V6(u128::from(address).checked_sub(1)?.into())),
+    }
+}
+
+fn port(port: &NetworkPolicyPort) -> Option<Port> {
+    let protocol = protocol_number(port.protocol.as_deref().unwrap_or("TCP"));
+    match &port.port {
+        None => Some(Port::Numbers { protocol, first: 0, last: u16::MAX }),
+        Some(IntOrString::String(name)) => Some(Port::Named { protocol, name: name.clone() }),
+        Some(IntOrString::Int(number)) => {
+            let first = u16::try_from(*number).ok()?;
+            let last = port.end_port.map_or(Some(first), |end| u16::try_from(end).ok())?;
+            Some(Port::Numbers { protocol, first, last })
+        }
+    }
+}
+
+/// Ports without those that others contain, in order.
+fn merged(ports: Vec<Port>) -> Vec<Port> {
+    let mut ranges: BTreeMap<u8, Vec<(u16, u16)>> = BTreeMap::new();
+    let mut out = Vec::new();
+    for port in ports {
+        match port {
+            Port::Numbers { protocol, first, last } => ranges.entry(protocol).or_default().push((first, last)),
+            named => out.push(named),
+        }
+    }
+    for (protocol, mut ranges) in ranges {
+        ranges.sort_unstable();
+        let mut joined: Vec<(u16, u16)> = Vec::new();
+        for (first, last) in ranges {
+            match joined.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => joined.push((first, last)),
+            }
+        }
+        out.extend(joined.into_iter().map(|(first, last)| Port::Numbers { protocol, first, last }));
+    }
+    out.sort();
+    out.dedup();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn policy(spec: Value) -> Policy {
+        let object = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec});
+        Policy::read(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn a_policy_is_about_what_it_has_rules_for_unless_it_says_otherwise() {
+        let about = |spec: Value| {
+            let policy = policy(spec);
+            (policy.ingress.is_some(), policy.egress.is_some())
+        };
+        assert_eq!(about(json!({"podSelector": {}})), (true, false));
+        assert_eq!(about(json!({"podSelector": {}, "egress": [{}]})), (true, true));
+        assert_eq!(about(json!({"podSelector": {}, "egress": [{}], "policyTypes": ["Egress"]})), (false, true));
+        assert_eq!(about(json!({"podSelector": {}, "policyTypes": ["Egress", "Ingress"]})), (true, true));
+    }
+
+    #[test]
+    fn exceptions_are_cut_out_of_a_block() {
+        let block = |cidr: &str, except: &[&str]| {
+            let except = Some(except.iter().map(ToString::to_string).collect());
+            let found = addresses(&IPBlock { cidr: cidr.into(), except });
+            found.iter().map(|(from, to)| format!("{from}-{to}")).collect::<Vec<_>>()
+        };
+        assert_eq!(block("10.0.0.0/24", &[]), ["10.0.0.0-10.0.0.255"]);
+        let two = block("10.0.0.0/24", &["10.0.0.64/26", "10.0.0.128/25"]);
+        assert_eq!(two, ["10.0.0.0-10.0.0.63"]);
+        assert_eq!(block("10.0.0.0/24", &["10.0.0.8/32"]), ["10.0.0.0-10.0.0.7", "10.0.0.9-10.0.0.255"]);
+        assert!(block("10.0.0.0/24", &["10.0.0.0/24"]).is_empty());
+        assert_eq!(block("0.0.0.0/0", &["0.0.0.0/1"]), ["128.0.0.0-255.255.255.255"]);
+        assert_eq!(block("fd00::/127", &["fd00::/128", "10.0.0.0/8"]), ["fd00::1-fd00::1"]);
+    }
+
+    #[test]
+    fn ports_are_joined() {
+        let ports = |list: Value| {
+            let policy = policy(json!({"podSelector": {}, "ingress": [{"ports": list}]}));
+            policy.ingress.unwrap().remove(0).ports
+        };
+        assert_eq!(ports(json!([])), None);
+        let numbers = |first, last| Port::Numbers { protocol: 6, first, last };
+        let joined =
+            ports(json!([{"port": 81}, {"port": 80}, {"port": 90, "endPort": 99}, {"port": 95, "endPort": 120}]));
+        assert_eq!(joined, Some(vec![numbers(80, 81), numbers(90, 120)]));
+        let all = ports(json!([{"protocol": "UDP"}, {"protocol": "UDP", "port": 5}, {"port": "web"}]));
+        let named = Port::Named { protocol: 6, name: "web".into() };
+        assert_eq!(all, Some(vec![Port::Numbers { protocol: 17, first: 0, last: u16::MAX }, named]));
+    }
+}

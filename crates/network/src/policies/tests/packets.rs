@@ -1,0 +1,343 @@
+//! What packets do: pods in network namespaces, and the kernel with the tables that follow from policies.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, sendto, socket_with};
+use serde_json::{Value, json};
+
+use coracle_client::ObjectKey;
+
+use super::super::objects::{Pod, PodObject};
+use super::super::{Kernel, TABLE, flows, remove};
+use super::world::{Dice, PODS, World};
+use super::*;
+use crate::NodeNetwork;
+use crate::netlink::Socket;
+use crate::nft::{Family, table_exists};
+use crate::testing::{Namespace, is_root, node_config};
+
+const TCP: u8 = 6;
+const SYN: u8 = 2;
+
+/// A node with nine pods, seen from the node's namespace.
+struct Scene {
+    pods: Vec<Namespace>,
+    addresses: Vec<Ipv4Addr>,
+    netfilter: Socket,
+    route: Socket,
+    state: State,
+    _network: Arc<NodeNetwork>,
+    _dir: tempfile::TempDir,
+}
+
+fn in_scene(test: impl FnOnce(Scene) + Send) {
+    if !is_root() {
+        return;
+    }
+    Namespace::new().run(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
+        let pods: Vec<Namespace> = (0..PODS).map(|_| Namespace::new()).collect();
+        let attach =
+            |(n, pod): (usize, &Namespace)| network.attach_blocking(&format!("pod{n}"), pod.fd().as_fd(), &[]).unwrap();
+        let addresses = pods.iter().enumerate().map(attach).collect();
+        let mut state = State::new();
+        state.knows_pods(true);
+        let (netfilter, route) = (Socket::netfilter().unwrap(), Socket::route().unwrap());
+        test(Scene { pods, addresses, netfilter, route, state, _network: network, _dir: dir });
+    });
+}
+
+impl Scene {
+    fn commit(&mut self) {
+        self.state.commit(&mut self.netfilter).unwrap();
+        if self.state.take_narrowed() {
+            flows::end_forbidden(&self.state, &mut self.netfilter, &mut self.route).unwrap();
+        }
+    }
+}
+
+/// Packets of the three protocols, as a pod sends and gets them.
+struct Raw([OwnedFd; 3]);
+
+impl Raw {
+    fn open() -> Raw {
+        Raw([ipproto::TCP, ipproto::UDP, ipproto::SCTP].map(|protocol| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            socket_with(AddressFamily::INET, SocketType::RAW, flags, Some(protocol)).unwrap()
+        }))
+    }
+
+    /// Sends the first packet of a connection.
+    fn begin(&self, protocol: u8, from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16)) {
+        let at = PROTOCOLS.iter().position(|one| *one == protocol).unwrap();
+        let packet = first_packet(protocol, from, to, ports);
+        sendto(&self.0[at], &packet, SendFlags::empty(), &SocketAddrV4::new(to, 0)).unwrap();
+    }
+
+    /// The first packets that came: sender, protocol, ports.
+    fn came(&self) -> BTreeSet<(Ipv4Addr, u8, (u16, u16))> {
+        let mut found = BTreeSet::new();
+        let mut buffer = [0; 256];
+        for (socket, protocol) in self.0.iter().zip(PROTOCOLS) {
+            while let Ok((length, _)) = recv(socket, &mut buffer[..], RecvFlags::empty()) {
+                let packet = &buffer[..length];
+                let from = Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]);
+                let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+                if protocol != TCP || packet[33] == SYN {
+                    found.insert((from, protocol, (port(20), port(22))));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn first_packet(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16)) -> Vec<u8> {
+    let ports = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
+    match protocol {
+        TCP => {
+            let mut packet = [&ports[..], &[0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, SYN, 255, 255, 0, 0, 0, 0]].concat();
+            let sum = internet_checksum(&[&pseudo_header(protocol, from, to, 20)[..], &packet].concat());
+            packet[16..18].copy_from_slice(&sum.to_be_bytes());
+            packet
+        }
+        // No checksum.
+        17 => [&ports[..], &[0, 9, 0, 0, b'x']].concat(),
+        // INIT, with no tag in the header and one in the chunk.
+        _ => {
+            let init = [1, 0, 0, 20, 0, 0, 0, 7, 0, 0, 255, 255, 0, 1, 0, 1, 0, 0, 0, 1];
+            let mut packet = [&ports[..], &[0; 8], &init].concat();
+            let sum = crc32c(&packet);
+            packet[8..12].copy_from_slice(&sum.to_le_bytes());
+            packet
+        }
+    }
+}
+
+fn pseudo_header(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, length: u8) -> Vec<u8> {
+    [&from.octets()[..], &to.octets(), &[0, protocol, 0, length]].concat()
+}
+
+fn internet_checksum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+}
+
+#[test]
+fn packets_pass_where_the_documented_rules_say() {
+    in_scene(|mut scene| {
+        let mut dice = Dice(SEED);
+        let mut world = World::with_addresses(&mut dice, scene.addresses.clone());
+        let wires: Vec<Raw> = scene.pods.iter().map(|pod| pod.run(Raw::open)).collect();
+        let (mut made, mut passed, mut dropped) = (0, 0, 0);
+        for round in 0.. {
+            if made >= 100 {
+                break;
+            }
+            for _ in 0..4 {
+                world.add_policy(&mut dice);
+                made += 1;
+            }
+            (0..3).for_each(|_| world.change(&mut dice));
+            tell(&mut scene.state, &world);
+            scene.commit();
+            let from_port = 2000 + round;
+            let mut expected = vec![BTreeSet::new(); PODS];
+            for connection in connections() {
+                let (client, server, protocol, port) = connection;
+                let (Some(from), Some(to)) = (world.address(client), world.address(server)) else { continue };
+                let ports = (from_port, port);
+                wires[client].begin(protocol, from, to, ports);
+                if allowed(&world, connection) {
+                    expected[server].insert((from, protocol, ports));
+                    passed += 1;
+                } else {
+                    dropped += 1;
+                }
+            }
+            for (server, expected) in expected.iter().enumerate() {
+                let mut came = wires[server].came();
+                // They take no time but what the machine is busy with.
+                for _ in 0..100 {
+                    if came.len() >= expected.len() {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                    came.extend(wires[server].came());
+                }
+                let missing: Vec<_> = expected.difference(&came).collect();
+                let stray: Vec<_> = came.difference(expected).collect();
+                assert!(
+                    missing.is_empty() && stray.is_empty(),
+                    "at {server}: no {missing:?}, but {stray:?}; {world:#?}"
+                );
+            }
+        }
+        assert!(passed > 1000 && dropped > 1000, "{passed} passed, {dropped} were dropped");
+    });
+}
+
+fn pod(namespace: &str, name: &str, address: Ipv4Addr) -> (ObjectKey, Option<Pod>) {
+    let object = json!({"metadata": {"name": name, "namespace": namespace, "labels": {"name": name}},
+        "spec": {"nodeName": "here"}, "status": {"phase": "Running", "podIP": address.to_string()}});
+    let object: PodObject = serde_json::from_value(object).unwrap();
+    (ObjectKey::new(namespace, name), object.seen_from("here"))
+}
+
+fn policy(name: &str, spec: Value) -> (ObjectKey, Option<Policy>) {
+    let object = json!({"metadata": {"name": name, "namespace": "a"}, "spec": spec});
+    (ObjectKey::new("a", name), Some(Policy::read(&serde_json::from_value(object).unwrap())))
+}
+
+/// A connection, and whether what is sent by it is answered.
+struct Echo(TcpStream);
+
+impl Echo {
+    fn server(port: u16) {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().take(100).flatten() {
+                let mut stream = stream;
+                std::thread::spawn(move || {
+                    let mut byte = [0];
+                    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+                });
+            }
+        });
+    }
+
+    fn open(to: Ipv4Addr, port: u16) -> Option<Echo> {
+        let stream = TcpStream::connect_timeout(&SocketAddrV4::new(to, port).into(), Duration::from_secs(1)).ok()?;
+        Some(Echo(stream))
+    }
+
+    fn answers(&mut self) -> bool {
+        self.0.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        self.0.write_all(b"x").is_ok() && self.0.read_exact(&mut [0]).is_ok()
+    }
+}
+
+#[test]
+fn a_connection_ends_when_a_policy_comes_to_forbid_it_and_others_go_on() {
+    in_scene(|mut scene| {
+        let (client, friend, server) = (scene.addresses[0], scene.addresses[1], scene.addresses[2]);
+        for (name, address) in [("client", client), ("friend", friend), ("server", server)] {
+            let (key, seen) = pod("a", name, address);
+            scene.state.set_pod(&key, seen);
+        }
+        scene.commit();
+        scene.pods[2].run(|| Echo::server(80));
+        let open = |scene: &Scene, from: usize| scene.pods[from].run(|| Echo::open(server, 80));
+        let (mut forbidden, mut allowed) = (open(&scene, 0).unwrap(), open(&scene, 1).unwrap());
+        let mut from_node = Echo::open(server, 80).unwrap();
+        assert!(forbidden.answers() && allowed.answers() && from_node.answers());
+        let from_friend = json!({"podSelector": {"matchLabels": {"name": "server"}},
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"name": "friend"}}}]}]});
+        let (key, read) = policy("p", from_friend);
+        scene.state.set_policy(&key, read);
+        scene.commit();
+        assert!(!forbidden.answers(), "it was allowed before");
+        assert!(allowed.answers() && from_node.answers(), "those go on");
+        assert!(open(&scene, 0).is_none() && open(&scene, 1).is_some());
+        let (key, seen) = pod("a", "friend", Ipv4Addr::new(10, 244, 0, 200));
+        scene.state.set_pod(&key, seen);
+        scene.commit();
+        assert!(!allowed.answers(), "the address is no longer that of a friend");
+        scene.state.set_policy(&policy("p", json!({})).0, None);
+        scene.commit();
+        assert!(open(&scene, 0).is_some(), "without policies all is allowed");
+    });
+}
+
+#[test]
+fn an_address_is_held_until_it_is_known_whose_it_is() {
+    in_scene(|mut scene| {
+        let (first, second) = (scene.addresses[0], scene.addresses[1]);
+        let key = ObjectKey::new("a", "late");
+        scene.state.attach(IpAddr::V4(second), Some(key.clone()));
+        scene.commit();
+        scene.pods[1].run(|| Echo::server(80));
+        let reached = |scene: &Scene| scene.pods[0].run(|| Echo::open(second, 80)).is_some();
+        assert!(!reached(&scene), "nobody knows whose it is");
+        assert!(Echo::open(second, 80).is_some(), "the node reaches it");
+        let (_, seen) = pod("a", "late", Ipv4Addr::new(10, 244, 0, 201));
+        scene.state.set_pod(&key, seen);
+        scene.commit();
+        assert!(reached(&scene), "the pod is known, and no policy is about it");
+        scene.state.set_pod(&key, None);
+        scene.commit();
+        assert!(!reached(&scene), "it is gone while its sandbox is not");
+        scene.state.detach(IpAddr::V4(second));
+        scene.commit();
+        assert!(reached(&scene));
+        assert_ne!(first, second);
+    });
+}
+
+#[test]
+fn what_an_earlier_process_left_holds_until_it_is_replaced() {
+    in_scene(|mut scene| {
+        let (client, server) = (scene.addresses[0], scene.addresses[1]);
+        for (name, address) in [("client", client), ("server", server)] {
+            let (key, seen) = pod("a", name, address);
+            scene.state.set_pod(&key, seen);
+        }
+        let (key, read) = policy("p", json!({"podSelector": {}}));
+        scene.state.set_policy(&key, read);
+        scene.commit();
+        scene.pods[1].run(|| Echo::server(80));
+        let reached = |scene: &Scene| scene.pods[0].run(|| Echo::open(server, 80)).is_some();
+        assert!(!reached(&scene));
+        let mut next = Kernel::open().unwrap();
+        assert!(!reached(&scene), "it stays");
+        let fresh = IpAddr::V4(scene.addresses[2]);
+        next.hold(fresh);
+        scene.pods[2].run(|| Echo::server(80));
+        assert!(Echo::open(scene.addresses[2], 80).is_some());
+        let to_fresh = scene.addresses[2];
+        assert!(scene.pods[0].run(|| Echo::open(to_fresh, 80)).is_none(), "a new pod waits for the next tables");
+        next.commit();
+        assert!(reached(&scene), "the next process knows of no policy");
+        assert!(scene.pods[0].run(|| Echo::open(to_fresh, 80)).is_some());
+    });
+}
+
+#[test]
+fn the_kernel_takes_tables_of_both_families() {
+    in_scene(|mut scene| {
+        let object = json!({"metadata": {"name": "p", "namespace": "a", "labels": {}},
+            "spec": {"nodeName": "here", "containers": [{"ports": [{"name": "web", "containerPort": 80}]}]},
+            "status": {"podIPs": [{"ip": "10.244.0.9"}, {"ip": "fd00::9"}]}});
+        let object: PodObject = serde_json::from_value(object).unwrap();
+        let key = ObjectKey::new("a", "p");
+        scene.state.set_pod(&key, object.seen_from("here"));
+        let block = |cidr: &str, except: &[&str]| json!({"ipBlock": {"cidr": cidr, "except": except}});
+        let peers = json!([{"podSelector": {}}, block("fd00::/16", &["fd00:1::/32"]), block("0.0.0.0/0", &[])]);
+        let ports = json!([{"port": "web"}, {"port": 1, "endPort": 65_535}, {"port": 7, "protocol": "UDP"}]);
+        let rule = json!({"from": peers, "to": peers, "ports": ports});
+        let spec =
+            json!({"podSelector": {}, "ingress": [rule], "egress": [rule], "policyTypes": ["Ingress", "Egress"]});
+        let (key, read) = policy("p", spec);
+        scene.state.set_policy(&key, read);
+        scene.commit();
+        let there = table_exists(&mut scene.netfilter, Family::V6, TABLE).unwrap();
+        assert!(there);
+        scene.state.set_policy(&key, None);
+        scene.commit();
+        remove(&mut scene.netfilter).unwrap();
+        remove(&mut scene.netfilter).unwrap();
+    });
+}

@@ -1,0 +1,152 @@
+//! Tells load balancers whether this node has endpoints of a service that keeps to its nodes (`healthCheckNodePort`).
+//! <https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy>
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::wanted::Health;
+
+/// What is answered at which port of the node.
+pub(super) type Checks = BTreeMap<u16, Health>;
+
+/// How many ask at once at one port; further ones wait.
+const CONNECTIONS: usize = 64;
+/// How long one may take to ask.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a port that something else has is left alone.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Answers at the ports of the newest checks until the sender is gone.
+pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>) {
+    let mut servers: BTreeMap<u16, JoinSet<()>> = BTreeMap::new();
+    loop {
+        let wanted = checks.borrow_and_update().clone();
+        servers.retain(|port, _| wanted.contains_key(port));
+        for port in wanted.keys() {
+            servers.entry(*port).or_insert_with(|| {
+                let mut server = JoinSet::new();
+                server.spawn(listen(*port, checks.clone()));
+                server
+            });
+        }
+        if checks.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn listen(port: u16, checks: watch::Receiver<Arc<Checks>>) {
+    let listener = loop {
+        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await {
+            Ok(listener) => break listener,
+            Err(error) => {
+                tracing::warn!(%error, port, "failed to listen on the health check port of a service");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let checks = checks.clone();
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(PATIENCE, answer(stream, port, checks)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(stream: TcpStream, port: u16, checks: watch::Receiver<Arc<Checks>>) {
+    let service = service_fn(move |_| {
+        let health = checks.borrow().get(&port).cloned();
+        async move { Ok::<_, Infallible>(page(health)) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).keep_alive(false);
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn page(health: Option<Health>) -> Response<Full<Bytes>> {
+    let answer = Response::builder();
+    let made = match health {
+        Some(Health { service, local }) => {
+            let status = if local > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let body = serde_json::json!({
+                "service": {"namespace": service.namespace, "name": service.name},
+                "localEndpoints": local,
+                "serviceProxyHealthy": true,
+            });
+            answer
+                .status(status)
+                .header("Content-Type", "application/json")
+                .header("X-Content-Type-Options", "nosniff")
+                .header("X-Load-Balancing-Endpoint-Weight", local)
+                .body(Full::from(body.to_string()))
+        }
+        None => answer.status(StatusCode::NOT_FOUND).body(Full::default()),
+    };
+    made.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coracle_client::ObjectKey;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn ask(port: u16) -> Option<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        Some(text)
+    }
+
+    async fn until(port: u16, wanted: impl Fn(&Option<String>) -> bool) {
+        loop {
+            let answer = ask(port).await;
+            if wanted(&answer) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_tells_how_many_endpoints_it_has() {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let checks = |local| Arc::new(Checks::from([(port, Health { service: ObjectKey::new("n", "s"), local })]));
+        let (sender, receiver) = watch::channel(checks(2));
+        let server = tokio::spawn(serve(receiver));
+        until(port, Option::is_some).await;
+        let answer = ask(port).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.contains("x-load-balancing-endpoint-weight: 2"), "{answer}");
+        assert!(answer.contains(r#""localEndpoints":2"#) && answer.contains(r#""namespace":"n""#), "{answer}");
+        sender.send_replace(checks(0));
+        until(port, |answer| answer.as_ref().is_some_and(|text| text.starts_with("HTTP/1.1 503"))).await;
+        sender.send_replace(Arc::default());
+        until(port, Option::is_none).await;
+        drop(sender);
+        server.await.unwrap();
+    }
+}

@@ -1,0 +1,197 @@
+//! What services there are, what they ask of the node, and the table that follows, changed with each of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
+
+use coracle_client::ObjectKey;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
+
+use super::endpoints::Place;
+use super::health::Checks;
+use super::rules::{self, BASE_SETS, Lead, NODE_ADDRESSES, TABLE};
+use super::stale::Flows;
+use super::wanted::{PortRules, Wanted, wanted};
+use super::{ProxyConfig, SERVICE_NAME};
+use crate::netlink::Socket;
+use crate::nft::{Data, Family, Table, Type, Verdict};
+
+/// Clients that one service port remembers; further ones get any endpoint each time.
+const CLIENTS: u32 = 65_536;
+
+/// The services of a node.
+pub(super) struct State {
+    config: ProxyConfig,
+    place: Place,
+    table: Table,
+    services: HashMap<ObjectKey, Arc<Service>>,
+    slices: HashMap<ObjectKey, Arc<EndpointSlice>>,
+    by_service: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    current: HashMap<ObjectKey, Wanted>,
+    /// Which ports would have a key of a map, and the chain they would lead it to. The first has it: two services may
+    /// ask for one address.
+    leads: HashMap<(&'static str, Vec<u8>), BTreeMap<String, String>>,
+    changed: BTreeSet<ObjectKey>,
+    checks: Checks,
+}
+
+impl State {
+    /// No services.
+    pub fn new(config: ProxyConfig) -> State {
+        let mut table = Table::new(Family::V4, TABLE, rules::base, &BASE_SETS);
+        table.set_chain(NODE_ADDRESSES, rules::node_addresses(&config));
+        State {
+            place: Place { node: config.node_name.clone(), zone: None },
+            config,
+            table,
+            services: HashMap::new(),
+            slices: HashMap::new(),
+            by_service: HashMap::new(),
+            current: HashMap::new(),
+            leads: HashMap::new(),
+            changed: BTreeSet::new(),
+            checks: Checks::new(),
+        }
+    }
+
+    pub fn node_name(&self) -> &str {
+        &self.place.node
+    }
+
+    /// What is answered at the ports for health checks.
+    pub fn health_checks(&self) -> Checks {
+        self.checks.clone()
+    }
+
+    /// The zone of the node.
+    pub fn set_zone(&mut self, zone: Option<String>) {
+        if self.place.zone != zone {
+            self.place.zone = zone;
+            self.changed.extend(self.services.keys().cloned());
+        }
+    }
+
+    /// What became of a slice.
+    pub fn set_slice(&mut self, key: ObjectKey, slice: Option<Arc<EndpointSlice>>) {
+        let service = |slice: &EndpointSlice| {
+            let name = slice.labels().get(SERVICE_NAME)?;
+            Some(ObjectKey::new(slice.metadata.namespace.clone().unwrap_or_default(), name.clone()))
+        };
+        let old = match &slice {
+            Some(slice) => self.slices.insert(key.clone(), slice.clone()),
+            None => self.slices.remove(&key),
+        };
+        if let Some(service) = old.as_deref().and_then(service) {
+            if let Some(slices) = self.by_service.get_mut(&service) {
+                slices.remove(&key);
+                if slices.is_empty() {
+                    self.by_service.remove(&service);
+                }
+            }
+            self.changed.insert(service);
+        }
+        if let Some(service) = slice.as_deref().and_then(service) {
+            self.by_service.entry(service.clone()).or_default().insert(key);
+            self.changed.insert(service);
+        }
+    }
+
+    /// What became of a service.
+    pub fn set_service(&mut self, key: ObjectKey, service: Option<Arc<Service>>) {
+        match service {
+            Some(service) => self.services.insert(key.clone(), service),
+            None => self.services.remove(&key),
+        };
+        self.changed.insert(key);
+    }
+
+    /// Has the kernel take over what changed.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn commit(&mut self, socket: &mut Socket) -> io::Result<()> {
+        let mut flows = Flows::default();
+        for key in std::mem::take(&mut self.changed) {
+            let slices = self.by_service.get(&key).into_iter().flatten();
+            let slices = slices.filter_map(|slice| self.slices.get(slice).map(|slice| &**slice));
+            let new = self.services.get(&key).map(|service| wanted(&self.config, &self.place, service, slices));
+            self.change(key, new.unwrap_or_default(), &mut flows);
+        }
+        self.table.commit(socket)?;
+        flows.forget(socket);
+        Ok(())
+    }
+
+    pub(super) fn change(&mut self, key: ObjectKey, new: Wanted, flows: &mut Flows) {
+        let old = self.current.remove(&key).unwrap_or_default();
+        if old.health != new.health {
+            if let Some((port, _)) = old.health {
+                self.checks.remove(&port);
+            }
+            self.checks.extend(new.health.clone());
+        }
+        let names: BTreeSet<&String> = old.ports.keys().chain(new.ports.keys()).collect();
+        for name in names {
+            let (before, now) = (old.ports.get(name), new.ports.get(name));
+            if before != now {
+                self.change_port(name, before, now);
+                flows.change(before, now);
+            }
+        }
+        if new != Wanted::default() {
+            self.current.insert(key, new);
+        }
+    }
+
+    fn change_port(&mut self, name: &str, old: Option<&PortRules>, new: Option<&PortRules>) {
+        let memory = |rules: Option<&PortRules>| rules.and_then(|rules| rules::memory(name, rules));
+        let chains = |rules: Option<&PortRules>, config: &ProxyConfig| {
+            rules.map(|rules| rules::chains(name, rules, config)).unwrap_or_default()
+        };
+        let (forgotten, remembered) = (memory(old), memory(new));
+        if forgotten != remembered {
+            if let Some(memory) = forgotten {
+                self.table.remove_set(&memory);
+            }
+            if let (Some(memory), Some(time)) = (remembered, new.and_then(|rules| rules.affinity)) {
+                self.table.add_memory(&memory, Type::Address, Type::AddressPort, time, CLIENTS);
+            }
+        }
+        let (old_chains, new_chains) = (chains(old, &self.config), chains(new, &self.config));
+        for (chain, _) in &old_chains {
+            if !new_chains.iter().any(|(other, _)| other == chain) {
+                self.table.remove_chain(chain);
+            }
+        }
+        for (chain, rules) in new_chains {
+            self.table.set_chain(&chain, rules);
+        }
+        let leads = |rules: Option<&PortRules>| rules.map(|rules| rules::leads(name, rules)).unwrap_or_default();
+        let mut touched = BTreeSet::new();
+        for Lead { map, key, .. } in leads(old) {
+            if let Some(ports) = self.leads.get_mut(&(map, key.clone())) {
+                ports.remove(name);
+            }
+            touched.insert((map, key));
+        }
+        for Lead { map, key, chain } in leads(new) {
+            self.leads.entry((map, key.clone())).or_default().insert(name.to_owned(), chain);
+            touched.insert((map, key));
+        }
+        touched.into_iter().for_each(|(map, key)| self.lead(map, key));
+    }
+
+    /// Has a key lead to the first that would have it.
+    fn lead(&mut self, map: &'static str, key: Vec<u8>) {
+        let ports = self.leads.get(&(map, key.clone()));
+        match ports.and_then(|ports| ports.values().next()) {
+            Some(chain) => self.table.put(map, key, Some(Data::Verdict(Verdict(chain.clone())))),
+            None => {
+                self.table.take(map, &key);
+                self.leads.remove(&(map, key));
+            }
+        }
+    }
+}
