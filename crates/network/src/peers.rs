@@ -192,7 +192,7 @@ impl Routes {
     fn remove_overlay(&mut self, socket: &mut Socket) -> Result<()> {
         self.overlay = None;
         route::delete(socket, &self.origin.overlay)?;
-        Ok(delete_table(TABLE)?)
+        delete_table(TABLE)
     }
 
     fn remember(&self, more: impl IntoIterator<Item = Ipv4Net>) -> Result<()> {
