@@ -86,12 +86,6 @@ pub struct Up {
     /// How long to wait until the cluster is ready; 0s does not wait
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub wait: Duration,
-    /// The port of the scheduler's metrics and health; 0 for none
-    #[arg(long, value_name = "PORT", default_value_t = 10259)]
-    pub kube_scheduler_port: u16,
-    /// The port of the controllers' metrics and health; 0 for none
-    #[arg(long, value_name = "PORT", default_value_t = 10257)]
-    pub kube_controller_manager_port: u16,
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
@@ -192,6 +186,12 @@ pub struct Server {
     /// The port of the API server
     #[arg(long, default_value_t = 6443)]
     pub port: u16,
+    /// The port of the scheduler's metrics and health; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 10259)]
+    pub kube_scheduler_port: u16,
+    /// The port of the controllers' metrics and health; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 10257)]
+    pub kube_controller_manager_port: u16,
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
