@@ -1,11 +1,12 @@
-//! Deletes pods that nobody else will: those of nodes that are gone, and the oldest of too many finished ones.
+//! Deletes pods that nobody else will: those of nodes that are gone, those that were to end on a node that is down for good, and
+//! the oldest of too many finished ones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Event, WorkQueue, is_not_found, patch_status_strategic};
 use coracle_metrics::Counter;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Preconditions};
 use serde_json::json;
@@ -16,11 +17,16 @@ use crate::run::reconcile_all;
 
 /// How long a node has to be gone before its pods are deleted.
 const QUARANTINE: Duration = Duration::from_secs(40);
+/// The taint by which somebody says that a node is down for good, so that nothing of its pods runs any more.
+/// <https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown>
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Task {
     /// Look at the pods of a node.
     Node(String),
+    /// Look at the pods that end on a node.
+    Terminating(String),
     /// Look at the finished pods.
     Finished,
 }
@@ -40,16 +46,21 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         if node.is_empty() && is_deleting(&**pod) {
             q.add(Task::Node(String::new()));
         }
+        if is_deleting(&**pod) && known.get("", node).is_some_and(|node| is_out_of_service(&node)) {
+            q.add(Task::Terminating(node.to_owned()));
+        }
         let finished_before = matches!(event, Event::Updated { old, .. } if is_terminal(old));
         if threshold > 0 && is_terminal(pod) && !finished_before {
             q.add_after(Task::Finished, Duration::from_secs(1));
         }
     });
     let q = queue.clone();
-    nodes.subscribe(move |event| {
-        if let Event::Deleted(node) = event {
-            q.add_after(Task::Node(node.name_any()), QUARANTINE);
+    nodes.subscribe(move |event| match event {
+        Event::Deleted(node) => q.add_after(Task::Node(node.name_any()), QUARANTINE),
+        Event::Added(node) | Event::Updated { new: node, .. } if is_out_of_service(node) => {
+            q.add(Task::Terminating(node.name_any()));
         }
+        Event::Added(_) | Event::Updated { .. } => {}
     });
     let (client, running, known) = (context.client, pods.store(), nodes.store());
     reconcile_all(&[&pods, &nodes], &queue, 2, move |task| {
@@ -64,6 +75,11 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
                         && Api::<Node>::all(client.clone()).get_opt(name).await?.is_none();
                     (if gone { pods.by_index(BY_NODE, name)? } else { Vec::new() }, gone)
                 }
+                Task::Terminating(name) => {
+                    let is_down = nodes.get("", name).is_some_and(|node| is_out_of_service(&node));
+                    let of_node = if is_down { pods.by_index(BY_NODE, name)? } else { Vec::new() };
+                    (of_node.into_iter().filter(|pod| is_deleting(&**pod)).collect(), false)
+                }
                 Task::Finished => (beyond_threshold(&pods.list(), threshold), false),
             };
             for pod in doomed {
@@ -73,6 +89,16 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         }
     })
     .await
+}
+
+/// Whether a node is not Ready, and said to be down for good.
+fn is_out_of_service(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let is_ready =
+        |conditions: &Vec<NodeCondition>| conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    let is_down = |taints: &Vec<Taint>| taints.iter().any(|taint| taint.key == OUT_OF_SERVICE);
+    taints.is_some_and(is_down) && !conditions.is_some_and(is_ready)
 }
 
 /// The oldest finished pods beyond the threshold.
@@ -112,11 +138,29 @@ async fn delete(client: &kube::Client, pod: &Pod, orphaned: bool) -> kube::Resul
                 "orphaned"
             } else if is_terminal(pod) {
                 "terminated"
-            } else {
+            } else if node_name(pod).is_empty() {
                 "unscheduled"
+            } else {
+                "out-of-service"
             };
             METRICS.force_deleted_pods.with([namespace_of(pod), reason], Counter::inc);
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_said_to_be_down_is_believed_to_be_unless_it_is_ready() {
+        let node = |ready: &str, taint: &str| {
+            let node = json!({"spec": {"taints": [{"key": taint, "effect": "NoExecute"}]},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            is_out_of_service(&serde_json::from_value(node).unwrap())
+        };
+        assert!(node("Unknown", OUT_OF_SERVICE) && node("False", OUT_OF_SERVICE));
+        assert!(!node("True", OUT_OF_SERVICE) && !node("Unknown", "node.kubernetes.io/unreachable"));
     }
 }

@@ -231,6 +231,7 @@ fn tell_administrator(cluster: &Cluster, access: &Access) {
         Ok(path) => tracing::info!("kubectl uses it by the context {context:?} in {}", path.display()),
         Err(error) => tracing::warn!("no context for kubectl: {error:#}"),
     }
+    tracing::info!("other hosts join as `coracle token create --print-join-command --name {}` says", cluster.name);
 }
 
 #[cfg(test)]

@@ -182,7 +182,7 @@ fn pods_reach_each_other_across_nodes_of_one_network_and_of_two() {
         assert!(!a.links().contains(&"vx".to_owned()));
         assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), None);
         assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), Some(8));
-        a.namespace.run(|| a.network.set_peers_blocking(&[c.peer.clone()]).unwrap());
+        a.namespace.run(|| a.network.set_peers_blocking(std::slice::from_ref(&c.peer)).unwrap());
         assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), Some(7));
         assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), None);
         a.namespace.run(|| a.network.set_peers_blocking(&[]).unwrap());
