@@ -17,6 +17,7 @@ mod patch;
 mod peer;
 mod queue;
 mod store;
+mod stream;
 mod time;
 mod transport;
 

@@ -11,17 +11,16 @@ use bytes::Bytes;
 use coracle_pki::Current;
 use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::Body;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::metrics::{self, METRICS};
+use crate::stream::Stream;
 
 /// A client whose requests are direct calls into `service`, the apiserver's own tower service. Needs a tokio
 /// runtime.
@@ -219,9 +218,9 @@ struct Https {
 }
 
 impl Service<Uri> for Https {
-    type Response = HttpsStream;
+    type Response = Stream;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpsStream, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -238,40 +237,7 @@ impl Service<Uri> for Https {
                 .map_err(|error| format!("failed to connect to {host}:{port}: {error}"))?;
             tcp.set_nodelay(true)?;
             let name = ServerName::try_from(host)?;
-            Ok(HttpsStream(TokioIo::new(tls.connect(name, tcp).await?)))
+            Ok(Stream::tls(tls.connect(name, tcp).await?))
         })
-    }
-}
-
-struct HttpsStream(TokioIo<TlsStream<TcpStream>>);
-
-impl Connection for HttpsStream {
-    fn connected(&self) -> Connected {
-        let h2 = self.0.inner().get_ref().1.alpn_protocol() == Some(b"h2");
-        if h2 { Connected::new().negotiated_h2() } else { Connected::new() }
-    }
-}
-
-impl hyper::rt::Read for HttpsStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for HttpsStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -10,7 +10,7 @@ use coracle_apiserver::KUBERNETES_VERSION;
 use coracle_client::{Event, Informer, Informers};
 use coracle_kubelet::KubeletConfig;
 use coracle_network::announce::{self, AnnounceConfig};
-use coracle_network::policies::{self, Policies};
+use coracle_network::policies::Policies;
 use coracle_network::proxy;
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};

@@ -168,7 +168,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         root_ca: ca,
         authority: Some(certificates.authority.clone()),
         service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
-        load_balancer_pool: balancing::pool(options, cluster),
+        load_balancer_pool: balancing::pool(&options.node, cluster),
         leader_elect: is_shared,
         identity,
         terminated_pod_threshold: 12_500,

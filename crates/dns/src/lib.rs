@@ -52,13 +52,12 @@ pub fn run(
     config: Config,
     ready: impl FnOnce() + Send + 'static,
 ) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
-    Box::pin(answer(services, slices, pods, config, Box::new(ready)))
+    Box::pin(answer(services, slices, config, Box::new(ready)))
 }
 
 async fn answer(
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
-    pods: Informer<Pod>,
     config: Config,
     ready: Box<dyn FnOnce() + Send>,
 ) -> Result<()> {

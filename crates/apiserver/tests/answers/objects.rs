@@ -40,7 +40,10 @@ async fn what_a_user_should_know_goes_with_the_answer() {
     assert_eq!(api.get("/api/v1/componentstatuses").await.warnings(), ["v1 ComponentStatus is deprecated in v1.19+"]);
     let policy = json!({"metadata": {"name": "q"}, "spec": {"podSelector": {}}});
     let answer = api.post("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", &policy).await;
-    assert_eq!(answer.warnings(), ["NetworkPolicy is stored but not enforced by this version"]);
+    assert!(answer.warnings().is_empty());
+    let schema = json!({"metadata": {"name": "q"}, "spec": {"priorityLevelConfiguration": {"name": "exempt"}}});
+    let answer = api.post("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", &schema).await;
+    assert_eq!(answer.warnings(), ["FlowSchema is stored but not enforced by this version"]);
     let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeSelector": {"beta.kubernetes.io/os": "linux"},
         "containers": [{"name": "c", "image": "i:1"}]}});
     let answer = api.post("/api/v1/namespaces/default/pods", &pod).await;

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use coracle_matching::claims::is_reachable;
 use coracle_matching::nodes::Place;
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume};
+use k8s_openapi::api::core::v1::{
+    CSIPersistentVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume,
+};
+use k8s_openapi::api::storage::v1::CSIDriver;
 use kube::Client;
 use kube::api::Api;
 
@@ -57,6 +60,9 @@ pub(super) async fn resolve(
         check_owner(pod, &claim, &wanted.name)?;
     }
     let bound = where_it_is(read_volume(client, &claim).await.map_err(failed)?, root_dir);
+    if let Some(source) = bound.spec.as_ref().and_then(|spec| spec.csi.as_ref()) {
+        check_attached(client, source, node).await?;
+    }
     let record = record(pod, volume, wanted, &bound)?;
     check_node(&bound, node)
         .map_err(|error| format!("MountVolume.NodeAffinity check failed for volume {:?} : {error}", record.name))?;
@@ -151,6 +157,29 @@ fn kind(name: &str, spec: &PersistentVolumeSpec, block: bool, room: Option<u64>)
     }
 }
 
+/// A volume that a driver attaches is mounted only once the node's own status says that it is there.
+async fn check_attached(
+    client: &Client,
+    source: &CSIPersistentVolumeSource,
+    node: Option<&Node>,
+) -> Result<(), String> {
+    let drivers: Api<CSIDriver> = Api::all(client.clone());
+    let driver = drivers.get_opt(&source.driver).await;
+    let driver =
+        driver.map_err(|error| format!("failed to get CSIDriver {}: {}", source.driver, message_of(&error)))?;
+    let attaches = driver.is_none_or(|driver| driver.spec.attach_required != Some(false));
+    if attaches && !is_attached(source, node) {
+        return Err(format!("volume {} is not attached to the node yet", source.volume_handle));
+    }
+    Ok(())
+}
+
+fn is_attached(source: &CSIPersistentVolumeSource, node: Option<&Node>) -> bool {
+    let name = format!("kubernetes.io/csi/{}^{}", source.driver, source.volume_handle);
+    let attached = node.and_then(|node| node.status.as_ref()?.volumes_attached.as_ref());
+    attached.is_some_and(|attached| attached.iter().any(|volume| volume.name == name))
+}
+
 fn check_node(volume: &PersistentVolume, node: Option<&Node>) -> Result<(), String> {
     if volume.spec.as_ref().is_none_or(|spec| spec.node_affinity.is_none()) {
         return Ok(());
@@ -230,6 +259,21 @@ mod tests {
         assert_eq!(check_node(&on("a"), Some(&node)), Ok(()));
         assert_eq!(check_node(&on("b"), Some(&node)), Err("no matching NodeSelectorTerms".to_owned()));
         assert!(check_node(&on("a"), None).is_err());
+    }
+
+    #[test]
+    fn what_is_attached_is_said_by_the_node() {
+        let source = CSIPersistentVolumeSource {
+            driver: "d".into(),
+            volume_handle: "h".into(),
+            ..CSIPersistentVolumeSource::default()
+        };
+        let node = |name: &str| -> Node {
+            let attached = json!([{"name": name, "devicePath": ""}]);
+            serde_json::from_value(json!({"status": {"volumesAttached": attached}})).unwrap()
+        };
+        assert!(is_attached(&source, Some(&node("kubernetes.io/csi/d^h"))));
+        assert!(!is_attached(&source, Some(&node("kubernetes.io/csi/d^other"))) && !is_attached(&source, None));
     }
 
     #[test]

@@ -32,6 +32,8 @@ impl Actions {
     pub const CSI_NODE: Actions = Actions(1 << 14);
     /// A driver, or how much room it has somewhere.
     pub const CSI_CAPACITY: Actions = Actions(1 << 15);
+    /// A volume was detached.
+    pub const ATTACHMENT_DELETE: Actions = Actions(1 << 16);
     pub const ALL: Actions = Actions(u32::MAX);
     pub const NONE: Actions = Actions(0);
 
@@ -41,7 +43,7 @@ impl Actions {
 
     /// What upstream calls the first of them, for the metrics.
     pub fn name(self) -> &'static str {
-        const NAMES: [(Actions, &str); 16] = [
+        const NAMES: [(Actions, &str); 17] = [
             (Actions::NODE_ADD, "NodeAdd"),
             (Actions::NODE_DELETE, "NodeDelete"),
             (Actions::NODE_ALLOCATABLE, "NodeAllocatableChange"),
@@ -58,6 +60,7 @@ impl Actions {
             (Actions::STORAGE_CLASS, "StorageClassChange"),
             (Actions::CSI_NODE, "CSINodeChange"),
             (Actions::CSI_CAPACITY, "CSIStorageCapacityChange"),
+            (Actions::ATTACHMENT_DELETE, "VolumeAttachmentDelete"),
         ];
         NAMES.into_iter().find(|(action, _)| self.meets(*action)).map_or("Unknown", |(_, name)| name)
     }

@@ -1,7 +1,8 @@
 //! Pods with claims: nodes that reach their volumes, and volumes that are bound or made before the pod is.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::api::{Api, Patch};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use kube::api::{Api, DeleteParams, Patch};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, until};
@@ -148,4 +149,33 @@ async fn a_claim_for_one_pod_is_given_to_the_one_that_matters_more() {
     cluster.event("first", "Preempted").await;
     cluster.bury("first").await;
     assert_eq!(cluster.placed("third").await, "a");
+}
+
+#[tokio::test]
+async fn a_volume_that_is_attached_still_takes_a_place_on_its_node() {
+    let cluster = cluster("example.com/p").await;
+    let csi = |name: &str| {
+        let spec = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "late",
+            "csi": {"driver": "d.example.com", "volumeHandle": name}});
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    for name in ["old", "new"] {
+        cluster.post("/api/v1/persistentvolumes", &csi(name)).await;
+    }
+    let drivers = json!([{"name": "d.example.com", "nodeID": "a", "allocatable": {"count": 1}, "topologyKeys": null}]);
+    let node = json!({"metadata": {"name": "a"}, "spec": {"drivers": drivers}});
+    cluster.post("/apis/storage.k8s.io/v1/csinodes", &node).await;
+    let attachments = "/apis/storage.k8s.io/v1/volumeattachments";
+    let spec = json!({"attacher": "d.example.com", "nodeName": "a", "source": {"persistentVolumeName": "old"}});
+    cluster.post(attachments, &json!({"metadata": {"name": "left"}, "spec": spec})).await;
+    claim(&cluster, "c", "ReadWriteOnce").await;
+    bind(&cluster, "c", "new").await;
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let spec = json!({"volumes": volumes, "nodeSelector": {"kubernetes.io/hostname": "a"}});
+    cluster.pod("p", "1", json!({"spec": spec})).await;
+    let told = cluster.refused("p").await;
+    assert!(told.contains("node(s) exceed max volume count"), "{told}");
+    let api: Api<VolumeAttachment> = Api::all(cluster.client.clone());
+    api.delete("left", &DeleteParams::default()).await.expect("a deletion");
+    assert_eq!(cluster.placed("p").await, "a");
 }

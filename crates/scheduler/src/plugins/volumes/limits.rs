@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use coracle_client::Indexer;
 use coracle_matching::claims::{class_of_claim, of_pod};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::storage::v1::CSINode;
+use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
 
 use super::Volumes;
 use super::claims::named_volume;
@@ -14,6 +15,8 @@ use crate::pod::PodInfo;
 use crate::table::Table;
 
 pub(crate) const NAME: &str = "NodeVolumeLimits";
+/// Index of attachments by node.
+const BY_NODE: &str = "node";
 
 /// The plugin. It has no arguments.
 pub(crate) struct NodeVolumeLimits;
@@ -38,7 +41,7 @@ impl Plugin for NodeVolumeLimits {
     }
 
     fn events(&self) -> Actions {
-        Actions::CSI_NODE | Actions::POD_DELETE | Actions::CLAIM | Actions::VOLUME
+        Actions::CSI_NODE | Actions::POD_DELETE | Actions::CLAIM | Actions::VOLUME | Actions::ATTACHMENT_DELETE
     }
 }
 
@@ -51,6 +54,7 @@ impl Prepared for New {
         let Some(limits) = table.volumes.nodes.get("", &node.name) else { return Ok(()) };
         let mut has = Attached::new();
         node.pods.iter().for_each(|other| table.volumes.attached_by(&other.pod, &mut has));
+        table.volumes.still_attached(&node.name, &mut has);
         match has_room(&limits, &has, &self.0) {
             true => Ok(()),
             false => Err(Refusal::resolvable(NAME, "node(s) exceed max volume count")),
@@ -62,6 +66,19 @@ impl Prepared for New {
 pub(crate) type Attached = BTreeMap<String, BTreeSet<String>>;
 
 impl Volumes {
+    /// Adds the volumes that are attached to a node, whether or not a pod there uses them: they take a place until they are
+    /// detached.
+    pub fn still_attached(&self, node: &str, attached: &mut Attached) {
+        // The index is always there.
+        for attachment in self.attachments.by_index(BY_NODE, node).unwrap_or_default() {
+            let volume = attachment.spec.source.persistent_volume_name.as_deref();
+            let volume = volume.and_then(|name| self.volumes.get("", name));
+            if let Some(csi) = volume.as_ref().and_then(|volume| volume.spec.as_ref()?.csi.as_ref()) {
+                attached.entry(csi.driver.clone()).or_default().insert(csi.volume_handle.clone());
+            }
+        }
+    }
+
     /// Adds the volumes of a pod that a driver attaches. Those that are not made yet count as well.
     pub fn attached_by(&self, pod: &Pod, attached: &mut Attached) {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -80,6 +97,11 @@ impl Volumes {
             }
         }
     }
+}
+
+/// Attachments by their node.
+pub(super) fn by_node() -> (&'static str, Indexer<VolumeAttachment>) {
+    (BY_NODE, Box::new(|attachment: &VolumeAttachment| vec![attachment.spec.node_name.clone()]))
 }
 
 /// Whether a node can attach new volumes besides those that it has.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use coracle_client::{Event, Informer, Informers, ObjectKey, Store};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -35,6 +35,8 @@ pub(crate) struct Volumes {
     pub nodes: Store<CSINode>,
     pub drivers: Store<CSIDriver>,
     pub capacities: Store<CSIStorageCapacity>,
+    /// By node.
+    pub attachments: Store<VolumeAttachment>,
     /// Told of every change of claims and volumes.
     changed: Notify,
     /// By the UID of the pod.
@@ -64,6 +66,7 @@ impl Volumes {
             nodes: Store::of(Vec::new(), Vec::new()),
             drivers: Store::of(Vec::new(), Vec::new()),
             capacities: Store::of(Vec::new(), Vec::new()),
+            attachments: Store::of(Vec::new(), vec![limits::by_node()]),
             changed: Notify::new(),
             reserved: Mutex::default(),
         }
@@ -80,11 +83,13 @@ impl Volumes {
         let nodes: Informer<CSINode> = informers.all();
         let (drivers, capacities): (Informer<CSIDriver>, Informer<CSIStorageCapacity>) =
             (informers.all(), informers.all());
+        let attachments: Informer<VolumeAttachment> = informers.indexed(vec![limits::by_node()]);
         let all = Arc::new(Volumes {
             classes: classes.store(),
             nodes: nodes.store(),
             drivers: drivers.store(),
             capacities: capacities.store(),
+            attachments: attachments.store(),
             ..Volumes::of(claims.store(), volumes.store())
         });
         let (a, w) = (all.clone(), wake.clone());
@@ -103,6 +108,12 @@ impl Volumes {
         let w = wake.clone();
         nodes.subscribe(move |_| w(Actions::CSI_NODE, None));
         let w = wake.clone();
+        attachments.subscribe(move |event| {
+            if matches!(event, Event::Deleted(_)) {
+                w(Actions::ATTACHMENT_DELETE, None);
+            }
+        });
+        let w = wake.clone();
         drivers.subscribe(move |_| w(Actions::CSI_CAPACITY, None));
         capacities.subscribe(move |_| wake(Actions::CSI_CAPACITY, None));
         claims.synced().await;
@@ -111,6 +122,7 @@ impl Volumes {
         nodes.synced().await;
         drivers.synced().await;
         capacities.synced().await;
+        attachments.synced().await;
         all
     }
 }
