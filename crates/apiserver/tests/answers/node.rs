@@ -39,8 +39,8 @@ impl Kubelet<'_> {
 async fn strict() -> Api {
     const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
     let api = Api::new().await;
-    for name in ["system:node-proxier-of-nodes", "system:local-directory-provisioner-of-nodes"] {
-        api.delete(&format!("{BINDINGS}/{name}")).await.ok();
+    for name in ["node-proxier", "local-directory-provisioner", "network-policy"] {
+        api.delete(&format!("{BINDINGS}/system:{name}-of-nodes")).await.ok();
     }
     api
 }
