@@ -186,7 +186,7 @@ async fn a_kubelet_reads_its_own_node_and_pods() {
 
 #[tokio::test]
 async fn access_reviews_are_answered_by_what_is_selected() {
-    let api = Api::new().await;
+    let api = strict().await;
     let ask = |selector: Value| {
         json!({"spec": {"user": "system:node:a", "groups": ["system:nodes"], "resourceAttributes": {
             "verb": "list", "resource": "pods", "version": "v1", "fieldSelector": selector}}})
