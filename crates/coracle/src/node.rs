@@ -189,8 +189,13 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let pool = balancing::pool(options, cluster);
     if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
         let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
-        let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
-        parts.spawn("load balancers' addresses", announced);
+        let (services, slices, nodes) = (services.clone(), slices.clone(), informers.all());
+        let mut connected = network.network.subscribe();
+        parts.spawn("load balancers' addresses", async move {
+            // The network has the bridge.
+            connected.wait_for(Option::is_some).await?;
+            announce::run(services, slices, nodes, config).await
+        });
     }
     let dns = coracle_dns::Config {
         domain: CLUSTER_DOMAIN.into(),
