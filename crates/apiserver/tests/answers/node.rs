@@ -39,8 +39,8 @@ impl Kubelet<'_> {
 async fn strict() -> Api {
     const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
     let api = Api::new().await;
-    for name in ["system:node-proxier-of-nodes", "system:local-directory-provisioner-of-nodes"] {
-        api.delete(&format!("{BINDINGS}/{name}")).await.ok();
+    for name in ["node-proxier", "local-directory-provisioner", "network-policy"] {
+        api.delete(&format!("{BINDINGS}/system:{name}-of-nodes")).await.ok();
     }
     api
 }
@@ -186,7 +186,7 @@ async fn a_kubelet_reads_its_own_node_and_pods() {
 
 #[tokio::test]
 async fn access_reviews_are_answered_by_what_is_selected() {
-    let api = Api::new().await;
+    let api = strict().await;
     let ask = |selector: Value| {
         json!({"spec": {"user": "system:node:a", "groups": ["system:nodes"], "resourceAttributes": {
             "verb": "list", "resource": "pods", "version": "v1", "fieldSelector": selector}}})

@@ -20,6 +20,9 @@ use crate::files::write_atomically;
 const FILE: &str = "joined.json";
 /// How long a token that a server does not know may take to come: it may have been made a moment ago.
 const UNKNOWN: Duration = Duration::from_secs(10);
+/// How long, and how often, a server is looked for that begins at the same time.
+const SOON: Duration = Duration::from_secs(2);
+const OFTEN: Duration = Duration::from_millis(10);
 /// The longest config map that is read.
 const LONGEST: usize = 1 << 20;
 
@@ -81,7 +84,7 @@ pub async fn discover(server: &str, token: &BootstrapToken, hashes: &[String]) -
         );
     }
     let maps: Api<ConfigMap> = Api::namespaced(unverified(server)?, "kube-public");
-    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
+    let (started, mut backoff) = (Instant::now(), Backoff::new(SOON, Duration::from_secs(10)));
     let mut unknown: Option<Instant> = None;
     loop {
         match maps.get("cluster-info").await {
@@ -96,12 +99,16 @@ pub async fn discover(server: &str, token: &BootstrapToken, hashes: &[String]) -
                     token.id
                 ),
                 None => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::time::sleep(OFTEN).await;
                     continue;
                 }
             },
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
                 bail!("{server} does not let anybody read the config map kube-public/cluster-info: {}", status.message)
+            }
+            Err(_) if started.elapsed() < SOON => {
+                tokio::time::sleep(OFTEN).await;
+                continue;
             }
             Err(error) => tracing::warn!("waiting for {server}: {error}"),
         }

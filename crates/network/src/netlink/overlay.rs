@@ -120,3 +120,18 @@ pub fn forget(link: u32, address: Ipv4Addr, hardware: [u8; 6]) -> Vec<Message> {
     let is = neighbour(DELNEIGH, 0, INET, link, 0).bytes(DESTINATION, &address.octets());
     vec![at, is]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let link = Message::new(0, 0, &[]).nest(super::super::route::IFLA_LINKINFO, |info| {
+                info.text(INFO_KIND, "vxlan").nest(INFO_DATA, |data| data.raw(&bytes))
+            });
+            let _ = (read(&bytes), read(&link.finish(1)[16..]));
+        }
+    }
+}
