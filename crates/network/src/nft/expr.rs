@@ -127,8 +127,6 @@ pub enum Expr {
     VerdictMap(String),
     /// Replaces the first registers by the value of a named map.
     Map(String),
-    /// Replaces the first register by the value of a map without a name.
-    AnonymousMap(u32),
     /// Goes on only if a map knows the register `by`; loads its value into the first registers.
     Recall {
         map: String,
@@ -355,7 +353,6 @@ impl Expr {
             Expr::InSet(set) => step("lookup", &|m| m.text(1, set).big(2, REG)),
             Expr::VerdictMap(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG_VERDICT)),
             Expr::Map(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG)),
-            Expr::AnonymousMap(id) => step("lookup", &|m| m.text(1, "__map%d").big(2, REG).big(3, REG).big(4, *id)),
             Expr::InAnonymousSet(id) => step("lookup", &|m| m.text(1, "__set%d").big(2, REG).big(4, *id)),
             Expr::Recall { map, by } => step("lookup", &|m| m.text(1, map).big(2, REG + by).big(3, REG)),
             Expr::Remember { map, by } => step("dynset", &|m| m.text(1, map).big(3, 1).big(4, REG + by).big(5, REG)),

@@ -15,8 +15,6 @@ pub enum Part {
     Within(Type, Vec<(Vec<u8>, Option<Vec<u8>>)>),
     /// Goes on only if the first registers are one of these values, which follow each other.
     OneOf(Type, Vec<u8>),
-    /// Loads one of the values, which follow each other, by chance.
-    Any(Type, Vec<u8>),
 }
 
 /// What a rule does, in order.
@@ -280,19 +278,6 @@ impl Table {
             Part::OneOf(key, values) => {
                 vec![Expr::InAnonymousSet(batch.anonymous_set(self.name, *key, &split(*key, values)))]
             }
-            Part::Any(kind, values) => match split(*kind, values).as_slice() {
-                [value] => {
-                    let words = value.chunks_exact(4).filter_map(|word| word.try_into().ok());
-                    (0..).zip(words).map(|(into, value)| Expr::Load { into, value }).collect()
-                }
-                values => {
-                    let numbered = (0u32..).zip(values);
-                    let elements: Vec<_> =
-                        numbered.map(|(n, to)| (n.to_ne_bytes().to_vec(), Data::Bytes(to.clone()))).collect();
-                    let map = batch.anonymous_map(self.name, Type::Number, *kind, &elements);
-                    vec![Expr::Random { modulus: elements.len() as u32 }, Expr::AnonymousMap(map)]
-                }
-            },
         }
     }
 

@@ -174,7 +174,7 @@ where
 }
 
 /// What the thread has: the state, and the kernel that is to be as it.
-struct Kernel {
+pub(crate) struct Kernel {
     netfilter: Socket,
     route: Socket,
     state: State,
@@ -185,7 +185,7 @@ struct Kernel {
 
 impl Kernel {
     /// Tables of an earlier process stay until it is known what comes in their place.
-    fn open() -> Result<Kernel> {
+    pub(crate) fn open() -> Result<Kernel> {
         let mut netfilter = Socket::netfilter()?;
         let mut state = State::new();
         if !nft::table_exists(&mut netfilter, Family::V4, TABLE)? {
@@ -230,6 +230,16 @@ impl Kernel {
         }
     }
 
+    /// A pod, without a cache that has it.
+    pub(crate) fn set_pod(&mut self, pod: PodObject, node: &str) {
+        self.state.set_pod(&ObjectKey::of(&pod), pod.seen_from(node));
+    }
+
+    /// A policy, without a cache that has it.
+    pub(crate) fn set_policy(&mut self, policy: &NetworkPolicy) {
+        self.state.set_policy(&ObjectKey::of(policy), Some(Policy::read(policy)));
+    }
+
     /// What of these pods policies see.
     fn look_at<'a>(&mut self, pods: impl Iterator<Item = &'a ObjectKey>) {
         let Some(Caches { node, others: Some((store, _)), .. }) = self.caches.clone() else { return };
@@ -263,7 +273,8 @@ impl Kernel {
         }
     }
 
-    fn commit(&mut self) {
+    /// Has it take over what changed.
+    pub(crate) fn commit(&mut self) {
         self.refused = match self.state.commit(&mut self.netfilter) {
             Ok(()) => false,
             Err(error) => {
