@@ -119,6 +119,8 @@ pub enum Expr {
         equal: bool,
         value: Vec<u8>,
     },
+    /// Goes on only if the first registers are not before one value and not behind another, in network order.
+    Between(Vec<u8>, Vec<u8>),
     /// Goes on only if the first registers are in a set.
     InSet(String),
     /// Goes on only if the first registers are in a set without a name.
@@ -349,6 +351,9 @@ impl Expr {
             }),
             Expr::Compare { register, equal, value } => {
                 step("cmp", &|m| m.big(1, REG + register).big(2, u32::from(!equal)).nest(3, data(value.clone())))
+            }
+            Expr::Between(first, last) => {
+                step("range", &|m| m.big(1, REG).big(2, 0).nest(3, data(first.clone())).nest(4, data(last.clone())))
             }
             Expr::InSet(set) => step("lookup", &|m| m.text(1, set).big(2, REG)),
             Expr::VerdictMap(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG_VERDICT)),

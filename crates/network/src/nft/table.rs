@@ -272,6 +272,11 @@ impl Table {
         };
         match part {
             Part::Do(expr) => vec![expr.clone()],
+            // Sets without names cost each other: the kernel looks at all of them for the next one's number.
+            Part::Within(_, intervals) if intervals.len() == 1 => intervals
+                .iter()
+                .map(|(first, end)| Expr::Between(first.clone(), before(end.as_deref(), first)))
+                .collect(),
             Part::Within(key, intervals) => {
                 vec![Expr::InAnonymousSet(batch.anonymous_intervals(self.name, *key, intervals))]
             }
@@ -300,6 +305,18 @@ impl Table {
         batch.add_set_elements(self.name, name, &keys);
         batch.add_map_elements(self.name, name, &values);
     }
+}
+
+/// The key before another; the last one of as many bytes as `like` before none.
+fn before(key: Option<&[u8]>, like: &[u8]) -> Vec<u8> {
+    let mut before = key.map_or_else(|| vec![0; like.len()], <[u8]>::to_vec);
+    for byte in before.iter_mut().rev() {
+        *byte = byte.wrapping_sub(1);
+        if *byte != u8::MAX {
+            break;
+        }
+    }
+    before
 }
 
 #[cfg(test)]
@@ -340,6 +357,13 @@ mod tests {
         table.add_set("set", Type::Address, None);
         table.remove_set("set");
         assert!(table.difference().is_empty());
+    }
+
+    #[test]
+    fn the_last_key_of_an_interval_is_that_before_its_end() {
+        assert_eq!(before(Some(&[10, 0, 1, 0]), &[0; 4]), [10, 0, 0, 255]);
+        assert_eq!(before(None, &[0; 2]), [255, 255]);
+        assert_eq!(before(Some(&[1, 0, 0]), &[0; 3]), [0, 255, 255]);
     }
 
     #[test]

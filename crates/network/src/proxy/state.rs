@@ -38,10 +38,13 @@ pub(crate) struct State {
     picks: HashMap<(Way, u32), usize>,
     /// Which ports would have a key of a set, and the value that it would have. The first has it: two services may ask for
     /// one address.
-    claims: HashMap<(&'static str, Vec<u8>), BTreeMap<String, Option<Data>>>,
+    claims: HashMap<(&'static str, Vec<u8>), Claims>,
     changed: BTreeSet<ObjectKey>,
     checks: Checks,
 }
+
+/// By the name of a port: what it would have a key lead to.
+type Claims = BTreeMap<String, Option<Data>>;
 
 impl State {
     /// No services.
