@@ -180,6 +180,11 @@ impl Table {
         }
     }
 
+    /// Has the next [`Table::commit`] make the table anew: the kernel has something that is not known here.
+    pub fn renew(&mut self) {
+        self.changed.everything = true;
+    }
+
     /// Has the kernel take over what changed.
     ///
     /// # Errors

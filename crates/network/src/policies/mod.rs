@@ -249,6 +249,10 @@ impl Kernel {
     }
 
     fn look_at_all(&mut self, caches: Caches) {
+        if self.caches.is_none() {
+            // The kernel has what an earlier process left, and addresses that were held since.
+            self.state.renew();
+        }
         if let Some((pods, namespaces)) = &caches.others {
             for object in namespaces.list() {
                 self.state.set_namespace(&ObjectKey::of(&*object).name, Some(object.labels()));

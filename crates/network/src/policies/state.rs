@@ -114,6 +114,11 @@ impl State {
         }
     }
 
+    /// Has the next commit make the tables anew.
+    pub fn renew(&mut self) {
+        self.tables.iter_mut().for_each(Table::renew);
+    }
+
     /// The families of which pods of this node have addresses.
     pub fn families(&self) -> impl Iterator<Item = Family> {
         Family::ALL.into_iter().zip(self.in_use).filter(|(_, in_use)| *in_use).map(|(family, _)| family)
