@@ -28,10 +28,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use coracle_client::{Event, Informer, Informers, ObjectKey, Store};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Client, Resource};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{CloseOnDrop, Mailbox};
@@ -50,7 +51,11 @@ pub const ACCOUNT: &str = "network-policy";
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The network policies of a node.
-pub struct Policies(CloseOnDrop<Inbox>);
+pub struct Policies {
+    mailbox: CloseOnDrop<Inbox>,
+    /// Told when the thread ends, which it should not.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
 
 /// What the thread has not looked at yet: of objects which ones, so that it never is more than there are.
 #[derive(Default)]
@@ -87,13 +92,15 @@ impl Policies {
     pub fn start() -> Result<Arc<Policies>> {
         let mailbox = Arc::new(Mailbox::new());
         let (mut kernel, own) = (Kernel::open()?, mailbox.clone());
+        let (running, ended) = oneshot::channel();
         let run = move || {
+            let _running: oneshot::Sender<()> = running;
             while let Some(inbox) = own.next(kernel.refused.then_some(AGAIN)) {
                 kernel.take_in(inbox);
             }
         };
         std::thread::Builder::new().name("network-policy".into()).spawn(run)?;
-        Ok(Arc::new(Policies(CloseOnDrop(mailbox))))
+        Ok(Arc::new(Policies { mailbox: CloseOnDrop(mailbox), ended: Mutex::new(Some(ended)) }))
     }
 
     /// Has the address of a pod's sandbox follow its policies from now on; nothing of the pod may run before this returns.
@@ -114,25 +121,42 @@ impl Policies {
 
     async fn sandbox(&self, pod: Option<ObjectKey>, address: IpAddr) -> Result<()> {
         let (sender, done) = oneshot::channel();
-        self.0.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Attached(address, pod, sender)));
+        self.mailbox.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Attached(address, pod, sender)));
         done.await.map_err(|_| anyhow!("the network policies are not in force"))
     }
 
     /// Nothing has the address any more.
     pub fn detached(&self, address: IpAddr) {
-        self.0.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Detached(address)));
+        self.mailbox.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Detached(address)));
     }
 
     /// Follows the API as a user who may list and watch policies, pods and namespaces. Pods and namespaces are watched from
-    /// the first policy on. Never returns.
+    /// the first policy on.
+    ///
+    /// # Errors
+    /// The thread ended. Without an error it never returns.
     pub async fn run(self: Arc<Self>, client: Client, node: String) -> Result<()> {
+        let ended = self.ended.lock().take();
+        let ended = async {
+            match ended {
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            never = self.follow_all(client, node) => never,
+            () = ended => bail!("the thread of the network policies ended"),
+        }
+    }
+
+    async fn follow_all(&self, client: Client, node: String) -> Result<()> {
         let informers = Informers::new(client);
         let policies = informers.all::<NetworkPolicy>();
         self.follow(&policies, |inbox| &mut inbox.policies);
         policies.synced().await;
         let mut caches = Caches { node, policies: policies.store(), others: None };
         if policies.store().is_empty() {
-            self.0.0.tell(|inbox| inbox.caches = Some(caches.clone()));
+            self.mailbox.0.tell(|inbox| inbox.caches = Some(caches.clone()));
             first(&policies).await;
         }
         let (pods, namespaces) = (informers.all::<PodObject>(), informers.all::<NamespaceObject>());
@@ -141,7 +165,7 @@ impl Policies {
         pods.synced().await;
         namespaces.synced().await;
         caches.others = Some((pods.store(), namespaces.store()));
-        self.0.0.tell(|inbox| inbox.caches = Some(caches));
+        self.mailbox.0.tell(|inbox| inbox.caches = Some(caches));
         std::future::pending().await
     }
 
@@ -149,7 +173,7 @@ impl Policies {
     where
         K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
     {
-        let mailbox = self.0.0.clone();
+        let mailbox = self.mailbox.0.clone();
         informer.subscribe(move |event| {
             let (Event::Added(object) | Event::Updated { new: object, .. } | Event::Deleted(object)) = event;
             mailbox.tell(|inbox| {
