@@ -76,8 +76,13 @@ impl Policies {
         self.kernel.set_policy(policy);
     }
 
-    /// Has the kernel take over what changed, and ends connections that are forbidden now.
-    pub fn commit(&mut self) {
-        self.kernel.commit();
+    /// Has the kernel take over what changed.
+    pub fn enforce(&mut self) {
+        self.kernel.enforce();
+    }
+
+    /// Ends connections that came to be forbidden.
+    pub fn end_forbidden(&mut self) {
+        self.kernel.end_forbidden();
     }
 }

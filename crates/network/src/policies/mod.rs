@@ -301,8 +301,13 @@ impl Kernel {
         }
     }
 
+    fn commit(&mut self) {
+        self.enforce();
+        self.end_forbidden();
+    }
+
     /// Has it take over what changed.
-    pub(crate) fn commit(&mut self) {
+    pub(crate) fn enforce(&mut self) {
         self.refused = match self.state.commit(&mut self.netfilter) {
             Ok(()) => false,
             Err(error) => {
@@ -310,6 +315,10 @@ impl Kernel {
                 true
             }
         };
+    }
+
+    /// Ends the connections that came to be forbidden.
+    pub(crate) fn end_forbidden(&mut self) {
         if !self.refused && self.state.take_narrowed() {
             let ended = flows::end_forbidden(&self.state, &mut self.netfilter, &mut self.route);
             if let Err(error) = ended {
