@@ -1,12 +1,13 @@
 //! Measures a cluster on this machine and prints one table: `cargo run --release -p coracle-bench`.
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
-//! (`rbac`, `scheduler`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
+//! (`rbac`, `scheduler`, `network`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
 
 mod api;
 mod http;
 mod idle;
 mod memory;
+mod network;
 mod others;
 mod pods;
 mod rbac;
@@ -26,6 +27,11 @@ fn main() -> Result<()> {
         bail!("clusters are made as root only");
     }
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = &wanted[..]
+        && first == network::INSIDE
+    {
+        return network::inside(rest);
+    }
     let is_wanted = |subject: &str| wanted.is_empty() || wanted.iter().any(|one| one == subject);
     let mut report = Report::new();
 
@@ -36,7 +42,10 @@ fn main() -> Result<()> {
     if is_wanted("scheduler") {
         scheduler::measure(&mut report)?;
     }
-    if !wanted.is_empty() && wanted.iter().all(|one| one == "rbac" || one == "scheduler") {
+    if is_wanted("network") {
+        network::measure(&mut report)?;
+    }
+    if !wanted.is_empty() && wanted.iter().all(|one| ["rbac", "scheduler", "network"].contains(&one.as_str())) {
         print!("{}", report.text());
         return Ok(());
     }

@@ -3,5 +3,6 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod gadgets;
+mod kube_state_metrics;
 mod program;
 mod sample_apiserver;

@@ -47,6 +47,15 @@ pub fn build(folder: &str, language: Language) -> Option<PathBuf> {
     }
 }
 
+/// Where the files of a module are that a folder's program is made of.
+pub fn directory_of(folder: &str, module: &str) -> Option<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("operators").join(folder);
+    let mut command = Command::new("go");
+    let told = command.args(["list", "-m", "-f", "{{.Dir}}", module]).current_dir(source).output().ok()?;
+    let directory = String::from_utf8(told.stdout).ok()?.trim().to_owned();
+    Some(PathBuf::from(directory)).filter(|directory| directory.is_dir())
+}
+
 const TRIPLE: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 

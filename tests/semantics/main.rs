@@ -7,6 +7,7 @@ mod certificates;
 mod changes;
 mod custom;
 mod deletion;
+mod metrics;
 mod nodes;
 mod quotas;
 mod reading;

@@ -17,7 +17,7 @@ use kube::ResourceExt;
 use tokio::sync::Notify;
 
 use crate::host::set_sysctl;
-use crate::netlink::{Socket, proxied, route};
+use crate::netlink::{Message, Socket, proxied, route};
 
 /// Nodes with this label have no part in it.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -153,17 +153,11 @@ fn apply(config: &AnnounceConfig, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
         // The kernel would wait up to a second before it answers for another.
         set_sysctl(&format!("net/ipv4/neigh/{name}/proxy_delay"), "0")?;
     }
-    let in_pool = |address: &Ipv4Addr| config.pool.iter().any(|range| range.contains(address));
-    let has: BTreeSet<Ipv4Addr> = proxied::answered(&mut socket, link)?.into_iter().filter(in_pool).collect();
-    for address in has.difference(wanted) {
-        let changes = [proxied::end(link, *address), route::delete_link_route(bridge, Ipv4Net::new(*address, 32)?)];
-        for change in changes {
-            match socket.request(change) {
-                Err(error) if !matches!(error.raw_os_error(), Some(ENOENT | ESRCH)) => {
-                    return Err(error).with_context(|| format!("failed to give up the address {address}"));
-                }
-                _ => {}
-            }
+    for (on, address) in proxied::answered(&mut socket)? {
+        if on != link || !wanted.contains(&address) {
+            let route = route::delete_link_route(bridge, Ipv4Net::new(address, 32)?);
+            give_up(&mut socket, [proxied::end(on, address), route])
+                .with_context(|| format!("failed to give up the address {address}"))?;
         }
     }
     for address in wanted {
@@ -179,6 +173,22 @@ fn apply(config: &AnnounceConfig, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn give_up(socket: &mut Socket, changes: impl IntoIterator<Item = Message>) -> std::io::Result<()> {
+    for change in changes {
+        match socket.request(change) {
+            Err(error) if !matches!(error.raw_os_error(), Some(ENOENT | ESRCH)) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Has the node answer for no address any more. The routes go with the bridge.
+pub(crate) fn remove(socket: &mut Socket) -> std::io::Result<()> {
+    let answered = proxied::answered(socket)?;
+    give_up(socket, answered.into_iter().map(|(link, address)| proxied::end(link, address)))
 }
 
 #[cfg(test)]
@@ -286,9 +296,12 @@ mod tests {
             }
             let mut socket = Socket::route().unwrap();
             let link = route::with_address(&mut socket, own).unwrap().unwrap();
-            assert_eq!(proxied::answered(&mut socket, link).unwrap(), BTreeSet::from([balanced]));
+            assert_eq!(proxied::answered(&mut socket).unwrap(), BTreeSet::from([(link, balanced)]));
             apply(&config("a"), &BTreeSet::new()).unwrap();
-            assert!(proxied::answered(&mut socket, link).unwrap().is_empty());
+            assert!(proxied::answered(&mut socket).unwrap().is_empty());
+            apply(&config("a"), &all).unwrap();
+            remove(&mut socket).unwrap();
+            assert!(proxied::answered(&mut socket).unwrap().is_empty());
         });
     }
 }

@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
 pub mod announce;
+pub mod bench;
 mod conntrack;
 mod frames;
 pub mod host;

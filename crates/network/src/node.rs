@@ -190,6 +190,7 @@ impl NodeNetwork {
         for table in [TABLE, crate::proxy::TABLE] {
             delete_table(table).with_context(|| format!("failed to remove the nftables table {table}"))?;
         }
+        crate::announce::remove(&mut route).context("failed to give up the addresses of load balancers")?;
         crate::policies::remove(&mut Socket::netfilter()?)
             .with_context(|| format!("failed to remove the nftables table {}", crate::policies::TABLE))?;
         let removed = frames::remove(&mut Socket::netfilter()?);

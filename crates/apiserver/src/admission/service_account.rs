@@ -2,12 +2,13 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::meta;
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Plugin, Request, Verdict, at_once, makes};
+use super::{Plugin, Request, Verdict, makes};
 use crate::operation::Operation;
 use crate::storage::{Storage, core, key};
 
@@ -25,11 +26,15 @@ impl Plugin for ServiceAccount {
     }
 
     fn admit<'a>(&'a self, _request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
-        at_once(service_account(&self.0, object))
+        Box::pin(service_account(&self.0, object))
     }
 }
 
-fn service_account(storage: &Storage, pod: &mut Value) -> Result<(), Status> {
+/// The account that pods have by default comes a moment after its namespace: how often it is looked for, as upstream does.
+const ATTEMPTS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(100);
+
+async fn service_account(storage: &Storage, pod: &mut Value) -> Result<(), Status> {
     if !meta::annotation(pod, "kubernetes.io/config.mirror").is_empty() {
         return Ok(());
     }
@@ -40,7 +45,15 @@ fn service_account(storage: &Storage, pod: &mut Value) -> Result<(), Status> {
     pod["spec"]["serviceAccountName"] = name.as_str().into();
     pod["spec"]["serviceAccount"] = name.as_str().into();
     let namespace = meta::namespace(pod).to_owned();
-    let Some(account) = storage.cache(core("serviceaccounts"))?.get(&key(Some(&namespace), &name))? else {
+    let accounts = storage.cache(core("serviceaccounts"))?;
+    let mut account = accounts.get(&key(Some(&namespace), &name))?;
+    for _ in 1..if name == "default" { ATTEMPTS } else { 1 } {
+        if account.is_none() {
+            tokio::time::sleep(PAUSE).await;
+            account = accounts.get(&key(Some(&namespace), &name))?;
+        }
+    }
+    let Some(account) = account else {
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
         return Err(Status::forbidden("", "pods", meta::name(pod), &why));
     };

@@ -4,6 +4,7 @@ pub(crate) mod legacy;
 pub(crate) mod mirroring;
 pub(crate) mod slice;
 pub(crate) mod slices;
+pub(crate) mod topology;
 pub(crate) mod writer;
 
 use std::collections::HashMap;

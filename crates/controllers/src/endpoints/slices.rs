@@ -116,6 +116,7 @@ impl SliceController {
         trigger: Option<jiff::Timestamp>,
     ) -> kube::Result<()> {
         let (existing, families, nodes) = (self.slices.current(key)?, families(service), self.nodes.store());
+        let parts = topology::is_asked_for(service).then(|| topology::parts(&nodes.list())).flatten();
         let of_other_family =
             |slice: &&Arc<EndpointSlice>| !families.iter().any(|(family, _)| slice.address_type == *family);
         let mut changes =
@@ -123,7 +124,10 @@ impl SliceController {
         for (address_type, v6) in &families {
             let of_family: Vec<Arc<EndpointSlice>> =
                 existing.iter().filter(|slice| slice.address_type == *address_type).cloned().collect();
-            let desired = desired_endpoints(service, pods, |name| nodes.get("", name), *v6);
+            let mut desired = desired_endpoints(service, pods, |name| nodes.get("", name), *v6);
+            if let Some(parts) = &parts {
+                topology::give_hints(&mut desired, parts);
+            }
             changes.extend(plan(&Template::of_service(service, address_type), desired, &of_family));
         }
         self.slices.write(key, changes, trigger).await

@@ -14,6 +14,9 @@ const INET: u8 = 2;
 /// `NTF_PROXY`.
 const PROXY: u8 = 8;
 const NDA_DST: u16 = 1;
+const NDA_PROTOCOL: u16 = 12;
+/// By which entries made here are known: no routing daemon's number.
+const OWN: u8 = 203;
 const HEADER: usize = 12;
 
 fn header(link: u32) -> [u8; HEADER] {
@@ -26,7 +29,8 @@ fn header(link: u32) -> [u8; HEADER] {
 
 /// Has a link answer for an address that is routed to another one.
 pub fn answer(link: u32, address: Ipv4Addr) -> Message {
-    Message::new(NEWNEIGH, CREATE | REPLACE, &header(link)).bytes(NDA_DST, &address.octets())
+    let message = Message::new(NEWNEIGH, CREATE | REPLACE, &header(link));
+    message.bytes(NDA_DST, &address.octets()).bytes(NDA_PROTOCOL, &[OWN])
 }
 
 /// Ends that.
@@ -34,15 +38,18 @@ pub fn end(link: u32, address: Ipv4Addr) -> Message {
     Message::new(DELNEIGH, 0, &header(link)).bytes(NDA_DST, &address.octets())
 }
 
-/// The addresses for which a link answers.
-pub fn answered(socket: &mut Socket, link: u32) -> io::Result<BTreeSet<Ipv4Addr>> {
+/// The addresses for which links answer because of [`answer`], by the numbers of the links.
+pub fn answered(socket: &mut Socket) -> io::Result<BTreeSet<(u32, Ipv4Addr)>> {
     let mut found = BTreeSet::new();
-    socket.dump(Message::new(GETNEIGH, DUMP, &header(link)), |payload| {
-        let is_own = payload.get(4..8) == Some(&link.to_ne_bytes()) && payload.get(10).is_some_and(|f| f & PROXY != 0);
-        let list = payload.get(HEADER..).unwrap_or_default();
-        let address = attributes(list).find_map(|(kind, value)| (kind == NDA_DST).then_some(value));
-        let address = address.and_then(|value| <[u8; 4]>::try_from(value).ok()).map(Ipv4Addr::from);
-        found.extend(address.filter(|_| is_own));
-    })?;
+    socket.dump(Message::new(GETNEIGH, DUMP, &header(0)), |payload| found.extend(read(payload)))?;
     Ok(found)
+}
+
+fn read(payload: &[u8]) -> Option<(u32, Ipv4Addr)> {
+    let link = u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?);
+    let list = payload.get(HEADER..)?;
+    let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
+    let address = <[u8; 4]>::try_from(find(NDA_DST)?).ok()?;
+    let is_own = payload.get(10)? & PROXY != 0 && find(NDA_PROTOCOL)? == [OWN];
+    is_own.then(|| (link, address.into()))
 }

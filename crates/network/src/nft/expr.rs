@@ -123,6 +123,8 @@ pub enum Expr {
         equal: bool,
         value: Vec<u8>,
     },
+    /// Goes on only if the first registers are not before one value and not behind another, in network order.
+    Between(Vec<u8>, Vec<u8>),
     /// Goes on only if the first registers are in a set.
     InSet(String),
     /// Goes on only if the first registers are in a set without a name.
@@ -131,8 +133,6 @@ pub enum Expr {
     VerdictMap(String),
     /// Replaces the first registers by the value of a named map.
     Map(String),
-    /// Replaces the first register by the value of a map without a name.
-    AnonymousMap(u32),
     /// Goes on only if a map knows the register `by`; loads its value into the first registers.
     Recall {
         map: String,
@@ -368,10 +368,12 @@ impl Expr {
             Expr::Compare { register, equal, value } => {
                 step("cmp", &|m| m.big(1, REG + register).big(2, u32::from(!equal)).nest(3, data(value.clone())))
             }
+            Expr::Between(first, last) => {
+                step("range", &|m| m.big(1, REG).big(2, 0).nest(3, data(first.clone())).nest(4, data(last.clone())))
+            }
             Expr::InSet(set) => step("lookup", &|m| m.text(1, set).big(2, REG)),
             Expr::VerdictMap(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG_VERDICT)),
             Expr::Map(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG)),
-            Expr::AnonymousMap(id) => step("lookup", &|m| m.text(1, "__map%d").big(2, REG).big(3, REG).big(4, *id)),
             Expr::InAnonymousSet(id) => step("lookup", &|m| m.text(1, "__set%d").big(2, REG).big(4, *id)),
             Expr::Recall { map, by } => step("lookup", &|m| m.text(1, map).big(2, REG + by).big(3, REG)),
             Expr::Remember { map, by } => step("dynset", &|m| m.text(1, map).big(3, 1).big(4, REG + by).big(5, REG)),

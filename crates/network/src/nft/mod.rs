@@ -148,6 +148,8 @@ pub enum Type {
     LinkHardwareAddress,
     /// A number.
     Number,
+    /// Two numbers.
+    NumberPair,
     /// What to do with the packet.
     Verdict,
 }
@@ -161,6 +163,7 @@ impl Type {
         const PORT: u32 = 13;
         const HARDWARE: u32 = 9;
         const LINK: u32 = 41;
+        const NUMBER: u32 = 4;
         let join = |parts: &[u32]| parts.iter().fold(0, |code, part| code << 6 | part);
         match self {
             Type::AddressProtocolPort => join(&[ADDRESS, PROTOCOL, PORT]),
@@ -174,7 +177,8 @@ impl Type {
             Type::Address => ADDRESS,
             Type::Link => LINK,
             Type::LinkHardwareAddress => join(&[LINK, HARDWARE, ADDRESS]),
-            Type::Number => 4,
+            Type::Number => NUMBER,
+            Type::NumberPair => join(&[NUMBER, NUMBER]),
             Type::Verdict => 0xffff_ff00,
         }
     }
@@ -183,7 +187,7 @@ impl Type {
     fn length(self) -> u32 {
         match self {
             Type::Number | Type::Address => 4,
-            Type::ProtocolPort | Type::AddressPair | Type::AddressPort => 8,
+            Type::ProtocolPort | Type::AddressPair | Type::AddressPort | Type::NumberPair => 8,
             Type::AddressProtocolPort => 12,
             Type::Port => 2,
             Type::Link | Type::Address6 => 16,
@@ -409,12 +413,6 @@ impl Batch {
             set = set.big(6, value.code()).big(7, value.length());
         }
         (set.big(10, self.set_id), self.set_id)
-    }
-
-    /// A map without a name for one rule; answers with what the rule's lookup refers to it by.
-    pub fn anonymous_map(&mut self, table: &str, key: Type, value: Type, elements: &[(Vec<u8>, Data)]) -> u32 {
-        let elements = elements.iter().map(|(key, data)| Element { key, value: Some(data), ends: false });
-        self.anonymous(table, "__map%d", key, Some(value), 0, elements)
     }
 
     /// A set without a name for one rule; answers with what the rule's lookup refers to it by.

@@ -15,8 +15,6 @@ pub enum Part {
     Within(Type, Vec<(Vec<u8>, Option<Vec<u8>>)>),
     /// Goes on only if the first registers are one of these values, which follow each other.
     OneOf(Type, Vec<u8>),
-    /// Loads one of the values, which follow each other, by chance.
-    Any(Type, Vec<u8>),
 }
 
 /// What a rule does, in order.
@@ -182,6 +180,11 @@ impl Table {
         }
     }
 
+    /// Has the next [`Table::commit`] make the table anew: the kernel has something that is not known here.
+    pub fn renew(&mut self) {
+        self.changed.everything = true;
+    }
+
     /// Has the kernel take over what changed.
     ///
     /// # Errors
@@ -274,25 +277,17 @@ impl Table {
         };
         match part {
             Part::Do(expr) => vec![expr.clone()],
+            // Sets without names cost each other: the kernel looks at all of them for the next one's number.
+            Part::Within(_, intervals) if intervals.len() == 1 => intervals
+                .iter()
+                .map(|(first, end)| Expr::Between(first.clone(), before(end.as_deref(), first)))
+                .collect(),
             Part::Within(key, intervals) => {
                 vec![Expr::InAnonymousSet(batch.anonymous_intervals(self.name, *key, intervals))]
             }
             Part::OneOf(key, values) => {
                 vec![Expr::InAnonymousSet(batch.anonymous_set(self.name, *key, &split(*key, values)))]
             }
-            Part::Any(kind, values) => match split(*kind, values).as_slice() {
-                [value] => {
-                    let words = value.chunks_exact(4).filter_map(|word| word.try_into().ok());
-                    (0..).zip(words).map(|(into, value)| Expr::Load { into, value }).collect()
-                }
-                values => {
-                    let numbered = (0u32..).zip(values);
-                    let elements: Vec<_> =
-                        numbered.map(|(n, to)| (n.to_ne_bytes().to_vec(), Data::Bytes(to.clone()))).collect();
-                    let map = batch.anonymous_map(self.name, Type::Number, *kind, &elements);
-                    vec![Expr::Random { modulus: elements.len() as u32 }, Expr::AnonymousMap(map)]
-                }
-            },
         }
     }
 
@@ -315,6 +310,18 @@ impl Table {
         batch.add_set_elements(self.name, name, &keys);
         batch.add_map_elements(self.name, name, &values);
     }
+}
+
+/// The key before another; the last one of as many bytes as `like` before none.
+fn before(key: Option<&[u8]>, like: &[u8]) -> Vec<u8> {
+    let mut before = key.map_or_else(|| vec![0; like.len()], <[u8]>::to_vec);
+    for byte in before.iter_mut().rev() {
+        *byte = byte.wrapping_sub(1);
+        if *byte != u8::MAX {
+            break;
+        }
+    }
+    before
 }
 
 #[cfg(test)]
@@ -355,6 +362,13 @@ mod tests {
         table.add_set("set", Type::Address, None);
         table.remove_set("set");
         assert!(table.difference().is_empty());
+    }
+
+    #[test]
+    fn the_last_key_of_an_interval_is_that_before_its_end() {
+        assert_eq!(before(Some(&[10, 0, 1, 0]), &[0; 4]), [10, 0, 0, 255]);
+        assert_eq!(before(None, &[0; 2]), [255, 255]);
+        assert_eq!(before(Some(&[1, 0, 0]), &[0; 3]), [0, 255, 255]);
     }
 
     #[test]

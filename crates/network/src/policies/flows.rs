@@ -9,12 +9,11 @@ use std::net::IpAddr;
 use super::state::State;
 use crate::conntrack;
 use crate::netlink::{Socket, route};
-use crate::nft::Family;
 
 /// Forgets the flows that are forbidden. What the node itself sends or answers is not forwarded, and always allowed.
 pub(crate) fn end_forbidden(state: &State, netfilter: &mut Socket, route: &mut Socket) -> std::io::Result<()> {
     let own: HashSet<IpAddr> = route::addresses(route)?.into_iter().collect();
-    for family in Family::ALL {
+    for family in state.families() {
         conntrack::forget(netfilter, family, |flow| {
             let (client, server) = (flow.source.0, flow.answered_by);
             let passes_by = own.contains(&client) || own.contains(&server.0) || client.is_loopback();

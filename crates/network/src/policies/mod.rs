@@ -28,10 +28,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use coracle_client::{Event, Informer, Informers, ObjectKey, Store};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Client, Resource};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{CloseOnDrop, Mailbox};
@@ -50,7 +51,11 @@ pub const ACCOUNT: &str = "network-policy";
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The network policies of a node.
-pub struct Policies(CloseOnDrop<Inbox>);
+pub struct Policies {
+    mailbox: CloseOnDrop<Inbox>,
+    /// Told when the thread ends, which it should not.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
 
 /// What the thread has not looked at yet: of objects which ones, so that it never is more than there are.
 #[derive(Default)]
@@ -87,13 +92,15 @@ impl Policies {
     pub fn start() -> Result<Arc<Policies>> {
         let mailbox = Arc::new(Mailbox::new());
         let (mut kernel, own) = (Kernel::open()?, mailbox.clone());
+        let (running, ended) = oneshot::channel();
         let run = move || {
+            let _running: oneshot::Sender<()> = running;
             while let Some(inbox) = own.next(kernel.refused.then_some(AGAIN)) {
                 kernel.take_in(inbox);
             }
         };
         std::thread::Builder::new().name("network-policy".into()).spawn(run)?;
-        Ok(Arc::new(Policies(CloseOnDrop(mailbox))))
+        Ok(Arc::new(Policies { mailbox: CloseOnDrop(mailbox), ended: Mutex::new(Some(ended)) }))
     }
 
     /// Has the address of a pod's sandbox follow its policies from now on; nothing of the pod may run before this returns.
@@ -114,25 +121,42 @@ impl Policies {
 
     async fn sandbox(&self, pod: Option<ObjectKey>, address: IpAddr) -> Result<()> {
         let (sender, done) = oneshot::channel();
-        self.0.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Attached(address, pod, sender)));
+        self.mailbox.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Attached(address, pod, sender)));
         done.await.map_err(|_| anyhow!("the network policies are not in force"))
     }
 
     /// Nothing has the address any more.
     pub fn detached(&self, address: IpAddr) {
-        self.0.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Detached(address)));
+        self.mailbox.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Detached(address)));
     }
 
     /// Follows the API as a user who may list and watch policies, pods and namespaces. Pods and namespaces are watched from
-    /// the first policy on. Never returns.
+    /// the first policy on.
+    ///
+    /// # Errors
+    /// The thread ended. Without an error it never returns.
     pub async fn run(self: Arc<Self>, client: Client, node: String) -> Result<()> {
+        let ended = self.ended.lock().take();
+        let ended = async {
+            match ended {
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            never = self.follow_all(client, node) => never,
+            () = ended => bail!("the thread of the network policies ended"),
+        }
+    }
+
+    async fn follow_all(&self, client: Client, node: String) -> Result<()> {
         let informers = Informers::new(client);
         let policies = informers.all::<NetworkPolicy>();
         self.follow(&policies, |inbox| &mut inbox.policies);
         policies.synced().await;
         let mut caches = Caches { node, policies: policies.store(), others: None };
         if policies.store().is_empty() {
-            self.0.0.tell(|inbox| inbox.caches = Some(caches.clone()));
+            self.mailbox.0.tell(|inbox| inbox.caches = Some(caches.clone()));
             first(&policies).await;
         }
         let (pods, namespaces) = (informers.all::<PodObject>(), informers.all::<NamespaceObject>());
@@ -141,7 +165,7 @@ impl Policies {
         pods.synced().await;
         namespaces.synced().await;
         caches.others = Some((pods.store(), namespaces.store()));
-        self.0.0.tell(|inbox| inbox.caches = Some(caches));
+        self.mailbox.0.tell(|inbox| inbox.caches = Some(caches));
         std::future::pending().await
     }
 
@@ -149,7 +173,7 @@ impl Policies {
     where
         K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
     {
-        let mailbox = self.0.0.clone();
+        let mailbox = self.mailbox.0.clone();
         informer.subscribe(move |event| {
             let (Event::Added(object) | Event::Updated { new: object, .. } | Event::Deleted(object)) = event;
             mailbox.tell(|inbox| {
@@ -174,7 +198,7 @@ where
 }
 
 /// What the thread has: the state, and the kernel that is to be as it.
-struct Kernel {
+pub(crate) struct Kernel {
     netfilter: Socket,
     route: Socket,
     state: State,
@@ -185,7 +209,7 @@ struct Kernel {
 
 impl Kernel {
     /// Tables of an earlier process stay until it is known what comes in their place.
-    fn open() -> Result<Kernel> {
+    pub(crate) fn open() -> Result<Kernel> {
         let mut netfilter = Socket::netfilter()?;
         let mut state = State::new();
         if !nft::table_exists(&mut netfilter, Family::V4, TABLE)? {
@@ -230,6 +254,16 @@ impl Kernel {
         }
     }
 
+    /// A pod, without a cache that has it.
+    pub(crate) fn set_pod(&mut self, pod: PodObject, node: &str) {
+        self.state.set_pod(&ObjectKey::of(&pod), pod.seen_from(node));
+    }
+
+    /// A policy, without a cache that has it.
+    pub(crate) fn set_policy(&mut self, policy: &NetworkPolicy) {
+        self.state.set_policy(&ObjectKey::of(policy), Some(Policy::read(policy)));
+    }
+
     /// What of these pods policies see.
     fn look_at<'a>(&mut self, pods: impl Iterator<Item = &'a ObjectKey>) {
         let Some(Caches { node, others: Some((store, _)), .. }) = self.caches.clone() else { return };
@@ -239,6 +273,10 @@ impl Kernel {
     }
 
     fn look_at_all(&mut self, caches: Caches) {
+        if self.caches.is_none() {
+            // The kernel has what an earlier process left, and addresses that were held since.
+            self.state.renew();
+        }
         if let Some((pods, namespaces)) = &caches.others {
             for object in namespaces.list() {
                 self.state.set_namespace(&ObjectKey::of(&*object).name, Some(object.labels()));
@@ -264,6 +302,12 @@ impl Kernel {
     }
 
     fn commit(&mut self) {
+        self.enforce();
+        self.end_forbidden();
+    }
+
+    /// Has it take over what changed.
+    pub(crate) fn enforce(&mut self) {
         self.refused = match self.state.commit(&mut self.netfilter) {
             Ok(()) => false,
             Err(error) => {
@@ -271,6 +315,10 @@ impl Kernel {
                 true
             }
         };
+    }
+
+    /// Ends the connections that came to be forbidden.
+    pub(crate) fn end_forbidden(&mut self) {
         if !self.refused && self.state.take_narrowed() {
             let ended = flows::end_forbidden(&self.state, &mut self.netfilter, &mut self.route);
             if let Err(error) = ended {

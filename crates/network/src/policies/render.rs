@@ -1,8 +1,9 @@
 //! How policies stand in nftables: the table's base, keys of its sets, and rules.
 //!
 //! Two base chains see what is forwarded, as all packets of pods are: `egress` looks up the sender, `ingress` the receiver.
-//! A pod that no policy is about is in neither map. The others go to the chain of their group, which is that of all pods
-//! with the same policies: it jumps to a chain for each of them, where what is allowed is accepted, and drops the rest.
+//! A pod that no policy is about is in neither map. The others are of a group, that of all pods with the same policies. Its
+//! chain jumps to one for each of them, where what is allowed is accepted, and drops the rest. Addresses lead to groups and
+//! these to chains, as the kernel walks all chains to which a map leads whenever that changes.
 
 use std::net::IpAddr;
 
@@ -18,15 +19,25 @@ pub(crate) const ISOLATED: &str = "isolated";
 pub(crate) const SELF: &str = "self";
 
 /// The sets to which the base chains refer.
-pub(crate) fn base_sets(family: Family) -> [(&'static str, Type, Option<Type>); 5] {
-    let (address, verdict) = (family.address(), Some(Type::Verdict));
+pub(crate) fn base_sets(family: Family) -> [(&'static str, Type, Option<Type>); 7] {
+    let (address, number, verdict) = (family.address(), Some(Type::Number), Some(Type::Verdict));
     [
         (HELD, address, None),
         (ISOLATED, address, None),
         (SELF, family.address_pair(), None),
-        (Direction::Egress.name(), address, verdict),
-        (Direction::Ingress.name(), address, verdict),
+        (Direction::Egress.name(), address, number),
+        (Direction::Ingress.name(), address, number),
+        (chains(Direction::Egress), Type::Number, verdict),
+        (chains(Direction::Ingress), Type::Number, verdict),
     ]
+}
+
+/// The map from groups to their chains.
+pub(crate) fn chains(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress-groups",
+        Direction::Egress => "egress-groups",
+    }
 }
 
 /// The base chains. What is answered passes first: policies are asked of the first packet of a connection.
@@ -51,7 +62,8 @@ pub(crate) fn base(family: Family, batch: &mut Batch) {
                 batch.rule(TABLE, chain, &rule.concat());
             }
         }
-        batch.rule(TABLE, chain, &[load.clone(), Expr::VerdictMap(chain.into())]);
+        let to_group = [load.clone(), Expr::Map(chain.into()), Expr::VerdictMap(chains(direction).into())];
+        batch.rule(TABLE, chain, &to_group);
     }
 }
 

@@ -114,6 +114,16 @@ impl State {
         }
     }
 
+    /// Has the next commit make the tables anew.
+    pub fn renew(&mut self) {
+        self.tables.iter_mut().for_each(Table::renew);
+    }
+
+    /// The families of which pods of this node have addresses.
+    pub fn families(&self) -> impl Iterator<Item = Family> {
+        Family::ALL.into_iter().zip(self.in_use).filter(|(_, in_use)| *in_use).map(|(family, _)| family)
+    }
+
     /// Has the kernel take over what changed.
     pub fn commit(&mut self, socket: &mut Socket) -> io::Result<()> {
         for (table, in_use) in self.tables.iter_mut().zip(self.in_use) {
@@ -518,6 +528,8 @@ impl State {
         let chain = render::group(ids.iter().map(|policy| policy_chain(direction, *policy)));
         for table in &mut self.tables {
             table.set_chain(&group_chain(direction, id), chain.clone());
+            let verdict = Data::Verdict(Verdict(group_chain(direction, id)));
+            table.put(render::chains(direction), id.to_ne_bytes().to_vec(), Some(verdict));
         }
         self.groups.insert((direction, ids.clone()), Counted { id, users: 1 });
         self.group_of.insert(id, (direction, ids));
@@ -529,6 +541,7 @@ impl State {
         let Some(key) = self.group_of.get(&id).cloned() else { return };
         if let_go(&mut self.groups, &key).is_some() {
             self.group_of.remove(&id);
+            self.tables.iter_mut().for_each(|table| table.take(render::chains(direction), &id.to_ne_bytes()));
             self.remove_chain(&group_chain(direction, id));
         }
     }
@@ -544,10 +557,7 @@ impl State {
         let table = &mut self.tables[index(address)];
         for (direction, group) in Direction::ALL.into_iter().zip(groups) {
             match group {
-                Some(id) => {
-                    let verdict = Data::Verdict(Verdict(group_chain(direction, id)));
-                    table.put(direction.name(), key.clone(), Some(verdict));
-                }
+                Some(id) => table.put(direction.name(), key.clone(), Some(Data::Bytes(id.to_ne_bytes().into()))),
                 None => table.take(direction.name(), &key),
             }
         }

@@ -32,7 +32,7 @@ use tokio::sync::{oneshot, watch};
 use crate::mailbox::{CloseOnDrop, Mailbox};
 use crate::netlink::Socket;
 use health::Checks;
-use state::State;
+pub(crate) use state::State;
 
 pub(crate) use rules::TABLE;
 

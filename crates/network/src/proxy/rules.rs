@@ -1,75 +1,141 @@
-//! How service ports stand in nftables: what the table begins with, and the chains of a port.
+//! How service ports stand in nftables: what the table begins with, and what a port adds.
+//!
+//! A port without extras adds no rules: a map knows by address, protocol and port how many endpoints there are and the
+//! number of their list, another which chain picks one of so many, and a third the endpoint at each place of each list.
+//! So its changes are elements of maps of plain data, which the kernel takes over without looking at anything else; sets and
+//! chains of each port would be searched in order whenever one is named. What has affinity or a shortcut has a chain.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::ProxyConfig;
-use super::endpoints::At;
+use super::endpoints::{At, Endpoints};
 use super::wanted::{PortRules, Target};
-use crate::nft::{self, Batch, Expr, Family, Hook, Nat, Part, Rule, Type};
+use crate::nft::{self, Batch, Data, Expr, Family, Hook, Nat, Part, Rule, Type, Verdict};
 use crate::node::{address_port, port_key, protocol_number};
 
 pub(crate) const TABLE: &str = "coracle-services";
-/// From address, protocol and port to the chain of a service port.
-pub(super) const SERVICES: &str = "services";
+/// From place and list to an endpoint.
+pub(super) const ENDPOINTS: &str = "endpoints";
+/// From address, protocol and port to the chain of a port.
+const CHAINS: &str = "chains";
 /// From protocol and port of the node.
-pub(super) const NODE_PORTS: &str = "node-ports";
-/// Those that nobody serves here, to the chain that says how that ends.
-pub(super) const UNSERVED: &str = "unserved";
-pub(super) const UNSERVED_PORTS: &str = "unserved-ports";
+const NODE_CHAINS: &str = "node-chains";
+/// What nobody serves: clients are told so, or try again.
+const REFUSED: &str = "refused";
+const REFUSED_PORTS: &str = "refused-ports";
+const DROPPED: &str = "dropped";
+const DROPPED_PORTS: &str = "dropped-ports";
 /// Those that not everybody may use.
-pub(super) const FENCED: &str = "fenced";
-/// The addresses at which node ports are served.
+const FENCED: &str = "fenced";
+/// The chain for what comes to an address at which node ports are served.
 pub(super) const NODE_ADDRESSES: &str = "node-addresses";
 /// The bit of a packet's mark that asks for masquerading, the same as kube-proxy's.
 const MASQUERADE: u32 = 0x4000;
 
+/// How traffic comes to a port without extras.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Way {
+    /// By the address within the cluster.
+    Internal,
+    /// By one for outsiders.
+    External,
+    /// By a port of the node.
+    Node,
+}
+
+impl Way {
+    const ALL: [Way; 3] = [Way::Internal, Way::External, Way::Node];
+
+    /// From address, protocol and port to the number of endpoints and their list.
+    const fn counts(self) -> &'static str {
+        match self {
+            Way::Internal => "internal",
+            Way::External => "external",
+            Way::Node => "node",
+        }
+    }
+
+    /// From a number of endpoints to the chain that picks one of them.
+    pub const fn picks(self) -> &'static str {
+        match self {
+            Way::Internal => "pick-internal",
+            Way::External => "pick-external",
+            Way::Node => "pick-node",
+        }
+    }
+
+    fn key(self) -> Vec<Expr> {
+        match self {
+            Way::Internal | Way::External => Expr::destination_key(),
+            Way::Node => Expr::protocol_port(),
+        }
+    }
+}
+
 /// The sets to which the base chains refer.
-pub(super) const BASE_SETS: [(&str, Type, Option<Type>); 5] = [
-    (SERVICES, Type::AddressProtocolPort, Some(Type::Verdict)),
-    (NODE_PORTS, Type::ProtocolPort, Some(Type::Verdict)),
-    (UNSERVED, Type::AddressProtocolPort, Some(Type::Verdict)),
-    (UNSERVED_PORTS, Type::ProtocolPort, Some(Type::Verdict)),
+pub(super) const BASE_SETS: [(&str, Type, Option<Type>); 14] = [
+    (ENDPOINTS, Type::NumberPair, Some(Type::AddressPort)),
+    (CHAINS, Type::AddressProtocolPort, Some(Type::Verdict)),
+    (NODE_CHAINS, Type::ProtocolPort, Some(Type::Verdict)),
+    (REFUSED, Type::AddressProtocolPort, None),
+    (REFUSED_PORTS, Type::ProtocolPort, None),
+    (DROPPED, Type::AddressProtocolPort, None),
+    (DROPPED_PORTS, Type::ProtocolPort, None),
     (FENCED, Type::AddressProtocolPort, Some(Type::Verdict)),
+    (Way::Internal.counts(), Type::AddressProtocolPort, Some(Type::NumberPair)),
+    (Way::External.counts(), Type::AddressProtocolPort, Some(Type::NumberPair)),
+    (Way::Node.counts(), Type::ProtocolPort, Some(Type::NumberPair)),
+    (Way::Internal.picks(), Type::Number, Some(Type::Verdict)),
+    (Way::External.picks(), Type::Number, Some(Type::Verdict)),
+    (Way::Node.picks(), Type::Number, Some(Type::Verdict)),
 ];
 
 /// The base chains.
 pub(super) fn base(_: Family, batch: &mut Batch) {
-    let node_port = |map: &str| {
-        let to_node = vec![Expr::Jump(NODE_ADDRESSES.into())];
-        (to_node, [Expr::protocol_port(), vec![Expr::VerdictMap(map.into())]].concat())
+    let counted = |way: Way| {
+        let lookups = vec![Expr::Map(way.counts().into()), Expr::VerdictMap(way.picks().into())];
+        [way.key(), lookups].concat()
     };
+    let own_chain = |key: Vec<Expr>, map: &str| [key, vec![Expr::VerdictMap(map.into())]].concat();
     // A rule may refer to a chain that is made before it.
     batch.chain(TABLE, NODE_ADDRESSES);
     batch.chain(TABLE, "node-port");
-    batch.rule(TABLE, "node-port", &node_port(NODE_PORTS).1);
+    batch.rule(TABLE, "node-port", &own_chain(Expr::protocol_port(), NODE_CHAINS));
+    batch.rule(TABLE, "node-port", &counted(Way::Node));
     for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
         batch.base_chain(TABLE, chain, "nat", hook, nft::PRIORITY_DESTINATION_NAT);
-        batch.rule(TABLE, chain, &[Expr::destination_key(), vec![Expr::VerdictMap(SERVICES.into())]].concat());
-        batch.rule(TABLE, chain, &[Expr::to_this_machine(), node_port(NODE_PORTS).0].concat());
+        batch.rule(TABLE, chain, &own_chain(Expr::destination_key(), CHAINS));
+        batch.rule(TABLE, chain, &counted(Way::Internal));
+        batch.rule(TABLE, chain, &counted(Way::External));
+        let to_node = [Expr::to_this_machine(), vec![Expr::Jump(NODE_ADDRESSES.into())]];
+        batch.rule(TABLE, chain, &to_node.concat());
     }
     batch.base_chain(TABLE, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
     batch.rule(TABLE, "postrouting", &[Expr::marked(MASQUERADE), vec![Expr::Masquerade]].concat());
     batch.chain(TABLE, "refuse");
     batch.rule(TABLE, "refuse", &[Expr::protocol_is(6), vec![Expr::RejectTcp]].concat());
     batch.rule(TABLE, "refuse", &[Expr::RejectUnreachable]);
-    batch.chain(TABLE, "drop");
-    batch.rule(TABLE, "drop", &[Expr::Drop]);
     // Whoever may not use an address is turned away before it is translated.
     for (chain, hook) in [("fence-prerouting", Hook::Prerouting), ("fence-output", Hook::Output)] {
         batch.base_chain(TABLE, chain, "filter", hook, nft::PRIORITY_DESTINATION_NAT - 10);
-        let new = [Expr::unanswered(), Expr::destination_key(), vec![Expr::VerdictMap(FENCED.into())]];
-        batch.rule(TABLE, chain, &new.concat());
+        batch.rule(TABLE, chain, &[Expr::unanswered(), own_chain(Expr::destination_key(), FENCED)].concat());
     }
     // A service without endpoints refuses at once instead of letting clients wait.
+    let refuse = || Expr::Verdict(Verdict("refuse".into()));
     for (chain, hook) in
         [("filter-input", Hook::Input), ("filter-forward", Hook::Forward), ("filter-output", Hook::Output)]
     {
         batch.base_chain(TABLE, chain, "filter", hook, nft::PRIORITY_FILTER);
-        batch.rule(TABLE, chain, &[Expr::destination_key(), vec![Expr::VerdictMap(UNSERVED.into())]].concat());
+        batch.rule(TABLE, chain, &[Expr::answered(), vec![Expr::Accept]].concat());
+        for (set, end) in [(REFUSED, refuse()), (DROPPED, Expr::Drop)] {
+            batch.rule(TABLE, chain, &[Expr::destination_key(), vec![Expr::InSet(set.into()), end]].concat());
+        }
         if hook == Hook::Input {
-            let ports = [Expr::to_this_machine(), node_port(UNSERVED_PORTS).1].concat();
-            batch.rule(TABLE, chain, &ports);
+            for (set, end) in [(REFUSED_PORTS, refuse()), (DROPPED_PORTS, Expr::Drop)] {
+                let listed = [Expr::protocol_port(), vec![Expr::InSet(set.into()), end]].concat();
+                batch.rule(TABLE, chain, &[Expr::to_this_machine(), listed].concat());
+            }
         }
     }
 }
@@ -77,7 +143,7 @@ pub(super) fn base(_: Family, batch: &mut Batch) {
 /// The chain that lets through what is for an address at which node ports are served.
 pub(super) fn node_addresses(config: &ProxyConfig) -> Vec<Rule> {
     let ranges = &config.node_port_addresses;
-    let to = Part::Do(Expr::Verdict(nft::Verdict("node-port".into())));
+    let to = Part::Do(Expr::Verdict(Verdict("node-port".into())));
     if ranges.is_empty() {
         return vec![vec![to]];
     }
@@ -85,42 +151,116 @@ pub(super) fn node_addresses(config: &ProxyConfig) -> Vec<Rule> {
     vec![vec![load, Part::Within(Type::Address, super::intervals(ranges)), to]]
 }
 
+/// The name and the rules of the chain that picks one of so many endpoints.
+pub(super) fn pick(way: Way, count: u32, config: &ProxyConfig) -> (String, Vec<Rule>) {
+    let mark = match way {
+        // The answer to a client outside the cluster must come back through this node.
+        Way::Internal => [Expr::source_not_in(config.cluster_cidr), Expr::mark(MASQUERADE)].concat(),
+        Way::External | Way::Node => Expr::mark(MASQUERADE),
+    };
+    // The place comes where the number of endpoints was, beside the list.
+    let list = [way.key(), vec![Expr::Map(way.counts().into())]].concat();
+    let place = vec![Expr::Random { modulus: count }, Expr::Map(ENDPOINTS.into()), Expr::Nat(Nat::DestinationAndPort)];
+    let rules = [mark, [list, place].concat()];
+    (format!("{}-{count}", way.picks()), rules.map(|rule| rule.into_iter().map(Part::Do).collect()).into())
+}
+
+/// A place of a list, as the map of endpoints has it.
+pub(super) fn place_key(place: u32, list: u32) -> Vec<u8> {
+    [place.to_ne_bytes(), list.to_ne_bytes()].concat()
+}
+
+/// The lists of endpoints of a port, each once, and which of them is for what.
+pub(super) struct Lists {
+    pub lists: Vec<Endpoints>,
+    internal: u32,
+    external: u32,
+    shortcut: u32,
+}
+
+/// How many lists a port may have.
+pub(super) const LISTS: u32 = 4;
+
+impl Lists {
+    pub fn of(rules: &PortRules) -> Lists {
+        let mut lists: Vec<Endpoints> = Vec::new();
+        let mut number = |of: &Endpoints| {
+            let known = lists.iter().position(|list| list == of);
+            known.unwrap_or_else(|| {
+                lists.push(of.clone());
+                lists.len() - 1
+            }) as u32
+        };
+        let none = Endpoints::from([]);
+        let of = |target: &Target| if let Target::To(list) = target { list.clone() } else { none.clone() };
+        let (internal, external) = (number(&of(&rules.internal)), number(&of(&rules.external)));
+        let shortcut = number(rules.shortcut.as_ref().unwrap_or(&none));
+        Lists { lists, internal, external, shortcut }
+    }
+}
+
 pub(super) fn service_key(address: Ipv4Addr, rules: &PortRules) -> Vec<u8> {
     let [high, low] = rules.port.to_be_bytes();
     [&address.octets()[..], &[protocol_number(&rules.protocol), 0, 0, 0, high, low, 0, 0]].concat()
 }
 
-/// Where a key of a map leads: in this map to this chain.
-pub(super) struct Lead {
-    pub map: &'static str,
+/// An element of a set or map.
+pub(super) struct Entry {
+    pub set: &'static str,
     pub key: Vec<u8>,
-    pub chain: String,
+    pub value: Option<Data>,
 }
 
-/// What leads to the chains of a port.
-pub(super) fn leads(name: &str, rules: &PortRules) -> Vec<Lead> {
-    let lead = |target: &Target, served: &'static str, unserved: &'static str, key: Vec<u8>, chain: String| {
-        let (map, chain) = match target {
-            Target::To(_) => (served, chain),
-            Target::Refuse => (unserved, "refuse".to_owned()),
-            Target::Drop => (unserved, "drop".to_owned()),
+/// What a port puts into the sets to which others may want to put the same keys. `first` is the number of its first list.
+pub(super) fn entries(name: &str, rules: &PortRules, first: u32) -> Vec<Entry> {
+    let lists = Lists::of(rules);
+    let mut entries = Vec::new();
+    let mut add = |way: Way, key: Vec<u8>, target: &Target, list: u32, chain: Option<String>| {
+        let sets = match way {
+            Way::Node => (NODE_CHAINS, REFUSED_PORTS, DROPPED_PORTS),
+            Way::Internal | Way::External => (CHAINS, REFUSED, DROPPED),
         };
-        Lead { map, key, chain }
+        let (set, value) = match (target, chain) {
+            (Target::Refuse, _) => (sets.1, None),
+            (Target::Drop, _) => (sets.2, None),
+            (Target::To(_), Some(chain)) => (sets.0, Some(Data::Verdict(Verdict(chain)))),
+            (Target::To(endpoints), None) => {
+                let value = place_key(endpoints.len() as u32, first.wrapping_add(list));
+                (way.counts(), Some(Data::Bytes(value)))
+            }
+        };
+        entries.push(Entry { set, key, value });
     };
-    let mut leads =
-        vec![lead(&rules.internal, SERVICES, UNSERVED, service_key(rules.cluster_ip, rules), internal_chain(name))];
+    let internal_chain = rules.affinity.map(|_| internal_chain(name));
+    let key = service_key(rules.cluster_ip, rules);
+    add(Way::Internal, key, &rules.internal, lists.internal, internal_chain);
     let external = effective_external(rules);
+    let has_chain = rules.affinity.is_some() || rules.shortcut.is_some();
+    let chain = || has_chain.then(|| external_chain(name));
     for address in &rules.external_addresses {
-        leads.push(lead(&external, SERVICES, UNSERVED, service_key(*address, rules), external_chain(name)));
+        add(Way::External, service_key(*address, rules), &external, lists.external, chain());
     }
     if let Some(port) = rules.node_port {
-        let key = port_key(&rules.protocol, port);
-        leads.push(lead(&external, NODE_PORTS, UNSERVED_PORTS, key, external_chain(name)));
+        add(Way::Node, port_key(&rules.protocol, port), &external, lists.external, chain());
     }
     for address in rules.fence.iter().flat_map(|fence| &fence.addresses) {
-        leads.push(Lead { map: FENCED, key: service_key(*address, rules), chain: fence_chain(name) });
+        let value = Some(Data::Verdict(Verdict(fence_chain(name))));
+        entries.push(Entry { set: FENCED, key: service_key(*address, rules), value });
     }
-    leads
+    entries
+}
+
+/// The chains that pick endpoints for a port.
+pub(super) fn picks(rules: &PortRules) -> Vec<(Way, u32)> {
+    let (plain, external) = (rules.affinity.is_none(), effective_external(rules));
+    let count = |target: &Target| target.endpoints().len() as u32;
+    let by_address = !rules.external_addresses.is_empty();
+    let ways = Way::ALL.into_iter().filter_map(|way| match way {
+        Way::Internal => plain.then(|| (way, count(&rules.internal))),
+        Way::External => (plain && rules.shortcut.is_none() && by_address).then(|| (way, count(&external))),
+        Way::Node => (plain && rules.shortcut.is_none() && rules.node_port.is_some()).then(|| (way, count(&external))),
+    });
+    ways.filter(|(_, count)| *count > 0).collect()
 }
 
 /// With a shortcut there is a chain also when outsiders find nobody.
@@ -148,20 +288,22 @@ pub(super) fn memory(name: &str, rules: &PortRules) -> Option<String> {
     rules.affinity.map(|time| format!("affinity-{}-{name}", time.as_secs()))
 }
 
-/// The chains of a port.
-pub(super) fn chains(name: &str, rules: &PortRules, config: &ProxyConfig) -> Vec<(String, Vec<Rule>)> {
-    let mut chains = Vec::new();
+/// The chains of a port that has extras.
+pub(super) fn chains(name: &str, rules: &PortRules, first: u32, config: &ProxyConfig) -> Vec<(String, Vec<Rule>)> {
+    let (mut chains, lists) = (Vec::new(), Lists::of(rules));
     let memory = memory(name, rules);
-    if let Target::To(endpoints) = &rules.internal {
-        // The answer to a client outside the cluster must come back through this node.
+    if let (Target::To(endpoints), Some(_)) = (&rules.internal, rules.affinity) {
         let from_outside = [Expr::source_not_in(config.cluster_cidr), Expr::mark(MASQUERADE)].concat();
         let mut chain = vec![from_outside.into_iter().map(Part::Do).collect()];
-        balance(&mut chain, &[], endpoints, memory.as_deref());
+        let list = List { endpoints, number: first.wrapping_add(lists.internal) };
+        balance(&mut chain, &[], list, memory.as_deref());
         chains.push((internal_chain(name), chain));
     }
     let is_external = rules.node_port.is_some() || !rules.external_addresses.is_empty();
-    if is_external && matches!(effective_external(rules), Target::To(_)) {
-        chains.push((external_chain(name), external(rules, config, memory.as_deref())));
+    let has_chain = rules.affinity.is_some() || rules.shortcut.is_some();
+    if is_external && has_chain && matches!(effective_external(rules), Target::To(_)) {
+        let chain = external(rules, [lists.external, lists.shortcut].map(|list| first.wrapping_add(list)), config);
+        chains.push((external_chain(name), chain(memory.as_deref())));
     }
     if let Some(fence) = &rules.fence {
         chains.push((fence_chain(name), self::fence(&fence.addresses, &fence.sources)));
@@ -169,25 +311,31 @@ pub(super) fn chains(name: &str, rules: &PortRules, config: &ProxyConfig) -> Vec
     chains
 }
 
-fn external(rules: &PortRules, config: &ProxyConfig, memory: Option<&str>) -> Vec<Rule> {
-    let mut chain = Vec::new();
-    let steps = |expressions: Vec<Expr>| expressions.into_iter().map(Part::Do).collect::<Rule>();
-    match &rules.shortcut {
-        None => {
+/// The chain of what comes from outside; `numbers` are those of the lists for outsiders and of the shortcut.
+fn external<'a>(
+    rules: &'a PortRules,
+    numbers: [u32; 2],
+    config: &'a ProxyConfig,
+) -> impl FnOnce(Option<&str>) -> Vec<Rule> + 'a {
+    move |memory| {
+        let mut chain = Vec::new();
+        let steps = |expressions: Vec<Expr>| expressions.into_iter().map(Part::Do).collect::<Rule>();
+        let outsiders = List { endpoints: rules.external.endpoints(), number: numbers[0] };
+        let Some(shortcut) = &rules.shortcut else {
             chain.push(steps(Expr::mark(MASQUERADE)));
-            balance(&mut chain, &[], rules.external.endpoints(), memory);
+            balance(&mut chain, &[], outsiders, memory);
+            return chain;
+        };
+        let shortcut = List { endpoints: shortcut, number: numbers[1] };
+        balance(&mut chain, &Expr::source_in(config.cluster_cidr), shortcut, memory);
+        chain.push(steps([Expr::from_this_machine(), Expr::mark(MASQUERADE)].concat()));
+        balance(&mut chain, &Expr::from_this_machine(), shortcut, memory);
+        balance(&mut chain, &[], outsiders, memory);
+        if outsiders.endpoints.is_empty() {
+            chain.push(steps(vec![Expr::Drop]));
         }
-        Some(shortcut) => {
-            balance(&mut chain, &Expr::source_in(config.cluster_cidr), shortcut, memory);
-            chain.push(steps([Expr::from_this_machine(), Expr::mark(MASQUERADE)].concat()));
-            balance(&mut chain, &Expr::from_this_machine(), shortcut, memory);
-            balance(&mut chain, &[], rules.external.endpoints(), memory);
-            if rules.external.endpoints().is_empty() {
-                chain.push(steps(vec![Expr::Drop]));
-            }
-        }
+        chain
     }
-    chain
 }
 
 /// Lets through who may, and the addresses themselves, by which the node may come; drops the others.
@@ -202,31 +350,43 @@ fn fence(addresses: &BTreeSet<Ipv4Addr>, sources: &[ipnet::Ipv4Net]) -> Vec<Rule
     vec![may, vec![Part::Do(Expr::Drop)]]
 }
 
+/// Endpoints, and the number of their list.
+#[derive(Clone, Copy)]
+struct List<'a> {
+    endpoints: &'a [At],
+    number: u32,
+}
+
 /// The rules that send a new connection that fits to one of the endpoints: the one that the memory has for the client, or
 /// any.
-fn balance(chain: &mut Vec<Rule>, condition: &[Expr], endpoints: &[At], memory: Option<&str>) {
+fn balance(chain: &mut Vec<Rule>, condition: &[Expr], list: List<'_>, memory: Option<&str>) {
     /// The register of the client's address, behind those of an endpoint.
     const CLIENT: u32 = 2;
-    let nat = Part::Do(Expr::Nat(Nat::DestinationAndPort));
-    if endpoints.is_empty() {
+    if list.endpoints.is_empty() {
         return;
     }
-    let all: Vec<u8> = endpoints.iter().flat_map(|(address, port)| address_port(*address, *port)).collect();
     let mut add = |parts: Vec<Part>| {
         let condition = condition.iter().cloned().map(Part::Do);
         chain.push(condition.chain(parts).collect());
     };
-    let any = Part::Any(Type::AddressPort, all.clone());
+    let nat = Expr::Nat(Nat::DestinationAndPort);
+    let any = [
+        Expr::Load { into: 1, value: list.number.to_ne_bytes() },
+        Expr::Random { modulus: list.endpoints.len() as u32 },
+        Expr::Map(ENDPOINTS.into()),
+    ];
     if let Some(memory) = memory {
         let (map, by) = (memory.to_owned(), CLIENT);
-        let client = Part::Do(Expr::source(CLIENT));
-        let recall = Part::Do(Expr::Recall { map: map.clone(), by });
-        let remember = Part::Do(Expr::Remember { map: map.clone(), by });
-        let forget = Part::Do(Expr::Forget { map, by });
+        let (recall, remember, forget) =
+            (Expr::Recall { map: map.clone(), by }, Expr::Remember { map: map.clone(), by }, Expr::Forget { map, by });
+        let client = Expr::source(CLIENT);
+        let all = list.endpoints.iter().flat_map(|(address, port)| address_port(*address, *port)).collect();
         let known = Part::OneOf(Type::AddressPort, all);
-        add(vec![client.clone(), recall, known, remember.clone(), nat.clone()]);
+        let found = [client.clone(), recall].map(Part::Do).into_iter().chain([known]);
+        add(found.chain([remember.clone(), nat.clone()].map(Part::Do)).collect());
         // The endpoint that the client had may be gone.
-        add(vec![any.clone(), client, forget, remember, nat.clone()]);
+        let new = any.clone().into_iter().chain([client, forget, remember, nat.clone()]);
+        add(new.map(Part::Do).collect());
     }
-    add(vec![any, nat]);
+    add(any.into_iter().chain([nat]).map(Part::Do).collect());
 }

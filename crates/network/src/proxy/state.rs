@@ -9,20 +9,21 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 
-use super::endpoints::Place;
+use super::endpoints::{Endpoints, Place};
 use super::health::Checks;
-use super::rules::{self, BASE_SETS, Lead, NODE_ADDRESSES, TABLE};
+use super::rules::{self, BASE_SETS, ENDPOINTS, Entry, LISTS, Lists, NODE_ADDRESSES, TABLE, Way, place_key};
 use super::stale::Flows;
 use super::wanted::{PortRules, Wanted, wanted};
 use super::{ProxyConfig, SERVICE_NAME};
 use crate::netlink::Socket;
 use crate::nft::{Data, Family, Table, Type, Verdict};
+use crate::node::address_port;
 
 /// Clients that one service port remembers; further ones get any endpoint each time.
 const CLIENTS: u32 = 65_536;
 
 /// The services of a node.
-pub(super) struct State {
+pub(crate) struct State {
     config: ProxyConfig,
     place: Place,
     table: Table,
@@ -30,12 +31,20 @@ pub(super) struct State {
     slices: HashMap<ObjectKey, Arc<EndpointSlice>>,
     by_service: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
     current: HashMap<ObjectKey, Wanted>,
-    /// Which ports would have a key of a map, and the chain they would lead it to. The first has it: two services may
-    /// ask for one address.
-    leads: HashMap<(&'static str, Vec<u8>), BTreeMap<String, String>>,
+    /// The numbers of ports, of which those of their lists are made.
+    numbers: HashMap<String, u32>,
+    next_number: u32,
+    /// How many ports have endpoints picked by a chain.
+    picks: HashMap<(Way, u32), usize>,
+    /// Which ports would have a key of a set, and the value that it would have. The first has it: two services may ask for
+    /// one address.
+    claims: HashMap<(&'static str, Vec<u8>), Claims>,
     changed: BTreeSet<ObjectKey>,
     checks: Checks,
 }
+
+/// By the name of a port: what it would have a key lead to.
+type Claims = BTreeMap<String, Option<Data>>;
 
 impl State {
     /// No services.
@@ -50,7 +59,10 @@ impl State {
             slices: HashMap::new(),
             by_service: HashMap::new(),
             current: HashMap::new(),
-            leads: HashMap::new(),
+            numbers: HashMap::new(),
+            next_number: 0,
+            picks: HashMap::new(),
+            claims: HashMap::new(),
             changed: BTreeSet::new(),
             checks: Checks::new(),
         }
@@ -146,19 +158,13 @@ impl State {
     }
 
     fn change_port(&mut self, name: &str, old: Option<&PortRules>, new: Option<&PortRules>) {
-        let memory = |rules: Option<&PortRules>| rules.and_then(|rules| rules::memory(name, rules));
+        let first = self.number(name).wrapping_mul(LISTS);
+        self.change_memory(name, old, new);
+        self.change_endpoints(first, old, new);
+        self.change_picks(old, new);
         let chains = |rules: Option<&PortRules>, config: &ProxyConfig| {
-            rules.map(|rules| rules::chains(name, rules, config)).unwrap_or_default()
+            rules.map(|rules| rules::chains(name, rules, first, config)).unwrap_or_default()
         };
-        let (forgotten, remembered) = (memory(old), memory(new));
-        if forgotten != remembered {
-            if let Some(memory) = forgotten {
-                self.table.remove_set(&memory);
-            }
-            if let (Some(memory), Some(time)) = (remembered, new.and_then(|rules| rules.affinity)) {
-                self.table.add_memory(&memory, Type::Address, Type::AddressPort, time, CLIENTS);
-            }
-        }
         let (old_chains, new_chains) = (chains(old, &self.config), chains(new, &self.config));
         for (chain, _) in &old_chains {
             if !new_chains.iter().any(|(other, _)| other == chain) {
@@ -168,29 +174,98 @@ impl State {
         for (chain, rules) in new_chains {
             self.table.set_chain(&chain, rules);
         }
-        let leads = |rules: Option<&PortRules>| rules.map(|rules| rules::leads(name, rules)).unwrap_or_default();
+        let entries =
+            |rules: Option<&PortRules>| rules.map(|rules| rules::entries(name, rules, first)).unwrap_or_default();
         let mut touched = BTreeSet::new();
-        for Lead { map, key, .. } in leads(old) {
-            if let Some(ports) = self.leads.get_mut(&(map, key.clone())) {
+        for Entry { set, key, .. } in entries(old) {
+            if let Some(ports) = self.claims.get_mut(&(set, key.clone())) {
                 ports.remove(name);
             }
-            touched.insert((map, key));
+            touched.insert((set, key));
         }
-        for Lead { map, key, chain } in leads(new) {
-            self.leads.entry((map, key.clone())).or_default().insert(name.to_owned(), chain);
-            touched.insert((map, key));
+        for Entry { set, key, value } in entries(new) {
+            self.claims.entry((set, key.clone())).or_default().insert(name.to_owned(), value);
+            touched.insert((set, key));
         }
-        touched.into_iter().for_each(|(map, key)| self.lead(map, key));
+        touched.into_iter().for_each(|(set, key)| self.decide(set, key));
+        if new.is_none() {
+            self.numbers.remove(name);
+        }
     }
 
-    /// Has a key lead to the first that would have it.
-    fn lead(&mut self, map: &'static str, key: Vec<u8>) {
-        let ports = self.leads.get(&(map, key.clone()));
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        self.next_number = self.next_number.wrapping_add(1);
+        self.numbers.insert(name.to_owned(), self.next_number);
+        self.next_number
+    }
+
+    fn change_memory(&mut self, name: &str, old: Option<&PortRules>, new: Option<&PortRules>) {
+        let memory = |rules: Option<&PortRules>| rules.and_then(|rules| rules::memory(name, rules));
+        let (forgotten, remembered) = (memory(old), memory(new));
+        if forgotten != remembered {
+            if let Some(memory) = forgotten {
+                self.table.remove_set(&memory);
+            }
+            if let (Some(memory), Some(time)) = (remembered, new.and_then(|rules| rules.affinity)) {
+                self.table.add_memory(&memory, Type::Address, Type::AddressPort, time, CLIENTS);
+            }
+        }
+    }
+
+    fn change_endpoints(&mut self, first: u32, old: Option<&PortRules>, new: Option<&PortRules>) {
+        let lists = |rules: Option<&PortRules>| rules.map(|rules| Lists::of(rules).lists).unwrap_or_default();
+        let (old, new) = (lists(old), lists(new));
+        for number in 0..LISTS as usize {
+            let list = |lists: &[Endpoints]| lists.get(number).cloned().unwrap_or_else(|| Endpoints::from([]));
+            let (old, new) = (list(&old), list(&new));
+            let id = first.wrapping_add(number as u32);
+            for (place, (address, port)) in (0..).zip(new.iter()) {
+                let value = Data::Bytes(address_port(*address, *port));
+                self.table.put(ENDPOINTS, place_key(place, id), Some(value));
+            }
+            for place in new.len()..old.len() {
+                self.table.take(ENDPOINTS, &place_key(place as u32, id));
+            }
+        }
+    }
+
+    fn change_picks(&mut self, old: Option<&PortRules>, new: Option<&PortRules>) {
+        let picks = |rules: Option<&PortRules>| rules.map(rules::picks).unwrap_or_default();
+        for pick in picks(new) {
+            let users = self.picks.entry(pick).or_default();
+            *users += 1;
+            if *users == 1 {
+                let (way, count) = pick;
+                let (chain, rules) = rules::pick(way, count, &self.config);
+                self.table.set_chain(&chain, rules);
+                let value = Data::Verdict(Verdict(chain));
+                self.table.put(way.picks(), count.to_ne_bytes().to_vec(), Some(value));
+            }
+        }
+        for (way, count) in picks(old) {
+            let Some(users) = self.picks.get_mut(&(way, count)) else { continue };
+            *users = users.saturating_sub(1);
+            if *users == 0 {
+                self.picks.remove(&(way, count));
+                self.table.remove_chain(&rules::pick(way, count, &self.config).0);
+                self.table.take(way.picks(), &count.to_ne_bytes());
+            }
+        }
+    }
+
+    /// Has a key the value of the first that would have it.
+    fn decide(&mut self, set: &'static str, key: Vec<u8>) {
+        let ports = self.claims.get(&(set, key.clone()));
         match ports.and_then(|ports| ports.values().next()) {
-            Some(chain) => self.table.put(map, key, Some(Data::Verdict(Verdict(chain.clone())))),
+            // A set counts how often a key was put.
+            Some(None) if self.table.has(set, &key) => {}
+            Some(value) => self.table.put(set, key, value.clone()),
             None => {
-                self.table.take(map, &key);
-                self.leads.remove(&(map, key));
+                self.table.take(set, &key);
+                self.claims.remove(&(set, key));
             }
         }
     }

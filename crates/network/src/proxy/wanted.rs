@@ -67,7 +67,7 @@ pub(super) struct Fence {
 
 /// What a load balancer asks: whether the node has endpoints (`healthCheckNodePort`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Health {
+pub(crate) struct Health {
     pub service: ObjectKey,
     pub local: usize,
 }

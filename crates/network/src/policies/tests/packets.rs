@@ -10,10 +10,10 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, sendto, socket_with};
 use serde_json::{Value, json};
 
-use coracle_client::ObjectKey;
+use coracle_client::{ObjectKey, Store};
 
 use super::super::objects::{Pod, PodObject};
-use super::super::{Kernel, TABLE, flows, remove};
+use super::super::{Caches, Inbox, Kernel, Sandbox, TABLE, flows, remove};
 use super::world::{Dice, PODS, World};
 use super::*;
 use crate::NodeNetwork;
@@ -312,6 +312,22 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
         next.commit();
         assert!(reached(&scene), "the next process knows of no policy");
         assert!(scene.pods[0].run(|| Echo::open(to_fresh, 80)).is_some());
+    });
+}
+
+#[test]
+fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_then() {
+    in_scene(|scene| {
+        let mut kernel = Kernel::open().unwrap();
+        let (told, _) = tokio::sync::oneshot::channel();
+        let early = Sandbox::Attached(scene.addresses[1].into(), Some(ObjectKey::new("a", "early")), told);
+        kernel.take_in(Inbox { sandboxes: vec![early], ..Inbox::default() });
+        scene.pods[1].run(|| Echo::server(80));
+        let reached = || scene.pods[0].run(|| Echo::open(scene.addresses[1], 80)).is_some();
+        assert!(!reached());
+        let caches = Caches { node: "here".into(), policies: Store::of(Vec::new(), Vec::new()), others: None };
+        kernel.take_in(Inbox { caches: Some(caches), ..Inbox::default() });
+        assert!(reached());
     });
 }
 

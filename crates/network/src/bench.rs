@@ -1,0 +1,88 @@
+//! Services and policies without an API, in the network namespace of the process: what they cost at size is measured so.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use coracle_client::ObjectKey;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde_json::Value;
+
+use crate::netlink::Socket;
+use crate::policies;
+use crate::proxy::{self, ProxyConfig};
+
+/// The service proxy.
+pub struct Services {
+    state: proxy::State,
+    socket: Socket,
+}
+
+impl Services {
+    /// Without services.
+    ///
+    /// # Errors
+    /// There can be no netlink socket.
+    pub fn new(config: ProxyConfig) -> Result<Services> {
+        Ok(Services { state: proxy::State::new(config), socket: Socket::netfilter()? })
+    }
+
+    /// Adds or changes a service.
+    pub fn set_service(&mut self, service: Service) {
+        self.state.set_service(ObjectKey::of(&service), Some(Arc::new(service)));
+    }
+
+    /// Adds or changes a slice.
+    pub fn set_slice(&mut self, slice: EndpointSlice) {
+        self.state.set_slice(ObjectKey::of(&slice), Some(Arc::new(slice)));
+    }
+
+    /// Has the kernel take over what changed.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub fn commit(&mut self) -> Result<()> {
+        Ok(self.state.commit(&mut self.socket)?)
+    }
+}
+
+/// The network policies of a node.
+pub struct Policies {
+    kernel: policies::Kernel,
+    node: String,
+}
+
+impl Policies {
+    /// Without policies.
+    ///
+    /// # Errors
+    /// There can be no netlink socket, or the kernel refuses the table.
+    pub fn new(node: &str) -> Result<Policies> {
+        Ok(Policies { kernel: policies::Kernel::open()?, node: node.to_owned() })
+    }
+
+    /// Adds or changes a pod.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn set_pod(&mut self, pod: Value) -> Result<()> {
+        self.kernel.set_pod(serde_json::from_value(pod)?, &self.node);
+        Ok(())
+    }
+
+    /// Adds or changes a policy.
+    pub fn set_policy(&mut self, policy: &NetworkPolicy) {
+        self.kernel.set_policy(policy);
+    }
+
+    /// Has the kernel take over what changed.
+    pub fn enforce(&mut self) {
+        self.kernel.enforce();
+    }
+
+    /// Ends connections that came to be forbidden.
+    pub fn end_forbidden(&mut self) {
+        self.kernel.end_forbidden();
+    }
+}
