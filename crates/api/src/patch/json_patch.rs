@@ -76,22 +76,18 @@ fn apply(target: &mut Value, operation: &Value, work: &mut Work) -> Result<(), S
     let Some(path) = operation["path"].as_str() else {
         return Err(rejected(format!("{kind} operation failed to decode path: missing field: path")));
     };
-    let value = || {
-        operation
-            .get("value")
-            .cloned()
-            .ok_or_else(|| rejected(format!("{kind} operation missing value field for path: {path}")))
-    };
+    // Clients in Go leave an empty value out; upstream takes that for null.
+    let value = || operation.get("value").cloned().unwrap_or_default();
     let from = || {
         operation["from"]
             .as_str()
             .ok_or_else(|| rejected(format!("{kind} operation failed to decode from: missing field: from")))
     };
     match kind {
-        "add" => add(target, path, value()?, "add", work),
+        "add" => add(target, path, value(), "add", work),
         "remove" => remove(target, path, "remove", work).map(|_| ()),
         "replace" => {
-            let value = value()?;
+            let value = value();
             check_depth(path, &value)?;
             let place = target.pointer_mut(path).ok_or_else(|| missing("replace", path))?;
             *place = value;
@@ -235,6 +231,14 @@ mod tests {
         assert_eq!(error.code, 422);
         assert!(error.message.ends_with(": testing value /a/0 failed: test failed"), "{}", error.message);
         assert_eq!(value, before);
+    }
+
+    #[test]
+    fn a_value_that_is_left_out_is_null() {
+        let mut value = json!({"a": 1});
+        json_patch(&mut value, &json!([{"op": "replace", "path": "/a"}, {"op": "add", "path": "/b"}]))
+            .expect("it applies");
+        assert_eq!(value, json!({"a": null, "b": null}));
     }
 
     #[test]
