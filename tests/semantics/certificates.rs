@@ -82,7 +82,7 @@ fn a_node_joins_by_a_token() {
         ..anybody
     });
     node.post("/api/v1/nodes", &json!({"metadata": {"name": "joined"}})).ok();
-    assert_eq!(node.get("/api/v1/nodes/another").status, 403);
+    assert_eq!(node.get("/api/v1/namespaces/default/secrets/another").status, 403);
     api.delete("/api/v1/nodes/joined", &json!({})).ok();
     api.delete(&format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{ID}"), &json!({})).ok();
     api.delete(&format!("{REQUESTS}/joined"), &json!({})).ok();

@@ -8,7 +8,10 @@ fn resources_that_a_client_adds_to_a_node_can_be_used() {
     let cluster = cluster!();
     let namespace = cluster.namespace("dongles");
     let nodes = namespace.api.get("/api/v1/nodes").ok();
-    let node = nodes["items"][0]["metadata"]["name"].as_str().expect("a node").to_owned();
+    // Other tests make nodes that nobody runs.
+    let is_ready = |node: &&serde_json::Value| condition(node, "Ready") == "True";
+    let node = nodes["items"].as_array().and_then(|all| all.iter().find(is_ready)).expect("a node that runs");
+    let node = node["metadata"]["name"].as_str().expect("a name").to_owned();
     let status = format!("/api/v1/nodes/{node}/status");
     let capacity = |amount: serde_json::Value| json!({"status": {"capacity": {"example.com/dongle": amount}}});
     namespace.api.patch(&status, MERGE, &capacity("2".into())).ok();
