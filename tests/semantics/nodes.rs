@@ -9,7 +9,10 @@ fn resources_that_a_client_adds_to_a_node_can_be_used() {
     let namespace = cluster.namespace("dongles");
     let nodes = namespace.api.get("/api/v1/nodes").ok();
     // Other tests make nodes that nobody runs.
-    let is_ready = |node: &&serde_json::Value| condition(node, "Ready") == "True";
+    let is_ready = |node: &&serde_json::Value| {
+        let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    };
     let node = nodes["items"].as_array().and_then(|all| all.iter().find(is_ready)).expect("a node that runs");
     let node = node["metadata"]["name"].as_str().expect("a name").to_owned();
     let status = format!("/api/v1/nodes/{node}/status");
