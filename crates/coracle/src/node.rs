@@ -190,7 +190,14 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
         let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
         let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
-        parts.spawn("load balancers' addresses", announced);
+        let mut connected = network.network.subscribe();
+        parts.spawn("load balancers' addresses", async move {
+            // The routes lead to the pods' bridge.
+            connected.wait_for(Option::is_some).await?;
+            drop(connected);
+            announced.await;
+            Ok(())
+        });
     }
     let dns = coracle_dns::Config {
         domain: CLUSTER_DOMAIN.into(),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coracle_client::{Informer, Store};
@@ -25,6 +26,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
+/// How long after it failed it is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Which node announces, and what.
 #[derive(Clone, Debug)]
@@ -39,16 +42,13 @@ pub struct AnnounceConfig {
     pub pool: Vec<Ipv4Net>,
 }
 
-/// Answers for addresses until the future is dropped.
-///
-/// # Errors
-/// The node's link cannot be set up.
+/// Answers for addresses until the future is dropped. What fails is tried again.
 pub async fn run(
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     nodes: Informer<Node>,
     config: AnnounceConfig,
-) -> Result<()> {
+) {
     let changed = Arc::new(Notify::new());
     let [first, second, third] = [changed.clone(), changed.clone(), changed.clone()];
     services.subscribe(move |_| first.notify_one());
@@ -62,10 +62,20 @@ pub async fn run(
         let wanted = wanted(&config, &services.store(), &slices.store(), &nodes.store());
         if current.as_ref() != Some(&wanted) {
             let (config, new) = (config.clone(), wanted.clone());
-            tokio::task::spawn_blocking(move || apply(&config, &new)).await??;
-            current = Some(wanted);
+            let applied = tokio::task::spawn_blocking(move || apply(&config, &new)).await;
+            current = match applied.map_err(anyhow::Error::from).flatten() {
+                Ok(()) => Some(wanted),
+                Err(error) => {
+                    tracing::warn!("the addresses of load balancers are not all answered for: {error:#}");
+                    None
+                }
+            };
         }
-        changed.notified().await;
+        if current.is_some() {
+            changed.notified().await;
+        } else {
+            let _ = tokio::time::timeout(AGAIN, changed.notified()).await;
+        }
     }
 }
 
