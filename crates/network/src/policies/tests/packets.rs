@@ -304,7 +304,8 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
         let mut next = Kernel::open().unwrap();
         assert!(!reached(&scene), "it stays");
         let fresh = IpAddr::V4(scene.addresses[2]);
-        next.hold(fresh);
+        next.to_hold.insert(fresh);
+        next.hold();
         scene.pods[2].run(|| Echo::server(80));
         assert!(Echo::open(scene.addresses[2], 80).is_some());
         let to_fresh = scene.addresses[2];
@@ -328,6 +329,40 @@ fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_th
         let caches = Caches { node: "here".into(), policies: Store::of(Vec::new(), Vec::new()), others: None };
         kernel.take_in(Inbox { caches: Some(caches), ..Inbox::default() });
         assert!(reached());
+    });
+}
+
+#[test]
+fn a_pod_that_ran_before_a_restart_is_reached_before_anything_is_known() {
+    in_scene(|mut scene| {
+        scene.commit();
+        let mut next = Kernel::open().unwrap();
+        let [old, new] = [scene.addresses[1], scene.addresses[2]];
+        let sandbox =
+            |address: Ipv4Addr, pod| Sandbox::Attached(address.into(), pod, tokio::sync::oneshot::channel().0);
+        let sandboxes = vec![sandbox(old, None), sandbox(new, Some(ObjectKey::new("a", "new")))];
+        next.take_in(Inbox { sandboxes, ..Inbox::default() });
+        (1..3).for_each(|pod| scene.pods[pod].run(|| Echo::server(80)));
+        let reached = |to: Ipv4Addr| scene.pods[0].run(|| Echo::open(to, 80)).is_some();
+        assert_eq!([old, new].map(reached), [true, false]);
+    });
+}
+
+#[test]
+fn a_pod_is_not_told_to_start_while_the_kernel_refuses_its_policies() {
+    in_scene(|mut scene| {
+        scene.commit();
+        let mut kernel = Kernel::open().unwrap();
+        // Nothing can be changed in a table that is gone.
+        remove(&mut scene.netfilter).unwrap();
+        let (told, mut done) = tokio::sync::oneshot::channel();
+        let new = Sandbox::Attached(scene.addresses[1].into(), Some(ObjectKey::new("a", "new")), told);
+        kernel.take_in(Inbox { sandboxes: vec![new], ..Inbox::default() });
+        assert!(kernel.refused && done.try_recv().is_err());
+        scene.state.renew();
+        scene.commit();
+        kernel.take_in(Inbox::default());
+        assert!(!kernel.refused && done.try_recv().is_ok());
     });
 }
 
