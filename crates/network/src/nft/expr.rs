@@ -14,7 +14,7 @@ const TRANSPORT: u32 = 2;
 const LINK_NAME: usize = 16;
 
 /// What happens to a packet: it goes on in another chain, and does not come back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Verdict(pub String);
 
 impl Verdict {
@@ -29,14 +29,14 @@ fn to_chain(message: Message, code: i32, chain: &str) -> Message {
 }
 
 /// Which addresses a packet's are replaced with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Nat {
     /// Destination address and port, from the first and the second register.
     DestinationAndPort,
 }
 
 /// One step of a rule. `u32` numbers of registers count from the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Expr {
     /// Loads bytes of the IP header.
     IpHeader {

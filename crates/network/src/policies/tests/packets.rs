@@ -367,6 +367,47 @@ fn a_pod_is_not_told_to_start_while_the_kernel_refuses_its_policies() {
 }
 
 #[test]
+fn many_peers_with_many_ports_are_as_many_rules_as_there_are_of_both_together() {
+    in_scene(|mut scene| {
+        let (client, server) = (scene.addresses[0], scene.addresses[1]);
+        let object = json!({"metadata": {"name": "server", "namespace": "a", "labels": {"name": "server"}},
+            "spec": {"nodeName": "here", "containers": [{"ports": [{"name": "p7", "containerPort": 80}]}]},
+            "status": {"phase": "Running", "podIP": server.to_string()}});
+        let object: PodObject = serde_json::from_value(object).unwrap();
+        scene.state.set_pod(&ObjectKey::new("a", "server"), object.seen_from("here"));
+        let (key, seen) = pod("a", "client", client);
+        scene.state.set_pod(&key, seen);
+        let peers = |name: &str| -> Vec<Value> {
+            let label = |n: usize| json!({"podSelector": {"matchLabels": {"name": format!("{name}{n}")}}});
+            (0..990).map(label).chain([json!({"podSelector": {"matchLabels": {"name": name}}})]).collect()
+        };
+        let ports = |count: usize| -> Vec<Value> { (0..count).map(|n| json!({"port": format!("p{n}")})).collect() };
+        let spec = |name: &str, count: usize| {
+            json!({"podSelector": {"matchLabels": {"name": "server"}},
+                "ingress": [{"from": peers(name), "ports": ports(count)}]})
+        };
+        scene.pods[1].run(|| Echo::server(80));
+        for (name, count, reached) in [
+            ("client", 1000, true),
+            ("client", 7, false),
+            ("client", 1, false),
+            ("client", 8, true),
+            ("other", 8, false),
+        ] {
+            let (key, read) = policy("p", spec(name, count));
+            scene.state.set_policy(&key, read);
+            let begun = std::time::Instant::now();
+            scene.commit();
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            assert_eq!(scene.pods[0].run(|| Echo::open(server, 80)).is_some(), reached, "{name} {count}");
+        }
+        scene.state.set_policy(&policy("p", json!({})).0, None);
+        scene.commit();
+        assert!(scene.pods[0].run(|| Echo::open(server, 80)).is_some());
+    });
+}
+
+#[test]
 fn the_kernel_takes_tables_of_both_families() {
     in_scene(|mut scene| {
         let object = json!({"metadata": {"name": "p", "namespace": "a", "labels": {}},
