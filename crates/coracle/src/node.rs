@@ -30,7 +30,7 @@ use crate::daemon::{Parts, make_directories};
 use crate::pod_network::{self, PodNetwork};
 use crate::policed_network::Policed;
 use crate::sandbox_network::BuiltIn;
-use crate::server::DNS_ADDRESS;
+use crate::server::{DNS_ADDRESS, SERVICE_CIDR};
 use crate::volumes;
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -182,6 +182,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let proxy = proxy::ProxyConfig {
         node_name: node_name.clone(),
         cluster_cidr,
+        service_cidr: SERVICE_CIDR.parse()?,
         own_addresses: vec![DNS_ADDRESS],
         node_port_addresses: options.nodeport_addresses.clone(),
     };
