@@ -129,6 +129,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
 
     let (eviction, image_gc) = options.kubelet.options(dir)?;
     let (labels, taints) = options.kubelet.registration();
+    let pool = balancing::pool(options, cluster);
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
         node_ip: own.address,
@@ -145,6 +146,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         port: KUBELET_PORT,
         kubernetes_version: format!("{KUBERNETES_VERSION}+coracle"),
         labels,
+        annotations: [announce::annotation(&pool)].into(),
         taints,
         resolv_conf: resolv_conf.clone(),
         pod_cidr: network.range.subscribe(),
@@ -187,7 +189,6 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         node_port_addresses: options.nodeport_addresses.clone(),
     };
     parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
-    let pool = balancing::pool(options, cluster);
     if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
         let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
         let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);

@@ -22,6 +22,8 @@ use crate::netlink::{Message, Socket, proxied, route};
 
 /// Nodes with this label have no part in it.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// The addresses for which a node answers, as its object tells the others.
+const POOL: &str = "coracle.io/load-balancer-pool";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
@@ -40,6 +42,17 @@ pub struct AnnounceConfig {
     pub bridge: String,
     /// The addresses that may be announced.
     pub pool: Vec<Ipv4Net>,
+}
+
+/// What a node tells of the addresses that it announces: nothing when there are none.
+pub fn annotation(pool: &[Ipv4Net]) -> (String, Option<String>) {
+    let ranges: Vec<String> = pool.iter().map(ToString::to_string).collect();
+    (POOL.to_owned(), Some(ranges.join(",")).filter(|ranges| !ranges.is_empty()))
+}
+
+fn announced_by(node: &Node) -> Vec<Ipv4Net> {
+    let ranges = node.annotations().get(POOL).map(String::as_str).unwrap_or_default();
+    ranges.split(',').filter_map(|range| range.parse().ok()).collect()
 }
 
 /// Answers for addresses until the future is dropped. What fails is tried again.
@@ -113,15 +126,23 @@ fn wanted(config: &AnnounceConfig, network: Ipv4Net, objects: &Objects) -> BTree
     if balanced.is_empty() {
         return BTreeSet::new();
     }
-    let ready: BTreeSet<String> =
-        nodes.list().iter().filter(|node| takes_part(node, network)).map(|node| node.name_any()).collect();
+    let nodes = nodes.list();
+    let ready: Vec<(String, Vec<Ipv4Net>)> = nodes
+        .iter()
+        .filter(|node| takes_part(node, network))
+        .map(|node| (node.name_any(), announced_by(node)))
+        .collect();
+    let announcers = |address: Ipv4Addr| {
+        let of_pool = ready.iter().filter(|(_, pool)| pool.iter().any(|range| range.contains(&address)));
+        of_pool.map(|(name, _)| name.clone()).collect::<BTreeSet<_>>()
+    };
     let mut candidates: BTreeMap<Ipv4Addr, BTreeSet<String>> = BTreeMap::new();
     for (service, addresses) in balanced {
         let is_local =
             service.spec.as_ref().is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"));
         let with_endpoints = is_local.then(|| nodes_of(&service, slices));
         for address in addresses {
-            let nodes = candidates.entry(address).or_insert_with(|| ready.clone());
+            let nodes = candidates.entry(address).or_insert_with(|| announcers(address));
             if let Some(with_endpoints) = &with_endpoints {
                 nodes.retain(|node| with_endpoints.contains(node));
             }
@@ -258,7 +279,9 @@ mod tests {
     fn node_at(name: &str, ready: &str, address: &str) -> Node {
         let addresses = json!([{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": address}]);
         let status = json!({"conditions": [{"type": "Ready", "status": ready}], "addresses": addresses});
-        let mut object = json!({"metadata": {"name": name}, "status": status});
+        let (key, pool) = annotation(&config(name).pool);
+        let metadata = json!({"name": name, "annotations": {key: pool}});
+        let mut object = json!({"metadata": metadata, "status": status});
         object["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:00Z".into();
         serde_json::from_value(object).unwrap()
     }
@@ -327,6 +350,18 @@ mod tests {
             (0..50).map(|n| service(&format!("s{n}"), &format!("10.9.2.{}", 130 + n), json!({}))).collect();
         let nodes = [node("a", "True"), node_at("b", "True", "10.9.3.7")];
         assert_eq!(["a", "b"].map(|name| announced(name, &services, &nodes, &[]).len()), [50, 0]);
+    }
+
+    #[test]
+    fn nodes_that_do_not_announce_an_address_do_not_get_it() {
+        let services: Vec<Service> =
+            (0..50).map(|n| service(&format!("s{n}"), &format!("10.9.2.{}", 130 + n), json!({}))).collect();
+        let mut nodes = [node("a", "True"), node("b", "True"), node("c", "True")];
+        nodes[1].annotations_mut().clear();
+        nodes[2].annotations_mut().insert(POOL.into(), "10.9.7.0/24,10.9.2.130/32".into());
+        let counts = ["a", "b", "c"].map(|name| announced(name, &services, &nodes, &[]).len());
+        assert!(counts[1] == 0 && counts[2] <= 1 && counts[0] + counts[2] == 50, "{counts:?}");
+        assert_eq!(annotation(&[]).1, None);
     }
 
     #[test]
