@@ -25,6 +25,7 @@ pub fn measure() -> Result<()> {
     let config = ProxyConfig {
         node_name: "n".into(),
         cluster_cidr: "10.244.0.0/16".parse()?,
+        service_cidr: "10.96.0.0/12".parse()?,
         own_addresses: Vec::new(),
         node_port_addresses: Vec::new(),
     };

@@ -30,7 +30,7 @@ use crate::daemon::{Parts, make_directories};
 use crate::pod_network::{self, PodNetwork};
 use crate::policed_network::Policed;
 use crate::sandbox_network::BuiltIn;
-use crate::server::DNS_ADDRESS;
+use crate::server::{DNS_ADDRESS, SERVICE_CIDR};
 use crate::volumes;
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -129,6 +129,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
 
     let (eviction, image_gc) = options.kubelet.options(dir)?;
     let (labels, taints) = options.kubelet.registration();
+    let pool = balancing::pool(options, cluster);
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
         node_ip: own.address,
@@ -145,6 +146,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         port: KUBELET_PORT,
         kubernetes_version: format!("{KUBERNETES_VERSION}+coracle"),
         labels,
+        annotations: [announce::annotation(&pool)].into(),
         taints,
         resolv_conf: resolv_conf.clone(),
         pod_cidr: network.range.subscribe(),
@@ -182,19 +184,21 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let proxy = proxy::ProxyConfig {
         node_name: node_name.clone(),
         cluster_cidr,
+        service_cidr: SERVICE_CIDR.parse()?,
         own_addresses: vec![DNS_ADDRESS],
         node_port_addresses: options.nodeport_addresses.clone(),
     };
     parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
-    let pool = balancing::pool(options, cluster);
     if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
         let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
-        let (services, slices, nodes) = (services.clone(), slices.clone(), informers.all());
+        let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
         let mut connected = network.network.subscribe();
         parts.spawn("load balancers' addresses", async move {
-            // The network has the bridge.
+            // The routes lead to the pods' bridge.
             connected.wait_for(Option::is_some).await?;
-            announce::run(services, slices, nodes, config).await
+            drop(connected);
+            announced.await;
+            Ok(())
         });
     }
     let dns = coracle_dns::Config {

@@ -46,6 +46,8 @@ pub struct KubeletConfig {
     pub kubernetes_version: String,
     /// Labels the node registers with, besides the standard ones.
     pub labels: BTreeMap<String, String>,
+    /// Annotations the node registers with; those without a value it has no longer.
+    pub annotations: BTreeMap<String, Option<String>>,
     /// Taints the node registers with.
     pub taints: Vec<Taint>,
     /// The node's resolver configuration, from which pods' are made.

@@ -188,12 +188,15 @@ fn labels(config: &KubeletConfig) -> BTreeMap<String, String> {
 async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
     let api: Api<Node> = Api::all(k.client.clone());
     let config = &k.config;
+    let mut annotations: BTreeMap<&str, &str> =
+        config.annotations.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?))).collect();
+    annotations.insert("volumes.kubernetes.io/controller-managed-attach-detach", "true");
     let node: Node = serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {
             "name": config.node_name,
             "labels": labels(config),
-            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+            "annotations": annotations,
         },
         "spec": {
             "providerID": config.provider_id, "taints": config.taints,
@@ -205,7 +208,7 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
     let current = match api.create(&PostParams::default(), &node).await {
         Ok(created) => created,
         Err(error) if is_conflict(&error) => {
-            let patch = json!({"metadata": {"labels": labels(config)}});
+            let patch = json!({"metadata": {"labels": labels(config), "annotations": config.annotations}});
             let current = api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?;
             tell_range(&api, config, current).await?
         }

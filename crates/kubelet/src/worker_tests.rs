@@ -364,6 +364,7 @@ fn spawn(
         apiserver_user: "apiserver".into(),
         port: 0,
         kubernetes_version: "v1.35.0".into(),
+        annotations: BTreeMap::new(),
         labels: BTreeMap::new(),
         taints: Vec::new(),
         resolv_conf: "/etc/resolv.conf".into(),

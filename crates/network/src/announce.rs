@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coracle_client::{Informer, Store};
@@ -21,10 +22,14 @@ use crate::netlink::{Message, Socket, proxied, route};
 
 /// Nodes with this label have no part in it.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+/// The addresses for which a node answers, as its object tells the others.
+const POOL: &str = "coracle.io/load-balancer-pool";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
+/// How long after it failed it is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Which node announces, and what.
 #[derive(Clone, Debug)]
@@ -39,16 +44,24 @@ pub struct AnnounceConfig {
     pub pool: Vec<Ipv4Net>,
 }
 
-/// Answers for addresses until the future is dropped.
-///
-/// # Errors
-/// The node's link cannot be set up.
+/// What a node tells of the addresses that it announces: nothing when there are none.
+pub fn annotation(pool: &[Ipv4Net]) -> (String, Option<String>) {
+    let ranges: Vec<String> = pool.iter().map(ToString::to_string).collect();
+    (POOL.to_owned(), Some(ranges.join(",")).filter(|ranges| !ranges.is_empty()))
+}
+
+fn announced_by(node: &Node) -> Vec<Ipv4Net> {
+    let ranges = node.annotations().get(POOL).map(String::as_str).unwrap_or_default();
+    ranges.split(',').filter_map(|range| range.parse().ok()).collect()
+}
+
+/// Answers for addresses until the future is dropped. What fails is tried again.
 pub async fn run(
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     nodes: Informer<Node>,
     config: AnnounceConfig,
-) -> Result<()> {
+) {
     let changed = Arc::new(Notify::new());
     let [first, second, third] = [changed.clone(), changed.clone(), changed.clone()];
     services.subscribe(move |_| first.notify_one());
@@ -57,25 +70,50 @@ pub async fn run(
     services.synced().await;
     slices.synced().await;
     nodes.synced().await;
+    let objects = Objects { services: services.store(), slices: slices.store(), nodes: nodes.store() };
     let mut current: Option<BTreeSet<Ipv4Addr>> = None;
     loop {
-        let wanted = wanted(&config, &services.store(), &slices.store(), &nodes.store());
-        if current.as_ref() != Some(&wanted) {
-            let (config, new) = (config.clone(), wanted.clone());
-            tokio::task::spawn_blocking(move || apply(&config, &new)).await??;
-            current = Some(wanted);
+        let (config, objects, before) = (config.clone(), objects.clone(), current.take());
+        let done = tokio::task::spawn_blocking(move || follow(&config, &objects, before)).await;
+        match done.map_err(anyhow::Error::from).flatten() {
+            Ok(answered) => {
+                current = Some(answered);
+                changed.notified().await;
+            }
+            Err(error) => {
+                tracing::warn!("the addresses of load balancers are not all answered for: {error:#}");
+                let _ = tokio::time::timeout(AGAIN, changed.notified()).await;
+            }
         }
-        changed.notified().await;
     }
 }
 
-/// The addresses for which this node is to answer.
-fn wanted(
+/// What the API has.
+#[derive(Clone)]
+struct Objects {
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+    nodes: Store<Node>,
+}
+
+/// Brings the kernel to what is wanted now, if that is not what it was, and answers with it.
+fn follow(
     config: &AnnounceConfig,
-    services: &Store<Service>,
-    slices: &Store<EndpointSlice>,
-    nodes: &Store<Node>,
-) -> BTreeSet<Ipv4Addr> {
+    objects: &Objects,
+    before: Option<BTreeSet<Ipv4Addr>>,
+) -> Result<BTreeSet<Ipv4Addr>> {
+    let connected = route::connected(&mut Socket::route()?, config.node_ip)?;
+    let (link, network) = connected.with_context(|| format!("no link has the node's address {}", config.node_ip))?;
+    let wanted = wanted(config, network, objects);
+    if before.as_ref() != Some(&wanted) {
+        apply(config, link, &wanted)?;
+    }
+    Ok(wanted)
+}
+
+/// The addresses for which this node is to answer.
+fn wanted(config: &AnnounceConfig, network: Ipv4Net, objects: &Objects) -> BTreeSet<Ipv4Addr> {
+    let Objects { services, slices, nodes } = objects;
     let balanced: Vec<(Arc<Service>, Vec<Ipv4Addr>)> = services
         .list()
         .into_iter()
@@ -88,15 +126,23 @@ fn wanted(
     if balanced.is_empty() {
         return BTreeSet::new();
     }
-    let ready: BTreeSet<String> =
-        nodes.list().iter().filter(|node| takes_part(node)).map(|node| node.name_any()).collect();
+    let nodes = nodes.list();
+    let ready: Vec<(String, Vec<Ipv4Net>)> = nodes
+        .iter()
+        .filter(|node| takes_part(node, network))
+        .map(|node| (node.name_any(), announced_by(node)))
+        .collect();
+    let announcers = |address: Ipv4Addr| {
+        let of_pool = ready.iter().filter(|(_, pool)| pool.iter().any(|range| range.contains(&address)));
+        of_pool.map(|(name, _)| name.clone()).collect::<BTreeSet<_>>()
+    };
     let mut candidates: BTreeMap<Ipv4Addr, BTreeSet<String>> = BTreeMap::new();
     for (service, addresses) in balanced {
         let is_local =
             service.spec.as_ref().is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"));
         let with_endpoints = is_local.then(|| nodes_of(&service, slices));
         for address in addresses {
-            let nodes = candidates.entry(address).or_insert_with(|| ready.clone());
+            let nodes = candidates.entry(address).or_insert_with(|| announcers(address));
             if let Some(with_endpoints) = &with_endpoints {
                 nodes.retain(|node| with_endpoints.contains(node));
             }
@@ -117,21 +163,34 @@ fn addresses(service: &Service, pool: &[Ipv4Net]) -> Vec<Ipv4Addr> {
     addresses.filter(|address| pool.iter().any(|range| range.contains(address))).collect()
 }
 
-fn takes_part(node: &Node) -> bool {
+/// Whether a node may answer on a network: one that is elsewhere is not heard there.
+fn takes_part(node: &Node, network: Ipv4Net) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
-    ready && !node.labels().contains_key(EXCLUDED)
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    let mut internal = addresses.into_iter().flatten().filter(|one| one.type_ == "InternalIP");
+    let is_near = internal.any(|one| one.address.parse().is_ok_and(|address: Ipv4Addr| network.contains(&address)));
+    ready && is_near && !node.labels().contains_key(EXCLUDED)
 }
 
-/// The nodes that have a ready endpoint of a service.
+/// The nodes that have a ready endpoint of a service; where there is none, those that have one that ends and still serves, as
+/// the service proxy has it.
 fn nodes_of(service: &Service, slices: &Store<EndpointSlice>) -> BTreeSet<String> {
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
     let slices = slices.list_namespace(&namespace);
     let own = slices.iter().filter(|slice| slice.labels().get(SERVICE_NAME) == Some(&name));
-    let ready = own
-        .flat_map(|slice| &slice.endpoints)
-        .filter(|endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true));
-    ready.filter_map(|endpoint| endpoint.node_name.clone()).collect()
+    let (mut ready, mut last) = (BTreeSet::new(), BTreeSet::new());
+    for endpoint in own.flat_map(|slice| &slice.endpoints) {
+        let Some(node) = &endpoint.node_name else { continue };
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        let is_ready = conditions.ready.unwrap_or(true);
+        if is_ready {
+            ready.insert(node.clone());
+        } else if conditions.terminating.unwrap_or(false) && conditions.serving.unwrap_or(is_ready) {
+            last.insert(node.clone());
+        }
+    }
+    if ready.is_empty() { last } else { ready }
 }
 
 /// The same on every node and in every version (FNV-1a, mixed once more).
@@ -143,10 +202,8 @@ fn hash(node: &str, address: Ipv4Addr) -> u64 {
 }
 
 /// Brings the kernel there, whatever an earlier process left.
-fn apply(config: &AnnounceConfig, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
+fn apply(config: &AnnounceConfig, link: u32, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
     let mut socket = Socket::route()?;
-    let link = route::with_address(&mut socket, config.node_ip)?
-        .with_context(|| format!("no link has the node's address {}", config.node_ip))?;
     let bridge = route::index_of(&mut socket, &config.bridge)?;
     if !wanted.is_empty() {
         let name = route::name_of(&socket, link)?;
@@ -216,20 +273,33 @@ mod tests {
     }
 
     fn node(name: &str, ready: &str) -> Node {
-        let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
-        let mut object = json!({"metadata": {"name": name}, "status": status});
+        node_at(name, ready, "10.9.2.7")
+    }
+
+    fn node_at(name: &str, ready: &str, address: &str) -> Node {
+        let addresses = json!([{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": address}]);
+        let status = json!({"conditions": [{"type": "Ready", "status": ready}], "addresses": addresses});
+        let (key, pool) = annotation(&config(name).pool);
+        let metadata = json!({"name": name, "annotations": {key: pool}});
+        let mut object = json!({"metadata": metadata, "status": status});
         object["status"]["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:00Z".into();
         serde_json::from_value(object).unwrap()
     }
 
     fn announced(by: &str, services: &[Service], nodes: &[Node], slice_nodes: &[&str]) -> BTreeSet<Ipv4Addr> {
-        let endpoints: Vec<_> =
-            slice_nodes.iter().map(|node| json!({"addresses": ["10.244.0.2"], "nodeName": node})).collect();
+        let endpoints = slice_nodes.iter().map(|node| json!({"addresses": ["10.244.0.2"], "nodeName": node})).collect();
+        announced_with(by, services, nodes, endpoints)
+    }
+
+    fn announced_with(by: &str, services: &[Service], nodes: &[Node], endpoints: Vec<Value>) -> BTreeSet<Ipv4Addr> {
         let slice = json!({"metadata": {"name": "s", "namespace": "n", "labels": {SERVICE_NAME: "local"}},
             "addressType": "IPv4", "ports": [], "endpoints": endpoints});
-        let slices = Store::of(vec![serde_json::from_value(slice).unwrap()], Vec::new());
-        let (services, nodes) = (Store::of(services.to_vec(), Vec::new()), Store::of(nodes.to_vec(), Vec::new()));
-        wanted(&config(by), &services, &slices, &nodes)
+        let objects = Objects {
+            services: Store::of(services.to_vec(), Vec::new()),
+            slices: Store::of(vec![serde_json::from_value(slice).unwrap()], Vec::new()),
+            nodes: Store::of(nodes.to_vec(), Vec::new()),
+        };
+        wanted(&config(by), "10.9.2.0/24".parse().unwrap(), &objects)
     }
 
     #[test]
@@ -256,6 +326,64 @@ mod tests {
         assert_eq!(announced("b", &local, &nodes, &["a"]).len(), 0);
         let elsewhere = [service("s", "10.8.0.1", json!({}))];
         assert!(announced("a", &elsewhere, &nodes[..1], &[]).is_empty(), "an address of another's pool");
+    }
+
+    #[test]
+    fn an_endpoint_that_ends_keeps_the_address_of_its_service_while_it_serves() {
+        let local = [service("local", "10.9.2.200", json!({"externalTrafficPolicy": "Local"}))];
+        let nodes = [node("a", "True"), node("b", "True")];
+        let ends = |node: &str, serving: bool| {
+            let conditions = json!({"ready": false, "serving": serving, "terminating": true});
+            json!({"addresses": ["10.244.0.2"], "nodeName": node, "conditions": conditions})
+        };
+        let ready = json!({"addresses": ["10.244.0.3"], "nodeName": "b", "conditions": {"ready": true}});
+        let by =
+            |endpoints: &[Value]| ["a", "b"].map(|name| announced_with(name, &local, &nodes, endpoints.to_vec()).len());
+        assert_eq!(by(&[ends("a", true), ends("b", false)]), [1, 0]);
+        assert_eq!(by(&[ends("a", true), ready]), [0, 1]);
+        assert_eq!(by(&[ends("a", false)]), [0, 0]);
+    }
+
+    #[test]
+    fn nodes_of_another_network_announce_nothing_here() {
+        let services: Vec<Service> =
+            (0..50).map(|n| service(&format!("s{n}"), &format!("10.9.2.{}", 130 + n), json!({}))).collect();
+        let nodes = [node("a", "True"), node_at("b", "True", "10.9.3.7")];
+        assert_eq!(["a", "b"].map(|name| announced(name, &services, &nodes, &[]).len()), [50, 0]);
+    }
+
+    #[test]
+    fn nodes_that_do_not_announce_an_address_do_not_get_it() {
+        let services: Vec<Service> =
+            (0..50).map(|n| service(&format!("s{n}"), &format!("10.9.2.{}", 130 + n), json!({}))).collect();
+        let mut nodes = [node("a", "True"), node("b", "True"), node("c", "True")];
+        nodes[1].annotations_mut().clear();
+        nodes[2].annotations_mut().insert(POOL.into(), "10.9.7.0/24,10.9.2.130/32".into());
+        let counts = ["a", "b", "c"].map(|name| announced(name, &services, &nodes, &[]).len());
+        assert!(counts[1] == 0 && counts[2] <= 1 && counts[0] + counts[2] == 50, "{counts:?}");
+        assert_eq!(annotation(&[]).1, None);
+    }
+
+    #[test]
+    fn what_fails_is_told_and_done_once_it_can_be() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        Namespace::new().run(|| {
+            let balanced: Ipv4Addr = "10.9.2.130".parse().unwrap();
+            let objects = Objects {
+                services: Store::of(vec![service("s", "10.9.2.130", json!({}))], Vec::new()),
+                slices: Store::of(Vec::new(), Vec::new()),
+                nodes: Store::of(vec![node("a", "True")], Vec::new()),
+            };
+            crate::host::create_bridge("lan", "10.9.2.1/24".parse().unwrap()).unwrap();
+            let told = follow(&config("a"), &objects, None).unwrap_err();
+            assert!(format!("{told:#}").contains("cni0"), "{told:#}");
+            let _network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
+            assert_eq!(follow(&config("a"), &objects, None).unwrap(), BTreeSet::from([balanced]));
+            assert_eq!(proxied::answered(&mut Socket::route().unwrap()).unwrap().len(), 1);
+        });
     }
 
     #[test]
@@ -290,16 +418,16 @@ mod tests {
             let reached = || neighbour.run(|| tcp_answer(balanced, 80)).is_some();
             assert!(!reached());
             let all = BTreeSet::from([balanced, Ipv4Addr::new(10, 9, 2, 131)]);
-            for wanted in [&all, &all, &BTreeSet::from([balanced])] {
-                apply(&config("a"), wanted).unwrap();
-                assert!((0..5).any(|_| reached()));
-            }
             let mut socket = Socket::route().unwrap();
             let link = route::with_address(&mut socket, own).unwrap().unwrap();
+            for wanted in [&all, &all, &BTreeSet::from([balanced])] {
+                apply(&config("a"), link, wanted).unwrap();
+                assert!((0..5).any(|_| reached()));
+            }
             assert_eq!(proxied::answered(&mut socket).unwrap(), BTreeSet::from([(link, balanced)]));
-            apply(&config("a"), &BTreeSet::new()).unwrap();
+            apply(&config("a"), link, &BTreeSet::new()).unwrap();
             assert!(proxied::answered(&mut socket).unwrap().is_empty());
-            apply(&config("a"), &all).unwrap();
+            apply(&config("a"), link, &all).unwrap();
             remove(&mut socket).unwrap();
             assert!(proxied::answered(&mut socket).unwrap().is_empty());
         });

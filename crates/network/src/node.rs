@@ -164,7 +164,7 @@ impl NodeNetwork {
 
     pub(crate) fn set_peers_blocking(&self, peers: &[Peer]) -> Result<()> {
         let State { routes, peers: known, route, netfilter, .. } = &mut *self.state.lock();
-        let near = routes.set((route, netfilter), peers)?;
+        let (near, result) = routes.set((route, netfilter), peers);
         let keys =
             |nodes: &mut dyn Iterator<Item = &Ipv4Addr>| nodes.map(|node| node.octets().to_vec()).collect::<Vec<_>>();
         let mut batch = Batch::new();
@@ -172,7 +172,7 @@ impl NodeNetwork {
         batch.add_set_elements(TABLE, PEERS, &keys(&mut near.difference(known)));
         batch.commit(netfilter).context("failed to let other nodes in")?;
         *known = near;
-        Ok(())
+        result
     }
 
     /// Removes what [`NodeNetwork::new`], the service proxy and pods made; `state` is where addresses are written down. Nothing
@@ -306,8 +306,13 @@ fn base_rules(config: &NodeNetworkConfig) -> Batch {
     batch.renew_table(TABLE);
     batch.set(TABLE, PEERS, Type::Address, None);
     refuse_forged(&mut batch, config);
-    // Where a part of the way takes smaller packets than the pods' links do.
     batch.base_chain(TABLE, "forward", "filter", Hook::Forward, nft::PRIORITY_FILTER);
+    // Packets of pods leave in the name of their node, and nodes trust each other's VXLAN. Nor does a service lead there.
+    for way in [Expr::link_is(&config.bridge, false, true), Expr::destination_chosen()] {
+        let to_overlay = [way, Expr::datagram_to(peers::PORT), Expr::destination_not_in(config.cluster_cidr)];
+        batch.rule(TABLE, "forward", &[to_overlay.concat(), vec![Expr::Drop]].concat());
+    }
+    // Where a part of the way takes smaller packets than the pods' links do.
     batch.rule(TABLE, "forward", &[Expr::source_in(config.cluster_cidr), Expr::fit_segments()].concat());
     batch.rule(TABLE, "forward", &[Expr::destination_in(config.cluster_cidr), Expr::fit_segments()].concat());
     if config.on_host {

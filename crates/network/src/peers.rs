@@ -17,7 +17,7 @@ use crate::nft::{self, Batch, Expr, Hook, Type};
 
 /// The VXLAN network's number and port, as flannel has them on Linux.
 const ID: u32 = 1;
-const PORT: u16 = 8472;
+pub(crate) const PORT: u16 = 8472;
 /// What VXLAN over IPv4 puts around a packet, in bytes.
 const AROUND: u32 = 50;
 /// Lets nobody but other nodes send through VXLAN; there while that is.
@@ -94,48 +94,79 @@ impl Routes {
         Ok(routes)
     }
 
-    /// Has ways to these nodes and no others. Answers with the addresses of those that are reached straight.
-    pub fn set(&mut self, sockets: (&mut Socket, &mut Socket), peers: &[Peer]) -> Result<BTreeSet<Ipv4Addr>> {
-        let (routes, netfilter) = sockets;
+    /// Has ways to these nodes and no others. Answers with the addresses of those that are reached straight, and whether all
+    /// was done; what was not, the next call tries again.
+    pub fn set(&mut self, sockets: (&mut Socket, &mut Socket), peers: &[Peer]) -> (BTreeSet<Ipv4Addr>, Result<()>) {
+        let result = self.lead(sockets, peers);
+        let direct = self.ways.values().filter(|way| matches!(way, Way::Direct(_)));
+        (direct.map(|way| way.node()).collect(), result)
+    }
+
+    fn lead(&mut self, (routes, netfilter): (&mut Socket, &mut Socket), peers: &[Peer]) -> Result<()> {
         let here = route::connected(routes, self.origin.address)?;
         let (link, network) =
             here.with_context(|| format!("no link has the node's address {}", self.origin.address))?;
         let wanted = ways(&self.origin, network, peers);
-        if wanted != self.ways || !self.left.is_empty() {
-            self.remember(wanted.keys().copied())?;
-            let result = self.change(routes, netfilter, link, &wanted);
-            // What is not known to be there is made again by the next one.
-            self.ways = if result.is_ok() { wanted } else { Ways::new() };
-            result?;
-            self.left.clear();
-            self.remember([])?;
+        if wanted == self.ways && self.left.is_empty() {
+            return Ok(());
         }
-        let direct = self.ways.values().filter(|way| matches!(way, Way::Direct(_)));
-        Ok(direct.map(|way| way.node()).collect())
+        self.remember(wanted.keys().copied())?;
+        let result = self.change(routes, netfilter, link, &wanted);
+        self.remember([])?;
+        result
     }
 
+    /// Does all of it that can be done: what one node says keeps nobody from the others.
     fn change(&mut self, routes: &mut Socket, netfilter: &mut Socket, link: u32, wanted: &Ways) -> Result<()> {
+        let mut failed = Ok(());
         let far: BTreeSet<Ipv4Addr> =
             wanted.values().filter(|way| matches!(way, Way::Overlay(_))).map(|way| way.node()).collect();
+        let mut overlay = Ok(());
         if !far.is_empty() {
             // Before the link is there, so that there is no moment without.
-            filter(netfilter, &far).context("failed to make the rules of VXLAN")?;
-            self.make_overlay(routes, link)?;
+            overlay = filter(netfilter, self.origin.address, &far).context("failed to make the rules of VXLAN");
+            overlay = overlay.and_then(|()| self.make_overlay(routes, link));
         }
+        let has_overlay = overlay.is_ok();
+        note(&mut failed, overlay);
         let before: BTreeSet<Ipv4Net> = self.left.iter().chain(self.ways.keys()).copied().collect();
-        for range in before.iter().filter(|range| !wanted.contains_key(range)) {
-            gone(routes.request(route::delete_route(*range)))
-                .with_context(|| format!("failed to remove the route to {range}"))?;
-            self.forget_end(routes, *range)?;
+        for range in before.into_iter().filter(|range| !wanted.contains_key(range)) {
+            let removed = gone(routes.request(route::delete_route(range)))
+                .and_then(|()| self.forget_end(routes, range))
+                .with_context(|| format!("failed to remove the route to {range}"));
+            self.ways.remove(&range);
+            self.keep_if(removed.is_err(), range);
+            note(&mut failed, removed);
         }
-        for (range, way) in wanted.iter().filter(|(range, way)| self.ways.get(range) != Some(way)) {
-            self.make_way(routes, link, *range, *way)
-                .with_context(|| format!("failed to make the way to {range} by the node {}", way.node()))?;
+        for (range, way) in wanted {
+            let is_there = self.ways.get(range) == Some(way);
+            if is_there || matches!(way, Way::Overlay(_)) && !has_overlay {
+                continue;
+            }
+            let made = self
+                .make_way(routes, link, *range, *way)
+                .with_context(|| format!("failed to make the way to {range} by the node {}", way.node()));
+            if made.is_ok() {
+                self.ways.insert(*range, *way);
+            } else {
+                self.ways.remove(range);
+            }
+            self.keep_if(made.is_err(), *range);
+            note(&mut failed, made);
         }
         if far.is_empty() {
-            self.remove_overlay(routes)?;
+            note(&mut failed, self.remove_overlay(routes));
         }
-        Ok(())
+        failed
+    }
+
+    /// A range to which there may be a route is looked at again.
+    fn keep_if(&mut self, unsure: bool, range: Ipv4Net) {
+        if unsure {
+            self.left.insert(range);
+        } else {
+            self.left.remove(&range);
+        }
     }
 
     fn make_way(&self, socket: &mut Socket, link: u32, range: Ipv4Net, way: Way) -> io::Result<()> {
@@ -232,6 +263,27 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Keeps the first error and tells of the others.
+fn note(first: &mut Result<()>, result: Result<()>) {
+    match (&first, result) {
+        (Ok(()), result) => *first = result,
+        (Err(_), Err(error)) => tracing::warn!("{error:#}"),
+        (Err(_), Ok(())) => {}
+    }
+}
+
+/// Whether a node can have an address.
+fn is_nodes(origin: &Origin, network: Ipv4Net, address: Ipv4Addr) -> bool {
+    let is_an_end = network.prefix_len() < 31 && [network.network(), network.broadcast()].contains(&address);
+    let reserved = u32::from(address) >> 28 == 0xf || address.octets()[0] == 0;
+    !(is_an_end
+        || reserved
+        || address.is_loopback()
+        || address.is_multicast()
+        || origin.cluster_cidr.contains(&address)
+        || address == origin.address)
+}
+
 /// The way to each node, the elders first: who claims addresses that another one has, or that are no pods', gets none.
 fn ways(origin: &Origin, network: Ipv4Net, peers: &[Peer]) -> Ways {
     let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
@@ -239,30 +291,38 @@ fn ways(origin: &Origin, network: Ipv4Net, peers: &[Peer]) -> Ways {
     for peer in peers {
         // The other family has ways of its own.
         let IpAddr::V4(address) = peer.address else { continue };
-        for range in &peer.ranges {
-            let IpNet::V4(range) = range else { continue };
-            let range = range.trunc();
-            let is_taken = overlaps(&range, &origin.pod_cidr) || ways.keys().any(|other| overlaps(other, &range));
-            if is_taken || !origin.cluster_cidr.contains(&range) || address == origin.address {
-                tracing::warn!(node = peer.name, %range, "the node's range of pod addresses is another's, or no pods'");
-                continue;
-            }
-            let is_near = network.contains(&address);
-            ways.insert(range, if is_near { Way::Direct(address) } else { Way::Overlay(address) });
+        // One range a family.
+        let Some(IpNet::V4(range)) = peer.ranges.iter().find(|range| matches!(range, IpNet::V4(_))) else { continue };
+        let range = range.trunc();
+        if !is_nodes(origin, network, address) {
+            tracing::warn!(node = peer.name, %address, "the node's address is none that a node can have, or this one's");
+            continue;
         }
+        let is_taken = overlaps(&range, &origin.pod_cidr) || ways.keys().any(|other| overlaps(other, &range));
+        if is_taken || !origin.cluster_cidr.contains(&range) {
+            tracing::warn!(node = peer.name, %range, "the node's range of pod addresses is another's, or no pods'");
+            continue;
+        }
+        let is_near = network.contains(&address);
+        ways.insert(range, if is_near { Way::Direct(address) } else { Way::Overlay(address) });
     }
     ways
 }
 
-/// Drops what others than these nodes send to the VXLAN port.
-fn filter(socket: &mut Socket, nodes: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
+/// Drops what others than these nodes send to the VXLAN port, and what a service sends there in a node's name.
+fn filter(socket: &mut Socket, own: Ipv4Addr, nodes: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
     let mut batch = Batch::new();
     batch.renew_table(TABLE);
     batch.set(TABLE, NODES, Type::Address, None);
     batch.add_set_elements(TABLE, NODES, &nodes.iter().map(|node| node.octets().to_vec()).collect::<Vec<_>>());
     batch.base_chain(TABLE, "input", "filter", Hook::Input, nft::PRIORITY_FILTER);
-    let known = [Expr::datagram_to(PORT), vec![Expr::source(0), Expr::InSet(NODES.into()), Expr::Accept]].concat();
-    batch.rule(TABLE, "input", &known);
+    let known = [
+        Expr::datagram_to(PORT),
+        Expr::destination_in(own.into()),
+        Expr::destination_as_sent(),
+        vec![Expr::source(0), Expr::InSet(NODES.into()), Expr::Accept],
+    ];
+    batch.rule(TABLE, "input", &known.concat());
     batch.rule(TABLE, "input", &[Expr::datagram_to(PORT), vec![Expr::Drop]].concat());
     batch.commit(socket)
 }

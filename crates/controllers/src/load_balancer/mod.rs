@@ -25,6 +25,9 @@ const CLASS: &str = "coracle.io/load-balancer";
 /// Keeps a service until its address is free.
 const FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
 
+/// How long a service without an address waits, if no other gives one back.
+const AGAIN: Duration = Duration::from_secs(60);
+
 struct LoadBalancers {
     services: Informer<Service>,
     client: kube::Client,
@@ -99,40 +102,63 @@ impl Controller for LoadBalancers {
         let done = if is_ours(&service) && !is_deleting(&*service) {
             self.ensure(&key, &service).await
         } else if has_finalizer(&service) && !is_anothers(&service) {
-            self.clean_up(&key, &service).await
+            self.clean_up(&key, &service).await.map(|()| None)
         } else {
             self.free(&key);
-            Ok(())
+            Ok(None)
         };
         match done {
             Err(error) if is_conflict(&error) || is_not_found(&error) => Ok(Some(Duration::from_millis(20))),
-            other => Ok(other.map(|()| None)?),
+            other => Ok(other?),
         }
     }
 }
 
 impl LoadBalancers {
-    async fn ensure(&self, key: &ObjectKey, service: &Service) -> kube::Result<()> {
-        let assigned = Request::of(service).and_then(|request| self.with_pool(|pool| pool.assign(key, request)));
+    /// Answers when to look again, where there is no address for it.
+    async fn ensure(&self, key: &ObjectKey, service: &Service) -> kube::Result<Option<Duration>> {
+        let assigned = self.assign(key, service);
         let address = match assigned {
             Ok(address) => address,
             Err(why) => {
                 let text = format!("Error syncing load balancer: failed to ensure load balancer: {why}");
                 self.recorder.event(service, EventType::Warning, "SyncLoadBalancerFailed", text);
                 // It has no claim to the address that it had.
-                return if addresses(service).is_empty() { Ok(()) } else { self.write(service, json!([]), true).await };
+                if !addresses(service).is_empty() {
+                    self.write(service, json!([]), true).await?;
+                }
+                return Ok(Some(AGAIN));
             }
         };
         let wanted = json!([{"ip": address.to_string(), "ipMode": "VIP"}]);
         let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
         let has = ingress.and_then(|balancer| serde_json::to_value(&balancer.ingress).ok());
         if has.as_ref() == Some(&wanted) && has_finalizer(service) {
-            return Ok(());
+            return Ok(None);
         }
         self.recorder.event(service, EventType::Normal, "EnsuringLoadBalancer", "Ensuring load balancer".to_owned());
         self.write(service, wanted, true).await?;
         self.recorder.event(service, EventType::Normal, "EnsuredLoadBalancer", "Ensured load balancer".to_owned());
-        Ok(())
+        Ok(None)
+    }
+
+    /// Gives a service the address that it asks for or any; what it had and has no longer as it was is for those that wait.
+    fn assign(&self, key: &ObjectKey, service: &Service) -> Result<Ipv4Addr, String> {
+        let (changed, assigned) = self.with_pool(|pool| {
+            let before = pool.of(key);
+            let assigned = match Request::of(service) {
+                Ok(request) => pool.assign(key, request),
+                Err(why) => {
+                    pool.release(key);
+                    Err(why)
+                }
+            };
+            (before.is_some() && before != pool.of(key), assigned)
+        });
+        if changed {
+            self.wake_waiting();
+        }
+        assigned
     }
 
     async fn clean_up(&self, key: &ObjectKey, service: &Service) -> kube::Result<()> {
@@ -161,10 +187,14 @@ impl LoadBalancers {
     /// Takes the address of a service back, for those that wait for one.
     fn free(&self, key: &ObjectKey) {
         if self.with_pool(|pool| pool.release(key)) {
-            let services = self.services.store().list();
-            let waiting = services.iter().filter(|service| is_ours(service) && addresses(service).is_empty());
-            waiting.for_each(|service| self.queue.add(ObjectKey::of(&**service)));
+            self.wake_waiting();
         }
+    }
+
+    fn wake_waiting(&self) {
+        let services = self.services.store().list();
+        let waiting = services.iter().filter(|service| is_ours(service) && addresses(service).is_empty());
+        waiting.for_each(|service| self.queue.add(ObjectKey::of(&**service)));
     }
 
     fn with_pool<T>(&self, act: impl FnOnce(&mut Pool) -> T) -> T {

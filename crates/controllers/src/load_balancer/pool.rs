@@ -99,6 +99,11 @@ impl Pool {
         Ok(address)
     }
 
+    /// What a service has, and as what it has it.
+    pub fn of(&self, key: &ObjectKey) -> Option<(Ipv4Addr, Request)> {
+        self.given.get(key).cloned()
+    }
+
     /// Takes the address of a service back; whether it had one.
     pub fn release(&mut self, key: &ObjectKey) -> bool {
         let Some((address, _)) = self.given.remove(key) else { return false };

@@ -48,3 +48,20 @@ async fn addresses_are_given_kept_over_a_restart_and_given_back() {
     let other = cluster.api::<Service>().get("other").await.unwrap();
     assert!(address(&other).is_none() && other.finalizers().is_empty(), "another class is left alone");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_a_service_loses_by_a_change_goes_to_one_that_waits() {
+    let cluster = Cluster::new().await;
+    let given = |service: &Service| address(service).is_some();
+    for name in ["a", "b"] {
+        cluster.create::<Service>(balanced(name, json!({}))).await;
+        cluster.wait::<Service>(name, "it has an address", given).await;
+    }
+    let before = cluster.api::<Service>().get("a").await.unwrap();
+    cluster.create::<Service>(balanced("c", json!({}))).await;
+    cluster.wait::<Service>("c", "c waits", |service| !given(service)).await;
+    cluster.patch::<Service>("a", json!({"spec": {"loadBalancerIP": "192.0.2.99"}})).await;
+    let c = cluster.wait::<Service>("c", "c has the address of a", given).await;
+    assert_eq!(address(&c), address(&before));
+    cluster.wait::<Service>("a", "a has none", |service| !given(service)).await;
+}

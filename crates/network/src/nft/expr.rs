@@ -14,7 +14,7 @@ const TRANSPORT: u32 = 2;
 const LINK_NAME: usize = 16;
 
 /// What happens to a packet: it goes on in another chain, and does not come back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Verdict(pub String);
 
 impl Verdict {
@@ -29,14 +29,14 @@ fn to_chain(message: Message, code: i32, chain: &str) -> Message {
 }
 
 /// Which addresses a packet's are replaced with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Nat {
     /// Destination address and port, from the first and the second register.
     DestinationAndPort,
 }
 
 /// One step of a rule. `u32` numbers of registers count from the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Expr {
     /// Loads bytes of the IP header.
     IpHeader {
@@ -274,12 +274,12 @@ impl Expr {
 
     /// Goes on if no rule has chosen another destination for the packet's connection.
     pub fn destination_as_sent() -> Vec<Expr> {
-        const TRANSLATED: u32 = 1 << 5;
-        vec![
-            Expr::ConnectionStatus { into: 0 },
-            Expr::Bits { register: 0, mask: TRANSLATED.to_ne_bytes(), flip: [0; 4] },
-            Expr::Compare { register: 0, equal: true, value: 0u32.to_ne_bytes().into() },
-        ]
+        destination_translated(false)
+    }
+
+    /// Goes on if a rule has chosen another destination for the packet's connection.
+    pub fn destination_chosen() -> Vec<Expr> {
+        destination_translated(true)
     }
 
     /// Goes on if the packet came, or leaves, by a link (or does not).
@@ -398,6 +398,15 @@ impl Expr {
             Expr::RejectUnreachable => step("reject", &|m| m.big(1, 0).bytes(2, &[3])),
         }
     }
+}
+
+fn destination_translated(translated: bool) -> Vec<Expr> {
+    const TRANSLATED: u32 = 1 << 5;
+    vec![
+        Expr::ConnectionStatus { into: 0 },
+        Expr::Bits { register: 0, mask: TRANSLATED.to_ne_bytes(), flip: [0; 4] },
+        Expr::Compare { register: 0, equal: !translated, value: 0u32.to_ne_bytes().into() },
+    ]
 }
 
 fn connection_answered(answered: bool) -> Vec<Expr> {

@@ -122,7 +122,7 @@ impl Family {
 }
 
 /// What the keys or values of a set or map are; numbers are those of the nft tool, which shows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
     /// Address, protocol, port.
     AddressProtocolPort,

@@ -8,7 +8,7 @@ use super::{Batch, Data, Expr, Family, Type};
 use crate::netlink::Socket;
 
 /// A step of a rule: an expression, or one that refers to a set of the rule's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     Do(Expr),
     /// Goes on only if the first registers are in one of the intervals: beginning, and first key behind.

@@ -29,11 +29,21 @@ fn ways_lead_straight_to_nodes_nearby_and_nobody_takes_the_addresses_of_others()
         peer("outside", "10.9.1.7", "10.96.0.0/24"),
         peer("itself", "10.9.1.2", "10.244.3.0/24"),
         peer("six", "fd00::1", "10.244.4.0/24"),
+        peer("everybody", "10.9.1.255", "10.244.5.0/24"),
+        peer("group", "224.0.0.1", "10.244.6.0/24"),
+        peer("loopback", "127.0.0.1", "10.244.7.0/24"),
+        peer("nobody", "0.0.0.0", "10.244.8.0/24"),
+        peer("pod", "10.244.1.5", "10.244.9.0/24"),
+        Peer {
+            ranges: ["fd00:1::/64", "10.244.10.0/24", "10.244.11.0/24"].map(|range| range.parse().unwrap()).into(),
+            ..peer("two", "10.9.1.8", "10.244.10.0/24")
+        },
     ];
     let ways = ways(&origin, "10.9.1.0/24".parse().unwrap(), &peers);
     let near = ("10.244.1.0/24".parse().unwrap(), Way::Direct("10.9.1.3".parse().unwrap()));
     let far = ("10.244.2.0/24".parse().unwrap(), Way::Overlay("10.9.2.2".parse().unwrap()));
-    assert_eq!(ways, BTreeMap::from([near, far]));
+    let two = ("10.244.10.0/24".parse().unwrap(), Way::Direct("10.9.1.8".parse().unwrap()));
+    assert_eq!(ways, BTreeMap::from([near, far, two]));
 }
 
 /// A node with one pod.
@@ -218,6 +228,30 @@ fn ways_stay_over_a_restart_and_what_led_to_nodes_that_went_meanwhile_goes() {
 }
 
 #[test]
+fn a_node_to_which_there_can_be_no_way_keeps_nobody_from_the_others() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene(&[(1, 2), (1, 3)], false);
+    let [a, b] = &scene.nodes[..] else { panic!("two nodes") };
+    b.pod.run(|| tcp_server(80, 8));
+    a.namespace.run(|| {
+        // By itself, which the kernel refuses: a further address of this node.
+        let mut socket = Socket::route().unwrap();
+        let eth0 = route::index_of(&mut socket, "eth0").unwrap();
+        socket.request(route::address(eth0, Ipv4Net::new(Ipv4Addr::new(10, 9, 1, 77), 32).unwrap())).unwrap();
+        let liar = peer("liar", "10.9.1.77", "10.244.200.0/24");
+        let told = a.network.set_peers_blocking(&[liar, b.peer.clone()]);
+        let told = format!("{:#}", told.unwrap_err());
+        assert!(told.contains("10.244.200.0/24"), "{told}");
+        let written = fs::read_to_string(scene.dir.path().join("0/routes")).unwrap();
+        assert!(written.contains("10.244.200.0/24") && written.contains("10.244.1.0/24"), "{written}");
+    });
+    b.namespace.run(|| b.network.set_peers_blocking(std::slice::from_ref(&a.peer)).unwrap());
+    assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), Some(8));
+}
+
+#[test]
 fn what_other_machines_send_in_the_name_of_pods_is_dropped() {
     if !is_root() {
         return;
@@ -246,6 +280,12 @@ fn what_other_machines_send_in_the_name_of_pods_is_dropped() {
     let around = [&[8, 0, 0, 0, 0, 0, ID as u8, 0][..], &inner].concat();
     let stranger = scene.router.run(|| UdpSocket::bind((Ipv4Addr::new(10, 9, 1, 1), 0)).unwrap());
     stranger.send_to(&around, (Ipv4Addr::new(10, 9, 1, 2), PORT)).unwrap();
+    // From a pod, whose packets leave in the name of its node.
+    for pod in [&c.pod, &a.pod] {
+        let pod = pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+        pod.send_to(&around, (Ipv4Addr::new(10, 9, 1, 2), PORT)).unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
     let honest = b.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
     honest.send_to(&[HONEST], (a.address, 7002)).unwrap();
     let mut byte = [0];

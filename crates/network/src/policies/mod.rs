@@ -23,7 +23,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub(crate) use render::TABLE;
 pub const ACCOUNT: &str = "network-policy";
 /// How long a kernel that refuses the tables is left alone.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a pod waits for its policies to be in force.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The network policies of a node.
 pub struct Policies {
@@ -106,7 +108,7 @@ impl Policies {
     /// Has the address of a pod's sandbox follow its policies from now on; nothing of the pod may run before this returns.
     ///
     /// # Errors
-    /// The policies ended.
+    /// The policies ended, or the kernel does not take them over for long.
     pub async fn attached(&self, pod: ObjectKey, address: IpAddr) -> Result<()> {
         self.sandbox(Some(pod), address).await
     }
@@ -114,7 +116,7 @@ impl Policies {
     /// As [`Policies::attached`], for a sandbox of an earlier process: whose it is, the API says.
     ///
     /// # Errors
-    /// The policies ended.
+    /// As there.
     pub async fn found(&self, address: IpAddr) -> Result<()> {
         self.sandbox(None, address).await
     }
@@ -122,7 +124,8 @@ impl Policies {
     async fn sandbox(&self, pod: Option<ObjectKey>, address: IpAddr) -> Result<()> {
         let (sender, done) = oneshot::channel();
         self.mailbox.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Attached(address, pod, sender)));
-        done.await.map_err(|_| anyhow!("the network policies are not in force"))
+        let told = tokio::time::timeout(PATIENCE, done).await;
+        told.ok().and_then(Result::ok).ok_or_else(|| anyhow!("the network policies are not in force"))
     }
 
     /// Nothing has the address any more.
@@ -205,6 +208,12 @@ pub(crate) struct Kernel {
     caches: Option<Caches>,
     /// The kernel has not taken over the state.
     refused: bool,
+    /// The table is this process's, so that it knows of no sandbox found.
+    fresh: bool,
+    /// New addresses that the kernel is still to hold.
+    to_hold: BTreeSet<IpAddr>,
+    /// Those who are told once the kernel has taken over the state.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Kernel {
@@ -212,25 +221,30 @@ impl Kernel {
     pub(crate) fn open() -> Result<Kernel> {
         let mut netfilter = Socket::netfilter()?;
         let mut state = State::new();
-        if !nft::table_exists(&mut netfilter, Family::V4, TABLE)? {
+        let fresh = !nft::table_exists(&mut netfilter, Family::V4, TABLE)?;
+        if fresh {
             state.commit(&mut netfilter).context("failed to make the nftables table of network policies")?;
         }
-        Ok(Kernel { netfilter, route: Socket::route()?, state, caches: None, refused: false })
+        let (route, to_hold, waiting) = (Socket::route()?, BTreeSet::new(), Vec::new());
+        Ok(Kernel { netfilter, route, state, caches: None, refused: false, fresh, to_hold, waiting })
     }
 
     fn take_in(&mut self, inbox: Inbox) {
-        let mut waiting = Vec::new();
         for sandbox in inbox.sandboxes {
             match sandbox {
                 Sandbox::Attached(address, pod, done) => {
                     self.look_at(pod.iter());
-                    self.state.attach(address, pod);
-                    if self.caches.is_none() {
-                        self.hold(address);
+                    // What an earlier process left has the policies of the pods that run already.
+                    if self.caches.is_none() && (pod.is_some() || self.fresh) {
+                        self.to_hold.insert(address);
                     }
-                    waiting.push(done);
+                    self.state.attach(address, pod);
+                    self.waiting.push(done);
                 }
-                Sandbox::Detached(address) => self.state.detach(address),
+                Sandbox::Detached(address) => {
+                    self.to_hold.remove(&address);
+                    self.state.detach(address);
+                }
             }
         }
         if let Some(caches) = inbox.caches {
@@ -246,11 +260,18 @@ impl Kernel {
                     self.state.set_namespace(&key.name, namespaces.get_key(key).map(|object| object.labels()));
                 }
             }
+            self.to_hold.clear();
             self.commit();
+        } else {
+            self.hold();
         }
-        for done in waiting {
-            // Who waited may have given up.
-            let _ = done.send(());
+        // A pod starts with its policies or not at all. Who waited may have given up.
+        if self.refused {
+            self.waiting.retain(|done| !done.is_closed());
+        } else {
+            for done in self.waiting.drain(..) {
+                let _ = done.send(());
+            }
         }
     }
 
@@ -292,12 +313,25 @@ impl Kernel {
         self.caches = Some(caches);
     }
 
-    /// Has what an earlier process left forward nothing of an address: its policies are not known yet.
-    fn hold(&mut self, address: IpAddr) {
-        let mut batch = Batch::of(Family::of(address));
-        batch.add_set_elements(TABLE, HELD, &[address_key(address)]);
-        if let Err(error) = batch.commit(&mut self.netfilter) {
-            tracing::warn!(%error, %address, "a new pod may have connections before its network policies are known");
+    /// Has what an earlier process left forward nothing of new addresses: their policies are not known yet.
+    fn hold(&mut self) {
+        let held = Family::ALL.into_iter().try_for_each(|family| {
+            let own = self.to_hold.iter().filter(|address| Family::of(**address) == family);
+            let keys: Vec<_> = own.map(|address| address_key(*address)).collect();
+            let mut batch = Batch::of(family);
+            batch.add_set_elements(TABLE, HELD, &keys);
+            if keys.is_empty() { Ok(()) } else { batch.commit(&mut self.netfilter) }
+        });
+        self.took_over(held);
+        if !self.refused {
+            self.to_hold.clear();
+        }
+    }
+
+    fn took_over(&mut self, result: std::io::Result<()>) {
+        self.refused = result.is_err();
+        if let Err(error) = result {
+            tracing::error!(%error, "the kernel does not take over the network policies; it is tried again");
         }
     }
 
@@ -308,13 +342,8 @@ impl Kernel {
 
     /// Has it take over what changed.
     pub(crate) fn enforce(&mut self) {
-        self.refused = match self.state.commit(&mut self.netfilter) {
-            Ok(()) => false,
-            Err(error) => {
-                tracing::error!(%error, "the kernel does not take over the network policies; it is tried again");
-                true
-            }
-        };
+        let result = self.state.commit(&mut self.netfilter);
+        self.took_over(result);
     }
 
     /// Ends the connections that came to be forbidden.

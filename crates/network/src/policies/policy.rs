@@ -2,7 +2,7 @@
 //! <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
@@ -16,6 +16,10 @@ use kube::core::{Selector, SelectorExt};
 
 use super::objects::Labels;
 use crate::node::protocol_number;
+
+/// How many conditions a policy may have for one direction. One with more allows nothing there: the kernel looks at all of
+/// them, on every node, whenever one changes.
+const CONDITIONS: usize = 2000;
 
 /// Seen from the pods that a policy is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +68,7 @@ pub(crate) struct Rule {
     pub ports: Option<Vec<Port>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
     Pods(Pods),
     /// Addresses from the first to the last.
@@ -157,19 +161,62 @@ impl Policy {
             let rules = spec.egress.iter().flatten();
             rules.map(|rule| Rule::read(namespace, rule.to.as_deref(), rule.ports.as_deref())).collect()
         });
-        Policy { subjects, ingress, egress }
+        let bounded = |rules: Option<Vec<Rule>>| rules.map(|rules| bounded(object, rules));
+        Policy { subjects, ingress: bounded(ingress), egress: bounded(egress) }
     }
 }
 
+fn bounded(object: &NetworkPolicy, rules: Vec<Rule>) -> Vec<Rule> {
+    let of = |rule: &Rule| {
+        let (peers, ports) = rule.conditions();
+        peers + ports
+    };
+    let count: usize = rules.iter().map(of).sum();
+    if count <= CONDITIONS {
+        return rules;
+    }
+    let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref());
+    tracing::warn!(
+        namespace,
+        name,
+        "the network policy has {count} different peers and ports, more than {CONDITIONS}: it allows nothing"
+    );
+    Vec::new()
+}
+
 impl Rule {
+    /// How many conditions its peers are at most, and how many its ports: all addresses are one, and all numbers of a
+    /// protocol.
+    pub fn conditions(&self) -> (usize, usize) {
+        let peers = self.peers.as_ref().map_or(1, |peers| {
+            let pods = peers.iter().filter(|peer| matches!(peer, Peer::Pods(_))).count();
+            pods + usize::from(pods < peers.len())
+        });
+        let ports = self.ports.as_ref().map_or(1, |ports| {
+            let number = |port: &Port| match port {
+                Port::Numbers { protocol, .. } => Some(*protocol),
+                Port::Named { .. } => None,
+            };
+            let named = ports.iter().filter(|port| number(port).is_none()).count();
+            named + ports.iter().filter_map(number).collect::<BTreeSet<_>>().len()
+        });
+        (peers.max(1), ports.max(1))
+    }
+
     fn read(namespace: &str, peers: Option<&[NetworkPolicyPeer]>, ports: Option<&[NetworkPolicyPort]>) -> Rule {
         let peers = peers.filter(|peers| !peers.is_empty());
         let ports = ports.filter(|ports| !ports.is_empty());
         Rule {
-            peers: peers.map(|peers| peers.iter().filter_map(|peer| self::peer(namespace, peer)).collect()),
+            peers: peers.map(|peers| different(peers.iter().filter_map(|peer| self::peer(namespace, peer)))),
             ports: ports.map(|ports| merged(ports.iter().filter_map(port).collect())),
         }
     }
+}
+
+/// Peers without those that are named again.
+fn different(peers: impl Iterator<Item = Peer>) -> Vec<Peer> {
+    let mut seen = HashSet::new();
+    peers.filter(|peer| seen.insert(peer.clone())).collect()
 }
 
 fn peer(namespace: &str, peer: &NetworkPolicyPeer) -> Option<Peer> {
@@ -190,20 +237,20 @@ fn peer(namespace: &str, peer: &NetworkPolicyPeer) -> Option<Peer> {
 /// The addresses of a block without its exceptions.
 fn addresses(block: &IPBlock) -> Vec<(IpAddr, IpAddr)> {
     let Ok(whole) = block.cidr.parse::<IpNet>() else { return Vec::new() };
-    let mut left = vec![(whole.network(), whole.broadcast())];
-    for except in block.except.iter().flatten().filter_map(|text| text.parse::<IpNet>().ok()) {
-        let (from, to) = (except.network(), except.broadcast());
-        left = left.into_iter().flat_map(|range| without(range, (from, to))).collect();
+    let parsed = block.except.iter().flatten().filter_map(|text| text.parse::<IpNet>().ok());
+    let inside = parsed.filter(|except| whole.contains(except) || except.contains(&whole));
+    let mut out: Vec<(IpAddr, IpAddr)> = inside.map(|except| (except.network(), except.broadcast())).collect();
+    out.sort_unstable();
+    let (mut left, mut from) = (Vec::new(), Some(whole.network()));
+    for (first, last) in out {
+        let Some(start) = from else { break };
+        if let Some(end) = previous(first).filter(|_| start < first) {
+            left.push((start, end));
+        }
+        from = next(last).map(|behind| behind.max(start));
     }
+    left.extend(from.filter(|start| *start <= whole.broadcast()).map(|start| (start, whole.broadcast())));
     left
-}
-
-/// A range without another one: nothing, one or two parts.
-fn without(range: (IpAddr, IpAddr), out: (IpAddr, IpAddr)) -> impl Iterator<Item = (IpAddr, IpAddr)> {
-    let apart = out.1 < range.0 || range.1 < out.0 || out.0.is_ipv4() != range.0.is_ipv4();
-    let before = (!apart && range.0 < out.0).then(|| previous(out.0).map(|end| (range.0, end))).flatten();
-    let behind = (!apart && out.1 < range.1).then(|| next(out.1).map(|start| (start, range.1))).flatten();
-    apart.then_some(range).into_iter().chain(before).chain(behind)
 }
 
 /// The address behind another.
@@ -296,6 +343,22 @@ mod tests {
         assert!(block("10.0.0.0/24", &["10.0.0.0/24"]).is_empty());
         assert_eq!(block("0.0.0.0/0", &["0.0.0.0/1"]), ["128.0.0.0-255.255.255.255"]);
         assert_eq!(block("fd00::/127", &["fd00::/128", "10.0.0.0/8"]), ["fd00::1-fd00::1"]);
+    }
+
+    #[test]
+    fn a_policy_of_more_conditions_than_the_kernel_is_to_look_at_allows_nothing() {
+        let rules = |peers: usize, ports: usize| {
+            let peers: Vec<_> =
+                (0..peers).map(|n| json!({"podSelector": {"matchLabels": {"n": n.to_string()}}})).collect();
+            let ports: Vec<_> = (0..ports).map(|n| json!({"port": format!("p{n}")})).collect();
+            let policy = policy(json!({"podSelector": {}, "ingress": [{"from": peers, "ports": ports}]}));
+            policy.ingress.unwrap().len()
+        };
+        assert_eq!([rules(1000, 1000), rules(1001, 1000)], [1, 0]);
+        let blocks: Vec<_> =
+            (0..5000).map(|n| json!({"ipBlock": {"cidr": format!("10.{}.{}.0/24", n / 256, n % 256)}})).collect();
+        let policy = policy(json!({"podSelector": {}, "ingress": [{"from": blocks}]}));
+        assert_eq!(policy.ingress.unwrap().len(), 1, "addresses are one condition");
     }
 
     #[test]

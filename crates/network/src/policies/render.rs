@@ -5,6 +5,7 @@
 //! chain jumps to one for each of them, where what is allowed is accepted, and drops the rest. Addresses lead to groups and
 //! these to chains, as the kernel walks all chains to which a map leads whenever that changes.
 
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::policy::{Direction, Peer, Port, Rule, next};
@@ -93,10 +94,18 @@ pub(crate) fn group(policies: impl Iterator<Item = String>) -> Vec<nft::Rule> {
     jumps.chain([vec![Part::Do(Expr::Drop)]]).collect()
 }
 
-/// The chain of a policy for one direction.
-pub(crate) fn policy(family: Family, direction: Direction, rules: &[Rule], names: &impl Names) -> Vec<nft::Rule> {
-    let mut chain = Vec::new();
-    for rule in rules {
+/// The chains of a policy for one direction, that of its name first. A rule of many peers and many ports has one of its own
+/// for the ports, to which each of the peers leads: else there would be a rule for each pair.
+pub(crate) fn policy(
+    name: &str,
+    family: Family,
+    direction: Direction,
+    rules: &[Rule],
+    names: &impl Names,
+) -> Vec<(String, Vec<nft::Rule>)> {
+    let mut main = Vec::new();
+    let mut chains = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
         let peers = match &rule.peers {
             None => vec![Vec::new()],
             Some(peers) => self::peers(family, direction, peers, names),
@@ -105,16 +114,35 @@ pub(crate) fn policy(family: Family, direction: Direction, rules: &[Rule], names
             None => vec![Vec::new()],
             Some(ports) => self::ports(family, ports, names),
         };
-        for peer in &peers {
-            for port in &ports {
-                let accept = [&peer[..], &port[..], &[Part::Do(Expr::Accept)]].concat();
-                if !chain.contains(&accept) {
-                    chain.push(accept);
-                }
+        let accepts = ports.into_iter().map(|port| [port, vec![Part::Do(Expr::Accept)]].concat());
+        if is_wide(rule) {
+            let chain = ports_chain(name, number);
+            main.extend(peers.into_iter().map(|peer| [peer, vec![Part::Do(Expr::Jump(chain.clone()))]].concat()));
+            chains.push((chain, accepts.collect()));
+        } else {
+            for accept in accepts {
+                main.extend(peers.iter().map(|peer| [&peer[..], &accept].concat()));
             }
         }
     }
-    chain
+    let mut seen = HashSet::new();
+    main.retain(|rule| seen.insert(rule.clone()));
+    [(name.to_owned(), main)].into_iter().chain(chains).collect()
+}
+
+/// The names of the chains that [`policy`] makes, whatever the family.
+pub(crate) fn policy_chains(name: &str, rules: &[Rule]) -> BTreeSet<String> {
+    let wide = rules.iter().enumerate().filter(|(_, rule)| is_wide(rule));
+    [name.to_owned()].into_iter().chain(wide.map(|(number, _)| ports_chain(name, number))).collect()
+}
+
+fn ports_chain(policy: &str, number: usize) -> String {
+    format!("{policy}-ports-{number}")
+}
+
+fn is_wide(rule: &Rule) -> bool {
+    let (peers, ports) = rule.conditions();
+    peers.saturating_mul(ports) > peers + ports
 }
 
 /// A condition for each set of peers; all blocks of addresses are one.

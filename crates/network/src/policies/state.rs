@@ -89,6 +89,13 @@ fn policy_chain(direction: Direction, id: Id) -> String {
     format!("{}-policy-{id}", direction.name())
 }
 
+/// All chains of a policy.
+fn policy_chains(policy: &Policy, id: Id) -> BTreeSet<String> {
+    let with_rules = |direction| Some((direction, policy.rules(direction)?));
+    let directions = Direction::ALL.into_iter().filter_map(with_rules);
+    directions.flat_map(|(direction, rules)| render::policy_chains(&policy_chain(direction, id), rules)).collect()
+}
+
 fn group_chain(direction: Direction, id: Id) -> String {
     format!("{}-group-{id}", direction.name())
 }
@@ -357,9 +364,8 @@ impl State {
         if active {
             self.acquire(&policy);
             self.write_chains(id);
-            let lost =
-                Direction::ALL.into_iter().filter(|way| old.rules(*way).is_some() && policy.rules(*way).is_none());
-            lost.for_each(|direction| self.remove_chain(&policy_chain(direction, id)));
+            let kept = policy_chains(&policy, id);
+            policy_chains(&old, id).difference(&kept).for_each(|chain| self.remove_chain(chain));
             self.release(&old);
             self.narrowed = true;
         }
@@ -419,9 +425,7 @@ impl State {
         entry.subjects = entry.subjects.saturating_sub(1);
         if entry.subjects == 0 {
             let policy = entry.policy.clone();
-            for direction in Direction::ALL.into_iter().filter(|direction| policy.rules(*direction).is_some()) {
-                self.remove_chain(&policy_chain(direction, id));
-            }
+            policy_chains(&policy, id).iter().for_each(|chain| self.remove_chain(chain));
             self.release(&policy);
         }
     }
@@ -487,8 +491,10 @@ impl State {
         for direction in Direction::ALL {
             let Some(rules) = entry.policy.rules(direction) else { continue };
             for table in &mut self.tables {
-                let chain = render::policy(table.family(), direction, rules, &self.sets);
-                table.set_chain(&policy_chain(direction, id), chain);
+                let name = policy_chain(direction, id);
+                for (chain, rules) in render::policy(&name, table.family(), direction, rules, &self.sets) {
+                    table.set_chain(&chain, rules);
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::Ipv4Net;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -29,8 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a port that something else has is left alone.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Answers at the ports of the newest checks until the sender is gone.
-pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>) {
+/// Answers at the ports of the newest checks until the sender is gone, at those of the node's addresses at which node ports
+/// are served: all when none are named.
+pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>, addresses: Vec<Ipv4Net>) {
+    let addresses: Arc<[Ipv4Net]> = addresses.into();
     let mut servers: BTreeMap<u16, JoinSet<()>> = BTreeMap::new();
     loop {
         let wanted = checks.borrow_and_update().clone();
@@ -38,7 +41,7 @@ pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>) {
         for port in wanted.keys() {
             servers.entry(*port).or_insert_with(|| {
                 let mut server = JoinSet::new();
-                server.spawn(listen(*port, checks.clone()));
+                server.spawn(listen(*port, checks.clone(), addresses.clone()));
                 server
             });
         }
@@ -48,7 +51,7 @@ pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>) {
     }
 }
 
-async fn listen(port: u16, checks: watch::Receiver<Arc<Checks>>) {
+async fn listen(port: u16, checks: watch::Receiver<Arc<Checks>>, addresses: Arc<[Ipv4Net]>) {
     let listener = loop {
         match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await {
             Ok(listener) => break listener,
@@ -65,12 +68,21 @@ async fn listen(port: u16, checks: watch::Receiver<Arc<Checks>>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
+        // The node's addresses come and go, so that each of them is not listened at.
+        if !is_served(&stream, &addresses) {
+            continue;
+        }
         let checks = checks.clone();
         tokio::spawn(async move {
             let _ = tokio::time::timeout(PATIENCE, answer(stream, port, checks)).await;
             drop(place);
         });
     }
+}
+
+fn is_served(stream: &TcpStream, addresses: &[Ipv4Net]) -> bool {
+    let Ok(SocketAddr::V4(at)) = stream.local_addr() else { return false };
+    addresses.is_empty() || addresses.iter().any(|range| range.contains(at.ip()))
 }
 
 async fn answer(stream: TcpStream, port: u16, checks: watch::Receiver<Arc<Checks>>) {
@@ -112,11 +124,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn ask(port: u16) -> Option<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+        ask_at(Ipv4Addr::LOCALHOST, port).await
+    }
+
+    async fn ask_at(address: Ipv4Addr, port: u16) -> Option<String> {
+        let mut stream = TcpStream::connect((address, port)).await.ok()?;
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: n\r\n\r\n").await.ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await.ok()?;
-        Some(text)
+        (!text.is_empty()).then_some(text)
     }
 
     async fn until(port: u16, wanted: impl Fn(&Option<String>) -> bool) {
@@ -136,8 +152,9 @@ mod tests {
         drop(free);
         let checks = |local| Arc::new(Checks::from([(port, Health { service: ObjectKey::new("n", "s"), local })]));
         let (sender, receiver) = watch::channel(checks(2));
-        let server = tokio::spawn(serve(receiver));
+        let server = tokio::spawn(serve(receiver, vec!["127.0.0.1/32".parse().unwrap()]));
         until(port, Option::is_some).await;
+        assert_eq!(ask_at(Ipv4Addr::new(127, 0, 0, 2), port).await, None, "no node ports are served there");
         let answer = ask(port).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         assert!(answer.contains("x-load-balancing-endpoint-weight: 2"), "{answer}");

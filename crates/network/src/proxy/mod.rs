@@ -46,6 +46,8 @@ pub struct ProxyConfig {
     pub node_name: String,
     /// Addresses of all pods.
     pub cluster_cidr: Ipv4Net,
+    /// Addresses of all services.
+    pub service_cidr: Ipv4Net,
     /// Addresses that the node answers at by itself, whatever the services say.
     pub own_addresses: Vec<Ipv4Addr>,
     /// The node's addresses at which node ports are served; all when there are none here.
@@ -89,6 +91,7 @@ pub async fn run(
     slices.synced().await;
     nodes.synced().await;
     let (checks, receiver) = watch::channel(Arc::new(Checks::new()));
+    let addresses = config.node_port_addresses.clone();
     let objects = Objects { services: services.store(), slices: slices.store(), nodes: nodes.store() };
     let proxy = Proxy { socket: Socket::netfilter()?, state: State::new(config), objects, checks };
     let (sender, ended) = oneshot::channel();
@@ -98,7 +101,7 @@ pub async fn run(
         .spawn(move || drop(sender.send(proxy.work(&mailbox, ready))))?;
     tokio::select! {
         result = ended => result?,
-        () = health::serve(receiver) => anyhow::bail!("the health checks of services ended"),
+        () = health::serve(receiver, addresses) => anyhow::bail!("the health checks of services ended"),
     }
 }
 

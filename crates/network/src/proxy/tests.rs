@@ -22,6 +22,7 @@ pub(super) fn config() -> ProxyConfig {
     ProxyConfig {
         node_name: "n".into(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+        service_cidr: "10.96.0.0/16".parse().unwrap(),
         own_addresses: Vec::new(),
         node_port_addresses: Vec::new(),
     }

@@ -89,9 +89,12 @@ pub(super) fn wanted<'a>(
 ) -> Wanted {
     let (key, Some(spec)) = (ObjectKey::of(service), &service.spec) else { return Wanted::default() };
     let Some(cluster_ip) = cluster_ip(service, spec, config) else { return Wanted::default() };
-    let balanced = balanced(service);
     let external = spec.external_ips.iter().flatten().filter_map(|text| text.parse().ok());
-    let external_addresses: BTreeSet<Ipv4Addr> = external.chain(balanced.iter().copied()).collect();
+    // Addresses within the cluster are given by it alone: nobody takes another service's, or the cluster's DNS.
+    let is_outside =
+        |address: &Ipv4Addr| !config.service_cidr.contains(address) && !config.own_addresses.contains(address);
+    let balanced: BTreeSet<Ipv4Addr> = balanced(service).into_iter().filter(is_outside).collect();
+    let external_addresses: BTreeSet<Ipv4Addr> = external.filter(is_outside).chain(balanced.iter().copied()).collect();
     let ours = slices.filter(|slice| !is_others(slice.metadata.labels.as_ref()));
     let rules = spec.ports.iter().flatten().filter_map(|port| {
         let number = u16::try_from(port.port).ok()?;
@@ -178,7 +181,8 @@ mod tests {
         let config = ProxyConfig {
             node_name: "here".into(),
             cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-            own_addresses: Vec::new(),
+            service_cidr: "10.96.0.0/16".parse().unwrap(),
+            own_addresses: vec!["10.1.0.10".parse().unwrap()],
             node_port_addresses: Vec::new(),
         };
         let endpoints: Vec<_> =
@@ -222,6 +226,19 @@ mod tests {
         ] {
             assert_eq!(of(service(labels, spec), &[]), Wanted::default());
         }
+    }
+
+    #[test]
+    fn nobody_takes_the_addresses_of_other_services_and_of_the_node_from_outside() {
+        let mut object =
+            service(json!({}), json!({"type": "LoadBalancer", "externalIPs": ["10.96.0.10", "1.1.1.1", "10.1.0.10"]}));
+        let ingress = json!([{"ip": "10.96.0.8"}, {"ip": "2.2.2.2"}]);
+        object["spec"]["loadBalancerSourceRanges"] = json!(["10.0.0.0/8"]);
+        object["status"] = json!({"loadBalancer": {"ingress": ingress}});
+        let rules = one(of(object, &[]));
+        let two = BTreeSet::from([Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(2, 2, 2, 2)]);
+        assert_eq!(rules.external_addresses, two);
+        assert_eq!(rules.fence.unwrap().addresses, BTreeSet::from([Ipv4Addr::new(2, 2, 2, 2)]));
     }
 
     #[test]

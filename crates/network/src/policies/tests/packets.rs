@@ -304,7 +304,8 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
         let mut next = Kernel::open().unwrap();
         assert!(!reached(&scene), "it stays");
         let fresh = IpAddr::V4(scene.addresses[2]);
-        next.hold(fresh);
+        next.to_hold.insert(fresh);
+        next.hold();
         scene.pods[2].run(|| Echo::server(80));
         assert!(Echo::open(scene.addresses[2], 80).is_some());
         let to_fresh = scene.addresses[2];
@@ -328,6 +329,81 @@ fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_th
         let caches = Caches { node: "here".into(), policies: Store::of(Vec::new(), Vec::new()), others: None };
         kernel.take_in(Inbox { caches: Some(caches), ..Inbox::default() });
         assert!(reached());
+    });
+}
+
+#[test]
+fn a_pod_that_ran_before_a_restart_is_reached_before_anything_is_known() {
+    in_scene(|mut scene| {
+        scene.commit();
+        let mut next = Kernel::open().unwrap();
+        let [old, new] = [scene.addresses[1], scene.addresses[2]];
+        let sandbox =
+            |address: Ipv4Addr, pod| Sandbox::Attached(address.into(), pod, tokio::sync::oneshot::channel().0);
+        let sandboxes = vec![sandbox(old, None), sandbox(new, Some(ObjectKey::new("a", "new")))];
+        next.take_in(Inbox { sandboxes, ..Inbox::default() });
+        (1..3).for_each(|pod| scene.pods[pod].run(|| Echo::server(80)));
+        let reached = |to: Ipv4Addr| scene.pods[0].run(|| Echo::open(to, 80)).is_some();
+        assert_eq!([old, new].map(reached), [true, false]);
+    });
+}
+
+#[test]
+fn a_pod_is_not_told_to_start_while_the_kernel_refuses_its_policies() {
+    in_scene(|mut scene| {
+        scene.commit();
+        let mut kernel = Kernel::open().unwrap();
+        // Nothing can be changed in a table that is gone.
+        remove(&mut scene.netfilter).unwrap();
+        let (told, mut done) = tokio::sync::oneshot::channel();
+        let new = Sandbox::Attached(scene.addresses[1].into(), Some(ObjectKey::new("a", "new")), told);
+        kernel.take_in(Inbox { sandboxes: vec![new], ..Inbox::default() });
+        assert!(kernel.refused && done.try_recv().is_err());
+        scene.state.renew();
+        scene.commit();
+        kernel.take_in(Inbox::default());
+        assert!(!kernel.refused && done.try_recv().is_ok());
+    });
+}
+
+#[test]
+fn many_peers_with_many_ports_are_as_many_rules_as_there_are_of_both_together() {
+    in_scene(|mut scene| {
+        let (client, server) = (scene.addresses[0], scene.addresses[1]);
+        let object = json!({"metadata": {"name": "server", "namespace": "a", "labels": {"name": "server"}},
+            "spec": {"nodeName": "here", "containers": [{"ports": [{"name": "p7", "containerPort": 80}]}]},
+            "status": {"phase": "Running", "podIP": server.to_string()}});
+        let object: PodObject = serde_json::from_value(object).unwrap();
+        scene.state.set_pod(&ObjectKey::new("a", "server"), object.seen_from("here"));
+        let (key, seen) = pod("a", "client", client);
+        scene.state.set_pod(&key, seen);
+        let peers = |name: &str| -> Vec<Value> {
+            let label = |n: usize| json!({"podSelector": {"matchLabels": {"name": format!("{name}{n}")}}});
+            (0..990).map(label).chain([json!({"podSelector": {"matchLabels": {"name": name}}})]).collect()
+        };
+        let ports = |count: usize| -> Vec<Value> { (0..count).map(|n| json!({"port": format!("p{n}")})).collect() };
+        let spec = |name: &str, count: usize| {
+            json!({"podSelector": {"matchLabels": {"name": "server"}},
+                "ingress": [{"from": peers(name), "ports": ports(count)}]})
+        };
+        scene.pods[1].run(|| Echo::server(80));
+        for (name, count, reached) in [
+            ("client", 1000, true),
+            ("client", 7, false),
+            ("client", 1, false),
+            ("client", 8, true),
+            ("other", 8, false),
+        ] {
+            let (key, read) = policy("p", spec(name, count));
+            scene.state.set_policy(&key, read);
+            let begun = std::time::Instant::now();
+            scene.commit();
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            assert_eq!(scene.pods[0].run(|| Echo::open(server, 80)).is_some(), reached, "{name} {count}");
+        }
+        scene.state.set_policy(&policy("p", json!({})).0, None);
+        scene.commit();
+        assert!(scene.pods[0].run(|| Echo::open(server, 80)).is_some());
     });
 }
 
