@@ -15,11 +15,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::Api;
 
-use super::{approve, follow, is_pending, parse, requests, signers, usages};
+use super::{CONTROL_PLANE, approve, follow, is_pending, parse, requests, signers, usages};
 use crate::common::Context;
 
 const MESSAGE: &str = "Auto approving kubelet serving certificate for the node's own name and addresses.";
-const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// Index of nodes and services by their addresses, and of requests by who made them.
 const BY_ADDRESS: &str = "address";
 const BY_REQUESTER: &str = "requester";
