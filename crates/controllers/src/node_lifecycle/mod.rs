@@ -219,7 +219,10 @@ impl Controller {
         if !take_pods(&wanted) {
             return (wanted, None);
         }
-        let (all, zone) = (self.nodes.store().list(), zone_of(node));
+        let (mut all, zone) = (self.nodes.store().list(), zone_of(node));
+        // What was just written of it may not be here yet.
+        let name = node.name_any();
+        all.iter_mut().filter(|other| other.name_any() == name).for_each(|own| *own = Arc::new(node.clone()));
         let has_begun = take_pods(&taints(node));
         let waits = match pace(&all, &zone) {
             Pace::Undo => MONITOR_PERIOD,
