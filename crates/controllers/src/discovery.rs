@@ -1,7 +1,8 @@
 //! Which resources the API has, for the controllers that deal with all of them.
 
 use kube::Client;
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::api::Api;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 
 /// A resource that can be listed and deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -9,6 +10,16 @@ pub(crate) struct Deletable {
     pub resource: ApiResource,
     pub namespaced: bool,
     pub watchable: bool,
+}
+
+impl Deletable {
+    /// Its objects; those of a namespace, where it has some in namespaces.
+    pub fn api(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        match self.namespaced {
+            true => Api::namespaced_with(client.clone(), namespace, &self.resource),
+            false => Api::all_with(client.clone(), &self.resource),
+        }
+    }
 }
 
 /// What discovery gave, and the groups that could not be asked.

@@ -45,6 +45,7 @@ mod volumes;
 mod written;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,10 @@ pub struct Config {
     pub node_cidr_mask: u8,
     /// The certificate (PEM) that clients in pods verify the API server with.
     pub root_ca: String,
+    /// By which names and addresses clients know the API server, as its certificate has them.
+    pub api_server_names: Vec<String>,
+    /// See `api_server_names`.
+    pub api_server_addresses: Vec<IpAddr>,
     /// Signs certificates that are requested and approved; without it no one is signed.
     pub authority: Option<Arc<Authority>>,
     /// Signs the tokens of service accounts that secrets hold; without it, these stay empty.

@@ -181,14 +181,33 @@ impl Metrics {
     pub fn show_volumes(&self, count: impl Fn() -> Volumes + Send + Sync + 'static) -> Showing {
         self.volumes.show(move |page| {
             let found = count();
-            let mut show = |name: &str, help: &str, label: &str, of: &BTreeMap<String, usize>| {
-                page.family(name, "gauge", help);
-                of.iter().for_each(|(value, count)| page.sample(name, &[(label, value)], count));
-            };
-            show("pv_collector_bound_pv_count", "Volumes that are bound", "storage_class", &found.bound_volumes);
-            show("pv_collector_unbound_pv_count", "Volumes that are not bound", "storage_class", &found.free_volumes);
-            show("pv_collector_bound_pvc_count", "Claims that are bound", "namespace", &found.bound_claims);
-            show("pv_collector_unbound_pvc_count", "Claims that are not bound", "namespace", &found.free_claims);
+            let bound = |is_bound: bool| if is_bound { "bound" } else { "unbound" };
+            let total = "pv_collector_total_pv_count";
+            page.family(total, "gauge", "Volumes by what they are of, and whether they have a file system");
+            for ((plugin, mode), count) in &found.of_plugins {
+                page.sample(total, &[("plugin_name", plugin), ("volume_mode", mode)], count);
+            }
+            for (is_bound, help) in [(true, "Volumes that are bound"), (false, "Volumes that are not bound")] {
+                let name = format!("pv_collector_{}_pv_count", bound(is_bound));
+                page.family(&name, "gauge", help);
+                for ((_, class), count) in found.volumes.iter().filter(|((bound, _), _)| *bound == is_bound) {
+                    page.sample(&name, &[("storage_class", class)], count);
+                }
+            }
+            for (is_bound, help) in [(true, "Claims that are bound"), (false, "Claims that are not bound")] {
+                let name = format!("pv_collector_{}_pvc_count", bound(is_bound));
+                page.family(&name, "gauge", help);
+                for ((_, [namespace, class, attributes]), count) in
+                    found.claims.iter().filter(|((bound, _), _)| *bound == is_bound)
+                {
+                    let labels = [
+                        ("namespace", &**namespace),
+                        ("storage_class", &**class),
+                        ("volume_attributes_class", &**attributes),
+                    ];
+                    page.sample(&name, &labels, count);
+                }
+            }
         })
     }
 }
@@ -200,11 +219,13 @@ pub(crate) struct Zone {
     pub unhealthy: usize,
 }
 
-/// Volumes by storage class, and claims by namespace.
-#[derive(Debug, Default)]
+/// How many volumes and claims there are.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Volumes {
-    pub bound_volumes: BTreeMap<String, usize>,
-    pub free_volumes: BTreeMap<String, usize>,
-    pub bound_claims: BTreeMap<String, usize>,
-    pub free_claims: BTreeMap<String, usize>,
+    /// By plugin and mode.
+    pub of_plugins: BTreeMap<(String, String), usize>,
+    /// By whether they are bound, and storage class.
+    pub volumes: BTreeMap<(bool, String), usize>,
+    /// By whether they are bound, and namespace, storage class and class of attributes.
+    pub claims: BTreeMap<(bool, [String; 3]), usize>,
 }

@@ -9,7 +9,7 @@ use coracle_metrics::Counter;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Preconditions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::*;
 use crate::metrics::METRICS;
@@ -113,14 +113,25 @@ fn beyond_threshold(pods: &[Arc<Pod>], threshold: usize) -> Vec<Arc<Pod>> {
     finished
 }
 
+/// The status of a pod that is about to be deleted; whoever counts failed pods must learn that it did not succeed. Of those whose
+/// node is gone it says why, so that whoever made them can tell that it is not their fault.
+fn failed(pod: &Pod, orphaned: bool) -> Option<Value> {
+    if is_terminal(pod) {
+        return None;
+    }
+    let mut status = json!({"phase": "Failed"});
+    if orphaned {
+        status["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
+            "message": "PodGC: node no longer exists", "lastTransitionTime": now()}]);
+    }
+    Some(status)
+}
+
 async fn delete(client: &kube::Client, pod: &Pod, orphaned: bool) -> kube::Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace_of(pod));
     let name = pod.name_any();
-    if orphaned && !is_terminal(pod) {
-        // Whoever counts failed pods must learn that this one did not succeed.
-        let patch = json!({"metadata": {"uid": uid(pod)}, "status": {"phase": "Failed", "conditions": [{
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists", "lastTransitionTime": now()}]}});
+    if let Some(status) = failed(pod, orphaned) {
+        let patch = json!({"metadata": {"uid": uid(pod)}, "status": status});
         match patch_status_strategic(&api, &name, &patch).await {
             Err(error) if !is_not_found(&error) => return Err(error),
             _ => {}
@@ -162,5 +173,21 @@ mod tests {
         };
         assert!(node("Unknown", OUT_OF_SERVICE) && node("False", OUT_OF_SERVICE));
         assert!(!node("True", OUT_OF_SERVICE) && !node("Unknown", "node.kubernetes.io/unreachable"));
+    }
+
+    #[test]
+    fn what_did_not_end_by_itself_has_failed() {
+        let of = |phase: &str, orphaned: bool| {
+            let pod: Pod = serde_json::from_value(json!({"status": {"phase": phase}})).unwrap();
+            failed(&pod, orphaned)
+        };
+        assert_eq!(of("Running", false), Some(json!({"phase": "Failed"})));
+        let orphan = of("Pending", true).unwrap();
+        assert_eq!(
+            (&orphan["phase"], &orphan["conditions"][0]["type"]),
+            (&json!("Failed"), &json!("DisruptionTarget"))
+        );
+        assert_eq!(of("Succeeded", true), None);
+        assert_eq!(of("Failed", false), None);
     }
 }

@@ -101,6 +101,12 @@ impl Certificates {
     }
 
     fn serving_pair(&self) -> Result<Pair> {
+        let (names, addresses) = self.known_by();
+        self.authority.server("kube-apiserver", &[], &names, &addresses)
+    }
+
+    /// The names and addresses in the API server's certificate.
+    pub fn known_by(&self) -> (Vec<String>, Vec<IpAddr>) {
         let names = [
             "kubernetes",
             "kubernetes.default",
@@ -111,7 +117,7 @@ impl Certificates {
         ];
         let first = Ipv4Addr::from(u32::from(self.names.service_cidr.network()).saturating_add(1));
         let addresses = [self.names.address, first.into(), Ipv4Addr::LOCALHOST.into()];
-        self.authority.server("kube-apiserver", &[], &names.map(Into::into), &addresses)
+        (names.map(Into::into).into(), addresses.into())
     }
 }
 

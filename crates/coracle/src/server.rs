@@ -162,10 +162,13 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         coracle_scheduler::Config { leader_elect: is_shared, identity: identity.clone(), scheduler: scheduler_config };
     let client = as_user("system:kube-scheduler", "kube-scheduler");
     parts.spawn("scheduler", lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())));
+    let (api_server_names, api_server_addresses) = certificates.known_by();
     let controllers = coracle_controllers::Config {
         cluster_cidr,
         node_cidr_mask: NODE_CIDR_MASK.max(cluster_cidr.prefix_len()),
         root_ca: ca,
+        api_server_names,
+        api_server_addresses,
         authority: Some(certificates.authority.clone()),
         service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
         load_balancer_pool: balancing::pool(&options.node, cluster),

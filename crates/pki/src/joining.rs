@@ -11,6 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::digest::{SHA256, digest};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
+use x509_cert::der::pem::{LineEnding, encode_string};
+use x509_parser::pem::Pem;
 
 const ID: usize = 6;
 const SECRET: usize = 16;
@@ -112,9 +114,42 @@ fn random(length: usize) -> Result<String> {
 /// It is no certificate in PEM.
 pub fn public_key_hash(certificate: &str) -> Result<String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).context("the authority is not PEM")?;
+    hash_of(&pem)
+}
+
+fn hash_of(pem: &Pem) -> Result<String> {
     let certificate = pem.parse_x509().context("the authority is not a certificate")?;
     let digest = digest(&SHA256, certificate.public_key().raw);
     Ok(format!("sha256:{}", digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+}
+
+/// What of a bundle of authorities (PEM) is to be trusted: those whose keys have one of the digests, and nothing that only stands
+/// beside them. Without digests it is all of them.
+///
+/// # Errors
+/// Something in it is no certificate, or none has such a key.
+pub fn pinned(bundle: &str, hashes: &[String]) -> Result<String> {
+    let (mut kept, mut found) = (String::new(), Vec::new());
+    for pem in Pem::iter_from_buffer(bundle.as_bytes()) {
+        let pem = pem.context("the authority is not PEM")?;
+        let hash = hash_of(&pem)?;
+        if hashes.is_empty() || hashes.contains(&hash) {
+            // Written anew, so that whoever reads it sees what was looked at here.
+            let text = encode_string("CERTIFICATE", LineEnding::LF, &pem.contents);
+            kept.push_str(&text.map_err(|error| anyhow!("the authority cannot be written as PEM: {error}"))?);
+        }
+        found.push(hash);
+    }
+    match (found.is_empty(), kept.is_empty()) {
+        (true, _) => bail!("the authority is not PEM"),
+        (false, true) => bail!(
+            "the cluster's authority has the key {}, and not {}: this is another cluster, or somebody stands in for it. \
+             Nothing was trusted",
+            found.join(" and "),
+            hashes.join(" or ")
+        ),
+        (false, false) => Ok(kept),
+    }
 }
 
 /// Reads such a digest.
@@ -172,5 +207,22 @@ mod tests {
         for wrong in ["", "sha256:", "sha256:zz", "sha1:00", &hash[..70]] {
             assert!(parse_hash(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn of_a_bundle_only_what_has_the_digest_is_trusted() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [own, other] = dirs.each_ref().map(|dir| Authority::open(dir.path()).unwrap().certificate.clone());
+        let hashes = [public_key_hash(&own).unwrap()];
+        let same = |a: &str, b: &str| public_key_hash(a).unwrap() == public_key_hash(b).unwrap();
+        for bundle in [format!("{own}{other}"), format!("{other}{own}")] {
+            let kept = pinned(&bundle, &hashes).unwrap();
+            assert_eq!(kept.matches("BEGIN CERTIFICATE").count(), 1);
+            assert!(same(&kept, &own));
+            assert_eq!(pinned(&bundle, &[]).unwrap().matches("BEGIN CERTIFICATE").count(), 2);
+        }
+        let refused = pinned(&other, &hashes).unwrap_err().to_string();
+        assert!(refused.contains("Nothing was trusted"), "{refused}");
+        assert!(pinned("", &[]).is_err() && pinned(&own.replace("CERTIFICATE", "X").replace('M', "!"), &[]).is_err());
     }
 }

@@ -19,7 +19,7 @@ mod usages;
 pub use authority::{Authority, FRONT_PROXY};
 pub use current::Current;
 pub use files::Pair;
-pub use joining::{BootstrapToken, parse_hash, public_key_hash};
+pub use joining::{BootstrapToken, parse_hash, pinned, public_key_hash};
 pub use request::{Identity, NewRequest, Request};
 pub use token_key::TokenKey;
 pub use trust::{Trust, client_config};

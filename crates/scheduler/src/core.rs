@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::cycle::{Cycle, Found, Unfit};
 use crate::extender::{self, Extenders};
 use crate::filters::Filters;
+use crate::framework::event::{OWN_GATES, OWN_UPDATE};
 use crate::framework::{Actions, ClusterEvent, Handle, PreBind, Profile};
 use crate::metrics::{Attempt, METRICS};
 use crate::pod::{Labels, PodInfo};
@@ -107,10 +108,12 @@ impl Core {
             Some(number) => self.table.nominate(number, pod.clone()),
             None => self.table.withdraw(&pod.uid),
         }
-        if was.is_some_and(|was| is_changed(&was, &pod)) {
+        if let Some(was) = was.filter(|was| is_changed(was, &pod)) {
             let event = ClusterEvent::other(Actions::OWN_UPDATE);
             let (profiles, table) = (&self.profiles, &self.table);
-            self.queue.wake_one(&pod.uid, |pod, refused| helps(profiles, table, &event, pod, refused));
+            self.queue.wake_one(&pod.uid, own_change(&was, &pod), |pod, refused| {
+                helps(profiles, table, &event, pod, refused)
+            });
         }
     }
 
@@ -428,6 +431,23 @@ fn helps(profiles: &[Profile], table: &Table, event: &ClusterEvent<'_>, pod: &Po
         Some(plugin) => plugin.events().meets(event.actions) && plugin.hint(pod, event, table),
         None => true,
     })
+}
+
+/// What upstream calls the first thing that was changed about a pod that waits.
+fn own_change(old: &PodInfo, new: &PodInfo) -> &'static str {
+    let tolerations =
+        |pod: &PodInfo| pod.pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref()).map_or(0, Vec::len);
+    if old.labels() != new.labels() {
+        "UnschedulablePodUpdatePodLabel"
+    } else if old.requests != new.requests {
+        "UnschedulablePodUpdatePodScaleDown"
+    } else if tolerations(old) != tolerations(new) {
+        "UnschedulablePodUpdatePodToleration"
+    } else if old.gates().next().is_some() && new.gates().next().is_none() {
+        OWN_GATES
+    } else {
+        OWN_UPDATE
+    }
 }
 
 /// Whether a pod that waits asks for something else than before.

@@ -18,6 +18,7 @@ use coracle_metrics::Counter;
 use tokio::time::Instant;
 
 use crate::framework::Actions;
+use crate::framework::event::{OWN_ADD, OWN_GATES, OWN_UPDATE};
 use crate::metrics::{Attempt, METRICS};
 use crate::pod::PodInfo;
 
@@ -154,7 +155,7 @@ impl Queue {
                 place: Place::InFlight,
             };
             self.pods.insert(uid.clone(), waiting);
-            return self.place(&uid, if gated { Place::Gated } else { Place::Active }, "PodAdd");
+            return self.place(&uid, if gated { Place::Gated } else { Place::Active }, OWN_ADD);
         };
         let old = waiting.place;
         if old == Place::Active && waiting.pod.priority != pod.priority {
@@ -162,13 +163,13 @@ impl Queue {
             if let Some(waiting) = self.pods.get_mut(&uid) {
                 waiting.pod = pod;
             }
-            return self.place(&uid, Place::Active, "PodUpdate");
+            return self.place(&uid, Place::Active, OWN_UPDATE);
         }
         waiting.pod = pod;
         if old == Place::Gated && !gated {
             waiting.since = Instant::now();
             self.detach(&uid);
-            self.place(&uid, Place::Active, "PodUpdate");
+            self.place(&uid, Place::Active, OWN_GATES);
         }
     }
 
@@ -232,11 +233,11 @@ impl Queue {
     }
 
     /// Moves one pod, that was changed itself, if it is unschedulable and `helps` says so.
-    pub fn wake_one(&mut self, uid: &str, helps: impl Fn(&PodInfo, &Refused) -> bool) {
+    pub fn wake_one(&mut self, uid: &str, event: &str, helps: impl Fn(&PodInfo, &Refused) -> bool) {
         let Some(waiting) = self.pods.get(uid) else { return };
         let is_unschedulable = matches!(waiting.place, Place::Unschedulable { .. });
         if is_unschedulable && waiting.refused.as_ref().is_none_or(|refused| helps(&waiting.pod, refused)) {
-            self.retry(uid, "PodUpdate");
+            self.retry(uid, event);
         }
     }
 

@@ -427,6 +427,13 @@ async fn a_node_makes_volumes_of_its_directories_for_claims_that_are_for_it_and_
         assert_eq!(who.post(volumes, &wrong).await.status, 403, "{wrong:#}");
     }
     a.post(volumes, &volume(&mine, "a")).await.ok();
+    // Of which it tells how large they are.
+    for (who, name, status) in [(&a, "mine", 200), (&a, "other", 403), (&b, "mine", 403)] {
+        let mut claim = api.get(&format!("{claims}/{name}")).await.ok();
+        claim["status"]["capacity"] = json!({"storage": "2Gi"});
+        let path = format!("{claims}/{name}/status");
+        assert_eq!(who.call(Method::PUT, &path, "application/json", &claim).await.status, status, "{name}");
+    }
     let own = format!("{volumes}/pvc-{}", uid(&mine));
     let grown = json!({"spec": {"capacity": {"storage": "2Gi"}}});
     // Its role has no patches.

@@ -22,6 +22,9 @@ use kube::api::{Api, PostParams};
 use crate::common::Context;
 use crate::run::reconcile_all;
 
+/// The label of nodes of the control plane, which no node gives to itself.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+
 /// Lets `handle` look at every request that changes until the queue is closed; it says when it wants to look again.
 async fn follow<F, Fut>(
     requests: Informer<CertificateSigningRequest>,

@@ -1,8 +1,8 @@
 //! Approves certificates of kubelets as servers, when a node asks for its own name and addresses that are nobody else's.
 //!
 //! Upstream leaves this to administrators, because a node says itself which addresses it has. So that it cannot stand in for
-//! others, an address must not be another node's or a service's, that of the API server only the control plane's, and no name
-//! one of the API server's. What is not approved here waits for an administrator.
+//! others, an address must not be another node's, a service's, a load balancer's or the host's own, and what the API server is
+//! known by is only the control plane's. What is not approved here waits for an administrator.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +15,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::Api;
 
-use super::{approve, follow, is_pending, parse, requests, signers, usages};
+use super::{CONTROL_PLANE, approve, follow, is_pending, parse, requests, signers, usages};
 use crate::common::Context;
 
 const MESSAGE: &str = "Auto approving kubelet serving certificate for the node's own name and addresses.";
-const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// Index of nodes and services by their addresses, and of requests by who made them.
 const BY_ADDRESS: &str = "address";
 const BY_REQUESTER: &str = "requester";
@@ -29,6 +28,7 @@ struct Addresses {
     nodes: Store<Node>,
     services: Store<Service>,
     slices: Store<EndpointSlice>,
+    config: Arc<crate::Config>,
 }
 
 /// Runs the controller until its queue is closed.
@@ -53,7 +53,12 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     nodes.synced().await;
     services.synced().await;
     slices.synced().await;
-    let addresses = Arc::new(Addresses { nodes: nodes.store(), services: services.store(), slices: slices.store() });
+    let addresses = Arc::new(Addresses {
+        nodes: nodes.store(),
+        services: services.store(),
+        slices: slices.store(),
+        config: context.config.clone(),
+    });
     let api: Api<CertificateSigningRequest> = Api::all(context.client.clone());
     follow(requests, queue, move |request| {
         let (api, addresses) = (api.clone(), addresses.clone());
@@ -82,14 +87,23 @@ impl Addresses {
         }
         let name = wanted.common_name.strip_prefix(signers::NODE).unwrap_or_default();
         let node = self.nodes.get("", name).ok_or("there is no such node yet")?;
-        match wanted.dns_names.iter().find(|dns_name| *dns_name != name || is_api_server(dns_name)) {
-            Some(other) => Err(format!("{other} is not the node's name")),
+        if let Some(other) = wanted.dns_names.iter().find(|dns_name| *dns_name != name || is_api_server(dns_name)) {
+            return Err(format!("{other} is not the node's name"));
+        }
+        let api_server =
+            |dns_name: &&String| self.config.api_server_names.iter().any(|own| own.eq_ignore_ascii_case(dns_name));
+        match wanted.dns_names.iter().find(api_server).filter(|_| !is_of_control_plane(&node)) {
+            Some(other) => Err(format!("{other} is the API server's name")),
             None => wanted.ip_addresses.iter().try_for_each(|address| self.check_address(&node, *address)),
         }
     }
 
     fn check_address(&self, node: &Node, address: IpAddr) -> Result<(), String> {
         let text = address.to_string();
+        let canonical = address.to_canonical();
+        if canonical.is_loopback() || canonical.is_unspecified() || canonical.is_multicast() {
+            return Err(format!("{text} is no address by which one machine finds another"));
+        }
         if !node_addresses(node).contains(&text) {
             return Err(format!("{text} is not an address of the node"));
         }
@@ -102,11 +116,17 @@ impl Addresses {
         }
         let api_server = self.slices.get("default", "kubernetes");
         let mut endpoints = api_server.iter().flat_map(|slice| slice.endpoints.iter());
-        if endpoints.any(|endpoint| endpoint.addresses.contains(&text)) && !node.labels().contains_key(CONTROL_PLANE) {
+        let is_api_server = self.config.api_server_addresses.contains(&canonical)
+            || endpoints.any(|endpoint| endpoint.addresses.contains(&text));
+        if is_api_server && !is_of_control_plane(node) {
             return Err(format!("{text} is the API server's address"));
         }
         Ok(())
     }
+}
+
+fn is_of_control_plane(node: &Node) -> bool {
+    node.labels().contains_key(CONTROL_PLANE)
 }
 
 /// Whether clients look for the API server under a name.
@@ -122,9 +142,13 @@ fn node_addresses(node: &Node) -> Vec<String> {
     numbers.filter_map(|address| Some(address.address.parse::<IpAddr>().ok()?.to_string())).collect()
 }
 
+/// Where a service is reached, by its load balancer too.
 fn service_addresses(service: &Service) -> Vec<String> {
-    let Some(spec) = &service.spec else { return Vec::new() };
-    let all = spec.cluster_ips.iter().flatten().chain(spec.external_ips.iter().flatten());
+    let spec = service.spec.iter();
+    let own = spec.flat_map(|spec| spec.cluster_ips.iter().flatten().chain(spec.external_ips.iter().flatten()));
+    let balancers = service.status.iter().flat_map(|status| &status.load_balancer);
+    let ingress = balancers.flat_map(|balancer| balancer.ingress.iter().flatten().flat_map(|ingress| &ingress.ip));
+    let all = own.chain(ingress);
     all.filter_map(|address| Some(address.parse::<IpAddr>().ok()?.to_string())).collect()
 }
 
@@ -151,23 +175,47 @@ mod tests {
             "status": {"addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": "x"}]}})
     }
 
+    fn config() -> crate::Config {
+        crate::Config {
+            api_server_names: vec!["Server".into(), "control".into()],
+            api_server_addresses: vec!["192.0.2.1".parse().unwrap(), "192.0.2.11".parse().unwrap()],
+            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+            node_cidr_mask: 24,
+            root_ca: String::new(),
+            authority: None,
+            service_account_key: None,
+            load_balancer_pool: Vec::new(),
+            leader_elect: false,
+            identity: String::new(),
+            terminated_pod_threshold: 0,
+            legacy_token_clean_up_period: std::time::Duration::ZERO,
+        }
+    }
+
     fn addresses() -> Addresses {
         let nodes = vec![
-            node("control", "192.0.2.1", json!({CONTROL_PLANE: ""})),
+            node("control", "192.0.2.7", json!({CONTROL_PLANE: ""})),
+            node("victim", "192.0.2.3", json!({})),
             node("a", "192.0.2.2", json!({})),
-            node("thief", "192.0.2.1", json!({})),
+            node("thief", "192.0.2.3", json!({})),
             node("liar", "10.96.0.1", json!({})),
             node("fake", "192.0.2.9", json!({})),
+            node("balancer", "192.0.2.10", json!({})),
+            node("self", "127.0.0.1", json!({})),
+            node("mapped", "::ffff:127.0.0.1", json!({})),
+            node("server", "192.0.2.12", json!({})),
+            node("usurper", "192.0.2.11", json!({})),
             node("kubernetes.default.svc", "192.0.2.8", json!({})),
         ];
-        let service =
-            json!({"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": {"clusterIPs": ["10.96.0.1"]}});
+        let service = json!({"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": {"clusterIPs": ["10.96.0.1"]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}, {"hostname": "x"}]}}});
         let slice = json!({"metadata": {"name": "kubernetes", "namespace": "default"}, "addressType": "IPv4",
             "endpoints": [{"addresses": ["192.0.2.7"]}, {"addresses": ["192.0.2.9"]}]});
         Addresses {
             nodes: store(nodes, vec![(BY_ADDRESS, Box::new(node_addresses))]),
             services: store(vec![service], vec![(BY_ADDRESS, Box::new(service_addresses))]),
             slices: store(vec![slice], Vec::new()),
+            config: Arc::new(config()),
         }
     }
 
@@ -189,12 +237,24 @@ mod tests {
     #[test]
     fn a_node_gets_its_own_name_and_addresses() {
         assert_eq!(check("a", "a", "a", "192.0.2.2"), Ok(()));
+        assert_eq!(check("control", "control", "control", "192.0.2.7"), Ok(()));
         for (by, name, dns_name, address, why) in [
             ("b", "a", "a", "192.0.2.2", "it was not made by the node itself"),
             ("gone", "gone", "gone", "192.0.2.2", "there is no such node yet"),
             ("a", "a", "x", "192.0.2.2", "x is not the node's name"),
-            ("a", "a", "a", "192.0.2.3", "192.0.2.3 is not an address of the node"),
-            ("thief", "thief", "thief", "192.0.2.1", "192.0.2.1 is another node's address too"),
+            ("a", "a", "a", "192.0.2.4", "192.0.2.4 is not an address of the node"),
+            ("balancer", "balancer", "balancer", "192.0.2.10", "192.0.2.10 is a service's address"),
+            ("self", "self", "self", "127.0.0.1", "127.0.0.1 is no address by which one machine finds another"),
+            (
+                "mapped",
+                "mapped",
+                "mapped",
+                "::ffff:127.0.0.1",
+                "::ffff:127.0.0.1 is no address by which one machine finds another",
+            ),
+            ("server", "server", "server", "192.0.2.12", "server is the API server's name"),
+            ("usurper", "usurper", "usurper", "192.0.2.11", "192.0.2.11 is the API server's address"),
+            ("thief", "thief", "thief", "192.0.2.3", "192.0.2.3 is another node's address too"),
             ("liar", "liar", "liar", "10.96.0.1", "10.96.0.1 is a service's address"),
             ("fake", "fake", "fake", "192.0.2.9", "192.0.2.9 is the API server's address"),
             (

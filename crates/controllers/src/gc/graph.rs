@@ -57,6 +57,13 @@ pub(crate) struct Vertex {
     pub is_virtual: bool,
 }
 
+impl Vertex {
+    /// Whether a reference in an object of a namespace can mean it: one to an object of another namespace is not valid.
+    pub fn is_meant(&self, owner: &OwnerReference, namespace: &str) -> bool {
+        self.id.name == owner.name && (self.id.namespace.is_empty() || self.id.namespace == namespace)
+    }
+}
+
 /// What a change of the graph calls for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
@@ -101,7 +108,7 @@ impl Graph {
         }
         let Some(vertex) = self.0.get_mut(uid) else { return Vec::new() };
         let (begins_foreground, begins_orphan) = (foreground && !vertex.foreground, orphan && !vertex.orphan);
-        vertex.is_virtual = false;
+        let appears = std::mem::replace(&mut vertex.is_virtual, false);
         vertex.deleting = facts.deleting;
         vertex.foreground = foreground;
         vertex.orphan = orphan;
@@ -116,7 +123,7 @@ impl Graph {
         }
         let namespace = before.as_ref().map(|_| id.namespace.clone()).unwrap_or_default();
         vertex.id = id;
-        let mut actions = Vec::new();
+        let mut actions = if appears { self.strangers(uid) } else { Vec::new() };
         if let Some(before) = before {
             for owner in before.iter().filter(|old| !owners.iter().any(|new| new.uid == old.uid)) {
                 self.unlink(&owner.uid, uid, &mut actions);
@@ -131,6 +138,9 @@ impl Graph {
                 if self.link(owner, uid, &namespace) || unblocked {
                     actions.push(Action::Check(owner.uid.clone()));
                 }
+                if self.get(&owner.uid).is_some_and(|found| !found.is_virtual && !found.is_meant(owner, &namespace)) {
+                    actions.push(Action::Check(uid.to_owned()));
+                }
             }
             let waited_for = owners.iter().any(|owner| self.0.get(&owner.uid).is_some_and(|owner| owner.foreground));
             if !before.is_empty() || waited_for {
@@ -141,8 +151,20 @@ impl Graph {
         actions
     }
 
+    /// The checks of the dependents whose references say the vertex' UID but mean nothing that is there.
+    fn strangers(&self, uid: &str) -> Vec<Action> {
+        let Some(vertex) = self.get(uid) else { return Vec::new() };
+        let is_stranger = |dependent: &&String| {
+            self.get(dependent).is_some_and(|found| {
+                let mut own = found.owners.iter().filter(|owner| owner.uid == uid);
+                own.any(|owner| !vertex.is_meant(owner, &found.id.namespace))
+            })
+        };
+        vertex.dependents.iter().filter(is_stranger).cloned().map(Action::Check).collect()
+    }
+
     /// Makes `dependent` known to its owner; says whether the owner is not known itself.
-    fn link(&mut self, owner: &OwnerReference, dependent: &str, namespace: &str) -> bool {
+    pub fn link(&mut self, owner: &OwnerReference, dependent: &str, namespace: &str) -> bool {
         let vertex = self.0.entry(owner.uid.clone()).or_insert_with(|| {
             Box::new(Vertex { id: Identity::of_owner(owner, namespace), is_virtual: true, ..Vertex::default() })
         });
@@ -200,7 +222,7 @@ mod tests {
     use serde_json::json;
 
     fn observe(graph: &mut Graph, meta: &ObjectMeta) -> Vec<Action> {
-        graph.observe(Identity::default(), meta.into())
+        graph.observe(Identity { name: "o".into(), ..Identity::default() }, meta.into())
     }
 
     fn meta(value: serde_json::Value) -> ObjectMeta {
@@ -220,6 +242,23 @@ mod tests {
         assert!(observe(&mut graph, &meta(json!({"uid": "o"}))).is_empty());
         assert!(!graph.get("o").unwrap().is_virtual);
         assert_eq!(graph.forget("o"), [Action::Check("d".into())]);
+    }
+
+    #[test]
+    fn what_names_an_owner_of_another_namespace_is_checked() {
+        let id = |namespace: &str| Identity { name: "o".into(), namespace: namespace.into(), ..Identity::default() };
+        let (owner, dependent) = (meta(json!({"uid": "o"})), owned("d", "o"));
+        for (of_owner, of_dependent, checked) in
+            [("a", "a", false), ("", "a", false), ("", "", false), ("a", "b", true), ("a", "", true)]
+        {
+            let checks = |actions: Vec<Action>| actions.contains(&Action::Check("d".into()));
+            let mut graph = Graph::default();
+            graph.observe(id(of_owner), (&owner).into());
+            assert_eq!(checks(graph.observe(id(of_dependent), (&dependent).into())), checked, "the owner first");
+            let mut graph = Graph::default();
+            graph.observe(id(of_dependent), (&dependent).into());
+            assert_eq!(checks(graph.observe(id(of_owner), (&owner).into())), checked, "the owner last");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{WorkQueue, is_conflict, is_not_found};
+use coracle_client::{EventRecorder, EventType, WorkQueue, is_conflict, is_not_found};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -26,6 +27,9 @@ use graph::{Action, FOREGROUND, Graph, Identity, ORPHAN, Type};
 use metadata::Facts;
 
 const WORKERS: usize = 10;
+/// How soon what cannot be decided yet is looked at again; twice as long each time, up to the second.
+const SOON: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// What the collector knows; shared by monitors and workers.
 #[derive(Clone)]
@@ -35,6 +39,9 @@ struct Collector {
     queue: WorkQueue<Action>,
     /// Resources by type.
     kinds: Arc<RwLock<HashMap<Type, Deletable>>>,
+    /// How long what could not be decided waits, by UID.
+    undecided: Arc<Mutex<HashMap<String, Duration>>>,
+    recorder: EventRecorder,
 }
 
 /// How an owner stands.
@@ -43,6 +50,10 @@ enum Owner {
     /// It is being deleted and waits for its dependents.
     Waiting,
     Present,
+    /// Its kind is not known (yet), so it may well exist.
+    Unknown,
+    /// It is in a namespace, and what names it in none: nothing can be said of it.
+    OutOfReach,
 }
 
 /// Runs the collector until its queue is closed.
@@ -52,13 +63,17 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         graph: Arc::default(),
         queue: WorkQueue::named("garbage_collector_attempt_to_delete"),
         kinds: Arc::default(),
+        undecided: Arc::default(),
+        recorder: context.recorder("garbage-collector-controller"),
     };
     let monitors = monitor::start(&context, &collector).await;
     let workers = coracle_client::run(collector.queue.clone(), WORKERS, move |action| {
         let collector = collector.clone();
         async move {
             let outcome = match &action {
-                Action::Check(uid) => collector.check(uid).await,
+                Action::Check(uid) => {
+                    collector.check(uid).await.inspect(|again| collector.decided(uid, again.is_none()))
+                }
                 Action::Orphan(uid) => collector.orphan(uid).await,
             };
             match outcome {
@@ -89,21 +104,36 @@ impl Collector {
         actions.into_iter().for_each(|action| self.queue.add(action));
     }
 
-    /// The API of an object; `None` when its kind is not known (yet).
-    fn api(&self, id: &Identity) -> Option<Api<DynamicObject>> {
+    /// How long what cannot be decided yet waits.
+    fn later(&self, uid: &str) -> Duration {
+        let mut undecided = self.undecided.lock();
+        let next = undecided.get(uid).map_or(SOON, |last| last.saturating_mul(2).min(SELDOM));
+        undecided.insert(uid.to_owned(), next);
+        next
+    }
+
+    fn decided(&self, uid: &str, is_decided: bool) {
+        if is_decided {
+            self.undecided.lock().remove(uid);
+        }
+    }
+
+    /// What is known of a kind; `None` when it is not (yet).
+    fn kind(&self, of: &Type) -> Option<Deletable> {
         let kinds = self.kinds.read();
         let group = |api_version: &str| api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
-        let found = kinds.get(&*id.of).or_else(|| {
+        let found = kinds.get(of).or_else(|| {
             // A reference may name another version of the kind.
-            let wanted = group(&id.of.api_version);
-            let is_wanted = |of: &Type| of.kind == id.of.kind && group(&of.api_version) == wanted;
+            let wanted = group(&of.api_version);
+            let is_wanted = |other: &Type| other.kind == of.kind && group(&other.api_version) == wanted;
             kinds.iter().find(|(of, _)| is_wanted(of)).map(|(_, found)| found)
-        })?;
-        Some(if found.namespaced {
-            Api::namespaced_with(self.client.clone(), &id.namespace, &found.resource)
-        } else {
-            Api::all_with(self.client.clone(), &found.resource)
-        })
+        });
+        found.cloned()
+    }
+
+    /// The API of an object; `None` when its kind is not known (yet).
+    fn api(&self, id: &Identity) -> Option<Api<DynamicObject>> {
+        Some(self.kind(&id.of)?.api(&self.client, &id.namespace))
     }
 
     /// Looks at one object: deletes it when none of its owners is there any more.
@@ -113,15 +143,15 @@ impl Collector {
             return Ok(None);
         }
         // Until the kind is discovered nothing can be said about its objects.
-        let Some(api) = self.api(&vertex.id) else { return Ok(None) };
+        let Some(api) = self.api(&vertex.id) else { return Ok(Some(self.later(uid))) };
         let live = api.get_metadata_opt(&vertex.id.name).await?.map(|found| found.metadata);
         let Some(mut live) = live.filter(|meta| meta.uid.as_deref() == Some(uid)) else {
             self.forget(uid);
             return Ok(None);
         };
         if vertex.is_virtual {
-            // It exists; its own watch will bring it.
-            return Ok(None);
+            // It exists; its own watch will bring it, unless there is none, or it goes before.
+            return Ok(Some(self.later(uid)));
         }
         if vertex.foreground {
             return self.finish_foreground(uid, &api, &live).await;
@@ -132,15 +162,14 @@ impl Collector {
         }
         let (mut present, mut waiting, mut stale) = (0, 0, Vec::new());
         for owner in &owners {
-            match self.owner(owner, &vertex.id.namespace).await? {
-                Some(Owner::Present) => present += 1,
-                Some(Owner::Waiting) => {
+            match self.owner(owner, uid, &vertex.id).await? {
+                Owner::Present | Owner::Unknown => present += 1,
+                Owner::Waiting => {
                     waiting += 1;
                     stale.push(owner.uid.as_str());
                 }
-                Some(Owner::Absent) => stale.push(owner.uid.as_str()),
-                // An owner of an unknown kind may well exist.
-                None => present += 1,
+                Owner::Absent => stale.push(owner.uid.as_str()),
+                Owner::OutOfReach => return Ok(None),
             }
         }
         if present > 0 {
@@ -193,15 +222,32 @@ impl Collector {
         Ok(None)
     }
 
-    async fn owner(&self, owner: &OwnerReference, namespace: &str) -> kube::Result<Option<Owner>> {
+    /// How the owner of an object stands.
+    async fn owner(&self, owner: &OwnerReference, uid: &str, of: &Identity) -> kube::Result<Owner> {
+        let namespace = &of.namespace;
         let known = self.graph.lock().get(&owner.uid).filter(|vertex| !vertex.is_virtual).cloned();
-        if let Some(known) = known {
-            return Ok(Some(if known.foreground { Owner::Waiting } else { Owner::Present }));
+        match known {
+            Some(known) if known.is_meant(owner, namespace) => {
+                return Ok(if known.foreground { Owner::Waiting } else { Owner::Present });
+            }
+            Some(known) if !known.id.namespace.is_empty() && known.id.namespace != *namespace => {
+                self.report_namespace(owner, uid, of);
+            }
+            _ => {}
         }
-        let Some(api) = self.api(&Identity::of_owner(owner, namespace)) else { return Ok(None) };
-        let live = api.get_metadata_opt(&owner.name).await?;
+        let id = Identity::of_owner(owner, namespace);
+        let Some(found) = self.kind(&id.of) else { return Ok(Owner::Unknown) };
+        if found.namespaced && namespace.is_empty() {
+            self.report_namespace(owner, uid, of);
+            return Ok(Owner::OutOfReach);
+        }
+        let live = found.api(&self.client, namespace).get_metadata_opt(&owner.name).await?;
         let live = live.map(|found| found.metadata).filter(|meta| meta.uid.as_deref() == Some(owner.uid.as_str()));
-        Ok(Some(match live {
+        if live.is_some() && self.graph.lock().link(owner, uid, namespace) {
+            // Who looked for it elsewhere, as another reference said, may have forgotten who belongs to it.
+            self.queue.add(Action::Check(owner.uid.clone()));
+        }
+        Ok(match live {
             None => Owner::Absent,
             Some(meta)
                 if meta.deletion_timestamp.is_some() && meta.finalizers.iter().flatten().any(|f| f == FOREGROUND) =>
@@ -209,7 +255,24 @@ impl Collector {
                 Owner::Waiting
             }
             Some(_) => Owner::Present,
-        }))
+        })
+    }
+
+    /// Tells whoever made an object that its owner cannot be where it says.
+    fn report_namespace(&self, owner: &OwnerReference, dependent: &str, id: &Identity) {
+        let OwnerReference { api_version, kind, name, uid, .. } = owner;
+        let (of, namespace) = (&id.of, &id.namespace);
+        let meant = format!("[{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}]");
+        let text = format!("ownerRef {meant} does not exist in namespace {namespace:?}");
+        let object = ObjectReference {
+            api_version: Some(of.api_version.clone()),
+            kind: Some(of.kind.clone()),
+            namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(id.name.clone()),
+            uid: Some(dependent.to_owned()),
+            ..ObjectReference::default()
+        };
+        self.recorder.record(object, EventType::Warning, "OwnerRefInvalidNamespace", text);
     }
 
     /// Removes the references to an owner from all its dependents, then lets the owner go.

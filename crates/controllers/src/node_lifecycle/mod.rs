@@ -2,7 +2,7 @@
 
 mod zones;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,9 @@ use crate::run::{Cache, reconcile_all};
 use zones::{Pace, Turns, pace, zone_of};
 
 /// How long a node may be silent, as upstream's `--node-monitor-grace-period`.
-const GRACE: Duration = Duration::from_secs(40);
+const GRACE: Duration = Duration::from_secs(50);
+/// The same while its kubelet has not told of it yet, as `--node-startup-grace-period`.
+const GRACE_AT_FIRST: Duration = Duration::from_secs(60);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Conditions and the taints that show them, by the condition's status.
@@ -60,6 +62,10 @@ struct Controller {
     recorder: EventRecorder,
     queue: WorkQueue<String>,
     evictions: WorkQueue<ObjectKey>,
+    /// Pods that were just bound.
+    bound: WorkQueue<ObjectKey>,
+    /// Nodes that went from Ready to Unknown, of which the pods are not all marked yet.
+    fallen_silent: Mutex<HashSet<String>>,
     /// Since when pods may stay for a while only: whoever taints a node need not say when.
     staying: Mutex<HashMap<ObjectKey, Timestamp>>,
 }
@@ -78,6 +84,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         recorder: context.recorder("node-controller"),
         queue: WorkQueue::named("node_lifecycle_controller"),
         evictions: WorkQueue::named("noexec_taint_pod"),
+        bound: WorkQueue::named("node_lifecycle_controller_pods"),
+        fallen_silent: Mutex::default(),
         staying: Mutex::default(),
     });
     let c = controller.clone();
@@ -86,6 +94,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         Event::Updated { old, new } => c.node_changed(Some(old), new),
         Event::Deleted(node) => {
             c.signs.lock().remove(&node.name_any());
+            c.fallen_silent.lock().remove(&node.name_any());
             let text = format!("Node {} event: Removing Node {} from Controller", node.name_any(), node.name_any());
             c.recorder.event(&**node, EventType::Normal, "RemovingNode", text);
         }
@@ -108,6 +117,10 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     let c = controller.clone();
     controller.pods.subscribe(move |event| {
         let (Event::Added(pod) | Event::Updated { new: pod, .. }) = event else { return };
+        let is_bound_before = matches!(event, Event::Updated { old, .. } if node_name(old) == node_name(pod));
+        if !is_bound_before && !node_name(pod).is_empty() {
+            c.bound.add(ObjectKey::of(&**pod));
+        }
         let moved = !matches!(event, Event::Updated { old, .. } if node_name(old) == node_name(pod)
             && old.spec.as_ref().map(|s| &s.tolerations) == pod.spec.as_ref().map(|s| &s.tolerations));
         if moved && !node_name(pod).is_empty() {
@@ -128,11 +141,16 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             }
         }
     });
+    let b = controller.clone();
+    let bound = reconcile_all(&caches, &controller.bound, 4, move |key| {
+        let controller = b.clone();
+        async move { controller.bound(&key).await }
+    });
     let pods = reconcile_all(&caches, &controller.evictions, 8, move |key| {
         let controller = e.clone();
         async move { controller.evict(&key).await }
     });
-    tokio::try_join!(nodes, pods)?;
+    tokio::try_join!(nodes, bound, pods)?;
     Ok(())
 }
 
@@ -142,6 +160,11 @@ fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
 
 fn condition_status<'a>(node: &'a Node, kind: &str) -> &'a str {
     condition(node, kind).map_or("", |condition| condition.status.as_str())
+}
+
+/// How long the node may be silent.
+fn grace(node: &Node) -> Duration {
+    condition(node, "Ready").map_or(GRACE_AT_FIRST, |_| GRACE)
 }
 
 fn taints(node: &Node) -> Vec<Taint> {
@@ -186,7 +209,11 @@ impl Controller {
     async fn reconcile(&self, name: &str) -> kube::Result<Option<Duration>> {
         let Some(node) = self.nodes.store().get("", name) else { return Ok(None) };
         let silent = self.signs.lock().get(name).map_or(Duration::ZERO, |sign| sign.at.elapsed());
-        let node = if silent >= GRACE && condition_status(&node, "Ready") != "Unknown" {
+        let grace = grace(&node);
+        let node = if silent >= grace && condition_status(&node, "Ready") != "Unknown" {
+            if condition_status(&node, "Ready") == "True" {
+                self.fallen_silent.lock().insert(name.to_owned());
+            }
             self.mark_unknown(&node).await?
         } else {
             (*node).clone()
@@ -206,11 +233,16 @@ impl Controller {
                 METRICS.evictions.with([&zone_of(&node)], Counter::inc);
             }
         }
-        if condition_status(&node, "Ready") != "True" && condition(&node, "Ready").is_some() {
-            self.mark_pods_not_ready(&node).await?;
+        let is_ready = condition_status(&node, "Ready") == "True";
+        // Of a kubelet that says itself that it is not ready, the pods are its own to tell of.
+        if !is_ready && self.fallen_silent.lock().contains(name) {
+            for pod in self.pods.store().by_index(BY_NODE, name)? {
+                self.mark_not_ready(&pod).await?;
+            }
         }
+        self.fallen_silent.lock().remove(name);
         let again =
-            if silent < GRACE { GRACE.saturating_sub(silent).saturating_add(Duration::from_millis(10)) } else { GRACE };
+            if silent < grace { grace.saturating_sub(silent).saturating_add(Duration::from_millis(10)) } else { grace };
         Ok(Some(waits.map_or(again, |waits| waits.min(again))))
     }
 
@@ -219,7 +251,10 @@ impl Controller {
         if !take_pods(&wanted) {
             return (wanted, None);
         }
-        let (all, zone) = (self.nodes.store().list(), zone_of(node));
+        let (mut all, zone) = (self.nodes.store().list(), zone_of(node));
+        // What was just written of it may not be here yet.
+        let name = node.name_any();
+        all.iter_mut().filter(|other| other.name_any() == name).for_each(|own| *own = Arc::new(node.clone()));
         let has_begun = take_pods(&taints(node));
         let waits = match pace(&all, &zone) {
             Pace::Undo => MONITOR_PERIOD,
@@ -241,6 +276,7 @@ impl Controller {
     /// Says in the node's status that nothing is known of it any more.
     async fn mark_unknown(&self, node: &Node) -> kube::Result<Node> {
         let reported = condition(node, "Ready").is_some();
+        let was_ready = condition_status(node, "Ready") == "True";
         let (reason, text) = if reported {
             ("NodeStatusUnknown", "Kubelet stopped posting node status.")
         } else {
@@ -261,25 +297,36 @@ impl Controller {
         let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
             "status": {"conditions": conditions}});
         let node = patch_status_strategic(&Api::<Node>::all(self.client.clone()), &name, &patch).await?;
+        if !was_ready {
+            return Ok(node);
+        }
         let text = format!("Node {name} status is now: NodeNotReady");
         self.recorder.event(&node, EventType::Normal, "NodeNotReady", text);
         Ok(node)
     }
 
-    async fn mark_pods_not_ready(&self, node: &Node) -> kube::Result<()> {
-        for pod in self.pods.store().by_index(BY_NODE, &node.name_any())? {
-            if !is_ready(&pod) {
-                continue;
-            }
-            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace_of(&*pod));
-            let patch = json!({"metadata": {"uid": uid(&*pod)}, "status": {"conditions": [{"type": "Ready",
-                "status": "False", "reason": "NodeNotReady", "message": "Node is not ready",
-                "lastTransitionTime": now()}]}});
-            match patch_status_strategic(&api, &pod.name_any(), &patch).await {
-                Ok(_) => self.recorder.event(&*pod, EventType::Warning, "NodeNotReady", "Node is not ready"),
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(error),
-            }
+    /// Marks a pod that was just bound to a node that is not ready.
+    async fn bound(&self, key: &ObjectKey) -> kube::Result<Option<Duration>> {
+        let Some(pod) = self.pods.store().get_key(key) else { return Ok(None) };
+        let node = self.nodes.store().get("", node_name(&pod));
+        if node.is_some_and(|node| condition(&node, "Ready").is_some_and(|ready| ready.status != "True")) {
+            self.mark_not_ready(&pod).await?;
+        }
+        Ok(None)
+    }
+
+    async fn mark_not_ready(&self, pod: &Pod) -> kube::Result<()> {
+        if !is_ready(pod) {
+            return Ok(());
+        }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace_of(pod));
+        let patch = json!({"metadata": {"uid": uid(pod)}, "status": {"conditions": [{"type": "Ready",
+            "status": "False", "reason": "NodeNotReady", "message": "Node is not ready",
+            "lastTransitionTime": now()}]}});
+        match patch_status_strategic(&api, &pod.name_any(), &patch).await {
+            Ok(_) => self.recorder.event(pod, EventType::Warning, "NodeNotReady", "Node is not ready"),
+            Err(error) if is_not_found(&error) || is_conflict(&error) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -429,6 +476,12 @@ mod tests {
             keys("Unknown"),
             ["mine:NoSchedule".to_owned(), format!("{UNREACHABLE}:NoSchedule"), format!("{UNREACHABLE}:NoExecute")]
         );
+    }
+
+    #[test]
+    fn a_node_that_was_not_heard_of_yet_has_longer() {
+        assert_eq!(grace(&node("True")), Duration::from_secs(50));
+        assert_eq!(grace(&Node::default()), Duration::from_secs(60));
     }
 
     #[test]

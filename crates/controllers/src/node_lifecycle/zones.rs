@@ -20,6 +20,9 @@ const LARGE: usize = 50;
 /// From which part of a hundred on much of a zone is silent (`--unhealthy-zone-threshold` 0.55).
 const MUCH: usize = 55;
 
+/// The label of nodes that say nothing of whether it is us who are cut off.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
+
 /// What may be done to the pods of a node that is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -46,14 +49,15 @@ pub(super) fn zone_of(node: &Node) -> String {
 /// How fast nodes of a zone lose their pods now.
 pub(super) fn pace(nodes: &[Arc<Node>], zone: &str) -> Pace {
     let is_ready = |node: &Node| condition_status(node, "Ready") == "True";
+    let counted = || nodes.iter().filter(|node| !node.labels().contains_key(EXCLUDED));
     let (mut ready, mut silent) = (0_usize, 0_usize);
-    for node in nodes.iter().filter(|node| zone_of(node) == zone) {
+    for node in counted().filter(|node| zone_of(node) == zone) {
         let count = if is_ready(node) { &mut ready } else { &mut silent };
         *count = count.saturating_add(1);
     }
     let size = ready.saturating_add(silent);
     if ready == 0 {
-        return if nodes.iter().any(|node| is_ready(node)) { Pace::Every(INTERVAL) } else { Pace::Undo };
+        return if counted().any(|node| is_ready(node)) { Pace::Every(INTERVAL) } else { Pace::Undo };
     }
     match silent > 2 && silent.saturating_mul(100) >= size.saturating_mul(MUCH) {
         true if size > LARGE => Pace::Every(SLOW),
@@ -125,6 +129,19 @@ mod tests {
         assert_eq!(pace(&[("a", 0, 3), ("b", 1, 0)]), Pace::Every(INTERVAL), "a zone that went");
         assert_eq!(pace(&[("a", 0, 3), ("b", 0, 1)]), Pace::Undo);
         assert_eq!(pace(&[("a", 0, 1)]), Pace::Undo);
+    }
+
+    #[test]
+    fn nodes_that_are_excluded_do_not_count() {
+        let mut all = nodes(&[("a", 2, 3)]);
+        assert_eq!(pace(&all, ":\0:a"), Pace::Wait);
+        let exclude = |node: &mut Arc<Node>| {
+            Arc::make_mut(node).metadata.labels.get_or_insert_default().insert(EXCLUDED.into(), String::new());
+        };
+        exclude(&mut all[4]);
+        assert_eq!(pace(&all, ":\0:a"), Pace::Every(INTERVAL));
+        all[..2].iter_mut().for_each(exclude);
+        assert_eq!(pace(&all, ":\0:a"), Pace::Undo);
     }
 
     #[test]

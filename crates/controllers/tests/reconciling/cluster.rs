@@ -195,6 +195,8 @@ fn start_controllers(server: &Server) -> AbortHandle {
         cluster_cidr: "10.244.0.0/16".parse().expect("a range"),
         node_cidr_mask: 24,
         root_ca: String::new(),
+        api_server_names: Vec::new(),
+        api_server_addresses: Vec::new(),
         authority: None,
         service_account_key: None,
         load_balancer_pool: vec!["10.90.0.128/30".parse().unwrap()],

@@ -7,6 +7,7 @@ mod cluster;
 mod conformance;
 mod cron_jobs;
 mod daemon_sets;
+mod garbage;
 mod jobs;
 mod load_balancers;
 mod provisioning;

@@ -2,6 +2,7 @@
 //! cannot see ([`crate::authz::Node`]).
 //! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction>
 
+mod claim;
 mod node;
 mod pod;
 mod token;
@@ -84,7 +85,7 @@ impl NodeRestriction {
                 .forbidden(format!("unexpected pod subresource \"{other}\", only 'status' and 'eviction' are allowed")),
             ("", "nodes", _) => node::check(&write),
             ("", "persistentvolumes", _) => volume::check(&self.storage, &write),
-            ("", "persistentvolumeclaims", "status") => claim_status(&write),
+            ("", "persistentvolumeclaims", "status") => claim::status(&self.storage, &write),
             ("", "persistentvolumeclaims", _) => write.forbidden("may only update PVC status"),
             ("", "serviceaccounts", "token") if op.verb == Verb::Create => self.token(&write).await,
             ("coordination.k8s.io", "leases", _) => lease(&write),
@@ -133,29 +134,6 @@ fn certificate(write: &Write<'_>) -> Result<(), Status> {
         Ok(request) if request.identity.common_name == format!("system:node:{}", write.node) => Ok(()),
         Ok(_) => write.forbidden(format!("can only create a node CSR with CN=system:node:{}", write.node)),
     }
-}
-
-/// A kubelet tells how large a volume is, and nothing else of a claim.
-fn claim_status(write: &Write<'_>) -> Result<(), Status> {
-    let Some(old) = write.old.filter(|_| write.op.verb == Verb::Update) else { return unexpected(write) };
-    let rest = |claim: &Value| {
-        let mut claim = claim.clone();
-        for field in ["resourceVersion", "managedFields"] {
-            meta::metadata_mut(&mut claim).remove(field);
-        }
-        let status = meta::object_at(&mut claim, "status");
-        for field in ["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"] {
-            status.remove(field);
-        }
-        claim
-    };
-    if rest(old) != rest(write.object) {
-        return write.forbidden(format!(
-            "node \"{}\" is not allowed to update fields other than status.quantity and status.conditions",
-            write.node
-        ));
-    }
-    Ok(())
 }
 
 /// The answer to a write that is none of a kubelet's.

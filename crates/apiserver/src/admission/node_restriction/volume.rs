@@ -12,7 +12,8 @@ use crate::storage::{Storage, core, key};
 
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const PROVISIONER: &str = "coracle.io/local-directory";
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// On a claim, by the scheduler.
+pub(super) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 pub(super) fn check(storage: &Storage, write: &Write<'_>) -> Result<(), Status> {
     let node = write.node;

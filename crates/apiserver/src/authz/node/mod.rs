@@ -19,7 +19,7 @@ use crate::object::Object;
 use crate::storage::key;
 
 use graph::{Graph, Source};
-pub use references::{Referent, names};
+pub use references::{Referent, names, of_pod};
 
 /// Where leases of nodes are.
 pub const LEASES: &str = "kube-node-lease";

@@ -141,22 +141,40 @@ impl Binder {
     }
 }
 
-/// How many volumes and claims are bound, and are not.
+/// How many volumes and claims there are, bound and not.
 fn counted(volumes: &[Arc<PersistentVolume>], claims: &[Arc<PersistentVolumeClaim>]) -> Volumes {
-    let mut found = Volumes::default();
-    let add = |counts: &mut BTreeMap<String, usize>, label: &str| {
-        let count = counts.entry(label.to_owned()).or_default();
+    fn add<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
+        let count = counts.entry(key).or_default();
         *count = count.saturating_add(1);
-    };
+    }
+    let text = |field: Option<&String>| field.cloned().unwrap_or_default();
+    let mut found = Volumes::default();
     for volume in volumes {
         let is_bound = volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
-        add(if is_bound { &mut found.bound_volumes } else { &mut found.free_volumes }, class_of_volume(volume));
+        let mode = volume.spec.as_ref().and_then(|spec| spec.volume_mode.clone());
+        add(&mut found.of_plugins, (plugin_of(volume), mode.unwrap_or_else(|| "Filesystem".into())));
+        add(&mut found.volumes, (is_bound, class_of_volume(volume).to_owned()));
     }
     for claim in claims {
         let is_bound = claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
-        add(if is_bound { &mut found.bound_claims } else { &mut found.free_claims }, namespace_of(&**claim));
+        let spec = claim.spec.as_ref();
+        let class = text(spec.and_then(|spec| spec.storage_class_name.as_ref()));
+        let attributes = text(spec.and_then(|spec| spec.volume_attributes_class_name.as_ref()));
+        add(&mut found.claims, (is_bound, [namespace_of(&**claim).to_owned(), class, attributes]));
     }
     found
+}
+
+/// What upstream's metrics call the plugin of a volume; its controllers know these.
+fn plugin_of(volume: &PersistentVolume) -> String {
+    let Some(spec) = &volume.spec else { return "N/A".into() };
+    match &spec.csi {
+        Some(csi) => format!("kubernetes.io/csi:{}", csi.driver),
+        None if spec.host_path.is_some() => "kubernetes.io/host-path".into(),
+        None if spec.local.is_some() => "kubernetes.io/local-volume".into(),
+        None if spec.nfs.is_some() => "kubernetes.io/nfs".into(),
+        None => "N/A".into(),
+    }
 }
 
 /// The volume that a claim names.
@@ -185,4 +203,30 @@ fn key_of(claim: &ObjectReference) -> ObjectKey {
 /// A claim as messages name it.
 fn shown(claim: &PersistentVolumeClaim) -> String {
     format!("{}/{}", namespace_of(claim), claim.metadata.name.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn volumes_and_claims_are_counted_by_what_upstream_tells_apart() {
+        let volume = |spec: Value, phase: &str| {
+            Arc::new(serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": {"phase": phase}})).unwrap())
+        };
+        let volumes = [
+            volume(json!({"csi": {"driver": "d", "volumeHandle": "v"}, "storageClassName": "c"}), "Bound"),
+            volume(json!({"local": {"path": "/x"}, "volumeMode": "Block"}), "Available"),
+        ];
+        let claim = json!({"metadata": {"namespace": "n"}, "spec": {"storageClassName": "c", "volumeAttributesClassName": "a"},
+            "status": {"phase": "Bound"}});
+        let found = counted(&volumes, &[Arc::new(serde_json::from_value(claim).unwrap())]);
+        let plugins = [("kubernetes.io/csi:d", "Filesystem"), ("kubernetes.io/local-volume", "Block")];
+        let plugins = plugins.map(|(plugin, mode)| ((plugin.to_owned(), mode.to_owned()), 1));
+        let claims = [((true, ["n", "c", "a"].map(str::to_owned)), 1)];
+        let volumes = [((true, "c".to_owned()), 1), ((false, String::new()), 1)];
+        let expected = Volumes { of_plugins: plugins.into(), volumes: volumes.into(), claims: claims.into() };
+        assert_eq!(found, expected);
+    }
 }

@@ -69,7 +69,8 @@ impl Plugin for VolumeBinding {
     }
 
     fn events(&self) -> Actions {
-        let of_nodes = Actions::NODE_ADD | Actions::NODE_LABEL | Actions::CSI_NODE | Actions::CSI_CAPACITY;
+        let of_nodes =
+            Actions::NODE_ADD | Actions::NODE_LABEL | Actions::CSI_NODE | Actions::CSI_DRIVER | Actions::CSI_CAPACITY;
         of_nodes | Actions::CLAIM | Actions::VOLUME | Actions::STORAGE_CLASS | Actions::OWN_UPDATE
     }
 }

@@ -56,6 +56,15 @@ impl fmt::Debug for Volumes {
     }
 }
 
+/// Whether something came, changed or went.
+fn verb<K>(event: &Event<K>) -> Actions {
+    match event {
+        Event::Added(_) => Actions::ADDED,
+        Event::Updated { .. } => Actions::UPDATED,
+        Event::Deleted(_) => Actions::DELETED,
+    }
+}
+
 impl Volumes {
     /// Those of these claims and volumes, without classes and drivers.
     fn of(claims: Store<PersistentVolumeClaim>, volumes: Store<PersistentVolume>) -> Volumes {
@@ -96,17 +105,17 @@ impl Volumes {
         claims.subscribe(move |event| {
             a.changed.notify_waiters();
             let (Event::Added(claim) | Event::Updated { new: claim, .. } | Event::Deleted(claim)) = event;
-            w(Actions::CLAIM, Some(ObjectKey::of(&**claim)));
+            w(Actions::CLAIM | verb(event), Some(ObjectKey::of(&**claim)));
         });
         let (a, w) = (all.clone(), wake.clone());
-        volumes.subscribe(move |_| {
+        volumes.subscribe(move |event| {
             a.changed.notify_waiters();
-            w(Actions::VOLUME, None);
+            w(Actions::VOLUME | verb(event), None);
         });
         let w = wake.clone();
-        classes.subscribe(move |_| w(Actions::STORAGE_CLASS, None));
+        classes.subscribe(move |event| w(Actions::STORAGE_CLASS | verb(event), None));
         let w = wake.clone();
-        nodes.subscribe(move |_| w(Actions::CSI_NODE, None));
+        nodes.subscribe(move |event| w(Actions::CSI_NODE | verb(event), None));
         let w = wake.clone();
         attachments.subscribe(move |event| {
             if matches!(event, Event::Deleted(_)) {
@@ -114,8 +123,8 @@ impl Volumes {
             }
         });
         let w = wake.clone();
-        drivers.subscribe(move |_| w(Actions::CSI_CAPACITY, None));
-        capacities.subscribe(move |_| wake(Actions::CSI_CAPACITY, None));
+        drivers.subscribe(move |event| w(Actions::CSI_DRIVER | verb(event), None));
+        capacities.subscribe(move |event| wake(Actions::CSI_CAPACITY | verb(event), None));
         claims.synced().await;
         volumes.synced().await;
         classes.synced().await;
