@@ -29,18 +29,15 @@ fn a_host_joins_by_a_token_and_is_refused_with_a_reason_otherwise() {
         let join = ["--server", url, "--token", token, "--discovery-token-ca-cert-hash", hash];
         join.iter().chain(&node).map(|word| (*word).to_owned()).collect()
     };
-    let join = |daemon: &mut Option<Daemon<'_>>, words: &[String]| {
+    let join = |agent: &mut Daemon<'_>, words: &[String]| {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match daemon {
-            Some(daemon) => daemon.again("agent", &words),
-            None => unreachable!(),
-        }
+        agent.again("agent", &words);
     };
     let wrong_hash = format!("sha256:{}", "0".repeat(64));
     let words = joining(token, &wrong_hash);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let mut agent = Some(Daemon::start(&two, "joins", "agent", &words));
-    let log = agent.as_mut().unwrap().ended();
+    let mut agent = Daemon::start(&two, "joins", "agent", &words);
+    let log = agent.ended();
     assert!(log.contains("Nothing was trusted"), "{log}");
 
     // A token that has expired, and one of another cluster.
@@ -48,16 +45,15 @@ fn a_host_joins_by_a_token_and_is_refused_with_a_reason_otherwise() {
     std::thread::sleep(std::time::Duration::from_secs(2));
     for wrong in [short.trim(), "zzzzzz.0123456789abcdef"] {
         join(&mut agent, &joining(wrong, hash));
-        let log = agent.as_mut().unwrap().ended();
+        let log = agent.ended();
         assert!(log.contains("does not know the token"), "{log}");
     }
     let id = token.split_once('.').unwrap().0;
     join(&mut agent, &joining(&format!("{id}.0000000000000000"), hash));
-    let log = agent.as_mut().unwrap().ended();
+    let log = agent.ended();
     assert!(log.contains("is not signed with the token"), "{log}");
 
     join(&mut agent, &joining(token, hash));
-    let agent = agent.as_mut().unwrap();
     let ready = |server: &Daemon<'_>, agent: &Daemon<'_>| {
         eventually("the node is Ready", || {
             let request = http::Request::get("/api/v1/nodes/two").header("accept", "application/json");
@@ -67,13 +63,13 @@ fn a_host_joins_by_a_token_and_is_refused_with_a_reason_otherwise() {
             if is_ready { Ok(()) } else { Err(format!("{text}\n{}", agent.log())) }
         });
     };
-    ready(&server, agent);
+    ready(&server, &agent);
     // It is known from then on: no token, and a server that comes later.
     server.ok("token rm", &[id]);
     server.kill();
     agent.again("agent", &node);
     server.again("server", &["--node-name", "one", "--node-ip", &address]);
-    ready(&server, agent);
+    ready(&server, &agent);
     eventually("it has a certificate of its server", || {
         let requests =
             one.in_network(|| server.cluster.api().get("/apis/certificates.k8s.io/v1/certificatesigningrequests").ok());
