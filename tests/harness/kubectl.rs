@@ -2,9 +2,16 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
-use crate::Cluster;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Cluster, eventually};
+
+/// How long a command may take: longer than it waits for anything itself.
+const LONGEST: Duration = Duration::from_secs(240);
 
 /// The kubectls to test with: those of `CORACLE_KUBECTLS` (paths, separated by colons), else what PATH has of
 /// `kubectl`, `kubectl.1.27`, `kubectl.1.30` and `kubectl.1.33`.
@@ -77,7 +84,7 @@ impl Kubectl {
         let writer = std::thread::spawn(move || {
             let _ = stdin.write_all(input.as_bytes());
         });
-        let output = child.wait_with_output().expect("kubectl ends");
+        let output = end_of(child);
         let _ = writer.join();
         Ran {
             code: output.status.code().unwrap_or(-1),
@@ -103,6 +110,26 @@ impl Kubectl {
         ran.out
     }
 
+    /// Deletes pods that their set makes anew under the same names, and waits until they are other ones. kubectl's own
+    /// waiting is not for them: it looks at a name again before it watches, and then waits for the end of the new pod.
+    ///
+    /// # Panics
+    /// When they are not replaced.
+    #[track_caller]
+    pub fn replace_pods(&self, names: &str) {
+        let uids = || -> Vec<String> {
+            let found = self.ok(&format!("get pod {names} --ignore-not-found -o jsonpath={{..metadata.uid}}"));
+            found.split_whitespace().map(str::to_owned).collect()
+        };
+        let before = uids();
+        self.ok(&format!("delete pod {names} --wait=false"));
+        eventually("the pods are replaced", || {
+            let now = uids();
+            let is_new = now.len() == before.len() && now.iter().all(|uid| !before.contains(uid));
+            if is_new { Ok(()) } else { Err(format!("{before:?} {now:?}")) }
+        });
+    }
+
     /// Applies manifests; answers what kubectl said.
     ///
     /// # Panics
@@ -113,4 +140,19 @@ impl Kubectl {
         assert_eq!(ran.code, 0, "kubectl apply\n{}\n{}", ran.out, ran.err);
         ran.out
     }
+}
+
+/// Waits for a command, which is killed when it takes longer than any may.
+fn end_of(child: Child) -> Output {
+    let pid = Pid::from_child(&child);
+    let (ended, end) = channel::<()>();
+    let guard = std::thread::spawn(move || {
+        if end.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("kubectl ends");
+    drop(ended);
+    let _ = guard.join();
+    output
 }

@@ -113,13 +113,7 @@ fn the_pods_of_a_stateful_set_keep_their_names_through_deletion_update_and_undo(
         let url = format!("http://peer-{index}.peers:8080/env?name=INDEX");
         assert_eq!(namespace.run_until_ok(&["wget", &url]), format!("{index}\n"));
     }
-    let uid = "get pod peer-1 -o jsonpath={.metadata.uid}";
-    let before = kubectl.ok(uid);
-    kubectl.ok("delete pod peer-1");
-    eventually("the pod is back under its name", || match kubectl.run(&uid.split(' ').collect::<Vec<_>>()) {
-        ran if ran.code == 0 && ran.out != before => Ok(()),
-        ran => Err(format!("{ran:?}")),
-    });
+    kubectl.replace_pods("peer-1");
     kubectl.ok("rollout status statefulset/peer --timeout=60s");
     kubectl.ok("set image statefulset/peer peer=test:2");
     kubectl.ok("rollout status statefulset/peer --timeout=60s");

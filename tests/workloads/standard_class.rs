@@ -69,7 +69,7 @@ fn a_database_of_three_keeps_its_data_through_deletion_and_scaling() {
     for number in ["0", "1", "2"] {
         write(&kubectl, &format!("db-{number}"), &format!("data-{number}"));
     }
-    kubectl.ok("delete pod db-0 db-1 db-2");
+    kubectl.replace_pods("db-0 db-1 db-2");
     kubectl.ok("rollout status statefulset/db --timeout=120s");
     for number in ["0", "1", "2"] {
         expect_data(&kubectl, &format!("db-{number}"), &format!("data-{number}"));
