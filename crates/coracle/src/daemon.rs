@@ -178,6 +178,21 @@ pub fn node_address(named: Option<IpAddr>) -> Result<IpAddr> {
     Ok(address)
 }
 
+/// Waits until what runs in a node of a local cluster, and began before its link was there, is connected.
+///
+/// # Errors
+/// It takes too long.
+pub async fn connected(in_node: bool) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const STEP: Duration = Duration::from_millis(1);
+    let connected = async {
+        while in_node && default_address().is_err() {
+            tokio::time::sleep(STEP).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, connected).await.context("the node's link was not made")
+}
+
 /// The node's name: the one that is given, or that of the host.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -114,8 +114,8 @@ impl LocalNode<'_> {
         crate::server_log::path(&self.dir())
     }
 
-    /// Makes its namespaces and its link, and has its daemon begin. The cluster's bridge is there.
-    pub fn start(&self) -> Result<()> {
+    /// Has its namespaces made and its daemon begin, which goes on with the node itself once that is connected.
+    pub fn begin(&self) -> Result<Begun<'_>> {
         let log = self.dir().join("log");
         fs::create_dir_all(&log).with_context(|| format!("failed to make {}", log.display()))?;
         let _ = fs::remove_file(self.failure());
@@ -125,19 +125,8 @@ impl LocalNode<'_> {
         command.arg0("coracle").arg("node-init").arg("--data-dir").arg(&self.cluster.dir);
         command.arg("--number").arg(self.number.to_string());
         command.stdin(Stdio::piped()).stdout(errors.try_clone()?).stderr(errors).current_dir("/");
-        let mut outer = sys::in_own_session(&mut command).spawn().context("failed to start the node")?;
-        let mut go = outer.stdin.take().context("the node has no standard input")?;
-        if !outer.wait()?.success() {
-            bail!("the node {} did not start:\n{}", self.name(), tail(&init_log));
-        }
-        let process =
-            self.process().with_context(|| format!("the node {} ended at once:\n{}", self.name(), tail(&init_log)))?;
-        let netns = fs::File::open(format!("/proc/{}/ns/net", process.pid))
-            .context("failed to open the node's network namespace")?;
-        let address = Ipv4Net::new(self.address(), self.cluster.subnet.prefix_len())?;
-        host::attach_node(&self.cluster.bridge(), &self.link(), netns.as_fd(), address, self.cluster.gateway())
-            .context("failed to connect the node")?;
-        go.write_all(b"\n").context("the node ended before it was connected")
+        let outer = sys::in_own_session(&mut command).spawn().context("failed to start the node")?;
+        Ok(Begun { node: *self, outer, init_log })
     }
 
     /// Asks its containers to end, hooks first, and then everything else of it.
@@ -161,6 +150,34 @@ impl LocalNode<'_> {
         if let Err(error) = host::delete_link(&self.link()) {
             eprintln!("warning: failed to remove the link {}: {error:#}", self.link());
         }
+    }
+}
+
+/// A node that begins; it ends when nobody connects it.
+pub struct Begun<'a> {
+    node: LocalNode<'a>,
+    /// It makes the namespaces and their first process.
+    outer: Child,
+    init_log: PathBuf,
+}
+
+impl Begun<'_> {
+    /// Makes its link. The cluster's bridge is there.
+    pub fn connect(mut self) -> Result<()> {
+        let node = &self.node;
+        let mut go = self.outer.stdin.take().context("the node has no standard input")?;
+        if !self.outer.wait()?.success() {
+            bail!("the node {} did not start:\n{}", node.name(), tail(&self.init_log));
+        }
+        let process = node
+            .process()
+            .with_context(|| format!("the node {} ended at once:\n{}", node.name(), tail(&self.init_log)))?;
+        let netns = fs::File::open(format!("/proc/{}/ns/net", process.pid))
+            .context("failed to open the node's network namespace")?;
+        let address = Ipv4Net::new(node.address(), node.cluster.subnet.prefix_len())?;
+        host::attach_node(&node.cluster.bridge(), &node.link(), netns.as_fd(), address, node.cluster.gateway())
+            .context("failed to connect the node")?;
+        go.write_all(b"\n").context("the node ended before it was connected")
     }
 }
 

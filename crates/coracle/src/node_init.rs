@@ -1,13 +1,13 @@
 //! PID 1 of a local node: it keeps the daemon alive and reaps what loses its parent.
 //!
 //! `coracle up` starts the outer process, which makes the namespaces, starts the inner process as their
-//! PID 1, writes down its PID, and ends. The inner one waits on its standard input until the node's link is
-//! there, prepares the mounts, and starts `coracle server` or `coracle agent` over and over.
+//! PID 1, writes down its PID, and ends. The inner one prepares the mounts, starts `coracle server` or `coracle agent`, and
+//! waits on its standard input until the node's link is there, as these do in their own way; afterwards it starts them over
+//! and over.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,10 +51,16 @@ fn inner(node: &LocalNode<'_>) -> Result<()> {
     let proc_flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", proc_flags, None).context("failed to mount /proc")?;
     rustix::system::sethostname(node.name().as_bytes()).context("failed to set the host name")?;
-    wait_for_link()?;
-    log_to(&node.dir())?;
+    // From here on output goes to the log.
+    let dir = node.dir();
+    server_log::open(&dir).with_context(|| format!("failed to open {}", server_log::path(&dir).display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(keep_alive(node))
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let first = start_daemon(node)?;
+        wait_for_link()?;
+        keep_alive(node, first, &mut signals).await
+    })
 }
 
 /// `coracle up` closes our standard input after one byte once the link is there.
@@ -63,29 +69,32 @@ fn wait_for_link() -> Result<()> {
     if std::io::stdin().read(&mut byte)? != 1 {
         bail!("the node's link was not made");
     }
-    Ok(())
-}
-
-/// From here on output goes to the log; the pipe to `coracle up` is closed.
-fn log_to(dir: &Path) -> Result<()> {
+    // The pipe to `coracle up` is closed.
     let null = fs::File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    server_log::open(dir).with_context(|| format!("failed to open {}", server_log::path(dir).display()))
+    Ok(rustix::stdio::dup2_stdin(&null)?)
 }
 
-async fn keep_alive(node: &LocalNode<'_>) -> Result<()> {
-    let mut children = signal(SignalKind::child())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut delay = Duration::ZERO;
+/// What this process is told.
+struct Signals {
+    child: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// From now on none is missed.
+    fn new() -> Result<Signals> {
+        Ok(Signals { child: signal(SignalKind::child())?, terminate: signal(SignalKind::terminate())? })
+    }
+}
+
+async fn keep_alive(node: &LocalNode<'_>, first: Child, signals: &mut Signals) -> Result<()> {
+    let (mut server, mut started, mut delay) = (first, Instant::now(), Duration::ZERO);
     loop {
-        tokio::time::sleep(delay).await;
-        let started = Instant::now();
-        let server = start_daemon(node).context("failed to start the daemon")?;
         let pid = server.id() as i32;
         let killed = loop {
             tokio::select! {
-                _ = children.recv() => if let Some(status) = reap(pid) { break status.signaled() },
-                _ = terminate.recv() => return stop(pid).await,
+                _ = signals.child.recv() => if let Some(status) = reap(pid) { break status.signaled() },
+                _ = signals.terminate.recv() => return stop(pid).await,
             }
         };
         // A server that fails again and again is not started in a tight loop; one that was killed did not fail.
@@ -96,6 +105,9 @@ async fn keep_alive(node: &LocalNode<'_>) -> Result<()> {
         };
         // PID 1 outlives a full or failing disk under the log.
         let _ = writeln!(std::io::stderr(), "node-init: the server ended; it is started again in {delay:?}");
+        tokio::time::sleep(delay).await;
+        started = Instant::now();
+        server = start_daemon(node)?;
     }
 }
 
@@ -124,7 +136,7 @@ fn start_daemon(node: &LocalNode<'_>) -> Result<Child> {
         command.arg("--server").arg(cluster.url()).arg("--token-file").arg(dir.join(nodes::TOKEN));
         command.arg("--discovery-token-ca-cert-hash").arg(coracle_pki::public_key_hash(&authority)?);
     }
-    Ok(command.process_group(0).spawn()?)
+    command.stdin(Stdio::null()).process_group(0).spawn().context("failed to start the daemon")
 }
 
 /// Reaps everything that ended; how the server did if it was among it.

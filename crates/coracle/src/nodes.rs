@@ -16,7 +16,7 @@ use crate::args::{Format, Node, NodeCommand};
 use crate::cluster::{Cluster, FurtherNode, Kind, MAX_NODES};
 use crate::control::{self, DaemonStatus, Outgoing};
 use crate::files::write_atomically;
-use crate::local_node::{FIRST, LocalNode};
+use crate::local_node::{Begun, FIRST, LocalNode};
 use crate::registry::Lock;
 use crate::{administrator, down, token, up};
 
@@ -135,7 +135,7 @@ fn start_one(node: &LocalNode<'_>, token: &BootstrapToken) -> Result<()> {
     let dir = node.dir();
     fs::create_dir_all(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
     write_atomically(&dir.join(TOKEN), token.to_string().as_bytes(), 0o600)?;
-    node.start().inspect_err(|_| node.end())
+    node.begin().and_then(Begun::connect).inspect_err(|_| node.end())
 }
 
 /// Removes the token of a node that has joined.

@@ -108,6 +108,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         parts.spawn("metrics of a part", async move { tell(server, serving, pages, port).await });
     }
 
+    daemon::connected(options.in_node).await?;
     let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
     if !options.disable_agent {
         let node = format!("system:node:{node_name}");

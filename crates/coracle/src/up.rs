@@ -136,12 +136,19 @@ fn make_first_node(cluster: &mut Cluster, progress: &mut Progress) -> Result<()>
         cluster.subnet = cluster::free_subnet(&cluster.name)?;
         cluster.save()?;
     }
-    let made = make_network(cluster).and_then(|()| nodes::make_authority(cluster));
-    if let Err(error) = made.and_then(|()| first(cluster).start()) {
+    let make = || {
+        nodes::make_authority(cluster)?;
+        // The server begins while its network is made.
+        let node = first(cluster);
+        let begun = node.begin()?;
+        make_network(cluster)?;
+        begun.connect()
+    };
+    let made = make();
+    if made.is_err() {
         down::end_node(cluster);
-        return Err(error);
     }
-    Ok(())
+    made
 }
 
 /// Waits until something of a node is ready.

@@ -34,6 +34,7 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
     let dir = &cluster.dir;
     make_directories(dir, &["kubelet"])?;
+    daemon::connected(options.in_node).await?;
     let address = daemon::node_address(options.node.node_ip)?;
     let name = daemon::node_name(options.node.node_name.as_ref())?;
     let joined = match Joined::read(dir)? {
