@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod client;
+mod gateways;
 mod life;
 
 use client::{http, https};

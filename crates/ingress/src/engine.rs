@@ -11,23 +11,30 @@ use coracle_client::{Event, Informer, ObjectKey};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use rustls::sign::CertifiedKey;
 use tokio::sync::{Notify, watch};
 
 use crate::backend::{Backends, Forbidden, service_of};
 use crate::entrance::{Door, Tables};
+use crate::gateway::objects::Follow;
+use crate::gateway::types::Gateway;
+use crate::gateway::{self, Needed, Objects, Told};
 use crate::ingress::{self, Means, class};
 use crate::metrics::METRICS;
 use crate::proxy::{self, Listening, Shared};
-use crate::secrets::Secrets;
+use crate::secrets::{Known, Secrets};
 use crate::{Config, slice};
 
 /// The namespace of what is made for Ingresses.
 pub const NAMESPACE: &str = "kube-system";
 /// The name of the service of all Ingresses.
 pub const SERVICE: &str = "coracle-ingress";
+/// Says that a service was made here, and goes when nobody needs it.
+pub const MADE_BY: &str = "app.kubernetes.io/managed-by";
+/// What that says.
+pub const OURS: &str = "coracle-ingress-controller";
 /// How soon tables are made anew at most.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How soon what failed is tried again.
@@ -36,10 +43,20 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// What is served, for who tells of it in objects.
 #[derive(Clone, Default)]
 pub struct Outcome {
+    /// Whether anything is known at all.
+    pub is_read: bool,
+    /// Whether all is known of Gateways.
+    pub is_whole: bool,
     /// The Ingresses that are ours.
     pub ingresses: Vec<Arc<Ingress>>,
     /// What is wrong with them.
     pub faults: Vec<(Arc<Ingress>, String)>,
+    /// Statuses of objects of the Gateway API that are to be written.
+    pub told: Vec<Told>,
+    /// The services that Gateways need.
+    pub needed: Vec<Needed>,
+    /// The class of Gateways is to be made.
+    pub wants_class: bool,
 }
 
 /// What the node's part has.
@@ -50,6 +67,7 @@ pub struct Engine {
     slices: Informer<EndpointSlice>,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
+    gateways: Follow,
     secrets: Secrets,
     backends: Arc<Backends>,
     shared: Arc<Shared>,
@@ -73,6 +91,7 @@ impl Engine {
         Arc::new(Engine {
             ingresses: Informer::new(Api::all(client.clone())),
             classes: Informer::new(Api::all(client.clone())),
+            gateways: Follow::new(client.clone(), changed.clone()),
             secrets: Secrets::new(client.clone(), changed.clone()),
             backends: Arc::new(Backends::new(services.store(), slices.store(), forbidden)),
             shared: Arc::default(),
@@ -92,6 +111,11 @@ impl Engine {
         &self.services
     }
 
+    /// The class of Gateways was made.
+    pub fn class_is_made(&self) {
+        self.gateways.class_is_made();
+    }
+
     /// Serves until the future is dropped.
     ///
     /// # Errors
@@ -105,12 +129,19 @@ impl Engine {
         self.ingresses.synced().await;
         self.classes.synced().await;
         let mut listening: Option<Listening> = None;
+        let mut known: Option<Arc<Objects>> = None;
         loop {
             let ours = self.ours();
-            let done = if ours.is_empty() {
-                self.rest(&mut listening).await
+            // While not all is known, what was known before counts.
+            if let Some(found) = self.gateways.objects() {
+                known = Some(Arc::new(found));
+            }
+            let (objects, is_whole) = (known.clone().unwrap_or_default(), known.is_some());
+            let has_gateway = gateway::has_ours(&objects);
+            let done = if ours.is_empty() && !has_gateway {
+                self.rest(&objects, is_whole, &mut listening).await
             } else {
-                self.clone().serve(ours, &mut listening).await
+                self.clone().serve(ours, objects, is_whole, &mut listening).await
             };
             match done {
                 Ok(()) => {
@@ -136,12 +167,20 @@ impl Engine {
     }
 
     /// Nothing is served.
-    async fn rest(&self, listening: &mut Option<Listening>) -> Result<()> {
+    async fn rest(&self, objects: &Objects, is_whole: bool, listening: &mut Option<Listening>) -> Result<()> {
         self.shared.tables.store(Arc::default());
         self.secrets.follow(&BTreeSet::new());
         self.backends.retain_used();
         METRICS.forget_routes(&HashSet::new());
-        self.outcome.send_replace(Arc::default());
+        let wants_class = self.gateways.wants_class();
+        let told = gateway::classes(objects);
+        self.outcome.send_replace(Arc::new(Outcome {
+            is_read: true,
+            is_whole,
+            told,
+            wants_class,
+            ..Outcome::default()
+        }));
         if listening.is_some() {
             slice::remove(&self.client, NAMESPACE, SERVICE, &self.config).await?;
             *listening = None;
@@ -149,11 +188,20 @@ impl Engine {
         Ok(())
     }
 
-    async fn serve(self: Arc<Engine>, ours: Vec<Arc<Ingress>>, listening: &mut Option<Listening>) -> Result<()> {
+    async fn serve(
+        self: Arc<Engine>,
+        ours: Vec<Arc<Ingress>>,
+        objects: Arc<Objects>,
+        is_whole: bool,
+        listening: &mut Option<Listening>,
+    ) -> Result<()> {
         self.follow().await;
         let engine = self.clone();
         // Thousands of routes take a while, and certificates are parsed.
-        tokio::task::spawn_blocking(move || engine.build(ours)).await??;
+        tokio::task::spawn_blocking(move || engine.build(ours, &objects, is_whole)).await??;
+        if self.shared.tables.load().entrances.is_empty() {
+            return Ok(());
+        }
         let port = match listening {
             Some(listening) => listening.port,
             None => {
@@ -162,8 +210,10 @@ impl Engine {
                 listening.insert(made).port
             }
         };
-        let Some(service) = self.services.store().get(NAMESPACE, SERVICE) else { return Ok(()) };
-        slice::ensure(&self.client, &service, &self.slices.store(), &self.config, port).await
+        for service in self.services.store().list_namespace(NAMESPACE).iter().filter(|service| is_ours(service)) {
+            slice::ensure(&self.client, service, &self.slices.store(), &self.config, port).await?;
+        }
+        Ok(())
     }
 
     /// Hears of services and their endpoints from here on.
@@ -179,7 +229,7 @@ impl Engine {
             let key = ObjectKey::of(&**service);
             let is_used = engine.upgrade().is_some_and(|engine| engine.backends.changed(&key));
             // Addresses of our own lead to doors, and what is missing is told.
-            if is_used || key == ObjectKey::new(NAMESPACE, SERVICE) {
+            if is_used || is_ours(service) {
                 changed.notify_one();
             }
         });
@@ -190,7 +240,9 @@ impl Engine {
             if let Some(engine) = engine.upgrade() {
                 engine.backends.changed(&service);
             }
-            if service == ObjectKey::new(NAMESPACE, SERVICE) {
+            if service.namespace == NAMESPACE
+                && slice.labels().get(slice::MANAGED_BY).is_some_and(|by| by == slice::MANAGER)
+            {
                 changed.notify_one();
             }
         });
@@ -198,7 +250,15 @@ impl Engine {
         self.slices.synced().await;
     }
 
-    fn build(&self, ours: Vec<Arc<Ingress>>) -> Result<()> {
+    /// Makes tables of objects. Nothing changes before the secrets are known which they name.
+    fn build(&self, ours: Vec<Arc<Ingress>>, objects: &Objects, is_whole: bool) -> Result<()> {
+        let is_waiting = AtomicBool::new(false);
+        let secrets = |key: &ObjectKey| {
+            let known = self.secrets.get(key);
+            is_waiting.fetch_or(matches!(known, Known::Unknown), Ordering::Relaxed);
+            known
+        };
+
         let fallback = {
             let mut known = self.default_certificate.lock();
             match &*known {
@@ -206,11 +266,41 @@ impl Engine {
                 None => known.insert(proxy::self_signed()?).clone(),
             }
         };
-        let means = Means { backends: &self.backends, secrets: &|key| self.secrets.get(key), fallback };
+        let means = Means { backends: &self.backends, secrets: &secrets, fallback };
         let built = ingress::build(ours.clone(), &means);
-        self.secrets.follow(&built.secrets);
+        let service_of = |gateway: &Gateway| {
+            self.services.store().get(NAMESPACE, &gateway_service(&gateway.uid().unwrap_or_default()))
+        };
+        let gateways = gateway::build(
+            objects,
+            &gateway::Means {
+                backends: &self.backends,
+                secrets: &secrets,
+                grants: &self.gateways.grants(),
+                namespaces: &|name| self.gateways.namespace(name),
+                addresses: &|gateway| {
+                    let given = service_of(gateway).map(|service| given(&service)).unwrap_or_default();
+                    given.iter().filter_map(|address| address.parse().ok()).collect()
+                },
+            },
+        );
+        self.secrets.follow(&built.secrets.union(&gateways.secrets).cloned().collect());
+        if is_waiting.into_inner() {
+            return Ok(());
+        }
         let mut tables = Tables::default();
-        tables.entrances.extend(built.entrances);
+        tables.entrances.extend(gateways.entrances);
+        for needed in &gateways.needed {
+            let Some(service) = self.services.store().get(NAMESPACE, &gateway_service(&needed.uid)) else { continue };
+            for port in &needed.ports {
+                let addresses = addresses(&service, &port_name(*port), self.config.node_ip);
+                let door = Door::Gateway(needed.gateway.clone(), *port);
+                tables.addresses.extend(addresses.into_iter().map(|address| (address, door.clone())));
+            }
+        }
+        if !ours.is_empty() {
+            tables.entrances.extend(built.entrances);
+        }
         if let Some(service) = self.services.store().get(NAMESPACE, SERVICE) {
             for (port, door) in [("http", Door::Ingress { tls: false }), ("https", Door::Ingress { tls: true })] {
                 let addresses = addresses(&service, port, self.config.node_ip);
@@ -221,10 +311,35 @@ impl Engine {
         METRICS.reloads.inc();
         // Routes that are gone lead to their backends no longer.
         self.backends.retain_used();
-        METRICS.forget_routes(&ours.iter().map(|ingress| ObjectKey::of(&**ingress).to_string()).collect());
-        self.outcome.send_replace(Arc::new(Outcome { ingresses: ours, faults: built.faults }));
+        let names = ours.iter().map(|ingress| ObjectKey::of(&**ingress).to_string());
+        METRICS.forget_routes(&names.chain(gateways.served).collect());
+        self.outcome.send_replace(Arc::new(Outcome {
+            is_read: true,
+            is_whole,
+            ingresses: ours,
+            faults: built.faults,
+            told: gateways.told,
+            needed: gateways.needed,
+            wants_class: self.gateways.wants_class(),
+        }));
         Ok(())
     }
+}
+
+/// Whether a service was made for Ingresses or a Gateway, or is in the place of the first.
+pub fn is_ours(service: &Service) -> bool {
+    let is_made = service.labels().get(MADE_BY).is_some_and(|value| value == OURS);
+    service.namespace().as_deref() == Some(NAMESPACE) && (is_made || service.name_any() == SERVICE)
+}
+
+/// The name of the service of a Gateway, of its unique name.
+pub fn gateway_service(uid: &str) -> String {
+    format!("gateway-{uid}")
+}
+
+/// The name of a port of such a service.
+pub fn port_name(port: u16) -> String {
+    format!("port-{port}")
 }
 
 /// The addresses and ports at which a port of a service is reached.

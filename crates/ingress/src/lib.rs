@@ -1,6 +1,6 @@
-//! Ways in: requests from outside, led to services as Ingresses say.
+//! Ways in: requests from outside, led to services as Ingresses and Gateways say.
 //!
-//! Owns: the routes that objects ask for ([`route`], [`ingress`]), the proxy that answers requests ([`proxy`]), and what
+//! Owns: the routes that objects ask for ([`route`], [`ingress`], [`gateway`]), the proxy that answers requests ([`proxy`]), and what
 //! is told of it in statuses, events and the service by which it is reached. Three parts that know each other by data
 //! alone: tables of routes are made of objects, and swapped while requests go on ([`entrance::Tables`]).
 //! Never: gives addresses to services, or has them lead to the node (`controllers` and `network` do).
@@ -10,6 +10,7 @@ pub mod backend;
 mod control;
 mod engine;
 pub mod entrance;
+pub mod gateway;
 pub mod ingress;
 mod metrics;
 mod password;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use coracle_client::{Informer, ObjectKey};
 use k8s_openapi::api::core::v1::Secret;
@@ -27,12 +28,14 @@ pub struct Secrets {
     client: Client,
     changed: Arc<Notify>,
     followed: Mutex<BTreeMap<ObjectKey, Informer<Secret>>>,
+    /// There are more than are followed.
+    is_full: AtomicBool,
 }
 
 impl Secrets {
     /// None yet; `changed` is told of every change.
     pub fn new(client: Client, changed: Arc<Notify>) -> Secrets {
-        Secrets { client, changed, followed: Mutex::default() }
+        Secrets { client, changed, followed: Mutex::default(), is_full: AtomicBool::new(false) }
     }
 
     /// What is known of a secret.
@@ -43,6 +46,8 @@ impl Secrets {
                 None if informer.has_synced() => Known::Missing,
                 None => Known::Unknown,
             },
+            // What is not followed any more is not waited for.
+            None if self.is_full.load(Ordering::Relaxed) => Known::Missing,
             None => Known::Unknown,
         }
     }
@@ -51,8 +56,9 @@ impl Secrets {
     pub fn follow(&self, wanted: &BTreeSet<ObjectKey>) {
         let mut followed = self.followed.lock();
         followed.retain(|key, _| wanted.contains(key));
+        self.is_full.store(wanted.len() > MAX, Ordering::Relaxed);
         for key in wanted {
-            if followed.len() >= MAX {
+            if followed.len() >= MAX && !followed.contains_key(key) {
                 tracing::warn!("more than {MAX} secrets are named by Ingresses and Gateways; the others are not read");
                 return;
             }

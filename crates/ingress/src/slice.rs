@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::Config;
 
-/// Who keeps these slices, as their label says.
+/// The label that says who keeps a slice.
+pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Who keeps these, as it says.
 pub const MANAGER: &str = "ingress.coracle.io";
 
 fn name(service: &str, config: &Config) -> String {
@@ -73,7 +75,7 @@ fn wanted(service: &Service, name: &str, config: &Config, port: u16) -> Value {
             "name": name,
             "labels": {
                 "kubernetes.io/service-name": service.name_any(),
-                "endpointslice.kubernetes.io/managed-by": MANAGER,
+                MANAGED_BY: MANAGER,
             },
             "ownerReferences": [{
                 "apiVersion": "v1", "kind": "Service", "name": service.name_any(), "uid": service.uid(),

@@ -41,6 +41,9 @@ const UNREAD: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(30);
 /// Bytes of a request's head.
 const HEAD: usize = 64 << 10;
+/// Bytes that clients may send before a backend takes them, on one stream and on one connection.
+const STREAM_WINDOW: u32 = 128 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
 const BACKLOG: u32 = 4096;
 /// Threads at most: a node does other things as well.
 const THREADS: usize = 4;
@@ -298,9 +301,9 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(128)
         .max_header_list_size(HEAD as u32)
-        .initial_stream_window_size(256 << 10)
-        .initial_connection_window_size(1 << 20)
-        .max_send_buf_size(256 << 10)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(HEAD)
         .keep_alive_interval(Duration::from_secs(30));
     builder
 }

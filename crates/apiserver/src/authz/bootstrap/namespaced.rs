@@ -50,7 +50,7 @@ pub(super) const ROLES: &[(&str, Role)] = &[
         role(
             "system:ingress",
             &[
-                rule("create delete get", "core", "services"),
+                rule("create delete list patch", "core", "services"),
                 rule("create delete patch", "discovery.k8s.io", "endpointslices"),
                 rule("create get update", "coordination.k8s.io", "leases"),
             ],
