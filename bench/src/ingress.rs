@@ -4,7 +4,7 @@
 //! proxy took, so that neither the load nor the backend counts.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -224,7 +224,7 @@ async fn serve() -> Result<SocketAddr> {
     let address = listener.local_addr()?;
     let mut answer =
         format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {BODY}\r\n\r\n").into_bytes();
-    answer.write_all(&[b'x'; BODY])?;
+    answer.extend_from_slice(&[b'x'; BODY]);
     let answer: Arc<[u8]> = answer.into();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

@@ -7,6 +7,8 @@ mod listeners;
 pub mod objects;
 mod routes;
 mod status;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, LOCATION, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -118,7 +118,7 @@ impl Worker {
                 reply.map(|text| ResponseBody::of(text, Some(going)))
             }
         };
-        // A request whose body was not read to its end leaves the connection at an unknown place; hyper closes it then.
+        // The backend's may be another one.
         *response.version_mut() = if is_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
         Ok(response)
     }
@@ -253,9 +253,10 @@ impl Worker {
 
         let mut request = Request::from_parts(parts, body);
         let mut tries = 0;
+        let mut is_new = false;
         let (mut sender, key, response) = loop {
             let key = (endpoints.addresses[(first + tries) % count], endpoints.protocol);
-            let kept = self.pool.take(key);
+            let kept = if is_new { None } else { self.pool.take(key) };
             let was_kept = kept.is_some();
             let made = match kept {
                 Some(sender) => Ok(sender),
@@ -283,6 +284,9 @@ impl Worker {
             {
                 self.pool.put(key, Sender::Http2(shared.clone()));
             }
+            // A kept connection may be closed at the moment at which it is used; what has no effect twice is asked again.
+            let again = (was_kept && request.method().is_idempotent() && request.body().is_end_stream())
+                .then(|| copy_of(&request));
             match waited(policy.read_timeout, policy.backend_timeout, &fate, sender.send(request)).await {
                 None => return Err(reply(fate.status().unwrap_or(StatusCode::GATEWAY_TIMEOUT))),
                 Some(Ok(response)) => break (sender, key, response),
@@ -292,6 +296,13 @@ impl Worker {
                     request = *again;
                 }
                 Some(Err(Failure::Unsent(_))) => return Err(reply(StatusCode::BAD_GATEWAY)),
+                Some(Err(Failure::Sent(error))) if error.is_incomplete_message() || error.is_closed() => match again {
+                    Some(again) => {
+                        METRICS.retries.inc();
+                        (request, is_new) = (again, true);
+                    }
+                    None => return Err(reply(fate.status().unwrap_or(StatusCode::BAD_GATEWAY))),
+                },
                 Some(Err(Failure::Sent(error))) => {
                     tracing::debug!(endpoint = %key.0, %error, "a backend did not answer");
                     return Err(reply(fate.status().unwrap_or(StatusCode::BAD_GATEWAY)));
@@ -383,6 +394,16 @@ impl Worker {
     }
 }
 
+/// The same request once more; it has no body.
+fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
 /// What a backend answered, and the connection.
 struct Passed {
     response: Response<Incoming>,
@@ -469,10 +490,10 @@ fn host_of(request: &Request<Incoming>) -> Option<smol_str::SmolStr> {
     }
 }
 
-/// Whether the end of the body is said twice, which others may read otherwise.
+/// Whether the end of the body is said twice, which others may read otherwise. What has both chunks and a length comes here
+/// with the chunks alone.
 fn has_two_lengths(request: &Request<Incoming>) -> bool {
     let headers = request.headers();
     headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
         || headers.get_all(CONTENT_LENGTH).iter().count() > 1
-        || headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

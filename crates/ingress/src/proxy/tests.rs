@@ -193,6 +193,30 @@ async fn connections_to_backends_are_used_again_and_dead_endpoints_passed_over()
 }
 
 #[tokio::test]
+async fn a_connection_that_is_closed_while_it_is_used_costs_no_request() {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                head(&mut stream).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                // The next request is read and not answered.
+                head(&mut stream).await;
+            });
+        }
+    });
+    let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
+    let mut stream = world.connect().await;
+    for _ in 0..5 {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+        let answer = head(&mut stream).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn limits_of_bodies_and_times_have_their_statuses() {
     let (address, _) = echo("").await;
     let silent = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
