@@ -67,7 +67,8 @@ impl Control {
         if !outcome.is_read {
             return Ok(());
         }
-        if !(outcome.ingresses.is_empty() && outcome.needed.is_empty()) && !self.hears {
+        let is_asked_for = !outcome.ingresses.is_empty() || !outcome.needed.is_empty();
+        if is_asked_for && !self.hears {
             self.hears = true;
             let wake = changed.clone();
             engine.services().subscribe(move |event| {

@@ -41,14 +41,14 @@ pub async fn ensure(
             let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&wanted)).await;
             match patched {
                 Err(error) if is_not_found(&error) => Ok(()),
-                other => Ok(drop(other?)),
+                other => other.map(drop).map_err(Into::into),
             }
         }
         None => {
             let object: EndpointSlice = serde_json::from_value(wanted)?;
             match api.create(&PostParams::default(), &object).await {
                 Err(error) if coracle_client::is_conflict(&error) => Ok(()),
-                other => Ok(drop(other?)),
+                other => other.map(drop).map_err(Into::into),
             }
         }
     }

@@ -26,7 +26,7 @@ use self::listeners::{Heard, Protocol};
 use self::routes::{AnyRoute, Rules};
 use self::status::{Condition, written};
 use self::types::{Gateway, GatewayClass, ReferenceGrant};
-use crate::backend::Backends;
+use crate::backend::{Backend, Backends};
 use crate::entrance::{Door, Entrance, Speaks};
 use crate::route::{Builder, Hosts, Wildcard};
 use crate::secrets::Known;
@@ -185,13 +185,16 @@ pub fn build(objects: &Objects, means: &Means<'_>) -> Built {
     built
 }
 
+/// Services with their shares of connections.
+type Shares = Vec<(u32, Arc<Backend>)>;
+
 /// A Gateway that is being made.
 struct Open {
     heard: Vec<Heard>,
     /// The routes of each listener.
     http: Vec<Builder>,
     /// Where connections of each go, by host.
-    tls: Vec<Vec<(String, Vec<(u32, Arc<crate::backend::Backend>)>)>>,
+    tls: Vec<Vec<(String, Shares)>>,
 }
 
 fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'_>, built: &mut Built) {
@@ -283,7 +286,7 @@ struct Port {
     protocol: Protocol,
     listeners: Hosts<Arc<crate::route::Routes>>,
     certificates: Hosts<Arc<CertifiedKey>>,
-    passed: Hosts<Vec<(u32, Arc<crate::backend::Backend>)>>,
+    passed: Hosts<Shares>,
 }
 
 impl Port {

@@ -1,7 +1,6 @@
 //! Who may ask, how often, and what browsers are told; and the path as it is rewritten.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -84,7 +83,7 @@ pub fn admit<B>(limiter: &Limiter, peer: &Peer, action: &Action, request: &Reque
             let mut answer = http::Response::new(Bytes::new());
             *answer.status_mut() = StatusCode::NO_CONTENT;
             extra.apply(answer.headers_mut());
-            return Err(answer);
+            return Err(Box::new(answer));
         }
     }
     if let Some(auth) = &policy.basic_auth {
@@ -228,9 +227,7 @@ impl<'a> Sticky<'a> {
 fn number(endpoint: &SocketAddr) -> u64 {
     use std::hash::BuildHasher;
     static SEED: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);
-    let mut hasher = SEED.build_hasher();
-    endpoint.hash(&mut hasher);
-    hasher.finish()
+    SEED.hash_one(endpoint)
 }
 
 #[cfg(test)]

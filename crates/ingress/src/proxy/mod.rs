@@ -70,11 +70,11 @@ struct Worker {
 }
 
 /// An answer that this proxy gives itself.
-type Reply = Response<Bytes>;
+type Reply = Box<Response<Bytes>>;
 
 fn reply(status: StatusCode) -> Reply {
     let text = format!("{} {}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
-    let mut reply = Response::new(if status.is_redirection() { Bytes::new() } else { text.into() });
+    let mut reply = Box::new(Response::new(if status.is_redirection() { Bytes::new() } else { text.into() }));
     *reply.status_mut() = status;
     if !status.is_redirection() {
         reply.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -100,7 +100,8 @@ impl Worker {
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let Some(busy) = self.shared.places.begin(&peer.activity) else {
-            return Ok(reply(StatusCode::SERVICE_UNAVAILABLE).map(|text| ResponseBody::of(text, None)));
+            let full = reply(StatusCode::SERVICE_UNAVAILABLE);
+            return Ok((*full).map(|text| ResponseBody::of(text, None)));
         };
         let host = host_of(&request).unwrap_or_default();
         let mut going =
@@ -115,7 +116,7 @@ impl Worker {
             }
             Err(reply) => {
                 going.status = reply.status();
-                reply.map(|text| ResponseBody::of(text, Some(going)))
+                (*reply).map(|text| ResponseBody::of(text, Some(going)))
             }
         };
         // The backend's may be another one.
