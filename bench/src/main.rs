@@ -1,11 +1,12 @@
 //! Measures a cluster on this machine and prints one table: `cargo run --release -p coracle-bench`.
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
-//! (`rbac`, `scheduler`, `network`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
+//! (`rbac`, `scheduler`, `network`, `ingress`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
 
 mod api;
 mod http;
 mod idle;
+mod ingress;
 mod memory;
 mod network;
 mod others;
@@ -32,6 +33,11 @@ fn main() -> Result<()> {
     {
         return network::inside(rest);
     }
+    if let [first, rest @ ..] = &wanted[..]
+        && first == ingress::INSIDE
+    {
+        return ingress::inside(rest);
+    }
     let is_wanted = |subject: &str| wanted.is_empty() || wanted.iter().any(|one| one == subject);
     let mut report = Report::new();
 
@@ -45,7 +51,12 @@ fn main() -> Result<()> {
     if is_wanted("network") {
         network::measure(&mut report)?;
     }
-    if !wanted.is_empty() && wanted.iter().all(|one| ["rbac", "scheduler", "network"].contains(&one.as_str())) {
+    if is_wanted("ingress") {
+        ingress::measure(&mut report)?;
+    }
+    if !wanted.is_empty()
+        && wanted.iter().all(|one| ["rbac", "scheduler", "network", "ingress"].contains(&one.as_str()))
+    {
         print!("{}", report.text());
         return Ok(());
     }

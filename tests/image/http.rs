@@ -1,5 +1,6 @@
 //! An HTTP server and client, and UDP.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ struct Server {
 
 /// `serve --port N [--body TEXT]`: HTTP, and a UDP echo on the same port.
 ///
-/// `/` answers the body, else the host name; `/client` the client's address; `/exit?code=N` ends the process;
+/// `/` answers the body, else the host name; `/client` the client's address; `/header?name=N` a header of the request, in lower case; `/exit?code=N` ends the process;
 /// `/healthz` is 200 until `POST /fail`, then 500 until `POST /heal`; `/env?name=N` answers a variable.
 pub fn serve(arguments: &[String]) -> Outcome {
     process::on_terminate(process::end_as_terminated);
@@ -52,10 +53,12 @@ impl Server {
             }
             let mut length = 0;
             let mut close = false;
+            let mut headers = HashMap::new();
             loop {
                 let mut header = String::new();
                 input.read_line(&mut header).ok()?;
                 let (name, value) = header.trim().split_once(':').unwrap_or_default();
+                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
                 match name.to_ascii_lowercase().as_str() {
                     "" => break,
                     "content-length" => length = value.trim().parse().ok()?,
@@ -66,7 +69,7 @@ impl Server {
             std::io::copy(&mut (&mut input).take(length), &mut std::io::sink()).ok()?;
             let mut words = line.split_whitespace();
             let (method, target) = (words.next()?, words.next()?);
-            let (status, body) = self.answer(method, target, client);
+            let (status, body) = self.answer(method, target, client, &headers);
             println!("{method} {target} {status}");
             let head = format!(
                 "HTTP/1.1 {status} -\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
@@ -79,7 +82,13 @@ impl Server {
         }
     }
 
-    fn answer(&self, method: &str, target: &str, client: SocketAddr) -> (u16, String) {
+    fn answer(
+        &self,
+        method: &str,
+        target: &str,
+        client: SocketAddr,
+        headers: &HashMap<String, String>,
+    ) -> (u16, String) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let argument = query.split_once('=').map_or("", |(_, value)| value);
         match (method, path) {
@@ -87,6 +96,7 @@ impl Server {
             ("POST", "/heal") => self.fail(false),
             (_, "/healthz") if self.failing.load(Ordering::SeqCst) => (500, "failing".into()),
             (_, "/healthz") => (200, "ok".into()),
+            (_, "/header") => (200, headers.get(argument).cloned().unwrap_or_default()),
             (_, "/client") => (200, client.ip().to_string()),
             (_, "/env") => (200, std::env::var(argument).unwrap_or_default()),
             (_, "/exit") => std::process::exit(argument.parse().unwrap_or(0)),

@@ -258,7 +258,10 @@ fn result(overload: &Overload, args: &[Estimate], sizes: &[u64]) -> Shape {
             let path = if args.len() == 1 { first.path } else { None };
             Shape { size: Some(size).filter(|size| *size < u64::MAX), path, item: item.map(Arc::new) }
         }
-        (Type::String | Type::Bytes, Cost::First(factor)) if factor <= TRAVERSAL && args.len() == 1 => {
+        // A part of a text, chosen by numbers, is no longer than that.
+        (Type::String | Type::Bytes, Cost::First(factor))
+            if factor <= TRAVERSAL && overload.parameters.iter().skip(1).all(|kind| matches!(kind, Type::Int)) =>
+        {
             Shape { size: sizes.first().copied().filter(|size| *size < u64::MAX), ..Shape::default() }
         }
         (Type::String | Type::Bytes, Cost::Both) => {

@@ -55,6 +55,7 @@ fn cost_follows_from_the_sizes() {
         ("self.name == self.name", 4 + 10),
         ("self.name + 'x' == ''", 2 + 11),
         ("self.name.matches('abcd')", 2 + 11),
+        ("self.name.substring(2).matches('abcd')", 2 + 10 + 11),
         ("self.names.all(n, n == 'a')", 2 + 10 * (2 + 3) + 1),
         ("self.names.all(n, self.names.all(m, n == m))", 2 + 10 * (2 + 1 + 2 + 10 * (2 + 1 + 4) + 1) + 1),
         ("self.labels.all(k, k != 'a')", 2 + 10 * (2 + 3) + 1),

@@ -81,6 +81,8 @@ pub struct Started {
     pub containers: Containers,
     /// What of it is ready.
     pub ready: watch::Receiver<Ready>,
+    /// What it follows of services, their endpoints and nodes.
+    pub informers: Informers,
 }
 
 /// Starts the parts of a node.
@@ -216,7 +218,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     });
     tokio::spawn(watch_readiness(own.clients.kubelet, own.clients.accounts, node_name, ready_sender));
     let containers = Containers { end: Mutex::new(Some(end)), ended };
-    Ok(Started { runtime, containers, ready })
+    Ok(Started { runtime, containers, ready, informers })
 }
 
 /// The node counts as ready while its condition says so, once pods can be made.

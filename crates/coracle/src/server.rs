@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{Pages, Server as ApiServer};
 use coracle_client::{LeadershipLost, in_process};
+use coracle_ingress::ACCOUNT as INGRESS;
 use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
 use coracle_network::policies::ACCOUNT as POLICIES;
 use coracle_pki::Current;
@@ -88,7 +89,11 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         runtime_config: options.api.served.options()?,
         audit: options.api.audit.options(),
         // Without a node of its own, nobody would make volumes of it.
-        initial: if options.disable_agent { Vec::new() } else { vec![volumes::default_class()] },
+        // Nor would anybody serve Ingresses.
+        initial: match options.disable_agent {
+            true => Vec::new(),
+            false => vec![volumes::default_class(), coracle_ingress::default_class()],
+        },
     })
     .await?;
     let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {
@@ -109,6 +114,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     }
 
     daemon::connected(options.in_node).await?;
+    let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
     let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
     if !options.disable_agent {
         let node = format!("system:node:{node_name}");
@@ -134,6 +140,19 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         };
         let started = node::start(&options.node, cluster, own, &mut parts).await?;
         parts.spawn("control plane's label", control_plane::mark(administrator, node_name.clone()));
+        if let IpAddr::V4(node_ip) = node_ip {
+            let client = in_process(api.service(User::service_account("kube-system", INGRESS)).named(INGRESS));
+            let config = coracle_ingress::Config {
+                node_name: node_name.clone(),
+                node_ip,
+                port: coracle_ingress::PORT,
+                service_cidr,
+                leader_elect: is_shared,
+                identity: identity.clone(),
+            };
+            let informers = &started.informers;
+            parts.spawn("ingress", coracle_ingress::run(client, informers.all(), informers.all(), config));
+        }
         (runtime, containers, ready) = (Some(started.runtime), Some(started.containers), started.ready);
     }
     let as_user = |name, agent| as_user(&api, name, &[], agent);
@@ -158,7 +177,6 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
-    let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
     let scheduler =
         coracle_scheduler::Config { leader_elect: is_shared, identity: identity.clone(), scheduler: scheduler_config };
     let client = as_user("system:kube-scheduler", "kube-scheduler");

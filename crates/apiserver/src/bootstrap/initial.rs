@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use coracle_api::{kinds, meta};
+use futures::future::try_join_all;
 use serde_json::Value;
 
 use super::{ensure, failed};
@@ -17,13 +18,14 @@ pub(super) async fn make(objects: &Objects, initial: Vec<Value>) -> Result<()> {
     if initial.is_empty() || !is_new(objects)? {
         return Ok(());
     }
-    for object in initial {
+    // Side by side, so that the disk syncs once.
+    let made = initial.into_iter().map(|object| async move {
         let (group, version) = meta::api_version(&object).split_once('/').unwrap_or(("", meta::api_version(&object)));
         let kind = kinds::by_kind(group, version, meta::kind(&object))
             .ok_or_else(|| anyhow!("a new cluster cannot begin with {object}: there is no such kind"))?;
-        ensure(objects, group, version, &kind.plural, object.clone()).await?;
-    }
-    Ok(())
+        ensure(objects, group, version, &kind.plural, object.clone()).await
+    });
+    try_join_all(made).await.map(drop)
 }
 
 fn is_new(objects: &Objects) -> Result<bool> {

@@ -32,6 +32,30 @@ pub(super) const ROLES: &[Role] = &[
         "system:network-policy",
         &[rule("list watch", "core", "namespaces pods"), rule("list watch", "networking.k8s.io", "networkpolicies")],
     ),
+    // Which secrets Ingresses and Gateways name is known only from these, so that any may be read; those that none names are not.
+    role(
+        "system:ingress",
+        &[
+            rule("list watch", "networking.k8s.io", "ingresses ingressclasses"),
+            rule("get", "networking.k8s.io", "ingresses"),
+            rule("patch", "networking.k8s.io", "ingresses/status"),
+            rule(READ, "core", "secrets"),
+            rule("list watch", "core", "namespaces"),
+            rule("list watch", "apiextensions.k8s.io", "customresourcedefinitions"),
+            rule(
+                "list watch",
+                "gateway.networking.k8s.io",
+                "gatewayclasses gateways grpcroutes httproutes referencegrants tlsroutes",
+            ),
+            rule("create", "gateway.networking.k8s.io", "gatewayclasses"),
+            rule(
+                "patch",
+                "gateway.networking.k8s.io",
+                "gatewayclasses/status gateways/status grpcroutes/status httproutes/status tlsroutes/status",
+            ),
+            EVENTS,
+        ],
+    ),
     // What admission lets a node make of it is about its own volumes.
     role(
         "system:local-directory-provisioner-of-nodes",
@@ -52,6 +76,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         "system:local-directory-provisioner",
         &[ServiceAccount("kube-system", "local-directory-provisioner")],
     ),
+    bind("system:ingress", "system:ingress", &[ServiceAccount("kube-system", "ingress-controller")]),
     bind("system:network-policy", "system:network-policy", &[ServiceAccount("kube-system", "network-policy")]),
     bind(
         "system:local-directory-provisioner-of-nodes",

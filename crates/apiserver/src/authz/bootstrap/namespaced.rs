@@ -44,6 +44,18 @@ pub(super) const ROLES: &[(&str, Role)] = &[
             ],
         ),
     ),
+    // The services by which Ingresses and Gateways are reached are all there.
+    (
+        "kube-system",
+        role(
+            "system:ingress",
+            &[
+                rule("create delete list patch", "core", "services"),
+                rule("create delete patch", "discovery.k8s.io", "endpointslices"),
+                rule("create get update", "coordination.k8s.io", "leases"),
+            ],
+        ),
+    ),
     ("kube-system", role("system:controller:bootstrap-signer", &[rule(READ, "core", "secrets")])),
     ("kube-system", role("system:controller:cloud-provider", &[rule("create get list watch", "core", "configmaps")])),
     (
@@ -54,6 +66,7 @@ pub(super) const ROLES: &[(&str, Role)] = &[
 
 /// Who has them. All name a role of their own namespace.
 pub(super) const BINDINGS: &[(&str, Binding)] = &[
+    ("kube-system", bind("system:ingress", "system:ingress", &[ServiceAccount("kube-system", "ingress-controller")])),
     (
         "kube-public",
         bind(

@@ -1,0 +1,336 @@
+//! Services as backends: the addresses of their pods, followed while a route leads there.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use coracle_client::{ObjectKey, Store};
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use parking_lot::Mutex;
+use smol_str::SmolStr;
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// A port of a service, as an object names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Port {
+    /// By its name.
+    Name(String),
+    /// By its number.
+    Number(i32),
+}
+
+/// What is spoken with a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// HTTP/1.1 over TLS. The certificate is not verified, as it is nobody's that is known here.
+    Https,
+    /// HTTP/2 without TLS.
+    H2c,
+    /// HTTP/2 over TLS.
+    H2,
+}
+
+/// Which backend is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// The service.
+    pub service: ObjectKey,
+    /// Its port.
+    pub port: Port,
+    /// What is spoken there; `None` is what the port itself says.
+    pub protocol: Option<Protocol>,
+}
+
+/// Why a backend has no endpoints that requests may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such service.
+    NoService,
+    /// It has no such port.
+    NoPort,
+    /// It is a name elsewhere. Such names may lead to what only the node reaches, so none is followed.
+    ExternalName,
+}
+
+/// Where a backend is at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Where its pods are reached, sorted.
+    pub addresses: Vec<SocketAddr>,
+    /// What they speak.
+    pub protocol: Protocol,
+    /// Why there are none.
+    pub fault: Option<Fault>,
+}
+
+/// A port of a service to which routes lead.
+#[derive(Debug)]
+pub struct Backend {
+    /// Which one.
+    pub reference: Reference,
+    /// Its name in logs and metrics.
+    pub name: SmolStr,
+    endpoints: ArcSwap<Endpoints>,
+    turn: AtomicUsize,
+}
+
+impl Backend {
+    /// One that is at fixed addresses.
+    pub fn fixed(name: &str, addresses: Vec<SocketAddr>, protocol: Protocol) -> Arc<Backend> {
+        let reference =
+            Reference { service: ObjectKey::new("", name), port: Port::Number(0), protocol: Some(protocol) };
+        let endpoints = Endpoints { addresses, protocol, fault: None };
+        Arc::new(Backend::new(reference, endpoints))
+    }
+
+    fn new(reference: Reference, endpoints: Endpoints) -> Backend {
+        let name = format!("{}/{}", reference.service.namespace, reference.service.name).into();
+        Backend { reference, name, endpoints: ArcSwap::from_pointee(endpoints), turn: AtomicUsize::new(0) }
+    }
+
+    /// Where it is now.
+    pub fn endpoints(&self) -> Arc<Endpoints> {
+        self.endpoints.load_full()
+    }
+
+    /// Whose turn it is, of so many.
+    pub fn next(&self, count: usize) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1)
+    }
+}
+
+/// Addresses to which no request ever goes, whatever slices say.
+#[derive(Clone, Debug, Default)]
+pub struct Forbidden {
+    /// Addresses of services: what is there is reached through its own pods.
+    pub services: Option<Ipv4Net>,
+    /// The node's own, but for what serves in its network (which is at other ports than these).
+    pub node: Option<(Ipv4Addr, u16)>,
+}
+
+impl Forbidden {
+    fn has(&self, at: SocketAddr) -> bool {
+        let IpAddr::V4(address) = at.ip() else { return true };
+        address.is_loopback()
+            || address.is_link_local()
+            || address.is_multicast()
+            || address.is_broadcast()
+            || address.octets()[0] == 0
+            || self.services.is_some_and(|range| range.contains(&address))
+            || self.node.is_some_and(|(own, port)| own == address && port == at.port())
+    }
+}
+
+/// The backends to which routes lead.
+pub struct Backends {
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+    forbidden: Mutex<Forbidden>,
+    known: Mutex<HashMap<Reference, Arc<Backend>>>,
+}
+
+impl Backends {
+    /// None yet. The stores are those of informers.
+    pub fn new(services: Store<Service>, slices: Store<EndpointSlice>, forbidden: Forbidden) -> Backends {
+        Backends { services, slices, forbidden: Mutex::new(forbidden), known: Mutex::default() }
+    }
+
+    /// The node's own socket, to which no request comes back.
+    pub fn forbid(&self, address: Ipv4Addr, port: u16) {
+        self.forbidden.lock().node = Some((address, port));
+    }
+
+    /// The backend that is meant: the same one as long as a route leads there.
+    pub fn get(&self, reference: Reference) -> Arc<Backend> {
+        let mut known = self.known.lock();
+        if let Some(backend) = known.get(&reference) {
+            return backend.clone();
+        }
+        let endpoints = self.resolve(&reference);
+        let backend = Arc::new(Backend::new(reference.clone(), endpoints));
+        known.insert(reference, backend.clone());
+        backend
+    }
+
+    /// Looks anew at a service that changed, or whose slices did. Whether a route leads there.
+    pub fn changed(&self, service: &ObjectKey) -> bool {
+        let known = self.known.lock();
+        let of_it: Vec<&Arc<Backend>> =
+            known.iter().filter(|(reference, _)| reference.service == *service).map(|(_, backend)| backend).collect();
+        for backend in &of_it {
+            let endpoints = self.resolve(&backend.reference);
+            if **backend.endpoints.load() != endpoints {
+                backend.endpoints.store(Arc::new(endpoints));
+            }
+        }
+        !of_it.is_empty()
+    }
+
+    /// Whether a route leads to a service.
+    pub fn has(&self, service: &ObjectKey) -> bool {
+        self.known.lock().keys().any(|reference| reference.service == *service)
+    }
+
+    /// Forgets those to which no route leads any more.
+    pub fn retain_used(&self) {
+        self.known.lock().retain(|_, backend| Arc::strong_count(backend) > 1);
+    }
+
+    fn resolve(&self, reference: &Reference) -> Endpoints {
+        let fault = |fault| Endpoints { fault: Some(fault), ..Endpoints::default() };
+        let Some(service) = self.services.get_key(&reference.service) else { return fault(Fault::NoService) };
+        let spec = service.spec.clone().unwrap_or_default();
+        if spec.type_.as_deref() == Some("ExternalName") {
+            return fault(Fault::ExternalName);
+        }
+        let is_meant = |port: &&ServicePort| match &reference.port {
+            Port::Name(name) => port.name.as_deref() == Some(name),
+            Port::Number(number) => port.port == *number,
+        };
+        let is_tcp = |port: &&ServicePort| port.protocol.as_deref().unwrap_or("TCP") == "TCP";
+        let Some(port) = spec.ports.iter().flatten().find(|port| is_meant(port) && is_tcp(port)) else {
+            return fault(Fault::NoPort);
+        };
+        let protocol = reference.protocol.unwrap_or_else(|| protocol_of(port));
+        let slices = self.slices.list_namespace(&reference.service.namespace);
+        let own = slices.iter().filter(|slice| service_of(slice).as_ref() == Some(&reference.service));
+        let mut addresses = addresses(port, own.map(|slice| &**slice));
+        let forbidden = self.forbidden.lock();
+        addresses.retain(|at| !forbidden.has(*at));
+        Endpoints { addresses, protocol, fault: None }
+    }
+}
+
+/// The service that a slice is of.
+pub fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    Some(ObjectKey::new(slice.metadata.namespace.clone().unwrap_or_default(), name.clone()))
+}
+
+/// What the port of a service says that it speaks.
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#application-protocol>
+fn protocol_of(port: &ServicePort) -> Protocol {
+    match port.app_protocol.as_deref() {
+        Some("kubernetes.io/h2c" | "grpc") => Protocol::H2c,
+        Some("https" | "HTTPS" | "kubernetes.io/wss") => Protocol::Https,
+        _ => Protocol::Http,
+    }
+}
+
+/// The ready endpoints of a port, or those that end and still serve where there are no others.
+fn addresses<'a>(port: &ServicePort, slices: impl Iterator<Item = &'a EndpointSlice>) -> Vec<SocketAddr> {
+    let name = port.name.as_deref().unwrap_or_default();
+    let (mut ready, mut last) = (Vec::new(), Vec::new());
+    for slice in slices.filter(|slice| slice.address_type == "IPv4") {
+        let own = slice.ports.iter().flatten().find(|own| {
+            own.name.as_deref().unwrap_or_default() == name && own.protocol.as_deref().unwrap_or("TCP") == "TCP"
+        });
+        let Some(number) = own.and_then(|own| u16::try_from(own.port?).ok()) else { continue };
+        for endpoint in &slice.endpoints {
+            let into = match state(endpoint) {
+                State::Ready => &mut ready,
+                State::Ends => &mut last,
+                State::Not => continue,
+            };
+            let parsed = endpoint.addresses.iter().filter_map(|text| text.parse::<Ipv4Addr>().ok());
+            into.extend(parsed.map(|address| SocketAddr::new(address.into(), number)));
+        }
+    }
+    let mut found = if ready.is_empty() { last } else { ready };
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+enum State {
+    Ready,
+    /// It ends, and serves until then.
+    Ends,
+    Not,
+}
+
+fn state(endpoint: &Endpoint) -> State {
+    let conditions = endpoint.conditions.clone().unwrap_or_default();
+    let is_ready = conditions.ready.unwrap_or(true);
+    match (is_ready, conditions.serving.unwrap_or(is_ready) && conditions.terminating.unwrap_or(false)) {
+        (true, _) => State::Ready,
+        (false, true) => State::Ends,
+        (false, false) => State::Not,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn backends(service: Value, slices: Vec<Value>) -> Backends {
+        let services = Store::of(vec![serde_json::from_value(service).unwrap()], Vec::new());
+        let slices = slices.into_iter().map(|slice| serde_json::from_value(slice).unwrap()).collect();
+        let forbidden =
+            Forbidden { services: Some("10.96.0.0/16".parse().unwrap()), node: Some(([10, 90, 0, 2].into(), 10380)) };
+        Backends::new(services, Store::of(slices, Vec::new()), forbidden)
+    }
+
+    fn service(spec: Value) -> Value {
+        json!({"metadata": {"name": "web", "namespace": "n"}, "spec": spec})
+    }
+
+    fn slice(endpoints: Value) -> Value {
+        json!({"metadata": {"name": "web-1", "namespace": "n", "labels": {SERVICE_NAME: "web"}}, "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080}], "endpoints": endpoints})
+    }
+
+    fn resolved(backends: &Backends, port: Port) -> Endpoints {
+        let reference = Reference { service: ObjectKey::new("n", "web"), port, protocol: None };
+        (*backends.get(reference).endpoints()).clone()
+    }
+
+    fn endpoint(address: &str, state: &str) -> Value {
+        let conditions = json!({"ready": state == "ready", "serving": state != "not", "terminating": state == "ends"});
+        json!({"addresses": [address], "conditions": conditions})
+    }
+
+    #[test]
+    fn requests_go_to_ready_endpoints_and_else_to_those_that_end() {
+        let spec = json!({"ports": [{"name": "http", "port": 80, "appProtocol": "kubernetes.io/h2c"}]});
+        let of = |endpoints: Value| {
+            let found = resolved(&backends(service(spec.clone()), vec![slice(endpoints)]), Port::Number(80));
+            assert_eq!(found.protocol, Protocol::H2c);
+            found.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        let (a, b) = (endpoint("10.244.0.5", "ends"), endpoint("10.244.0.4", "ready"));
+        assert_eq!(of(json!([a, b])), "10.244.0.4:8080");
+        assert_eq!(of(json!([a, endpoint("10.244.0.4", "not")])), "10.244.0.5:8080");
+    }
+
+    #[test]
+    fn no_slice_leads_to_what_only_the_node_reaches() {
+        let spec = json!({"ports": [{"name": "http", "port": 80}]});
+        let bad = ["127.0.0.1", "169.254.169.254", "0.0.0.0", "10.96.0.1", "224.0.0.1"];
+        let all = Value::Array(bad.iter().map(|address| endpoint(address, "ready")).collect());
+        let own = json!({"metadata": {"name": "web-2", "namespace": "n", "labels": {SERVICE_NAME: "web"}},
+            "addressType": "IPv4", "ports": [{"name": "http", "port": 10380}],
+            "endpoints": [endpoint("10.90.0.2", "ready"), endpoint("10.90.0.3", "ready")]});
+        let found = resolved(&backends(service(spec), vec![slice(all), own]), Port::Name("http".into()));
+        assert_eq!(found.addresses, ["10.90.0.3:10380".parse().unwrap()]);
+    }
+
+    #[test]
+    fn what_leads_nowhere_says_why() {
+        let named = service(json!({"type": "ExternalName", "externalName": "localhost", "ports": [{"port": 80}]}));
+        assert_eq!(resolved(&backends(named, vec![]), Port::Number(80)).fault, Some(Fault::ExternalName));
+        let plain = service(json!({"ports": [{"port": 80}]}));
+        assert_eq!(resolved(&backends(plain, vec![]), Port::Number(81)).fault, Some(Fault::NoPort));
+        let other = json!({"metadata": {"name": "other", "namespace": "n"}});
+        assert_eq!(resolved(&backends(other, vec![]), Port::Number(80)).fault, Some(Fault::NoService));
+    }
+}

@@ -1,0 +1,278 @@
+//! What one server does for all: the service of the Ingresses, their statuses, and events about what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use coracle_client::{EventRecorder, EventType, ObjectKey, is_conflict, is_not_found, patch_status};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::engine::{Engine, MADE_BY, NAMESPACE, OURS, Outcome, SERVICE, gateway_service, given, is_ours, port_name};
+use crate::gateway::{self, Needed};
+
+/// How soon what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How many faults are remembered as told.
+const TOLD: usize = 10_000;
+
+/// Tells of what is served, until the future is dropped.
+pub async fn run(client: Client, engine: Arc<Engine>) -> Result<()> {
+    let changed = Arc::new(Notify::new());
+    let mut control = Control {
+        recorder: EventRecorder::new(client.clone(), "coracle-ingress", ""),
+        client,
+        told: BTreeSet::new(),
+        written: HashMap::new(),
+        hears: false,
+    };
+    let mut outcomes = engine.outcome.subscribe();
+    loop {
+        let outcome = outcomes.borrow_and_update().clone();
+        let done = control.reconcile(&engine, &outcome, &changed).await;
+        let wait = async {
+            tokio::select! {
+                ended = outcomes.changed() => ended.is_ok(),
+                () = changed.notified() => true,
+            }
+        };
+        let goes_on = match done {
+            Ok(()) => wait.await,
+            Err(error) => {
+                tracing::warn!("what is told of Ingresses is not as it should be: {error:#}");
+                tokio::time::timeout(AGAIN, wait).await.unwrap_or(true)
+            }
+        };
+        anyhow::ensure!(goes_on, "nothing is served any more");
+    }
+}
+
+struct Control {
+    client: Client,
+    recorder: EventRecorder,
+    told: BTreeSet<String>,
+    /// The addresses that were written into the statuses of Ingresses.
+    written: HashMap<ObjectKey, Arc<Ingress>>,
+    hears: bool,
+}
+
+impl Control {
+    async fn reconcile(&mut self, engine: &Arc<Engine>, outcome: &Outcome, changed: &Arc<Notify>) -> Result<()> {
+        // What an earlier process made is not to go because this one has not looked yet.
+        if !outcome.is_read {
+            return Ok(());
+        }
+        let is_asked_for = !outcome.ingresses.is_empty() || !outcome.needed.is_empty();
+        if is_asked_for && !self.hears {
+            self.hears = true;
+            let wake = changed.clone();
+            engine.services().subscribe(move |event| {
+                let (coracle_client::Event::Added(service)
+                | coracle_client::Event::Updated { new: service, .. }
+                | coracle_client::Event::Deleted(service)) = event;
+                if is_ours(service) {
+                    wake.notify_one();
+                }
+            });
+        }
+        self.tell(outcome);
+        self.services(engine, outcome).await?;
+        self.gateways(engine, outcome).await?;
+        let service = engine.services().store().get(NAMESPACE, SERVICE);
+        let addresses = service.as_deref().map(given).unwrap_or_default();
+        self.statuses(outcome, &addresses).await
+    }
+
+    /// The services by which Ingresses and Gateways are reached, there while they are needed. What their owner changed
+    /// of them stays, but for the ports of Gateways.
+    async fn services(&self, engine: &Engine, outcome: &Outcome) -> Result<()> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let mut wanted: BTreeMap<String, Value> =
+            outcome.needed.iter().map(|needed| (gateway_service(&needed.uid), of_gateway(needed))).collect();
+        if !outcome.ingresses.is_empty() {
+            wanted.insert(SERVICE.to_owned(), of_ingresses());
+        }
+        let found: Vec<Arc<Service>> = if self.hears {
+            engine.services().store().list_namespace(NAMESPACE)
+        } else {
+            // Nobody follows services: what an earlier process made may be there.
+            let made = ListParams::default().labels(&format!("{MADE_BY}={OURS}"));
+            api.list(&made).await?.items.into_iter().map(Arc::new).collect()
+        };
+        for service in found.iter().filter(|service| service.metadata.deletion_timestamp.is_none()) {
+            let is_made = service.labels().get(MADE_BY).is_some_and(|value| value == OURS);
+            match wanted.remove(&service.name_any()) {
+                // Of a Gateway of which nothing is known yet.
+                None if !outcome.is_whole && service.name_any() != SERVICE => {}
+                None if is_made => gone(api.delete(&service.name_any(), &DeleteParams::default()).await.map(drop))?,
+                Some(wanted) if is_made && service.name_any() != SERVICE && !has_ports(service, &wanted) => {
+                    let ports = json!({"spec": {"ports": wanted["spec"]["ports"]}});
+                    let patch = Patch::Merge(ports);
+                    gone(api.patch(&service.name_any(), &PatchParams::default(), &patch).await.map(drop))?;
+                }
+                _ => {}
+            }
+        }
+        for (name, wanted) in wanted {
+            // One that ends has the name still.
+            if !found.iter().any(|service| service.name_any() == name) {
+                match api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await {
+                    Err(error) if !is_conflict(&error) => return Err(error.into()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is told of objects of the Gateway API.
+    async fn gateways(&self, engine: &Engine, outcome: &Outcome) -> Result<()> {
+        if outcome.wants_class {
+            let class = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+                "metadata": {"name": "coracle"}, "spec": {"controllerName": gateway::CONTROLLER}});
+            let path = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
+            let request = http::Request::post(path).header("content-type", "application/json");
+            match self.client.request::<Value>(request.body(serde_json::to_vec(&class)?)?).await {
+                Err(error) if !is_conflict(&error) => return Err(error.into()),
+                _ => engine.class_is_made(),
+            }
+        }
+        for told in &outcome.told {
+            let mut patch = json!({"status": told.status});
+            if let Some(version) = &told.version {
+                patch["metadata"] = json!({"resourceVersion": version});
+            }
+            let request = http::Request::patch(format!("{}/status", told.path))
+                .header("content-type", "application/merge-patch+json")
+                .body(serde_json::to_vec(&patch)?)?;
+            match self.client.request::<Value>(request).await {
+                // It has changed meanwhile, and is looked at anew.
+                Err(error) if is_conflict(&error) || is_not_found(&error) => {}
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells once of what is wrong.
+    fn tell(&mut self, outcome: &Outcome) {
+        let mut now = BTreeSet::new();
+        for (ingress, fault) in outcome.faults.iter().take(TOLD) {
+            let key = format!("{}/{fault}", ingress.uid().unwrap_or_default());
+            if !self.told.contains(&key) {
+                self.recorder.event(&**ingress, EventType::Warning, "Rejected", fault.clone());
+            }
+            now.insert(key);
+        }
+        self.told = now;
+    }
+
+    async fn statuses(&mut self, outcome: &Outcome, addresses: &[String]) -> Result<()> {
+        let now: BTreeMap<ObjectKey, &Arc<Ingress>> =
+            outcome.ingresses.iter().map(|ingress| (ObjectKey::of(&**ingress), ingress)).collect();
+        for (key, ingress) in &now {
+            if shown(ingress) != addresses && self.write(key, addresses).await? {
+                let message = format!("Reached at {}", addresses.join(", "));
+                if !addresses.is_empty() {
+                    self.recorder.event(&***ingress, EventType::Normal, "Sync", message);
+                }
+            }
+            self.written.insert(key.clone(), (*ingress).clone());
+        }
+        let gone: Vec<ObjectKey> = self.written.keys().filter(|key| !now.contains_key(*key)).cloned().collect();
+        for key in gone {
+            // It is another's now, or nobody's, and is reached here no longer.
+            let api: Api<Ingress> = Api::namespaced(self.client.clone(), &key.namespace);
+            let written = self.written.get(&key).map(|ingress| ingress.uid());
+            if let Some(ingress) = api.get_opt(&key.name).await?
+                && Some(ingress.uid()) == written
+            {
+                self.write(&key, &[]).await?;
+            }
+            self.written.remove(&key);
+        }
+        Ok(())
+    }
+
+    async fn write(&self, key: &ObjectKey, addresses: &[String]) -> Result<bool> {
+        let api: Api<Ingress> = Api::namespaced(self.client.clone(), &key.namespace);
+        let ingress: Vec<Value> = addresses.iter().map(|address| json!({"ip": address})).collect();
+        let ingress = if ingress.is_empty() { Value::Null } else { ingress.into() };
+        match patch_status(&api, &key.name, json!({"loadBalancer": {"ingress": ingress}})).await {
+            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(true),
+        }
+    }
+}
+
+fn of_ingresses() -> Value {
+    let ports =
+        json!([{"name": "http", "port": 80, "protocol": "TCP"}, {"name": "https", "port": 443, "protocol": "TCP"}]);
+    let labels = json!({MADE_BY: OURS, "app.kubernetes.io/name": "coracle-ingress"});
+    service(SERVICE, labels, json!({}), ports)
+}
+
+fn of_gateway(needed: &Needed) -> Value {
+    const NAME: &str = "gateway.networking.k8s.io/gateway-name";
+    const OF: &str = "gateway.networking.k8s.io/gateway-namespace";
+    let port = |port: &u16| json!({"name": port_name(*port), "port": port, "protocol": "TCP"});
+    let mut labels = json!({MADE_BY: OURS, OF: needed.gateway.namespace});
+    // Names may be longer than the values of labels.
+    if needed.gateway.name.len() <= 63 {
+        labels[NAME] = needed.gateway.name.clone().into();
+    }
+    // What its owner wants there in addition says nothing else about whose it is.
+    for (name, value) in &needed.labels {
+        if labels[name].is_null() {
+            labels[name] = value.clone().into();
+        }
+    }
+    let mut annotations = json!(needed.annotations);
+    if let Some(address) = &needed.address {
+        annotations["metallb.io/loadBalancerIPs"] = address.clone().into();
+    }
+    let ports: Vec<Value> = needed.ports.iter().map(port).collect();
+    service(&gateway_service(&needed.uid), labels, annotations, ports.into())
+}
+
+fn service(name: &str, labels: Value, annotations: Value, ports: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels, "annotations": annotations},
+        "spec": {
+            "type": "LoadBalancer",
+            // So that backends learn whose requests they are.
+            "externalTrafficPolicy": "Local",
+            // Nobody asked for ports of all nodes.
+            "allocateLoadBalancerNodePorts": false,
+            "ports": ports,
+        },
+    })
+}
+
+/// Whether a service has the ports that it should have.
+fn has_ports(service: &Service, wanted: &Value) -> bool {
+    let found = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()).map(|port| i64::from(port.port));
+    let wanted = wanted["spec"]["ports"].as_array().into_iter().flatten().filter_map(|port| port["port"].as_i64());
+    found.collect::<BTreeSet<_>>() == wanted.collect::<BTreeSet<_>>()
+}
+
+/// It is no error that something is not there which is to go.
+fn gone(result: kube::Result<()>) -> kube::Result<()> {
+    match result {
+        Err(error) if is_not_found(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// The addresses in the status of an Ingress.
+fn shown(ingress: &Ingress) -> Vec<String> {
+    let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    status.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten()).filter_map(|one| one.ip.clone()).collect()
+}

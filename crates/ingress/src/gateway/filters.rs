@@ -1,0 +1,103 @@
+//! What rules of routes do with requests.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::types::{Filter, HeaderModifier, PathModifier, RequestRedirect, Timeouts};
+use crate::route::action::{HeaderChanges, Redirect, Rewrite};
+
+/// A filter that changes headers, if it is one.
+///
+/// # Errors
+/// It is none that a header can be.
+pub fn headers(modifier: &HeaderModifier) -> Result<HeaderChanges, String> {
+    let name = |text: &str| HeaderName::from_str(text).map_err(|_| format!("{text:?} is no name of a header"));
+    let pairs = |all: &[super::types::Named]| {
+        let pair = |one: &super::types::Named| {
+            let value =
+                HeaderValue::from_str(&one.value).map_err(|_| format!("{:?} is no value of a header", one.value));
+            Ok((name(&one.name)?, value?))
+        };
+        all.iter().map(pair).collect::<Result<Vec<_>, String>>()
+    };
+    Ok(HeaderChanges {
+        set: pairs(&modifier.set)?,
+        add: pairs(&modifier.add)?,
+        remove: modifier.remove.iter().map(|own| name(own)).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Joins changes of headers.
+pub fn join(all: &mut HeaderChanges, more: HeaderChanges) {
+    all.set.extend(more.set);
+    all.add.extend(more.add);
+    all.remove.extend(more.remove);
+}
+
+/// How a path changes.
+pub fn path(modifier: &PathModifier) -> Rewrite {
+    match &modifier.replace_full_path {
+        Some(path) if modifier.kind == "ReplaceFullPath" => Rewrite::Full(path.clone()),
+        _ => Rewrite::Prefix(modifier.replace_prefix_match.clone().unwrap_or_default()),
+    }
+}
+
+/// Where a filter sends clients.
+pub fn redirect(asked: &RequestRedirect) -> Redirect {
+    Redirect {
+        status: asked.status_code.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::FOUND),
+        location: None,
+        scheme: asked.scheme.clone(),
+        host: asked.hostname.clone(),
+        port: asked.port,
+        path: asked.path.as_ref().map(path),
+    }
+}
+
+/// Why a filter cannot be followed, if it cannot.
+pub fn unsupported(filter: &Filter) -> Option<String> {
+    let is_known = matches!(
+        filter.kind.as_str(),
+        "RequestHeaderModifier" | "ResponseHeaderModifier" | "RequestRedirect" | "URLRewrite" | "RequestMirror"
+    );
+    (!is_known).then(|| format!("filters of type {} are not supported", filter.kind))
+}
+
+/// How long all of a request, and one try of a backend, may take.
+pub fn timeouts(asked: &Timeouts) -> (Option<Duration>, Option<Duration>) {
+    let of = |text: &Option<String>| text.as_deref().and_then(duration).filter(|limit| !limit.is_zero());
+    (of(&asked.request), of(&asked.backend_request))
+}
+
+/// A duration of GEP-2257: numbers with `h`, `m`, `s` and `ms`.
+fn duration(text: &str) -> Option<Duration> {
+    let (mut sum, mut left) = (Duration::ZERO, text);
+    while !left.is_empty() {
+        let digits = left.find(|c: char| !c.is_ascii_digit())?;
+        let count: u32 = left.get(..digits)?.parse().ok()?;
+        left = &left[digits..];
+        let (unit, length) = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1000)]
+            .into_iter()
+            .find(|(unit, _)| left.starts_with(unit))?;
+        left = &left[unit.len()..];
+        sum = sum.checked_add(Duration::from_millis(length).checked_mul(count)?)?;
+    }
+    Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_the_interface_writes_them() {
+        for (text, millis) in [("10s", 10_000), ("1h30m", 5_400_000), ("1m500ms", 60_500), ("0s", 0)] {
+            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["s", "1", "-1s", "1x", "99999999999s"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+}

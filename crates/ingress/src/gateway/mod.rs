@@ -1,0 +1,401 @@
+//! Gateways and their routes, as entrances and as statuses.
+//! <https://gateway-api.sigs.k8s.io/>
+
+mod filters;
+mod grants;
+mod listeners;
+pub mod objects;
+mod routes;
+mod status;
+#[cfg(test)]
+mod tests;
+pub mod types;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use coracle_client::ObjectKey;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+use rustls::sign::CertifiedKey;
+use serde_json::{Value, json};
+
+use self::listeners::{Heard, Protocol};
+use self::routes::{AnyRoute, Rules};
+use self::status::{Condition, written};
+use self::types::{Gateway, GatewayClass, ReferenceGrant};
+use crate::backend::{Backend, Backends};
+use crate::entrance::{Door, Entrance, Speaks};
+use crate::route::{Builder, Hosts, Wildcard};
+use crate::secrets::Known;
+
+/// The controller that classes of ours name.
+pub const CONTROLLER: &str = "coracle.io/gateway";
+
+/// What routes are made with.
+pub struct Means<'a> {
+    /// The services to which they lead.
+    pub backends: &'a Backends,
+    /// What secrets hold.
+    pub secrets: &'a dyn Fn(&ObjectKey) -> Known,
+    /// Who may refer to whom.
+    pub grants: &'a [Arc<ReferenceGrant>],
+    /// Namespaces and their labels.
+    pub namespaces: &'a dyn Fn(&str) -> Option<Arc<Namespace>>,
+    /// The addresses that the service of a Gateway was given.
+    pub addresses: &'a dyn Fn(&Gateway) -> Vec<Ipv4Addr>,
+}
+
+impl Means<'_> {
+    /// Whether a listener takes routes of a namespace.
+    fn allows(&self, one: &Heard, gateway: &ObjectKey, namespace: &str) -> bool {
+        let from = &one.listener.allowed_routes.namespaces;
+        match from.from.as_deref() {
+            None | Some("Same") => namespace == gateway.namespace,
+            Some("All") => true,
+            Some("Selector") => {
+                let labels = (self.namespaces)(namespace).map(|object| object.labels().clone());
+                from.selector.as_ref().zip(labels).is_some_and(|(selector, labels)| selects(selector, &labels))
+            }
+            Some(_) => false,
+        }
+    }
+}
+
+/// Whether a selector of labels fits; an operator that there is not fits nothing.
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    let equal = selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
+    equal
+        && selector.match_expressions.iter().flatten().all(|one| {
+            let (value, values) = (labels.get(&one.key), one.values.as_deref().unwrap_or_default());
+            match one.operator.as_str() {
+                "In" => value.is_some_and(|value| values.contains(value)),
+                "NotIn" => value.is_none_or(|value| !values.contains(value)),
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// All that there is of the Gateway API.
+#[derive(Default)]
+pub struct Objects {
+    /// The classes.
+    pub classes: Vec<Arc<GatewayClass>>,
+    /// The Gateways.
+    pub gateways: Vec<Arc<Gateway>>,
+    /// Routes of every kind.
+    pub routes: Vec<AnyRoute>,
+}
+
+/// A status that should be written.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The path of the object.
+    pub path: String,
+    /// The version of the object for which it is, if nobody may have changed it since.
+    pub version: Option<String>,
+    /// The status.
+    pub status: Value,
+}
+
+/// A service that a Gateway needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needed {
+    /// The Gateway.
+    pub gateway: ObjectKey,
+    /// Its unique name.
+    pub uid: String,
+    /// The ports of its listeners.
+    pub ports: BTreeSet<u16>,
+    /// What its infrastructure is to have.
+    pub annotations: BTreeMap<String, String>,
+    /// The same of labels.
+    pub labels: BTreeMap<String, String>,
+    /// The address that it asks for.
+    pub address: Option<String>,
+}
+
+/// What becomes of all of it.
+#[derive(Default)]
+pub struct Built {
+    /// What is behind the ports of Gateways.
+    pub entrances: Vec<(Door, Arc<Entrance>)>,
+    /// What is to be written.
+    pub told: Vec<Told>,
+    /// The secrets that are named.
+    pub secrets: BTreeSet<ObjectKey>,
+    /// The services that are needed.
+    pub needed: Vec<Needed>,
+    /// The names of routes that are served.
+    pub served: Vec<String>,
+}
+
+/// The classes that are ours.
+pub fn our_classes(classes: &[Arc<GatewayClass>]) -> BTreeSet<String> {
+    let ours = classes.iter().filter(|class| class.spec.controller_name == CONTROLLER);
+    ours.map(|class| class.name_any()).collect()
+}
+
+/// Whether there is a Gateway of ours.
+pub fn has_ours(objects: &Objects) -> bool {
+    let ours = our_classes(&objects.classes);
+    objects
+        .gateways
+        .iter()
+        .any(|gateway| ours.contains(&gateway.spec.gateway_class_name) && gateway.metadata.deletion_timestamp.is_none())
+}
+
+/// What is to be told of classes.
+pub fn classes(objects: &Objects) -> Vec<Told> {
+    let ours = objects.classes.iter().filter(|class| class.spec.controller_name == CONTROLLER);
+    ours.filter_map(|class| told_of_class(class)).collect()
+}
+
+/// Makes entrances and statuses of what there is. Routes come in the order of their age.
+pub fn build(objects: &Objects, means: &Means<'_>) -> Built {
+    let mut built = Built { told: classes(objects), ..Built::default() };
+    let ours = our_classes(&objects.classes);
+    let gateways: Vec<&Arc<Gateway>> = objects
+        .gateways
+        .iter()
+        .filter(|gateway| ours.contains(&gateway.spec.gateway_class_name))
+        .filter(|gateway| gateway.metadata.deletion_timestamp.is_none())
+        .collect();
+    let mut open: HashMap<ObjectKey, Open> = gateways
+        .iter()
+        .map(|gateway| {
+            let heard = listeners::look(gateway, means, &mut built.secrets);
+            let http = heard.iter().map(|_| Builder::new(Wildcard::Labels)).collect();
+            let tls = heard.iter().map(|_| Vec::new()).collect();
+            (ObjectKey::of(&***gateway), Open { heard, http, tls })
+        })
+        .collect();
+    for route in &objects.routes {
+        attach(route, &mut open, means, &mut built);
+    }
+    for gateway in gateways {
+        if let Some(open) = open.remove(&ObjectKey::of(&**gateway)) {
+            finish(gateway, open, means, &mut built);
+        }
+    }
+    built
+}
+
+/// Services with their shares of connections.
+type Shares = Vec<(u32, Arc<Backend>)>;
+
+/// A Gateway that is being made.
+struct Open {
+    heard: Vec<Heard>,
+    /// The routes of each listener.
+    http: Vec<Builder>,
+    /// Where connections of each go, by host.
+    tls: Vec<Vec<(String, Shares)>>,
+}
+
+fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'_>, built: &mut Built) {
+    let mut made = None;
+    let mut parents = Vec::new();
+    for reference in &route.parents {
+        let is_gateway = reference.group.as_deref().is_none_or(|group| group == types::GROUP)
+            && reference.kind.as_deref().is_none_or(|kind| kind == "Gateway");
+        let key =
+            ObjectKey::new(reference.namespace.as_deref().unwrap_or(&route.key.namespace), reference.name.clone());
+        let Some(gateway) = open.get_mut(&key).filter(|_| is_gateway) else { continue };
+        let made = made.get_or_insert_with(|| routes::make(route, means));
+        let attached = routes::attach(route, reference, &key, &gateway.heard, means);
+        let accepted = match &attached {
+            _ if made.unsupported.is_some() => {
+                let why = made.unsupported.clone().unwrap_or_default();
+                Condition::new("Accepted", false, "UnsupportedValue", &why)
+            }
+            Ok(_) => Condition::new("Accepted", true, "Accepted", ""),
+            Err(condition) => condition.clone(),
+        };
+        for (at, hosts) in attached.iter().flatten() {
+            gateway.heard[*at].routes += 1;
+            if matches!(route.rules, Rules::Tls(_)) {
+                gateway.tls[*at].extend(hosts.iter().map(|host| (host.clone(), made.backends.clone())));
+            } else if routes::is_http(&gateway.heard[*at]) {
+                for host in hosts {
+                    made.routes.iter().for_each(|route| gateway.http[*at].add(host, route.clone()));
+                }
+            }
+        }
+        let resolved = match &made.unresolved {
+            Some((reason, message)) => Condition::new("ResolvedRefs", false, reason, message),
+            None => Condition::new("ResolvedRefs", true, "ResolvedRefs", ""),
+        };
+        parents.push((reference, vec![accepted, resolved]));
+    }
+    if made.is_some() {
+        built.served.push(route.key.to_string());
+    }
+    built.told.extend(told_of_route(route, &parents));
+}
+
+fn finish(gateway: &Gateway, mut open: Open, means: &Means<'_>, built: &mut Built) {
+    let key = ObjectKey::of(gateway);
+    let ports: BTreeSet<u16> = open.heard.iter().filter(|one| one.is_served()).map(|one| one.listener.port).collect();
+    let mut http = std::mem::take(&mut open.http).into_iter();
+    let mut tls = std::mem::take(&mut open.tls).into_iter();
+    let mut by_port: BTreeMap<u16, Port> = BTreeMap::new();
+    for one in &open.heard {
+        let (routes, passed) = (http.next(), tls.next());
+        let (Some(protocol), true) = (one.protocol, one.is_served()) else { continue };
+        let port = by_port.entry(one.listener.port).or_insert_with(|| Port::new(protocol));
+        let host = one.listener.hostname.clone().unwrap_or_default();
+        if let Some(routes) = routes {
+            let routes = Arc::new(routes.build());
+            port.listeners.entry(&host, || routes);
+        }
+        if let Some(certificate) = &one.certificate {
+            port.certificates.entry(&host, || certificate.clone());
+        }
+        for (host, backends) in passed.into_iter().flatten() {
+            // Of two routes for one host, the older one has it.
+            port.passed.entry(&host, || backends);
+        }
+    }
+    for (number, port) in by_port {
+        built.entrances.push((Door::Gateway(key.clone(), number), Arc::new(port.entrance())));
+    }
+    let asked = gateway.spec.addresses.iter().find(|address| !address.value.is_empty());
+    let unsupported =
+        gateway.spec.addresses.iter().any(|own| own.kind.as_deref().is_some_and(|kind| kind != "IPAddress"));
+    if !ports.is_empty() && !unsupported {
+        built.needed.push(Needed {
+            gateway: key,
+            uid: gateway.uid().unwrap_or_default(),
+            ports,
+            annotations: gateway.spec.infrastructure.annotations.clone(),
+            labels: gateway.spec.infrastructure.labels.clone(),
+            address: asked.map(|address| address.value.clone()),
+        });
+    }
+    let addresses = (means.addresses)(gateway);
+    built.told.extend(told_of_gateway(gateway, &open.heard, &addresses, unsupported));
+}
+
+/// A port of a Gateway that is being made.
+struct Port {
+    protocol: Protocol,
+    listeners: Hosts<Arc<crate::route::Routes>>,
+    certificates: Hosts<Arc<CertifiedKey>>,
+    passed: Hosts<Shares>,
+}
+
+impl Port {
+    fn new(protocol: Protocol) -> Port {
+        let labels = Wildcard::Labels;
+        Port { protocol, listeners: Hosts::new(labels), certificates: Hosts::new(labels), passed: Hosts::new(labels) }
+    }
+
+    fn entrance(self) -> Entrance {
+        let speaks = match self.protocol {
+            Protocol::Http => Speaks::Http,
+            Protocol::Https => Speaks::Https(self.certificates),
+            Protocol::Tls => Speaks::Tls(self.passed),
+        };
+        Entrance { speaks, listeners: self.listeners }
+    }
+}
+
+fn path(at: (&str, &str), key: &ObjectKey) -> String {
+    let (version, plural) = at;
+    let namespace = if key.namespace.is_empty() { String::new() } else { format!("namespaces/{}/", key.namespace) };
+    format!("/apis/{}/{version}/{namespace}{plural}/{}", types::GROUP, key.name)
+}
+
+/// What is written, if that is not what there is. Times are those of the last change.
+fn told(path: String, version: Option<String>, before: &Value, status: Value) -> Option<Told> {
+    let same = status.as_object().is_some_and(|all| all.iter().all(|(name, value)| before[name] == *value));
+    (!same).then_some(Told { path, version, status })
+}
+
+fn told_of_class(class: &GatewayClass) -> Option<Told> {
+    let accepted = match &class.spec.parameters_ref {
+        None => Condition::new("Accepted", true, "Accepted", ""),
+        Some(_) => Condition::new("Accepted", false, "InvalidParameters", "the class coracle has no parameters"),
+    };
+    let generation = class.metadata.generation.unwrap_or_default();
+    let conditions = written(&[accepted], &class.status["conditions"], generation);
+    let at = path(("v1", "gatewayclasses"), &ObjectKey::of(class));
+    told(at, None, &class.status, json!({"conditions": conditions}))
+}
+
+fn told_of_gateway(gateway: &Gateway, heard: &[Heard], addresses: &[Ipv4Addr], unsupported: bool) -> Option<Told> {
+    let generation = gateway.metadata.generation.unwrap_or_default();
+    let before = |name: &str| {
+        let all = gateway.status["listeners"].as_array();
+        all.into_iter().flatten().find(|own| own["name"] == name).map(|own| own["conditions"].clone())
+    };
+    let listeners: Vec<Value> = heard
+        .iter()
+        .map(|one| {
+            let (mut told, conditions) = one.status();
+            let before = before(&one.listener.name).unwrap_or_default();
+            told["conditions"] = written(&conditions, &before, generation);
+            told
+        })
+        .collect();
+    let all_well = heard.iter().all(Heard::is_well);
+    let any = heard.iter().any(Heard::is_served);
+    let accepted = match (unsupported, any, all_well) {
+        (true, ..) => Condition::new("Accepted", false, "UnsupportedAddress", "addresses are of type IPAddress"),
+        (_, false, _) => Condition::new("Accepted", false, "ListenersNotValid", "no listener can be served"),
+        (_, _, false) => Condition::new("Accepted", true, "ListenersNotValid", "not all listeners can be served"),
+        _ => Condition::new("Accepted", true, "Accepted", ""),
+    };
+    let programmed = match (any && !unsupported, addresses.is_empty()) {
+        (false, _) => Condition::new("Programmed", false, "Invalid", "no listener can be served"),
+        (_, true) => Condition::new("Programmed", false, "AddressNotAssigned", "the service has no address yet"),
+        _ => Condition::new("Programmed", true, "Programmed", ""),
+    };
+    let conditions = written(&[accepted, programmed], &gateway.status["conditions"], generation);
+    let addresses: Vec<Value> =
+        addresses.iter().map(|address| json!({"type": "IPAddress", "value": address.to_string()})).collect();
+    let status = json!({"addresses": addresses, "conditions": conditions, "listeners": listeners});
+    told(path(("v1", "gateways"), &ObjectKey::of(gateway)), None, &gateway.status, status)
+}
+
+/// The status of a route has an entry for each Gateway; those of other controllers are kept.
+fn told_of_route(route: &AnyRoute, parents: &[(&types::ParentRef, Vec<Condition>)]) -> Option<Told> {
+    let before = route.status["parents"].as_array().cloned().unwrap_or_default();
+    let others = before.iter().filter(|entry| entry["controllerName"] != CONTROLLER).cloned();
+    let ours = parents.iter().map(|(reference, conditions)| {
+        let shown = shown(reference);
+        let known = before.iter().find(|entry| entry["controllerName"] == CONTROLLER && entry["parentRef"] == shown);
+        let known = known.map(|entry| entry["conditions"].clone()).unwrap_or_default();
+        json!({"parentRef": shown, "controllerName": CONTROLLER,
+            "conditions": written(conditions, &known, route.generation)})
+    });
+    let all: Vec<Value> = others.chain(ours).collect();
+    if all.is_empty() && before.is_empty() {
+        return None;
+    }
+    told(path(route.at, &route.key), route.version.clone(), &route.status, json!({"parents": all}))
+}
+
+fn shown(reference: &types::ParentRef) -> Value {
+    let mut shown = json!({
+        "group": reference.group.as_deref().unwrap_or(types::GROUP),
+        "kind": reference.kind.as_deref().unwrap_or("Gateway"),
+        "name": reference.name,
+    });
+    let optional = [
+        ("namespace", reference.namespace.clone().map(Value::from)),
+        ("sectionName", reference.section_name.clone().map(Value::from)),
+        ("port", reference.port.map(Value::from)),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            shown[name] = value;
+        }
+    }
+    shown
+}

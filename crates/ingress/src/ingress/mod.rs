@@ -1,0 +1,305 @@
+//! Ingresses as routes.
+//! <https://kubernetes.io/docs/concepts/services-networking/ingress/>
+
+mod annotations;
+pub mod class;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use coracle_client::ObjectKey;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
+use kube::ResourceExt;
+use rustls::sign::CertifiedKey;
+
+use self::annotations::Annotations;
+use crate::backend::{Backend, Backends, Fault, Port, Reference};
+use crate::entrance::{Door, Entrance, Speaks};
+use crate::proxy::certified;
+use crate::route::action::{Action, BasicAuth, Policy, Rewrite, Target, ToHttps, Weighted};
+use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard, bounded_regex};
+use crate::secrets::Known;
+
+/// What becomes of Ingresses.
+pub struct Built {
+    /// What is behind the doors for HTTP and HTTPS.
+    pub entrances: [(Door, Arc<Entrance>); 2],
+    /// What is wrong with which of them.
+    pub faults: Vec<(Arc<Ingress>, String)>,
+    /// The secrets that they name.
+    pub secrets: BTreeSet<ObjectKey>,
+}
+
+/// What routes are made with.
+pub struct Means<'a> {
+    /// The services to which they lead.
+    pub backends: &'a Backends,
+    /// What secrets hold.
+    pub secrets: &'a dyn Fn(&ObjectKey) -> Known,
+    /// The certificate of hosts that have none.
+    pub fallback: Arc<CertifiedKey>,
+}
+
+/// Makes routes of Ingresses, all of which are ours.
+pub fn build(mut ingresses: Vec<Arc<Ingress>>, means: &Means<'_>) -> Built {
+    // Of two that ask for the same, the older one has it.
+    ingresses.sort_by_cached_key(|ingress| {
+        let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (created, ingress.namespace(), ingress.name_any())
+    });
+    let mut making = Making {
+        means,
+        certificates: Hosts::new(Wildcard::OneLabel),
+        routes: Builder::new(Wildcard::OneLabel),
+        with_tls: HashMap::new(),
+        faults: Vec::new(),
+        secrets: BTreeSet::new(),
+    };
+    for ingress in &ingresses {
+        making.certificates_of(ingress);
+    }
+    for ingress in &ingresses {
+        making.routes_of(ingress);
+    }
+    let Making { mut certificates, routes, faults, secrets, .. } = making;
+    certificates.entry("", || means.fallback.clone());
+    let routes = Arc::new(routes.build());
+    let listeners = || {
+        let mut listeners = Hosts::new(Wildcard::OneLabel);
+        listeners.entry("", || routes.clone());
+        listeners
+    };
+    let entrances = [
+        (Door::Ingress { tls: false }, Entrance { speaks: Speaks::Http, listeners: listeners() }),
+        (Door::Ingress { tls: true }, Entrance { speaks: Speaks::Https(certificates), listeners: listeners() }),
+    ];
+    Built { entrances: entrances.map(|(door, entrance)| (door, Arc::new(entrance))), faults, secrets }
+}
+
+struct Making<'a> {
+    means: &'a Means<'a>,
+    certificates: Hosts<Arc<CertifiedKey>>,
+    routes: Builder,
+    /// Hosts of each Ingress that have TLS; whether that is all of them.
+    with_tls: HashMap<ObjectKey, (BTreeSet<String>, bool)>,
+    faults: Vec<(Arc<Ingress>, String)>,
+    secrets: BTreeSet<ObjectKey>,
+}
+
+impl Making<'_> {
+    fn certificates_of(&mut self, ingress: &Arc<Ingress>) {
+        let namespace = ingress.namespace().unwrap_or_default();
+        let spec = ingress.spec.clone().unwrap_or_default();
+        let own = self.with_tls.entry(ObjectKey::of(&**ingress)).or_default();
+        let rules = spec.rules.clone().unwrap_or_default();
+        let of_rules: Vec<String> = rules.into_iter().map(|rule| rule.host.unwrap_or_default()).collect();
+        for tls in spec.tls.into_iter().flatten() {
+            let named = tls.hosts.unwrap_or_default();
+            own.1 |= named.is_empty();
+            own.0.extend(named.iter().cloned());
+            let hosts = if named.is_empty() { of_rules.clone() } else { named };
+            let Some(name) = tls.secret_name.filter(|name| !name.is_empty()) else { continue };
+            let key = ObjectKey::new(namespace.clone(), name);
+            self.secrets.insert(key.clone());
+            let certificate = match (self.means.secrets)(&key) {
+                Known::Here(secret) => certificate(&secret).map_err(|error| format!("secret {key}: {error:#}")),
+                Known::Missing => Err(format!("secret {key} is not there")),
+                Known::Unknown => continue,
+            };
+            match certificate {
+                // The empty host would be that of everyone else's hosts as well.
+                Ok(certificate) => hosts.iter().filter(|host| !host.is_empty()).for_each(|host| {
+                    self.certificates.entry(host, || certificate.clone());
+                }),
+                Err(why) => self.faults.push((ingress.clone(), why)),
+            }
+        }
+    }
+
+    fn routes_of(&mut self, ingress: &Arc<Ingress>) {
+        let key = ObjectKey::of(&**ingress);
+        let read = annotations::read(&key.namespace, ingress.annotations());
+        self.faults.extend(read.faults.iter().map(|fault| (ingress.clone(), fault.clone())));
+        let auth = read.auth.as_ref().map(|auth| self.users(ingress, auth));
+        let spec = ingress.spec.clone().unwrap_or_default();
+        let (hosts, all) = self.with_tls.get(&key).cloned().unwrap_or_default();
+        for rule in spec.rules.iter().flatten() {
+            let host = rule.host.as_deref().unwrap_or_default();
+            let has_tls = all || hosts.contains(host);
+            for path in rule.http.iter().flat_map(|http| &http.paths) {
+                let (matches, rewrite) = match path_match(path, &read) {
+                    Ok(found) => found,
+                    Err(fault) => {
+                        self.faults.push((ingress.clone(), fault));
+                        continue;
+                    }
+                };
+                let action = self.action(ingress, &path.backend, has_tls, auth.clone(), rewrite);
+                self.routes.add(host, Route { matches: Match::of(matches), action });
+            }
+        }
+        if let Some(backend) = &spec.default_backend {
+            let has_tls = all && !spec.rules.iter().flatten().any(|rule| rule.host.is_some());
+            let action = self.action(ingress, backend, has_tls, auth.clone(), None);
+            let rules: Vec<_> = spec.rules.iter().flatten().collect();
+            if rules.is_empty() {
+                self.routes.fall_back(action);
+                return;
+            }
+            // What takes no path of a host that this Ingress names is its own.
+            for rule in rules {
+                let host = rule.host.as_deref().unwrap_or_default();
+                let route = Route { matches: Match::of(PathMatch::prefix("/")), action: action.clone() };
+                if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.routes.add(host, route) }
+            }
+        }
+    }
+
+    fn users(&mut self, ingress: &Arc<Ingress>, auth: &annotations::Auth) -> Arc<BasicAuth> {
+        self.secrets.insert(auth.secret.clone());
+        let users = match (self.means.secrets)(&auth.secret) {
+            Known::Here(secret) => users(&secret, auth.is_map),
+            Known::Missing => Err(format!("secret {} is not there: nobody may come in", auth.secret)),
+            Known::Unknown => Ok(HashMap::new()),
+        };
+        let users = users.unwrap_or_else(|why| {
+            self.faults.push((ingress.clone(), why));
+            HashMap::new()
+        });
+        Arc::new(BasicAuth { realm: auth.realm.clone(), users })
+    }
+
+    fn action(
+        &mut self,
+        ingress: &Arc<Ingress>,
+        backend: &IngressBackend,
+        has_tls: bool,
+        auth: Option<Arc<BasicAuth>>,
+        rewrite: Option<Rewrite>,
+    ) -> Arc<Action> {
+        let key = ObjectKey::of(&**ingress);
+        let source = key.to_string().into();
+        let read = annotations::read(&key.namespace, ingress.annotations());
+        if read.is_refused {
+            return Arc::new(Action::answer(&key.to_string(), 503));
+        }
+        let mut policy = Policy { basic_auth: auth, rewrite, ..read.policy };
+        if read.ssl_redirect && has_tls {
+            policy.to_https = ToHttps::Always;
+        }
+        let target = match read.redirect {
+            Some(redirect) => Target::Redirect(redirect),
+            None => match self.backend(ingress, backend, read.protocol) {
+                Ok(backend) => Target::Backends(vec![Weighted::only(backend)]),
+                Err(fault) => {
+                    self.faults.push((ingress.clone(), fault));
+                    Target::Answer(http::StatusCode::SERVICE_UNAVAILABLE)
+                }
+            },
+        };
+        Arc::new(Action { source, target, policy })
+    }
+
+    fn backend(
+        &mut self,
+        ingress: &Arc<Ingress>,
+        backend: &IngressBackend,
+        protocol: Option<crate::backend::Protocol>,
+    ) -> Result<Arc<Backend>, String> {
+        let Some(service) = &backend.service else {
+            let resource = backend.resource.as_ref().map(|resource| format!("{}/{}", resource.kind, resource.name));
+            return Err(format!("backend {} is a resource, which is not supported", resource.unwrap_or_default()));
+        };
+        let port = service.port.clone().unwrap_or_default();
+        let port = match (port.name, port.number) {
+            (Some(name), _) => Port::Name(name),
+            (None, number) => Port::Number(number.unwrap_or_default()),
+        };
+        let named = ObjectKey::new(ingress.namespace().unwrap_or_default(), service.name.clone());
+        let found = self.means.backends.get(Reference { service: named.clone(), port: port.clone(), protocol });
+        // It is served all the same, as soon as it is there.
+        let fault = match found.endpoints().fault {
+            None => return Ok(found),
+            Some(Fault::NoService) => format!("service {named} is not there"),
+            Some(Fault::NoPort) => format!("service {named} has no port {}", shown(&port)),
+            Some(Fault::ExternalName) => format!("service {named} is a name elsewhere, to which no request is led"),
+        };
+        self.faults.push((ingress.clone(), fault));
+        Ok(found)
+    }
+}
+
+fn shown(port: &Port) -> String {
+    match port {
+        Port::Name(name) => format!("{name:?}"),
+        Port::Number(number) => number.to_string(),
+    }
+}
+
+/// How a path is compared, and what becomes of it.
+fn path_match(path: &HTTPIngressPath, read: &Annotations) -> Result<(PathMatch, Option<Rewrite>), String> {
+    let text = path.path.as_deref().filter(|text| !text.is_empty()).unwrap_or("/");
+    let target = read.rewrite_target.as_deref();
+    let is_expression = path.path_type == "ImplementationSpecific" && (read.use_regex || target.is_some());
+    if is_expression {
+        let regex = bounded_regex(&format!("^{text}"), true)?;
+        let rewrite = target.map(|target| Rewrite::Expression(regex.clone(), template(target)));
+        return Ok((PathMatch::Regex(regex), rewrite));
+    }
+    let rewrite = target.map(|target| Rewrite::Full(without_groups(target)));
+    Ok((if path.path_type == "Exact" { PathMatch::exact(text) } else { PathMatch::prefix(text) }, rewrite))
+}
+
+/// Groups as the crate `regex` names them.
+fn template(target: &str) -> String {
+    groups(target, |group| format!("${{{group}}}"), "$$")
+}
+
+fn without_groups(target: &str) -> String {
+    groups(target, |_| String::new(), "$")
+}
+
+/// What nginx writes as `$1` to `$9`; any other dollar is one.
+fn groups(target: &str, shown: impl Fn(char) -> String, dollar: &str) -> String {
+    let mut out = String::new();
+    let mut left = target.chars().peekable();
+    while let Some(character) = left.next() {
+        match (character, left.peek()) {
+            ('$', Some(digit)) if digit.is_ascii_digit() => {
+                out += &shown(*digit);
+                left.next();
+            }
+            ('$', _) => out += dollar,
+            (other, _) => out.push(other),
+        }
+    }
+    out
+}
+
+/// Certificate and key of a secret of type `kubernetes.io/tls`.
+pub fn certificate(secret: &Secret) -> anyhow::Result<Arc<CertifiedKey>> {
+    let part = |name: &str| {
+        let data = secret.data.as_ref().and_then(|data| data.get(name));
+        data.map(|bytes| bytes.0.clone()).ok_or_else(|| anyhow::anyhow!("it has no {name}"))
+    };
+    certified(&part("tls.crt")?, &part("tls.key")?)
+}
+
+/// Hashes of passwords by name.
+fn users(secret: &Secret, is_map: bool) -> Result<HashMap<String, String>, String> {
+    const MAX: usize = 10_000;
+    let data = secret.data.clone().unwrap_or_default();
+    let text = |bytes: &k8s_openapi::ByteString| String::from_utf8_lossy(&bytes.0).trim().to_owned();
+    if is_map {
+        return Ok(data.iter().take(MAX).map(|(name, hash)| (name.clone(), text(hash))).collect());
+    }
+    let file =
+        data.get("auth").ok_or_else(|| format!("secret {} has no key auth: nobody may come in", secret.name_any()))?;
+    let lines = text(file);
+    let users = lines.lines().filter_map(|line| line.trim().split_once(':')).take(MAX);
+    Ok(users.map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests;

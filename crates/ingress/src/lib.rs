@@ -1,0 +1,88 @@
+//! Ways in: requests from outside, led to services as Ingresses and Gateways say.
+//!
+//! Owns: the routes that objects ask for ([`route`], [`ingress`], [`gateway`]), the proxy that answers requests ([`proxy`]), and what
+//! is told of it in statuses, events and the service by which it is reached. Three parts that know each other by data
+//! alone: tables of routes are made of objects, and swapped while requests go on ([`entrance::Tables`]).
+//! Never: gives addresses to services, or has them lead to the node (`controllers` and `network` do).
+#![forbid(unsafe_code)]
+
+pub mod backend;
+mod control;
+mod engine;
+pub mod entrance;
+pub mod gateway;
+pub mod ingress;
+mod metrics;
+mod password;
+pub mod proxy;
+pub mod route;
+pub mod secrets;
+mod slice;
+
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+
+use anyhow::Result;
+use coracle_client::{Informer, LeaderElection};
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+
+pub use crate::ingress::class::default_class;
+
+/// The service account that this is, in `kube-system`.
+pub const ACCOUNT: &str = "ingress-controller";
+/// The port of the node where connections come after they were led there, unless it is taken.
+pub const PORT: u16 = 10380;
+
+/// Where it is, and who else is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name.
+    pub node_name: String,
+    /// The node's address.
+    pub node_ip: Ipv4Addr,
+    /// The port to listen on.
+    pub port: u16,
+    /// The addresses of services, to none of which requests are led.
+    pub service_cidr: Ipv4Net,
+    /// Whether others do the same on the same objects, so that one has to be chosen who tells of it.
+    pub leader_elect: bool,
+    /// The name of this process among them.
+    pub identity: String,
+}
+
+/// Serves until the future is dropped. Nothing is listened on, and the informers are not subscribed to, before an object
+/// asks for it.
+///
+/// # Errors
+/// TLS cannot be set up.
+pub fn run(
+    client: Client,
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    config: Config,
+) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
+    Box::pin(async move {
+        let election = LeaderElection::new(client.clone(), engine::NAMESPACE, "coracle-ingress", &config.identity);
+        let is_one_of_many = config.leader_elect;
+        let engine = engine::Engine::new(client.clone(), services, slices, config);
+        let control = || control::run(client.clone(), engine.clone());
+        let told = async {
+            if !is_one_of_many {
+                return control().await;
+            }
+            loop {
+                match election.run(control).await {
+                    Ok(ended) => return ended,
+                    Err(lost) => tracing::warn!("{lost}"),
+                }
+            }
+        };
+        tokio::select! {
+            ended = engine.clone().run() => ended,
+            ended = told => ended,
+        }
+    })
+}

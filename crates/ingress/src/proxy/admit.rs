@@ -1,0 +1,278 @@
+//! Who may ask, how often, and what browsers are told; and the path as it is rewritten.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, COOKIE, ORIGIN,
+    SET_COOKIE, VARY, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use parking_lot::Mutex;
+use smol_str::SmolStr;
+
+use super::{Peer, Reply, reply};
+use crate::password;
+use crate::route::action::{Action, Affinity, Cors, HeaderChanges, Rewrite};
+use crate::route::path::{Path, encoded};
+use crate::route::{Found, PathMatch};
+
+/// How many addresses are remembered that made requests of limited routes.
+const REMEMBERED: usize = 65_536;
+
+/// How many requests one address may make.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Each second.
+    pub per_second: f64,
+    /// At once.
+    pub burst: f64,
+}
+
+/// What is left of what addresses may make of routes.
+#[derive(Default)]
+pub struct Limiter(Mutex<HashMap<(SmolStr, IpAddr), (f64, Instant)>>);
+
+impl Limiter {
+    fn allows(&self, route: &SmolStr, client: IpAddr, rate: Rate) -> bool {
+        let mut left = self.0.lock();
+        let now = Instant::now();
+        if left.len() >= REMEMBERED {
+            // Whoever made none for a while has all of it again.
+            left.retain(|_, (_, at)| now.duration_since(*at).as_secs() < 60);
+            if left.len() >= REMEMBERED {
+                left.clear();
+            }
+        }
+        let (tokens, at) = left.entry((route.clone(), client)).or_insert((rate.burst, now));
+        *tokens = (*tokens + now.duration_since(*at).as_secs_f64() * rate.per_second).min(rate.burst);
+        *at = now;
+        let is_allowed = *tokens >= 1.0;
+        if is_allowed {
+            *tokens -= 1.0;
+        }
+        is_allowed
+    }
+}
+
+/// Whether a request may go on; answers what its answer has in addition.
+///
+/// # Errors
+/// It may not: what it is answered instead.
+pub fn admit<B>(limiter: &Limiter, peer: &Peer, action: &Action, request: &Request<B>) -> Result<HeaderChanges, Reply> {
+    let (policy, client) = (&action.policy, peer.address.ip());
+    let is_in = |ranges: &[ipnet::IpNet]| ranges.iter().any(|range| range.contains(&client));
+    if is_in(&policy.denied) || policy.allowed.as_ref().is_some_and(|ranges| !is_in(ranges)) {
+        return Err(reply(StatusCode::FORBIDDEN));
+    }
+    if let Some(rate) = policy.limit
+        && !limiter.allows(&action.source, client, rate)
+    {
+        return Err(reply(StatusCode::SERVICE_UNAVAILABLE));
+    }
+    let mut extra = HeaderChanges::default();
+    if let Some(cors) = &policy.cors {
+        extra = allow_origin(cors, request.headers());
+        let is_question = request.method() == Method::OPTIONS
+            && request.headers().contains_key(ORIGIN)
+            && request.headers().contains_key("access-control-request-method");
+        if is_question {
+            let mut answer = http::Response::new(Bytes::new());
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+            extra.apply(answer.headers_mut());
+            return Err(Box::new(answer));
+        }
+    }
+    if let Some(auth) = &policy.basic_auth {
+        let known = request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(credentials)
+            .is_some_and(|(name, given)| auth.users.get(&name).is_some_and(|hash| password::fits(hash, &given)));
+        if !known {
+            let mut answer = reply(StatusCode::UNAUTHORIZED);
+            let realm = auth.realm.replace(['"', '\\'], "");
+            if let Ok(challenge) = HeaderValue::try_from(format!("Basic realm=\"{realm}\"")) {
+                answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            extra.apply(answer.headers_mut());
+            return Err(answer);
+        }
+    }
+    Ok(extra)
+}
+
+/// Name and password of `Authorization: Basic`.
+fn credentials(header: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, value) = header.to_str().ok()?.split_once(' ')?;
+    let decoded = password::base64(value.trim()).filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
+fn allow_origin(cors: &Cors, headers: &HeaderMap) -> HeaderChanges {
+    let mut changes = HeaderChanges::default();
+    let Some(origin) = headers.get(ORIGIN) else { return changes };
+    let text = origin.to_str().unwrap_or_default();
+    let is_any = cors.origins.iter().any(|allowed| allowed == "*");
+    if !is_any && !cors.origins.iter().any(|allowed| fits_origin(allowed, text)) {
+        return changes;
+    }
+    // With cookies, browsers want the origin itself.
+    let named = if is_any && !cors.credentials { HeaderValue::from_static("*") } else { origin.clone() };
+    changes.set.push((ACCESS_CONTROL_ALLOW_ORIGIN, named));
+    changes.set.push((ACCESS_CONTROL_ALLOW_METHODS, cors.methods.clone()));
+    changes.set.push((ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.clone()));
+    changes.set.push((ACCESS_CONTROL_MAX_AGE, cors.max_age.clone()));
+    if cors.credentials {
+        changes.set.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+    }
+    if let Some(exposed) = &cors.expose {
+        changes.set.push((ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone()));
+    }
+    changes.add.push((VARY, HeaderValue::from_static("Origin")));
+    changes
+}
+
+/// A star stands for one label or more at the beginning of the host.
+fn fits_origin(allowed: &str, origin: &str) -> bool {
+    match allowed.split_once("*.") {
+        None => allowed.eq_ignore_ascii_case(origin),
+        Some((scheme, rest)) => origin.strip_prefix(scheme).is_some_and(|host| {
+            let (host, rest) = (host.to_ascii_lowercase(), rest.to_ascii_lowercase());
+            host.strip_suffix(&rest).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+        }),
+    }
+}
+
+/// The parts of a path that a rewrite works with.
+pub struct Ways {
+    compared: String,
+    sent: String,
+    prefix: Option<usize>,
+}
+
+impl Ways {
+    /// Of a path that took a route.
+    pub fn of(found: &Found<'_>, path: &Path<'_>) -> Ways {
+        let prefix = matches!(found.matched, Some(PathMatch::Prefix(_))).then_some(found.end);
+        Ways { compared: path.compared.clone().into_owned(), sent: path.sent.clone().into_owned(), prefix }
+    }
+
+    /// The path that comes of it, encoded.
+    pub fn rewritten(&self, rewrite: &Rewrite) -> String {
+        let changed = match rewrite {
+            Rewrite::Full(path) => path.clone(),
+            Rewrite::Prefix(with) => match self.prefix {
+                Some(end) => {
+                    let rest = &self.compared[end..];
+                    let with = with.strip_suffix('/').unwrap_or(with);
+                    format!("{with}{rest}")
+                }
+                None => return self.sent.clone(),
+            },
+            Rewrite::Expression(regex, with) => match regex.captures(&self.compared) {
+                Some(groups) => {
+                    let mut whole = String::new();
+                    groups.expand(with, &mut whole);
+                    whole
+                }
+                None => return self.sent.clone(),
+            },
+        };
+        let changed = if changed.starts_with('/') { changed } else { format!("/{changed}") };
+        // What a client put into a group shall not lead out of where the rewrite leads.
+        let changed = crate::route::path::canonical(&encoded(&changed)).unwrap_or_else(|| "/".into());
+        encoded(&changed)
+    }
+}
+
+/// The cookie of a client that stays where it was.
+pub struct Sticky<'a> {
+    affinity: &'a Affinity,
+    value: Option<u64>,
+}
+
+impl<'a> Sticky<'a> {
+    /// What a request says of it.
+    pub fn of(affinity: &'a Affinity, headers: &HeaderMap) -> Sticky<'a> {
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs = cookies.flat_map(|all| all.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let found = pairs.find(|(name, _)| *name == affinity.cookie);
+        Sticky { affinity, value: found.and_then(|(_, value)| u64::from_str_radix(value, 16).ok()) }
+    }
+
+    /// The place of the endpoint where the client was, if it is still there.
+    pub fn place(&self, endpoints: &[SocketAddr]) -> Option<usize> {
+        let value = self.value?;
+        endpoints.iter().position(|endpoint| number(endpoint) == value)
+    }
+
+    /// Has the client come to this endpoint again.
+    pub fn set(&self, headers: &mut HeaderMap, endpoint: SocketAddr, is_tls: bool) {
+        let Affinity { cookie, attributes } = self.affinity;
+        let secure = if is_tls { "; Secure" } else { "" };
+        let text = format!("{cookie}={:016x}{attributes}; HttpOnly{secure}", number(&endpoint));
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(SET_COOKIE, value);
+        }
+    }
+}
+
+/// An endpoint's number: the same for as long as this process lives, and nobody learns the address from it.
+fn number(endpoint: &SocketAddr) -> u64 {
+    use std::hash::BuildHasher;
+    static SEED: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);
+    SEED.hash_one(endpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_rewritten_and_stays_below_what_it_becomes() {
+        let ways = |path: &str, prefix: Option<usize>| Ways { compared: path.into(), sent: path.into(), prefix };
+        let expression =
+            |from: &str, to: &str| Rewrite::Expression(crate::route::bounded_regex(from, true).unwrap(), to.to_owned());
+        let something = expression("^/something(/|$)(.*)", "/${2}");
+        assert_eq!(ways("/something", None).rewritten(&something), "/");
+        assert_eq!(ways("/something/new?x", None).rewritten(&something), "/new%3Fx");
+        let nested = expression("^/something/(.*)", "/inner/${1}");
+        assert_eq!(ways("/something/a b", None).rewritten(&nested), "/inner/a%20b");
+        let prefix = |with: &str| Rewrite::Prefix(with.into());
+        for (path, end, with, wanted) in [
+            ("/foo/bar", 4, "/xyz", "/xyz/bar"),
+            ("/foo/bar", 4, "/xyz/", "/xyz/bar"),
+            ("/foo/bar", 4, "", "/bar"),
+            ("/foo/bar", 4, "/", "/bar"),
+            ("/foo", 4, "/", "/"),
+            ("/foo/", 4, "/xyz", "/xyz/"),
+            ("/foo", 4, "/xyz", "/xyz"),
+        ] {
+            assert_eq!(ways(path, Some(end)).rewritten(&prefix(with)), wanted, "{path} {with}");
+        }
+    }
+
+    #[test]
+    fn origins_are_compared_by_labels() {
+        assert!(fits_origin("https://*.example.com", "https://a.example.com"));
+        assert!(!fits_origin("https://*.example.com", "https://example.com"));
+        assert!(!fits_origin("https://*.example.com", "https://evilexample.com"));
+        assert!(!fits_origin("https://*.example.com", "http://a.example.com"));
+        assert!(fits_origin("https://a.b", "https://A.b"));
+    }
+
+    #[test]
+    fn an_address_has_its_burst_and_then_waits() {
+        let (limiter, client) = (Limiter::default(), IpAddr::from([192, 0, 2, 1]));
+        let rate = Rate { per_second: 0.001, burst: 5.0 };
+        let allowed = |client| (0..8).filter(|_| limiter.allows(&"n/web".into(), client, rate)).count();
+        assert_eq!(allowed(client), 5);
+        assert_eq!(allowed([192, 0, 2, 2].into()), 5);
+    }
+}

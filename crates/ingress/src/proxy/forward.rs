@@ -1,0 +1,157 @@
+//! What a backend is told of a request, and what a client is not told of an answer.
+
+use std::net::SocketAddr;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
+
+use super::Peer;
+use crate::backend::Protocol;
+use crate::route::action::{Policy, Weighted};
+
+/// Headers that are about one connection (RFC 9110, section 7.6.1).
+static HOPS: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authorization"),
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Headers that say who asked. What a client writes there itself counts for nothing.
+static TOLD: [HeaderName; 9] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("forwarded"),
+    // Programs take it for the environment variable of a proxy.
+    HeaderName::from_static("proxy"),
+];
+
+/// What of a connection backends are told.
+pub struct Shown {
+    address: HeaderValue,
+    port: HeaderValue,
+    protocol: HeaderValue,
+}
+
+impl Shown {
+    /// Of a client that came to a port.
+    pub fn new(client: SocketAddr, port: u16, is_tls: bool) -> Shown {
+        let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Shown {
+            address: text(client.ip().to_string()),
+            port: port.into(),
+            protocol: HeaderValue::from_static(if is_tls { "https" } else { "http" }),
+        }
+    }
+}
+
+/// The protocol to which a request asks to go over, if a backend may be asked for that.
+pub fn upgrade<B>(request: &Request<B>, protocol: Protocol) -> Option<HeaderValue> {
+    let over_http1 = matches!(protocol, Protocol::Http | Protocol::Https) && request.version() == Version::HTTP_11;
+    let wanted = request.headers().get(UPGRADE).filter(|_| over_http1)?;
+    // HTTP/2 would be spoken past the routes.
+    let is_http = wanted.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
+    let named = named_in_connection(request.headers()).any(|name| name == UPGRADE);
+    let has_no_body = !request.headers().contains_key(TRANSFER_ENCODING)
+        && request.headers().get(CONTENT_LENGTH).is_none_or(|length| length == "0");
+    (named && !is_http && has_no_body).then(|| wanted.clone())
+}
+
+fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok())
+}
+
+fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = named_in_connection(headers).collect();
+        // What decides about routes and lengths is nobody's to take away.
+        for name in named.iter().filter(|name| **name != HOST && **name != CONTENT_LENGTH) {
+            headers.remove(name);
+        }
+    }
+    HOPS.iter().for_each(|name| drop(headers.remove(name)));
+}
+
+/// Makes the headers of a request those that a backend gets.
+pub fn prepare(parts: &mut Parts, peer: &Peer, policy: &Policy, weighted: &Weighted, upgrade: Option<HeaderValue>) {
+    let headers = &mut parts.headers;
+    let wants_trailers = headers.get_all(TE).iter().any(|value| {
+        value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")))
+    });
+    strip(headers);
+    headers.remove(TE);
+    headers.remove(CONTENT_LENGTH);
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    TOLD.iter().for_each(|name| drop(headers.remove(name)));
+    let own = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    let host = own.or_else(|| headers.get(HOST).cloned()).unwrap_or_else(|| HeaderValue::from_static(""));
+    let [by, named, port, protocol, scheme, _, real, ..] = &TOLD;
+    headers.insert(by, peer.shown.address.clone());
+    headers.insert(real, peer.shown.address.clone());
+    headers.insert(named, host.clone());
+    headers.insert(port, peer.shown.port.clone());
+    headers.insert(protocol, peer.shown.protocol.clone());
+    headers.insert(scheme, peer.shown.protocol.clone());
+    headers.insert(HOST, policy.host.clone().unwrap_or(host));
+    policy.headers.apply(headers);
+    weighted.headers.apply(headers);
+    if let Some(wanted) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, wanted);
+    }
+}
+
+/// Addresses a request as its protocol has it.
+///
+/// # Errors
+/// The path or the host is none.
+pub fn address(parts: &mut Parts, protocol: Protocol, path: &str, query: Option<&str>) -> Result<(), ()> {
+    let whole = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let path_and_query = PathAndQuery::try_from(whole).map_err(drop)?;
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(path_and_query);
+    match protocol {
+        Protocol::Http | Protocol::Https => {
+            parts.version = Version::HTTP_11;
+            if let Some(authority) = parts.uri.authority()
+                && !parts.headers.contains_key(HOST)
+            {
+                parts.headers.insert(HOST, HeaderValue::from_str(authority.as_str()).map_err(drop)?);
+            }
+        }
+        Protocol::H2c | Protocol::H2 => {
+            parts.version = Version::HTTP_2;
+            let host = parts.headers.remove(HOST).ok_or(())?;
+            uri.authority = Some(Authority::try_from(host.as_bytes()).map_err(drop)?);
+            uri.scheme = Some(if protocol == Protocol::H2 { Scheme::HTTPS } else { Scheme::HTTP });
+        }
+    }
+    parts.uri = Uri::from_parts(uri).map_err(drop)?;
+    Ok(())
+}
+
+/// Takes from an answer what was about the connection to the backend.
+pub fn strip_response(headers: &mut HeaderMap) {
+    strip(headers);
+    headers.remove(TRAILER);
+}
+
+/// The same of one that goes over to another protocol.
+pub fn keep_upgrade(headers: &mut HeaderMap) {
+    let wanted = headers.get(UPGRADE).cloned();
+    strip(headers);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    wanted.into_iter().for_each(|wanted| drop(headers.insert(UPGRADE, wanted)));
+}

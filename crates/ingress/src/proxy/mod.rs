@@ -1,0 +1,500 @@
+//! Answers requests: finds the route, does what its policy says, and passes the request on.
+
+mod admit;
+mod body;
+mod forward;
+mod going;
+mod listen;
+mod places;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod tunnel;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use self::admit::Limiter;
+pub use self::admit::Rate;
+use self::body::{Fate, RequestBody, ResponseBody, Used};
+use self::going::Going;
+pub use self::listen::{Listening, listen};
+use self::places::{Activity, Places};
+use self::pool::{Failure, Pool, Sender};
+pub use self::tls::{certified, self_signed};
+use crate::backend::Backend;
+use crate::entrance::{Door, Tables};
+use crate::metrics::METRICS;
+use crate::route::action::{Action, Redirect, Target, ToHttps, Weighted};
+use crate::route::path::Path;
+use crate::route::{Asked, Found, host};
+
+/// How many endpoints are tried until a connection can be made.
+const TRIES: usize = 3;
+/// How large a body may be of which others get a copy.
+const MIRRORED: u64 = 1 << 20;
+
+/// What all threads of the proxy share.
+#[derive(Default)]
+pub struct Shared {
+    /// What is served now.
+    pub tables: ArcSwap<Tables>,
+    places: Arc<Places>,
+    limiter: Limiter,
+}
+
+/// Who is at the other end of a connection.
+struct Peer {
+    address: SocketAddr,
+    door: Door,
+    is_tls: bool,
+    port: u16,
+    activity: Arc<Activity>,
+    shown: forward::Shown,
+}
+
+/// A thread of the proxy.
+struct Worker {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+}
+
+/// An answer that this proxy gives itself.
+type Reply = Box<Response<Bytes>>;
+
+fn reply(status: StatusCode) -> Reply {
+    let text = format!("{} {}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let mut reply = Box::new(Response::new(if status.is_redirection() { Bytes::new() } else { text.into() }));
+    *reply.status_mut() = status;
+    if !status.is_redirection() {
+        reply.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    reply
+}
+
+fn sent_to(status: StatusCode, location: &str) -> Reply {
+    match HeaderValue::from_str(location) {
+        Ok(location) => {
+            let mut reply = reply(status);
+            reply.headers_mut().insert(LOCATION, location);
+            reply
+        }
+        Err(_) => reply(StatusCode::BAD_REQUEST),
+    }
+}
+
+impl Worker {
+    async fn answer(
+        self: Arc<Worker>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        let Some(busy) = self.shared.places.begin(&peer.activity) else {
+            let full = reply(StatusCode::SERVICE_UNAVAILABLE);
+            return Ok((*full).map(|text| ResponseBody::of(text, None)));
+        };
+        let host = host_of(&request).unwrap_or_default();
+        let mut going =
+            Going::new(peer.address.ip(), request.method().clone(), host.clone(), request.uri().path(), busy);
+        let is_http1 = request.version() < Version::HTTP_2;
+        let answered = self.route(&peer, &host, request, &mut going).await;
+        let mut response = match answered {
+            Ok(Passed { response, used, patience }) => {
+                let status = response.status();
+                going.status = status;
+                response.map(|body| ResponseBody::from_backend(body, used, patience, going))
+            }
+            Err(reply) => {
+                going.status = reply.status();
+                (*reply).map(|text| ResponseBody::of(text, Some(going)))
+            }
+        };
+        // The backend's may be another one.
+        *response.version_mut() = if is_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
+        Ok(response)
+    }
+
+    /// Finds the route of a request and takes it. What is answered here comes back as an error.
+    async fn route(
+        &self,
+        peer: &Peer,
+        host: &str,
+        request: Request<Incoming>,
+        going: &mut Going,
+    ) -> Result<Passed, Reply> {
+        let fault = |status: StatusCode| Err(reply(status));
+        if host.is_empty() || has_two_lengths(&request) {
+            return fault(StatusCode::BAD_REQUEST);
+        }
+        if request.method() == Method::CONNECT {
+            return fault(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let raw = if request.uri().path().is_empty() { "/" } else { request.uri().path() }.to_owned();
+        let Some(path) = Path::of(&raw) else { return fault(StatusCode::BAD_REQUEST) };
+        let tables = self.shared.tables.load();
+        let Some(entrance) = tables.entrances.get(&peer.door).cloned() else { return fault(StatusCode::NOT_FOUND) };
+        drop(tables);
+        let asked = Asked {
+            host,
+            path: &path,
+            method: request.method(),
+            headers: request.headers(),
+            query: request.uri().query(),
+        };
+        let Some(found) = entrance.listeners.fitting(host).next().and_then(|routes| routes.find(&asked)) else {
+            return fault(StatusCode::NOT_FOUND);
+        };
+        let action = found.action.clone();
+        going.source = action.source.clone();
+        let ways = admit::Ways::of(&found, &path);
+        if action.policy.to_https == ToHttps::Always && !peer.is_tls {
+            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+            return Err(sent_to(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{}{query}", path.sent)));
+        }
+        let extra = admit::admit(&self.shared.limiter, peer, &action, &request)?;
+        let passed = self.take(peer, host, &found, &path, &ways, request, going).await;
+        match passed {
+            Ok(mut passed) => {
+                action.policy.response_headers.apply(passed.response.headers_mut());
+                extra.apply(passed.response.headers_mut());
+                Ok(passed)
+            }
+            Err(mut reply) => {
+                action.policy.response_headers.apply(reply.headers_mut());
+                extra.apply(reply.headers_mut());
+                Err(reply)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn take(
+        &self,
+        peer: &Peer,
+        host: &str,
+        found: &Found<'_>,
+        path: &Path<'_>,
+        ways: &admit::Ways,
+        request: Request<Incoming>,
+        going: &mut Going,
+    ) -> Result<Passed, Reply> {
+        let action: &Action = found.action;
+        if let Some(root) = action.policy.app_root.as_ref().filter(|_| path.compared == "/") {
+            return Err(sent_to(StatusCode::FOUND, root));
+        }
+        match &action.target {
+            Target::Answer(status) => Err(reply(*status)),
+            Target::Redirect(redirect) => Err(redirected(redirect, peer, host, path, ways, &request)),
+            Target::Backends(backends) => {
+                let weighted = chosen(backends).ok_or_else(|| reply(StatusCode::INTERNAL_SERVER_ERROR))?;
+                let backend = weighted.backend.clone().ok_or_else(|| reply(StatusCode::INTERNAL_SERVER_ERROR))?;
+                going.backend = backend.name.clone();
+                let sent_path = match &action.policy.rewrite {
+                    Some(rewrite) => ways.rewritten(rewrite),
+                    None => path.sent.clone().into_owned(),
+                };
+                let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+                let max = action.policy.max_body;
+                if length.is_some_and(|length: u64| max != 0 && length > max) {
+                    return Err(reply(StatusCode::PAYLOAD_TOO_LARGE));
+                }
+                let pass = self.pass(peer, action, weighted, &backend, &sent_path, request);
+                match action.policy.request_timeout {
+                    None => pass.await,
+                    Some(limit) => tokio::time::timeout(limit, pass)
+                        .await
+                        .unwrap_or_else(|_| Err(reply(StatusCode::GATEWAY_TIMEOUT))),
+                }
+            }
+        }
+    }
+
+    /// Passes a request on to a backend.
+    async fn pass(
+        &self,
+        peer: &Peer,
+        action: &Action,
+        weighted: &Weighted,
+        backend: &Arc<Backend>,
+        path: &str,
+        mut request: Request<Incoming>,
+    ) -> Result<Passed, Reply> {
+        let policy = &action.policy;
+        let endpoints = backend.endpoints();
+        if endpoints.addresses.is_empty() {
+            return Err(reply(StatusCode::SERVICE_UNAVAILABLE));
+        }
+        let count = endpoints.addresses.len();
+        let cookie = policy.affinity.as_ref().map(|affinity| admit::Sticky::of(affinity, request.headers()));
+        let sticky = cookie.as_ref().and_then(|cookie| cookie.place(&endpoints.addresses));
+        let first = sticky.unwrap_or_else(|| backend.next(count));
+
+        let mut upgrade = forward::upgrade(&request, endpoints.protocol);
+        let on_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+        let (mut parts, body) = request.into_parts();
+        let query = parts.uri.query().map(str::to_owned);
+        forward::prepare(&mut parts, peer, policy, weighted, upgrade.take());
+        let fate = Arc::new(Fate::default());
+        let (body, copy) = self.body(action, body, &fate, parts.headers.contains_key(http::header::UPGRADE)).await?;
+        forward::address(&mut parts, endpoints.protocol, path, query.as_deref())
+            .map_err(|()| reply(StatusCode::BAD_REQUEST))?;
+        for mirror in copy.iter().flat_map(|_| &policy.mirrors) {
+            self.mirror(mirror, &parts, copy.clone().unwrap_or_default(), path, query.as_deref());
+        }
+
+        let mut request = Request::from_parts(parts, body);
+        let mut tries = 0;
+        let mut is_new = false;
+        let (mut sender, key, response) = loop {
+            let key = (endpoints.addresses[(first + tries) % count], endpoints.protocol);
+            let kept = if is_new { None } else { self.pool.take(key) };
+            let was_kept = kept.is_some();
+            let made = match kept {
+                Some(sender) => Ok(sender),
+                None => self.pool.connect(key, policy.connect_timeout).await,
+            };
+            let mut sender = match made {
+                Ok(sender) => sender,
+                Err(error) => {
+                    tries += 1;
+                    tracing::debug!(endpoint = %key.0, %error, "no connection to a backend");
+                    if tries >= TRIES.min(count.max(2)) {
+                        let status = match error.kind() {
+                            std::io::ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+                            _ => StatusCode::BAD_GATEWAY,
+                        };
+                        return Err(reply(status));
+                    }
+                    METRICS.retries.inc();
+                    continue;
+                }
+            };
+            // Of several requests on one connection, each has it while the others do.
+            if let Sender::Http2(shared) = &sender
+                && !was_kept
+            {
+                self.pool.put(key, Sender::Http2(shared.clone()));
+            }
+            // A kept connection may be closed at the moment at which it is used; what has no effect twice is asked again.
+            let again = (was_kept && request.method().is_idempotent() && request.body().is_end_stream())
+                .then(|| copy_of(&request));
+            match waited(policy.read_timeout, policy.backend_timeout, &fate, sender.send(request)).await {
+                None => return Err(reply(fate.status().unwrap_or(StatusCode::GATEWAY_TIMEOUT))),
+                Some(Ok(response)) => break (sender, key, response),
+                Some(Err(Failure::Unsent(again))) if was_kept || tries + 1 < TRIES => {
+                    // It was closed meanwhile.
+                    tries += usize::from(!was_kept);
+                    request = *again;
+                }
+                Some(Err(Failure::Unsent(_))) => return Err(reply(StatusCode::BAD_GATEWAY)),
+                Some(Err(Failure::Sent(error))) if error.is_incomplete_message() || error.is_closed() => match again {
+                    Some(again) => {
+                        METRICS.retries.inc();
+                        (request, is_new) = (again, true);
+                    }
+                    None => return Err(reply(fate.status().unwrap_or(StatusCode::BAD_GATEWAY))),
+                },
+                Some(Err(Failure::Sent(error))) => {
+                    tracing::debug!(endpoint = %key.0, %error, "a backend did not answer");
+                    return Err(reply(fate.status().unwrap_or(StatusCode::BAD_GATEWAY)));
+                }
+            }
+        };
+
+        let mut response = response;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(client) = on_upgrade else { return Err(reply(StatusCode::BAD_GATEWAY)) };
+            let backend = hyper::upgrade::on(&mut response);
+            let busy = self.shared.places.begin(&peer.activity);
+            tokio::spawn(tunnel::tunnel(client, backend, policy.read_timeout, busy));
+            forward::keep_upgrade(response.headers_mut());
+        } else {
+            forward::strip_response(response.headers_mut());
+        }
+        weighted.response_headers.apply(response.headers_mut());
+        if let Some(cookie) = cookie.filter(|_| sticky != Some((first + tries) % count)) {
+            cookie.set(response.headers_mut(), key.0, peer.is_tls);
+        }
+        let used = match &mut sender {
+            Sender::Http1(_) if response.status() != StatusCode::SWITCHING_PROTOCOLS => Some(sender),
+            Sender::Http1(_) | Sender::Http2(_) => None,
+        };
+        let used = Used { pool: self.pool.clone(), key, sender: used };
+        Ok(Passed { response, used, patience: policy.read_timeout })
+    }
+
+    /// The body as it is sent, and a copy of it for those who get one.
+    async fn body(
+        &self,
+        action: &Action,
+        body: Incoming,
+        fate: &Arc<Fate>,
+        is_upgrade: bool,
+    ) -> Result<(RequestBody, Option<Bytes>), Reply> {
+        let policy = &action.policy;
+        let is_small = body.size_hint().upper().is_some_and(|length| length <= MIRRORED);
+        let is_empty = body.is_end_stream();
+        let passed = RequestBody::from_client(body, policy.max_body, policy.send_timeout, fate.clone());
+        if is_upgrade || (is_empty && policy.mirrors.is_empty()) {
+            return Ok((RequestBody::empty(), None));
+        }
+        if policy.mirrors.is_empty() || !is_small {
+            return Ok((passed, None));
+        }
+        let whole = passed.collect().await.map_err(|_| reply(fate.status().unwrap_or(StatusCode::BAD_REQUEST)))?;
+        let whole = whole.to_bytes();
+        Ok((RequestBody::of(whole.clone()), Some(whole)))
+    }
+
+    /// Sends a copy of a request to another backend; nobody waits for the answer.
+    fn mirror(
+        &self,
+        mirror: &crate::route::action::Mirror,
+        parts: &http::request::Parts,
+        body: Bytes,
+        path: &str,
+        query: Option<&str>,
+    ) {
+        let endpoints = mirror.backend.endpoints();
+        let turn = mirror.backend.next(usize::MAX) as u64;
+        // Spread evenly: of each `denominator` turns, `numerator` are taken.
+        let (numerator, denominator) = (u64::from(mirror.numerator), u64::from(mirror.denominator.max(1)));
+        let is_taken = (turn + 1).wrapping_mul(numerator) / denominator > turn.wrapping_mul(numerator) / denominator;
+        let Some(address) = endpoints.addresses.get(turn as usize % endpoints.addresses.len().max(1)).copied() else {
+            return;
+        };
+        if !is_taken || self.shared.places.requests() > 1024 {
+            return;
+        }
+        let mut parts = parts.clone();
+        if forward::address(&mut parts, endpoints.protocol, path, query).is_err() {
+            return;
+        }
+        let (pool, key) = (self.pool.clone(), (address, endpoints.protocol));
+        tokio::spawn(async move {
+            let copied = async {
+                let mut sender = match pool.take(key) {
+                    Some(sender) => sender,
+                    None => pool.connect(key, Duration::from_secs(5)).await.ok()?,
+                };
+                let response = sender.send(Request::from_parts(parts, RequestBody::of(body))).await.ok()?;
+                response.into_body().collect().await.ok()
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(15), copied).await;
+        });
+    }
+}
+
+/// The same request once more; it has no body.
+fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// What a backend answered, and the connection.
+struct Passed {
+    response: Response<Incoming>,
+    used: Used,
+    patience: Duration,
+}
+
+/// Waits for an answer, until the backend has been silent for so long since the last of the client's body, or for so long
+/// altogether. `None` when it is over.
+async fn waited<F: Future>(silence: Duration, whole: Option<Duration>, fate: &Fate, answer: F) -> Option<F::Output> {
+    let mut answer = std::pin::pin!(answer);
+    if let Some(whole) = whole {
+        return tokio::time::timeout(whole.min(silence), answer).await.ok();
+    }
+    let mut before = None;
+    loop {
+        match tokio::time::timeout(silence, answer.as_mut()).await {
+            Ok(answered) => return Some(answered),
+            Err(_) if before == Some(fate.parts()) => return None,
+            Err(_) if fate.parts() == 0 => return None,
+            Err(_) => before = Some(fate.parts()),
+        }
+    }
+}
+
+/// One of several services, as often as their weights say.
+fn chosen(backends: &[Weighted]) -> Option<&Weighted> {
+    if let [only] = backends {
+        return Some(only).filter(|only| only.weight > 0);
+    }
+    let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut at = u64::from(uuid::Uuid::new_v4().as_fields().0) % total;
+    backends.iter().find(|backend| match at.checked_sub(u64::from(backend.weight)) {
+        Some(rest) => {
+            at = rest;
+            false
+        }
+        None => true,
+    })
+}
+
+/// Where a redirect leads.
+fn redirected(
+    redirect: &Redirect,
+    peer: &Peer,
+    host: &str,
+    path: &Path<'_>,
+    ways: &admit::Ways,
+    request: &Request<Incoming>,
+) -> Reply {
+    if let Some(location) = &redirect.location {
+        return sent_to(redirect.status, location);
+    }
+    let own = if peer.is_tls { "https" } else { "http" };
+    let scheme = redirect.scheme.as_deref().unwrap_or(own);
+    let host = redirect.host.as_deref().unwrap_or(host);
+    let usual = if scheme == "https" { 443 } else { 80 };
+    // A scheme that is named has its usual port, and else the listener's stays.
+    let port = redirect.port.unwrap_or(if redirect.scheme.is_some() { usual } else { peer.port });
+    let port = if port == usual { String::new() } else { format!(":{port}") };
+    let path = match &redirect.path {
+        Some(rewrite) => ways.rewritten(rewrite),
+        None => path.sent.clone().into_owned(),
+    };
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    sent_to(redirect.status, &format!("{scheme}://{host}{port}{path}{query}"))
+}
+
+/// The host that a request names, normalized; `None` if it names none, or several.
+fn host_of(request: &Request<Incoming>) -> Option<smol_str::SmolStr> {
+    let mut named = request.headers().get_all(HOST).iter();
+    let header = match (named.next(), named.next()) {
+        (None, _) => None,
+        (Some(one), None) => Some(host::normalized(one.to_str().ok()?)?),
+        (Some(_), Some(_)) => return None,
+    };
+    match (request.uri().host().map(host::normalized), header) {
+        // Of an absolute address, its own host counts (RFC 9112, section 3.2.2).
+        (Some(own), _) => own,
+        (None, header) => header,
+    }
+}
+
+/// Whether the end of the body is said twice, which others may read otherwise. What has both chunks and a length comes here
+/// with the chunks alone.
+fn has_two_lengths(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
+}

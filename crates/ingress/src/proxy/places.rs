@@ -1,0 +1,141 @@
+//! How many connections and requests there may be at once, and what goes on in a connection.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::metrics::METRICS;
+
+/// Connections at once, of all clients and of one address.
+const CONNECTIONS: usize = 16_384;
+const PER_ADDRESS: usize = 2_048;
+/// Requests at once.
+const REQUESTS: usize = 16_384;
+/// How long a connection may ask for nothing, or be at one request's head.
+pub const IDLE: Duration = Duration::from_secs(60);
+
+/// Who is connected.
+#[derive(Default)]
+pub struct Places {
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+impl Places {
+    /// A place for a connection, if there is one.
+    pub fn admit(self: &Arc<Places>, address: IpAddr) -> Option<Place> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            METRICS.refused.inc();
+            return None;
+        }
+        let place = Place { places: self.clone(), address };
+        let mut by_address = self.by_address.lock();
+        let own = by_address.entry(address).or_default();
+        *own += 1;
+        let is_too_many = *own > PER_ADDRESS;
+        drop(by_address);
+        METRICS.connections.add(1);
+        if is_too_many {
+            METRICS.refused.inc();
+            return None;
+        }
+        Some(place)
+    }
+
+    /// A place for a request, if there is one.
+    pub fn begin(self: &Arc<Places>, activity: &Arc<Activity>) -> Option<Busy> {
+        let busy = Busy { places: self.clone(), activity: activity.clone() };
+        activity.requests.fetch_add(1, Ordering::AcqRel);
+        (self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS).then_some(busy)
+    }
+
+    /// How many requests are going on.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// The place of a connection, until it is dropped.
+pub struct Place {
+    places: Arc<Places>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.connections.fetch_sub(1, Ordering::Relaxed);
+        METRICS.connections.add(-1);
+        let mut by_address = self.places.by_address.lock();
+        if let Some(own) = by_address.get_mut(&self.address) {
+            *own -= 1;
+            if *own == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A request that is going on, until it is dropped.
+pub struct Busy {
+    places: Arc<Places>,
+    activity: Arc<Activity>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.places.requests.fetch_sub(1, Ordering::Relaxed);
+        *self.activity.since.lock() = Some(Instant::now());
+        self.activity.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What goes on in a connection.
+#[derive(Default)]
+pub struct Activity {
+    requests: AtomicUsize,
+    /// When the last request ended; `None` before that, which is when the connection began.
+    since: Mutex<Option<Instant>>,
+}
+
+impl Activity {
+    /// Waits until nothing was asked for too long: no request has ended and none is going on.
+    pub async fn idle(&self) {
+        let begun = Instant::now();
+        loop {
+            let left = match self.requests.load(Ordering::Acquire) {
+                0 => IDLE.saturating_sub(self.since.lock().unwrap_or(begun).elapsed()),
+                _ => IDLE,
+            };
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_does_not_take_all_places() {
+        let places = Arc::new(Places::default());
+        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let mut taken: Vec<Place> = (0..PER_ADDRESS).map(|_| places.admit(address(1)).unwrap()).collect();
+        assert!(places.admit(address(1)).is_none());
+        taken.push(places.admit(address(2)).unwrap());
+        taken.remove(0);
+        assert!(places.admit(address(1)).is_some());
+        drop(taken);
+        assert!(places.by_address.lock().is_empty());
+        assert_eq!(places.connections.load(Ordering::Relaxed), 0);
+    }
+}
