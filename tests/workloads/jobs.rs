@@ -32,7 +32,7 @@ fn a_job_of_a_cron_job_is_started_by_hand() {
 fn every_index_of_a_job_finds_its_index() {
     let cluster = cluster!();
     let namespace = cluster.namespace("jobs-indexed");
-    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container("main", &["env", "JOB_COMPLETION_INDEX"])]}});
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container("main", &["sh", "-c", "hostname; env JOB_COMPLETION_INDEX"])]}});
     let spec = json!({"completions": 20, "parallelism": 5, "completionMode": "Indexed", "template": template});
     let path = namespace.path_in("batch/v1", "jobs");
     namespace.api.post(&path, &json!({"metadata": {"name": "count"}, "spec": spec})).ok();
@@ -51,7 +51,7 @@ fn every_index_of_a_job_finds_its_index() {
         logs.push((index.to_owned(), namespace.log(name).trim().to_owned()));
     }
     assert_eq!(logs.len(), 20);
-    assert!(logs.iter().all(|(index, log)| index == log), "{logs:?}");
+    assert!(logs.iter().all(|(index, log)| *log == format!("count-{index}\n{index}")), "{logs:?}");
 }
 
 #[test]
