@@ -1,12 +1,13 @@
 //! Measures a cluster on this machine and prints one table: `cargo run --release -p coracle-bench`.
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
-//! (`rbac`, `scheduler`, `network`, `ingress`, `up`, `pods`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
+//! (`rbac`, `scheduler`, `network`, `ingress`, `up`, `pods`, `jobs`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
 
 mod api;
 mod http;
 mod idle;
 mod ingress;
+mod jobs;
 mod memory;
 mod network;
 mod others;
@@ -71,6 +72,9 @@ fn main() -> Result<()> {
     cluster.load_image(&["test:1"]);
     if is_wanted("pods") {
         pods::measure(&cluster, &mut report)?;
+    }
+    if is_wanted("jobs") {
+        jobs::measure(&cluster, &mut report)?;
     }
     if is_wanted("api") {
         api::measure(&cluster, &mut report)?;

@@ -1,6 +1,8 @@
 //! Crash-only: what was acknowledged is kept, and containers go on running, whenever the daemon is killed.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod resizing;
+mod soak;
 mod volumes;
 
 use std::collections::BTreeMap;

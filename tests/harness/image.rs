@@ -10,7 +10,7 @@ use tar::{Builder, EntryType, Header};
 
 /// The commands of the image that are found in `/bin`, besides `test`.
 const COMMANDS: &[&str] = &[
-    "alloc", "caps", "cat", "crash", "echo", "env", "exit", "hostname", "id", "ignore", "lines", "link", "ls",
+    "alloc", "caps", "cat", "crash", "echo", "env", "exit", "grpc", "hostname", "id", "ignore", "lines", "link", "ls",
     "nslookup", "post", "rm", "serve", "sh", "sleep", "spin", "tar", "trap", "udp", "wget", "write",
 ];
 
@@ -23,11 +23,17 @@ pub fn write_archive(program: &Path, tags: &[&str], to: &Path) -> Result<()> {
     add(&mut archive, "layer.tar", EntryType::Regular, 0o644, &layer)?;
     for tag in tags {
         let version = tag.rsplit_once(':').map_or("latest", |(_, version)| version);
+        // One that has both an entrypoint and arguments, for tests of what takes their place.
+        let (entrypoint, command) = match tag.starts_with("entrypoint:") {
+            true => (json!(["/bin/echo"]), json!(["of the image"])),
+            false => (json!(null), json!(["/bin/serve", "--port", "8080"])),
+        };
         let config = json!({
             "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
             "config": {
                 "Env": ["PATH=/bin", format!("VERSION={version}")],
-                "Cmd": ["/bin/serve", "--port", "8080"],
+                "Entrypoint": entrypoint,
+                "Cmd": command,
                 "WorkingDir": "/",
             },
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},

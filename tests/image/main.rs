@@ -3,6 +3,7 @@
 
 mod dns;
 mod files;
+mod grpc;
 mod http;
 mod init;
 mod process;
@@ -27,6 +28,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("env", process::env),
     ("exit", process::exit),
     ("fill", files::fill),
+    ("grpc", grpc::serve),
     ("guard", process::guard),
     ("hostname", process::hostname),
     ("id", process::id),

@@ -52,6 +52,14 @@ fn limits_hold_probes_run_and_down_leaves_no_group() {
     let processes = fs::read_to_string(pod_group.join("pids.max")).unwrap();
     assert!(processes.trim().parse::<u64>().is_ok(), "{processes}");
 
+    let amounts = json!({"memory": "48Mi", "cpu": "300m"});
+    let resized =
+        json!({"spec": {"containers": [{"name": "main", "resources": {"limits": amounts, "requests": amounts}}]}});
+    namespace.api.patch(&namespace.path("pods/runs/resize"), STRATEGIC, &resized).ok();
+    namespace.container_until("runs", "is resized", |status| status["resources"]["limits"] == amounts);
+    assert_eq!((read("memory.max"), read("cpu.max")), ((48 << 20).to_string(), "30000 100000".to_owned()));
+    assert_eq!(fs::read_to_string(pod_group.join("memory.max")).unwrap().trim(), (48 << 20).to_string());
+
     namespace.create("pods", &limited("greedy", &["alloc", "200"]));
     let ended = namespace.container_until("greedy", "is killed", |status| status["state"]["terminated"].is_object());
     let terminated = &ended["state"]["terminated"];

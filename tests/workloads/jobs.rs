@@ -32,7 +32,7 @@ fn a_job_of_a_cron_job_is_started_by_hand() {
 fn every_index_of_a_job_finds_its_index() {
     let cluster = cluster!();
     let namespace = cluster.namespace("jobs-indexed");
-    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container("main", &["env", "JOB_COMPLETION_INDEX"])]}});
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container("main", &["sh", "-c", "hostname; env JOB_COMPLETION_INDEX"])]}});
     let spec = json!({"completions": 20, "parallelism": 5, "completionMode": "Indexed", "template": template});
     let path = namespace.path_in("batch/v1", "jobs");
     namespace.api.post(&path, &json!({"metadata": {"name": "count"}, "spec": spec})).ok();
@@ -51,7 +51,52 @@ fn every_index_of_a_job_finds_its_index() {
         logs.push((index.to_owned(), namespace.log(name).trim().to_owned()));
     }
     assert_eq!(logs.len(), 20);
-    assert!(logs.iter().all(|(index, log)| index == log), "{logs:?}");
+    assert!(logs.iter().all(|(index, log)| *log == format!("count-{index}\n{index}")), "{logs:?}");
+}
+
+/// `cargo test --workspace --test workloads -- --ignored a_thousand --nocapture`; `bench` has it as a row (`jobs`).
+#[test]
+#[ignore = "takes minutes in a debug build"]
+fn a_thousand_indexes_are_completed_once_each() {
+    const COMPLETIONS: usize = 1000;
+    let cluster = cluster!();
+    let namespace = cluster.namespace("jobs-thousand");
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [container("main", &["exit", "0"])]}});
+    let spec =
+        json!({"completions": COMPLETIONS, "parallelism": 50, "completionMode": "Indexed", "template": template});
+    let path = namespace.path_in("batch/v1", "jobs");
+    let began = std::time::Instant::now();
+    namespace.api.post(&path, &json!({"metadata": {"name": "count"}, "spec": spec})).ok();
+    let (mut done, mut job) = (0, json!({}));
+    while done < COMPLETIONS && !is_complete(&job) {
+        job = eventually("more indexes are completed", || {
+            let job = namespace.api.get(&format!("{path}/count")).ok();
+            let now = job["status"]["succeeded"].as_u64().unwrap_or(0) as usize;
+            if now > done || is_complete(&job) { Ok(job) } else { Err(job["status"].to_string()) }
+        });
+        done = job["status"]["succeeded"].as_u64().unwrap_or(0) as usize;
+    }
+    let job = eventually("the job completes", || {
+        let job = namespace.api.get(&format!("{path}/count")).ok();
+        if is_complete(&job) { Ok(job) } else { Err(job["status"].to_string()) }
+    });
+    println!("{COMPLETIONS} completions took {:?}", began.elapsed());
+    assert_eq!(
+        (&job["status"]["completedIndexes"], &job["status"]["succeeded"]),
+        (&json!("0-999"), &json!(COMPLETIONS))
+    );
+    assert_eq!(job["status"]["failed"], json!(null));
+    namespace.api.delete(&format!("{path}/count"), &json!({"propagationPolicy": "Background"})).ok();
+    let mut left = COMPLETIONS;
+    while left > 0 {
+        left = eventually("pods go", || {
+            let list = namespace.api.get(&namespace.path("pods?limit=1")).ok();
+            let more = list["metadata"]["remainingItemCount"].as_u64().unwrap_or(0) as usize;
+            let now = more + list["items"].as_array().map_or(0, Vec::len);
+            if now < left || now == 0 { Ok(now) } else { Err(format!("{now} pods are left")) }
+        });
+    }
+    println!("and {:?} with the deletion of its pods", began.elapsed());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod manifests;
 mod measuring;
 mod persistent_volumes;
 mod pressure;
+mod resizing;
 mod sets;
 mod standard_class;
 mod streams;

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub job_sync_durations: Arc<Family<Histogram, 3>>,
     pub jobs_finished: Arc<Family<Counter, 3>>,
     pub job_pods_finished: Arc<Family<Counter, 2>>,
+    pub job_pods_to_count: Arc<Family<Counter, 1>>,
     pub cron_job_skew: Arc<Histogram>,
     pub job_deletions: Arc<Histogram>,
     pub evictions: Arc<Family<Counter, 1>>,
@@ -59,6 +60,11 @@ impl Metrics {
                 "job_controller_job_pods_finished_total",
                 "Pods of jobs that ended and were counted",
                 ["completion_mode", "result"],
+            ),
+            job_pods_to_count: r.counters(
+                "job_controller_terminated_pods_tracking_finalizer_total",
+                "Pods that ended with the finalizer of jobs (add), and those of them that lost it (delete)",
+                ["event"],
             ),
             cron_job_skew: r.histogram(
                 "cronjob_controller_job_creation_skew_duration_seconds",

@@ -68,6 +68,35 @@ pub(crate) fn check(
             format!("Node didn't have enough resource: pods, requested: 1, used: {}, capacity: {max_pods}", taken.pods);
         return Err(("OutOfpods".into(), message));
     }
+    check_resources(pod, node, allocatable, taken)?;
+    if let Some(node) = node
+        && !selects(pod, node)
+    {
+        return Err((
+            "NodeAffinity".into(),
+            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
+        ));
+    }
+    let ports = host_ports(pod);
+    if ports.iter().any(|port| taken.ports.iter().any(|other| other.conflicts(port))) {
+        return Err((
+            "NodePorts".into(),
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into(),
+        ));
+    }
+    sysctls(pod)
+}
+
+/// Checks what a pod requests against what is left of the node.
+///
+/// # Errors
+/// Reason and message, as upstream's.
+pub(crate) fn check_resources(
+    pod: &Pod,
+    node: Option<&Node>,
+    allocatable: &BTreeMap<String, Quantity>,
+    taken: &Taken,
+) -> Result<(), (String, String)> {
     let of_node = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
     for (name, wanted) in pod_requests(pod) {
         // A resource that nobody has told of is not counted here: whoever brings it may come later.
@@ -85,22 +114,7 @@ pub(crate) fn check(
             return Err((format!("OutOf{name}"), message));
         }
     }
-    if let Some(node) = node
-        && !selects(pod, node)
-    {
-        return Err((
-            "NodeAffinity".into(),
-            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
-        ));
-    }
-    let ports = host_ports(pod);
-    if ports.iter().any(|port| taken.ports.iter().any(|other| other.conflicts(port))) {
-        return Err((
-            "NodePorts".into(),
-            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into(),
-        ));
-    }
-    sysctls(pod)
+    Ok(())
 }
 
 /// Kernel parameters that a namespace of the pod has to itself, and with which it harms nobody:

@@ -30,6 +30,7 @@ mod pods;
 mod probe;
 pub mod provisioner;
 mod quantity;
+mod resize;
 mod resources;
 mod run;
 mod security;

@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     started_containers: Arc<Family<Counter, 1>>,
     start_errors: Arc<Family<Counter, 1>>,
     storage: Arc<Family<Histogram, 4>>,
+    requested_resizes: Arc<Family<Counter, 3>>,
+    infeasible_resizes: Arc<Family<Counter, 1>>,
     requests: Arc<Family<Counter, 3>>,
     request_durations: Arc<Family<Histogram, 2>>,
     health_checks: Counter,
@@ -76,6 +78,16 @@ impl Default for Metrics {
                 "Storage operation duration",
                 storage,
                 &STORAGE,
+            ),
+            requested_resizes: r.counters(
+                "kubelet_container_requested_resizes_total",
+                "Number of requested resizes, counted at the container level",
+                ["operation", "requirement", "resource"],
+            ),
+            infeasible_resizes: r.counters(
+                "kubelet_pod_infeasible_resizes_total",
+                "Number of infeasible resizes for pods",
+                ["reason_detail"],
             ),
             requests: r.counters("rest_client_requests_total", requests, ["code", "host", "method"]),
             request_durations: r.histograms("rest_client_request_duration_seconds", durations, ["host", "verb"], &REST),
@@ -133,6 +145,16 @@ impl Metrics {
         let volume_plugin = format!("kubernetes.io/{plugin}");
         let labels = ["false", operation_name, status, &volume_plugin];
         self.storage.with(labels, |duration| duration.observe_since(since));
+    }
+
+    /// A container is to have another amount of a resource: `add`, `remove`, `increase` or `decrease` of `requests` or `limits`.
+    pub(crate) fn resize_requested(&self, operation: &'static str, requirement: &'static str, resource: &'static str) {
+        self.requested_resizes.with([operation, requirement, resource], Counter::inc);
+    }
+
+    /// A pod asks for more than the node has.
+    pub(crate) fn resize_infeasible(&self) {
+        self.infeasible_resizes.with(["insufficient_node_allocatable"], Counter::inc);
     }
 
     /// The API server answered, or did not.

@@ -71,6 +71,9 @@ impl RuntimeService for ObservedRuntime {
     async fn container_status(&self, id: &str) -> Result<ContainerStatus> {
         self.observe("container_status", self.runtime.container_status(id)).await
     }
+    async fn update_pod_sandbox_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
+        self.observe("update_podsandbox", self.runtime.update_pod_sandbox_resources(id, resources)).await
+    }
     async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
         self.observe("update_container", self.runtime.update_container_resources(id, resources)).await
     }

@@ -131,6 +131,7 @@ async fn agent(
     let (synced, garbage) = (wanted.clone(), kubelet.clone());
     tasks.spawn(async move {
         synced.synced().await;
+        garbage.pods.set_listed();
         gc::run(garbage).await;
     });
     let longest = shutdown.await;

@@ -7,19 +7,24 @@ use coracle_runtime::cri::{self, ContainerState as CriState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements, VolumeMount, VolumeMountStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use crate::images::Waiting;
 use crate::pod::{PodExt, ephemeral_as_container, is_recursively_read_only, is_sidecar};
+use crate::resize::allocation::Allocation;
+use crate::resize::{IN_PROGRESS, PENDING, Resizes, Told};
 use crate::resources::Qos;
-use crate::sync::{IMAGE, Observed, ProbeState, RESOURCES, should_start};
+use crate::sync::{IMAGE, Observed, ProbeState};
 
 /// Everything a status is made from.
 pub(crate) struct Input<'a> {
+    /// With the resources that it is allocated.
     pub(crate) pod: &'a Pod,
+    pub(crate) allocation: &'a Allocation,
+    pub(crate) resizes: &'a Resizes,
     pub(crate) observed: &'a Observed,
     /// Why containers wait, by name.
     pub(crate) waiting: &'a BTreeMap<String, Waiting>,
@@ -84,34 +89,19 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
     Some(mounts.iter().map(status).collect())
 }
 
-/// The resources that a container was made with, if it remembers them.
-fn made_with(status: &cri::ContainerStatus) -> Option<ResourceRequirements> {
-    serde_json::from_str(status.annotations.get(RESOURCES)?).ok()
-}
-
 impl Input<'_> {
-    /// The containers that run with other resources than their pod wants now.
-    fn resized(&self) -> Vec<&str> {
-        let spec = self.pod.spec();
-        let differs = |container: &&Container| {
-            let latest = self.observed.latest(&container.name).filter(|status| status.state == CriState::Running);
-            let made = latest.and_then(made_with);
-            made.is_some_and(|made| container.resources.clone().unwrap_or_default() != made)
-        };
-        let containers = self.pod.init_containers().iter().chain(&spec.containers);
-        containers.filter(differs).map(|container| container.name.as_str()).collect()
-    }
-
     fn container(&self, container: &Container, default_reason: &str, init: bool) -> ContainerStatus {
         let list = self.observed.containers.get(&container.name).map(Vec::as_slice).unwrap_or_default();
         let latest = list.first();
         let probe = self.probes.get(&container.name).copied().unwrap_or_default();
-        let resources = latest.and_then(made_with).or(container.resources.clone());
+        // What runs has what it was given so far; what does not will have what it is allocated.
+        let runs = latest.filter(|status| status.state == CriState::Running);
+        let has = runs.and_then(|status| self.allocation.actual(status)).or(container.resources.clone());
         let mut result = ContainerStatus {
             name: container.name.clone(),
             image: container.image.clone().unwrap_or_default(),
-            allocated_resources: resources.as_ref().and_then(|resources| resources.requests.clone()),
-            resources: resources.filter(|resources| resources.limits.is_some() || resources.requests.is_some()),
+            allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
+            resources: has.filter(|resources| resources.limits.is_some() || resources.requests.is_some()),
             started: Some(false),
             ..Default::default()
         };
@@ -180,7 +170,8 @@ impl Input<'_> {
             if state.running.is_some() {
                 running += 1;
             } else if let Some(code) = exit_code(status) {
-                let again = !self.terminal && should_start(self.pod, container, self.observed.latest(&container.name));
+                let latest = self.observed.latest(&container.name);
+                let again = !self.terminal && self.observed.should_start(self.pod, container, latest);
                 if again {
                     running += 1;
                 } else {
@@ -336,28 +327,25 @@ fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete
         ),
     };
     let sandbox = (input.observed.sandbox_ready() && !input.terminal, "", String::new());
+    let generation = pod.metadata.generation;
     let mut own = vec![
-        ("PodReadyToStartContainers", sandbox),
-        ("Initialized", initialized),
-        ("Ready", ready),
-        ("ContainersReady", containers_ready),
-        ("PodScheduled", (true, "", String::new())),
+        ("PodReadyToStartContainers", sandbox, generation),
+        ("Initialized", initialized, generation),
+        ("Ready", ready, generation),
+        ("ContainersReady", containers_ready, generation),
+        ("PodScheduled", (true, "", String::new()), generation),
     ];
-    let resized = input.resized();
-    if !resized.is_empty() {
-        let message = format!(
-            "containers are not resized in place by this version, but when they restart: [{}]",
-            resized.join(" ")
-        );
-        own.push((RESIZE_PENDING, (true, "Infeasible", message)));
-    }
+    // What has ended is not resized any more.
+    let told = if completed.is_some() { Vec::new() } else { input.resizes.told() };
+    let resizes = told.into_iter().map(|(type_, reason, message, of): Told| (type_, (true, reason, message), of));
+    own.extend(resizes);
     if let Some((_, message)) = input.failure.filter(|_| input.disrupted) {
-        own.push((DISRUPTION, (true, BY_KUBELET, message.clone())));
+        own.push((DISRUPTION, (true, BY_KUBELET, message.clone()), generation));
     }
-    let is_told: HashSet<&str> = own.iter().map(|(type_, _)| *type_).collect();
+    let is_told: HashSet<&str> = own.iter().map(|(type_, ..)| *type_).collect();
     let mut list: Vec<PodCondition> = own
         .into_iter()
-        .map(|(type_, (value, reason, message))| {
+        .map(|(type_, (value, reason, message), generation)| {
             let value = if value { "True" } else { "False" };
             let before = old.conditions.iter().flatten().find(|condition| condition.type_ == type_);
             let since = before
@@ -370,7 +358,7 @@ fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete
                 message: Some(message).filter(|message| !message.is_empty()),
                 last_transition_time: since.or(Some(Time(input.now))),
                 last_probe_time: None,
-                observed_generation: pod.metadata.generation,
+                observed_generation: generation,
             }
         })
         .collect();
@@ -380,15 +368,13 @@ fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete
     list
 }
 
-/// The condition of a pod whose containers do not have the resources yet that it wants.
-const RESIZE_PENDING: &str = "PodResizePending";
-
 /// The condition of a pod that is ended by no wish of its own, and the reason when it is the kubelet that ends it.
 const DISRUPTION: &str = "DisruptionTarget";
 const BY_KUBELET: &str = "TerminationByKubelet";
 
-fn own_condition(type_: &str) -> bool {
-    type_ == RESIZE_PENDING
+/// Whether a condition is told by the kubelet alone.
+pub(crate) fn own_condition(type_: &str) -> bool {
+    matches!(type_, PENDING | IN_PROGRESS)
         || matches!(type_, "PodReadyToStartContainers" | "Initialized" | "Ready" | "ContainersReady" | "PodScheduled")
 }
 
@@ -478,6 +464,8 @@ mod tests {
         let probes = HashMap::from([("a".to_owned(), ready), ("b".to_owned(), ready)]);
         pod_status(&Input {
             pod: &pod,
+            allocation: &Allocation::default(),
+            resizes: &Resizes::default(),
             observed: &observed,
             waiting: &waiting,
             probes: &probes,
@@ -536,6 +524,8 @@ mod tests {
         let failure = ("OutOfpods".to_owned(), "Pod was rejected: m".to_owned());
         let status = pod_status(&Input {
             pod: &pod,
+            allocation: &Allocation::default(),
+            resizes: &Resizes::default(),
             observed: &Observed::default(),
             waiting: &BTreeMap::new(),
             probes: &HashMap::new(),

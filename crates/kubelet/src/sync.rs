@@ -24,6 +24,8 @@ pub(crate) struct Observed {
     pub(crate) containers: BTreeMap<String, Vec<ContainerStatus>>,
     /// IDs of containers that are to end: their hooks have begun.
     pub(crate) ending: BTreeSet<String>,
+    /// IDs of containers that end so that others take their place, whatever the restart policy.
+    pub(crate) replaced: BTreeSet<String>,
 }
 
 impl Observed {
@@ -33,7 +35,7 @@ impl Observed {
     }
 
     /// The newest container of a name, when it is in the present sandbox.
-    fn current(&self, name: &str) -> Option<&ContainerStatus> {
+    pub(crate) fn current(&self, name: &str) -> Option<&ContainerStatus> {
         let sandbox = self.sandbox.as_ref()?;
         self.latest(name).filter(|status| status.pod_sandbox_id == sandbox.id)
     }
@@ -54,6 +56,7 @@ impl Observed {
     pub(crate) fn forget(&mut self, id: &str) {
         self.containers.values_mut().for_each(|list| list.retain(|status| status.id != id));
         self.containers.retain(|_, list| !list.is_empty());
+        self.replaced.remove(id);
     }
 
     /// A container by its ID.
@@ -64,6 +67,13 @@ impl Observed {
     /// All containers that run.
     pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerStatus> {
         self.containers.values().flatten().filter(|status| status.state == ContainerState::Running)
+    }
+
+    /// Whether a container that is not running is to be started (again).
+    pub(crate) fn should_start(&self, pod: &Pod, container: &Container, status: Option<&ContainerStatus>) -> bool {
+        let is_replaced =
+            |status: &ContainerStatus| status.state == ContainerState::Exited && self.replaced.contains(&status.id);
+        status.is_some_and(is_replaced) || should_start(pod, container, status)
     }
 
     /// The pod's own first address.
@@ -106,8 +116,8 @@ pub(crate) struct Actions {
     pub(crate) finished: bool,
 }
 
-/// Whether a container that is not running is to be started (again).
-pub(crate) fn should_start(pod: &Pod, container: &Container, status: Option<&ContainerStatus>) -> bool {
+/// Whether the restart policy has a container that is not running started (again).
+fn should_start(pod: &Pod, container: &Container, status: Option<&ContainerStatus>) -> bool {
     let Some(status) = status else { return true };
     match status.state {
         ContainerState::Running => false,
@@ -136,10 +146,9 @@ pub(crate) fn compute(pod: &Pod, observed: &Observed, probes: &HashMap<String, P
     let spec = pod.spec();
     if !observed.sandbox_ready() {
         let all_done = ran
-            && spec
-                .containers
-                .iter()
-                .all(|c| observed.latest(&c.name).is_some() && !should_start(pod, c, observed.latest(&c.name)));
+            && spec.containers.iter().all(|c| {
+                observed.latest(&c.name).is_some() && !observed.should_start(pod, c, observed.latest(&c.name))
+            });
         let own_rules = spec.containers.iter().any(|c| c.restart_policy.is_some());
         let never = pod.restart_policy() == "Never" && !own_rules;
         if ran && (never || all_done) {
@@ -153,7 +162,7 @@ pub(crate) fn compute(pod: &Pod, observed: &Observed, probes: &HashMap<String, P
         observed.current(&container.name).or_else(|| {
             // What succeeded in an earlier sandbox is not run again.
             let old = observed.latest(&container.name)?;
-            (old.state == ContainerState::Exited && !should_start(pod, container, Some(old))).then_some(old)
+            (old.state == ContainerState::Exited && !observed.should_start(pod, container, Some(old))).then_some(old)
         })
     };
     let initialized = spec.containers.iter().any(|container| observed.current(&container.name).is_some());
@@ -203,7 +212,7 @@ pub(crate) fn compute(pod: &Pod, observed: &Observed, probes: &HashMap<String, P
         if status.is_some_and(|status| status.state == ContainerState::Running) {
             pending += 1;
             actions.kill.extend(changed(container, status));
-        } else if should_start(pod, container, status) {
+        } else if observed.should_start(pod, container, status) {
             pending += 1;
             actions.start.push(container.name.clone());
         }

@@ -84,6 +84,10 @@ pub(crate) struct State {
     /// The next stop fails, or panics.
     pub(crate) stop_fails: bool,
     pub(crate) stop_panics: bool,
+    /// Updates of limits, by the ID of what was updated.
+    pub(crate) updates: Vec<(String, LinuxContainerResources)>,
+    /// Bytes of memory that everything uses.
+    pub(crate) memory_used: u64,
     /// Starts of containers of this name do not return.
     pub(crate) hangs: Option<String>,
 }
@@ -137,6 +141,7 @@ impl RuntimeService for FakeRuntime {
     async fn run_pod_sandbox(&self, config: PodSandboxConfig) -> Result<String> {
         let mut made = sandbox(&config.metadata.uid);
         made.metadata = config.metadata;
+        made.annotations = config.annotations;
         let mut state = self.state.lock();
         state.sandboxes.retain(|known| known.id != made.id);
         state.sandboxes.push(made.clone());
@@ -225,7 +230,11 @@ impl RuntimeService for FakeRuntime {
     async fn container_status(&self, id: &str) -> Result<ContainerStatus> {
         self.state.lock().containers.iter().find(|known| known.id == id).cloned().map_or_else(|| missing(id), Ok)
     }
-    async fn update_container_resources(&self, _: &str, _: LinuxContainerResources) -> Result<()> {
+    async fn update_pod_sandbox_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
+        self.update_container_resources(id, resources).await
+    }
+    async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
+        self.state.lock().updates.push((id.to_owned(), resources));
         Ok(())
     }
     async fn exec_sync(&self, _: &str, _: Vec<String>, _: Option<Duration>) -> Result<ExecSyncResponse> {
@@ -233,10 +242,11 @@ impl RuntimeService for FakeRuntime {
         Ok(ExecSyncResponse::default())
     }
     async fn container_stats(&self, id: &str) -> Result<ContainerStats> {
-        Ok(ContainerStats { id: id.into(), ..Default::default() })
+        let memory = MemoryUsage { usage_bytes: self.state.lock().memory_used, ..Default::default() };
+        Ok(ContainerStats { id: id.into(), memory, ..Default::default() })
     }
     async fn pod_sandbox_stats(&self, id: &str) -> Result<ContainerStats> {
-        Ok(ContainerStats { id: id.into(), ..Default::default() })
+        self.container_stats(id).await
     }
     async fn writable_layer(&self, _: &str) -> Result<FilesystemUsage> {
         Ok(FilesystemUsage { used_bytes: 10, inodes_used: 1 })

@@ -194,7 +194,8 @@ pub struct Device {
     pub permissions: String,
 }
 
-/// cgroup limits. Zero means no limit (or the kernel's default).
+/// cgroup limits. Zero means no limit (or the kernel's default), and in an update that a limit stays as it is, a negative
+/// number that it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LinuxContainerResources {
     /// CPU shares as cgroup v1 counts them (2..262144).
@@ -211,6 +212,30 @@ pub struct LinuxContainerResources {
     pub oom_score_adj: i32,
     /// `cpuset.cpus`.
     pub cpuset_cpus: String,
+}
+
+impl LinuxContainerResources {
+    /// Takes over what an update of CPU and memory says.
+    pub fn update(&mut self, with: &LinuxContainerResources) {
+        if with.cpu_shares > 0 {
+            self.cpu_shares = with.cpu_shares;
+        }
+        if with.cpu_period > 0 {
+            self.cpu_period = with.cpu_period;
+        }
+        if with.cpu_quota != 0 {
+            self.cpu_quota = with.cpu_quota.max(0);
+        }
+        if with.memory_limit_in_bytes != 0 {
+            self.memory_limit_in_bytes = with.memory_limit_in_bytes.max(0);
+        }
+        if with.pids_limit != 0 {
+            self.pids_limit = with.pids_limit;
+        }
+        if !with.cpuset_cpus.is_empty() {
+            self.cpuset_cpus.clone_from(&with.cpuset_cpus);
+        }
+    }
 }
 
 /// Which seccomp profile a container gets.
@@ -571,6 +596,8 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn list_containers(&self) -> Result<Vec<ContainerStatus>>;
     /// One container.
     async fn container_status(&self, id: &str) -> Result<ContainerStatus>;
+    /// Changes cgroup limits of a sandbox as a whole.
+    async fn update_pod_sandbox_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()>;
     /// Changes cgroup limits of a container.
     async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()>;
     /// Runs a command in a container and waits for it; `DeadlineExceeded` kills it. `None` is no deadline.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::extender::Extenders;
-use crate::filters::{Filters, filter_node};
+use crate::filters::{Filters, Known, filter_node};
 use crate::framework::profile::RELATIVE;
 use crate::framework::{MAX_SCORE, Normalize, Prepared, Profile, Refusal, Scope};
 use crate::metrics::METRICS;
@@ -205,7 +205,7 @@ impl Cycle {
     ) -> anyhow::Result<Result<Vec<usize>, Unfit>> {
         if let Some(node) = pod.nominated().and_then(|name| table.number(name))
             && table.node(node).exists
-            && filters.allow_beside_nominated(pod, table, profile, node).is_ok()
+            && filters.allow_beside_nominated(pod, table, profile, node, Known::Nothing).is_ok()
         {
             let mut nodes = vec![node];
             extenders.filter(pod, &mut nodes, table).await?;
@@ -308,7 +308,7 @@ impl Cycle {
                     Err(first) => Some(template.shared(first)),
                 },
                 None if allow_all && table.nominated(node).is_empty() => None,
-                None => match filters.allow_after_node(pod, table, profile, node) {
+                None => match filters.allow_beside_nominated(pod, table, profile, node, Known::Node) {
                     Ok(()) => None,
                     Err(refusal) => Some(template.shared(refusal)),
                 },

@@ -109,33 +109,16 @@ impl Filters {
         table: &mut Table,
         profile: &Profile,
         node: usize,
+        known: Known,
     ) -> Result<(), Placed> {
-        self.allow(pod, table, profile, node)?;
-        self.allow_with_nominated(pod, table, profile, node)
-    }
-
-    /// The same, of a node that only pods are in the way on: what looks at none would say what it has said.
-    pub fn allow_with_fewer(
-        &mut self,
-        pod: &PodInfo,
-        table: &mut Table,
-        profile: &Profile,
-        node: usize,
-    ) -> Result<(), Placed> {
-        filter_by(pod, table.node(node), table, profile, |filtering| filtering.sees_pods)?;
-        self.allow_before(pod, table, node, usize::MAX)?;
-        self.allow_with_nominated(pod, table, profile, node)
-    }
-
-    /// The same, of a node that the filters of nodes alone have let the pod on.
-    pub fn allow_after_node(
-        &mut self,
-        pod: &PodInfo,
-        table: &mut Table,
-        profile: &Profile,
-        node: usize,
-    ) -> Result<(), Placed> {
-        self.allow_before(pod, table, node, usize::MAX)?;
+        match known {
+            Known::Nothing => self.allow(pod, table, profile, node)?,
+            Known::AllButPods => {
+                filter_by(pod, table.node(node), table, profile, |filtering| filtering.sees_pods)?;
+                self.allow_before(pod, table, node, usize::MAX)?;
+            }
+            Known::Node => self.allow_before(pod, table, node, usize::MAX)?,
+        }
         self.allow_with_nominated(pod, table, profile, node)
     }
 
@@ -176,6 +159,16 @@ impl Filters {
         table.take(node, &other.uid);
         self.ready.iter_mut().for_each(|ready| ready.filter.remove_pod(pod, other, node, table));
     }
+}
+
+/// What of a node let the pod on before, and would say the same again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    Nothing,
+    /// The filters that look at no pods: only pods were in the way.
+    AllButPods,
+    /// The filters that look at a node alone.
+    Node,
 }
 
 /// What the filters say that look at a node alone; the first that refuses counts.

@@ -10,7 +10,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{Selector, SelectorExt};
 
 use crate::cycle::{Unfit, available};
-use crate::filters::Filters;
+use crate::filters::{Filters, Known};
 use crate::framework::{Profile, Refusal};
 use crate::pod::PodInfo;
 use crate::table::Table;
@@ -210,7 +210,7 @@ impl Search<'_> {
         for other in &lower {
             filters.remove(pod, other, node, table);
         }
-        if let Err((_, refusal)) = filters.allow_with_fewer(pod, table, self.profile, node) {
+        if let Err((_, refusal)) = filters.allow_beside_nominated(pod, table, self.profile, node, Known::AllButPods) {
             lower.iter().for_each(|other| filters.add(pod, other, node, table));
             return Err(Arc::new(refusal));
         }
@@ -220,7 +220,7 @@ impl Search<'_> {
         for (list, counts) in [(violating, true), (others, false)] {
             for other in list {
                 filters.add(pod, &other, node, table);
-                if filters.allow_with_fewer(pod, table, self.profile, node).is_err() {
+                if filters.allow_beside_nominated(pod, table, self.profile, node, Known::AllButPods).is_err() {
                     filters.remove(pod, &other, node, table);
                     violations += usize::from(counts);
                     victims.push(other);

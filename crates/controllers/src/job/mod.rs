@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Event, EventRecorder, EventType, Informer, ObjectKey, WorkQueue};
+use coracle_metrics::Counter;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::{Selector, SelectorExt};
@@ -32,11 +33,12 @@ use kube::{Client, ResourceExt};
 
 use self::backoff::Records;
 use self::conditions::finished;
-use self::pod::{TRACKING, is_tracked};
+use self::pod::{TRACKING, is_tracked, waits_to_be_counted};
 use self::removals::{Removals, remove_finalizer};
 use crate::adoption::claim_with_finalizer;
 use crate::common::*;
 use crate::expectations::Expectations;
+use crate::metrics::METRICS;
 use crate::run::{Cache, Controller, reconcile_all};
 use crate::written::Written;
 
@@ -181,6 +183,15 @@ impl JobController {
     }
 
     fn pod_changed(&self, event: &Event<Pod>) {
+        let waits = |pod: &Arc<Pod>| waits_to_be_counted(pod);
+        let (before, now) = match event {
+            Event::Added(pod) => (false, waits(pod)),
+            Event::Updated { old, new } => (waits(old), waits(new)),
+            Event::Deleted(pod) => (waits(pod), false),
+        };
+        if before != now {
+            METRICS.job_pods_to_count.with([if now { "add" } else { "delete" }], Counter::inc);
+        }
         match event {
             Event::Added(pod) if is_deleting(&**pod) => self.pod_deleted(pod, false),
             Event::Added(pod) => match self.job_of(pod) {

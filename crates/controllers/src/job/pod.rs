@@ -22,6 +22,11 @@ pub(super) fn is_tracked(pod: &Pod) -> bool {
     pod.finalizers().iter().any(|finalizer| finalizer == TRACKING)
 }
 
+/// Whether the pod has ended, and is still to be counted.
+pub(super) fn waits_to_be_counted(pod: &Pod) -> bool {
+    is_tracked(pod) && crate::common::is_terminal(pod)
+}
+
 /// The index of the pod, if it has a valid one.
 pub(super) fn completion_index(pod: &Pod) -> Option<i32> {
     pod.annotations().get(COMPLETION_INDEX)?.parse().ok().filter(|index| *index >= 0)
@@ -92,4 +97,21 @@ pub(super) fn restarts(pod: &Pod) -> i32 {
     let Some(status) = &pod.status else { return 0 };
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     all.fold(0, |sum, container| sum.saturating_add(container.restart_count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_waits_to_be_counted_from_its_end_until_it_loses_its_finalizer() {
+        let pod = |finalizers: &[&str], phase: &str| -> Pod {
+            let object = json!({"metadata": {"finalizers": finalizers}, "status": {"phase": phase}});
+            serde_json::from_value(object).expect("a pod")
+        };
+        assert!(!waits_to_be_counted(&pod(&[TRACKING], "Running")));
+        assert!(waits_to_be_counted(&pod(&[TRACKING], "Failed")));
+        assert!(!waits_to_be_counted(&pod(&["example.com/other"], "Succeeded")));
+    }
 }

@@ -1,6 +1,7 @@
 //! Conformance tests of upstream that are younger than the suite that is run, under upstream's names. Those of jobs that need
 //! a node are in `tests/workloads/jobs.rs`.
 
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -69,4 +70,51 @@ async fn a_job_that_nothing_happens_to_is_not_written() {
     cluster.set_status(&pods[1], json!({"message": "nothing that counts"})).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert_eq!(cluster.api::<Job>().get("still").await.expect("a job").resource_version(), before);
+}
+
+#[tokio::test]
+async fn controllerrevision_should_manage_the_lifecycle_of_a_controllerrevision() {
+    let cluster = Cluster::new().await;
+    let template = |image: &str| json!({"metadata": {"labels": {"app": "e2e"}}, "spec": {"containers": [{"name": "c", "image": image}]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "e2e"}}, "template": template("i:1")});
+    cluster.create::<DaemonSet>(json!({"metadata": {"name": "d"}, "spec": spec})).await;
+    let revisions = cluster.api::<ControllerRevision>();
+    let found = |labels: &'static str, count: usize| {
+        let revisions = revisions.clone();
+        until("the revisions", move || {
+            let revisions = revisions.clone();
+            async move {
+                let list = revisions.list(&ListParams::default().labels(labels)).await.expect("a list").items;
+                (list.len() == count).then_some(list)
+            }
+        })
+    };
+    let first = found("app=e2e", 1).await.remove(0);
+    let label = |name: &str| json!({"metadata": {"labels": {name: "patched"}}});
+    cluster.patch::<ControllerRevision>(&first.name_any(), label("first")).await;
+    found("app=e2e,first=patched", 1).await;
+
+    // Another of the same data takes its place.
+    let mut second = first.clone();
+    second.metadata = serde_json::from_value(json!({"name": "second", "labels": {"app": "e2e"},
+        "ownerReferences": first.owner_references()}))
+    .expect("metadata");
+    second.revision = 2;
+    revisions.create(&PostParams::default(), &second).await.expect("another revision");
+    // The controller may have seen that one of the two is enough.
+    let _ = revisions.delete(&first.name_any(), &DeleteParams::default()).await;
+    assert_eq!(found("app=e2e", 1).await[0].name_any(), "second");
+    until("an update without conflict", || async {
+        let mut revision = revisions.get("second").await.expect("a revision");
+        revision.labels_mut().insert("second".into(), "updated".into());
+        revisions.replace("second", &PostParams::default(), &revision).await.ok()
+    })
+    .await;
+    found("app=e2e,second=updated", 1).await;
+
+    cluster.patch::<DaemonSet>("d", json!({"spec": {"template": template("i:2")}})).await;
+    found("app=e2e", 2).await;
+    let updated = ListParams::default().labels("second=updated");
+    revisions.delete_collection(&DeleteParams::default(), &updated).await.expect("a deletion");
+    assert_eq!(found("app=e2e", 1).await[0].revision, 3);
 }

@@ -34,7 +34,7 @@ pub(crate) struct PodUsage {
 
 /// Use of CPU, memory and disks' bandwidth by every pod of the node. Cheap: some files of the kernel a container.
 pub(crate) async fn pods(k: &Kubelet) -> Vec<PodUsage> {
-    let all = k.pods.list().into_iter().filter_map(|pod| {
+    let all = k.pods.allocated().into_iter().filter_map(|pod| {
         let observed = k.pods.observed(pod.uid())?;
         Some(of_pod(k, pod, observed))
     });

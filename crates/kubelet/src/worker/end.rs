@@ -34,7 +34,8 @@ impl Worker {
     }
 
     pub(super) fn step_stop(&mut self) {
-        let busy = self.starting.is_some() || self.sandbox.busy || self.mounting.busy || self.ending.busy;
+        let jobs = [&self.sandbox, &self.mounting, &self.ending, &self.resize.step];
+        let busy = self.starting.is_some() || jobs.iter().any(|step| step.busy);
         let mut grace = self.grace();
         if self.gone {
             grace = grace

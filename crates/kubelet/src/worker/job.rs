@@ -74,6 +74,8 @@ pub(super) enum Concern {
     /// A container is being stopped.
     Kill(String),
     Stage,
+    /// The pod is resized.
+    Resize,
     Write,
 }
 
@@ -140,6 +142,10 @@ impl Worker {
             }
             Some(Concern::Kill(id)) => self.kill_failed(&id),
             Some(Concern::Stage) => self.ending.lost(),
+            Some(Concern::Resize) => {
+                self.resize.due = true;
+                self.resize.step.lost();
+            }
             Some(Concern::Write) => self.write.lost(),
             None => {}
         }

@@ -28,10 +28,9 @@ impl Worker {
         if ended {
             self.finished = true;
             self.ended_before = true;
-            return;
         }
-        if self.pod.is_deleted() || self.gone {
-            return;
+        if ended || self.pod.is_deleted() || self.gone {
+            return self.k.pods.pass(self.pod.uid());
         }
         let k = self.k.clone();
         let node = k.nodes.store().get("", &k.config.node_name);
@@ -75,7 +74,8 @@ impl Worker {
             wake.push(self.ending.retry.at);
         } else {
             self.step_live();
-            wake.extend([self.sandbox.retry.at, self.mounting.retry.at, self.ending.retry.at]);
+            let steps = [&self.sandbox, &self.mounting, &self.ending, &self.resize.step];
+            wake.extend(steps.iter().map(|step| step.retry.at));
             wake.extend(self.not_before.values().map(|at| Some(*at)));
         }
         wake.push(self.step_write());
@@ -116,7 +116,8 @@ impl Worker {
         for kill in actions.kill {
             self.kill(&kill.name, &kill.id, self.grace(), kill.message);
         }
-        if self.starting.is_some() {
+        self.step_resize();
+        if self.starting.is_some() || self.start_waits_for_resize() {
             return;
         }
         let (Some(mounted), Some(sandbox)) = (self.volumes.clone(), self.observed.sandbox.clone()) else { return };
@@ -131,6 +132,9 @@ impl Worker {
     /// Whether a container need not wait any longer; else it is marked as waiting.
     pub(super) fn may_start(&mut self, name: &str) -> bool {
         let now = Instant::now();
+        if self.observed.latest(name).is_some_and(|status| self.observed.replaced.contains(&status.id)) {
+            return true;
+        }
         if self.not_before.get(name).is_some_and(|at| *at > now) {
             return false;
         }
@@ -261,6 +265,8 @@ impl Worker {
                 })
             })
             .collect();
+        let mut annotations = pod.metadata.annotations.clone().unwrap_or_default();
+        annotations.insert(ALLOCATION.to_owned(), self.resize.allocation.annotation());
         let context = spec.security_context.as_ref();
         let sysctls = context.and_then(|context| context.sysctls.as_ref()).into_iter().flatten();
         PodSandboxConfig {
@@ -275,7 +281,7 @@ impl Worker {
             dns_config: Some(pod_dns(pod, &config.cluster_dns, &config.cluster_domain, host)),
             port_mappings,
             labels,
-            annotations: pod.metadata.annotations.clone().unwrap_or_default(),
+            annotations,
             namespaces: coracle_runtime::cri::NamespaceOptions {
                 host_network: pod.host_network(),
                 host_pid: spec.host_pid.unwrap_or(false),

@@ -6,6 +6,7 @@
 mod end;
 mod job;
 mod live;
+mod resize;
 mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -36,8 +37,10 @@ use crate::lifecycle::{kill_container, run_hook, stop_container};
 use crate::pod::{PodExt, ephemeral_as_container, is_sidecar};
 use crate::pods::Desired;
 use crate::probe::{Kind, Prober, Verdict};
+use crate::resize::allocation::{ALLOCATION, Allocation};
+use crate::resize::plan::Update;
 use crate::resources::{cgroup_parent, pod_resources};
-use crate::status::{Input, pod_status, status_patch};
+use crate::status::{Input, own_condition, pod_status, status_patch};
 use crate::sync::{Actions, Observed, ProbeState, compute};
 use crate::termination::termination_message;
 use crate::volumes::{Facts, Mounted, NotReady};
@@ -45,6 +48,7 @@ use crate::{admission, message_of, support};
 
 pub(crate) use end::clean_up;
 use job::{Concern, Killing, Step, Sync};
+use resize::Resize;
 
 /// A first status is held back this long, so that a quick start is one write.
 const FIRST_WRITE_DELAY: Duration = Duration::from_millis(60);
@@ -61,6 +65,8 @@ pub(crate) enum Message {
     Runtime(ContainerEvent),
     /// A ConfigMap or Secret of the pod changed.
     VolumesChanged,
+    /// There may be room for what it asks for.
+    Room,
     /// It uses more of the node than it may, or than the node has (`by_node`); with the message of its failure, and how long
     /// it has to end.
     Evict { message: String, grace: Duration, by_node: bool },
@@ -75,6 +81,10 @@ enum Done {
     Killed(String, Result<Option<Box<ContainerStatus>>, CriError>),
     TornDown(Result<(), String>),
     CleanedUp(Result<(), String>),
+    /// What a generation of the pod is allocated was written down.
+    Allocated(Option<i64>, Result<Box<Allocation>, String>),
+    /// Containers got what is allocated.
+    Actuated(Vec<Update>, Result<(), String>),
     Written(Box<PodStatus>, kube::Result<()>),
     Deleted(kube::Result<()>),
 }
@@ -112,7 +122,11 @@ enum Stage {
 
 pub(crate) struct Worker {
     k: Arc<Kubelet>,
+    /// As the API wants it.
+    wanted: Arc<Pod>,
+    /// With the resources that it is allocated.
     pod: Arc<Pod>,
+    resize: Resize,
     desired: watch::Receiver<Desired>,
     inbox: mpsc::Receiver<Message>,
     overflow: watch::Receiver<u64>,
@@ -213,6 +227,8 @@ impl Worker {
             wrote: last.start_time.is_some(),
             last,
             write: Step::default(),
+            wanted: pod.clone(),
+            resize: Resize::default(),
             pod,
         }
     }
@@ -220,6 +236,7 @@ impl Worker {
     /// Works until nothing of the pod is left and its object is gone.
     pub(crate) async fn run(mut self) {
         self.look_at_everything().await;
+        self.restore_allocation().await;
         self.admit();
         loop {
             let sync = self.sync();
@@ -253,7 +270,10 @@ impl Worker {
                     Err(error) => self.on_lost_job(&error),
                 },
                 Some(verdict) = self.verdicts.1.recv() => self.on_verdict(verdict),
-                Ok(()) = self.overflow.changed() => self.look_at_everything().await,
+                Ok(()) = self.overflow.changed() => {
+                    self.resize.due = true;
+                    self.look_at_everything().await;
+                }
                 () = timer => {}
             }
             // Everything that has come meanwhile is taken at once: fewer steps, fewer writes.
@@ -273,7 +293,7 @@ impl Worker {
                 pod
             }
         };
-        let (old, new) = (&self.pod, &pod);
+        let (old, new) = (&self.wanted, &pod);
         // The downward API tells of both; an ephemeral container may be the first that uses a volume.
         if old.metadata.labels != new.metadata.labels
             || old.metadata.annotations != new.metadata.annotations
@@ -282,16 +302,13 @@ impl Worker {
             self.volumes_stale = true;
         }
         // Conditions of others come from the API; everything else in the status is ours.
-        let own = |type_: &str| {
-            matches!(type_, "PodReadyToStartContainers" | "Initialized" | "Ready" | "ContainersReady" | "PodScheduled")
-        };
         let mut conditions = self.last.conditions.take().unwrap_or_default();
-        conditions.retain(|condition| own(&condition.type_));
+        conditions.retain(|condition| own_condition(&condition.type_));
         let theirs = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        conditions.extend(theirs.filter(|condition| !own(&condition.type_)).cloned());
+        conditions.extend(theirs.filter(|condition| !own_condition(&condition.type_)).cloned());
         self.last.conditions = Some(conditions).filter(|list| !list.is_empty());
         self.operation = "update";
-        self.pod = pod;
+        self.want(pod);
     }
 
     async fn on_message(&mut self, message: Message) {
@@ -304,6 +321,7 @@ impl Worker {
                 let waiting = &self.waiting;
                 self.not_before.retain(|name, _| !waiting.get(name).is_some_and(refused));
             }
+            Message::Room => self.resize.due = true,
             Message::Runtime(event) => self.on_runtime_event(event).await,
             Message::Evict { message, grace, by_node } => self.evict(message, grace, by_node),
         }
@@ -477,6 +495,7 @@ impl Worker {
                     self.waiting.remove(&name);
                     self.not_before.remove(&name);
                     self.see_container(status);
+                    self.look_for_stragglers();
                     self.post_start(name, id);
                 }
                 Err((waiting, status)) => {
@@ -534,6 +553,8 @@ impl Worker {
                     self.kill_failed(&id);
                 }
             },
+            Done::Allocated(generation, result) => self.on_allocated(generation, result),
+            Done::Actuated(done, result) => self.on_actuated(done, result),
             Done::TornDown(result) => self.stage_done(result, Stage::TornDown),
             Done::CleanedUp(result) => self.stage_done(result, Stage::Clean),
             Done::Written(status, result) => {

@@ -13,6 +13,8 @@ impl Worker {
             && self.starting.is_none();
         pod_status(&Input {
             pod: &pod,
+            allocation: &self.resize.allocation,
+            resizes: &self.resize.told,
             observed: &self.observed,
             waiting: &self.waiting,
             probes: &self.probe_states(),

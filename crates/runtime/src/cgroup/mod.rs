@@ -31,7 +31,7 @@ pub struct Usage {
 pub trait Cgroups: Send + Sync {
     /// Makes a group and its parents.
     fn create(&self, group: &str) -> io::Result<()>;
-    /// Sets limits; zero leaves a limit as it is.
+    /// Sets limits; zero leaves a limit as it is, a negative number takes it away.
     fn limit(&self, group: &str, resources: &LinuxContainerResources) -> io::Result<()>;
     /// Allows the standard devices and these, and no others.
     fn restrict_devices(&self, group: &str, devices: &[(DeviceSpec, String)]) -> io::Result<()>;

@@ -115,10 +115,12 @@ impl Cgroups for V1 {
                 write(&cpu.join("cpu.cfs_quota_us"), resources.cpu_quota)?;
             }
         }
-        if let (Some(memory), limit @ 1..) = (self.path("memory", group), resources.memory_limit_in_bytes) {
+        let limit = resources.memory_limit_in_bytes;
+        if let Some(memory) = self.path("memory", group).filter(|_| limit != 0) {
             let (plain, swap) = (memory.join("memory.limit_in_bytes"), memory.join("memory.memsw.limit_in_bytes"));
             // Memory plus swap must never be below memory, so the order depends on the direction.
-            let (first, second) = if read_number(&plain) as i64 > limit { (&plain, &swap) } else { (&swap, &plain) };
+            let shrinks = limit > 0 && read_number(&plain) as i64 > limit;
+            let (first, second) = if shrinks { (&plain, &swap) } else { (&swap, &plain) };
             for file in [first, second] {
                 if *file == plain || swap.exists() {
                     write(file, limit)?;

@@ -139,6 +139,9 @@ impl Cgroups for V2 {
             let quota = if resources.cpu_quota < 0 { "max".to_string() } else { resources.cpu_quota.to_string() };
             write(&self.file(group, "cpu.max"), format!("{quota} {period}"))?;
         }
+        if resources.memory_limit_in_bytes < 0 {
+            write(&self.file(group, "memory.max"), "max")?;
+        }
         if resources.memory_limit_in_bytes > 0 {
             write(&self.file(group, "memory.max"), resources.memory_limit_in_bytes)?;
             let swap = self.file(group, "memory.swap.max");
@@ -248,6 +251,12 @@ mod tests {
         assert_eq!(read("cpu.max"), "50000 100000");
         assert_eq!(read("memory.max"), "1048576");
         assert_eq!(read("pids.max"), "7");
+        let gone = LinuxContainerResources { cpu_quota: -1, memory_limit_in_bytes: -1, ..Default::default() };
+        groups.limit("kubepods/pod1", &gone).unwrap();
+        assert_eq!(
+            (read("cpu.max"), read("memory.max"), read("pids.max")),
+            ("max 100000".into(), "max".into(), "7".into())
+        );
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Runtime {
             runtime.cgroups.limit(&cgroup, &resources).map_err(internal("failed to update resources"))?;
             let record = {
                 let mut record = container.record.lock();
-                record.config.resources = resources;
+                record.config.resources.update(&resources);
                 record.clone()
             };
             save(&container.dir, "container.json", &record)

@@ -5,7 +5,9 @@ use std::sync::{Arc, Weak};
 
 use super::client::{self, Listener, ShimClient};
 use super::{Runtime, Sandbox, SandboxRecord, blocking, internal, new_id, save};
-use crate::cri::{ContainerEventType, CriError, PodSandbox, PodSandboxConfig, Result, SandboxState};
+use crate::cri::{
+    ContainerEventType, CriError, LinuxContainerResources, PodSandbox, PodSandboxConfig, Result, SandboxState,
+};
 use crate::shim::now;
 use crate::shim::proto::{Request, SandboxSpec};
 
@@ -147,6 +149,23 @@ impl Runtime {
         self.cgroups.limit(parent, &resources).map_err(at("limiting its cgroup"))?;
         let socket = client::dial(&sandbox.dir).map_err(at("connecting to the shim"))?;
         Ok((socket, child))
+    }
+
+    pub(super) async fn update_sandbox(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
+        let sandbox = self.sandbox(id)?;
+        let _changing = sandbox.changing.lock().await;
+        let (runtime, at) = (self.strong()?, sandbox.clone());
+        blocking(move || {
+            let parent = at.record.lock().config.cgroup_parent.clone();
+            runtime.cgroups.limit(&parent, &resources).map_err(internal("failed to update the sandbox's resources"))?;
+            let record = {
+                let mut record = at.record.lock();
+                record.config.resources.update(&resources);
+                record.clone()
+            };
+            save(&at.dir, "sandbox.json", &record)
+        })
+        .await
     }
 
     pub(super) async fn stop_sandbox(&self, id: &str) -> Result<()> {

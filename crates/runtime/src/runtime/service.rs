@@ -64,6 +64,10 @@ impl RuntimeService for Runtime {
         Ok(self.container(id)?.record.lock().status.clone())
     }
 
+    async fn update_pod_sandbox_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
+        self.update_sandbox(id, resources).await
+    }
+
     async fn update_container_resources(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {
         self.update(id, resources).await
     }

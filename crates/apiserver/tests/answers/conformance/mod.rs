@@ -7,11 +7,14 @@ mod discovery;
 mod events;
 mod field_validation;
 mod flow_control;
+mod lifecycle;
 mod namespaces;
 mod policies;
 mod quotas;
+mod storage;
 mod subject_reviews;
 mod webhooks;
+mod workloads;
 
 use serde_json::{Value, json};
 

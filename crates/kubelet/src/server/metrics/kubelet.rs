@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 use super::super::{Body, text};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
+use crate::resize::{Refusal, Resizes};
 use crate::stats::disk;
 use crate::stats::volumes::VolumeUsage;
 use crate::volumes::kind::Usage;
@@ -20,6 +21,7 @@ use crate::volumes::kind::Usage;
 pub(in crate::server) async fn kubelet(k: &Arc<Kubelet>) -> Response<Body> {
     let mut page = Page::default();
     pods(k, &mut page);
+    resizes(k, &mut page);
     volumes(k, &mut page).await;
     let name = "volume_manager_total_volumes";
     page.family(name, "gauge", "Number of volumes in Volume Manager");
@@ -43,6 +45,25 @@ pub(in crate::server) async fn kubelet(k: &Arc<Kubelet>) -> Response<Body> {
     k.metrics.write(&mut page);
     process(&mut page);
     text(StatusCode::OK, page.into_text())
+}
+
+/// Resizes that wait, and those that are carried out, as the pods' conditions tell of them.
+fn resizes(k: &Kubelet, page: &mut Page) {
+    let (mut deferred, mut infeasible, mut progress) = (0_usize, 0_usize, 0_usize);
+    for pod in k.pods.list() {
+        let told = pod.status.as_ref().map(Resizes::of).unwrap_or_default();
+        match told.pending.map(|pending| pending.refusal) {
+            Some(Refusal::Deferred(_)) => deferred = deferred.saturating_add(1),
+            Some(Refusal::Infeasible(_)) => infeasible = infeasible.saturating_add(1),
+            None => {}
+        }
+        progress = progress.saturating_add(usize::from(told.progress.is_some()));
+    }
+    let name = "kubelet_pod_pending_resizes";
+    page.family(name, "gauge", "Number of pending resizes for pods");
+    page.sample(name, &[("reason", "deferred")], deferred);
+    page.sample(name, &[("reason", "infeasible")], infeasible);
+    page.single("kubelet_pod_in_progress_resizes", "gauge", "Number of in-progress resizes for pods", progress);
 }
 
 fn pods(k: &Kubelet, page: &mut Page) {

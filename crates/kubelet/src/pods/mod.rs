@@ -1,13 +1,16 @@
 //! Which pods the node has, and the worker of each.
 
+mod room;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use coracle_client::Event;
 use coracle_runtime::cri::ContainerEvent;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::admission::{Taken, host_ports};
@@ -50,6 +53,58 @@ struct Handle {
     observed: Arc<RwLock<Observed>>,
     /// What it takes of the node once admitted, in thousandths.
     requests: Option<BTreeMap<String, i64>>,
+    /// Nobody decided yet whether it may run here.
+    is_undecided: bool,
+    /// With what it is allocated, where that is not what it asks for.
+    allocated: Option<Arc<Pod>>,
+    /// It asked for room before it was known what others take.
+    is_unanswered: bool,
+    /// Since when it waits for room for more.
+    deferred: Option<Timestamp>,
+}
+
+impl Handle {
+    fn new(
+        desired: watch::Sender<Desired>,
+        inbox: mpsc::Sender<Message>,
+        overflow: watch::Sender<u64>,
+        observed: Arc<RwLock<Observed>>,
+    ) -> Handle {
+        Handle {
+            desired,
+            inbox,
+            overflow,
+            observed,
+            requests: None,
+            is_undecided: true,
+            allocated: None,
+            is_unanswered: false,
+            deferred: None,
+        }
+    }
+
+    /// Wakes the worker; one that has too many messages is told to look at everything.
+    fn send(&self, message: Message) {
+        if self.inbox.try_send(message).is_err() {
+            self.overflow.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// What the admitted pods but one take together. One that the API has forgotten, or calls ended, takes nothing.
+fn taken(handles: &HashMap<String, Handle>, but: &str) -> Taken {
+    let mut taken = Taken::default();
+    for (_, handle) in handles.iter().filter(|(uid, _)| *uid != but) {
+        let desired = handle.desired.borrow();
+        let Some(requests) = handle.requests.as_ref().filter(|_| desired.takes_room()) else { continue };
+        taken.pods += 1;
+        taken.ports.extend(host_ports(desired.pod()));
+        for (name, amount) in requests {
+            let entry = taken.resources.entry(name.clone()).or_default();
+            *entry = entry.saturating_add(*amount);
+        }
+    }
+    taken
 }
 
 /// All pods of the node by UID.
@@ -59,6 +114,8 @@ pub(crate) struct Pods {
     kubelet: OnceLock<Weak<Kubelet>>,
     /// The node ends: no pod gets a worker any more.
     taken: AtomicBool,
+    /// All pods that the node had at the start have workers.
+    listed: AtomicBool,
 }
 
 impl Pods {
@@ -75,6 +132,7 @@ impl Pods {
                 if let Some(handle) = self.handles.lock().get(pod.uid()) {
                     handle.desired.send_replace(Desired::Gone(pod.clone()));
                 }
+                self.retry_resizes();
             }
         }
         // One object may be replaced by another of the same name between two events.
@@ -89,7 +147,13 @@ impl Pods {
     fn update(&self, pod: Arc<Pod>) {
         let mut handles = self.handles.lock();
         if let Some(handle) = handles.get(pod.uid()) {
-            handle.desired.send_replace(Desired::Pod(pod));
+            let desired = Desired::Pod(pod);
+            let takes_room = desired.takes_room();
+            handle.desired.send_replace(desired);
+            drop(handles);
+            if !takes_room {
+                self.retry_resizes();
+            }
             return;
         }
         let Some(kubelet) = self.kubelet.get().and_then(Weak::upgrade) else { return };
@@ -101,14 +165,12 @@ impl Pods {
         let (inbox, messages) = mpsc::channel(INBOX);
         let (overflow, overflowed) = watch::channel(0);
         let observed = Arc::new(RwLock::new(Observed::default()));
-        handles.insert(
-            uid.clone(),
-            Handle { desired, inbox: inbox.clone(), overflow, observed: observed.clone(), requests: None },
-        );
+        handles.insert(uid.clone(), Handle::new(desired, inbox, overflow, observed.clone()));
         let worker = Worker::new(kubelet.clone(), pod, desired_receiver, messages, overflowed, observed);
         tokio::spawn(async move {
             worker.run().await;
             kubelet.pods.handles.lock().remove(&uid);
+            kubelet.pods.retry_resizes();
         });
     }
 
@@ -127,10 +189,8 @@ impl Pods {
 
     /// Wakes a pod's worker with a message; without room it is told to look at everything.
     pub(crate) fn send(&self, uid: &str, message: Message) {
-        if let Some(handle) = self.handles.lock().get(uid)
-            && handle.inbox.try_send(message).is_err()
-        {
-            handle.overflow.send_modify(|count| *count += 1);
+        if let Some(handle) = self.handles.lock().get(uid) {
+            handle.send(message);
         }
     }
 
@@ -156,6 +216,16 @@ impl Pods {
     /// What was observed of a pod.
     pub(crate) fn observed(&self, uid: &str) -> Option<Observed> {
         self.handles.lock().get(uid).map(|handle| handle.observed.read().clone())
+    }
+
+    /// All pods with what they are allocated.
+    pub(crate) fn allocated(&self) -> Vec<Arc<Pod>> {
+        let handles = self.handles.lock();
+        let pods = handles.values().map(|handle| match &handle.allocated {
+            Some(pod) => pod.clone(),
+            None => handle.desired.borrow().pod().clone(),
+        });
+        pods.collect()
     }
 
     /// All pods as the API wants them.
@@ -191,29 +261,35 @@ impl Pods {
         fits: impl FnOnce(&Taken) -> Result<(), (String, String)>,
     ) -> Result<(), (String, String)> {
         let mut handles = self.handles.lock();
-        let mut taken = Taken::default();
-        for (_, handle) in handles.iter().filter(|(uid, _)| *uid != pod.uid()) {
-            let desired = handle.desired.borrow();
-            let Some(requests) = handle.requests.as_ref().filter(|_| desired.takes_room()) else { continue };
-            taken.pods += 1;
-            taken.ports.extend(host_ports(desired.pod()));
-            for (name, amount) in requests {
-                let entry = taken.resources.entry(name.clone()).or_default();
-                *entry = entry.saturating_add(*amount);
-            }
-        }
-        fits(&taken)?;
-        if let Some(handle) = handles.get_mut(pod.uid()) {
+        let result = fits(&taken(&handles, pod.uid()));
+        if let Some(handle) = handles.get_mut(pod.uid()).filter(|_| result.is_ok()) {
             handle.requests = Some(pod_requests(pod));
         }
-        Ok(())
+        self.decided(handles, pod.uid());
+        result
+    }
+
+    /// Whether a pod may run here is not a question any more; who waits for the last such one is told.
+    fn decided(&self, mut handles: MutexGuard<'_, HashMap<String, Handle>>, uid: &str) {
+        let was = handles.get_mut(uid).is_some_and(|handle| std::mem::take(&mut handle.is_undecided));
+        let is_last = was && !handles.values().any(|handle| handle.is_undecided);
+        drop(handles);
+        if is_last && self.listed.load(Ordering::Relaxed) {
+            self.answer();
+        }
+    }
+
+    /// A pod is not to be admitted: it has ended, or is about to.
+    pub(crate) fn pass(&self, uid: &str) {
+        self.decided(self.handles.lock(), uid);
     }
 
     /// Frees what a pod took of the node.
     pub(crate) fn leave(&self, uid: &str) {
         if let Some(handle) = self.handles.lock().get_mut(uid) {
-            handle.requests = None;
+            (handle.requests, handle.deferred) = (None, None);
         }
+        self.retry_resizes();
     }
 }
 
@@ -242,7 +318,7 @@ mod tests {
         let come = |uid: &str| {
             let (desired, _) = watch::channel(Desired::Pod(pod(uid, "Running")));
             let (inbox, overflow) = (mpsc::channel(1).0, watch::channel(0).0);
-            let handle = Handle { desired, inbox, overflow, observed: Arc::default(), requests: None };
+            let handle = Handle::new(desired, inbox, overflow, Arc::default());
             pods.handles.lock().insert(uid.into(), handle);
             let mut found = (0, 0);
             let fits = |taken: &Taken| {

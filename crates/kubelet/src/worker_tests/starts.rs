@@ -1,0 +1,158 @@
+//! Pods that begin, or wait for something.
+
+use super::*;
+
+#[tokio::test]
+async fn a_pod_runs_with_one_status_write_and_leaves_nothing_when_deleted() {
+    let cluster = start();
+    cluster.api.wait("/api/v1/nodes/node", |node| condition(node, "Ready", "True")).await;
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "c", "image": "i:1", "volumeMounts": [{"name": "e", "mountPath": "/e"}]}],
+        "volumes": [{"name": "e", "emptyDir": {}}]}),
+    );
+    let pod = cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await.unwrap();
+    assert_eq!(pod["status"]["phase"], "Running");
+    assert_eq!(pod["status"]["podIP"], "127.0.0.1");
+    assert_eq!(pod["status"]["containerStatuses"][0]["containerID"], "coracle://u-c-0");
+    assert_eq!(cluster.api.statuses_written(POD), 1);
+    let mounts: Vec<String> =
+        cluster.runtime.state.lock().configs[0].mounts.iter().map(|mount| mount.container_path.clone()).collect();
+    assert_eq!(mounts, ["/e", "/etc/hosts", "/dev/termination-log"]);
+    let mut deleted = cluster.api.get(POD).unwrap();
+    deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    deleted["metadata"]["deletionGracePeriodSeconds"] = json!(1);
+    cluster.api.put(POD, deleted, "MODIFIED");
+    cluster.api.wait(POD, |pod| pod.is_none()).await;
+    assert!(cluster.runtime.state.lock().sandboxes.is_empty());
+    assert!(!cluster.dir.path().join("kubelet/pods/u").exists());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let reasons = cluster.api.event_reasons();
+    for reason in ["Pulled", "Created", "Started", "Killing"] {
+        assert!(reasons.iter().any(|known| known == reason), "{reason} in {reasons:?}");
+    }
+    cluster.shutdown.cancel();
+    cluster.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_container_that_exits_restarts_at_once_and_then_backs_off() {
+    let cluster = start();
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    cluster.api.wait(POD, |pod| phase(pod, "Running")).await;
+    cluster.runtime.exit("u-c-0", 1);
+    cluster
+        .api
+        .wait(POD, |pod| {
+            pod.is_some_and(|pod| {
+                pod["status"]["containerStatuses"][0]["restartCount"] == 1 && condition(Some(pod), "Ready", "True")
+            })
+        })
+        .await;
+    cluster.runtime.exit("u-c-1", 1);
+    let pod = cluster
+        .api
+        .wait(POD, |pod| {
+            pod.is_some_and(|pod| {
+                pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+            })
+        })
+        .await
+        .unwrap();
+    let status = &pod["status"]["containerStatuses"][0];
+    assert_eq!(status["state"]["waiting"]["message"], "back-off 10s restarting failed container=c pod=p_n(u)");
+    assert_eq!(status["lastState"]["terminated"]["exitCode"], 1);
+    assert_eq!(pod["status"]["phase"], "Running");
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_job_like_pod_succeeds_and_a_missing_image_waits() {
+    let cluster = start();
+    create(
+        &cluster.api,
+        json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "i:1"}], "containers": [{"name": "c", "image": "i:1"}]}),
+    );
+    cluster
+        .api
+        .wait(POD, |pod| {
+            pod.is_some_and(|pod| pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object())
+        })
+        .await;
+    cluster.runtime.exit("u-i-0", 0);
+    cluster.api.wait(POD, |pod| phase(pod, "Running")).await;
+    cluster.runtime.exit("u-c-0", 0);
+    let pod = cluster.api.wait(POD, |pod| phase(pod, "Succeeded")).await.unwrap();
+    assert!(condition(Some(&pod), "Initialized", "True"));
+    let other = "/api/v1/namespaces/n/pods/q";
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q", "namespace": "n", "uid": "v"},
+        "spec": {"nodeName": "node", "containers": [{"name": "c", "image": "missing:1"}]}});
+    cluster.api.put(other, pod, "ADDED");
+    let reason = |pod: Option<&Value>, reason: &str| {
+        pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == reason)
+    };
+    cluster.api.wait(other, |pod| reason(pod, "ErrImagePull")).await;
+    cluster.api.wait(other, |pod| reason(pod, "ImagePullBackOff")).await;
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_missing_config_map_is_awaited_and_a_restarted_kubelet_adopts_what_runs() {
+    let cluster = start();
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "c", "image": "i:1", "envFrom": [{"configMapRef": {"name": "m"}}]}]}),
+    );
+    let waits = |pod: Option<&Value>| {
+        pod.is_some_and(|pod| {
+            pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+        })
+    };
+    let pod = cluster.api.wait(POD, waits).await.unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["state"]["waiting"]["message"], "configmap \"m\" not found");
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}, "data": {"A": "1"}});
+    cluster.api.put("/api/v1/namespaces/n/configmaps/m", map, "ADDED");
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    assert!(cluster.runtime.state.lock().configs[0].envs.contains(&("A".to_owned(), "1".to_owned())));
+    cluster.shutdown.cancel();
+    cluster.task.await.unwrap().unwrap();
+    let (shutdown, _task) = spawn(&cluster.api, &cluster.runtime, cluster.dir.path(), &cluster.ending);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(cluster.runtime.state.lock().configs.len(), 1, "no container was made anew");
+    assert!(condition(cluster.api.get(POD).as_ref(), "Ready", "True"));
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_failing_liveness_probe_restarts_and_readiness_decides_ready() {
+    let cluster = start();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let open = listener.local_addr().unwrap().port();
+    let probe = |port: u16| json!({"tcpSocket": {"port": port}, "periodSeconds": 1, "failureThreshold": 1});
+    create(
+        &cluster.api,
+        json!({"containers": [
+        {"name": "a", "image": "i:1", "readinessProbe": probe(open)},
+        {"name": "b", "image": "i:1", "livenessProbe": probe(1)}]}),
+    );
+    let pod = cluster
+        .api
+        .wait(POD, |pod| pod.is_some_and(|pod| pod["status"]["containerStatuses"][1]["restartCount"] == 1))
+        .await;
+    assert_eq!(pod.unwrap()["status"]["containerStatuses"][0]["ready"], true);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let objects = cluster.api.objects.lock();
+    let messages: Vec<&str> = objects
+        .live
+        .iter()
+        .filter(|(path, _)| path.contains("/events/"))
+        .filter_map(|(_, e)| e["message"].as_str())
+        .collect();
+    assert!(
+        messages.contains(&"Liveness probe failed: dial tcp 127.0.0.1:1: connect: connection refused"),
+        "{messages:?}"
+    );
+    assert!(messages.contains(&"Container b failed liveness probe, will be restarted"), "{messages:?}");
+    drop(objects);
+    cluster.shutdown.cancel();
+}

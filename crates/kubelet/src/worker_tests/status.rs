@@ -1,0 +1,52 @@
+//! What the status says.
+
+use super::*;
+
+#[tokio::test]
+async fn the_status_names_the_image_that_runs_until_another_does() {
+    let cluster = start();
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    cluster.runtime.state.lock().ends_late = true;
+    let mut pod = cluster.api.get(POD).unwrap();
+    pod["spec"]["containers"][0]["image"] = json!("i:2");
+    pod["metadata"]["generation"] = json!(2);
+    cluster.api.put(POD, pod, "MODIFIED");
+    until("the old container is told to end", || cluster.runtime.state.lock().stops == 1).await;
+    let seen =
+        |pod: Option<&Value>, generation: i64| pod.is_some_and(|pod| pod["status"]["observedGeneration"] == generation);
+    let pod = cluster.api.wait(POD, |pod| seen(pod, 2)).await.unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:1");
+    cluster.runtime.exit("u-c-0", 143);
+    let restarted =
+        |pod: Option<&Value>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
+    let pod = cluster.api.wait(POD, restarted).await.unwrap();
+    assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:2");
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
+async fn the_status_says_how_volumes_are_mounted() {
+    let cluster = start();
+    let mount = |path: &str, read_only: bool, recursive: Value| json!({"name": "e", "mountPath": path, "readOnly": read_only, "recursiveReadOnly": recursive});
+    let mut mounts = vec![mount("/a", false, Value::Null), mount("/b", true, Value::Null)];
+    if coracle_testing::is_root() {
+        mounts.push(mount("/c", true, json!("IfPossible")));
+    }
+    create(
+        &cluster.api,
+        json!({"containers": [{"name": "c", "image": "i:1", "volumeMounts": mounts}], "volumes": [{"name": "e", "emptyDir": {}}]}),
+    );
+    let pod = cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await.unwrap();
+    let told = pod["status"]["containerStatuses"][0]["volumeMounts"].as_array().unwrap().clone();
+    let modes: Vec<_> = told.iter().map(|mount| mount["recursiveReadOnly"].as_str().unwrap_or("-")).collect();
+    assert_eq!(modes, ["-", "Disabled", "Enabled"][..mounts.len()]);
+    if let [_, _, recursive, ..] = cluster.runtime.state.lock().configs[0].mounts.as_slice()
+        && mounts.len() == 3
+    {
+        assert!(std::fs::write(format!("{}/new", recursive.host_path), "x").is_err());
+    }
+    cluster.api.put(POD, pod, "DELETED");
+    until("the pod's directory goes", || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
+    cluster.shutdown.cancel();
+}
