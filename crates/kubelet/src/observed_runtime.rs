@@ -53,6 +53,9 @@ impl RuntimeService for ObservedRuntime {
     async fn list_pod_sandbox(&self) -> Result<Vec<PodSandbox>> {
         self.observe("list_podsandbox", self.runtime.list_pod_sandbox()).await
     }
+    async fn list_pod(&self, uid: &str) -> Result<(Vec<PodSandbox>, Vec<ContainerStatus>)> {
+        self.observe("list_podsandbox", self.runtime.list_pod(uid)).await
+    }
     async fn create_container(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String> {
         self.observe("create_container", self.runtime.create_container(sandbox_id, config)).await
     }

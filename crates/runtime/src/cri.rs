@@ -584,6 +584,14 @@ pub trait RuntimeService: Send + Sync + 'static {
     async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandbox>;
     /// All sandboxes.
     async fn list_pod_sandbox(&self) -> Result<Vec<PodSandbox>>;
+    /// The sandboxes of the pod with a UID, and all containers in them, as lists with a filter have them. A node has many pods
+    /// that have ended, and each would be copied for each other.
+    async fn list_pod(&self, uid: &str) -> Result<(Vec<PodSandbox>, Vec<ContainerStatus>)> {
+        let (mut sandboxes, mut containers) = (self.list_pod_sandbox().await?, self.list_containers().await?);
+        sandboxes.retain(|sandbox| sandbox.metadata.uid == uid);
+        containers.retain(|container| sandboxes.iter().any(|sandbox| sandbox.id == container.pod_sandbox_id));
+        Ok((sandboxes, containers))
+    }
     /// Makes a container in a sandbox; answers with its ID.
     async fn create_container(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String>;
     /// Starts a container; returns once the entrypoint was executed, or with why it could not be.

@@ -78,8 +78,9 @@ impl Worker {
         k.pods.leave(&uid);
         self.spawn(Concern::Stage, async move {
             let result = async {
-                for sandbox in k.runtime.list_pod_sandbox().await.map_err(|error| error.to_string())? {
-                    if sandbox.metadata.uid == uid && sandbox.state == SandboxState::Ready {
+                let (sandboxes, _) = k.runtime.list_pod(&uid).await.map_err(|error| error.to_string())?;
+                for sandbox in sandboxes {
+                    if sandbox.state == SandboxState::Ready {
                         k.runtime.stop_pod_sandbox(&sandbox.id).await.map_err(|error| error.to_string())?;
                     }
                 }
@@ -124,11 +125,10 @@ async fn remove_volumes(k: &Kubelet, uid: &str) -> Result<(), String> {
 
 /// Removes everything of a pod from the node: sandboxes with their containers, volumes, logs.
 pub(crate) async fn clean_up(k: &Kubelet, namespace: &str, name: &str, uid: &str) -> Result<(), String> {
-    for sandbox in k.runtime.list_pod_sandbox().await.map_err(|error| error.to_string())? {
-        if sandbox.metadata.uid == uid {
-            k.runtime.stop_pod_sandbox(&sandbox.id).await.map_err(|error| error.to_string())?;
-            k.runtime.remove_pod_sandbox(&sandbox.id).await.map_err(|error| error.to_string())?;
-        }
+    let (sandboxes, _) = k.runtime.list_pod(uid).await.map_err(|error| error.to_string())?;
+    for sandbox in sandboxes {
+        k.runtime.stop_pod_sandbox(&sandbox.id).await.map_err(|error| error.to_string())?;
+        k.runtime.remove_pod_sandbox(&sandbox.id).await.map_err(|error| error.to_string())?;
     }
     k.volumes.release(uid);
     k.images.forget(uid);

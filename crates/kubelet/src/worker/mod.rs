@@ -399,19 +399,11 @@ impl Worker {
     /// Lists what the runtime has of the pod: at the start, and when events were lost.
     async fn look_at_everything(&mut self) {
         let (uid, began) = (self.pod.uid().to_owned(), std::time::Instant::now());
-        let (sandboxes, containers) = tokio::join!(self.k.runtime.list_pod_sandbox(), self.k.runtime.list_containers());
-        let (Ok(sandboxes), Ok(containers)) = (sandboxes, containers) else {
+        let Ok((sandboxes, ours)) = self.k.runtime.list_pod(&uid).await else {
             tracing::warn!(pod = %self.pod.describe(), "the runtime does not list its containers");
             return;
         };
-        self.observed.sandbox = sandboxes
-            .into_iter()
-            .filter(|sandbox| sandbox.metadata.uid == uid)
-            .max_by_key(|sandbox| sandbox.metadata.attempt);
-        let ours: Vec<_> = containers
-            .into_iter()
-            .filter(|container| container.labels.get("io.kubernetes.pod.uid") == Some(&uid))
-            .collect();
+        self.observed.sandbox = sandboxes.into_iter().max_by_key(|sandbox| sandbox.metadata.attempt);
         let live: HashSet<&str> = ours.iter().map(|container| container.id.as_str()).collect();
         let lost: Vec<String> = self
             .observed

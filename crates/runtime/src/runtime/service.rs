@@ -40,6 +40,20 @@ impl RuntimeService for Runtime {
         Ok(self.sandboxes.lock().values().map(|found| found.record.lock().status.clone()).collect())
     }
 
+    async fn list_pod(&self, uid: &str) -> Result<(Vec<PodSandbox>, Vec<ContainerStatus>)> {
+        let all: Vec<_> = self.sandboxes.lock().values().cloned().collect();
+        let sandboxes: Vec<_> = all
+            .iter()
+            .filter_map(|found| {
+                let record = found.record.lock();
+                (record.status.metadata.uid == uid).then(|| record.status.clone())
+            })
+            .collect();
+        let containers = sandboxes.iter().flat_map(|sandbox| self.containers_of(&sandbox.id));
+        let containers = containers.map(|found| found.record.lock().status.clone()).collect();
+        Ok((sandboxes, containers))
+    }
+
     async fn create_container(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String> {
         self.create(sandbox_id, config).await
     }
