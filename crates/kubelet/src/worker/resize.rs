@@ -36,6 +36,10 @@ impl Worker {
         self.resize.due = self.resize.allocation.differs(&self.wanted) || self.resize.told.pending.is_some();
         self.take_allocation();
         self.look_for_stragglers();
+        // An earlier daemon was done, but could not tell any more.
+        if self.resize.allocation.is_settled() {
+            self.complete(self.resize.told.progress.as_ref().and_then(|progress| progress.generation));
+        }
     }
 
     /// The pod asks for what it did not before.
@@ -177,9 +181,7 @@ impl Worker {
         self.resize.allocation = allocation;
         self.take_allocation();
         if settled {
-            if self.resize.told.progress.take().is_some() {
-                self.tell(EventType::Normal, "ResizeCompleted", "Pod resize completed", generation, "");
-            }
+            self.complete(generation);
             return self.look_for_stragglers();
         }
         self.resize.tried = false;
@@ -188,6 +190,13 @@ impl Worker {
         // The downward API tells of it.
         self.volumes_stale = true;
         self.k.pods.retry_resizes();
+    }
+
+    /// The containers have what they are allocated.
+    fn complete(&mut self, generation: Option<i64>) {
+        if self.resize.told.progress.take().is_some() {
+            self.tell(EventType::Normal, "ResizeCompleted", "Pod resize completed", generation, "");
+        }
     }
 
     fn tell(&self, kind: EventType, reason: &str, what: &str, generation: Option<i64>, error: &str) {

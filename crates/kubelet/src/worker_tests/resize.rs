@@ -181,3 +181,20 @@ async fn a_restarted_kubelet_goes_on_with_what_was_allocated_and_decides_on_what
     assert_eq!(cluster.runtime.state.lock().configs.len(), 1, "the container was started anew");
     shutdown.cancel();
 }
+
+#[tokio::test]
+async fn a_kubelet_that_ended_before_it_told_of_a_resize_has_the_next_one_tell() {
+    let mut cluster = start();
+    create_one(&cluster.api, "u", amounts("10m", "64Mi"), json!([]));
+    cluster.api.wait(&named("u"), |pod| condition(pod, "Ready", "True")).await;
+    resize(&cluster.api, "u", amounts("20m", "64Mi"));
+    let mut pod = cluster.api.wait(&named("u"), has(amounts("20m", "64Mi"))).await.unwrap();
+    cluster.shutdown.cancel();
+    (&mut cluster.task).await.unwrap().unwrap();
+    let told = json!({"type": "PodResizeInProgress", "status": "True", "observedGeneration": 2});
+    pod["status"]["conditions"].as_array_mut().unwrap().push(told);
+    cluster.api.put(&named("u"), pod, "MODIFIED");
+    let (shutdown, _task) = spawn(&cluster.api, &cluster.runtime, cluster.dir.path(), &cluster.ending);
+    cluster.api.wait(&named("u"), has(amounts("20m", "64Mi"))).await;
+    shutdown.cancel();
+}
