@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
@@ -113,6 +113,16 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, policy: &Policy, weighted: &Weigh
     }
 }
 
+/// Clients of HTTP/2 send each cookie in a header of its own, which HTTP/1.1 does not have (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if all.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// Addresses a request as its protocol has it.
 ///
 /// # Errors
@@ -125,6 +135,7 @@ pub fn address(parts: &mut Parts, protocol: Protocol, path: &str, query: Option<
     match protocol {
         Protocol::Http | Protocol::Https => {
             parts.version = Version::HTTP_11;
+            join_cookies(&mut parts.headers);
             if let Some(authority) = parts.uri.authority()
                 && !parts.headers.contains_key(HOST)
             {
