@@ -122,8 +122,8 @@ fn allow_origin(cors: &Cors, headers: &HeaderMap) -> HeaderChanges {
     if !is_any && !cors.origins.iter().any(|allowed| fits_origin(allowed, text)) {
         return changes;
     }
-    // With cookies, browsers want the origin itself.
-    let named = if is_any && !cors.credentials { HeaderValue::from_static("*") } else { origin.clone() };
+    // A star stays one: browsers give no cookies for it, and every page there is could ask with them otherwise.
+    let named = if is_any { HeaderValue::from_static("*") } else { origin.clone() };
     changes.set.push((ACCESS_CONTROL_ALLOW_ORIGIN, named));
     changes.set.push((ACCESS_CONTROL_ALLOW_METHODS, cors.methods.clone()));
     changes.set.push((ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.clone()));
@@ -256,6 +256,29 @@ mod tests {
         ] {
             assert_eq!(ways(path, Some(end)).rewritten(&prefix(with)), wanted, "{path} {with}");
         }
+    }
+
+    #[test]
+    fn every_origin_is_a_star_and_never_the_one_that_asks() {
+        let asked = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("https://evil.example"))]);
+        let named = |origins: &[&str]| {
+            let text = HeaderValue::from_static;
+            let cors = Cors {
+                origins: origins.iter().map(ToString::to_string).collect(),
+                methods: text("GET"),
+                headers: text("Range"),
+                expose: None,
+                credentials: true,
+                max_age: text("1"),
+            };
+            let mut headers = HeaderMap::new();
+            allow_origin(&cors, &asked).apply(&mut headers);
+            headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
+        };
+        assert_eq!(named(&["*"]).unwrap(), "*");
+        assert_eq!(named(&["https://a.example", "*"]).unwrap(), "*");
+        assert_eq!(named(&["https://*.example"]).unwrap(), "https://evil.example");
+        assert_eq!(named(&["https://a.example"]), None);
     }
 
     #[test]
