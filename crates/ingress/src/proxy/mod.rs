@@ -23,6 +23,7 @@ use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use parking_lot::Mutex;
 
 use self::admit::Limiter;
 pub use self::admit::Rate;
@@ -32,6 +33,7 @@ pub use self::listen::{Listening, listen};
 use self::places::{Activity, Places};
 use self::pool::{Failure, Pool, Sender};
 pub use self::tls::{certified, self_signed};
+use self::tunnel::Tunnel;
 use crate::backend::Backend;
 use crate::entrance::{Door, Tables};
 use crate::metrics::METRICS;
@@ -60,6 +62,8 @@ struct Peer {
     is_tls: bool,
     port: u16,
     activity: Arc<Activity>,
+    /// What the connection becomes after the answer that is being written.
+    tunnel: Mutex<Option<Tunnel>>,
     shown: forward::Shown,
 }
 
@@ -315,8 +319,10 @@ impl Worker {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = on_upgrade else { return Err(reply(StatusCode::BAD_GATEWAY)) };
             let backend = hyper::upgrade::on(&mut response);
-            let busy = self.shared.places.begin(&peer.activity);
-            tokio::spawn(tunnel::tunnel(client, backend, policy.read_timeout, busy));
+            let Some(busy) = self.shared.places.begin(&peer.activity) else {
+                return Err(reply(StatusCode::SERVICE_UNAVAILABLE));
+            };
+            *peer.tunnel.lock() = Some(Tunnel { client, backend, silence: policy.read_timeout, busy });
             forward::keep_upgrade(response.headers_mut());
         } else {
             forward::strip_response(response.headers_mut());

@@ -56,6 +56,12 @@ impl Places {
         (self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS).then_some(busy)
     }
 
+    /// How many are connected.
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// How many requests are going on.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)

@@ -266,6 +266,15 @@ async fn a_connection_goes_over_to_another_protocol() {
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!(&back, text);
     }
+    // It keeps its place until it ends.
+    assert_eq!((world.shared.places.connections(), world.shared.places.requests()), (1, 1));
+    drop(stream);
+    let ended = async {
+        while (world.shared.places.connections(), world.shared.places.requests()) != (0, 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
     // What goes over to HTTP/2 would take no routes.
     let (address, _) = echo("").await;
     let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
@@ -316,6 +325,20 @@ async fn calls_over_http2_keep_their_trailers() {
         let text = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
         assert_eq!(text, format!("HTTP/2.0 http://h.example/pkg.Service/Call Some(\"trailers\")-{number}"));
     }
+}
+
+#[tokio::test]
+async fn cookies_of_http2_are_one_header_for_a_backend_of_http1() {
+    let (address, _) = echo("").await;
+    let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
+    let stream = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://h.example/").header("cookie", "a=1").header("cookie", "b=2");
+    let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let body = sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let seen = String::from_utf8(body.to_vec()).unwrap().to_lowercase();
+    assert!(seen.contains("cookie: a=1; b=2\r\n"), "{seen}");
 }
 
 #[tokio::test]
