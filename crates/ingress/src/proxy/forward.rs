@@ -54,16 +54,16 @@ impl Shown {
     }
 }
 
-/// The protocol to which a request asks to go over, if a backend may be asked for that.
+/// The protocol to which a request asks to go over, if a backend may be asked for that: WebSocket and no other, as what is
+/// spoken then takes no routes.
 pub fn upgrade<B>(request: &Request<B>, protocol: Protocol) -> Option<HeaderValue> {
     let over_http1 = matches!(protocol, Protocol::Http | Protocol::Https) && request.version() == Version::HTTP_11;
     let wanted = request.headers().get(UPGRADE).filter(|_| over_http1)?;
-    // HTTP/2 would be spoken past the routes.
-    let is_http = wanted.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
+    let is_known = wanted.as_bytes().eq_ignore_ascii_case(b"websocket");
     let named = named_in_connection(request.headers()).any(|name| name == UPGRADE);
     let has_no_body = !request.headers().contains_key(TRANSFER_ENCODING)
         && request.headers().get(CONTENT_LENGTH).is_none_or(|length| length == "0");
-    (named && !is_http && has_no_body).then(|| wanted.clone())
+    (named && is_known && has_no_body).then(|| wanted.clone())
 }
 
 fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {

@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use super::forward::Shown;
 use super::pool::Pool;
 use super::tunnel::GOODBYE;
+use super::unread::{Streams, UNREAD};
 use super::{Peer, Shared, Worker, tls, tunnel};
 use crate::backend::Backend;
 use crate::entrance::{Door, Speaks};
@@ -36,8 +37,6 @@ use crate::route::host::normalized;
 
 /// How long the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may leave what is written to it unread.
-const UNREAD: Duration = Duration::from_secs(60);
 /// Bytes of a request's head.
 const HEAD: usize = 64 << 10;
 /// Bytes that clients may send before a backend takes them, on one stream and on one connection.
@@ -195,7 +194,7 @@ async fn connection(
         door: door.clone(),
         is_tls,
         port,
-        activity: Arc::default(),
+        activity: Arc::new(place.activity()),
         tunnel: Mutex::default(),
         shown: Shown::new(from, port, is_tls),
     });
@@ -303,8 +302,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok(())
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder() -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams);
     // A head that does not end counts as idleness, which needs no timer for each request.
     builder.http1().header_read_timeout(None).max_buf_size(HEAD).half_close(false);
     builder

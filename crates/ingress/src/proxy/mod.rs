@@ -11,6 +11,7 @@ mod pool;
 mod tests;
 mod tls;
 mod tunnel;
+mod unread;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use self::places::{Activity, Places};
 use self::pool::{Failure, Pool, Sender};
 pub use self::tls::{certified, self_signed};
 use self::tunnel::Tunnel;
+use self::unread::Watched;
 use crate::backend::Backend;
 use crate::entrance::{Door, Tables};
 use crate::metrics::METRICS;
@@ -102,10 +104,10 @@ impl Worker {
         self: Arc<Worker>,
         peer: Arc<Peer>,
         request: Request<Incoming>,
-    ) -> Result<Response<ResponseBody>, Infallible> {
+    ) -> Result<Response<Watched<ResponseBody>>, Infallible> {
         let Some(busy) = self.shared.places.begin(&peer.activity) else {
             let full = reply(StatusCode::SERVICE_UNAVAILABLE);
-            return Ok((*full).map(|text| ResponseBody::of(text, None)));
+            return Ok((*full).map(|text| Watched::of(ResponseBody::of(text, None))));
         };
         let host = host_of(&request).unwrap_or_default();
         let mut going =
@@ -125,7 +127,7 @@ impl Worker {
         };
         // The backend's may be another one.
         *response.version_mut() = if is_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
-        Ok(response)
+        Ok(response.map(Watched::of))
     }
 
     /// Finds the route of a request and takes it. What is answered here comes back as an error.
@@ -490,7 +492,7 @@ fn host_of(request: &Request<Incoming>) -> Option<smol_str::SmolStr> {
         (Some(one), None) => Some(host::normalized(one.to_str().ok()?)?),
         (Some(_), Some(_)) => return None,
     };
-    match (request.uri().host().map(host::normalized), header) {
+    match (request.uri().authority().map(|own| host::normalized(own.as_str())), header) {
         // Of an absolute address, its own host counts (RFC 9112, section 3.2.2).
         (Some(own), _) => own,
         (None, header) => header,

@@ -146,6 +146,9 @@ async fn what_others_could_read_otherwise_is_refused() {
         "GET / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n",
         "GET / HTTP/1.1\r\nHost : h\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h:@evil.example\r\n\r\n",
+        "GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /closed/..%2fopen HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET /a%00b HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\nabcde",
     ] {
@@ -339,6 +342,32 @@ async fn cookies_of_http2_are_one_header_for_a_backend_of_http1() {
     let body = sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     let seen = String::from_utf8(body.to_vec()).unwrap().to_lowercase();
     assert!(seen.contains("cookie: a=1; b=2\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_stream_whose_answer_is_not_read_is_reset() {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n").await.unwrap();
+        let _ = stream.write_all(&vec![0; 10_000_000]).await;
+    });
+    let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
+    let stream = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://h.example/").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let ended = async {
+        while world.shared.places.requests() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(world.shared.places.connections(), 1);
 }
 
 #[tokio::test]
