@@ -123,13 +123,23 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// The path and the query; a path that was made of an expression may have a query of its own, which goes before, or, if it
+/// is empty, in the place of the request's.
+fn with_query(path: &str, query: Option<&str>) -> String {
+    match (path.split_once('?'), query) {
+        (Some((path, "")), _) => path.to_owned(),
+        (Some(_), Some(query)) => format!("{path}&{query}"),
+        (None, Some(query)) => format!("{path}?{query}"),
+        (_, None) => path.to_owned(),
+    }
+}
+
 /// Addresses a request as its protocol has it.
 ///
 /// # Errors
 /// The path or the host is none.
 pub fn address(parts: &mut Parts, protocol: Protocol, path: &str, query: Option<&str>) -> Result<(), ()> {
-    let whole = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    let path_and_query = PathAndQuery::try_from(whole).map_err(drop)?;
+    let path_and_query = PathAndQuery::try_from(with_query(path, query)).map_err(drop)?;
     let mut uri = http::uri::Parts::default();
     uri.path_and_query = Some(path_and_query);
     match protocol {

@@ -39,7 +39,7 @@ use self::unread::Watched;
 use crate::backend::Backend;
 use crate::entrance::{Door, Tables};
 use crate::metrics::METRICS;
-use crate::route::action::{Action, Redirect, Target, ToHttps, Weighted};
+use crate::route::action::{Action, Redirect, Target, Weighted};
 use crate::route::path::Path;
 use crate::route::{Asked, Found, host};
 
@@ -163,7 +163,7 @@ impl Worker {
         let action = found.action.clone();
         going.source = action.source.clone();
         let ways = admit::Ways::of(&found, &path);
-        if action.policy.to_https == ToHttps::Always && !peer.is_tls {
+        if !peer.is_tls && action.policy.to_https.takes(host, &path.compared) {
             let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
             return Err(sent_to(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{}{query}", path.sent)));
         }
@@ -330,7 +330,7 @@ impl Worker {
             forward::strip_response(response.headers_mut());
         }
         weighted.response_headers.apply(response.headers_mut());
-        if let Some(cookie) = cookie.filter(|_| sticky != Some((first + tries) % count)) {
+        if let Some(cookie) = cookie.filter(|cookie| cookie.moves(sticky, (first + tries) % count)) {
             cookie.set(response.headers_mut(), key.0, peer.is_tls);
         }
         let used = match &mut sender {

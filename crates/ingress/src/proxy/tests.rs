@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::entrance::{Entrance, Speaks};
-use crate::route::action::{Policy, Rewrite, Weighted};
+use crate::route::action::{Policy, Rewrite, ToHttps, Weighted};
 use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -442,12 +442,13 @@ async fn policies_answer_before_backends_are_asked() {
     let default = Policy::default;
     let world = World::new(vec![
         ("/tls", http(vec![address], Policy { to_https: ToHttps::Always, ..default() })),
-        ("/net", http(vec![address], Policy { allowed: Some(vec!["10.0.0.0/8".parse().unwrap()]), ..default() })),
+        ("/net", http(vec![address], Policy { allowed: Some(["10.0.0.0/8".parse().unwrap()].into()), ..default() })),
         ("/auth", http(vec![address], Policy { basic_auth: Some(auth), ..default() })),
         ("/full", http(vec![address], Policy { rewrite: Some(Rewrite::Prefix("/new".into())), ..default() })),
     ]);
     let answer = world.get("/tls/x?y", "").await.to_lowercase();
     assert!(answer.starts_with("http/1.1 308") && answer.contains("location: https://h/tls/x?y\r\n"), "{answer}");
+    assert!(world.get("/tls/../.well-known/acme-challenge/x", "").await.starts_with("HTTP/1.1 404"));
     assert!(world.get("/net", "X-Forwarded-For: 10.0.0.1\r\n").await.starts_with("HTTP/1.1 403"));
     // Whoever asks around the path meets the same route.
     assert!(world.get("/x/..//net", "").await.starts_with("HTTP/1.1 403"));
