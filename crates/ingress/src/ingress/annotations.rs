@@ -31,7 +31,11 @@ const RESTRICTING: &[&str] = &[
     "enable-owasp",
     "server-snippet",
     "configuration-snippet",
+    "proxy-ssl-",
 ];
+
+/// How many ranges of addresses one annotation may have.
+const RANGES: usize = 1000;
 
 /// What the annotations of an Ingress say.
 pub struct Annotations {
@@ -53,6 +57,8 @@ pub struct Annotations {
     pub faults: Vec<String>,
     /// Nothing is served, as it would be served to who is to be kept out.
     pub is_refused: bool,
+    /// It is for a share of the requests of another Ingress: it is as if it were not there.
+    pub is_canary: bool,
 }
 
 /// Whose names and passwords count.
@@ -65,13 +71,14 @@ pub struct Auth {
     pub realm: String,
 }
 
-/// Reads the annotations of an Ingress in a namespace.
-pub fn read(namespace: &str, all: &BTreeMap<String, String>) -> Annotations {
+/// Reads the annotations of an Ingress in a namespace, whose unique name is known.
+pub fn read(namespace: &str, uid: &str, all: &BTreeMap<String, String>) -> Annotations {
     let own = all.iter().filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?, value.trim()))).collect();
     let mut reader = Reader { left: own, faults: Vec::new(), is_refused: false };
     let r = &mut reader;
     let mut policy = Policy::default();
 
+    let is_canary = canary(r);
     let use_regex = r.flag("use-regex").unwrap_or(false);
     let rewrite_target = r.checked("rewrite-target", path);
     let ssl_redirect = r.flag("ssl-redirect").unwrap_or(true);
@@ -103,24 +110,34 @@ pub fn read(namespace: &str, all: &BTreeMap<String, String>) -> Annotations {
 
     let allowed = r.checked("allowlist-source-range", ranges);
     let also = r.checked("whitelist-source-range", ranges);
-    policy.allowed = allowed.or(also);
-    policy.denied = r.checked("denylist-source-range", ranges).unwrap_or_default();
-    policy.limit = limit(r);
-    policy.affinity = affinity(r);
-    policy.cors = cors(r);
+    policy.allowed = allowed.or(also).map(Into::into);
+    policy.denied = r.checked("denylist-source-range", ranges).unwrap_or_default().into();
+    policy.limits = limits(r);
+    policy.affinity = affinity(r, uid).map(Into::into);
+    policy.cors = cors(r).map(Into::into);
     let auth = auth(r, namespace);
 
-    // These choose between things of which there is one here, or which change nothing for who asks.
-    for name in
-        ["affinity-mode", "proxy-buffering", "proxy-request-buffering", "proxy-buffer-size", "proxy-http-version"]
+    // These choose between things of which there is one here.
+    for (name, only) in [("proxy-buffering", "off"), ("proxy-request-buffering", "off"), ("proxy-http-version", "1.1")]
     {
-        r.left.remove(name);
+        r.only(name, only);
     }
     for name in std::mem::take(&mut r.left).into_keys() {
         r.fault(name, "is not supported by the class coracle");
     }
     let Reader { faults, is_refused, .. } = reader;
-    Annotations { policy, redirect, use_regex, rewrite_target, protocol, auth, ssl_redirect, faults, is_refused }
+    Annotations {
+        policy,
+        redirect,
+        use_regex,
+        rewrite_target,
+        protocol,
+        auth,
+        ssl_redirect,
+        faults,
+        is_refused,
+        is_canary,
+    }
 }
 
 /// The annotations that nobody has read yet.
@@ -135,6 +152,7 @@ impl Reader<'_> {
         let is_restricting = RESTRICTING.iter().any(|prefix| name.starts_with(prefix));
         let refused = if is_restricting { "; nothing of this Ingress is served until it is removed" } else { "" };
         self.is_refused |= is_restricting;
+        let what: String = what.chars().take(256).collect();
         self.faults.push(format!("annotation {PREFIX}{name} {what}{refused}"));
     }
 
@@ -155,9 +173,25 @@ impl Reader<'_> {
         })
     }
 
+    fn only(&mut self, name: &str, only: &str) {
+        self.checked(name, |value| (value == only).then_some(()).ok_or(format!("only {only:?} is supported")));
+    }
+
     fn number(&mut self, name: &str) -> Option<u32> {
         self.checked(name, |value| value.parse().map_err(|_| format!("{value:?} is no number")))
     }
+}
+
+/// Whether an Ingress is for a share of another's requests only.
+fn canary(r: &mut Reader<'_>) -> bool {
+    let is_named = r.left.keys().any(|name| *name == "canary" || name.starts_with("canary-"));
+    if !is_named || r.left.get("canary") == Some(&"false") {
+        r.left.remove("canary");
+        return false;
+    }
+    r.left.retain(|name, _| *name != "canary" && !name.starts_with("canary-"));
+    r.fault("canary", "is not supported by the class coracle; nothing of this Ingress is served");
+    true
 }
 
 /// A path that may be told to a client, or a backend asked for it.
@@ -217,18 +251,20 @@ fn ranges(value: &str) -> Result<Vec<IpNet>, String> {
         let whole = || text.parse::<std::net::IpAddr>().map(IpNet::from);
         text.parse::<IpNet>().or_else(|_| whole()).map_err(|_| format!("{text:?} is no range of addresses"))
     };
-    value.split(',').filter(|text| !text.trim().is_empty()).map(parse).collect()
+    let all: Vec<&str> = value.split(',').filter(|text| !text.trim().is_empty()).collect();
+    if all.len() > RANGES {
+        return Err(format!("there are more than {RANGES} ranges of addresses"));
+    }
+    all.into_iter().map(parse).collect()
 }
 
-fn limit(r: &mut Reader<'_>) -> Option<Rate> {
+fn limits(r: &mut Reader<'_>) -> [Option<Rate>; 2] {
     let (second, minute) = (r.number("limit-rps"), r.number("limit-rpm"));
     let multiplier = r.number("limit-burst-multiplier").unwrap_or(5).max(1);
-    let (rate, count) = match (second, minute) {
-        (Some(count), _) if count > 0 => (f64::from(count), count),
-        (_, Some(count)) if count > 0 => (f64::from(count) / 60.0, count),
-        _ => return None,
-    };
-    Some(Rate { per_second: rate, burst: f64::from(count) * f64::from(multiplier) })
+    [(second, 1.0), (minute, 60.0)].map(|(count, seconds)| {
+        let count = count.filter(|count| *count > 0).map(f64::from)?;
+        Some(Rate { per_second: count / seconds, burst: count * f64::from(multiplier) })
+    })
 }
 
 fn token(value: &str) -> Result<String, String> {
@@ -236,7 +272,7 @@ fn token(value: &str) -> Result<String, String> {
     fits.then(|| value.to_owned()).ok_or(format!("{value:?} is no name"))
 }
 
-fn affinity(r: &mut Reader<'_>) -> Option<Affinity> {
+fn affinity(r: &mut Reader<'_>, uid: &str) -> Option<Affinity> {
     let wanted = r.checked("affinity", |value| match value {
         "cookie" => Ok(()),
         other => Err(format!("{other:?} is not \"cookie\"")),
@@ -267,8 +303,11 @@ fn affinity(r: &mut Reader<'_>) -> Option<Affinity> {
     if r.flag("session-cookie-secure").unwrap_or(false) {
         attributes += "; Secure";
     }
-    r.flag("session-cookie-change-on-failure");
-    wanted.map(|()| Affinity { cookie, attributes })
+    let changes_on_failure = r.flag("session-cookie-change-on-failure").unwrap_or(false);
+    // Clients stay where they are as long as that is there.
+    r.only("affinity-mode", "persistent");
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, uid.as_bytes());
+    wanted.map(|()| Affinity { cookie, attributes, changes_on_failure, key })
 }
 
 fn cors(r: &mut Reader<'_>) -> Option<Cors> {
@@ -344,7 +383,7 @@ mod tests {
 
     fn of(all: &[(&str, &str)]) -> Annotations {
         let all = all.iter().map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned())).collect();
-        read("n", &all)
+        read("n", "uid", &all)
     }
 
     #[test]
@@ -366,7 +405,7 @@ mod tests {
         ]);
         assert_eq!((read.policy.max_body, read.policy.read_timeout), (8 << 20, Duration::from_secs(600)));
         assert_eq!(read.protocol, Some(Protocol::H2c));
-        assert_eq!(read.policy.limit, Some(Rate { per_second: 10.0, burst: 50.0 }));
+        assert_eq!(read.policy.limits, [Some(Rate { per_second: 10.0, burst: 50.0 }), None]);
         assert_eq!(read.policy.allowed.unwrap().len(), 2);
         assert_eq!(read.faults.len(), 1);
         assert!(read.faults[0].contains("proxy-connect-timeout is ignored") && !read.is_refused, "{:?}", read.faults);
@@ -387,6 +426,35 @@ mod tests {
         ] {
             assert!(of(&[(name, value)]).is_refused, "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn what_would_be_done_otherwise_is_named() {
+        for (name, value, is_named) in [
+            ("affinity-mode", "balanced", true),
+            ("affinity-mode", "persistent", false),
+            ("proxy-http-version", "1.0", true),
+            ("proxy-http-version", "1.1", false),
+            ("proxy-request-buffering", "on", true),
+            ("proxy-request-buffering", "off", false),
+            ("proxy-buffer-size", "8k", true),
+            ("session-cookie-change-on-failure", "true", false),
+            ("canary", "false", false),
+        ] {
+            assert_eq!(of(&[(name, value)]).faults.len(), usize::from(is_named), "{name}: {value}");
+        }
+        for all in
+            [&[("canary", "true"), ("canary-weight", "10")][..], &[("canary-weight", "10")], &[("canary", "yes")]]
+        {
+            let read = of(all);
+            assert!(read.is_canary && read.faults.len() == 1, "{:?}", read.faults);
+        }
+        assert!(!of(&[("canary", "false"), ("canary-weight", "10")]).is_canary);
+        let both = of(&[("limit-rps", "1"), ("limit-rpm", "30"), ("limit-burst-multiplier", "2")]);
+        let rate = |per_second, burst| Some(Rate { per_second, burst });
+        assert_eq!(both.policy.limits, [rate(1.0, 2.0), rate(0.5, 60.0)]);
+        let many = vec!["10.0.0.1"; RANGES + 1].join(",");
+        assert!(of(&[("denylist-source-range", &many)]).is_refused);
     }
 
     #[test]

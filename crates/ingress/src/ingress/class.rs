@@ -32,8 +32,8 @@ pub fn ours(classes: &[Arc<IngressClass>]) -> BTreeSet<String> {
 }
 
 /// Whether an Ingress is of one of these classes. One that names none is nobody's: the class that is the default is
-/// written into an Ingress when it is made.
+/// written into an Ingress when it is made. Where both are there, the annotation counts, as it did before there was a field.
 pub fn has_class(ingress: &Ingress, classes: &BTreeSet<String>) -> bool {
     let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_ref());
-    field.or_else(|| ingress.annotations().get(ANNOTATION)).is_some_and(|class| classes.contains(class))
+    ingress.annotations().get(ANNOTATION).or(field).is_some_and(|class| classes.contains(class))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use coracle_client::ObjectKey;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 use kube::ResourceExt;
 use rustls::sign::CertifiedKey;
 
@@ -20,6 +20,10 @@ use crate::proxy::certified;
 use crate::route::action::{Action, BasicAuth, Policy, Rewrite, Target, ToHttps, Weighted};
 use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard, bounded_regex};
 use crate::secrets::Known;
+
+/// How many paths one Ingress may have, and how many of them may be expressions.
+const PATHS: usize = 2000;
+const EXPRESSIONS: usize = 200;
 
 /// What becomes of Ingresses.
 pub struct Built {
@@ -52,15 +56,28 @@ pub fn build(mut ingresses: Vec<Arc<Ingress>>, means: &Means<'_>) -> Built {
         means,
         certificates: Hosts::new(Wildcard::OneLabel),
         routes: Builder::new(Wildcard::OneLabel),
-        with_tls: HashMap::new(),
+        with_certificate: Hosts::new(Wildcard::OneLabel),
         faults: Vec::new(),
         secrets: BTreeSet::new(),
     };
-    for ingress in &ingresses {
-        making.certificates_of(ingress);
+    let mut all = Vec::new();
+    for ingress in ingresses {
+        let (namespace, uid) = (ingress.namespace().unwrap_or_default(), ingress.uid().unwrap_or_default());
+        let read = annotations::read(&namespace, &uid, ingress.annotations());
+        making.faults.extend(read.faults.iter().map(|fault| (ingress.clone(), fault.clone())));
+        if !read.is_canary {
+            let with_tls = making.certificates_of(&ingress);
+            all.push((ingress, read, with_tls));
+        }
     }
-    for ingress in &ingresses {
-        making.routes_of(ingress);
+    let with_certificate = Arc::new(std::mem::replace(&mut making.with_certificate, Hosts::new(Wildcard::OneLabel)));
+    for (ingress, read, with_tls) in &all {
+        let mut policy = read.policy.clone();
+        if read.ssl_redirect && matches!(policy.to_https, ToHttps::Never) {
+            policy.to_https = ToHttps::Named([with_tls.clone(), with_certificate.clone()]);
+        }
+        policy.basic_auth = read.auth.as_ref().map(|auth| making.users(ingress, auth));
+        making.routes_of(&Source { ingress, read, policy });
     }
     let Making { mut certificates, routes, faults, secrets, .. } = making;
     certificates.entry("", || means.fallback.clone());
@@ -81,23 +98,35 @@ struct Making<'a> {
     means: &'a Means<'a>,
     certificates: Hosts<Arc<CertifiedKey>>,
     routes: Builder,
-    /// Hosts of each Ingress that have TLS; whether that is all of them.
-    with_tls: HashMap<ObjectKey, (BTreeSet<String>, bool)>,
+    /// Hosts that have a certificate.
+    with_certificate: Hosts<()>,
     faults: Vec<(Arc<Ingress>, String)>,
     secrets: BTreeSet<ObjectKey>,
 }
 
+/// What the routes of an Ingress are made of.
+struct Source<'a> {
+    ingress: &'a Arc<Ingress>,
+    read: &'a Annotations,
+    policy: Policy,
+}
+
 impl Making<'_> {
-    fn certificates_of(&mut self, ingress: &Arc<Ingress>) {
+    /// Answers which hosts are to have TLS, also where the certificate is not there.
+    fn certificates_of(&mut self, ingress: &Arc<Ingress>) -> Arc<Hosts<()>> {
         let namespace = ingress.namespace().unwrap_or_default();
         let spec = ingress.spec.clone().unwrap_or_default();
-        let own = self.with_tls.entry(ObjectKey::of(&**ingress)).or_default();
+        let mut own = Hosts::new(Wildcard::OneLabel);
         let rules = spec.rules.clone().unwrap_or_default();
         let of_rules: Vec<String> = rules.into_iter().map(|rule| rule.host.unwrap_or_default()).collect();
         for tls in spec.tls.into_iter().flatten() {
             let named = tls.hosts.unwrap_or_default();
-            own.1 |= named.is_empty();
-            own.0.extend(named.iter().cloned());
+            if named.is_empty() {
+                own.entry("", || ());
+            }
+            for host in named.iter().filter(|host| !host.is_empty()) {
+                own.entry(host, || ());
+            }
             let hosts = if named.is_empty() { of_rules.clone() } else { named };
             let Some(name) = tls.secret_name.filter(|name| !name.is_empty()) else { continue };
             let key = ObjectKey::new(namespace.clone(), name);
@@ -111,38 +140,47 @@ impl Making<'_> {
                 // The empty host would be that of everyone else's hosts as well.
                 Ok(certificate) => hosts.iter().filter(|host| !host.is_empty()).for_each(|host| {
                     self.certificates.entry(host, || certificate.clone());
+                    self.with_certificate.entry(host, || ());
                 }),
                 Err(why) => self.faults.push((ingress.clone(), why)),
             }
         }
+        Arc::new(own)
     }
 
-    fn routes_of(&mut self, ingress: &Arc<Ingress>) {
-        let key = ObjectKey::of(&**ingress);
-        let read = annotations::read(&key.namespace, ingress.annotations());
-        self.faults.extend(read.faults.iter().map(|fault| (ingress.clone(), fault.clone())));
-        let auth = read.auth.as_ref().map(|auth| self.users(ingress, auth));
-        let spec = ingress.spec.clone().unwrap_or_default();
-        let (hosts, all) = self.with_tls.get(&key).cloned().unwrap_or_default();
-        for rule in spec.rules.iter().flatten() {
+    fn routes_of(&mut self, source: &Source<'_>) {
+        let spec = source.ingress.spec.clone().unwrap_or_default();
+        let rules: Vec<&IngressRule> = spec.rules.iter().flatten().collect();
+        let paths = || rules.iter().flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
+        let expressions = paths().filter(|path| is_expression(path, source.read)).count();
+        if paths().count() > PATHS || expressions > EXPRESSIONS {
+            self.fault(source, format!("it has more than {PATHS} paths, or {EXPRESSIONS} expressions: none is served"));
+            let closed = closed(source.ingress);
+            for rule in rules {
+                let matches = Match::of(PathMatch::prefix("/"));
+                self.routes.add(rule.host.as_deref().unwrap_or_default(), Route { matches, action: closed.clone() });
+            }
+            return;
+        }
+        for rule in &rules {
             let host = rule.host.as_deref().unwrap_or_default();
-            let has_tls = all || hosts.contains(host);
             for path in rule.http.iter().flat_map(|http| &http.paths) {
-                let (matches, rewrite) = match path_match(path, &read) {
-                    Ok(found) => found,
+                if let Some(fault) = misread(path, source.read) {
+                    self.fault(source, fault);
+                }
+                let (matches, action) = match path_match(path, source.read) {
+                    Ok((matches, rewrite)) => (matches, self.action(source, &path.backend, rewrite)),
                     Err(fault) => {
-                        self.faults.push((ingress.clone(), fault));
-                        continue;
+                        self.fault(source, fault);
+                        // What it might have taken is not left to others.
+                        (PathMatch::prefix(before_expression(written(path))), closed(source.ingress))
                     }
                 };
-                let action = self.action(ingress, &path.backend, has_tls, auth.clone(), rewrite);
                 self.routes.add(host, Route { matches: Match::of(matches), action });
             }
         }
         if let Some(backend) = &spec.default_backend {
-            let has_tls = all && !spec.rules.iter().flatten().any(|rule| rule.host.is_some());
-            let action = self.action(ingress, backend, has_tls, auth.clone(), None);
-            let rules: Vec<_> = spec.rules.iter().flatten().collect();
+            let action = self.action(source, backend, None);
             if rules.is_empty() {
                 self.routes.fall_back(action);
                 return;
@@ -154,6 +192,10 @@ impl Making<'_> {
                 if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.routes.add(host, route) }
             }
         }
+    }
+
+    fn fault(&mut self, source: &Source<'_>, fault: String) {
+        self.faults.push((source.ingress.clone(), fault));
     }
 
     fn users(&mut self, ingress: &Arc<Ingress>, auth: &annotations::Auth) -> Arc<BasicAuth> {
@@ -170,35 +212,23 @@ impl Making<'_> {
         Arc::new(BasicAuth { realm: auth.realm.clone(), users })
     }
 
-    fn action(
-        &mut self,
-        ingress: &Arc<Ingress>,
-        backend: &IngressBackend,
-        has_tls: bool,
-        auth: Option<Arc<BasicAuth>>,
-        rewrite: Option<Rewrite>,
-    ) -> Arc<Action> {
-        let key = ObjectKey::of(&**ingress);
-        let source = key.to_string().into();
-        let read = annotations::read(&key.namespace, ingress.annotations());
+    fn action(&mut self, source: &Source<'_>, backend: &IngressBackend, rewrite: Option<Rewrite>) -> Arc<Action> {
+        let Source { ingress, read, policy } = source;
         if read.is_refused {
-            return Arc::new(Action::answer(&key.to_string(), 503));
+            return closed(ingress);
         }
-        let mut policy = Policy { basic_auth: auth, rewrite, ..read.policy };
-        if read.ssl_redirect && has_tls {
-            policy.to_https = ToHttps::Always;
-        }
-        let target = match read.redirect {
-            Some(redirect) => Target::Redirect(redirect),
+        let target = match &read.redirect {
+            Some(redirect) => Target::Redirect(redirect.clone()),
             None => match self.backend(ingress, backend, read.protocol) {
                 Ok(backend) => Target::Backends(vec![Weighted::only(backend)]),
                 Err(fault) => {
-                    self.faults.push((ingress.clone(), fault));
+                    self.fault(source, fault);
                     Target::Answer(http::StatusCode::SERVICE_UNAVAILABLE)
                 }
             },
         };
-        Arc::new(Action { source, target, policy })
+        let source = ObjectKey::of(&***ingress).to_string().into();
+        Arc::new(Action { source, target, policy: Policy { rewrite, ..policy.clone() } })
     }
 
     fn backend(
@@ -237,17 +267,56 @@ fn shown(port: &Port) -> String {
     }
 }
 
+/// An answer to who asks for what cannot be served.
+fn closed(ingress: &Ingress) -> Arc<Action> {
+    Arc::new(Action::answer(&ObjectKey::of(ingress).to_string(), 503))
+}
+
+fn written(path: &HTTPIngressPath) -> &str {
+    path.path.as_deref().filter(|text| !text.is_empty()).unwrap_or("/")
+}
+
+fn is_expression(path: &HTTPIngressPath, read: &Annotations) -> bool {
+    path.path_type == "ImplementationSpecific" && (read.use_regex || read.rewrite_target.is_some())
+}
+
+/// What comes before the first sign of an expression that means something else than itself, by whole segments.
+fn before_expression(text: &str) -> &str {
+    let end = text.find(|sign| r"\.+*?()|[]{}^$".contains(sign)).unwrap_or(text.len());
+    &text[..text[..end].rfind('/').map_or(0, |at| at + 1)]
+}
+
+/// What is compared as it is written, although nginx would take it for an expression and its owner seems to mean one.
+fn misread(path: &HTTPIngressPath, read: &Annotations) -> Option<String> {
+    let target = read.rewrite_target.as_deref();
+    let has_groups = target.is_some_and(|target| without_groups(target) != target);
+    let seems_one = has_groups || written(path).contains(|sign| r"\+*?()|[]{}^$".contains(sign));
+    let is_meant = (read.use_regex || target.is_some()) && !is_expression(path, read) && seems_one;
+    is_meant.then(|| {
+        let (kind, text): (_, String) = (&path.path_type, written(path).chars().take(256).collect());
+        format!("path {text:?} is compared as it is written: expressions are paths of type ImplementationSpecific, not {kind}")
+    })
+}
+
 /// How a path is compared, and what becomes of it.
 fn path_match(path: &HTTPIngressPath, read: &Annotations) -> Result<(PathMatch, Option<Rewrite>), String> {
-    let text = path.path.as_deref().filter(|text| !text.is_empty()).unwrap_or("/");
+    let text = written(path);
     let target = read.rewrite_target.as_deref();
-    let is_expression = path.path_type == "ImplementationSpecific" && (read.use_regex || target.is_some());
-    if is_expression {
+    let (target, query) = match target.and_then(|target| target.split_once('?')) {
+        Some((target, query)) => (Some(target), Some(template(query))),
+        None => (target, None),
+    };
+    if is_expression(path, read) {
         let regex = bounded_regex(&format!("^{text}"), true)?;
-        let rewrite = target.map(|target| Rewrite::Expression(regex.clone(), template(target)));
+        let rewrite = target.map(|target| Rewrite::Expression(regex.clone(), template(target), query));
         return Ok((PathMatch::Regex(regex), rewrite));
     }
-    let rewrite = target.map(|target| Rewrite::Full(without_groups(target)));
+    let rewrite = match (target, query) {
+        (Some(target), Some(query)) => {
+            Some(Rewrite::Expression(bounded_regex("^", true)?, template(target), Some(query)))
+        }
+        (target, _) => target.map(|target| Rewrite::Full(without_groups(target))),
+    };
     Ok((if path.path_type == "Exact" { PathMatch::exact(text) } else { PathMatch::prefix(text) }, rewrite))
 }
 

@@ -23,6 +23,10 @@ fn rule(host: &str, path: &str, kind: &str, service: &str) -> Value {
 }
 
 fn made(ingresses: Vec<Arc<Ingress>>) -> Built {
+    made_with(ingresses, &|_| Known::Missing)
+}
+
+fn made_with(ingresses: Vec<Arc<Ingress>>, secrets: &dyn Fn(&ObjectKey) -> Known) -> Built {
     let ports = json!({"ports": [{"port": 80}]});
     let services: Vec<k8s_openapi::api::core::v1::Service> = ["a", "b", "c"]
         .map(|name| {
@@ -31,7 +35,7 @@ fn made(ingresses: Vec<Arc<Ingress>>) -> Built {
         .into();
     let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
     let fallback = self_signed().unwrap();
-    build(ingresses, &Means { backends: &backends, secrets: &|_| Known::Missing, fallback })
+    build(ingresses, &Means { backends: &backends, secrets, fallback })
 }
 
 /// Where a request goes: a service, or a status.
@@ -101,7 +105,87 @@ fn expressions_take_groups_into_the_path() {
     );
     let bad = json!({"rules": [rule("h", "/(", "ImplementationSpecific", "a")]});
     let regex = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
-    assert_eq!(made(vec![ingress("i", 1, regex, bad)]).faults.len(), 1);
+    let open = ingress("o", 2, json!({}), json!({"rules": [rule("h", "/", "Prefix", "a")]}));
+    let built = made(vec![ingress("i", 1, regex, bad), open]);
+    assert_eq!(built.faults.len(), 1);
+    // The older one has the same path.
+    assert_eq!(goes(&built, "h", "/x"), "a");
+    assert_eq!((before_expression("/a/b(c"), before_expression("/(")), ("/a/", "/"));
+}
+
+#[test]
+fn what_seems_an_expression_and_is_none_is_told() {
+    let with = |path: &str, kind: &str, target: &str| {
+        let annotations = json!({"nginx.ingress.kubernetes.io/rewrite-target": target});
+        made(vec![ingress("i", 1, annotations, json!({"rules": [rule("h", path, kind, "a")]}))]).faults.len()
+    };
+    assert_eq!(with("/a(/|$)(.*)", "Prefix", "/$2"), 1);
+    assert_eq!(with("/a", "Exact", "/$1"), 1);
+    assert_eq!(with("/a.html", "Prefix", "/"), 0);
+    assert_eq!(with("/a(/|$)(.*)", "ImplementationSpecific", "/$2?x=$1"), 0);
+}
+
+#[test]
+fn canaries_are_as_if_they_were_not_there() {
+    let annotations = json!({"nginx.ingress.kubernetes.io/canary": "true"});
+    let built = made(vec![
+        ingress("canary", 2, annotations, json!({"rules": [rule("h", "/", "Prefix", "b")]})),
+        ingress("own", 1, json!({}), json!({"rules": [rule("h", "/", "Prefix", "a")]})),
+    ]);
+    assert_eq!((goes(&built, "h", "/"), built.faults.len()), ("a".into(), 1));
+}
+
+#[test]
+fn an_ingress_with_too_many_paths_is_closed() {
+    let paths = |count: usize, kind: &str| {
+        let backend = json!({"service": {"name": "a", "port": {"number": 80}}});
+        let one = |number| json!({"path": format!("/{number}"), "pathType": kind, "backend": backend});
+        let paths: Vec<Value> = (0..count).map(one).collect();
+        let regex = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
+        made(vec![ingress("i", 1, regex, json!({"rules": [{"host": "h", "http": {"paths": paths}}]}))])
+    };
+    assert_eq!(goes(&paths(PATHS, "Prefix"), "h", "/7"), "a");
+    for built in [paths(PATHS + 1, "Prefix"), paths(EXPRESSIONS + 1, "ImplementationSpecific")] {
+        assert_eq!((goes(&built, "h", "/7"), built.faults.len()), ("503".into(), 1));
+    }
+}
+
+#[test]
+fn clients_are_sent_to_https_where_their_host_has_a_certificate() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let data = |text: String| k8s_openapi::ByteString(text.into_bytes());
+    let data = [("tls.crt".to_owned(), data(certificate.pem())), ("tls.key".to_owned(), data(key.serialize_pem()))];
+    let secret = Arc::new(Secret { data: Some(data.into()), ..Secret::default() });
+    let has = |key: &ObjectKey| if key.name == "there" { Known::Here(secret.clone()) } else { Known::Missing };
+    let tls = |host: &str, secret: &str| json!([{"hosts": [host], "secretName": secret}]);
+    let off = json!({"nginx.ingress.kubernetes.io/ssl-redirect": "false"});
+    let any = json!({"rules": [rule("", "/", "Prefix", "a")], "tls": tls("own.example", "none")});
+    let built = made_with(
+        vec![
+            ingress("certificates", 3, json!({}), json!({"tls": tls("*.example", "there")})),
+            ingress("missing", 2, json!({}), json!({"tls": tls("gone.other", "none")})),
+            ingress("any", 1, json!({}), any),
+            ingress("off", 1, off, json!({"rules": [rule("off.example", "/", "Prefix", "a")]})),
+        ],
+        &has,
+    );
+    let is_sent = |host: &str, path: &str| {
+        let (headers, path) = (HeaderMap::new(), Path::of(path).unwrap());
+        let asked = Asked { host, path: &path, method: &Method::GET, headers: &headers, query: None };
+        let (_, entrance) = &built.entrances[0];
+        let found = entrance.listeners.fitting(host).next().unwrap().find(&asked).unwrap();
+        found.action.policy.to_https.takes(host, &path.compared)
+    };
+    assert!(is_sent("a.example", "/") && is_sent("own.example", "/"));
+    for (host, path) in [
+        ("a.b.example", "/"),
+        ("gone.other", "/"),
+        ("off.example", "/"),
+        ("a.example", "/.well-known/acme-challenge/x"),
+    ] {
+        assert!(!is_sent(host, path), "{host}{path}");
+    }
 }
 
 #[test]
@@ -114,6 +198,8 @@ fn classes_are_ours_by_their_controller() {
     let has = |annotations: Value, spec: Value| class::has_class(&ingress("i", 1, annotations, spec), &ours);
     assert!(has(json!({}), json!({"ingressClassName": "coracle"})));
     assert!(has(json!({"kubernetes.io/ingress.class": "coracle"}), json!({})));
-    assert!(!has(json!({"kubernetes.io/ingress.class": "coracle"}), json!({"ingressClassName": "nginx"})));
+    // Both can be there, as only creating is checked; the annotation counts.
+    assert!(has(json!({"kubernetes.io/ingress.class": "coracle"}), json!({"ingressClassName": "nginx"})));
+    assert!(!has(json!({"kubernetes.io/ingress.class": "nginx"}), json!({"ingressClassName": "coracle"})));
     assert!(!has(json!({}), json!({})));
 }

@@ -23,6 +23,9 @@ use crate::route::{Found, PathMatch};
 /// How many addresses are remembered that made requests of limited routes.
 const REMEMBERED: usize = 65_536;
 
+/// A hash of which nobody knows the password.
+const NOBODY: &str = "$apr1$nobodyis$0000000000000000000000";
+
 /// How many requests one address may make.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
@@ -32,27 +35,36 @@ pub struct Rate {
     pub burst: f64,
 }
 
-/// What is left of what addresses may make of routes.
+/// What is left of what addresses may make of routes, by each of their rates.
 #[derive(Default)]
-pub struct Limiter(Mutex<HashMap<(SmolStr, IpAddr), (f64, Instant)>>);
+pub struct Limiter(Mutex<HashMap<(SmolStr, IpAddr), Left>>);
+
+struct Left {
+    tokens: [f64; 2],
+    at: Instant,
+}
 
 impl Limiter {
-    fn allows(&self, route: &SmolStr, client: IpAddr, rate: Rate) -> bool {
+    fn allows(&self, route: &SmolStr, client: IpAddr, rates: [Option<Rate>; 2]) -> bool {
         let mut left = self.0.lock();
         let now = Instant::now();
         if left.len() >= REMEMBERED {
             // Whoever made none for a while has all of it again.
-            left.retain(|_, (_, at)| now.duration_since(*at).as_secs() < 60);
+            left.retain(|_, left| now.duration_since(left.at).as_secs() < 60);
             if left.len() >= REMEMBERED {
                 left.clear();
             }
         }
-        let (tokens, at) = left.entry((route.clone(), client)).or_insert((rate.burst, now));
-        *tokens = (*tokens + now.duration_since(*at).as_secs_f64() * rate.per_second).min(rate.burst);
+        let entry = left.entry((route.clone(), client));
+        let Left { tokens, at } = entry.or_insert(Left { tokens: [f64::INFINITY; 2], at: now });
+        let passed = now.duration_since(*at).as_secs_f64();
         *at = now;
-        let is_allowed = *tokens >= 1.0;
+        for (tokens, rate) in tokens.iter_mut().zip(rates) {
+            *tokens = rate.map_or(f64::INFINITY, |rate| (*tokens + passed * rate.per_second).min(rate.burst));
+        }
+        let is_allowed = tokens.iter().all(|tokens| *tokens >= 1.0);
         if is_allowed {
-            *tokens -= 1.0;
+            tokens.iter_mut().for_each(|tokens| *tokens -= 1.0);
         }
         is_allowed
     }
@@ -68,9 +80,7 @@ pub fn admit<B>(limiter: &Limiter, peer: &Peer, action: &Action, request: &Reque
     if is_in(&policy.denied) || policy.allowed.as_ref().is_some_and(|ranges| !is_in(ranges)) {
         return Err(reply(StatusCode::FORBIDDEN));
     }
-    if let Some(rate) = policy.limit
-        && !limiter.allows(&action.source, client, rate)
-    {
+    if policy.limits.iter().any(Option::is_some) && !limiter.allows(&action.source, client, policy.limits) {
         return Err(reply(StatusCode::SERVICE_UNAVAILABLE));
     }
     let mut extra = HeaderChanges::default();
@@ -87,11 +97,11 @@ pub fn admit<B>(limiter: &Limiter, peer: &Peer, action: &Action, request: &Reque
         }
     }
     if let Some(auth) = &policy.basic_auth {
-        let known = request
-            .headers()
-            .get(AUTHORIZATION)
-            .and_then(credentials)
-            .is_some_and(|(name, given)| auth.users.get(&name).is_some_and(|hash| password::fits(hash, &given)));
+        let known = request.headers().get(AUTHORIZATION).and_then(credentials).is_some_and(|(name, given)| {
+            // Nobody learns by the time that it takes which names there are.
+            let hash = auth.users.get(&name);
+            password::fits(hash.map_or(NOBODY, String::as_str), &given) && hash.is_some()
+        });
         if !known {
             let mut answer = reply(StatusCode::UNAUTHORIZED);
             let realm = auth.realm.replace(['"', '\\'], "");
@@ -122,8 +132,8 @@ fn allow_origin(cors: &Cors, headers: &HeaderMap) -> HeaderChanges {
     if !is_any && !cors.origins.iter().any(|allowed| fits_origin(allowed, text)) {
         return changes;
     }
-    // With cookies, browsers want the origin itself.
-    let named = if is_any && !cors.credentials { HeaderValue::from_static("*") } else { origin.clone() };
+    // A star stays one: browsers give no cookies for it, and every page there is could ask with them otherwise.
+    let named = if is_any { HeaderValue::from_static("*") } else { origin.clone() };
     changes.set.push((ACCESS_CONTROL_ALLOW_ORIGIN, named));
     changes.set.push((ACCESS_CONTROL_ALLOW_METHODS, cors.methods.clone()));
     changes.set.push((ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.clone()));
@@ -163,8 +173,9 @@ impl Ways {
         Ways { compared: path.compared.clone().into_owned(), sent: path.sent.clone().into_owned(), prefix }
     }
 
-    /// The path that comes of it, encoded.
+    /// The path that comes of it, encoded; an expression may lead to one with a query.
     pub fn rewritten(&self, rewrite: &Rewrite) -> String {
+        let mut query = None;
         let changed = match rewrite {
             Rewrite::Full(path) => path.clone(),
             Rewrite::Prefix(with) => match self.prefix {
@@ -175,10 +186,11 @@ impl Ways {
                 }
                 None => return self.sent.clone(),
             },
-            Rewrite::Expression(regex, with) => match regex.captures(&self.compared) {
+            Rewrite::Expression(regex, with, asked) => match regex.captures(&self.compared) {
                 Some(groups) => {
                     let mut whole = String::new();
                     groups.expand(with, &mut whole);
+                    query = asked.as_ref().map(|asked| expanded(asked, &groups));
                     whole
                 }
                 None => return self.sent.clone(),
@@ -187,8 +199,19 @@ impl Ways {
         let changed = if changed.starts_with('/') { changed } else { format!("/{changed}") };
         // What a client put into a group shall not lead out of where the rewrite leads.
         let changed = crate::route::path::canonical(&encoded(&changed)).unwrap_or_else(|| "/".into());
-        encoded(&changed)
+        let path = encoded(&changed);
+        query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"))
     }
+}
+
+/// A query in which groups of an expression stand, none of which can end a parameter.
+fn expanded(query: &str, groups: &regex::Captures<'_>) -> String {
+    let value = |number: usize| {
+        let group = groups.get(number).map_or("", |group| group.as_str());
+        encoded(group).replace('&', "%26").replace('+', "%2B").replace(';', "%3B").replace('=', "%3D")
+    };
+    let fill = |query: String, number: usize| query.replace(&format!("${{{number}}}"), &value(number));
+    (0..10).fold(query.to_owned(), fill).replace("$$", "$")
 }
 
 /// The cookie of a client that stays where it was.
@@ -209,25 +232,29 @@ impl<'a> Sticky<'a> {
     /// The place of the endpoint where the client was, if it is still there.
     pub fn place(&self, endpoints: &[SocketAddr]) -> Option<usize> {
         let value = self.value?;
-        endpoints.iter().position(|endpoint| number(endpoint) == value)
+        endpoints.iter().position(|endpoint| self.number(endpoint) == value)
+    }
+
+    /// Whether a client is to come again to the endpoint that it was led to, as it had none, or that could not be reached.
+    pub fn moves(&self, before: Option<usize>, now: usize) -> bool {
+        before.is_none_or(|before| before != now && self.affinity.changes_on_failure)
     }
 
     /// Has the client come to this endpoint again.
     pub fn set(&self, headers: &mut HeaderMap, endpoint: SocketAddr, is_tls: bool) {
-        let Affinity { cookie, attributes } = self.affinity;
+        let Affinity { cookie, attributes, .. } = self.affinity;
         let secure = if is_tls { "; Secure" } else { "" };
-        let text = format!("{cookie}={:016x}{attributes}; HttpOnly{secure}", number(&endpoint));
+        let text = format!("{cookie}={:016x}{attributes}; HttpOnly{secure}", self.number(&endpoint));
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.append(SET_COOKIE, value);
         }
     }
-}
 
-/// An endpoint's number: the same for as long as this process lives, and nobody learns the address from it.
-fn number(endpoint: &SocketAddr) -> u64 {
-    use std::hash::BuildHasher;
-    static SEED: std::sync::LazyLock<std::hash::RandomState> = std::sync::LazyLock::new(Default::default);
-    SEED.hash_one(endpoint)
+    /// An endpoint's number: the same on every server, and nobody learns the address from it.
+    fn number(&self, endpoint: &SocketAddr) -> u64 {
+        let tag = ring::hmac::sign(&self.affinity.key, endpoint.to_string().as_bytes());
+        tag.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
 }
 
 #[cfg(test)]
@@ -237,13 +264,17 @@ mod tests {
     #[test]
     fn a_path_is_rewritten_and_stays_below_what_it_becomes() {
         let ways = |path: &str, prefix: Option<usize>| Ways { compared: path.into(), sent: path.into(), prefix };
-        let expression =
-            |from: &str, to: &str| Rewrite::Expression(crate::route::bounded_regex(from, true).unwrap(), to.to_owned());
+        let expression = |from: &str, to: &str| {
+            Rewrite::Expression(crate::route::bounded_regex(from, true).unwrap(), to.to_owned(), None)
+        };
         let something = expression("^/something(/|$)(.*)", "/${2}");
         assert_eq!(ways("/something", None).rewritten(&something), "/");
         assert_eq!(ways("/something/new?x", None).rewritten(&something), "/new%3Fx");
         let nested = expression("^/something/(.*)", "/inner/${1}");
         assert_eq!(ways("/something/a b", None).rewritten(&nested), "/inner/a%20b");
+        let Rewrite::Expression(regex, ..) = &nested else { panic!() };
+        let asked = Rewrite::Expression(regex.clone(), "/i".into(), Some("p=${1}&c=$$${7}".into()));
+        assert_eq!(ways("/something/a&b=c d", None).rewritten(&asked), "/i?p=a%26b%3Dc%20d&c=$");
         let prefix = |with: &str| Rewrite::Prefix(with.into());
         for (path, end, with, wanted) in [
             ("/foo/bar", 4, "/xyz", "/xyz/bar"),
@@ -259,6 +290,29 @@ mod tests {
     }
 
     #[test]
+    fn every_origin_is_a_star_and_never_the_one_that_asks() {
+        let asked = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static("https://evil.example"))]);
+        let named = |origins: &[&str]| {
+            let text = HeaderValue::from_static;
+            let cors = Cors {
+                origins: origins.iter().map(ToString::to_string).collect(),
+                methods: text("GET"),
+                headers: text("Range"),
+                expose: None,
+                credentials: true,
+                max_age: text("1"),
+            };
+            let mut headers = HeaderMap::new();
+            allow_origin(&cors, &asked).apply(&mut headers);
+            headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
+        };
+        assert_eq!(named(&["*"]).unwrap(), "*");
+        assert_eq!(named(&["https://a.example", "*"]).unwrap(), "*");
+        assert_eq!(named(&["https://*.example"]).unwrap(), "https://evil.example");
+        assert_eq!(named(&["https://a.example"]), None);
+    }
+
+    #[test]
     fn origins_are_compared_by_labels() {
         assert!(fits_origin("https://*.example.com", "https://a.example.com"));
         assert!(!fits_origin("https://*.example.com", "https://example.com"));
@@ -271,8 +325,32 @@ mod tests {
     fn an_address_has_its_burst_and_then_waits() {
         let (limiter, client) = (Limiter::default(), IpAddr::from([192, 0, 2, 1]));
         let rate = Rate { per_second: 0.001, burst: 5.0 };
-        let allowed = |client| (0..8).filter(|_| limiter.allows(&"n/web".into(), client, rate)).count();
-        assert_eq!(allowed(client), 5);
-        assert_eq!(allowed([192, 0, 2, 2].into()), 5);
+        let slower = Rate { per_second: 0.001, burst: 3.0 };
+        let allowed =
+            |route: &str, client, rates| (0..8).filter(|_| limiter.allows(&route.into(), client, rates)).count();
+        assert_eq!(allowed("n/web", client, [Some(rate), None]), 5);
+        assert_eq!(allowed("n/web", [192, 0, 2, 2].into(), [Some(rate), None]), 5);
+        assert_eq!(allowed("n/both", client, [Some(rate), Some(slower)]), 3);
+    }
+
+    #[test]
+    fn a_cookie_leads_to_the_same_endpoint_on_every_server() {
+        let affinity = |uid: &str, changes_on_failure| Affinity {
+            cookie: "c".into(),
+            attributes: String::new(),
+            changes_on_failure,
+            key: ring::hmac::Key::new(ring::hmac::HMAC_SHA256, uid.as_bytes()),
+        };
+        let endpoints: Vec<SocketAddr> = ["10.0.0.1:80", "10.0.0.2:80"].map(|text| text.parse().unwrap()).into();
+        let one = affinity("uid", false);
+        let mut answer = HeaderMap::new();
+        Sticky::of(&one, &HeaderMap::new()).set(&mut answer, endpoints[1], false);
+        let cookie = answer[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let asked = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(cookie).unwrap())]);
+        assert_eq!(Sticky::of(&affinity("uid", false), &asked).place(&endpoints), Some(1));
+        assert_eq!(Sticky::of(&affinity("other", false), &asked).place(&endpoints), None);
+        let moves = |affinity: &Affinity, before| Sticky::of(affinity, &asked).moves(before, 0);
+        assert_eq!((moves(&one, None), moves(&one, Some(1)), moves(&one, Some(0))), (true, false, false));
+        assert!(moves(&affinity("uid", true), Some(1)));
     }
 }

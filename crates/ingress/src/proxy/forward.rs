@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
@@ -54,16 +54,16 @@ impl Shown {
     }
 }
 
-/// The protocol to which a request asks to go over, if a backend may be asked for that.
+/// The protocol to which a request asks to go over, if a backend may be asked for that: WebSocket and no other, as what is
+/// spoken then takes no routes.
 pub fn upgrade<B>(request: &Request<B>, protocol: Protocol) -> Option<HeaderValue> {
     let over_http1 = matches!(protocol, Protocol::Http | Protocol::Https) && request.version() == Version::HTTP_11;
     let wanted = request.headers().get(UPGRADE).filter(|_| over_http1)?;
-    // HTTP/2 would be spoken past the routes.
-    let is_http = wanted.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
+    let is_known = wanted.as_bytes().eq_ignore_ascii_case(b"websocket");
     let named = named_in_connection(request.headers()).any(|name| name == UPGRADE);
     let has_no_body = !request.headers().contains_key(TRANSFER_ENCODING)
         && request.headers().get(CONTENT_LENGTH).is_none_or(|length| length == "0");
-    (named && !is_http && has_no_body).then(|| wanted.clone())
+    (named && is_known && has_no_body).then(|| wanted.clone())
 }
 
 fn named_in_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
@@ -113,18 +113,39 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, policy: &Policy, weighted: &Weigh
     }
 }
 
+/// Clients of HTTP/2 send each cookie in a header of its own, which HTTP/1.1 does not have (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if all.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// The path and the query; a path that was made of an expression may have a query of its own, which goes before, or, if it
+/// is empty, in the place of the request's.
+fn with_query(path: &str, query: Option<&str>) -> String {
+    match (path.split_once('?'), query) {
+        (Some((path, "")), _) => path.to_owned(),
+        (Some(_), Some(query)) => format!("{path}&{query}"),
+        (None, Some(query)) => format!("{path}?{query}"),
+        (_, None) => path.to_owned(),
+    }
+}
+
 /// Addresses a request as its protocol has it.
 ///
 /// # Errors
 /// The path or the host is none.
 pub fn address(parts: &mut Parts, protocol: Protocol, path: &str, query: Option<&str>) -> Result<(), ()> {
-    let whole = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    let path_and_query = PathAndQuery::try_from(whole).map_err(drop)?;
+    let path_and_query = PathAndQuery::try_from(with_query(path, query)).map_err(drop)?;
     let mut uri = http::uri::Parts::default();
     uri.path_and_query = Some(path_and_query);
     match protocol {
         Protocol::Http | Protocol::Https => {
             parts.version = Version::HTTP_11;
+            join_cookies(&mut parts.headers);
             if let Some(authority) = parts.uri.authority()
                 && !parts.headers.contains_key(HOST)
             {

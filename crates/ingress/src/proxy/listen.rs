@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::forward::Shown;
 use super::pool::Pool;
+use super::tunnel::GOODBYE;
+use super::unread::{Streams, UNREAD};
 use super::{Peer, Shared, Worker, tls, tunnel};
 use crate::backend::Backend;
 use crate::entrance::{Door, Speaks};
@@ -35,10 +37,6 @@ use crate::route::host::normalized;
 
 /// How long the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client may leave what is written to it unread.
-const UNREAD: Duration = Duration::from_secs(60);
-/// How long a connection that was told to end may take for it.
-const GOODBYE: Duration = Duration::from_secs(30);
 /// Bytes of a request's head.
 const HEAD: usize = 64 << 10;
 /// Bytes that clients may send before a backend takes them, on one stream and on one connection.
@@ -196,7 +194,8 @@ async fn connection(
         door: door.clone(),
         is_tls,
         port,
-        activity: Arc::default(),
+        activity: Arc::new(place.activity()),
+        tunnel: Mutex::default(),
         shown: Shown::new(from, port, is_tls),
     });
     let stream = Bounded { stream, waits: None };
@@ -221,7 +220,7 @@ async fn connection(
             drop(entrance);
             let other = TcpStream::connect(to);
             let other = tokio::time::timeout(Duration::from_secs(5), other).await??;
-            tunnel::connect(stream, other, Duration::from_secs(600)).await;
+            tunnel::connect(stream, other, Duration::from_secs(600), tunnel::end(ended)).await;
         }
     }
     drop(place);
@@ -277,23 +276,34 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     mut ended: watch::Receiver<()>,
 ) -> Result<()> {
-    let activity = peer.activity.clone();
+    let own = peer.clone();
     let service = service_fn(move |request: Request<Incoming>| worker.clone().answer(peer.clone(), request));
     let builder = builder();
     let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    tokio::select! {
+    let served = tokio::select! {
         biased;
-        served = connection.as_mut() => return served.map_err(|error| anyhow::anyhow!(error)),
-        () = activity.idle() => {}
-        _ = ended.changed() => {}
+        served = connection.as_mut() => Some(served),
+        () = own.activity.idle() => None,
+        _ = ended.changed() => None,
+    };
+    let served = match served {
+        Some(served) => served,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(GOODBYE, connection).await.context("it did not end when it was told to")?
+        }
+    };
+    served.map_err(|error| anyhow::anyhow!(error))?;
+    // What goes over to another protocol keeps the place of its connection.
+    let tunnel = own.tunnel.lock().take();
+    if let Some(tunnel) = tunnel {
+        tunnel.run(ended).await;
     }
-    connection.as_mut().graceful_shutdown();
-    let served = tokio::time::timeout(GOODBYE, connection).await.context("it did not end when it was told to")?;
-    served.map_err(|error| anyhow::anyhow!(error))
+    Ok(())
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder() -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams);
     // A head that does not end counts as idleness, which needs no timer for each request.
     builder.http1().header_read_timeout(None).max_buf_size(HEAD).half_close(false);
     builder

@@ -11,6 +11,7 @@ mod pool;
 mod tests;
 mod tls;
 mod tunnel;
+mod unread;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use parking_lot::Mutex;
 
 use self::admit::Limiter;
 pub use self::admit::Rate;
@@ -32,10 +34,12 @@ pub use self::listen::{Listening, listen};
 use self::places::{Activity, Places};
 use self::pool::{Failure, Pool, Sender};
 pub use self::tls::{certified, self_signed};
+use self::tunnel::Tunnel;
+use self::unread::Watched;
 use crate::backend::Backend;
 use crate::entrance::{Door, Tables};
 use crate::metrics::METRICS;
-use crate::route::action::{Action, Redirect, Target, ToHttps, Weighted};
+use crate::route::action::{Action, Redirect, Target, Weighted};
 use crate::route::path::Path;
 use crate::route::{Asked, Found, host};
 
@@ -60,6 +64,8 @@ struct Peer {
     is_tls: bool,
     port: u16,
     activity: Arc<Activity>,
+    /// What the connection becomes after the answer that is being written.
+    tunnel: Mutex<Option<Tunnel>>,
     shown: forward::Shown,
 }
 
@@ -98,10 +104,10 @@ impl Worker {
         self: Arc<Worker>,
         peer: Arc<Peer>,
         request: Request<Incoming>,
-    ) -> Result<Response<ResponseBody>, Infallible> {
+    ) -> Result<Response<Watched<ResponseBody>>, Infallible> {
         let Some(busy) = self.shared.places.begin(&peer.activity) else {
             let full = reply(StatusCode::SERVICE_UNAVAILABLE);
-            return Ok((*full).map(|text| ResponseBody::of(text, None)));
+            return Ok((*full).map(|text| Watched::of(ResponseBody::of(text, None))));
         };
         let host = host_of(&request).unwrap_or_default();
         let mut going =
@@ -121,7 +127,7 @@ impl Worker {
         };
         // The backend's may be another one.
         *response.version_mut() = if is_http1 { Version::HTTP_11 } else { Version::HTTP_2 };
-        Ok(response)
+        Ok(response.map(Watched::of))
     }
 
     /// Finds the route of a request and takes it. What is answered here comes back as an error.
@@ -157,7 +163,7 @@ impl Worker {
         let action = found.action.clone();
         going.source = action.source.clone();
         let ways = admit::Ways::of(&found, &path);
-        if action.policy.to_https == ToHttps::Always && !peer.is_tls {
+        if !peer.is_tls && action.policy.to_https.takes(host, &path.compared) {
             let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
             return Err(sent_to(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{}{query}", path.sent)));
         }
@@ -315,14 +321,16 @@ impl Worker {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = on_upgrade else { return Err(reply(StatusCode::BAD_GATEWAY)) };
             let backend = hyper::upgrade::on(&mut response);
-            let busy = self.shared.places.begin(&peer.activity);
-            tokio::spawn(tunnel::tunnel(client, backend, policy.read_timeout, busy));
+            let Some(busy) = self.shared.places.begin(&peer.activity) else {
+                return Err(reply(StatusCode::SERVICE_UNAVAILABLE));
+            };
+            *peer.tunnel.lock() = Some(Tunnel { client, backend, silence: policy.read_timeout, busy });
             forward::keep_upgrade(response.headers_mut());
         } else {
             forward::strip_response(response.headers_mut());
         }
         weighted.response_headers.apply(response.headers_mut());
-        if let Some(cookie) = cookie.filter(|_| sticky != Some((first + tries) % count)) {
+        if let Some(cookie) = cookie.filter(|cookie| cookie.moves(sticky, (first + tries) % count)) {
             cookie.set(response.headers_mut(), key.0, peer.is_tls);
         }
         let used = match &mut sender {
@@ -484,7 +492,7 @@ fn host_of(request: &Request<Incoming>) -> Option<smol_str::SmolStr> {
         (Some(one), None) => Some(host::normalized(one.to_str().ok()?)?),
         (Some(_), Some(_)) => return None,
     };
-    match (request.uri().host().map(host::normalized), header) {
+    match (request.uri().authority().map(|own| host::normalized(own.as_str())), header) {
         // Of an absolute address, its own host counts (RFC 9112, section 3.2.2).
         (Some(own), _) => own,
         (None, header) => header,

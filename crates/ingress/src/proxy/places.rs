@@ -14,17 +14,25 @@ use crate::metrics::METRICS;
 /// Connections at once, of all clients and of one address.
 const CONNECTIONS: usize = 16_384;
 const PER_ADDRESS: usize = 2_048;
-/// Requests at once.
+/// Requests at once, of all clients and of one address.
 const REQUESTS: usize = 16_384;
+const REQUESTS_PER_ADDRESS: usize = 2_048;
 /// How long a connection may ask for nothing, or be at one request's head.
 pub const IDLE: Duration = Duration::from_secs(60);
 
 /// Who is connected.
 #[derive(Default)]
 pub struct Places {
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    by_address: Mutex<HashMap<IpAddr, Own>>,
     connections: AtomicUsize,
     requests: AtomicUsize,
+}
+
+/// What one address has.
+#[derive(Default)]
+struct Own {
+    connections: usize,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Places {
@@ -35,11 +43,11 @@ impl Places {
             METRICS.refused.inc();
             return None;
         }
-        let place = Place { places: self.clone(), address };
         let mut by_address = self.by_address.lock();
         let own = by_address.entry(address).or_default();
-        *own += 1;
-        let is_too_many = *own > PER_ADDRESS;
+        own.connections += 1;
+        let is_too_many = own.connections > PER_ADDRESS;
+        let place = Place { places: self.clone(), address, requests: own.requests.clone() };
         drop(by_address);
         METRICS.connections.add(1);
         if is_too_many {
@@ -53,7 +61,15 @@ impl Places {
     pub fn begin(self: &Arc<Places>, activity: &Arc<Activity>) -> Option<Busy> {
         let busy = Busy { places: self.clone(), activity: activity.clone() };
         activity.requests.fetch_add(1, Ordering::AcqRel);
-        (self.requests.fetch_add(1, Ordering::Relaxed) < REQUESTS).then_some(busy)
+        let of_address = activity.of_address.fetch_add(1, Ordering::Relaxed);
+        let of_all = self.requests.fetch_add(1, Ordering::Relaxed);
+        (of_all < REQUESTS && of_address < REQUESTS_PER_ADDRESS).then_some(busy)
+    }
+
+    /// How many are connected.
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// How many requests are going on.
@@ -66,6 +82,14 @@ impl Places {
 pub struct Place {
     places: Arc<Places>,
     address: IpAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Place {
+    /// What goes on in the connection: nothing yet.
+    pub fn activity(&self) -> Activity {
+        Activity { of_address: self.requests.clone(), ..Activity::default() }
+    }
 }
 
 impl Drop for Place {
@@ -74,8 +98,8 @@ impl Drop for Place {
         METRICS.connections.add(-1);
         let mut by_address = self.places.by_address.lock();
         if let Some(own) = by_address.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
+            own.connections -= 1;
+            if own.connections == 0 {
                 by_address.remove(&self.address);
             }
         }
@@ -91,6 +115,7 @@ pub struct Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.places.requests.fetch_sub(1, Ordering::Relaxed);
+        self.activity.of_address.fetch_sub(1, Ordering::Relaxed);
         *self.activity.since.lock() = Some(Instant::now());
         self.activity.requests.fetch_sub(1, Ordering::AcqRel);
     }
@@ -100,6 +125,8 @@ impl Drop for Busy {
 #[derive(Default)]
 pub struct Activity {
     requests: AtomicUsize,
+    /// Requests of all connections of the same address.
+    of_address: Arc<AtomicUsize>,
     /// When the last request ended; `None` before that, which is when the connection began.
     since: Mutex<Option<Instant>>,
 }
@@ -134,6 +161,14 @@ mod tests {
         taken.push(places.admit(address(2)).unwrap());
         taken.remove(0);
         assert!(places.admit(address(1)).is_some());
+        let (one, other) = (taken[0].activity(), taken[1].activity());
+        let (one, other) = (Arc::new(one), Arc::new(other));
+        let requests: Vec<Busy> = (0..REQUESTS_PER_ADDRESS).map(|_| places.begin(&one).unwrap()).collect();
+        assert!(places.begin(&other).is_none(), "another connection of the same address");
+        assert!(places.begin(&Arc::new(taken.last().unwrap().activity())).is_some());
+        drop(requests);
+        assert!(places.begin(&other).is_some());
+        assert_eq!(places.requests(), 0);
         drop(taken);
         assert!(places.by_address.lock().is_empty());
         assert_eq!(places.connections.load(Ordering::Relaxed), 0);

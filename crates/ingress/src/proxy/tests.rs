@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::entrance::{Entrance, Speaks};
-use crate::route::action::{Policy, Rewrite, Weighted};
+use crate::route::action::{Policy, Rewrite, ToHttps, Weighted};
 use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -146,6 +146,9 @@ async fn what_others_could_read_otherwise_is_refused() {
         "GET / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n",
         "GET / HTTP/1.1\r\nHost : h\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h:@evil.example\r\n\r\n",
+        "GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /closed/..%2fopen HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET /a%00b HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\nabcde",
     ] {
@@ -266,6 +269,15 @@ async fn a_connection_goes_over_to_another_protocol() {
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!(&back, text);
     }
+    // It keeps its place until it ends.
+    assert_eq!((world.shared.places.connections(), world.shared.places.requests()), (1, 1));
+    drop(stream);
+    let ended = async {
+        while (world.shared.places.connections(), world.shared.places.requests()) != (0, 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
     // What goes over to HTTP/2 would take no routes.
     let (address, _) = echo("").await;
     let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
@@ -316,6 +328,46 @@ async fn calls_over_http2_keep_their_trailers() {
         let text = String::from_utf8(collected.to_bytes().to_vec()).unwrap();
         assert_eq!(text, format!("HTTP/2.0 http://h.example/pkg.Service/Call Some(\"trailers\")-{number}"));
     }
+}
+
+#[tokio::test]
+async fn cookies_of_http2_are_one_header_for_a_backend_of_http1() {
+    let (address, _) = echo("").await;
+    let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
+    let stream = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://h.example/").header("cookie", "a=1").header("cookie", "b=2");
+    let request = request.body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let body = sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let seen = String::from_utf8(body.to_vec()).unwrap().to_lowercase();
+    assert!(seen.contains("cookie: a=1; b=2\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_stream_whose_answer_is_not_read_is_reset() {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n").await.unwrap();
+        let _ = stream.write_all(&vec![0; 10_000_000]).await;
+    });
+    let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
+    let stream = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://h.example/").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let ended = async {
+        while world.shared.places.requests() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(world.shared.places.connections(), 1);
 }
 
 #[tokio::test]
@@ -390,12 +442,13 @@ async fn policies_answer_before_backends_are_asked() {
     let default = Policy::default;
     let world = World::new(vec![
         ("/tls", http(vec![address], Policy { to_https: ToHttps::Always, ..default() })),
-        ("/net", http(vec![address], Policy { allowed: Some(vec!["10.0.0.0/8".parse().unwrap()]), ..default() })),
+        ("/net", http(vec![address], Policy { allowed: Some(["10.0.0.0/8".parse().unwrap()].into()), ..default() })),
         ("/auth", http(vec![address], Policy { basic_auth: Some(auth), ..default() })),
         ("/full", http(vec![address], Policy { rewrite: Some(Rewrite::Prefix("/new".into())), ..default() })),
     ]);
     let answer = world.get("/tls/x?y", "").await.to_lowercase();
     assert!(answer.starts_with("http/1.1 308") && answer.contains("location: https://h/tls/x?y\r\n"), "{answer}");
+    assert!(world.get("/tls/../.well-known/acme-challenge/x", "").await.starts_with("HTTP/1.1 404"));
     assert!(world.get("/net", "X-Forwarded-For: 10.0.0.1\r\n").await.starts_with("HTTP/1.1 403"));
     // Whoever asks around the path meets the same route.
     assert!(world.get("/x/..//net", "").await.starts_with("HTTP/1.1 403"));

@@ -10,21 +10,46 @@ use std::time::Duration;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 
 use super::places::Busy;
 
-/// Copies in both directions until one end closes, or neither has said anything for so long.
-pub async fn tunnel(client: OnUpgrade, backend: OnUpgrade, silence: Duration, busy: Option<Busy>) {
-    let (Ok(client), Ok(backend)) = (client.await, backend.await) else { return };
-    connect(TokioIo::new(client), TokioIo::new(backend), silence).await;
-    drop(busy);
+/// How long what goes on may take to end once nothing is served any more.
+pub const GOODBYE: Duration = Duration::from_secs(30);
+
+/// What a connection becomes once its answer has been written.
+pub struct Tunnel {
+    /// The end of the client.
+    pub client: OnUpgrade,
+    /// The end of the backend.
+    pub backend: OnUpgrade,
+    /// How long neither may say anything.
+    pub silence: Duration,
+    /// The place of the request, which lasts as long.
+    pub busy: Busy,
 }
 
-/// The same of two streams.
+impl Tunnel {
+    /// Copies in both directions, as [`connect`] does.
+    pub async fn run(self, ended: watch::Receiver<()>) {
+        let (Ok(client), Ok(backend)) = (self.client.await, self.backend.await) else { return };
+        connect(TokioIo::new(client), TokioIo::new(backend), self.silence, end(ended)).await;
+        drop(self.busy);
+    }
+}
+
+/// Some time after nothing is served any more.
+pub async fn end(mut ended: watch::Receiver<()>) {
+    let _ = ended.changed().await;
+    tokio::time::sleep(GOODBYE).await;
+}
+
+/// Copies in both directions until one end closes, neither has said anything for so long, or it is to end.
 pub async fn connect(
     first: impl AsyncRead + AsyncWrite + Unpin,
     second: impl AsyncRead + AsyncWrite + Unpin,
     silence: Duration,
+    end: impl Future<Output = ()>,
 ) {
     let heard = Arc::new(AtomicU64::new(0));
     let mut first = Heard { stream: first, heard: heard.clone() };
@@ -43,6 +68,7 @@ pub async fn connect(
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut first, &mut second) => {}
         () = silent => {}
+        () = end => {}
     }
 }
 
@@ -73,5 +99,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tunnel_ends_after_silence_or_when_it_is_told_to() {
+        let (_client, first) = tokio::io::duplex(64);
+        let (_backend, second) = tokio::io::duplex(64);
+        connect(first, second, Duration::from_millis(10), std::future::pending()).await;
+        let (_client, first) = tokio::io::duplex(64);
+        let (_backend, second) = tokio::io::duplex(64);
+        connect(first, second, Duration::MAX, std::future::ready(())).await;
     }
 }

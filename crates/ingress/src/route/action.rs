@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
-use super::ObjectName;
+use super::{Hosts, ObjectName};
 use crate::backend::Backend;
 
 /// What becomes of a request.
@@ -89,8 +89,9 @@ pub enum Rewrite {
     Full(String),
     /// The prefix that was compared becomes this.
     Prefix(String),
-    /// All of it becomes this, in which `${1}` is the first group of what an expression finds.
-    Expression(Regex, String),
+    /// All of it becomes this, in which `${1}` is the first group of what an expression finds; the second text goes before
+    /// the query.
+    Expression(Regex, String, Option<String>),
 }
 
 /// How headers change, in this order.
@@ -116,32 +117,46 @@ impl HeaderChanges {
 }
 
 /// When clients are sent to HTTPS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum ToHttps {
     /// Never.
     #[default]
     Never,
     /// When they came without TLS.
     Always,
+    /// When they did so, and their host is one of these.
+    Named([Arc<Hosts<()>>; 2]),
 }
 
-/// What is done with a request on its way.
-#[derive(Debug)]
+impl ToHttps {
+    /// Whether a client without TLS is sent there. Those who have a certificate made come without (RFC 8555, section 8.3).
+    pub fn takes(&self, host: &str, path: &str) -> bool {
+        let is_named = match self {
+            ToHttps::Never => false,
+            ToHttps::Always => true,
+            ToHttps::Named(all) => all.iter().any(|hosts| hosts.fitting(host).next().is_some()),
+        };
+        is_named && !path.starts_with("/.well-known/acme-challenge/")
+    }
+}
+
+/// What is done with a request on its way. What may be large is shared by the routes of one object.
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// Whether clients without TLS are sent to HTTPS.
     pub to_https: ToHttps,
     /// Where who asks for `/` is sent.
     pub app_root: Option<String>,
     /// Who may ask: any of these, or everyone.
-    pub allowed: Option<Vec<IpNet>>,
+    pub allowed: Option<Arc<[IpNet]>>,
     /// Who may not.
-    pub denied: Vec<IpNet>,
+    pub denied: Arc<[IpNet]>,
     /// Names and passwords of who may ask, and what is protected; `None` inside refuses all, as the secret is not there.
     pub basic_auth: Option<Arc<BasicAuth>>,
     /// Other origins that browsers may ask from.
-    pub cors: Option<Cors>,
-    /// How many requests a second one address may make, and how many at once above that.
-    pub limit: Option<crate::proxy::Rate>,
+    pub cors: Option<Arc<Cors>>,
+    /// How many requests one address may make: all of these hold.
+    pub limits: [Option<crate::proxy::Rate>; 2],
     /// How the path changes.
     pub rewrite: Option<Rewrite>,
     /// The host that the backend is told.
@@ -165,7 +180,7 @@ pub struct Policy {
     /// How long one try of a backend may take.
     pub backend_timeout: Option<Duration>,
     /// Whether a client stays with a backend that it had, by a cookie.
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<Arc<Affinity>>,
 }
 
 impl Default for Policy {
@@ -174,10 +189,10 @@ impl Default for Policy {
             to_https: ToHttps::Never,
             app_root: None,
             allowed: None,
-            denied: Vec::new(),
+            denied: Arc::default(),
             basic_auth: None,
             cors: None,
-            limit: None,
+            limits: [None; 2],
             rewrite: None,
             host: None,
             headers: HeaderChanges::default(),
@@ -238,4 +253,8 @@ pub struct Affinity {
     pub cookie: String,
     /// What is behind its value, from `; Path=` on.
     pub attributes: String,
+    /// Whether a client stays where it came to when its endpoint could not be reached, instead of trying that one again.
+    pub changes_on_failure: bool,
+    /// What endpoints are told apart with, so that nobody learns their addresses: the same on each server.
+    pub key: ring::hmac::Key,
 }

@@ -16,10 +16,15 @@ pub enum Wildcard {
 
 /// A host as it is compared: in lower case, without a port and the dot of the root. `None` if it is no name or address.
 pub fn normalized(authority: &str) -> Option<SmolStr> {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0,
-        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
+    // A backend that is told of something else there could take it for the host.
+    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+        return None;
+    }
     let host = host.strip_suffix('.').unwrap_or(host);
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
     if host.is_empty() || host.len() > 253 || !host.bytes().all(fits) {
@@ -87,7 +92,7 @@ mod tests {
         assert_eq!(normalized("Example.COM:8080").as_deref(), Some("example.com"));
         assert_eq!(normalized("example.com.").as_deref(), Some("example.com"));
         assert_eq!(normalized("[::1]:80").as_deref(), Some("::1"));
-        for bad in ["", "a b", "a/b", "user@host", &"a".repeat(254)] {
+        for bad in ["", "a b", "a/b", "user@host", "a:@b", "a:80@b", "[::1]b", "a:b", "::1", &"a".repeat(254)] {
             assert_eq!(normalized(bad), None, "{bad}");
         }
     }
