@@ -40,6 +40,8 @@ pub struct Means<'a> {
     pub backends: &'a Backends,
     /// What secrets hold.
     pub secrets: &'a dyn Fn(&ObjectKey) -> Known,
+    /// The certificate that is shown for a name behind a door now.
+    pub shown: &'a dyn Fn(&Door, &str) -> Option<Arc<CertifiedKey>>,
     /// Who may refer to whom.
     pub grants: &'a [Arc<ReferenceGrant>],
     /// Namespaces and their labels.
@@ -240,7 +242,9 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
 
 fn finish(gateway: &Gateway, mut open: Open, means: &Means<'_>, built: &mut Built) {
     let key = ObjectKey::of(gateway);
-    let ports: BTreeSet<u16> = open.heard.iter().filter(|one| one.is_served()).map(|one| one.listener.port).collect();
+    // One that waits for a secret keeps its port and what was told of it.
+    let is_needed = |one: &&Heard| one.is_served() || one.waits();
+    let ports: BTreeSet<u16> = open.heard.iter().filter(is_needed).map(|one| one.listener.port).collect();
     let mut http = std::mem::take(&mut open.http).into_iter();
     let mut tls = std::mem::take(&mut open.tls).into_iter();
     let mut by_port: BTreeMap<u16, Port> = BTreeMap::new();
@@ -278,7 +282,9 @@ fn finish(gateway: &Gateway, mut open: Open, means: &Means<'_>, built: &mut Buil
         });
     }
     let addresses = (means.addresses)(gateway);
-    built.told.extend(told_of_gateway(gateway, &open.heard, &addresses, unsupported));
+    if !open.heard.iter().any(Heard::waits) {
+        built.told.extend(told_of_gateway(gateway, &open.heard, &addresses, unsupported));
+    }
 }
 
 /// A port of a Gateway that is being made.

@@ -35,6 +35,10 @@ fn route(namespace: &str, name: &str, spec: Value) -> AnyRoute {
 }
 
 fn built(gateway: Arc<Gateway>, routes: Vec<AnyRoute>) -> Built {
+    built_with(gateway, routes, || Known::Missing)
+}
+
+fn built_with(gateway: Arc<Gateway>, routes: Vec<AnyRoute>, known: impl Fn() -> Known) -> Built {
     let class = json!({"metadata": {"name": "coracle"}, "spec": {"controllerName": CONTROLLER}});
     let objects =
         Objects { classes: vec![Arc::new(serde_json::from_value(class).unwrap())], gateways: vec![gateway], routes };
@@ -43,7 +47,8 @@ fn built(gateway: Arc<Gateway>, routes: Vec<AnyRoute>) -> Built {
     let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
     let means = Means {
         backends: &backends,
-        secrets: &|_| Known::Missing,
+        secrets: &|_| known(),
+        shown: &|_, _| None,
         grants: &[],
         namespaces: &|_| None,
         addresses: &|_| vec![[10, 90, 0, 129].into()],
@@ -97,6 +102,18 @@ fn listeners_are_told_apart() {
     assert_eq!(reason(&status["conditions"], "Accepted"), "True ListenersNotValid");
     assert_eq!(status["conditions"][0]["observedGeneration"], 3);
     assert_eq!(built.needed[0].ports, [80, 84].into());
+}
+
+#[test]
+fn a_listener_that_waits_for_its_certificate_keeps_its_port_and_its_status() {
+    let listeners = json!([
+        {"name": "web", "protocol": "HTTP", "port": 80},
+        {"name": "tls", "protocol": "HTTPS", "port": 443, "tls": {"certificateRefs": [{"name": "s"}]}},
+    ]);
+    let built = built_with(gateway(listeners), vec![], || Known::Unknown);
+    assert_eq!(built.needed[0].ports, [80, 443].into());
+    assert_eq!(built.entrances.len(), 1);
+    assert!(!built.told.iter().any(|told| told.path.contains("/gateways/")));
 }
 
 #[test]

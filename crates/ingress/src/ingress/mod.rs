@@ -37,6 +37,8 @@ pub struct Means<'a> {
     pub backends: &'a Backends,
     /// What secrets hold.
     pub secrets: &'a dyn Fn(&ObjectKey) -> Known,
+    /// The certificate that is shown for a name behind a door now.
+    pub shown: &'a dyn Fn(&Door, &str) -> Option<Arc<CertifiedKey>>,
     /// The certificate of hosts that have none.
     pub fallback: Arc<CertifiedKey>,
 }
@@ -105,7 +107,14 @@ impl Making<'_> {
             let certificate = match (self.means.secrets)(&key) {
                 Known::Here(secret) => certificate(&secret).map_err(|error| format!("secret {key}: {error:#}")),
                 Known::Missing => Err(format!("secret {key} is not there")),
-                Known::Unknown => continue,
+                Known::Unknown => {
+                    for host in hosts.iter().filter(|host| !host.is_empty()) {
+                        if let Some(shown) = (self.means.shown)(&Door::Ingress { tls: true }, host) {
+                            self.certificates.entry(host, || shown);
+                        }
+                    }
+                    continue;
+                }
             };
             match certificate {
                 // The empty host would be that of everyone else's hosts as well.
@@ -122,6 +131,8 @@ impl Making<'_> {
         let read = annotations::read(&key.namespace, ingress.annotations());
         self.faults.extend(read.faults.iter().map(|fault| (ingress.clone(), fault.clone())));
         let auth = read.auth.as_ref().map(|auth| self.users(ingress, auth));
+        let is_waiting = matches!(auth, Some(None));
+        let auth = auth.flatten();
         let spec = ingress.spec.clone().unwrap_or_default();
         let (hosts, all) = self.with_tls.get(&key).cloned().unwrap_or_default();
         for rule in spec.rules.iter().flatten() {
@@ -135,13 +146,19 @@ impl Making<'_> {
                         continue;
                     }
                 };
-                let action = self.action(ingress, &path.backend, has_tls, auth.clone(), rewrite);
+                let mut action = self.action(ingress, &path.backend, has_tls, auth.clone(), rewrite);
+                if is_waiting {
+                    action = Arc::new(Action::answer(&key.to_string(), 503));
+                }
                 self.routes.add(host, Route { matches: Match::of(matches), action });
             }
         }
         if let Some(backend) = &spec.default_backend {
             let has_tls = all && !spec.rules.iter().flatten().any(|rule| rule.host.is_some());
-            let action = self.action(ingress, backend, has_tls, auth.clone(), None);
+            let mut action = self.action(ingress, backend, has_tls, auth.clone(), None);
+            if is_waiting {
+                action = Arc::new(Action::answer(&key.to_string(), 503));
+            }
             let rules: Vec<_> = spec.rules.iter().flatten().collect();
             if rules.is_empty() {
                 self.routes.fall_back(action);
@@ -156,18 +173,19 @@ impl Making<'_> {
         }
     }
 
-    fn users(&mut self, ingress: &Arc<Ingress>, auth: &annotations::Auth) -> Arc<BasicAuth> {
+    /// Who may come in; `None` if that is not known yet.
+    fn users(&mut self, ingress: &Arc<Ingress>, auth: &annotations::Auth) -> Option<Arc<BasicAuth>> {
         self.secrets.insert(auth.secret.clone());
         let users = match (self.means.secrets)(&auth.secret) {
             Known::Here(secret) => users(&secret, auth.is_map),
             Known::Missing => Err(format!("secret {} is not there: nobody may come in", auth.secret)),
-            Known::Unknown => Ok(HashMap::new()),
+            Known::Unknown => return None,
         };
         let users = users.unwrap_or_else(|why| {
             self.faults.push((ingress.clone(), why));
             HashMap::new()
         });
-        Arc::new(BasicAuth { realm: auth.realm.clone(), users })
+        Some(Arc::new(BasicAuth { realm: auth.realm.clone(), users }))
     }
 
     fn action(

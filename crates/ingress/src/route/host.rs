@@ -58,6 +58,16 @@ impl<T> Hosts<T> {
         }
     }
 
+    /// The value of just this name, as it is written in an object.
+    pub fn named(&self, name: &str) -> Option<&T> {
+        let name = name.to_ascii_lowercase();
+        match name.strip_prefix("*.") {
+            _ if name.is_empty() => self.any.as_ref(),
+            Some(rest) => self.wildcards.get(rest),
+            None => self.exact.get(name.as_str()),
+        }
+    }
+
     /// Those that fit a host, the best first.
     pub fn fitting<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a T> + use<'a, 'h, T> {
         let exact = self.exact.get(host);
