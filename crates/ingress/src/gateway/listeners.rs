@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use coracle_client::ObjectKey;
-use kube::ResourceExt;
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 

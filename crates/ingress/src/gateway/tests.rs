@@ -117,6 +117,31 @@ fn a_listener_that_waits_for_its_certificate_keeps_its_port_and_its_status() {
 }
 
 #[test]
+fn a_rule_that_would_change_how_messages_end_answers_500() {
+    let listeners = json!([{"name": "web", "protocol": "HTTP", "port": 80}]);
+    let filter = json!({"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["Content-Length"]}});
+    let to = json!({"name": "a", "port": 80});
+    let of_backend = json!({"name": "a", "port": 80, "filters": [filter]});
+    let spec = json!({"parentRefs": [{"name": "gw"}], "rules": [
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/rule"}}], "filters": [filter], "backendRefs": [to]},
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/backend"}}], "backendRefs": [of_backend]}]});
+    let built = built(gateway(listeners), vec![route("n", "r", spec)]);
+    let conditions = &status(&built, "httproutes", "r")["parents"][0]["conditions"];
+    assert_eq!(reason(conditions, "Accepted"), "False UnsupportedValue");
+    let target = |path: &str| {
+        let (path, headers) = (Path::of(path).unwrap(), HeaderMap::new());
+        let asked = Asked { host: "h", path: &path, method: &Method::GET, headers: &headers, query: None };
+        let routes = built.entrances[0].1.listeners.fitting("h").next().unwrap();
+        match &routes.find(&asked).unwrap().action.target {
+            Target::Answer(status) => status.as_u16(),
+            Target::Backends(all) if all[0].backend.is_none() => 500,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((target("/rule"), target("/backend")), (500, 500));
+}
+
+#[test]
 fn routes_belong_where_hosts_and_namespaces_let_them() {
     let listeners = json!([{"name": "web", "protocol": "HTTP", "port": 80, "hostname": "*.example"}]);
     let to = |parents: Value, hosts: Value| json!({"parentRefs": parents, "hostnames": hosts, "rules": [{"backendRefs": [{"name": "a", "port": 80}]}]});

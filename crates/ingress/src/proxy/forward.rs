@@ -107,6 +107,9 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, policy: &Policy, weighted: &Weigh
     headers.insert(HOST, policy.host.clone().unwrap_or(host));
     policy.headers.apply(headers);
     weighted.headers.apply(headers);
+    // The body itself says how long it is.
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
     if let Some(wanted) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, wanted);
