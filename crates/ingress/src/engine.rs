@@ -89,7 +89,8 @@ impl Engine {
         config: Config,
     ) -> Arc<Engine> {
         let changed = Arc::new(Notify::new());
-        let forbidden = Forbidden { services: Some(config.service_cidr), node: None };
+        let forbidden =
+            Forbidden { services: Some(config.service_cidr), node: Some(config.node_ip), ..Forbidden::default() };
         Arc::new(Engine {
             ingresses: Informer::new(Api::all(client.clone())),
             classes: Informer::new(Api::all(client.clone())),
@@ -216,10 +217,12 @@ impl Engine {
             Some(listening) => listening.port,
             None => {
                 let made = proxy::listen(&self.shared, self.config.node_ip, self.config.port, None)?;
-                self.backends.forbid(self.config.node_ip, made.port);
                 listening.insert(made).port
             }
         };
+        let reached = self.shared.tables.load().addresses.keys().copied().collect::<HashSet<_>>();
+        let socket = SocketAddrV4::new(self.config.node_ip, port);
+        self.backends.forbid(reached.into_iter().chain([socket]).collect());
         for service in self.services.store().list_namespace(NAMESPACE).iter().filter(|service| is_ours(service)) {
             slice::ensure(&self.client, service, &self.slices.store(), &self.config, port).await?;
         }

@@ -230,6 +230,9 @@ impl Worker {
         mut request: Request<Incoming>,
     ) -> Result<Passed, Reply> {
         let policy = &action.policy;
+        if forward::hops(request.headers()) >= forward::HOPS_MAX {
+            return Err(reply(StatusCode::LOOP_DETECTED));
+        }
         let endpoints = backend.endpoints();
         if endpoints.addresses.is_empty() {
             return Err(reply(StatusCode::SERVICE_UNAVAILABLE));

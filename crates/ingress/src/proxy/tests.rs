@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::entrance::{Entrance, Speaks};
-use crate::route::action::{Policy, Rewrite, Weighted};
+use crate::route::action::{HeaderChanges, Policy, Rewrite, Weighted};
 use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -133,6 +133,18 @@ async fn a_backend_learns_who_asked_and_a_client_cannot_say_otherwise() {
     for unwanted in ["10.0.0.1", "forwarded: for", "x-mine", "proxy: x"] {
         assert!(!seen.contains(unwanted), "{unwanted}: {seen}");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_back_again_and_again_ends() {
+    let (address, _) = echo("").await;
+    let forgets = HeaderChanges { remove: vec![http::HeaderName::from_static("cdn-loop")], ..HeaderChanges::default() };
+    let policy = Policy { headers: forgets, ..Policy::default() };
+    let world = World::new(vec![("/", http(vec![address], policy))]);
+    let seen = world.get("/", "CDN-Loop: other, coracle;v=1\r\n").await.to_lowercase();
+    assert_eq!(seen.matches("cdn-loop: ").count(), 2, "{seen}");
+    let often = "CDN-Loop: coracle\r\n".repeat(8);
+    assert!(world.get("/", &often).await.starts_with("HTTP/1.1 508"));
 }
 
 #[tokio::test]
