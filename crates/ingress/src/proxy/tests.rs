@@ -148,6 +148,22 @@ async fn a_request_that_comes_back_again_and_again_ends() {
 }
 
 #[tokio::test]
+async fn a_copy_of_a_request_goes_to_another_backend() {
+    let ((address, _), (other, copies)) = (echo("").await, echo("").await);
+    let backend = Backend::fixed("m", vec![other], crate::backend::Protocol::Http);
+    let mirrors = vec![crate::route::action::Mirror { backend, numerator: 1, denominator: 1 }];
+    let world = World::new(vec![("/", http(vec![address], Policy { mirrors, ..Policy::default() }))]);
+    let sent = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
+    assert!(world.raw(sent).await.starts_with("HTTP/1.1 200"));
+    let arrives = async {
+        while copies.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), arrives).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_others_could_read_otherwise_is_refused() {
     let (address, connections) = echo("").await;
     let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
