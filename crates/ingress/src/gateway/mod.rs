@@ -210,7 +210,7 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
         let Some(gateway) = open.get_mut(&key).filter(|_| is_gateway) else { continue };
         let made = made.get_or_insert_with(|| routes::make(route, means));
         let attached = routes::attach(route, reference, &key, &gateway.heard, means);
-        let accepted = match &attached {
+        let mut accepted = match &attached {
             _ if made.unsupported.is_some() => {
                 let why = made.unsupported.clone().unwrap_or_default();
                 Condition::new("Accepted", false, "UnsupportedValue", &why)
@@ -224,7 +224,11 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
                 gateway.tls[*at].extend(hosts.iter().map(|host| (host.clone(), made.backends.clone())));
             } else if routes::is_http(&gateway.heard[*at]) {
                 for host in hosts {
-                    made.routes.iter().for_each(|route| gateway.http[*at].add(host, route.clone()));
+                    for route in &made.routes {
+                        if let Err(why) = gateway.http[*at].add(host, route.clone()) {
+                            accepted = Condition::new("Accepted", false, "UnsupportedValue", &why);
+                        }
+                    }
                 }
             }
         }

@@ -17,7 +17,7 @@ use super::types::{
 use super::{Means, status::Condition};
 use crate::backend::{self, Backend, Fault, Port, Reference};
 use crate::route::action::{Action, HeaderChanges, Mirror, Policy, Target, Weighted};
-use crate::route::{Match, PathMatch, Route, ValueMatch, bounded_regex};
+use crate::route::{Match, PATH_OF_RULE, PathMatch, Route, ValueMatch, bounded_regex};
 
 /// A route of any kind.
 pub struct AnyRoute {
@@ -254,6 +254,9 @@ fn http_match(asked: &HttpMatch) -> Result<Match, String> {
     let root = Named { value: "/".into(), ..Named::default() };
     let path = asked.path.as_ref().unwrap_or(&root);
     let text = if path.value.is_empty() { "/" } else { &path.value };
+    if text.len() > PATH_OF_RULE {
+        return Err(format!("a path has more than {PATH_OF_RULE} bytes"));
+    }
     let path = match path.kind.as_deref() {
         None | Some("PathPrefix") => PathMatch::prefix(text),
         Some("Exact") => PathMatch::exact(text),

@@ -18,7 +18,7 @@ use crate::backend::{Backend, Backends, Fault, Port, Reference};
 use crate::entrance::{Door, Entrance, Speaks};
 use crate::proxy::certified;
 use crate::route::action::{Action, BasicAuth, Policy, Rewrite, Target, ToHttps, Weighted};
-use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard, bounded_regex};
+use crate::route::{Builder, Hosts, Match, PATH_OF_RULE, PathMatch, Route, Wildcard, bounded_regex};
 use crate::secrets::Known;
 
 /// What becomes of Ingresses.
@@ -150,7 +150,7 @@ impl Making<'_> {
                 if is_waiting {
                     action = Arc::new(Action::answer(&key.to_string(), 503));
                 }
-                self.routes.add(host, Route { matches: Match::of(matches), action });
+                self.add(ingress, host, Route { matches: Match::of(matches), action });
             }
         }
         if let Some(backend) = &spec.default_backend {
@@ -168,8 +168,14 @@ impl Making<'_> {
             for rule in rules {
                 let host = rule.host.as_deref().unwrap_or_default();
                 let route = Route { matches: Match::of(PathMatch::prefix("/")), action: action.clone() };
-                if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.routes.add(host, route) }
+                if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.add(ingress, host, route) }
             }
+        }
+    }
+
+    fn add(&mut self, ingress: &Arc<Ingress>, host: &str, route: Route) {
+        if let Err(fault) = self.routes.add(host, route) {
+            self.faults.push((ingress.clone(), fault));
         }
     }
 
@@ -258,6 +264,9 @@ fn shown(port: &Port) -> String {
 /// How a path is compared, and what becomes of it.
 fn path_match(path: &HTTPIngressPath, read: &Annotations) -> Result<(PathMatch, Option<Rewrite>), String> {
     let text = path.path.as_deref().filter(|text| !text.is_empty()).unwrap_or("/");
+    if text.len() > PATH_OF_RULE {
+        return Err(format!("a path has more than {PATH_OF_RULE} bytes"));
+    }
     let target = read.rewrite_target.as_deref();
     let is_expression = path.path_type == "ImplementationSpecific" && (read.use_regex || target.is_some());
     if is_expression {

@@ -38,7 +38,7 @@ use crate::entrance::{Door, Tables};
 use crate::metrics::METRICS;
 use crate::route::action::{Action, Policy, Redirect, Target, ToHttps, Weighted};
 use crate::route::path::Path;
-use crate::route::{Asked, Found, host};
+use crate::route::{Asked, Found, PATH_OF_REQUEST, host};
 
 /// How many endpoints are tried until a connection can be made.
 const TRIES: usize = 3;
@@ -140,6 +140,9 @@ impl Worker {
             return fault(StatusCode::METHOD_NOT_ALLOWED);
         }
         let raw = if request.uri().path().is_empty() { "/" } else { request.uri().path() }.to_owned();
+        if raw.len() > PATH_OF_REQUEST {
+            return fault(StatusCode::URI_TOO_LONG);
+        }
         let Some(path) = Path::of(&raw) else { return fault(StatusCode::BAD_REQUEST) };
         let tables = self.shared.tables.load();
         let Some(entrance) = tables.entrances.get(&peer.door).cloned() else { return fault(StatusCode::NOT_FOUND) };

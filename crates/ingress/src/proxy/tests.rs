@@ -61,7 +61,7 @@ impl World {
 fn serve(shared: &Shared, speaks: Speaks, routes: Vec<(&str, Action)>) {
     let mut builder = Builder::new(Wildcard::OneLabel);
     for (path, action) in routes {
-        builder.add("", Route { matches: Match::of(PathMatch::prefix(path)), action: Arc::new(action) });
+        builder.add("", Route { matches: Match::of(PathMatch::prefix(path)), action: Arc::new(action) }).unwrap();
     }
     let mut listeners = Hosts::new(Wildcard::OneLabel);
     listeners.entry("", || Arc::new(builder.build()));
@@ -193,6 +193,8 @@ async fn what_others_could_read_otherwise_is_refused() {
         let (_, seen) = answer.split_once("\r\n\r\n").unwrap();
         assert!(!seen.to_lowercase().contains("content-length") && !answer.contains("/x"), "{answer}");
     }
+    let path = format!("/{}", "a".repeat(9000));
+    assert!(world.get(&path, "").await.starts_with("HTTP/1.1 414"));
     let long = format!("X-Long: {}\r\n", "a".repeat(100_000));
     assert!(world.get("/", &long).await.starts_with("HTTP/1.1 431"));
 }

@@ -48,6 +48,11 @@ impl<T> Hosts<T> {
         Hosts { exact: HashMap::new(), wildcards: HashMap::new(), any: None, wildcard }
     }
 
+    /// What a star stands for.
+    pub fn wildcard(&self) -> Wildcard {
+        self.wildcard
+    }
+
     /// The value of a name, as it is written in an object; the empty name is every host.
     pub fn entry(&mut self, name: &str, make: impl FnOnce() -> T) -> &mut T {
         let name = name.to_ascii_lowercase();
