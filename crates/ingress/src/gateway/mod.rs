@@ -34,6 +34,11 @@ use crate::secrets::Known;
 /// The controller that classes of ours name.
 pub const CONTROLLER: &str = "coracle.io/gateway";
 
+/// How many Gateways of a namespace are served.
+const OF_NAMESPACE: usize = 20;
+/// How many parents the status of a route may have (as its definition says).
+const PARENTS: usize = 32;
+
 /// What routes are made with.
 pub struct Means<'a> {
     /// The services to which they lead.
@@ -161,12 +166,22 @@ pub fn classes(objects: &Objects) -> Vec<Told> {
 pub fn build(objects: &Objects, means: &Means<'_>) -> Built {
     let mut built = Built { told: classes(objects), ..Built::default() };
     let ours = our_classes(&objects.classes);
-    let gateways: Vec<&Arc<Gateway>> = objects
+    let mut gateways: Vec<&Arc<Gateway>> = objects
         .gateways
         .iter()
         .filter(|gateway| ours.contains(&gateway.spec.gateway_class_name))
         .filter(|gateway| gateway.metadata.deletion_timestamp.is_none())
         .collect();
+    gateways.sort_by_cached_key(|gateway| {
+        (gateway.metadata.creation_timestamp.as_ref().map(|time| time.0), ObjectKey::of(&***gateway))
+    });
+    let mut counts: HashMap<Option<String>, usize> = HashMap::new();
+    let (gateways, beyond): (Vec<_>, Vec<_>) = gateways.into_iter().partition(|gateway| {
+        let count = counts.entry(gateway.namespace()).or_default();
+        *count += 1;
+        *count <= OF_NAMESPACE
+    });
+    built.told.extend(beyond.into_iter().filter_map(|gateway| told_of_one_too_many(gateway)));
     let mut open: HashMap<ObjectKey, Open> = gateways
         .iter()
         .map(|gateway| {
@@ -373,6 +388,15 @@ fn told_of_gateway(gateway: &Gateway, heard: &[Heard], addresses: &[Ipv4Addr], u
     told(path(("v1", "gateways"), &ObjectKey::of(gateway)), None, &gateway.status, status)
 }
 
+fn told_of_one_too_many(gateway: &Gateway) -> Option<Told> {
+    let why = format!("the namespace has more than {OF_NAMESPACE} Gateways");
+    let conditions = ["Accepted", "Programmed"].map(|kind| Condition::new(kind, false, "Invalid", &why));
+    let generation = gateway.metadata.generation.unwrap_or_default();
+    let conditions = written(&conditions, &gateway.status["conditions"], generation);
+    let status = json!({"addresses": [], "conditions": conditions, "listeners": []});
+    told(path(("v1", "gateways"), &ObjectKey::of(gateway)), None, &gateway.status, status)
+}
+
 /// The status of a route has an entry for each Gateway; those of other controllers are kept.
 fn told_of_route(route: &AnyRoute, parents: &[(&types::ParentRef, Vec<Condition>)]) -> Option<Told> {
     let before = route.status["parents"].as_array().cloned().unwrap_or_default();
@@ -384,7 +408,7 @@ fn told_of_route(route: &AnyRoute, parents: &[(&types::ParentRef, Vec<Condition>
         json!({"parentRef": shown, "controllerName": CONTROLLER,
             "conditions": written(conditions, &known, route.generation)})
     });
-    let all: Vec<Value> = others.chain(ours).collect();
+    let all: Vec<Value> = others.chain(ours).take(PARENTS).collect();
     if all.is_empty() && before.is_empty() {
         return None;
     }

@@ -39,9 +39,12 @@ fn built(gateway: Arc<Gateway>, routes: Vec<AnyRoute>) -> Built {
 }
 
 fn built_with(gateway: Arc<Gateway>, routes: Vec<AnyRoute>, known: impl Fn() -> Known) -> Built {
+    built_of(vec![gateway], routes, known)
+}
+
+fn built_of(gateways: Vec<Arc<Gateway>>, routes: Vec<AnyRoute>, known: impl Fn() -> Known) -> Built {
     let class = json!({"metadata": {"name": "coracle"}, "spec": {"controllerName": CONTROLLER}});
-    let objects =
-        Objects { classes: vec![Arc::new(serde_json::from_value(class).unwrap())], gateways: vec![gateway], routes };
+    let objects = Objects { classes: vec![Arc::new(serde_json::from_value(class).unwrap())], gateways, routes };
     let service = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {"ports": [{"port": 80}]}});
     let services: Vec<Service> = vec![serde_json::from_value(service).unwrap()];
     let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
@@ -139,6 +142,22 @@ fn a_rule_that_would_change_how_messages_end_answers_500() {
         }
     };
     assert_eq!((target("/rule"), target("/backend")), (500, 500));
+}
+
+#[test]
+fn a_namespace_has_so_many_gateways_and_a_route_so_many_parents() {
+    let listeners = json!([{"name": "web", "protocol": "HTTP", "port": 80}]);
+    let named = |number: usize| {
+        let mut one = (*gateway(listeners.clone())).clone();
+        one.metadata.name = Some(format!("gw{number:02}"));
+        Arc::new(one)
+    };
+    let parents: Vec<Value> = (0..40).map(|port| json!({"name": "gw00", "port": port + 1})).collect();
+    let spec = json!({"parentRefs": parents, "rules": []});
+    let built = built_of((0..21).map(named).collect(), vec![route("n", "r", spec)], || Known::Missing);
+    assert_eq!(built.needed.len(), OF_NAMESPACE);
+    assert_eq!(reason(&status(&built, "gateways", "gw20")["conditions"], "Accepted"), "False Invalid");
+    assert_eq!(status(&built, "httproutes", "r")["parents"].as_array().unwrap().len(), PARENTS);
 }
 
 #[test]
