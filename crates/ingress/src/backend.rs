@@ -1,7 +1,7 @@
 //! Services as backends: the addresses of their pods, followed while a route leads there.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -108,24 +108,28 @@ impl Backend {
 }
 
 /// Addresses to which no request ever goes, whatever slices say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forbidden {
     /// Addresses of services: what is there is reached through its own pods.
     pub services: Option<Ipv4Net>,
-    /// The node's own, but for what serves in its network (which is at other ports than these).
-    pub node: Option<(Ipv4Addr, u16)>,
+    /// The node's own, but for pods in its network.
+    pub node: Option<Ipv4Addr>,
+    /// Where this proxy is reached itself.
+    pub own: HashSet<SocketAddrV4>,
 }
 
 impl Forbidden {
-    fn has(&self, at: SocketAddr) -> bool {
-        let IpAddr::V4(address) = at.ip() else { return true };
+    fn has(&self, at: SocketAddr, is_pod: bool) -> bool {
+        let SocketAddr::V4(own) = at else { return true };
+        let address = own.ip();
         address.is_loopback()
             || address.is_link_local()
             || address.is_multicast()
             || address.is_broadcast()
             || address.octets()[0] == 0
-            || self.services.is_some_and(|range| range.contains(&address))
-            || self.node.is_some_and(|(own, port)| own == address && port == at.port())
+            || self.services.is_some_and(|range| range.contains(address))
+            || (self.node.as_ref() == Some(address) && !is_pod)
+            || self.own.contains(&own)
     }
 }
 
@@ -143,9 +147,19 @@ impl Backends {
         Backends { services, slices, forbidden: Mutex::new(forbidden), known: Mutex::default() }
     }
 
-    /// The node's own socket, to which no request comes back.
-    pub fn forbid(&self, address: Ipv4Addr, port: u16) {
-        self.forbidden.lock().node = Some((address, port));
+    /// Where this proxy is reached now, to which no request comes back.
+    pub fn forbid(&self, own: HashSet<SocketAddrV4>) {
+        if std::mem::replace(&mut self.forbidden.lock().own, own.clone()) == own {
+            return;
+        }
+        self.known.lock().values().for_each(|backend| self.look(backend));
+    }
+
+    fn look(&self, backend: &Backend) {
+        let endpoints = self.resolve(&backend.reference);
+        if **backend.endpoints.load() != endpoints {
+            backend.endpoints.store(Arc::new(endpoints));
+        }
     }
 
     /// The backend that is meant: the same one as long as a route leads there.
@@ -165,12 +179,7 @@ impl Backends {
         let known = self.known.lock();
         let of_it: Vec<&Arc<Backend>> =
             known.iter().filter(|(reference, _)| reference.service == *service).map(|(_, backend)| backend).collect();
-        for backend in &of_it {
-            let endpoints = self.resolve(&backend.reference);
-            if **backend.endpoints.load() != endpoints {
-                backend.endpoints.store(Arc::new(endpoints));
-            }
-        }
+        of_it.iter().for_each(|backend| self.look(backend));
         !of_it.is_empty()
     }
 
@@ -202,9 +211,7 @@ impl Backends {
         let protocol = reference.protocol.unwrap_or_else(|| protocol_of(port));
         let slices = self.slices.list_namespace(&reference.service.namespace);
         let own = slices.iter().filter(|slice| service_of(slice).as_ref() == Some(&reference.service));
-        let mut addresses = addresses(port, own.map(|slice| &**slice));
-        let forbidden = self.forbidden.lock();
-        addresses.retain(|at| !forbidden.has(*at));
+        let addresses = addresses(port, own.map(|slice| &**slice), &self.forbidden.lock());
         Endpoints { addresses, protocol, fault: None }
     }
 }
@@ -226,7 +233,11 @@ fn protocol_of(port: &ServicePort) -> Protocol {
 }
 
 /// The ready endpoints of a port, or those that end and still serve where there are no others.
-fn addresses<'a>(port: &ServicePort, slices: impl Iterator<Item = &'a EndpointSlice>) -> Vec<SocketAddr> {
+fn addresses<'a>(
+    port: &ServicePort,
+    slices: impl Iterator<Item = &'a EndpointSlice>,
+    forbidden: &Forbidden,
+) -> Vec<SocketAddr> {
     let name = port.name.as_deref().unwrap_or_default();
     let (mut ready, mut last) = (Vec::new(), Vec::new());
     for slice in slices.filter(|slice| slice.address_type == "IPv4") {
@@ -241,13 +252,22 @@ fn addresses<'a>(port: &ServicePort, slices: impl Iterator<Item = &'a EndpointSl
                 State::Not => continue,
             };
             let parsed = endpoint.addresses.iter().filter_map(|text| text.parse::<Ipv4Addr>().ok());
-            into.extend(parsed.map(|address| SocketAddr::new(address.into(), number)));
+            let is_pod = is_pod(endpoint, slice.metadata.namespace.as_deref());
+            let at = parsed.map(|address| SocketAddr::new(address.into(), number));
+            into.extend(at.filter(|at| !forbidden.has(*at, is_pod)));
         }
     }
     let mut found = if ready.is_empty() { last } else { ready };
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// Whether an endpoint says that it is a pod of its slice's namespace.
+fn is_pod(endpoint: &Endpoint, namespace: Option<&str>) -> bool {
+    endpoint.target_ref.as_ref().is_some_and(|target| {
+        target.kind.as_deref() == Some("Pod") && target.namespace.as_deref().is_none_or(|own| Some(own) == namespace)
+    })
 }
 
 enum State {
@@ -275,8 +295,11 @@ mod tests {
     fn backends(service: Value, slices: Vec<Value>) -> Backends {
         let services = Store::of(vec![serde_json::from_value(service).unwrap()], Vec::new());
         let slices = slices.into_iter().map(|slice| serde_json::from_value(slice).unwrap()).collect();
-        let forbidden =
-            Forbidden { services: Some("10.96.0.0/16".parse().unwrap()), node: Some(([10, 90, 0, 2].into(), 10380)) };
+        let forbidden = Forbidden {
+            services: Some("10.96.0.0/16".parse().unwrap()),
+            node: Some([10, 90, 0, 2].into()),
+            own: HashSet::new(),
+        };
         Backends::new(services, Store::of(slices, Vec::new()), forbidden)
     }
 
@@ -322,6 +345,23 @@ mod tests {
             "endpoints": [endpoint("10.90.0.2", "ready"), endpoint("10.90.0.3", "ready")]});
         let found = resolved(&backends(service(spec), vec![slice(all), own]), Port::Name("http".into()));
         assert_eq!(found.addresses, ["10.90.0.3:10380".parse().unwrap()]);
+    }
+
+    #[test]
+    fn the_node_itself_is_reached_for_pods_in_its_network_and_this_proxy_never() {
+        let spec = json!({"ports": [{"name": "http", "port": 80}]});
+        let with = |namespace: &str| {
+            let mut one = endpoint("10.90.0.2", "ready");
+            one["targetRef"] = json!({"kind": "Pod", "name": "p", "namespace": namespace});
+            backends(service(spec.clone()), vec![slice(json!([one]))])
+        };
+        assert!(resolved(&with("other"), Port::Number(80)).addresses.is_empty());
+        let backends = with("n");
+        let reference = Reference { service: ObjectKey::new("n", "web"), port: Port::Number(80), protocol: None };
+        let backend = backends.get(reference);
+        assert_eq!(backend.endpoints().addresses, ["10.90.0.2:8080".parse().unwrap()]);
+        backends.forbid(["10.90.0.2:8080".parse().unwrap()].into());
+        assert!(backend.endpoints().addresses.is_empty());
     }
 
     #[test]

@@ -16,8 +16,11 @@ use tokio::sync::Notify;
 use crate::engine::{Engine, MADE_BY, NAMESPACE, OURS, Outcome, SERVICE, gateway_service, given, is_ours, port_name};
 use crate::gateway::{self, Needed};
 
-/// How soon what failed is tried again.
+/// How soon what failed is tried again, at first and at last.
 const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+/// How many faults are told of one Ingress.
+const TOLD_OF_ONE: usize = 20;
 /// How many faults are remembered as told.
 const TOLD: usize = 10_000;
 
@@ -32,6 +35,7 @@ pub async fn run(client: Client, engine: Arc<Engine>) -> Result<()> {
         hears: false,
     };
     let mut outcomes = engine.outcome.subscribe();
+    let mut again = AGAIN;
     loop {
         let outcome = outcomes.borrow_and_update().clone();
         let done = control.reconcile(&engine, &outcome, &changed).await;
@@ -42,13 +46,40 @@ pub async fn run(client: Client, engine: Arc<Engine>) -> Result<()> {
             }
         };
         let goes_on = match done {
-            Ok(()) => wait.await,
+            Ok(()) => {
+                again = AGAIN;
+                wait.await
+            }
             Err(error) => {
                 tracing::warn!("what is told of Ingresses is not as it should be: {error:#}");
-                tokio::time::timeout(AGAIN, wait).await.unwrap_or(true)
+                let pause = again;
+                again = (again * 2).min(AGAIN_MAX);
+                tokio::time::timeout(pause, wait).await.unwrap_or(true)
             }
         };
         anyhow::ensure!(goes_on, "nothing is served any more");
+    }
+}
+
+/// What failed, while all else goes on: the first counts as the error.
+#[derive(Default)]
+struct Failed(Option<anyhow::Error>);
+
+impl Failed {
+    fn note<T>(&mut self, result: Result<T, impl Into<anyhow::Error>>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let error = error.into();
+                tracing::debug!("an object is not as it should be: {error:#}");
+                self.0.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    fn done(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
     }
 }
 
@@ -81,17 +112,20 @@ impl Control {
             });
         }
         self.tell(outcome);
-        self.services(engine, outcome).await?;
-        self.gateways(engine, outcome).await?;
+        let mut failed = Failed::default();
+        failed.note(self.services(engine, outcome).await);
+        failed.note(self.gateways(engine, outcome).await);
         let service = engine.services().store().get(NAMESPACE, SERVICE);
         let addresses = service.as_deref().map(given).unwrap_or_default();
-        self.statuses(outcome, &addresses).await
+        failed.note(self.statuses(outcome, &addresses).await);
+        failed.done()
     }
 
     /// The services by which Ingresses and Gateways are reached, there while they are needed. What their owner changed
     /// of them stays, but for the ports of Gateways.
     async fn services(&self, engine: &Engine, outcome: &Outcome) -> Result<()> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let mut failed = Failed::default();
         let mut wanted: BTreeMap<String, Value> =
             outcome.needed.iter().map(|needed| (gateway_service(&needed.uid), of_gateway(needed))).collect();
         if !outcome.ingresses.is_empty() {
@@ -109,11 +143,13 @@ impl Control {
             match wanted.remove(&service.name_any()) {
                 // Of a Gateway of which nothing is known yet.
                 None if !outcome.is_whole && service.name_any() != SERVICE => {}
-                None if is_made => gone(api.delete(&service.name_any(), &DeleteParams::default()).await.map(drop))?,
+                None if is_made => {
+                    failed.note(gone(api.delete(&service.name_any(), &DeleteParams::default()).await.map(drop)));
+                }
                 Some(wanted) if is_made && service.name_any() != SERVICE && !has_ports(service, &wanted) => {
                     let ports = json!({"spec": {"ports": wanted["spec"]["ports"]}});
                     let patch = Patch::Merge(ports);
-                    gone(api.patch(&service.name_any(), &PatchParams::default(), &patch).await.map(drop))?;
+                    failed.note(gone(api.patch(&service.name_any(), &PatchParams::default(), &patch).await.map(drop)));
                 }
                 _ => {}
             }
@@ -122,23 +158,24 @@ impl Control {
             // One that ends has the name still.
             if !found.iter().any(|service| service.name_any() == name) {
                 match api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await {
-                    Err(error) if !is_conflict(&error) => return Err(error.into()),
-                    _ => {}
+                    Err(error) if is_conflict(&error) => {}
+                    made => drop(failed.note(made)),
                 }
             }
         }
-        Ok(())
+        failed.done()
     }
 
     /// Writes what is told of objects of the Gateway API.
     async fn gateways(&self, engine: &Engine, outcome: &Outcome) -> Result<()> {
+        let mut failed = Failed::default();
         if outcome.wants_class {
             let class = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
                 "metadata": {"name": "coracle"}, "spec": {"controllerName": gateway::CONTROLLER}});
             let path = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
             let request = http::Request::post(path).header("content-type", "application/json");
             match self.client.request::<Value>(request.body(serde_json::to_vec(&class)?)?).await {
-                Err(error) if !is_conflict(&error) => return Err(error.into()),
+                Err(error) if !is_conflict(&error) => drop(failed.note(Err::<(), _>(error))),
                 _ => engine.class_is_made(),
             }
         }
@@ -153,16 +190,22 @@ impl Control {
             match self.client.request::<Value>(request).await {
                 // It has changed meanwhile, and is looked at anew.
                 Err(error) if is_conflict(&error) || is_not_found(&error) => {}
-                other => drop(other?),
+                other => drop(failed.note(other)),
             }
         }
-        Ok(())
+        failed.done()
     }
 
     /// Tells once of what is wrong.
     fn tell(&mut self, outcome: &Outcome) {
         let mut now = BTreeSet::new();
+        let mut of_one: HashMap<Option<String>, usize> = HashMap::new();
         for (ingress, fault) in outcome.faults.iter().take(TOLD) {
+            let count = of_one.entry(ingress.uid()).or_default();
+            *count += 1;
+            if *count > TOLD_OF_ONE {
+                continue;
+            }
             let key = format!("{}/{fault}", ingress.uid().unwrap_or_default());
             if !self.told.contains(&key) {
                 self.recorder.event(&**ingress, EventType::Warning, "Rejected", fault.clone());
@@ -175,8 +218,10 @@ impl Control {
     async fn statuses(&mut self, outcome: &Outcome, addresses: &[String]) -> Result<()> {
         let now: BTreeMap<ObjectKey, &Arc<Ingress>> =
             outcome.ingresses.iter().map(|ingress| (ObjectKey::of(&**ingress), ingress)).collect();
+        let mut failed = Failed::default();
         for (key, ingress) in &now {
-            if shown(ingress) != addresses && self.write(key, addresses).await? {
+            let is_shown = shown(ingress) == addresses;
+            if !is_shown && failed.note(self.write(key, addresses).await) == Some(true) {
                 let message = format!("Reached at {}", addresses.join(", "));
                 if !addresses.is_empty() {
                     self.recorder.event(&***ingress, EventType::Normal, "Sync", message);
@@ -189,14 +234,15 @@ impl Control {
             // It is another's now, or nobody's, and is reached here no longer.
             let api: Api<Ingress> = Api::namespaced(self.client.clone(), &key.namespace);
             let written = self.written.get(&key).map(|ingress| ingress.uid());
-            if let Some(ingress) = api.get_opt(&key.name).await?
-                && Some(ingress.uid()) == written
+            let Some(found) = failed.note(api.get_opt(&key.name).await) else { continue };
+            if found.is_some_and(|ingress| Some(ingress.uid()) == written)
+                && failed.note(self.write(&key, &[]).await).is_none()
             {
-                self.write(&key, &[]).await?;
+                continue;
             }
             self.written.remove(&key);
         }
-        Ok(())
+        failed.done()
     }
 
     async fn write(&self, key: &ObjectKey, addresses: &[String]) -> Result<bool> {
@@ -234,11 +280,20 @@ fn of_gateway(needed: &Needed) -> Value {
         }
     }
     let mut annotations = json!(needed.annotations);
+    if let Some(all) = annotations.as_object_mut() {
+        all.retain(|name, _| is_theirs(name));
+    }
     if let Some(address) = &needed.address {
         annotations["metallb.io/loadBalancerIPs"] = address.clone().into();
     }
     let ports: Vec<Value> = needed.ports.iter().map(port).collect();
     service(&gateway_service(&needed.uid), labels, annotations, ports.into())
+}
+
+/// Whether the owner of a Gateway may say this of its service: its address, and nothing else of what gives addresses.
+fn is_theirs(annotation: &str) -> bool {
+    annotation == "metallb.io/loadBalancerIPs"
+        || !["metallb.io/", "coracle.io/"].iter().any(|prefix| annotation.starts_with(prefix))
 }
 
 fn service(name: &str, labels: Value, annotations: Value, ports: Value) -> Value {
@@ -275,4 +330,25 @@ fn gone(result: kube::Result<()>) -> kube::Result<()> {
 fn shown(ingress: &Ingress) -> Vec<String> {
     let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     status.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten()).filter_map(|one| one.ip.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_failure_does_not_end_the_pass_and_is_told() {
+        let mut failed = Failed::default();
+        assert_eq!(failed.note(Err::<i32, _>(anyhow::anyhow!("first"))), None);
+        assert_eq!(failed.note(Ok::<_, anyhow::Error>(1)), Some(1));
+        failed.note(Err::<i32, _>(anyhow::anyhow!("second")));
+        assert_eq!(failed.done().unwrap_err().to_string(), "first");
+    }
+
+    #[test]
+    fn the_owner_of_a_gateway_does_not_speak_for_what_gives_addresses() {
+        let kept =
+            ["metallb.io/loadBalancerIPs", "example.com/x", "metallb.io/address-pool", "coracle.io/x"].map(is_theirs);
+        assert_eq!(kept, [true, true, false, false]);
+    }
 }

@@ -37,6 +37,8 @@ pub const MADE_BY: &str = "app.kubernetes.io/managed-by";
 pub const OURS: &str = "coracle-ingress-controller";
 /// How soon tables are made anew at most.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long the first tables wait for secrets.
+const FIRST: Duration = Duration::from_secs(5);
 /// How soon what failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -87,7 +89,8 @@ impl Engine {
         config: Config,
     ) -> Arc<Engine> {
         let changed = Arc::new(Notify::new());
-        let forbidden = Forbidden { services: Some(config.service_cidr), node: None };
+        let forbidden =
+            Forbidden { services: Some(config.service_cidr), node: Some(config.node_ip), ..Forbidden::default() };
         Arc::new(Engine {
             ingresses: Informer::new(Api::all(client.clone())),
             classes: Informer::new(Api::all(client.clone())),
@@ -196,9 +199,17 @@ impl Engine {
         listening: &mut Option<Listening>,
     ) -> Result<()> {
         self.follow().await;
-        let engine = self.clone();
         // Thousands of routes take a while, and certificates are parsed.
-        tokio::task::spawn_blocking(move || engine.build(ours, &objects, is_whole)).await??;
+        let build = |may_wait: bool| {
+            let (engine, ours, objects) = (self.clone(), ours.clone(), objects.clone());
+            tokio::task::spawn_blocking(move || engine.build(ours, &objects, is_whole, may_wait))
+        };
+        // Where nothing is served yet, it begins with certificates and passwords.
+        let may_wait = self.shared.tables.load().entrances.is_empty();
+        if !build(may_wait).await?? {
+            let _ = tokio::time::timeout(FIRST, self.secrets.synced()).await;
+            build(false).await??;
+        }
         if self.shared.tables.load().entrances.is_empty() {
             return Ok(());
         }
@@ -206,10 +217,12 @@ impl Engine {
             Some(listening) => listening.port,
             None => {
                 let made = proxy::listen(&self.shared, self.config.node_ip, self.config.port, None)?;
-                self.backends.forbid(self.config.node_ip, made.port);
                 listening.insert(made).port
             }
         };
+        let reached = self.shared.tables.load().addresses.keys().copied().collect::<HashSet<_>>();
+        let socket = SocketAddrV4::new(self.config.node_ip, port);
+        self.backends.forbid(reached.into_iter().chain([socket]).collect());
         for service in self.services.store().list_namespace(NAMESPACE).iter().filter(|service| is_ours(service)) {
             slice::ensure(&self.client, service, &self.slices.store(), &self.config, port).await?;
         }
@@ -250,8 +263,9 @@ impl Engine {
         self.slices.synced().await;
     }
 
-    /// Makes tables of objects. Nothing changes before the secrets are known which they name.
-    fn build(&self, ours: Vec<Arc<Ingress>>, objects: &Objects, is_whole: bool) -> Result<()> {
+    /// Makes tables of objects. Where a secret is not known yet, its rule alone waits, or all where that may be: then
+    /// nothing changes, and the answer is no.
+    fn build(&self, ours: Vec<Arc<Ingress>>, objects: &Objects, is_whole: bool, may_wait: bool) -> Result<bool> {
         let is_waiting = AtomicBool::new(false);
         let secrets = |key: &ObjectKey| {
             let known = self.secrets.get(key);
@@ -266,7 +280,9 @@ impl Engine {
                 None => known.insert(proxy::self_signed()?).clone(),
             }
         };
-        let means = Means { backends: &self.backends, secrets: &secrets, fallback };
+        let before = self.shared.tables.load_full();
+        let shown = |door: &Door, host: &str| before.entrances.get(door)?.certificate(host);
+        let means = Means { backends: &self.backends, secrets: &secrets, shown: &shown, fallback };
         let built = ingress::build(ours.clone(), &means);
         let service_of = |gateway: &Gateway| {
             self.services.store().get(NAMESPACE, &gateway_service(&gateway.uid().unwrap_or_default()))
@@ -276,6 +292,7 @@ impl Engine {
             &gateway::Means {
                 backends: &self.backends,
                 secrets: &secrets,
+                shown: &shown,
                 grants: &self.gateways.grants(),
                 namespaces: &|name| self.gateways.namespace(name),
                 addresses: &|gateway| {
@@ -285,8 +302,8 @@ impl Engine {
             },
         );
         self.secrets.follow(&built.secrets.union(&gateways.secrets).cloned().collect());
-        if is_waiting.into_inner() {
-            return Ok(());
+        if may_wait && is_waiting.into_inner() {
+            return Ok(false);
         }
         let mut tables = Tables::default();
         tables.entrances.extend(gateways.entrances);
@@ -322,7 +339,7 @@ impl Engine {
             needed: gateways.needed,
             wants_class: self.gateways.wants_class(),
         }));
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -30,6 +30,16 @@ pub struct Entrance {
     pub listeners: Hosts<Arc<Routes>>,
 }
 
+impl Entrance {
+    /// The certificate that is shown for a name of hosts, as it is written in an object.
+    pub fn certificate(&self, host: &str) -> Option<Arc<CertifiedKey>> {
+        match &self.speaks {
+            Speaks::Https(certificates) => certificates.named(host).cloned(),
+            Speaks::Http | Speaks::Tls(_) => None,
+        }
+    }
+}
+
 /// What is spoken at a door.
 pub enum Speaks {
     /// HTTP.

@@ -11,9 +11,12 @@ use crate::route::action::{HeaderChanges, Redirect, Rewrite};
 /// A filter that changes headers, if it is one.
 ///
 /// # Errors
-/// It is none that a header can be.
+/// It is none that a header can be, or one about the connection, the end of the body, or the host, which rewriting changes.
 pub fn headers(modifier: &HeaderModifier) -> Result<HeaderChanges, String> {
-    let name = |text: &str| HeaderName::from_str(text).map_err(|_| format!("{text:?} is no name of a header"));
+    let name = |text: &str| {
+        let name = HeaderName::from_str(text).map_err(|_| format!("{text:?} is no name of a header"))?;
+        if is_fixed(&name) { Err(format!("the header {name} is not for filters to change")) } else { Ok(name) }
+    };
     let pairs = |all: &[super::types::Named]| {
         let pair = |one: &super::types::Named| {
             let value =
@@ -27,6 +30,22 @@ pub fn headers(modifier: &HeaderModifier) -> Result<HeaderChanges, String> {
         add: pairs(&modifier.add)?,
         remove: modifier.remove.iter().map(|own| name(own)).collect::<Result<_, _>>()?,
     })
+}
+
+/// Whether a header says where a message ends, what becomes of the connection, or to whom the request goes.
+fn is_fixed(name: &HeaderName) -> bool {
+    const FIXED: [&str; 9] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    FIXED.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
 }
 
 /// Joins changes of headers.
@@ -90,6 +109,22 @@ fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_that_frame_a_message_are_not_changed() {
+        use super::super::types::Named;
+        let named = |name: &str| vec![Named { name: name.into(), value: "0".into(), ..Named::default() }];
+        for name in ["Content-Length", "transfer-encoding", "Connection", "Host", "TE", "Proxy-Authorization", "Expect"]
+        {
+            let modifiers = [
+                HeaderModifier { set: named(name), ..HeaderModifier::default() },
+                HeaderModifier { add: named(name), ..HeaderModifier::default() },
+                HeaderModifier { remove: vec![name.into()], ..HeaderModifier::default() },
+            ];
+            assert!(modifiers.iter().all(|modifier| headers(modifier).is_err()), "{name}");
+        }
+        assert!(headers(&HeaderModifier { set: named("X-Own"), ..HeaderModifier::default() }).is_ok());
+    }
 
     #[test]
     fn durations_are_read_as_the_interface_writes_them() {

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use coracle_client::ObjectKey;
-use kube::ResourceExt;
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 
@@ -12,6 +11,7 @@ use super::Means;
 use super::grants::permits;
 use super::status::Condition;
 use super::types::{GROUP, Gateway, Listener, ObjectRef};
+use crate::entrance::Door;
 use crate::ingress::certificate;
 use crate::secrets::Known;
 
@@ -55,6 +55,15 @@ impl Heard {
             && (self.protocol != Some(Protocol::Https) || self.certificate.is_some())
     }
 
+    /// Whether its certificate is not known yet.
+    pub fn waits(&self) -> bool {
+        self.refused.is_none()
+            && self.conflict.is_none()
+            && self.unresolved.is_none()
+            && self.protocol == Some(Protocol::Https)
+            && self.certificate.is_none()
+    }
+
     /// Whether all is well.
     pub fn is_well(&self) -> bool {
         self.is_served() && self.unresolved.is_none()
@@ -89,14 +98,14 @@ impl Heard {
 
 /// Looks at the listeners of a Gateway. The secrets that they name are added to those that are followed.
 pub fn look(gateway: &Gateway, means: &Means<'_>, secrets: &mut BTreeSet<ObjectKey>) -> Vec<Heard> {
-    let namespace = gateway.namespace().unwrap_or_default();
+    let key = ObjectKey::of(gateway);
     let mut heard: Vec<Heard> =
-        gateway.spec.listeners.iter().map(|listener| one(&namespace, listener, means, secrets)).collect();
+        gateway.spec.listeners.iter().map(|listener| one(&key, listener, means, secrets)).collect();
     conflicts(&mut heard);
     heard
 }
 
-fn one(namespace: &str, listener: &Listener, means: &Means<'_>, secrets: &mut BTreeSet<ObjectKey>) -> Heard {
+fn one(gateway: &ObjectKey, listener: &Listener, means: &Means<'_>, secrets: &mut BTreeSet<ObjectKey>) -> Heard {
     let passes = listener.tls.as_ref().and_then(|tls| tls.mode.as_deref()) == Some("Passthrough");
     let (protocol, refused) = match listener.protocol.as_str() {
         "HTTP" => (Some(Protocol::Http), None),
@@ -125,7 +134,7 @@ fn one(namespace: &str, listener: &Listener, means: &Means<'_>, secrets: &mut BT
     let mut certificate = None;
     if protocol == Some(Protocol::Https) {
         let refs = listener.tls.iter().flat_map(|tls| &tls.certificate_refs);
-        let mut found = refs.map(|reference| certified(namespace, reference, means, secrets));
+        let mut found = refs.map(|reference| certified(&gateway.namespace, reference, means, secrets));
         match found.next() {
             Some(Ok(first)) => certificate = first,
             Some(Err(why)) => unresolved = unresolved.or(Some(why)),
@@ -134,6 +143,10 @@ fn one(namespace: &str, listener: &Listener, means: &Means<'_>, secrets: &mut BT
         // Those behind the first one must be there as well, though it is the one that is shown.
         if let Some(Err(why)) = found.find(Result::is_err) {
             unresolved = unresolved.or(Some(why));
+        }
+        if certificate.is_none() && unresolved.is_none() {
+            let host = listener.hostname.as_deref().unwrap_or_default();
+            certificate = (means.shown)(&Door::Gateway(gateway.clone(), listener.port), host);
         }
     }
     let listener = listener.clone();

@@ -34,12 +34,19 @@ use crate::secrets::Known;
 /// The controller that classes of ours name.
 pub const CONTROLLER: &str = "coracle.io/gateway";
 
+/// How many Gateways of a namespace are served.
+const OF_NAMESPACE: usize = 20;
+/// How many parents the status of a route may have (as its definition says).
+const PARENTS: usize = 32;
+
 /// What routes are made with.
 pub struct Means<'a> {
     /// The services to which they lead.
     pub backends: &'a Backends,
     /// What secrets hold.
     pub secrets: &'a dyn Fn(&ObjectKey) -> Known,
+    /// The certificate that is shown for a name behind a door now.
+    pub shown: &'a dyn Fn(&Door, &str) -> Option<Arc<CertifiedKey>>,
     /// Who may refer to whom.
     pub grants: &'a [Arc<ReferenceGrant>],
     /// Namespaces and their labels.
@@ -159,12 +166,22 @@ pub fn classes(objects: &Objects) -> Vec<Told> {
 pub fn build(objects: &Objects, means: &Means<'_>) -> Built {
     let mut built = Built { told: classes(objects), ..Built::default() };
     let ours = our_classes(&objects.classes);
-    let gateways: Vec<&Arc<Gateway>> = objects
+    let mut gateways: Vec<&Arc<Gateway>> = objects
         .gateways
         .iter()
         .filter(|gateway| ours.contains(&gateway.spec.gateway_class_name))
         .filter(|gateway| gateway.metadata.deletion_timestamp.is_none())
         .collect();
+    gateways.sort_by_cached_key(|gateway| {
+        (gateway.metadata.creation_timestamp.as_ref().map(|time| time.0), ObjectKey::of(&***gateway))
+    });
+    let mut counts: HashMap<Option<String>, usize> = HashMap::new();
+    let (gateways, beyond): (Vec<_>, Vec<_>) = gateways.into_iter().partition(|gateway| {
+        let count = counts.entry(gateway.namespace()).or_default();
+        *count += 1;
+        *count <= OF_NAMESPACE
+    });
+    built.told.extend(beyond.into_iter().filter_map(|gateway| told_of_one_too_many(gateway)));
     let mut open: HashMap<ObjectKey, Open> = gateways
         .iter()
         .map(|gateway| {
@@ -208,7 +225,7 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
         let Some(gateway) = open.get_mut(&key).filter(|_| is_gateway) else { continue };
         let made = made.get_or_insert_with(|| routes::make(route, means));
         let attached = routes::attach(route, reference, &key, &gateway.heard, means);
-        let accepted = match &attached {
+        let mut accepted = match &attached {
             _ if made.unsupported.is_some() => {
                 let why = made.unsupported.clone().unwrap_or_default();
                 Condition::new("Accepted", false, "UnsupportedValue", &why)
@@ -222,7 +239,11 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
                 gateway.tls[*at].extend(hosts.iter().map(|host| (host.clone(), made.backends.clone())));
             } else if routes::is_http(&gateway.heard[*at]) {
                 for host in hosts {
-                    made.routes.iter().for_each(|route| gateway.http[*at].add(host, route.clone()));
+                    for route in &made.routes {
+                        if let Err(why) = gateway.http[*at].add(host, route.clone()) {
+                            accepted = Condition::new("Accepted", false, "UnsupportedValue", &why);
+                        }
+                    }
                 }
             }
         }
@@ -240,7 +261,9 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
 
 fn finish(gateway: &Gateway, mut open: Open, means: &Means<'_>, built: &mut Built) {
     let key = ObjectKey::of(gateway);
-    let ports: BTreeSet<u16> = open.heard.iter().filter(|one| one.is_served()).map(|one| one.listener.port).collect();
+    // One that waits for a secret keeps its port and what was told of it.
+    let is_needed = |one: &&Heard| one.is_served() || one.waits();
+    let ports: BTreeSet<u16> = open.heard.iter().filter(is_needed).map(|one| one.listener.port).collect();
     let mut http = std::mem::take(&mut open.http).into_iter();
     let mut tls = std::mem::take(&mut open.tls).into_iter();
     let mut by_port: BTreeMap<u16, Port> = BTreeMap::new();
@@ -278,7 +301,9 @@ fn finish(gateway: &Gateway, mut open: Open, means: &Means<'_>, built: &mut Buil
         });
     }
     let addresses = (means.addresses)(gateway);
-    built.told.extend(told_of_gateway(gateway, &open.heard, &addresses, unsupported));
+    if !open.heard.iter().any(Heard::waits) {
+        built.told.extend(told_of_gateway(gateway, &open.heard, &addresses, unsupported));
+    }
 }
 
 /// A port of a Gateway that is being made.
@@ -363,6 +388,15 @@ fn told_of_gateway(gateway: &Gateway, heard: &[Heard], addresses: &[Ipv4Addr], u
     told(path(("v1", "gateways"), &ObjectKey::of(gateway)), None, &gateway.status, status)
 }
 
+fn told_of_one_too_many(gateway: &Gateway) -> Option<Told> {
+    let why = format!("the namespace has more than {OF_NAMESPACE} Gateways");
+    let conditions = ["Accepted", "Programmed"].map(|kind| Condition::new(kind, false, "Invalid", &why));
+    let generation = gateway.metadata.generation.unwrap_or_default();
+    let conditions = written(&conditions, &gateway.status["conditions"], generation);
+    let status = json!({"addresses": [], "conditions": conditions, "listeners": []});
+    told(path(("v1", "gateways"), &ObjectKey::of(gateway)), None, &gateway.status, status)
+}
+
 /// The status of a route has an entry for each Gateway; those of other controllers are kept.
 fn told_of_route(route: &AnyRoute, parents: &[(&types::ParentRef, Vec<Condition>)]) -> Option<Told> {
     let before = route.status["parents"].as_array().cloned().unwrap_or_default();
@@ -374,7 +408,7 @@ fn told_of_route(route: &AnyRoute, parents: &[(&types::ParentRef, Vec<Condition>
         json!({"parentRef": shown, "controllerName": CONTROLLER,
             "conditions": written(conditions, &known, route.generation)})
     });
-    let all: Vec<Value> = others.chain(ours).collect();
+    let all: Vec<Value> = others.chain(ours).take(PARENTS).collect();
     if all.is_empty() && before.is_empty() {
         return None;
     }

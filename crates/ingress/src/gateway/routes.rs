@@ -17,7 +17,7 @@ use super::types::{
 use super::{Means, status::Condition};
 use crate::backend::{self, Backend, Fault, Port, Reference};
 use crate::route::action::{Action, HeaderChanges, Mirror, Policy, Target, Weighted};
-use crate::route::{Match, PathMatch, Route, ValueMatch, bounded_regex};
+use crate::route::{Match, PATH_OF_RULE, PathMatch, Route, ValueMatch, bounded_regex};
 
 /// A route of any kind.
 pub struct AnyRoute {
@@ -125,7 +125,7 @@ impl Making<'_> {
         let mut is_whole = true;
         for filter in all {
             is_whole &= self.supports(filter);
-            self.headers(filter, &mut policy.headers, &mut policy.response_headers);
+            is_whole &= self.headers(filter, &mut policy.headers, &mut policy.response_headers);
             if let Some(asked) = &filter.request_redirect {
                 redirect = Some(filters::redirect(asked));
             }
@@ -152,16 +152,22 @@ impl Making<'_> {
         is_supported
     }
 
-    fn headers(&mut self, filter: &Filter, request: &mut HeaderChanges, response: &mut HeaderChanges) {
+    /// Adds what a filter changes of headers. Whether it can be followed.
+    fn headers(&mut self, filter: &Filter, request: &mut HeaderChanges, response: &mut HeaderChanges) -> bool {
+        let mut is_whole = true;
         for (modifier, changes) in
             [(&filter.request_header_modifier, request), (&filter.response_header_modifier, response)]
         {
             match modifier.as_ref().map(filters::headers) {
                 Some(Ok(more)) => filters::join(changes, more),
-                Some(Err(why)) => self.made.unsupported = Some(why),
+                Some(Err(why)) => {
+                    self.made.unsupported = Some(why);
+                    is_whole = false;
+                }
                 None => {}
             }
         }
+        is_whole
     }
 
     fn mirror(&mut self, mirror: &RequestMirror) -> Option<Mirror> {
@@ -184,7 +190,7 @@ impl Making<'_> {
                 self.made.unsupported = Some(why);
             }
             is_whole &= is_header;
-            self.headers(filter, &mut headers, &mut response_headers);
+            is_whole &= self.headers(filter, &mut headers, &mut response_headers);
         }
         let backend = self.backend(&reference.to, protocol).filter(|_| is_whole);
         Weighted { weight: reference.weight.unwrap_or(1), backend, headers, response_headers }
@@ -248,6 +254,9 @@ fn http_match(asked: &HttpMatch) -> Result<Match, String> {
     let root = Named { value: "/".into(), ..Named::default() };
     let path = asked.path.as_ref().unwrap_or(&root);
     let text = if path.value.is_empty() { "/" } else { &path.value };
+    if text.len() > PATH_OF_RULE {
+        return Err(format!("a path has more than {PATH_OF_RULE} bytes"));
+    }
     let path = match path.kind.as_deref() {
         None | Some("PathPrefix") => PathMatch::prefix(text),
         Some("Exact") => PathMatch::exact(text),

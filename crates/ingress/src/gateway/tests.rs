@@ -35,15 +35,23 @@ fn route(namespace: &str, name: &str, spec: Value) -> AnyRoute {
 }
 
 fn built(gateway: Arc<Gateway>, routes: Vec<AnyRoute>) -> Built {
+    built_with(gateway, routes, || Known::Missing)
+}
+
+fn built_with(gateway: Arc<Gateway>, routes: Vec<AnyRoute>, known: impl Fn() -> Known) -> Built {
+    built_of(vec![gateway], routes, known)
+}
+
+fn built_of(gateways: Vec<Arc<Gateway>>, routes: Vec<AnyRoute>, known: impl Fn() -> Known) -> Built {
     let class = json!({"metadata": {"name": "coracle"}, "spec": {"controllerName": CONTROLLER}});
-    let objects =
-        Objects { classes: vec![Arc::new(serde_json::from_value(class).unwrap())], gateways: vec![gateway], routes };
+    let objects = Objects { classes: vec![Arc::new(serde_json::from_value(class).unwrap())], gateways, routes };
     let service = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {"ports": [{"port": 80}]}});
     let services: Vec<Service> = vec![serde_json::from_value(service).unwrap()];
     let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
     let means = Means {
         backends: &backends,
-        secrets: &|_| Known::Missing,
+        secrets: &|_| known(),
+        shown: &|_, _| None,
         grants: &[],
         namespaces: &|_| None,
         addresses: &|_| vec![[10, 90, 0, 129].into()],
@@ -97,6 +105,59 @@ fn listeners_are_told_apart() {
     assert_eq!(reason(&status["conditions"], "Accepted"), "True ListenersNotValid");
     assert_eq!(status["conditions"][0]["observedGeneration"], 3);
     assert_eq!(built.needed[0].ports, [80, 84].into());
+}
+
+#[test]
+fn a_listener_that_waits_for_its_certificate_keeps_its_port_and_its_status() {
+    let listeners = json!([
+        {"name": "web", "protocol": "HTTP", "port": 80},
+        {"name": "tls", "protocol": "HTTPS", "port": 443, "tls": {"certificateRefs": [{"name": "s"}]}},
+    ]);
+    let built = built_with(gateway(listeners), vec![], || Known::Unknown);
+    assert_eq!(built.needed[0].ports, [80, 443].into());
+    assert_eq!(built.entrances.len(), 1);
+    assert!(!built.told.iter().any(|told| told.path.contains("/gateways/")));
+}
+
+#[test]
+fn a_rule_that_would_change_how_messages_end_answers_500() {
+    let listeners = json!([{"name": "web", "protocol": "HTTP", "port": 80}]);
+    let filter = json!({"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["Content-Length"]}});
+    let to = json!({"name": "a", "port": 80});
+    let of_backend = json!({"name": "a", "port": 80, "filters": [filter]});
+    let spec = json!({"parentRefs": [{"name": "gw"}], "rules": [
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/rule"}}], "filters": [filter], "backendRefs": [to]},
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/backend"}}], "backendRefs": [of_backend]}]});
+    let built = built(gateway(listeners), vec![route("n", "r", spec)]);
+    let conditions = &status(&built, "httproutes", "r")["parents"][0]["conditions"];
+    assert_eq!(reason(conditions, "Accepted"), "False UnsupportedValue");
+    let target = |path: &str| {
+        let (path, headers) = (Path::of(path).unwrap(), HeaderMap::new());
+        let asked = Asked { host: "h", path: &path, method: &Method::GET, headers: &headers, query: None };
+        let routes = built.entrances[0].1.listeners.fitting("h").next().unwrap();
+        match &routes.find(&asked).unwrap().action.target {
+            Target::Answer(status) => status.as_u16(),
+            Target::Backends(all) if all[0].backend.is_none() => 500,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((target("/rule"), target("/backend")), (500, 500));
+}
+
+#[test]
+fn a_namespace_has_so_many_gateways_and_a_route_so_many_parents() {
+    let listeners = json!([{"name": "web", "protocol": "HTTP", "port": 80}]);
+    let named = |number: usize| {
+        let mut one = (*gateway(listeners.clone())).clone();
+        one.metadata.name = Some(format!("gw{number:02}"));
+        Arc::new(one)
+    };
+    let parents: Vec<Value> = (0..40).map(|port| json!({"name": "gw00", "port": port + 1})).collect();
+    let spec = json!({"parentRefs": parents, "rules": []});
+    let built = built_of((0..21).map(named).collect(), vec![route("n", "r", spec)], || Known::Missing);
+    assert_eq!(built.needed.len(), OF_NAMESPACE);
+    assert_eq!(reason(&status(&built, "gateways", "gw20")["conditions"], "Accepted"), "False Invalid");
+    assert_eq!(status(&built, "httproutes", "r")["parents"].as_array().unwrap().len(), PARENTS);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::backend::{Backend, Backends, Fault, Port, Reference};
 use crate::entrance::{Door, Entrance, Speaks};
 use crate::proxy::certified;
 use crate::route::action::{Action, BasicAuth, Policy, Rewrite, Target, ToHttps, Weighted};
-use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard, bounded_regex};
+use crate::route::{Builder, Hosts, Match, PATH_OF_RULE, PathMatch, Route, Wildcard, bounded_regex};
 use crate::secrets::Known;
 
 /// How many paths one Ingress may have, and how many of them may be expressions.
@@ -41,6 +41,8 @@ pub struct Means<'a> {
     pub backends: &'a Backends,
     /// What secrets hold.
     pub secrets: &'a dyn Fn(&ObjectKey) -> Known,
+    /// The certificate that is shown for a name behind a door now.
+    pub shown: &'a dyn Fn(&Door, &str) -> Option<Arc<CertifiedKey>>,
     /// The certificate of hosts that have none.
     pub fallback: Arc<CertifiedKey>,
 }
@@ -76,8 +78,10 @@ pub fn build(mut ingresses: Vec<Arc<Ingress>>, means: &Means<'_>) -> Built {
         if read.ssl_redirect && matches!(policy.to_https, ToHttps::Never) {
             policy.to_https = ToHttps::Named([with_tls.clone(), with_certificate.clone()]);
         }
-        policy.basic_auth = read.auth.as_ref().map(|auth| making.users(ingress, auth));
-        making.routes_of(&Source { ingress, read, policy });
+        let auth = read.auth.as_ref().map(|auth| making.users(ingress, auth));
+        let is_waiting = matches!(auth, Some(None));
+        policy.basic_auth = auth.flatten();
+        making.routes_of(&Source { ingress, read, policy, is_waiting });
     }
     let Making { mut certificates, routes, faults, secrets, .. } = making;
     certificates.entry("", || means.fallback.clone());
@@ -109,6 +113,8 @@ struct Source<'a> {
     ingress: &'a Arc<Ingress>,
     read: &'a Annotations,
     policy: Policy,
+    /// It is not known yet who may come in.
+    is_waiting: bool,
 }
 
 impl Making<'_> {
@@ -134,7 +140,14 @@ impl Making<'_> {
             let certificate = match (self.means.secrets)(&key) {
                 Known::Here(secret) => certificate(&secret).map_err(|error| format!("secret {key}: {error:#}")),
                 Known::Missing => Err(format!("secret {key} is not there")),
-                Known::Unknown => continue,
+                Known::Unknown => {
+                    for host in hosts.iter().filter(|host| !host.is_empty()) {
+                        if let Some(shown) = (self.means.shown)(&Door::Ingress { tls: true }, host) {
+                            self.certificates.entry(host, || shown);
+                        }
+                    }
+                    continue;
+                }
             };
             match certificate {
                 // The empty host would be that of everyone else's hosts as well.
@@ -158,7 +171,8 @@ impl Making<'_> {
             let closed = closed(source.ingress);
             for rule in rules {
                 let matches = Match::of(PathMatch::prefix("/"));
-                self.routes.add(rule.host.as_deref().unwrap_or_default(), Route { matches, action: closed.clone() });
+                let route = Route { matches, action: closed.clone() };
+                self.add(source.ingress, rule.host.as_deref().unwrap_or_default(), route);
             }
             return;
         }
@@ -176,7 +190,7 @@ impl Making<'_> {
                         (PathMatch::prefix(before_expression(written(path))), closed(source.ingress))
                     }
                 };
-                self.routes.add(host, Route { matches: Match::of(matches), action });
+                self.add(source.ingress, host, Route { matches: Match::of(matches), action });
             }
         }
         if let Some(backend) = &spec.default_backend {
@@ -189,7 +203,7 @@ impl Making<'_> {
             for rule in rules {
                 let host = rule.host.as_deref().unwrap_or_default();
                 let route = Route { matches: Match::of(PathMatch::prefix("/")), action: action.clone() };
-                if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.routes.add(host, route) }
+                if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.add(source.ingress, host, route) }
             }
         }
     }
@@ -198,23 +212,30 @@ impl Making<'_> {
         self.faults.push((source.ingress.clone(), fault));
     }
 
-    fn users(&mut self, ingress: &Arc<Ingress>, auth: &annotations::Auth) -> Arc<BasicAuth> {
+    fn add(&mut self, ingress: &Arc<Ingress>, host: &str, route: Route) {
+        if let Err(fault) = self.routes.add(host, route) {
+            self.faults.push((ingress.clone(), fault));
+        }
+    }
+
+    /// Who may come in; `None` if that is not known yet.
+    fn users(&mut self, ingress: &Arc<Ingress>, auth: &annotations::Auth) -> Option<Arc<BasicAuth>> {
         self.secrets.insert(auth.secret.clone());
         let users = match (self.means.secrets)(&auth.secret) {
             Known::Here(secret) => users(&secret, auth.is_map),
             Known::Missing => Err(format!("secret {} is not there: nobody may come in", auth.secret)),
-            Known::Unknown => Ok(HashMap::new()),
+            Known::Unknown => return None,
         };
         let users = users.unwrap_or_else(|why| {
             self.faults.push((ingress.clone(), why));
             HashMap::new()
         });
-        Arc::new(BasicAuth { realm: auth.realm.clone(), users })
+        Some(Arc::new(BasicAuth { realm: auth.realm.clone(), users }))
     }
 
     fn action(&mut self, source: &Source<'_>, backend: &IngressBackend, rewrite: Option<Rewrite>) -> Arc<Action> {
-        let Source { ingress, read, policy } = source;
-        if read.is_refused {
+        let Source { ingress, read, policy, is_waiting } = source;
+        if read.is_refused || *is_waiting {
             return closed(ingress);
         }
         let target = match &read.redirect {
@@ -301,6 +322,9 @@ fn misread(path: &HTTPIngressPath, read: &Annotations) -> Option<String> {
 /// How a path is compared, and what becomes of it.
 fn path_match(path: &HTTPIngressPath, read: &Annotations) -> Result<(PathMatch, Option<Rewrite>), String> {
     let text = written(path);
+    if text.len() > PATH_OF_RULE {
+        return Err(format!("a path has more than {PATH_OF_RULE} bytes"));
+    }
     let target = read.rewrite_target.as_deref();
     let (target, query) = match target.and_then(|target| target.split_once('?')) {
         Some((target, query)) => (Some(target), Some(template(query))),

@@ -35,7 +35,7 @@ fn made_with(ingresses: Vec<Arc<Ingress>>, secrets: &dyn Fn(&ObjectKey) -> Known
         .into();
     let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
     let fallback = self_signed().unwrap();
-    build(ingresses, &Means { backends: &backends, secrets, fallback })
+    build(ingresses, &Means { backends: &backends, secrets, shown: &|_, _| None, fallback })
 }
 
 /// Where a request goes: a service, or a status.
@@ -90,6 +90,18 @@ fn what_cannot_be_served_is_503_and_is_told() {
     let kept = json!({"nginx.ingress.kubernetes.io/auth-url": "http://x"});
     let built = made(vec![ingress("k", 1, kept, json!({"rules": [rule("h", "/", "Prefix", "a")]}))]);
     assert_eq!(goes(&built, "h", "/"), "503");
+}
+
+#[test]
+fn what_waits_for_a_secret_waits_alone() {
+    let auth =
+        json!({"nginx.ingress.kubernetes.io/auth-type": "basic", "nginx.ingress.kubernetes.io/auth-secret": "s"});
+    let all = vec![
+        ingress("k", 1, auth, json!({"rules": [rule("h", "/", "Prefix", "a")]})),
+        ingress("i", 1, json!({}), json!({"rules": [rule("g", "/", "Prefix", "b")]})),
+    ];
+    let built = made_with(all, &|_| Known::Unknown);
+    assert_eq!((goes(&built, "h", "/"), goes(&built, "g", "/")), ("503".into(), "b".into()));
 }
 
 #[test]

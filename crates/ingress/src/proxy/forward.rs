@@ -35,6 +35,19 @@ static TOLD: [HeaderName; 9] = [
     HeaderName::from_static("proxy"),
 ];
 
+/// Counts how often a request came through here (RFC 8586), so that none goes round for ever.
+static LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+/// What this proxy calls itself there.
+const NAME: &str = "coracle";
+/// How often a request may come through here.
+pub const HOPS_MAX: usize = 8;
+
+/// How often a request came through here already.
+pub fn hops(headers: &HeaderMap) -> usize {
+    let values = headers.get_all(&LOOP).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter(|one| one.split(';').next().map(str::trim) == Some(NAME)).count()
+}
+
 /// What of a connection backends are told.
 pub struct Shown {
     address: HeaderValue,
@@ -95,6 +108,7 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, policy: &Policy, weighted: &Weigh
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     TOLD.iter().for_each(|name| drop(headers.remove(name)));
+    let before: Vec<HeaderValue> = headers.get_all(&LOOP).iter().cloned().collect();
     let own = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let host = own.or_else(|| headers.get(HOST).cloned()).unwrap_or_else(|| HeaderValue::from_static(""));
     let [by, named, port, protocol, scheme, _, real, ..] = &TOLD;
@@ -107,6 +121,14 @@ pub fn prepare(parts: &mut Parts, peer: &Peer, policy: &Policy, weighted: &Weigh
     headers.insert(HOST, policy.host.clone().unwrap_or(host));
     policy.headers.apply(headers);
     weighted.headers.apply(headers);
+    // No filter makes it forget where it was.
+    headers.remove(&LOOP);
+    for value in before.into_iter().chain([HeaderValue::from_static(NAME)]) {
+        headers.append(&LOOP, value);
+    }
+    // The body itself says how long it is.
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
     if let Some(wanted) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, wanted);

@@ -5,6 +5,7 @@ mod body;
 mod forward;
 mod going;
 mod listen;
+mod mirror;
 mod places;
 mod pool;
 #[cfg(test)]
@@ -41,12 +42,10 @@ use crate::entrance::{Door, Tables};
 use crate::metrics::METRICS;
 use crate::route::action::{Action, Redirect, Target, Weighted};
 use crate::route::path::Path;
-use crate::route::{Asked, Found, host};
+use crate::route::{Asked, Found, PATH_OF_REQUEST, host};
 
 /// How many endpoints are tried until a connection can be made.
 const TRIES: usize = 3;
-/// How large a body may be of which others get a copy.
-const MIRRORED: u64 = 1 << 20;
 
 /// What all threads of the proxy share.
 #[derive(Default)]
@@ -55,6 +54,7 @@ pub struct Shared {
     pub tables: ArcSwap<Tables>,
     places: Arc<Places>,
     limiter: Limiter,
+    room: mirror::Room,
 }
 
 /// Who is at the other end of a connection.
@@ -146,6 +146,9 @@ impl Worker {
             return fault(StatusCode::METHOD_NOT_ALLOWED);
         }
         let raw = if request.uri().path().is_empty() { "/" } else { request.uri().path() }.to_owned();
+        if raw.len() > PATH_OF_REQUEST {
+            return fault(StatusCode::URI_TOO_LONG);
+        }
         let Some(path) = Path::of(&raw) else { return fault(StatusCode::BAD_REQUEST) };
         let tables = self.shared.tables.load();
         let Some(entrance) = tables.entrances.get(&peer.door).cloned() else { return fault(StatusCode::NOT_FOUND) };
@@ -236,6 +239,9 @@ impl Worker {
         mut request: Request<Incoming>,
     ) -> Result<Passed, Reply> {
         let policy = &action.policy;
+        if forward::hops(request.headers()) >= forward::HOPS_MAX {
+            return Err(reply(StatusCode::LOOP_DETECTED));
+        }
         let endpoints = backend.endpoints();
         if endpoints.addresses.is_empty() {
             return Err(reply(StatusCode::SERVICE_UNAVAILABLE));
@@ -251,11 +257,13 @@ impl Worker {
         let query = parts.uri.query().map(str::to_owned);
         forward::prepare(&mut parts, peer, policy, weighted, upgrade.take());
         let fate = Arc::new(Fate::default());
-        let (body, copy) = self.body(action, body, &fate, parts.headers.contains_key(http::header::UPGRADE)).await?;
+        let is_upgrade = parts.headers.contains_key(http::header::UPGRADE);
+        let copies = self.copies(policy, &body).filter(|_| !is_upgrade);
+        let (body, copy) = self.body(policy, body, &fate, is_upgrade, copies.is_some()).await?;
         forward::address(&mut parts, endpoints.protocol, path, query.as_deref())
             .map_err(|()| reply(StatusCode::BAD_REQUEST))?;
-        for mirror in copy.iter().flat_map(|_| &policy.mirrors) {
-            self.mirror(mirror, &parts, copy.clone().unwrap_or_default(), path, query.as_deref());
+        if let Some(copies) = copies {
+            self.mirror(copies, &parts, &copy, path, query.as_deref());
         }
 
         let mut request = Request::from_parts(parts, body);
@@ -341,65 +349,25 @@ impl Worker {
         Ok(Passed { response, used, patience: policy.read_timeout })
     }
 
-    /// The body as it is sent, and a copy of it for those who get one.
+    /// The body as it is sent, and a copy of it where it is copied.
     async fn body(
         &self,
-        action: &Action,
+        policy: &Policy,
         body: Incoming,
         fate: &Arc<Fate>,
         is_upgrade: bool,
-    ) -> Result<(RequestBody, Option<Bytes>), Reply> {
-        let policy = &action.policy;
-        let is_small = body.size_hint().upper().is_some_and(|length| length <= MIRRORED);
-        let is_empty = body.is_end_stream();
-        let passed = RequestBody::from_client(body, policy.max_body, policy.send_timeout, fate.clone());
-        if is_upgrade || (is_empty && policy.mirrors.is_empty()) {
-            return Ok((RequestBody::empty(), None));
+        is_copied: bool,
+    ) -> Result<(RequestBody, Bytes), Reply> {
+        if is_upgrade || body.is_end_stream() {
+            return Ok((RequestBody::empty(), Bytes::new()));
         }
-        if policy.mirrors.is_empty() || !is_small {
-            return Ok((passed, None));
+        let passed = RequestBody::from_client(body, policy.max_body, policy.send_timeout, fate.clone());
+        if !is_copied {
+            return Ok((passed, Bytes::new()));
         }
         let whole = passed.collect().await.map_err(|_| reply(fate.status().unwrap_or(StatusCode::BAD_REQUEST)))?;
         let whole = whole.to_bytes();
-        Ok((RequestBody::of(whole.clone()), Some(whole)))
-    }
-
-    /// Sends a copy of a request to another backend; nobody waits for the answer.
-    fn mirror(
-        &self,
-        mirror: &crate::route::action::Mirror,
-        parts: &http::request::Parts,
-        body: Bytes,
-        path: &str,
-        query: Option<&str>,
-    ) {
-        let endpoints = mirror.backend.endpoints();
-        let turn = mirror.backend.next(usize::MAX) as u64;
-        // Spread evenly: of each `denominator` turns, `numerator` are taken.
-        let (numerator, denominator) = (u64::from(mirror.numerator), u64::from(mirror.denominator.max(1)));
-        let is_taken = (turn + 1).wrapping_mul(numerator) / denominator > turn.wrapping_mul(numerator) / denominator;
-        let Some(address) = endpoints.addresses.get(turn as usize % endpoints.addresses.len().max(1)).copied() else {
-            return;
-        };
-        if !is_taken || self.shared.places.requests() > 1024 {
-            return;
-        }
-        let mut parts = parts.clone();
-        if forward::address(&mut parts, endpoints.protocol, path, query).is_err() {
-            return;
-        }
-        let (pool, key) = (self.pool.clone(), (address, endpoints.protocol));
-        tokio::spawn(async move {
-            let copied = async {
-                let mut sender = match pool.take(key) {
-                    Some(sender) => sender,
-                    None => pool.connect(key, Duration::from_secs(5)).await.ok()?,
-                };
-                let response = sender.send(Request::from_parts(parts, RequestBody::of(body))).await.ok()?;
-                response.into_body().collect().await.ok()
-            };
-            let _ = tokio::time::timeout(Duration::from_secs(15), copied).await;
-        });
+        Ok((RequestBody::of(whole.clone()), whole))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::entrance::{Entrance, Speaks};
-use crate::route::action::{Policy, Rewrite, ToHttps, Weighted};
+use crate::route::action::{HeaderChanges, Policy, Rewrite, ToHttps, Weighted};
 use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -61,7 +61,7 @@ impl World {
 fn serve(shared: &Shared, speaks: Speaks, routes: Vec<(&str, Action)>) {
     let mut builder = Builder::new(Wildcard::OneLabel);
     for (path, action) in routes {
-        builder.add("", Route { matches: Match::of(PathMatch::prefix(path)), action: Arc::new(action) });
+        builder.add("", Route { matches: Match::of(PathMatch::prefix(path)), action: Arc::new(action) }).unwrap();
     }
     let mut listeners = Hosts::new(Wildcard::OneLabel);
     listeners.entry("", || Arc::new(builder.build()));
@@ -136,6 +136,34 @@ async fn a_backend_learns_who_asked_and_a_client_cannot_say_otherwise() {
 }
 
 #[tokio::test]
+async fn a_request_that_comes_back_again_and_again_ends() {
+    let (address, _) = echo("").await;
+    let forgets = HeaderChanges { remove: vec![http::HeaderName::from_static("cdn-loop")], ..HeaderChanges::default() };
+    let policy = Policy { headers: forgets, ..Policy::default() };
+    let world = World::new(vec![("/", http(vec![address], policy))]);
+    let seen = world.get("/", "CDN-Loop: other, coracle;v=1\r\n").await.to_lowercase();
+    assert_eq!(seen.matches("cdn-loop: ").count(), 2, "{seen}");
+    let often = "CDN-Loop: coracle\r\n".repeat(8);
+    assert!(world.get("/", &often).await.starts_with("HTTP/1.1 508"));
+}
+
+#[tokio::test]
+async fn a_copy_of_a_request_goes_to_another_backend() {
+    let ((address, _), (other, copies)) = (echo("").await, echo("").await);
+    let backend = Backend::fixed("m", vec![other], crate::backend::Protocol::Http);
+    let mirrors = vec![crate::route::action::Mirror { backend, numerator: 1, denominator: 1 }];
+    let world = World::new(vec![("/", http(vec![address], Policy { mirrors, ..Policy::default() }))]);
+    let sent = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
+    assert!(world.raw(sent).await.starts_with("HTTP/1.1 200"));
+    let arrives = async {
+        while copies.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), arrives).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_others_could_read_otherwise_is_refused() {
     let (address, connections) = echo("").await;
     let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
@@ -168,6 +196,8 @@ async fn what_others_could_read_otherwise_is_refused() {
         let (_, seen) = answer.split_once("\r\n\r\n").unwrap();
         assert!(!seen.to_lowercase().contains("content-length") && !answer.contains("/x"), "{answer}");
     }
+    let path = format!("/{}", "a".repeat(9000));
+    assert!(world.get(&path, "").await.starts_with("HTTP/1.1 414"));
     let long = format!("X-Long: {}\r\n", "a".repeat(100_000));
     assert!(world.get("/", &long).await.starts_with("HTTP/1.1 431"));
 }

@@ -53,6 +53,11 @@ impl<T> Hosts<T> {
         Hosts { exact: HashMap::new(), wildcards: HashMap::new(), any: None, wildcard }
     }
 
+    /// What a star stands for.
+    pub fn wildcard(&self) -> Wildcard {
+        self.wildcard
+    }
+
     /// The value of a name, as it is written in an object; the empty name is every host.
     pub fn entry(&mut self, name: &str, make: impl FnOnce() -> T) -> &mut T {
         let name = name.to_ascii_lowercase();
@@ -60,6 +65,16 @@ impl<T> Hosts<T> {
             _ if name.is_empty() => self.any.get_or_insert_with(make),
             Some(rest) => self.wildcards.entry(rest.into()).or_insert_with(make),
             None => self.exact.entry(name.into()).or_insert_with(make),
+        }
+    }
+
+    /// The value of just this name, as it is written in an object.
+    pub fn named(&self, name: &str) -> Option<&T> {
+        let name = name.to_ascii_lowercase();
+        match name.strip_prefix("*.") {
+            _ if name.is_empty() => self.any.as_ref(),
+            Some(rest) => self.wildcards.get(rest),
+            None => self.exact.get(name.as_str()),
         }
     }
 

@@ -4,7 +4,8 @@ pub mod action;
 pub mod host;
 pub mod path;
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
@@ -18,6 +19,12 @@ use self::path::Path;
 /// How long an expression and its program may be.
 const REGEX_SOURCE: usize = 1024;
 const REGEX_PROGRAM: usize = 64 << 10;
+/// How many expressions the routes of a host may have.
+pub const EXPRESSIONS: usize = 50;
+/// How many bytes the path of a rule may have.
+pub const PATH_OF_RULE: usize = 4 << 10;
+/// How many bytes the path of a request may have.
+pub const PATH_OF_REQUEST: usize = 8 << 10;
 
 /// An expression of a user, of bounded size.
 ///
@@ -59,9 +66,43 @@ impl PathMatch {
         match self {
             PathMatch::Exact(path) => (true, path.len()),
             PathMatch::Prefix(path) => (false, path.len().max(1)),
-            PathMatch::Regex(regex) => (false, regex.as_str().len()),
+            // Any text can be made longer; what comes first must be the same in every path that fits.
+            PathMatch::Regex(regex) => (false, fixed_start(regex.as_str())),
         }
     }
+}
+
+/// How many bytes at the beginning of all that an expression fits are the same.
+fn fixed_start(source: &str) -> usize {
+    let source = source.strip_prefix('^').unwrap_or(source);
+    let (mut depth, mut is_escaped) = (0_usize, false);
+    for character in source.chars() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth = depth.saturating_sub(1),
+            // There are two beginnings.
+            '|' if depth == 0 => return 0,
+            _ => {}
+        }
+    }
+    let (mut length, mut last) = (0, 0);
+    let mut left = source.chars();
+    while let Some(character) = left.next() {
+        let literal = match character {
+            '*' | '?' | '{' => return length - last,
+            '\\' => match left.next().filter(char::is_ascii_punctuation) {
+                Some(literal) => literal,
+                None => break,
+            },
+            '.' | '+' | '(' | ')' | '[' | ']' | '}' | '^' | '$' | '|' => break,
+            literal => literal,
+        };
+        last = literal.len_utf8();
+        length += last;
+    }
+    length
 }
 
 /// How a header or a parameter of the query is compared.
@@ -107,14 +148,21 @@ impl Match {
         std::cmp::Reverse((is_exact, length, self.method.is_some(), self.headers.len(), self.query.len()))
     }
 
+    /// How many expressions it has.
+    fn expressions(&self) -> usize {
+        let values = self.headers.iter().map(|(_, value)| value).chain(self.query.iter().map(|(_, value)| value));
+        usize::from(matches!(self.path, PathMatch::Regex(_)))
+            + values.filter(|value| matches!(value, ValueMatch::Regex(_))).count()
+    }
+
     /// Whether all but the path fits.
-    fn fits(&self, request: &Asked<'_>) -> bool {
+    fn fits(&self, request: &Reading<'_>) -> bool {
+        let (request, parameters) = (request.asked, || request.parameters());
         self.method.as_ref().is_none_or(|method| method == request.method)
             && self.headers.iter().all(|(name, wanted)| has_header(request.headers, name, wanted))
             && self.query.iter().all(|(name, wanted)| {
                 // Of several of one name, the first counts.
-                let mut found = request.parameters().filter(|(own, _)| own == name);
-                found.next().is_some_and(|(_, value)| wanted.fits(&value))
+                parameters().iter().find(|(own, _)| own == name).is_some_and(|(_, value)| wanted.fits(value))
             })
     }
 }
@@ -144,6 +192,18 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
     /// Its query.
     pub query: Option<&'a str>,
+}
+
+/// A request whose route is looked for. Its query is decoded once, and only if a route asks for that.
+struct Reading<'a> {
+    asked: &'a Asked<'a>,
+    parameters: OnceCell<Vec<(String, String)>>,
+}
+
+impl Reading<'_> {
+    fn parameters(&self) -> &[(String, String)] {
+        self.parameters.get_or_init(|| self.asked.parameters().collect())
+    }
 }
 
 impl Asked<'_> {
@@ -177,18 +237,26 @@ struct OfHost {
     exact: HashMap<String, Vec<usize>>,
     prefixes: HashMap<String, Vec<usize>>,
     expressions: Vec<usize>,
-    longest_prefix: usize,
+    /// The lengths that prefixes have.
+    lengths: BTreeSet<usize>,
+    /// How many expressions routes have, of paths and others.
+    used: usize,
 }
 
 impl OfHost {
-    fn index(&mut self) {
+    fn index(&mut self, is_one_owners: bool) {
+        // Of expressions that begin alike the longer one is first, but not among owners who could outdo each other so.
+        let text = |matches: &Match| match &matches.path {
+            PathMatch::Regex(regex) if is_one_owners => regex.as_str().len(),
+            _ => 0,
+        };
         // Routes were added oldest first, and sorting keeps that.
-        self.routes.sort_by_cached_key(|route| route.matches.rank());
+        self.routes.sort_by_cached_key(|route| (route.matches.rank(), std::cmp::Reverse(text(&route.matches))));
         for (at, route) in self.routes.iter().enumerate() {
             match &route.matches.path {
                 PathMatch::Exact(path) => self.exact.entry(path.clone()).or_default().push(at),
                 PathMatch::Prefix(path) => {
-                    self.longest_prefix = self.longest_prefix.max(path.len());
+                    self.lengths.insert(path.len());
                     self.prefixes.entry(path.clone()).or_default().push(at);
                 }
                 PathMatch::Regex(_) => self.expressions.push(at),
@@ -196,15 +264,15 @@ impl OfHost {
         }
     }
 
-    fn find(&self, request: &Asked<'_>) -> Option<(&Route, usize)> {
-        let path: &str = &request.path.compared;
+    fn find(&self, request: &Reading<'_>) -> Option<(&Route, usize)> {
+        let path: &str = &request.asked.path.compared;
         let first =
             |places: Option<&Vec<usize>>| places?.iter().copied().find(|at| self.routes[*at].matches.fits(request));
         let exact = first(self.exact.get(path)).map(|at| (at, path.len()));
         let by_prefix = || {
-            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-            let ends: Vec<usize> = ends.take_while(|end| *end <= self.longest_prefix).collect();
-            ends.into_iter().rev().find_map(|end| Some((first(self.prefixes.get(&path[..end]))?, end)))
+            let is_end = |end: &&usize| **end == path.len() || path.as_bytes()[**end] == b'/';
+            let ends = self.lengths.range(..=path.len()).rev().filter(is_end);
+            ends.copied().find_map(|end| Some((first(self.prefixes.get(&path[..end]))?, end)))
         };
         let found = exact.or_else(by_prefix);
         // What is behind what was found needs no look.
@@ -252,8 +320,18 @@ impl Builder {
     }
 
     /// Adds a route to a host; the empty one is every host.
-    pub fn add(&mut self, host: &str, route: Route) {
-        self.hosts.entry(host, OfHost::default).routes.push(route);
+    ///
+    /// # Errors
+    /// The host has too many expressions already.
+    pub fn add(&mut self, host: &str, route: Route) -> Result<(), String> {
+        let of_host = self.hosts.entry(host, OfHost::default);
+        let used = of_host.used + route.matches.expressions();
+        if used > EXPRESSIONS && used > of_host.used {
+            return Err(format!("the routes of host {host:?} have more than {EXPRESSIONS} regular expressions"));
+        }
+        of_host.used = used;
+        of_host.routes.push(route);
+        Ok(())
     }
 
     /// What becomes of what takes no route, unless that was said before.
@@ -263,7 +341,9 @@ impl Builder {
 
     /// All of them.
     pub fn build(mut self) -> Routes {
-        self.hosts.values_mut().for_each(OfHost::index);
+        // Hosts of Ingresses are one namespace's each.
+        let is_one_owners = self.hosts.wildcard() == Wildcard::OneLabel;
+        self.hosts.values_mut().for_each(|host| host.index(is_one_owners));
         Routes { hosts: self.hosts, fallback: self.fallback }
     }
 }
@@ -271,7 +351,8 @@ impl Builder {
 impl Routes {
     /// The route that a request takes, if there is one. A host that has no route for it leaves it to less special ones.
     pub fn find(&self, request: &Asked<'_>) -> Option<Found<'_>> {
-        let found = self.hosts.fitting(request.host).find_map(|host| host.find(request));
+        let reading = Reading { asked: request, parameters: OnceCell::new() };
+        let found = self.hosts.fitting(request.host).find_map(|host| host.find(&reading));
         match found {
             Some((route, end)) => Some(Found { action: &route.action, matched: Some(&route.matches.path), end }),
             None => self.fallback.as_ref().map(|action| Found { action, matched: None, end: 0 }),
@@ -290,7 +371,7 @@ mod tests {
         let mut builder = Builder::new(Wildcard::OneLabel);
         for (number, (host, path)) in all.iter().enumerate() {
             let action = Arc::new(Action::answer(&number.to_string(), 200));
-            builder.add(host, Route { matches: Match::of(path.clone()), action });
+            builder.add(host, Route { matches: Match::of(path.clone()), action }).unwrap();
         }
         builder.build()
     }
@@ -361,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_counts_by_its_length_and_from_the_beginning() {
+    fn an_expression_counts_by_what_is_fixed_of_it_and_from_the_beginning() {
         let regex = |text: &str| PathMatch::Regex(bounded_regex(text, true).unwrap());
         let all = [("", PathMatch::prefix("/")), ("", regex("/api/v[0-9]+(/|$)(.*)")), ("", PathMatch::prefix("/api"))];
         let routes = routes(&all);
@@ -373,10 +454,41 @@ mod tests {
     }
 
     #[test]
+    fn no_expression_is_first_by_being_long() {
+        for (source, wanted) in [
+            ("^/api/v[0-9]+", 6),
+            ("^/api/?(.*)", 4),
+            (r"^/a\.b\d", 4),
+            ("^/(?:a|b)/x", 1),
+            ("^/long|/", 0),
+            ("^.{0}/aaa", 0),
+            ("^/", 1),
+        ] {
+            assert_eq!(fixed_start(source), wanted, "{source}");
+        }
+        let long = PathMatch::Regex(bounded_regex(&format!("^/.*{}", "|x".repeat(100)), true).unwrap());
+        let other = PathMatch::Regex(bounded_regex(&format!("^/.*{}", "(x)?".repeat(100)), true).unwrap());
+        let routes = routes(&[("", PathMatch::prefix("/api")), ("", long), ("", other)]);
+        assert_eq!(find(&routes, "h/api/x"), Some(0));
+    }
+
+    #[test]
+    fn a_host_has_a_bound_of_expressions() {
+        let mut builder = Builder::new(Wildcard::Labels);
+        let action = Arc::new(Action::answer("", 200));
+        let route = |path: PathMatch| Route { matches: Match::of(path), action: action.clone() };
+        let regex = || PathMatch::Regex(bounded_regex("^/a", true).unwrap());
+        (0..EXPRESSIONS).for_each(|_| builder.add("h", route(regex())).unwrap());
+        assert!(builder.add("h", route(regex())).is_err());
+        assert!(builder.add("h", route(PathMatch::prefix("/"))).is_ok());
+        assert!(builder.add("g", route(regex())).is_ok());
+    }
+
+    #[test]
     fn method_headers_and_query_decide_between_equal_paths() {
         let mut builder = Builder::new(Wildcard::Labels);
         let mut add = |name: &str, matches: Match| {
-            builder.add("", Route { matches, action: Arc::new(Action::answer(name, 200)) });
+            builder.add("", Route { matches, action: Arc::new(Action::answer(name, 200)) }).unwrap();
         };
         let base = || Match::of(PathMatch::prefix("/"));
         add("0", base());
