@@ -55,9 +55,13 @@ pub fn build(mut ingresses: Vec<Arc<Ingress>>, means: &Means<'_>) -> Built {
         certificates: Hosts::new(Wildcard::OneLabel),
         routes: Builder::new(Wildcard::OneLabel),
         with_tls: HashMap::new(),
+        owners: HashMap::new(),
         faults: Vec::new(),
         secrets: BTreeSet::new(),
     };
+    for ingress in &ingresses {
+        making.hosts_of(ingress);
+    }
     for ingress in &ingresses {
         making.certificates_of(ingress);
     }
@@ -85,22 +89,49 @@ struct Making<'a> {
     routes: Builder,
     /// Hosts of each Ingress that have TLS; whether that is all of them.
     with_tls: HashMap<ObjectKey, (BTreeSet<String>, bool)>,
+    /// The namespaces that have hosts: those of which an Ingress named them first.
+    owners: HashMap<String, String>,
     faults: Vec<(Arc<Ingress>, String)>,
     secrets: BTreeSet<ObjectKey>,
 }
 
 impl Making<'_> {
+    fn hosts_of(&mut self, ingress: &Ingress) {
+        let namespace = ingress.namespace().unwrap_or_default();
+        for host in hosts_of_rules(ingress) {
+            let owner = self.owners.entry(host.clone()).or_insert_with(|| namespace.clone());
+            self.routes.own(&host, owner);
+        }
+    }
+
+    /// Whether a namespace may say something of a host: it has it, or nobody does.
+    fn owns(&self, namespace: &str, host: &str) -> bool {
+        self.owners.get(&host.to_ascii_lowercase()).is_none_or(|owner| owner == namespace)
+    }
+
+    /// The hosts of an Ingress among these, and those of its own rules that a star among these covers.
+    fn covered(&self, namespace: &str, of_rules: &[String], named: &[String]) -> BTreeSet<String> {
+        let named: Vec<String> = named.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let pairs = named.iter().flat_map(|named| of_rules.iter().map(move |rule| (named, rule)));
+        let both = pairs.filter_map(|(named, rule)| match (named == rule, covers(named, rule), covers(rule, named)) {
+            (true, ..) | (_, true, _) => Some(rule.clone()),
+            (.., true) => Some(named.clone()),
+            _ => None,
+        });
+        both.filter(|host| self.owns(namespace, host)).collect()
+    }
+
     fn certificates_of(&mut self, ingress: &Arc<Ingress>) {
         let namespace = ingress.namespace().unwrap_or_default();
         let spec = ingress.spec.clone().unwrap_or_default();
-        let own = self.with_tls.entry(ObjectKey::of(&**ingress)).or_default();
-        let rules = spec.rules.clone().unwrap_or_default();
-        let of_rules: Vec<String> = rules.into_iter().map(|rule| rule.host.unwrap_or_default()).collect();
+        let mut own = (BTreeSet::new(), false);
+        let of_rules: Vec<String> = hosts_of_rules(ingress).collect();
         for tls in spec.tls.into_iter().flatten() {
             let named = tls.hosts.unwrap_or_default();
             own.1 |= named.is_empty();
             own.0.extend(named.iter().cloned());
-            let hosts = if named.is_empty() { of_rules.clone() } else { named };
+            // A certificate for other hosts than those of rules could be shown in the place of somebody else's.
+            let hosts = self.covered(&namespace, &of_rules, if named.is_empty() { &of_rules } else { &named });
             let Some(name) = tls.secret_name.filter(|name| !name.is_empty()) else { continue };
             let key = ObjectKey::new(namespace.clone(), name);
             self.secrets.insert(key.clone());
@@ -124,6 +155,7 @@ impl Making<'_> {
                 Err(why) => self.faults.push((ingress.clone(), why)),
             }
         }
+        self.with_tls.insert(ObjectKey::of(&**ingress), own);
     }
 
     fn routes_of(&mut self, ingress: &Arc<Ingress>) {
@@ -138,6 +170,12 @@ impl Making<'_> {
         for rule in spec.rules.iter().flatten() {
             let host = rule.host.as_deref().unwrap_or_default();
             let has_tls = all || hosts.contains(host);
+            if !self.owns(&key.namespace, host) {
+                let owner = self.owners.get(&host.to_ascii_lowercase()).cloned().unwrap_or_default();
+                let fault = format!("host {host} belongs to namespace {owner}, of which an Ingress named it first");
+                self.faults.push((ingress.clone(), fault));
+                continue;
+            }
             for path in rule.http.iter().flat_map(|http| &http.paths) {
                 let (matches, rewrite) = match path_match(path, &read) {
                     Ok(found) => found,
@@ -167,6 +205,9 @@ impl Making<'_> {
             // What takes no path of a host that this Ingress names is its own.
             for rule in rules {
                 let host = rule.host.as_deref().unwrap_or_default();
+                if !self.owns(&key.namespace, host) {
+                    continue;
+                }
                 let route = Route { matches: Match::of(PathMatch::prefix("/")), action: action.clone() };
                 if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.add(ingress, host, route) }
             }
@@ -252,6 +293,17 @@ impl Making<'_> {
         self.faults.push((ingress.clone(), fault));
         Ok(found)
     }
+}
+
+/// The hosts that rules of an Ingress name, in lower case.
+fn hosts_of_rules(ingress: &Ingress) -> impl Iterator<Item = String> {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty()).map(|host| host.to_ascii_lowercase())
+}
+
+/// Whether a name with a star has another one, of which the star is the first label.
+fn covers(star: &str, host: &str) -> bool {
+    star.strip_prefix("*.").is_some_and(|rest| host.split_once('.').is_some_and(|(_, behind)| behind == rest))
 }
 
 fn shown(port: &Port) -> String {
