@@ -59,6 +59,7 @@ pub fn build(mut ingresses: Vec<Arc<Ingress>>, means: &Means<'_>) -> Built {
         certificates: Hosts::new(Wildcard::OneLabel),
         routes: Builder::new(Wildcard::OneLabel),
         with_certificate: Hosts::new(Wildcard::OneLabel),
+        owners: HashMap::new(),
         faults: Vec::new(),
         secrets: BTreeSet::new(),
     };
@@ -68,12 +69,13 @@ pub fn build(mut ingresses: Vec<Arc<Ingress>>, means: &Means<'_>) -> Built {
         let read = annotations::read(&namespace, &uid, ingress.annotations());
         making.faults.extend(read.faults.iter().map(|fault| (ingress.clone(), fault.clone())));
         if !read.is_canary {
-            let with_tls = making.certificates_of(&ingress);
-            all.push((ingress, read, with_tls));
+            making.hosts_of(&ingress);
+            all.push((ingress, read));
         }
     }
+    let with_tls: Vec<_> = all.iter().map(|(ingress, _)| making.certificates_of(ingress)).collect();
     let with_certificate = Arc::new(std::mem::replace(&mut making.with_certificate, Hosts::new(Wildcard::OneLabel)));
-    for (ingress, read, with_tls) in &all {
+    for ((ingress, read), with_tls) in all.iter().zip(&with_tls) {
         let mut policy = read.policy.clone();
         if read.ssl_redirect && matches!(policy.to_https, ToHttps::Never) {
             policy.to_https = ToHttps::Named([with_tls.clone(), with_certificate.clone()]);
@@ -104,6 +106,8 @@ struct Making<'a> {
     routes: Builder,
     /// Hosts that have a certificate.
     with_certificate: Hosts<()>,
+    /// The namespaces that have hosts: those of which an Ingress named them first.
+    owners: HashMap<String, String>,
     faults: Vec<(Arc<Ingress>, String)>,
     secrets: BTreeSet<ObjectKey>,
 }
@@ -118,13 +122,37 @@ struct Source<'a> {
 }
 
 impl Making<'_> {
+    fn hosts_of(&mut self, ingress: &Ingress) {
+        let namespace = ingress.namespace().unwrap_or_default();
+        for host in hosts_of_rules(ingress) {
+            let owner = self.owners.entry(host.clone()).or_insert_with(|| namespace.clone());
+            self.routes.own(&host, owner);
+        }
+    }
+
+    /// Whether a namespace may say something of a host: it has it, or nobody does.
+    fn owns(&self, namespace: &str, host: &str) -> bool {
+        self.owners.get(&host.to_ascii_lowercase()).is_none_or(|owner| owner == namespace)
+    }
+
+    /// The hosts of an Ingress among these, and those of its own rules that a star among these covers.
+    fn covered(&self, namespace: &str, of_rules: &[String], named: &[String]) -> BTreeSet<String> {
+        let named: Vec<String> = named.iter().map(|host| host.to_ascii_lowercase()).collect();
+        let pairs = named.iter().flat_map(|named| of_rules.iter().map(move |rule| (named, rule)));
+        let both = pairs.filter_map(|(named, rule)| match (named == rule, covers(named, rule), covers(rule, named)) {
+            (true, ..) | (_, true, _) => Some(rule.clone()),
+            (.., true) => Some(named.clone()),
+            _ => None,
+        });
+        both.filter(|host| self.owns(namespace, host)).collect()
+    }
+
     /// Answers which hosts are to have TLS, also where the certificate is not there.
     fn certificates_of(&mut self, ingress: &Arc<Ingress>) -> Arc<Hosts<()>> {
         let namespace = ingress.namespace().unwrap_or_default();
         let spec = ingress.spec.clone().unwrap_or_default();
         let mut own = Hosts::new(Wildcard::OneLabel);
-        let rules = spec.rules.clone().unwrap_or_default();
-        let of_rules: Vec<String> = rules.into_iter().map(|rule| rule.host.unwrap_or_default()).collect();
+        let of_rules: Vec<String> = hosts_of_rules(ingress).collect();
         for tls in spec.tls.into_iter().flatten() {
             let named = tls.hosts.unwrap_or_default();
             if named.is_empty() {
@@ -133,7 +161,8 @@ impl Making<'_> {
             for host in named.iter().filter(|host| !host.is_empty()) {
                 own.entry(host, || ());
             }
-            let hosts = if named.is_empty() { of_rules.clone() } else { named };
+            // A certificate for other hosts than those of rules could be shown in the place of somebody else's.
+            let hosts = self.covered(&namespace, &of_rules, if named.is_empty() { &of_rules } else { &named });
             let Some(name) = tls.secret_name.filter(|name| !name.is_empty()) else { continue };
             let key = ObjectKey::new(namespace.clone(), name);
             self.secrets.insert(key.clone());
@@ -163,21 +192,26 @@ impl Making<'_> {
 
     fn routes_of(&mut self, source: &Source<'_>) {
         let spec = source.ingress.spec.clone().unwrap_or_default();
+        let namespace = source.ingress.namespace().unwrap_or_default();
         let rules: Vec<&IngressRule> = spec.rules.iter().flatten().collect();
         let paths = || rules.iter().flat_map(|rule| rule.http.iter().flat_map(|http| &http.paths));
         let expressions = paths().filter(|path| is_expression(path, source.read)).count();
         if paths().count() > PATHS || expressions > EXPRESSIONS {
             self.fault(source, format!("it has more than {PATHS} paths, or {EXPRESSIONS} expressions: none is served"));
             let closed = closed(source.ingress);
-            for rule in rules {
+            for host in hosts_of_rules(source.ingress).filter(|host| self.owns(&namespace, host)).collect::<Vec<_>>() {
                 let matches = Match::of(PathMatch::prefix("/"));
-                let route = Route { matches, action: closed.clone() };
-                self.add(source.ingress, rule.host.as_deref().unwrap_or_default(), route);
+                self.add(source.ingress, &host, Route { matches, action: closed.clone() });
             }
             return;
         }
         for rule in &rules {
             let host = rule.host.as_deref().unwrap_or_default();
+            if !self.owns(&namespace, host) {
+                let owner = self.owners.get(&host.to_ascii_lowercase()).cloned().unwrap_or_default();
+                self.fault(source, format!("host {host} belongs to namespace {owner}, of which an Ingress named it first"));
+                continue;
+            }
             for path in rule.http.iter().flat_map(|http| &http.paths) {
                 if let Some(fault) = misread(path, source.read) {
                     self.fault(source, fault);
@@ -202,6 +236,9 @@ impl Making<'_> {
             // What takes no path of a host that this Ingress names is its own.
             for rule in rules {
                 let host = rule.host.as_deref().unwrap_or_default();
+                if !self.owns(&namespace, host) {
+                    continue;
+                }
                 let route = Route { matches: Match::of(PathMatch::prefix("/")), action: action.clone() };
                 if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.add(source.ingress, host, route) }
             }
@@ -279,6 +316,17 @@ impl Making<'_> {
         self.faults.push((ingress.clone(), fault));
         Ok(found)
     }
+}
+
+/// The hosts that rules of an Ingress name, in lower case.
+fn hosts_of_rules(ingress: &Ingress) -> impl Iterator<Item = String> {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    rules.filter_map(|rule| rule.host.as_ref()).filter(|host| !host.is_empty()).map(|host| host.to_ascii_lowercase())
+}
+
+/// Whether a name with a star has another one, of which the star is the first label.
+fn covers(star: &str, host: &str) -> bool {
+    star.strip_prefix("*.").is_some_and(|rest| host.split_once('.').is_some_and(|(_, behind)| behind == rest))
 }
 
 fn shown(port: &Port) -> String {

@@ -35,7 +35,8 @@ fn made_with(ingresses: Vec<Arc<Ingress>>, secrets: &dyn Fn(&ObjectKey) -> Known
         .into();
     let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
     let fallback = self_signed().unwrap();
-    build(ingresses, &Means { backends: &backends, secrets, shown: &|_, _| None, fallback })
+    let shown = |_: &Door, _: &str| Some(fallback.clone());
+    build(ingresses, &Means { backends: &backends, secrets, shown: &shown, fallback: fallback.clone() })
 }
 
 /// Where a request goes: a service, or a status.
@@ -63,6 +64,50 @@ fn ingresses_of_one_host_are_one_and_the_oldest_wins() {
     assert_eq!(goes(&built, "h", "/y"), "a");
     assert_eq!(goes(&built, "h", "/y/"), "404");
     assert_eq!(goes(&built, "other", "/x"), "404");
+}
+
+/// The same in another namespace.
+fn moved(ingress: Arc<Ingress>, namespace: &str) -> Arc<Ingress> {
+    let mut one = (*ingress).clone();
+    one.metadata.namespace = Some(namespace.into());
+    Arc::new(one)
+}
+
+#[test]
+fn a_host_is_of_the_namespace_that_named_it_first() {
+    let default = json!({"service": {"name": "c", "port": {"number": 80}}});
+    let star = json!({"rules": [rule("*.h", "/", "Prefix", "a"), rule("A.H", "/y", "Prefix", "a")],
+        "defaultBackend": default});
+    let built = made(vec![
+        ingress("own", 9, json!({}), json!({"rules": [rule("a.h", "/x", "Prefix", "b")]})),
+        moved(ingress("theirs", 1, json!({}), star), "other"),
+        moved(ingress("all", 1, json!({}), json!({"defaultBackend": default})), "other"),
+    ]);
+    assert_eq!(
+        (goes(&built, "a.h", "/x"), goes(&built, "a.h", "/y"), goes(&built, "a.h", "/z")),
+        ("b".into(), "404".into(), "404".into())
+    );
+    assert_eq!((goes(&built, "b.h", "/y"), goes(&built, "z", "/y")), ("a".into(), "c".into()));
+    let told = built.faults.iter().filter(|(_, fault)| fault.contains("belongs to namespace n")).count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn a_certificate_is_for_hosts_of_its_own_rules() {
+    let tls = |hosts: Value, rules: &[&str]| {
+        let rules: Vec<Value> = rules.iter().map(|host| rule(host, "/", "Prefix", "a")).collect();
+        json!({"tls": [{"hosts": hosts, "secretName": "s"}], "rules": rules})
+    };
+    let waiting = |all| made_with(all, &|_| Known::Unknown);
+    let hosts = |built: &Built| {
+        let Speaks::Https(certificates) = &built.entrances[1].1.speaks else { panic!("no TLS") };
+        ["a.h", "b.h", "*.h", "c.d"].map(|host| certificates.named(host).is_some())
+    };
+    let all = vec![
+        ingress("own", 9, json!({}), tls(json!(["*.h", "c.d"]), &["a.h"])),
+        moved(ingress("theirs", 1, json!({}), tls(json!(["a.h", "b.h"]), &["*.h", "a.h"])), "other"),
+    ];
+    assert_eq!(hosts(&waiting(all)), [true, true, false, false]);
 }
 
 #[test]

@@ -194,13 +194,24 @@ pub struct Asked<'a> {
     pub query: Option<&'a str>,
 }
 
+fn namespace(action: &Action) -> &str {
+    action.source.split('/').next().unwrap_or_default()
+}
+
 /// A request whose route is looked for. Its query is decoded once, and only if a route asks for that.
 struct Reading<'a> {
     asked: &'a Asked<'a>,
     parameters: OnceCell<Vec<(String, String)>>,
+    /// The namespace whose routes alone are meant.
+    owner: Option<&'a str>,
 }
 
 impl Reading<'_> {
+    /// Whether a route is of the namespace that has the host.
+    fn may_take(&self, action: &Action) -> bool {
+        self.owner.is_none_or(|owner| namespace(action) == owner)
+    }
+
     fn parameters(&self) -> &[(String, String)] {
         self.parameters.get_or_init(|| self.asked.parameters().collect())
     }
@@ -232,6 +243,8 @@ pub struct Route {
 /// The routes of one host, those first that come first.
 #[derive(Debug, Default)]
 struct OfHost {
+    /// The namespace that has the host, if one does.
+    owner: Option<String>,
     routes: Vec<Route>,
     /// Places of routes by their path.
     exact: HashMap<String, Vec<usize>>,
@@ -266,8 +279,8 @@ impl OfHost {
 
     fn find(&self, request: &Reading<'_>) -> Option<(&Route, usize)> {
         let path: &str = &request.asked.path.compared;
-        let first =
-            |places: Option<&Vec<usize>>| places?.iter().copied().find(|at| self.routes[*at].matches.fits(request));
+        let takes = |route: &Route| request.may_take(&route.action) && route.matches.fits(request);
+        let first = |places: Option<&Vec<usize>>| places?.iter().copied().find(|at| takes(&self.routes[*at]));
         let exact = first(self.exact.get(path)).map(|at| (at, path.len()));
         let by_prefix = || {
             let is_end = |end: &&usize| **end == path.len() || path.as_bytes()[**end] == b'/';
@@ -281,11 +294,18 @@ impl OfHost {
             let matches = &self.routes[at].matches;
             let PathMatch::Regex(regex) = &matches.path else { return None };
             let end = regex.find(path).filter(|found| found.start() == 0)?.end();
-            matches.fits(request).then_some((at, end))
+            takes(&self.routes[at]).then_some((at, end))
         });
         let (at, end) = expression.or(found)?;
         Some((&self.routes[at], end))
     }
+}
+
+/// What becomes of what takes no route: what was said first, and first of each namespace.
+#[derive(Debug, Default)]
+struct Fallback {
+    first: Option<Arc<Action>>,
+    of_namespace: HashMap<String, Arc<Action>>,
 }
 
 /// The routes of a listener, by host.
@@ -293,7 +313,7 @@ impl OfHost {
 pub struct Routes {
     hosts: Hosts<OfHost>,
     /// What becomes of what takes no route.
-    fallback: Option<Arc<Action>>,
+    fallback: Fallback,
 }
 
 /// The route that a request takes.
@@ -310,13 +330,18 @@ pub struct Found<'a> {
 /// Collects routes, in the order in which they came to be: of two that ask for the same, the first one is taken.
 pub struct Builder {
     hosts: Hosts<OfHost>,
-    fallback: Option<Arc<Action>>,
+    fallback: Fallback,
 }
 
 impl Builder {
     /// One without routes.
     pub fn new(wildcard: Wildcard) -> Builder {
-        Builder { hosts: Hosts::new(wildcard), fallback: None }
+        Builder { hosts: Hosts::new(wildcard), fallback: Fallback::default() }
+    }
+
+    /// Gives a host to a namespace: what takes no route of it is left to that namespace's other routes alone.
+    pub fn own(&mut self, host: &str, namespace: &str) {
+        self.hosts.entry(host, OfHost::default).owner.get_or_insert_with(|| namespace.to_owned());
     }
 
     /// Adds a route to a host; the empty one is every host.
@@ -336,7 +361,8 @@ impl Builder {
 
     /// What becomes of what takes no route, unless that was said before.
     pub fn fall_back(&mut self, action: Arc<Action>) {
-        self.fallback.get_or_insert(action);
+        self.fallback.of_namespace.entry(namespace(&action).to_owned()).or_insert_with(|| action.clone());
+        self.fallback.first.get_or_insert(action);
     }
 
     /// All of them.
@@ -351,11 +377,24 @@ impl Builder {
 impl Routes {
     /// The route that a request takes, if there is one. A host that has no route for it leaves it to less special ones.
     pub fn find(&self, request: &Asked<'_>) -> Option<Found<'_>> {
-        let reading = Reading { asked: request, parameters: OnceCell::new() };
-        let found = self.hosts.fitting(request.host).find_map(|host| host.find(&reading));
+        let mut reading = Reading { asked: request, parameters: OnceCell::new(), owner: None };
+        let mut found = None;
+        for host in self.hosts.fitting(request.host) {
+            reading.owner = reading.owner.or(host.owner.as_deref());
+            found = host.find(&reading);
+            if found.is_some() {
+                break;
+            }
+        }
         match found {
             Some((route, end)) => Some(Found { action: &route.action, matched: Some(&route.matches.path), end }),
-            None => self.fallback.as_ref().map(|action| Found { action, matched: None, end: 0 }),
+            None => {
+                let action = match reading.owner {
+                    Some(owner) => self.fallback.of_namespace.get(owner),
+                    None => self.fallback.first.as_ref(),
+                };
+                action.map(|action| Found { action, matched: None, end: 0 })
+            }
         }
     }
 }
