@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use coracle_api::selector;
 use coracle_client::ObjectKey;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -64,20 +65,10 @@ impl Means<'_> {
     }
 }
 
-/// Whether a selector of labels fits; an operator that there is not fits nothing.
+/// Whether a selector of labels fits; one that cannot be read fits nothing.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
-    equal
-        && selector.match_expressions.iter().flatten().all(|one| {
-            let (value, values) = (labels.get(&one.key), one.values.as_deref().unwrap_or_default());
-            match one.operator.as_str() {
-                "In" => value.is_some_and(|value| values.contains(value)),
-                "NotIn" => value.is_none_or(|value| !values.contains(value)),
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        })
+    let read = serde_json::to_value(selector).map(|object| selector::LabelSelector::from_object(&object));
+    matches!(read, Ok(Ok(read)) if read.matches_with(|key| labels.get(key).map(String::as_str)))
 }
 
 /// All that there is of the Gateway API.

@@ -341,3 +341,17 @@ fn without_gateways_routes_belong_to_none() {
     assert_eq!(written.len(), 1);
     assert_eq!(written[0].status, json!({"parents": [entry("other/one")]}));
 }
+
+#[test]
+fn a_selector_takes_namespaces_by_their_labels() {
+    let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+    for (selector, wanted) in [
+        (json!({}), true),
+        (json!({"matchLabels": {"team": "a"}}), true),
+        (json!({"matchLabels": {"team": "b"}}), false),
+        (json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["b"]}]}), true),
+        (json!({"matchExpressions": [{"key": "team", "operator": "Strange"}]}), false),
+    ] {
+        assert_eq!(selects(&serde_json::from_value(selector.clone()).unwrap(), &labels), wanted, "{selector}");
+    }
+}
