@@ -174,6 +174,11 @@ impl Backends {
         backend
     }
 
+    /// What the port of a service says that it speaks; `None` if there is none.
+    pub fn says(&self, service: &ObjectKey, port: &Port) -> Option<Protocol> {
+        self.services.get_key(service).and_then(|service| port_of(&service, port).map(protocol_of))
+    }
+
     /// Looks anew at a service that changed, or whose slices did. Whether a route leads there.
     pub fn changed(&self, service: &ObjectKey) -> bool {
         let known = self.known.lock();
@@ -196,24 +201,25 @@ impl Backends {
     fn resolve(&self, reference: &Reference) -> Endpoints {
         let fault = |fault| Endpoints { fault: Some(fault), ..Endpoints::default() };
         let Some(service) = self.services.get_key(&reference.service) else { return fault(Fault::NoService) };
-        let spec = service.spec.clone().unwrap_or_default();
-        if spec.type_.as_deref() == Some("ExternalName") {
+        if service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
             return fault(Fault::ExternalName);
         }
-        let is_meant = |port: &&ServicePort| match &reference.port {
-            Port::Name(name) => port.name.as_deref() == Some(name),
-            Port::Number(number) => port.port == *number,
-        };
-        let is_tcp = |port: &&ServicePort| port.protocol.as_deref().unwrap_or("TCP") == "TCP";
-        let Some(port) = spec.ports.iter().flatten().find(|port| is_meant(port) && is_tcp(port)) else {
-            return fault(Fault::NoPort);
-        };
+        let Some(port) = port_of(&service, &reference.port) else { return fault(Fault::NoPort) };
         let protocol = reference.protocol.unwrap_or_else(|| protocol_of(port));
         let slices = self.slices.list_namespace(&reference.service.namespace);
         let own = slices.iter().filter(|slice| service_of(slice).as_ref() == Some(&reference.service));
         let addresses = addresses(port, own.map(|slice| &**slice), &self.forbidden.lock());
         Endpoints { addresses, protocol, fault: None }
     }
+}
+
+fn port_of<'a>(service: &'a Service, meant: &Port) -> Option<&'a ServicePort> {
+    let is_meant = |port: &&ServicePort| match meant {
+        Port::Name(name) => port.name.as_deref() == Some(name),
+        Port::Number(number) => port.port == *number,
+    };
+    let is_tcp = |port: &&ServicePort| port.protocol.as_deref().unwrap_or("TCP") == "TCP";
+    service.spec.as_ref()?.ports.iter().flatten().find(|port| is_meant(port) && is_tcp(port))
 }
 
 /// The service that a slice is of.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use coracle_client::{EventRecorder, EventType, ObjectKey, is_conflict, is_not_found, patch_status};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -21,6 +22,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// How many faults are told of one Ingress.
 const TOLD_OF_ONE: usize = 20;
+/// The lease that says for which definition the class of Gateways was made.
+const CLASS_MADE: &str = "coracle-gateway-class";
+/// The annotation of a Gateway's service that says which labels and annotations it has from the Gateway.
+const SET: &str = "coracle.io/set-for-gateway";
 /// How many faults are remembered as told.
 const TOLD: usize = 10_000;
 
@@ -33,6 +38,8 @@ pub async fn run(client: Client, engine: Arc<Engine>) -> Result<()> {
         told: BTreeSet::new(),
         written: HashMap::new(),
         hears: false,
+        has_looked: false,
+        class_for: None,
     };
     let mut outcomes = engine.outcome.subscribe();
     let mut again = AGAIN;
@@ -90,6 +97,10 @@ struct Control {
     /// The addresses that were written into the statuses of Ingresses.
     written: HashMap<ObjectKey, Arc<Ingress>>,
     hears: bool,
+    /// Whether Ingresses were looked at that were ours before this process told of any.
+    has_looked: bool,
+    /// The definition for which the class is known to have been made.
+    class_for: Option<String>,
 }
 
 impl Control {
@@ -114,7 +125,7 @@ impl Control {
         self.tell(outcome);
         let mut failed = Failed::default();
         failed.note(self.services(engine, outcome).await);
-        failed.note(self.gateways(engine, outcome).await);
+        failed.note(self.gateways(outcome).await);
         let service = engine.services().store().get(NAMESPACE, SERVICE);
         let addresses = service.as_deref().map(given).unwrap_or_default();
         failed.note(self.statuses(outcome, &addresses).await);
@@ -122,8 +133,8 @@ impl Control {
     }
 
     /// The services by which Ingresses and Gateways are reached, there while they are needed. What their owner changed
-    /// of them stays, but for the ports of Gateways.
-    async fn services(&self, engine: &Engine, outcome: &Outcome) -> Result<()> {
+    /// of them stays, but for ports of Gateways and what their infrastructure says.
+    async fn services(&mut self, engine: &Engine, outcome: &Outcome) -> Result<()> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), NAMESPACE);
         let mut failed = Failed::default();
         let mut wanted: BTreeMap<String, Value> =
@@ -138,6 +149,12 @@ impl Control {
             let made = ListParams::default().labels(&format!("{MADE_BY}={OURS}"));
             api.list(&made).await?.items.into_iter().map(Arc::new).collect()
         };
+        if !self.has_looked {
+            let ways_in = found.iter().find(|service| service.name_any() == SERVICE);
+            let addresses = ways_in.map(|service| given(service)).unwrap_or_default();
+            let looked = self.take_back(engine, outcome, &addresses).await;
+            self.has_looked = failed.note(looked).is_some();
+        }
         for service in found.iter().filter(|service| service.metadata.deletion_timestamp.is_none()) {
             let is_made = service.labels().get(MADE_BY).is_some_and(|value| value == OURS);
             match wanted.remove(&service.name_any()) {
@@ -146,17 +163,18 @@ impl Control {
                 None if is_made => {
                     failed.note(gone(api.delete(&service.name_any(), &DeleteParams::default()).await.map(drop)));
                 }
-                Some(wanted) if is_made && service.name_any() != SERVICE && !has_ports(service, &wanted) => {
-                    let ports = json!({"spec": {"ports": wanted["spec"]["ports"]}});
-                    let patch = Patch::Merge(ports);
-                    failed.note(gone(api.patch(&service.name_any(), &PatchParams::default(), &patch).await.map(drop)));
+                Some(wanted) if is_made && service.name_any() != SERVICE => {
+                    if let Some(changes) = changes(service, &wanted) {
+                        let patched = api.patch(&service.name_any(), &PatchParams::default(), &Patch::Merge(changes));
+                        failed.note(gone(patched.await.map(drop)));
+                    }
                 }
                 _ => {}
             }
         }
         for (name, wanted) in wanted {
-            // One that ends has the name still.
-            if !found.iter().any(|service| service.name_any() == name) {
+            // One that ends has the name still. Without ports there can be none.
+            if has_any_port(&wanted) && !found.iter().any(|service| service.name_any() == name) {
                 match api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await {
                     Err(error) if is_conflict(&error) => {}
                     made => drop(failed.note(made)),
@@ -166,18 +184,51 @@ impl Control {
         failed.done()
     }
 
-    /// Writes what is told of objects of the Gateway API.
-    async fn gateways(&self, engine: &Engine, outcome: &Outcome) -> Result<()> {
-        let mut failed = Failed::default();
-        if outcome.wants_class {
+    /// Takes our addresses from Ingresses that stopped being ours while nobody looked.
+    async fn take_back(&self, engine: &Engine, outcome: &Outcome, addresses: &[String]) -> Result<()> {
+        let ours: BTreeSet<ObjectKey> = outcome.ingresses.iter().map(|ingress| ObjectKey::of(&**ingress)).collect();
+        for ingress in engine.all_ingresses() {
+            let key = ObjectKey::of(&*ingress);
+            if is_left(&shown(&ingress), addresses) && !ours.contains(&key) {
+                self.write(&key, &[]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the class of Gateways, once for each definition of classes: an owner who deletes it does not get it again. For
+    /// which one it was made stays in a lease, the one kind of object that this account may write in any case.
+    async fn class(&mut self, definition: &str) -> Result<()> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let found = api.get_opt(CLASS_MADE).await?;
+        let holder = found.as_ref().and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref());
+        if holder != Some(definition) {
             let class = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
                 "metadata": {"name": "coracle"}, "spec": {"controllerName": gateway::CONTROLLER}});
             let path = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
             let request = http::Request::post(path).header("content-type", "application/json");
             match self.client.request::<Value>(request.body(serde_json::to_vec(&class)?)?).await {
-                Err(error) if !is_conflict(&error) => drop(failed.note(Err::<(), _>(error))),
-                _ => engine.class_is_made(),
+                Err(error) if !is_conflict(&error) => return Err(error.into()),
+                _ => {}
             }
+            let mut lease = found.clone().unwrap_or_default();
+            lease.metadata.name = Some(CLASS_MADE.to_owned());
+            lease.spec.get_or_insert_default().holder_identity = Some(definition.to_owned());
+            match found {
+                Some(_) => api.replace(CLASS_MADE, &PostParams::default(), &lease).await?,
+                None => api.create(&PostParams::default(), &lease).await?,
+            };
+        }
+        self.class_for = Some(definition.to_owned());
+        Ok(())
+    }
+
+    /// Writes what is told of objects of the Gateway API.
+    async fn gateways(&mut self, outcome: &Outcome) -> Result<()> {
+        let mut failed = Failed::default();
+        if let Some(definition) = outcome.definition.as_ref().filter(|own| self.class_for.as_ref() != Some(*own)) {
+            let made = self.class(definition).await;
+            failed.note(made);
         }
         for told in &outcome.told {
             let mut patch = json!({"status": told.status});
@@ -286,6 +337,9 @@ fn of_gateway(needed: &Needed) -> Value {
     if let Some(address) = &needed.address {
         annotations["metallb.io/loadBalancerIPs"] = address.clone().into();
     }
+    let names = |all: &Value| all.as_object().into_iter().flat_map(|all| all.keys().cloned()).collect::<Vec<_>>();
+    let set = json!({"labels": names(&labels), "annotations": names(&annotations)});
+    annotations[SET] = set.to_string().into();
     let ports: Vec<Value> = needed.ports.iter().map(port).collect();
     service(&gateway_service(&needed.uid), labels, annotations, ports.into())
 }
@@ -309,6 +363,42 @@ fn service(name: &str, labels: Value, annotations: Value, ports: Value) -> Value
             "ports": ports,
         },
     })
+}
+
+fn has_any_port(wanted: &Value) -> bool {
+    wanted["spec"]["ports"].as_array().is_some_and(|ports| !ports.is_empty())
+}
+
+/// What is to change of a Gateway's service: its ports, and the labels and annotations that were set for the Gateway. What
+/// others set there stays.
+fn changes(service: &Service, wanted: &Value) -> Option<Value> {
+    if !has_any_port(wanted) {
+        return None;
+    }
+    let set: Value =
+        service.annotations().get(SET).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut changes = json!({});
+    for (kind, found) in [("labels", service.labels()), ("annotations", service.annotations())] {
+        let wanted = &wanted["metadata"][kind];
+        let new = wanted.as_object().into_iter().flatten();
+        let new = new.filter(|(name, value)| found.get(*name).map(String::as_str) != value.as_str());
+        let old = set[kind].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let old = old.filter(|name| wanted[*name].is_null() && found.contains_key(*name));
+        let new = new.map(|(name, value)| (name.clone(), value.clone()));
+        let all: serde_json::Map<String, Value> = old.map(|name| (name.to_owned(), Value::Null)).chain(new).collect();
+        if !all.is_empty() {
+            changes["metadata"][kind] = all.into();
+        }
+    }
+    if !has_ports(service, wanted) {
+        changes["spec"]["ports"] = wanted["spec"]["ports"].clone();
+    }
+    changes.as_object().is_some_and(|all| !all.is_empty()).then_some(changes)
+}
+
+/// Whether the status of an Ingress shows addresses of ours.
+fn is_left(shown: &[String], ours: &[String]) -> bool {
+    !ours.is_empty() && shown == ours
 }
 
 /// Whether a service has the ports that it should have.
@@ -350,5 +440,39 @@ mod tests {
         let kept =
             ["metallb.io/loadBalancerIPs", "example.com/x", "metallb.io/address-pool", "coracle.io/x"].map(is_theirs);
         assert_eq!(kept, [true, true, false, false]);
+    }
+
+    #[test]
+    fn needed(annotations: &[(&str, &str)], address: Option<&str>, ports: &[u16]) -> Value {
+        of_gateway(&Needed {
+            gateway: ObjectKey::new("n", "gw"),
+            uid: "u".into(),
+            ports: ports.iter().copied().collect(),
+            annotations: annotations.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            labels: BTreeMap::new(),
+            address: address.map(str::to_owned),
+        })
+    }
+
+    #[test]
+    fn a_service_follows_its_gateway_and_keeps_what_others_set() {
+        let mut made: Service = serde_json::from_value(needed(&[("a", "1"), ("b", "1")], None, &[80])).unwrap();
+        made.annotations_mut().insert("mine".into(), "x".into());
+        assert_eq!(changes(&made, &needed(&[("a", "1"), ("b", "1")], None, &[80])), None);
+        let changed = changes(&made, &needed(&[("a", "2")], Some("10.0.0.7"), &[80, 81])).unwrap();
+        let annotations = &changed["metadata"]["annotations"];
+        assert_eq!((&annotations["a"], &annotations["metallb.io/loadBalancerIPs"]), (&json!("2"), &json!("10.0.0.7")));
+        let all = annotations.as_object().unwrap();
+        assert!(all["b"].is_null() && all.contains_key("b") && !all.contains_key("mine"), "{all:?}");
+        assert_eq!(changed["spec"]["ports"].as_array().unwrap().len(), 2);
+        // A Gateway of which nothing can be served at the moment keeps what it has.
+        assert_eq!(changes(&made, &needed(&[], None, &[])), None);
+    }
+
+    #[test]
+    fn an_address_is_taken_back_only_if_it_is_ours() {
+        let text = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        assert!(is_left(&text(&["10.0.0.1"]), &text(&["10.0.0.1"])));
+        assert!(!is_left(&text(&["10.0.0.2"]), &text(&["10.0.0.1"])) && !is_left(&[], &[]));
     }
 }

@@ -57,8 +57,8 @@ pub struct Outcome {
     pub told: Vec<Told>,
     /// The services that Gateways need.
     pub needed: Vec<Needed>,
-    /// The class of Gateways is to be made.
-    pub wants_class: bool,
+    /// The definition of classes of Gateways, for each of which ours is made once.
+    pub definition: Option<String>,
 }
 
 /// What the node's part has.
@@ -114,9 +114,9 @@ impl Engine {
         &self.services
     }
 
-    /// The class of Gateways was made.
-    pub fn class_is_made(&self) {
-        self.gateways.class_is_made();
+    /// All Ingresses that there are, of whatever class.
+    pub fn all_ingresses(&self) -> Vec<Arc<Ingress>> {
+        self.ingresses.store().list()
     }
 
     /// Serves until the future is dropped.
@@ -175,13 +175,13 @@ impl Engine {
         self.secrets.follow(&BTreeSet::new());
         self.backends.retain_used();
         METRICS.forget_routes(&HashSet::new());
-        let wants_class = self.gateways.wants_class();
-        let told = gateway::classes(objects);
+        let definition = self.gateways.definition_of_classes();
+        let told = gateway::at_rest(objects);
         self.outcome.send_replace(Arc::new(Outcome {
             is_read: true,
             is_whole,
             told,
-            wants_class,
+            definition,
             ..Outcome::default()
         }));
         if listening.is_some() {
@@ -307,6 +307,7 @@ impl Engine {
         }
         let mut tables = Tables::default();
         tables.entrances.extend(gateways.entrances);
+        tables.awaited = gateways.awaited;
         for needed in &gateways.needed {
             let Some(service) = self.services.store().get(NAMESPACE, &gateway_service(&needed.uid)) else { continue };
             for port in &needed.ports {
@@ -337,7 +338,7 @@ impl Engine {
             faults: built.faults,
             told: gateways.told,
             needed: gateways.needed,
-            wants_class: self.gateways.wants_class(),
+            definition: self.gateways.definition_of_classes(),
         }));
         Ok(true)
     }

@@ -57,4 +57,6 @@ pub struct Tables {
     pub entrances: HashMap<Door, Arc<Entrance>>,
     /// Where each is: the addresses and ports to which clients come.
     pub addresses: HashMap<SocketAddrV4, Door>,
+    /// What routes name and is not there yet, so that it is heard of when it comes.
+    pub awaited: Vec<Arc<Backend>>,
 }

@@ -84,10 +84,17 @@ pub fn unsupported(filter: &Filter) -> Option<String> {
     (!is_known).then(|| format!("filters of type {} are not supported", filter.kind))
 }
 
-/// How long all of a request, and one try of a backend, may take.
-pub fn timeouts(asked: &Timeouts) -> (Option<Duration>, Option<Duration>) {
-    let of = |text: &Option<String>| text.as_deref().and_then(duration).filter(|limit| !limit.is_zero());
-    (of(&asked.request), of(&asked.backend_request))
+/// How long all of a request, and one try of a backend, may take; zero is no bound.
+///
+/// # Errors
+/// One is no duration.
+pub fn timeouts(asked: &Timeouts) -> Result<(Option<Duration>, Option<Duration>), String> {
+    let of = |text: &Option<String>| {
+        let Some(text) = text.as_deref() else { return Ok(None) };
+        let limit = duration(text).ok_or_else(|| format!("{text:?} is no duration"))?;
+        Ok::<_, String>(Some(limit).filter(|limit| !limit.is_zero()))
+    };
+    Ok((of(&asked.request)?, of(&asked.backend_request)?))
 }
 
 /// A duration of GEP-2257: numbers with `h`, `m`, `s` and `ms`.
@@ -124,6 +131,14 @@ mod tests {
             assert!(modifiers.iter().all(|modifier| headers(modifier).is_err()), "{name}");
         }
         assert!(headers(&HeaderModifier { set: named("X-Own"), ..HeaderModifier::default() }).is_ok());
+    }
+
+    #[test]
+    fn no_time_and_no_bound_are_the_same_and_nonsense_is_neither() {
+        let asked = |request: &str| Timeouts { request: Some(request.into()), backend_request: None };
+        assert_eq!(timeouts(&asked("0s")), Ok((None, None)));
+        assert_eq!(timeouts(&asked("2s")), Ok((Some(Duration::from_secs(2)), None)));
+        assert!(timeouts(&asked("soon")).is_err());
     }
 
     #[test]

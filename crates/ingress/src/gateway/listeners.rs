@@ -49,10 +49,7 @@ pub struct Heard {
 impl Heard {
     /// Whether connections are served.
     pub fn is_served(&self) -> bool {
-        self.refused.is_none()
-            && self.conflict.is_none()
-            && self.protocol.is_some()
-            && (self.protocol != Some(Protocol::Https) || self.certificate.is_some())
+        self.has_port() && (self.protocol != Some(Protocol::Https) || self.certificate.is_some())
     }
 
     /// Whether its certificate is not known yet.
@@ -69,8 +66,13 @@ impl Heard {
         self.is_served() && self.unresolved.is_none()
     }
 
-    /// What its status says.
-    pub fn status(&self) -> (Value, Vec<Condition>) {
+    /// Whether it is accepted, so that it has its port, whether or not its references lead anywhere at the moment.
+    pub fn has_port(&self) -> bool {
+        self.refused.is_none() && self.conflict.is_none() && self.protocol.is_some()
+    }
+
+    /// What its status says, and whether anything is served of its Gateway.
+    pub fn status(&self, of_served: bool) -> (Value, Vec<Condition>) {
         let kinds: Vec<Value> = self.kinds.iter().map(|kind| json!({"group": GROUP, "kind": kind})).collect();
         let told = json!({"name": self.listener.name, "supportedKinds": kinds, "attachedRoutes": self.routes});
         let condition = |kind, fault: Option<&(&'static str, String)>, good: &'static str| match fault {
@@ -82,7 +84,7 @@ impl Heard {
             Some((reason, message)) => Condition::new("Conflicted", true, reason, message),
             None => Condition::new("Conflicted", false, "NoConflicts", ""),
         };
-        let programmed = match self.is_well() {
+        let programmed = match self.is_well() && of_served {
             true => Condition::new("Programmed", true, "Programmed", ""),
             false => Condition::new("Programmed", false, "Invalid", "the listener is not served as it asks for"),
         };
@@ -101,6 +103,13 @@ pub fn look(gateway: &Gateway, means: &Means<'_>, secrets: &mut BTreeSet<ObjectK
     let key = ObjectKey::of(gateway);
     let mut heard: Vec<Heard> =
         gateway.spec.listeners.iter().map(|listener| one(&key, listener, means, secrets)).collect();
+    // Who asks for certificates of clients is not served without them.
+    for one in heard.iter_mut().filter(|one| one.protocol == Some(Protocol::Https)) {
+        let own = one.listener.tls.as_ref().is_some_and(|tls| tls.frontend_validation.is_some());
+        if own || gateway.spec.tls.frontend.verifies(one.listener.port) {
+            one.refused = Some(("UnsupportedValue", "certificates of clients are not supported".to_owned()));
+        }
+    }
     conflicts(&mut heard);
     heard
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use coracle_api::selector;
 use coracle_client::ObjectKey;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -71,20 +72,10 @@ impl Means<'_> {
     }
 }
 
-/// Whether a selector of labels fits; an operator that there is not fits nothing.
+/// Whether a selector of labels fits; one that cannot be read fits nothing.
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value));
-    equal
-        && selector.match_expressions.iter().flatten().all(|one| {
-            let (value, values) = (labels.get(&one.key), one.values.as_deref().unwrap_or_default());
-            match one.operator.as_str() {
-                "In" => value.is_some_and(|value| values.contains(value)),
-                "NotIn" => value.is_none_or(|value| !values.contains(value)),
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        })
+    let read = serde_json::to_value(selector).map(|object| selector::LabelSelector::from_object(&object));
+    matches!(read, Ok(Ok(read)) if read.matches_with(|key| labels.get(key).map(String::as_str)))
 }
 
 /// All that there is of the Gateway API.
@@ -116,7 +107,7 @@ pub struct Needed {
     pub gateway: ObjectKey,
     /// Its unique name.
     pub uid: String,
-    /// The ports of its listeners.
+    /// The ports of its listeners. Without any, none is made, and one that is there stays as it is.
     pub ports: BTreeSet<u16>,
     /// What its infrastructure is to have.
     pub annotations: BTreeMap<String, String>,
@@ -139,9 +130,11 @@ pub struct Built {
     pub needed: Vec<Needed>,
     /// The names of routes that are served.
     pub served: Vec<String>,
+    /// What routes name and is not there.
+    pub awaited: Vec<Arc<Backend>>,
 }
 
-/// The classes that are ours.
+/// The classes that are ours, whether or not they can be followed.
 pub fn our_classes(classes: &[Arc<GatewayClass>]) -> BTreeSet<String> {
     let ours = classes.iter().filter(|class| class.spec.controller_name == CONTROLLER);
     ours.map(|class| class.name_any()).collect()
@@ -156,15 +149,39 @@ pub fn has_ours(objects: &Objects) -> bool {
         .any(|gateway| ours.contains(&gateway.spec.gateway_class_name) && gateway.metadata.deletion_timestamp.is_none())
 }
 
-/// What is to be told of classes.
-pub fn classes(objects: &Objects) -> Vec<Told> {
+fn told_of_classes(objects: &Objects) -> Vec<Told> {
     let ours = objects.classes.iter().filter(|class| class.spec.controller_name == CONTROLLER);
     ours.filter_map(|class| told_of_class(class)).collect()
 }
 
+/// What is to be told while there is no Gateway: of classes, and that routes belong nowhere any more.
+pub fn at_rest(objects: &Objects) -> Vec<Told> {
+    let routes = objects.routes.iter().filter_map(|route| told_of_route(route, &[]));
+    told_of_classes(objects).into_iter().chain(routes).collect()
+}
+
+/// Why all of a Gateway is not served, and what is told of that.
+fn refused(gateway: &Gateway, classes: &[Arc<GatewayClass>]) -> Option<(&'static str, &'static str)> {
+    let class = classes.iter().find(|class| class.name_any() == gateway.spec.gateway_class_name);
+    let addresses = &gateway.spec.addresses;
+    if class.is_some_and(|class| class.spec.parameters_ref.is_some()) {
+        return Some(("InvalidParameters", "the class has parameters, of which there are none here"));
+    }
+    if gateway.spec.infrastructure.parameters_ref.is_some() {
+        return Some(("InvalidParameters", "infrastructure has parameters, of which there are none here"));
+    }
+    if gateway.spec.tls.backend.is_some() {
+        return Some(("Invalid", "certificates for backends are not supported"));
+    }
+    if addresses.iter().any(|own| own.kind.as_deref().is_some_and(|kind| kind != "IPAddress")) {
+        return Some(("UnsupportedAddress", "addresses are of type IPAddress"));
+    }
+    (addresses.len() > 1).then_some(("UnsupportedAddress", "a Gateway has one address"))
+}
+
 /// Makes entrances and statuses of what there is. Routes come in the order of their age.
 pub fn build(objects: &Objects, means: &Means<'_>) -> Built {
-    let mut built = Built { told: classes(objects), ..Built::default() };
+    let mut built = Built { told: told_of_classes(objects), ..Built::default() };
     let ours = our_classes(&objects.classes);
     let mut gateways: Vec<&Arc<Gateway>> = objects
         .gateways
@@ -188,7 +205,9 @@ pub fn build(objects: &Objects, means: &Means<'_>) -> Built {
             let heard = listeners::look(gateway, means, &mut built.secrets);
             let http = heard.iter().map(|_| Builder::new(Wildcard::Labels)).collect();
             let tls = heard.iter().map(|_| Vec::new()).collect();
-            (ObjectKey::of(&***gateway), Open { heard, http, tls })
+            let kinds = heard.iter().map(|_| Vec::new()).collect();
+            let refused = refused(gateway, &objects.classes);
+            (ObjectKey::of(&***gateway), Open { refused, heard, http, tls, kinds })
         })
         .collect();
     for route in &objects.routes {
@@ -207,12 +226,39 @@ type Shares = Vec<(u32, Arc<Backend>)>;
 
 /// A Gateway that is being made.
 struct Open {
+    refused: Option<(&'static str, &'static str)>,
     heard: Vec<Heard>,
     /// The routes of each listener.
     http: Vec<Builder>,
     /// Where connections of each go, by host.
     tls: Vec<Vec<(String, Shares)>>,
+    /// Which kind of routes hosts of each have.
+    kinds: Vec<Vec<(String, &'static str)>>,
 }
+
+impl Open {
+    /// Of what a route is attached to, that which has no older route of another kind for the same hosts.
+    ///
+    /// # Errors
+    /// Nothing is left.
+    fn without_other_kinds(&self, route: &AnyRoute, attached: Vec<Attached>) -> Result<Vec<Attached>, Condition> {
+        let is_others = |at: usize, host: &String| {
+            let own = std::slice::from_ref(host);
+            let mut all = self.kinds[at].iter().filter(|(_, kind)| *kind != route.kind);
+            all.any(|(other, _)| routes::common_hosts(Some(other), own).is_some() || host.is_empty())
+        };
+        let is_free = |(at, hosts): &Attached| !hosts.iter().any(|host| is_others(*at, host));
+        let left: Vec<Attached> = attached.into_iter().filter(is_free).collect();
+        if left.is_empty() {
+            let why = "older routes of another kind have hosts of this one";
+            return Err(Condition::new("Accepted", false, "NotAllowedByListeners", why));
+        }
+        Ok(left)
+    }
+}
+
+/// The place of a listener, and the hosts of a route there.
+type Attached = (usize, Vec<String>);
 
 fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'_>, built: &mut Built) {
     let mut made = None;
@@ -225,16 +271,19 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
         let Some(gateway) = open.get_mut(&key).filter(|_| is_gateway) else { continue };
         let made = made.get_or_insert_with(|| routes::make(route, means));
         let attached = routes::attach(route, reference, &key, &gateway.heard, means);
+        let attached = attached.and_then(|attached| gateway.without_other_kinds(route, attached));
+        let why = made.unsupported.as_deref().unwrap_or_default();
         let mut accepted = match &attached {
-            _ if made.unsupported.is_some() => {
-                let why = made.unsupported.clone().unwrap_or_default();
-                Condition::new("Accepted", false, "UnsupportedValue", &why)
-            }
-            Ok(_) => Condition::new("Accepted", true, "Accepted", ""),
             Err(condition) => condition.clone(),
+            Ok(_) if made.is_refused => Condition::new("Accepted", false, "UnsupportedValue", why),
+            Ok(_) => Condition::new("Accepted", true, "Accepted", ""),
         };
+        let is_partial = made.unsupported.is_some() && !made.is_refused;
         for (at, hosts) in attached.iter().flatten() {
-            gateway.heard[*at].routes += 1;
+            if !made.is_refused {
+                gateway.heard[*at].routes += 1;
+                gateway.kinds[*at].extend(hosts.iter().map(|host| (host.clone(), route.kind)));
+            }
             if matches!(route.rules, Rules::Tls(_)) {
                 gateway.tls[*at].extend(hosts.iter().map(|host| (host.clone(), made.backends.clone())));
             } else if routes::is_http(&gateway.heard[*at]) {
@@ -251,25 +300,27 @@ fn attach(route: &AnyRoute, open: &mut HashMap<ObjectKey, Open>, means: &Means<'
             Some((reason, message)) => Condition::new("ResolvedRefs", false, reason, message),
             None => Condition::new("ResolvedRefs", true, "ResolvedRefs", ""),
         };
-        parents.push((reference, vec![accepted, resolved]));
+        let partial = is_partial
+            .then(|| Condition::new("PartiallyInvalid", true, "UnsupportedValue", &format!("Dropped Rule: {why}")));
+        parents.push((reference, [accepted, resolved].into_iter().chain(partial).collect()));
     }
-    if made.is_some() {
+    if let Some(made) = made {
         built.served.push(route.key.to_string());
+        built.awaited.extend(made.awaited);
     }
     built.told.extend(told_of_route(route, &parents));
 }
 
 fn finish(gateway: &Gateway, mut open: Open, means: &Means<'_>, built: &mut Built) {
     let key = ObjectKey::of(gateway);
-    // One that waits for a secret keeps its port and what was told of it.
-    let is_needed = |one: &&Heard| one.is_served() || one.waits();
-    let ports: BTreeSet<u16> = open.heard.iter().filter(is_needed).map(|one| one.listener.port).collect();
+    // A secret that is away for a while takes no address from the Gateway.
+    let ports: BTreeSet<u16> = open.heard.iter().filter(|one| one.has_port()).map(|one| one.listener.port).collect();
     let mut http = std::mem::take(&mut open.http).into_iter();
     let mut tls = std::mem::take(&mut open.tls).into_iter();
     let mut by_port: BTreeMap<u16, Port> = BTreeMap::new();
     for one in &open.heard {
         let (routes, passed) = (http.next(), tls.next());
-        let (Some(protocol), true) = (one.protocol, one.is_served()) else { continue };
+        let (Some(protocol), true) = (one.protocol, one.is_served() && open.refused.is_none()) else { continue };
         let port = by_port.entry(one.listener.port).or_insert_with(|| Port::new(protocol));
         let host = one.listener.hostname.clone().unwrap_or_default();
         if let Some(routes) = routes {
@@ -287,23 +338,24 @@ fn finish(gateway: &Gateway, mut open: Open, means: &Means<'_>, built: &mut Buil
     for (number, port) in by_port {
         built.entrances.push((Door::Gateway(key.clone(), number), Arc::new(port.entrance())));
     }
-    let asked = gateway.spec.addresses.iter().find(|address| !address.value.is_empty());
-    let unsupported =
-        gateway.spec.addresses.iter().any(|own| own.kind.as_deref().is_some_and(|kind| kind != "IPAddress"));
-    if !ports.is_empty() && !unsupported {
-        built.needed.push(Needed {
-            gateway: key,
-            uid: gateway.uid().unwrap_or_default(),
-            ports,
-            annotations: gateway.spec.infrastructure.annotations.clone(),
-            labels: gateway.spec.infrastructure.labels.clone(),
-            address: asked.map(|address| address.value.clone()),
-        });
-    }
+    let asked = asked_for(gateway);
+    built.needed.push(Needed {
+        gateway: key,
+        uid: gateway.uid().unwrap_or_default(),
+        ports: if open.refused.is_some() { BTreeSet::new() } else { ports },
+        annotations: gateway.spec.infrastructure.annotations.clone(),
+        labels: gateway.spec.infrastructure.labels.clone(),
+        address: asked.cloned(),
+    });
     let addresses = (means.addresses)(gateway);
     if !open.heard.iter().any(Heard::waits) {
-        built.told.extend(told_of_gateway(gateway, &open.heard, &addresses, unsupported));
+        built.told.extend(told_of_gateway(gateway, &open.heard, &addresses, open.refused));
     }
+}
+
+/// The address that a Gateway asks for.
+fn asked_for(gateway: &Gateway) -> Option<&String> {
+    gateway.spec.addresses.iter().map(|address| &address.value).find(|value| !value.is_empty())
 }
 
 /// A port of a Gateway that is being made.
@@ -353,7 +405,12 @@ fn told_of_class(class: &GatewayClass) -> Option<Told> {
     told(at, None, &class.status, json!({"conditions": conditions}))
 }
 
-fn told_of_gateway(gateway: &Gateway, heard: &[Heard], addresses: &[Ipv4Addr], unsupported: bool) -> Option<Told> {
+fn told_of_gateway(
+    gateway: &Gateway,
+    heard: &[Heard],
+    addresses: &[Ipv4Addr],
+    refused: Option<(&'static str, &'static str)>,
+) -> Option<Told> {
     let generation = gateway.metadata.generation.unwrap_or_default();
     let before = |name: &str| {
         let all = gateway.status["listeners"].as_array();
@@ -362,7 +419,7 @@ fn told_of_gateway(gateway: &Gateway, heard: &[Heard], addresses: &[Ipv4Addr], u
     let listeners: Vec<Value> = heard
         .iter()
         .map(|one| {
-            let (mut told, conditions) = one.status();
+            let (mut told, conditions) = one.status(refused.is_none());
             let before = before(&one.listener.name).unwrap_or_default();
             told["conditions"] = written(&conditions, &before, generation);
             told
@@ -370,14 +427,18 @@ fn told_of_gateway(gateway: &Gateway, heard: &[Heard], addresses: &[Ipv4Addr], u
         .collect();
     let all_well = heard.iter().all(Heard::is_well);
     let any = heard.iter().any(Heard::is_served);
-    let accepted = match (unsupported, any, all_well) {
-        (true, ..) => Condition::new("Accepted", false, "UnsupportedAddress", "addresses are of type IPAddress"),
+    let accepted = match (refused, any, all_well) {
+        (Some((reason, why)), ..) => Condition::new("Accepted", false, reason, why),
         (_, false, _) => Condition::new("Accepted", false, "ListenersNotValid", "no listener can be served"),
         (_, _, false) => Condition::new("Accepted", true, "ListenersNotValid", "not all listeners can be served"),
         _ => Condition::new("Accepted", true, "Accepted", ""),
     };
-    let programmed = match (any && !unsupported, addresses.is_empty()) {
+    let is_another = asked_for(gateway).is_some_and(|asked| addresses.iter().all(|own| own.to_string() != *asked));
+    let programmed = match (any && refused.is_none(), addresses.is_empty()) {
         (false, _) => Condition::new("Programmed", false, "Invalid", "no listener can be served"),
+        (_, false) if is_another => {
+            Condition::new("Programmed", false, "AddressNotUsable", "the service has another address than is asked for")
+        }
         (_, true) => Condition::new("Programmed", false, "AddressNotAssigned", "the service has no address yet"),
         _ => Condition::new("Programmed", true, "Programmed", ""),
     };

@@ -1,7 +1,7 @@
 //! The objects of the Gateway API as they come: followed once their definitions are there, most of them once a Gateway
 //! of ours is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,33 +18,70 @@ use tokio::task::AbortHandle;
 
 use super::routes::{AnyRoute, Rules};
 use super::types::{GROUP, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ReferenceGrant, TLSRoute};
-use super::{Objects, our_classes};
+use super::{CONTROLLER, Objects, our_classes};
 
-/// The name of the definition of classes.
-const CLASSES: &str = "gatewayclasses.gateway.networking.k8s.io";
+/// The kinds that are followed, and the version of each that is read.
+const KINDS: [(&str, &str); 6] = [
+    ("gatewayclasses", "v1"),
+    ("gateways", "v1"),
+    ("httproutes", "v1"),
+    ("grpcroutes", "v1"),
+    ("tlsroutes", "v1"),
+    ("referencegrants", "v1beta1"),
+];
 
 /// The definitions that there are, by name.
 #[derive(Default)]
 struct Definitions {
-    known: Mutex<BTreeSet<String>>,
+    known: Mutex<BTreeMap<String, Known>>,
     /// Those that were there when this process began were told.
     began: AtomicBool,
-    /// The definition of classes came since.
-    came: AtomicBool,
     changed: Arc<Notify>,
 }
 
-/// A definition: nothing but its name is read.
+/// What is known of a definition.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Known {
+    uid: String,
+    /// The versions that are served.
+    served: BTreeSet<String>,
+}
+
+/// A definition: its name and versions are read.
 #[derive(Deserialize)]
 struct Definition {
     metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
     name: String,
+    #[serde(default)]
+    uid: String,
     resource_version: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    versions: Vec<Version>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Version {
+    name: String,
+    served: bool,
+}
+
+impl Definition {
+    fn named(self) -> (String, Known) {
+        let served = self.spec.versions.into_iter().filter(|version| version.served).map(|version| version.name);
+        (self.metadata.name, Known { uid: self.metadata.uid, served: served.collect() })
+    }
 }
 
 impl Followed for Definition {
@@ -58,16 +95,28 @@ impl Followed for Definition {
 }
 
 impl Definitions {
-    fn take(&self, change: impl FnOnce(&mut BTreeSet<String>)) {
+    fn take(&self, change: impl FnOnce(&mut BTreeMap<String, Known>)) {
         let mut known = self.known.lock();
         let before = known.clone();
         change(&mut known);
-        if known.contains(CLASSES) && !before.contains(CLASSES) && self.began.load(Ordering::Acquire) {
-            self.came.store(true, Ordering::Release);
-        }
         if *known != before {
+            // Once for each change, and not for each look.
+            for (plural, version) in KINDS {
+                let of = |all: &BTreeMap<String, Known>| all.get(&format!("{plural}.{GROUP}")).cloned();
+                let now = of(&known);
+                if now != of(&before) && now.is_some_and(|now| !now.served.contains(version)) {
+                    tracing::warn!("the definition of {plural} does not serve {version}: they are left out");
+                }
+            }
             self.changed.notify_one();
         }
+    }
+
+    /// Whether objects of a kind are served in the version in which they are read.
+    fn serves(&self, plural: &str) -> bool {
+        let known = self.known.lock();
+        let version = KINDS.iter().find(|(own, _)| *own == plural).map(|(_, version)| *version);
+        known.get(&format!("{plural}.{GROUP}")).zip(version).is_some_and(|(own, version)| own.served.contains(version))
     }
 }
 
@@ -79,8 +128,8 @@ impl Follower for Definitions {
     type Object = Definition;
 
     fn replace(&self, objects: Vec<Definition>) {
-        let names = objects.into_iter().map(|object| object.metadata.name).filter(|name| is_ours(name));
-        self.take(|known| *known = names.collect());
+        let ours = objects.into_iter().filter(|object| is_ours(&object.metadata.name)).map(Definition::named);
+        self.take(|known| *known = ours.collect());
         if !self.began.swap(true, Ordering::AcqRel) {
             self.changed.notify_one();
         }
@@ -88,16 +137,13 @@ impl Follower for Definitions {
 
     fn put(&self, object: Definition) {
         if is_ours(&object.metadata.name) {
-            self.take(|known| {
-                known.insert(object.metadata.name);
-            });
+            let (name, own) = object.named();
+            self.take(|known| drop(known.insert(name, own)));
         }
     }
 
     fn remove(&self, object: Definition) {
-        self.take(|known| {
-            known.remove(&object.metadata.name);
-        });
+        self.take(|known| drop(known.remove(&object.metadata.name)));
     }
 }
 
@@ -108,6 +154,8 @@ pub struct Follow {
     definitions: Arc<Definitions>,
     task: AbortHandle,
     kinds: Mutex<Kinds>,
+    /// Whether no route says any more that it belongs to a Gateway, while there is none.
+    is_clean: AtomicBool,
 }
 
 /// The informers that there are.
@@ -129,7 +177,7 @@ impl Drop for Follow {
 }
 
 impl Follow {
-    /// Follows the definitions, of which it reads the names alone; `changed` is told of everything.
+    /// Follows the definitions, of which it reads names and versions alone; `changed` is told of everything.
     pub fn new(client: Client, changed: Arc<Notify>) -> Follow {
         let definitions = Arc::new(Definitions { changed: changed.clone(), ..Definitions::default() });
         let source = Source {
@@ -137,27 +185,23 @@ impl Follow {
             url: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions".into(),
             labels: None,
             fields: None,
-            metadata_only: true,
+            // Versions are no metadata.
+            metadata_only: false,
         };
         let follower = definitions.clone();
         let task = tokio::spawn(async move { follow(&source, &*follower).await }).abort_handle();
-        Follow { client, changed, definitions, task, kinds: Mutex::default() }
+        Follow { client, changed, definitions, task, kinds: Mutex::default(), is_clean: AtomicBool::new(false) }
     }
 
     /// Whether there are the definitions of Gateways and their classes.
     pub fn is_installed(&self) -> bool {
+        ["gatewayclasses", "gateways"].iter().all(|plural| self.definitions.serves(plural))
+    }
+
+    /// The unique name of the definition of classes, for each of which a class is made once.
+    pub fn definition_of_classes(&self) -> Option<String> {
         let known = self.definitions.known.lock();
-        ["gatewayclasses", "gateways"].iter().all(|plural| known.contains(&format!("{plural}.{GROUP}")))
-    }
-
-    /// Whether a class is to be made, as the definition of classes has come.
-    pub fn wants_class(&self) -> bool {
-        self.definitions.came.load(Ordering::Acquire)
-    }
-
-    /// It was made.
-    pub fn class_is_made(&self) {
-        self.definitions.came.store(false, Ordering::Release);
+        known.get(&format!("gatewayclasses.{GROUP}")).filter(|own| own.served.contains("v1")).map(|own| own.uid.clone())
     }
 
     fn keep<K>(&self, place: &mut Option<Informer<K>>, is_wanted: bool)
@@ -189,16 +233,21 @@ impl Follow {
             return None;
         }
         let is_installed = self.is_installed();
-        let has = |plural: &str| is_installed && self.definitions.known.lock().contains(&format!("{plural}.{GROUP}"));
+        let has = |plural: &str| is_installed && self.definitions.serves(plural);
         let mut kinds = self.kinds.lock();
         self.keep(&mut kinds.classes, is_installed);
         self.keep(&mut kinds.gateways, is_installed);
         let (classes, gateways) = (list(&kinds.classes)?, list(&kinds.gateways)?);
         let ours = our_classes(&classes);
         let has_gateway = gateways.iter().any(|gateway| ours.contains(&gateway.spec.gateway_class_name));
-        self.keep(&mut kinds.http, has_gateway && has("httproutes"));
-        self.keep(&mut kinds.grpc, has_gateway && has("grpcroutes"));
-        self.keep(&mut kinds.tls, has_gateway && has("tlsroutes"));
+        // What was told of routes is taken back when the last Gateway has gone, also if that was while nobody looked.
+        if has_gateway {
+            self.is_clean.store(false, Ordering::Release);
+        }
+        let has_routes = has_gateway || !self.is_clean.load(Ordering::Acquire);
+        self.keep(&mut kinds.http, has_routes && has("httproutes"));
+        self.keep(&mut kinds.grpc, has_routes && has("grpcroutes"));
+        self.keep(&mut kinds.tls, has_routes && has("tlsroutes"));
         self.keep(&mut kinds.grants, has_gateway && has("referencegrants"));
         self.keep(&mut kinds.namespaces, has_gateway);
         list(&kinds.grants)?;
@@ -218,6 +267,13 @@ impl Follow {
             let spec = route.spec.clone();
             let any = any(&*route, &route.status, ("v1", "tlsroutes"), Rules::Tls(spec.rules));
             routes.push((created(&*route), AnyRoute { parents: spec.parent_refs, hostnames: spec.hostnames, ..any }));
+        }
+        let is_told = |(_, route): &(_, AnyRoute)| {
+            route.status["parents"].as_array().into_iter().flatten().any(|own| own["controllerName"] == CONTROLLER)
+        };
+        if !has_gateway && has_routes && is_installed && !routes.iter().any(is_told) {
+            self.is_clean.store(true, Ordering::Release);
+            (kinds.http, kinds.grpc, kinds.tls) = (None, None, None);
         }
         routes.sort_by(|(one_time, one), (other_time, other)| {
             (one_time, &one.key.namespace, &one.key.name).cmp(&(other_time, &other.key.namespace, &other.key.name))
@@ -272,5 +328,36 @@ fn any<K: Resource<DynamicType = ()>>(
         rules,
         status: status.clone(),
         version: object.resource_version(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(plural: &str, versions: &[(&str, bool)]) -> Definition {
+        let versions: Vec<_> =
+            versions.iter().map(|(name, served)| json!({"name": name, "served": served, "storage": true})).collect();
+        let text = json!({"metadata": {"name": format!("{plural}.{GROUP}"), "uid": "u", "resourceVersion": "1"},
+            "spec": {"group": GROUP, "versions": versions}});
+        Definition::read(&text.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_kind_that_is_served_in_another_version_alone_is_left_out() {
+        let definitions = Definitions::default();
+        definitions.replace(vec![
+            definition("gateways", &[("v1beta1", true), ("v1", true)]),
+            definition("tlsroutes", &[("v1alpha2", true), ("v1", false)]),
+        ]);
+        assert!(
+            definitions.serves("gateways") && !definitions.serves("tlsroutes") && !definitions.serves("httproutes")
+        );
+        definitions.put(definition("tlsroutes", &[("v1alpha2", true), ("v1", true)]));
+        assert!(definitions.serves("tlsroutes"));
+        definitions.remove(definition("tlsroutes", &[]));
+        assert!(!definitions.serves("tlsroutes"));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_client::ObjectKey;
 use http::{HeaderName, Method};
@@ -60,118 +61,148 @@ pub struct Made {
     pub backends: Vec<(u32, Arc<Backend>)>,
     /// Why references lead nowhere.
     pub unresolved: Option<(&'static str, String)>,
-    /// What cannot be followed.
+    /// What cannot be followed. The rules of which that is are answered by an error.
     pub unsupported: Option<String>,
+    /// No rule is served.
+    pub is_refused: bool,
+    /// What is named and is not there: it is followed, as it may come.
+    pub awaited: Vec<Arc<Backend>>,
 }
 
 /// Makes what a route becomes, wherever it belongs.
 pub fn make(route: &AnyRoute, means: &Means<'_>) -> Made {
-    let mut making = Making { route, means, made: Made::default() };
+    let mut making = Making { route, means, made: Made::default(), fault: None, is_served: false, is_unplaced: false };
     match &route.rules {
         Rules::Http(rules) => rules.iter().for_each(|rule| making.http(rule)),
         Rules::Grpc(rules) => rules.iter().for_each(|rule| making.grpc(rule)),
         Rules::Tls(rules) => {
             for reference in rules.iter().flat_map(|rule| &rule.backend_refs) {
-                if let Some(backend) = making.backend(&reference.to, None) {
-                    making.made.backends.push((reference.weight.unwrap_or(1), backend));
-                }
+                // The share of one that leads nowhere is refused, and no other's.
+                let backend = making.backend(&reference.to, None);
+                let backend = backend.unwrap_or_else(|| Backend::fixed("none", Vec::new(), backend::Protocol::Http));
+                making.made.backends.push((reference.weight.unwrap_or(1), backend));
             }
+            return making.made;
         }
     }
-    making.made
+    making.finish()
 }
 
 struct Making<'a> {
     route: &'a AnyRoute,
     means: &'a Means<'a>,
     made: Made,
+    /// Why the rule that is being made cannot be followed.
+    fault: Option<String>,
+    /// Whether a rule can be.
+    is_served: bool,
+    /// Whether there is a match of which nobody knows what takes it.
+    is_unplaced: bool,
 }
 
 impl Making<'_> {
     fn http(&mut self, rule: &HttpRule) {
-        let (request, backend) = filters::timeouts(&rule.timeouts);
-        let policy = Policy { request_timeout: request, backend_timeout: backend, ..Policy::default() };
-        let action = self.action(&rule.filters, &rule.backend_refs, policy, None);
+        let (request, backend) = self.checked(filters::timeouts(&rule.timeouts)).unwrap_or_default();
+        let policy = Policy { request_timeout: request, backend_timeout: backend, ..unhurried() };
+        self.has_none("retry", &rule.retry);
+        self.has_none("sessionPersistence", &rule.session_persistence);
+        let action = self.action(&rule.filters, &rule.backend_refs, policy);
         let whole = [HttpMatch::default()];
         let matches = if rule.matches.is_empty() { &whole[..] } else { &rule.matches };
-        for asked in matches {
-            match http_match(asked) {
-                Ok(matches) => self.made.routes.push(Route { matches, action: action.clone() }),
-                Err(why) => self.made.unsupported = Some(why),
-            }
-        }
+        self.rule(action, matches.iter().map(http_match));
     }
 
     fn grpc(&mut self, rule: &GrpcRule) {
-        let action = self.action(&rule.filters, &rule.backend_refs, Policy::default(), Some(backend::Protocol::H2c));
+        let policy = Policy { is_grpc: true, ..unhurried() };
+        self.has_none("sessionPersistence", &rule.session_persistence);
+        let action = self.action(&rule.filters, &rule.backend_refs, policy);
         let whole = [GrpcMatch::default()];
         let matches = if rule.matches.is_empty() { &whole[..] } else { &rule.matches };
-        for asked in matches {
-            match grpc_match(asked) {
-                Ok(matches) => self.made.routes.push(Route { matches, action: action.clone() }),
-                Err(why) => self.made.unsupported = Some(why),
+        self.rule(action, matches.iter().map(grpc_match));
+    }
+
+    /// Adds a rule. One that cannot be followed is answered by an error in its place, so that nothing that it is to keep out
+    /// takes a less special one.
+    fn rule(&mut self, mut action: Action, matches: impl Iterator<Item = Result<Match, String>>) {
+        let found: Vec<Match> = matches.filter_map(|found| self.placed(found)).collect();
+        match self.fault.take() {
+            None => self.is_served = true,
+            Some(why) => {
+                action.target = FAILS;
+                self.made.unsupported.get_or_insert(why);
             }
+        }
+        let action = Arc::new(action);
+        self.made.routes.extend(found.into_iter().map(|matches| Route { matches, action: action.clone() }));
+    }
+
+    fn placed(&mut self, found: Result<Match, String>) -> Option<Match> {
+        self.is_unplaced |= found.is_err();
+        self.checked(found)
+    }
+
+    /// What became of the rules. If it is not known what one of them takes, none is served, and whatever no other route takes
+    /// more specially is answered by an error.
+    fn finish(mut self) -> Made {
+        self.made.is_refused = self.made.unsupported.is_some() && (self.is_unplaced || !self.is_served);
+        if self.is_unplaced {
+            let policy = Policy { is_grpc: matches!(self.route.rules, Rules::Grpc(_)), ..Policy::default() };
+            let action = Arc::new(Action { source: self.route.key.to_string().into(), target: FAILS, policy });
+            self.made.routes.iter_mut().for_each(|route| route.action = action.clone());
+            self.made.routes.push(Route { matches: Match::of(PathMatch::prefix("/")), action });
+        }
+        self.made
+    }
+
+    /// What could be read; else the rule cannot be followed.
+    fn checked<T>(&mut self, read: Result<T, String>) -> Option<T> {
+        read.map_err(|why| self.fault.get_or_insert(why).clone()).ok()
+    }
+
+    fn has_none(&mut self, name: &str, value: &Option<serde_json::Value>) {
+        if value.is_some() {
+            self.fault.get_or_insert_with(|| format!("{name} is not supported"));
         }
     }
 
-    fn action(
-        &mut self,
-        all: &[Filter],
-        backends: &[BackendRef],
-        mut policy: Policy,
-        protocol: Option<backend::Protocol>,
-    ) -> Arc<Action> {
+    fn action(&mut self, all: &[Filter], backends: &[BackendRef], mut policy: Policy) -> Action {
         let mut redirect = None;
-        let mut is_whole = true;
         for filter in all {
-            is_whole &= self.supports(filter);
-            is_whole &= self.headers(filter, &mut policy.headers, &mut policy.response_headers);
+            if let Some(why) = filters::unsupported(filter) {
+                self.fault.get_or_insert(why);
+            }
+            self.headers(filter, &mut policy.headers, &mut policy.response_headers);
             if let Some(asked) = &filter.request_redirect {
                 redirect = Some(filters::redirect(asked));
             }
             if let Some(asked) = &filter.url_rewrite {
                 policy.rewrite = asked.path.as_ref().map(filters::path);
-                policy.host = asked.hostname.as_deref().and_then(|host| host.parse().ok());
+                let host = |host: &str| host.parse().map_err(|_| format!("{host:?} is no host"));
+                policy.host = self.checked(asked.hostname.as_deref().map(host).transpose()).flatten();
             }
             policy.mirrors.extend(filter.request_mirror.as_ref().and_then(|mirror| self.mirror(mirror)));
         }
         let source = self.route.key.to_string().into();
         let target = match redirect {
-            // What was asked for and cannot be done is not left out in silence.
-            _ if !is_whole => Target::Answer(http::StatusCode::INTERNAL_SERVER_ERROR),
             Some(redirect) => Target::Redirect(redirect),
-            None => Target::Backends(backends.iter().map(|backend| self.weighted(backend, protocol)).collect()),
+            None => Target::Backends(backends.iter().map(|backend| self.weighted(backend)).collect()),
         };
-        Arc::new(Action { source, target, policy })
+        Action { source, target, policy }
     }
 
-    fn supports(&mut self, filter: &Filter) -> bool {
-        let fault = filters::unsupported(filter);
-        let is_supported = fault.is_none();
-        self.made.unsupported = self.made.unsupported.take().or(fault);
-        is_supported
-    }
-
-    /// Adds what a filter changes of headers. Whether it can be followed.
-    fn headers(&mut self, filter: &Filter, request: &mut HeaderChanges, response: &mut HeaderChanges) -> bool {
-        let mut is_whole = true;
+    /// Adds what a filter changes of headers.
+    fn headers(&mut self, filter: &Filter, request: &mut HeaderChanges, response: &mut HeaderChanges) {
         for (modifier, changes) in
             [(&filter.request_header_modifier, request), (&filter.response_header_modifier, response)]
         {
-            match modifier.as_ref().map(filters::headers) {
-                Some(Ok(more)) => filters::join(changes, more),
-                Some(Err(why)) => {
-                    self.made.unsupported = Some(why);
-                    is_whole = false;
-                }
-                None => {}
+            if let Some(more) = modifier.as_ref().and_then(|modifier| self.checked(filters::headers(modifier))) {
+                filters::join(changes, more);
             }
         }
-        is_whole
     }
 
     fn mirror(&mut self, mirror: &RequestMirror) -> Option<Mirror> {
-        let backend = self.backend(&mirror.backend_ref, None)?;
+        let backend = self.backend(&mirror.backend_ref, self.protocol_of(&mirror.backend_ref))?;
         let (numerator, denominator) = match (&mirror.fraction, mirror.percent) {
             (Some(fraction), _) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
             (None, Some(percent)) => (percent, 100),
@@ -180,20 +211,29 @@ impl Making<'_> {
         Some(Mirror { backend, numerator, denominator })
     }
 
-    fn weighted(&mut self, reference: &BackendRef, protocol: Option<backend::Protocol>) -> Weighted {
+    fn weighted(&mut self, reference: &BackendRef) -> Weighted {
         let (mut headers, mut response_headers) = (HeaderChanges::default(), HeaderChanges::default());
-        let mut is_whole = true;
         for filter in &reference.filters {
             let is_header = matches!(filter.kind.as_str(), "RequestHeaderModifier" | "ResponseHeaderModifier");
             if !is_header {
                 let why = format!("filters of type {} of a backend are not supported", filter.kind);
-                self.made.unsupported = Some(why);
+                self.fault.get_or_insert(why);
             }
-            is_whole &= is_header;
-            is_whole &= self.headers(filter, &mut headers, &mut response_headers);
+            self.headers(filter, &mut headers, &mut response_headers);
         }
-        let backend = self.backend(&reference.to, protocol).filter(|_| is_whole);
+        let backend = self.backend(&reference.to, self.protocol_of(&reference.to));
         Weighted { weight: reference.weight.unwrap_or(1), backend, headers, response_headers }
+    }
+
+    /// What is spoken there: what the service's port says, and by calls HTTP/2 in any case.
+    fn protocol_of(&self, reference: &ObjectRef) -> Option<backend::Protocol> {
+        let Rules::Grpc(_) = &self.route.rules else { return None };
+        let namespace = reference.namespace.as_ref().unwrap_or(&self.route.key.namespace);
+        let service = ObjectKey::new(namespace.clone(), reference.name.clone());
+        match self.means.backends.says(&service, &Port::Number(reference.port.unwrap_or_default().into())) {
+            Some(backend::Protocol::Https | backend::Protocol::H2) => Some(backend::Protocol::H2),
+            _ => Some(backend::Protocol::H2c),
+        }
     }
 
     /// The service to which a reference leads, if it leads to one.
@@ -217,7 +257,11 @@ impl Making<'_> {
         };
         let meant = Reference { service: key.clone(), port: Port::Number(port.into()), protocol };
         let backend = self.means.backends.get(meant);
-        match backend.endpoints().fault {
+        let found = backend.endpoints().fault;
+        if found.is_some() {
+            self.made.awaited.push(backend.clone());
+        }
+        match found {
             None => Some(backend),
             Some(Fault::NoService) => fault("BackendNotFound", format!("service {key} is not there")),
             Some(Fault::NoPort) => fault("BackendNotFound", format!("service {key} has no port {port}")),
@@ -226,6 +270,14 @@ impl Making<'_> {
             }
         }
     }
+}
+
+/// The answer of a rule that cannot be followed.
+const FAILS: Target = Target::Answer(http::StatusCode::INTERNAL_SERVER_ERROR);
+
+/// Nothing ends for the time that it takes, unless that is asked for.
+fn unhurried() -> Policy {
+    Policy { read_timeout: Duration::MAX, send_timeout: Duration::MAX, ..Policy::default() }
 }
 
 fn value(named: &Named) -> Result<ValueMatch, String> {
@@ -270,6 +322,7 @@ fn http_match(asked: &HttpMatch) -> Result<Match, String> {
         method: method.map_err(|error| error.to_string())?,
         headers: header_matches(&asked.headers)?,
         query: query.collect::<Result<_, String>>()?,
+        call: None,
     })
 }
 
@@ -278,6 +331,8 @@ fn grpc_match(asked: &GrpcMatch) -> Result<Match, String> {
     let service = method.service.filter(|text| !text.is_empty());
     let name = method.method.filter(|text| !text.is_empty());
     let is_expression = method.kind.as_deref() == Some("RegularExpression");
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let call = Some((length(&service), length(&name)));
     let path = match (service, name, is_expression) {
         (None, None, _) => PathMatch::prefix("/"),
         (Some(service), Some(name), false) => PathMatch::exact(&format!("/{service}/{name}")),
@@ -290,7 +345,7 @@ fn grpc_match(asked: &GrpcMatch) -> Result<Match, String> {
             PathMatch::Regex(bounded_regex(&format!("^/(?:{service})/(?:{name})$"), false)?)
         }
     };
-    Ok(Match { path, method: None, headers: header_matches(&asked.headers)?, query: Vec::new() })
+    Ok(Match { path, method: None, headers: header_matches(&asked.headers)?, query: Vec::new(), call })
 }
 
 /// The hosts for which a route is at a listener: those that both name. `None` if there are none.

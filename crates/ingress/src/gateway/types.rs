@@ -103,6 +103,48 @@ pub struct GatewaySpec {
     pub listeners: Vec<Listener>,
     pub addresses: Vec<Address>,
     pub infrastructure: Infrastructure,
+    pub tls: GatewayTls,
+}
+
+/// TLS of a Gateway on both its sides; none of it is supported, so that it is looked at only for whether it is asked for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GatewayTls {
+    /// The certificate that backends are shown.
+    pub backend: Option<Value>,
+    pub frontend: FrontendTls,
+}
+
+/// What is asked of clients.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FrontendTls {
+    #[serde(rename = "default")]
+    pub all: ClientTls,
+    pub per_port: Vec<PortTls>,
+}
+
+/// What is asked of clients of one port, in place of what is asked of all.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PortTls {
+    pub port: u16,
+    pub tls: ClientTls,
+}
+
+/// How certificates of clients are verified.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientTls {
+    pub validation: Option<Value>,
+}
+
+impl FrontendTls {
+    /// Whether clients of a port are asked for certificates.
+    pub fn verifies(&self, port: u16) -> bool {
+        let own = self.per_port.iter().find(|own| own.port == port).map(|own| &own.tls);
+        own.unwrap_or(&self.all).validation.is_some()
+    }
 }
 
 /// What is made for a Gateway.
@@ -111,6 +153,8 @@ pub struct GatewaySpec {
 pub struct Infrastructure {
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// Parameters, of which there are none here.
+    pub parameters_ref: Option<Value>,
 }
 
 /// An address that a Gateway asks for.
@@ -140,6 +184,8 @@ pub struct Listener {
 pub struct ListenerTls {
     pub mode: Option<String>,
     pub certificate_refs: Vec<ObjectRef>,
+    /// What earlier versions have in place of `spec.tls.frontend`.
+    pub frontend_validation: Option<Value>,
 }
 
 /// Which routes a listener takes.
@@ -206,6 +252,8 @@ pub struct HttpRule {
     pub filters: Vec<Filter>,
     pub backend_refs: Vec<BackendRef>,
     pub timeouts: Timeouts,
+    pub retry: Option<Value>,
+    pub session_persistence: Option<Value>,
 }
 
 /// What a request must be.
@@ -330,6 +378,7 @@ pub struct GrpcRule {
     pub matches: Vec<GrpcMatch>,
     pub filters: Vec<Filter>,
     pub backend_refs: Vec<BackendRef>,
+    pub session_persistence: Option<Value>,
 }
 
 /// What a call must be.

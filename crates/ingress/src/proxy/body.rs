@@ -60,6 +60,9 @@ impl Patience {
     /// Whether the wait is over.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let limit = self.limit;
+        if limit == Duration::MAX {
+            return false;
+        }
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if !self.is_running {
             timer.as_mut().reset(Instant::now() + limit);
@@ -178,7 +181,7 @@ pub struct ResponseBody {
 
 enum Answer {
     Memory(Option<Bytes>),
-    Backend { body: Incoming, used: Used, patience: Patience },
+    Backend { body: Incoming, used: Used, patience: Patience, ends: Option<Pin<Box<Sleep>>> },
 }
 
 impl ResponseBody {
@@ -187,12 +190,21 @@ impl ResponseBody {
         ResponseBody { from: Answer::Memory(Some(bytes).filter(|bytes| !bytes.is_empty())), going }
     }
 
-    /// What a backend sends, none of it later than so long after what came before.
-    pub fn from_backend(body: Incoming, mut used: Used, patience: Duration, going: Going) -> ResponseBody {
-        if body.is_end_stream() {
+    /// What a backend sends, none of it later than so long after what came before, or than `ends`.
+    pub fn from_backend(
+        body: Incoming,
+        mut used: Used,
+        patience: Duration,
+        ends: Option<Instant>,
+        going: Going,
+    ) -> ResponseBody {
+        let has_ended = body.is_end_stream();
+        if has_ended {
             used.give_back();
         }
-        ResponseBody { from: Answer::Backend { body, used, patience: Patience::new(patience) }, going: Some(going) }
+        let ends = ends.filter(|_| !has_ended).map(|at| Box::pin(tokio::time::sleep_until(at)));
+        let patience = Patience::new(patience);
+        ResponseBody { from: Answer::Backend { body, used, patience, ends }, going: Some(going) }
     }
 }
 
@@ -202,9 +214,17 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
+        let is_late = match &mut this.from {
+            Answer::Backend { ends: Some(ends), .. } => ends.as_mut().poll(cx).is_ready(),
+            _ => false,
+        };
         let polled = match &mut this.from {
             Answer::Memory(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Answer::Backend { body, used, patience } => match Pin::new(&mut *body).poll_frame(cx) {
+            Answer::Backend { used, .. } if is_late => {
+                used.sender = None;
+                Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the request has had its time"))))
+            }
+            Answer::Backend { body, used, patience, .. } => match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending if patience.is_over(cx) => {
                     used.sender = None;
                     Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the backend is silent"))))

@@ -188,6 +188,9 @@ async fn connection(
     };
     let Some(place) = shared.places.admit(from.ip()) else { return reset(&stream) };
     stream.set_nodelay(true)?;
+    // Where no time is bounded, a client that is gone without a word is noticed all the same.
+    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(&stream, UNREAD)?;
     let is_tls = matches!(entrance.speaks, Speaks::Https(_));
     let peer = Arc::new(Peer {
         address: from,

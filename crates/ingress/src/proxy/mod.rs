@@ -26,6 +26,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use self::admit::Limiter;
 pub use self::admit::Rate;
@@ -99,6 +100,21 @@ fn sent_to(status: StatusCode, location: &str) -> Reply {
     }
 }
 
+/// A fault of a backend as clients of gRPC are told of it: `UNAVAILABLE`, in headers alone.
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>
+fn of_call(fault: Reply) -> Reply {
+    if !fault.status().is_server_error() {
+        return fault;
+    }
+    let mut reply = Box::new(Response::new(Bytes::new()));
+    let headers = reply.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("14"));
+    let why = fault.status().canonical_reason().unwrap_or_default();
+    headers.insert("grpc-message", HeaderValue::from_static(why));
+    reply
+}
+
 impl Worker {
     async fn answer(
         self: Arc<Worker>,
@@ -115,10 +131,10 @@ impl Worker {
         let is_http1 = request.version() < Version::HTTP_2;
         let answered = self.route(&peer, &host, request, &mut going).await;
         let mut response = match answered {
-            Ok(Passed { response, used, patience }) => {
+            Ok(Passed { response, used, patience, ends }) => {
                 let status = response.status();
                 going.status = status;
-                response.map(|body| ResponseBody::from_backend(body, used, patience, going))
+                response.map(|body| ResponseBody::from_backend(body, used, patience, ends, going))
             }
             Err(reply) => {
                 going.status = reply.status();
@@ -178,7 +194,8 @@ impl Worker {
                 extra.apply(passed.response.headers_mut());
                 Ok(passed)
             }
-            Err(mut reply) => {
+            Err(reply) => {
+                let mut reply = if action.policy.is_grpc { of_call(reply) } else { reply };
                 action.policy.response_headers.apply(reply.headers_mut());
                 extra.apply(reply.headers_mut());
                 Err(reply)
@@ -217,12 +234,14 @@ impl Worker {
                 if length.is_some_and(|length: u64| max != 0 && length > max) {
                     return Err(reply(StatusCode::PAYLOAD_TOO_LARGE));
                 }
+                let ends = action.policy.request_timeout.and_then(|limit| Instant::now().checked_add(limit));
                 let pass = self.pass(peer, action, weighted, &backend, &sent_path, request);
-                match action.policy.request_timeout {
+                match ends {
                     None => pass.await,
-                    Some(limit) => tokio::time::timeout(limit, pass)
+                    Some(at) => tokio::time::timeout_at(at, pass)
                         .await
-                        .unwrap_or_else(|_| Err(reply(StatusCode::GATEWAY_TIMEOUT))),
+                        .unwrap_or_else(|_| Err(reply(StatusCode::GATEWAY_TIMEOUT)))
+                        .map(|passed| Passed { ends, ..passed }),
                 }
             }
         }
@@ -346,7 +365,7 @@ impl Worker {
             Sender::Http1(_) | Sender::Http2(_) => None,
         };
         let used = Used { pool: self.pool.clone(), key, sender: used };
-        Ok(Passed { response, used, patience: policy.read_timeout })
+        Ok(Passed { response, used, patience: policy.read_timeout, ends: None })
     }
 
     /// The body as it is sent, and a copy of it where it is copied.
@@ -386,6 +405,8 @@ struct Passed {
     response: Response<Incoming>,
     used: Used,
     patience: Duration,
+    /// When its body must have ended.
+    ends: Option<Instant>,
 }
 
 /// Waits for an answer, until the backend has been silent for so long since the last of the client's body, or for so long

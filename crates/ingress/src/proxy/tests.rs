@@ -275,6 +275,42 @@ async fn limits_of_bodies_and_times_have_their_statuses() {
 }
 
 #[tokio::test]
+async fn a_request_has_its_time_with_its_answer() {
+    // The head comes at once, and then a byte again and again.
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let limit = Some(Duration::from_millis(200));
+    let policy = Policy { request_timeout: limit, read_timeout: Duration::MAX, ..Policy::default() };
+    let world = World::new(vec![("/", http(vec![address], policy))]);
+    let answer = world.get("/", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.len() < 1_000_000, "{answer}");
+}
+
+#[tokio::test]
+async fn a_call_that_leads_nowhere_is_told_so_as_calls_are() {
+    let none = Weighted { backend: None, ..Weighted::only(Backend::fixed("b", vec![], Default::default())) };
+    let policy = Policy { is_grpc: true, ..Policy::default() };
+    let action = Action { source: "n/r".into(), target: Target::Backends(vec![none]), policy };
+    let world = World::new(vec![("/", action)]);
+    let stream = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://h/pkg.Service/Call").body(http_body_util::Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!((response.status(), &response.headers()["grpc-status"]), (StatusCode::OK, &"14".parse().unwrap()));
+    assert_eq!(response.headers()["content-type"], "application/grpc");
+    assert!(response.into_body().is_end_stream());
+}
+
+#[tokio::test]
 async fn a_connection_goes_over_to_another_protocol() {
     let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();

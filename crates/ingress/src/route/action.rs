@@ -171,16 +171,18 @@ pub struct Policy {
     pub max_body: u64,
     /// How long a connection to a backend may take.
     pub connect_timeout: Duration,
-    /// How long a backend may be silent.
+    /// How long a backend may be silent; [`Duration::MAX`] is without end.
     pub read_timeout: Duration,
-    /// How long a client may be silent in the midst of its body.
+    /// How long a client may be silent in the midst of its body; [`Duration::MAX`] is without end.
     pub send_timeout: Duration,
-    /// How long all of a request may take.
+    /// How long all of a request may take, with its answer.
     pub request_timeout: Option<Duration>,
     /// How long one try of a backend may take.
     pub backend_timeout: Option<Duration>,
     /// Whether a client stays with a backend that it had, by a cookie.
     pub affinity: Option<Arc<Affinity>>,
+    /// Whether requests are calls of gRPC, whose clients are told of faults by its own status.
+    pub is_grpc: bool,
 }
 
 impl Default for Policy {
@@ -205,6 +207,7 @@ impl Default for Policy {
             request_timeout: None,
             backend_timeout: None,
             affinity: None,
+            is_grpc: false,
         }
     }
 }

@@ -134,18 +134,21 @@ pub struct Match {
     pub headers: Vec<(HeaderName, ValueMatch)>,
     /// The parameters of its query, each of them.
     pub query: Vec<(String, ValueMatch)>,
+    /// Of a call of gRPC: how much of its service and of its method is compared, which counts in place of the path's length.
+    pub call: Option<(usize, usize)>,
 }
 
 impl Match {
     /// One that asks for nothing but a path.
     pub fn of(path: PathMatch) -> Match {
-        Match { path, method: None, headers: Vec::new(), query: Vec::new() }
+        Match { path, method: None, headers: Vec::new(), query: Vec::new(), call: None }
     }
 
     /// What of several that fit comes first: as the Gateway API says, which agrees with what Ingress says.
     fn rank(&self) -> impl Ord + use<> {
         let (is_exact, length) = self.path.rank();
-        std::cmp::Reverse((is_exact, length, self.method.is_some(), self.headers.len(), self.query.len()))
+        let (length, more) = self.call.unwrap_or((length, 0));
+        std::cmp::Reverse((is_exact, length, more, self.method.is_some(), self.headers.len(), self.query.len()))
     }
 
     /// How many expressions it has.
@@ -521,6 +524,28 @@ mod tests {
         assert!(builder.add("h", route(regex())).is_err());
         assert!(builder.add("h", route(PathMatch::prefix("/"))).is_ok());
         assert!(builder.add("g", route(regex())).is_ok());
+    }
+
+    #[test]
+    fn of_calls_the_service_counts_before_the_method() {
+        let mut builder = Builder::new(Wildcard::Labels);
+        let method = PathMatch::Regex(bounded_regex("^/[^/]+/AMethodOfALongName$", false).unwrap());
+        for (name, path, call) in [
+            ("method", method, (0, 18)),
+            ("service", PathMatch::prefix("/s"), (1, 0)),
+            ("all", PathMatch::prefix("/"), (0, 0)),
+        ] {
+            let matches = Match { call: Some(call), ..Match::of(path) };
+            builder.add("", Route { matches, action: Arc::new(Action::answer(name, 200)) });
+        }
+        let routes = builder.build();
+        for (url, wanted) in
+            [("/s/AMethodOfALongName", "service"), ("/t/AMethodOfALongName", "method"), ("/t/M", "all")]
+        {
+            let (path, headers) = (Path::of(url).unwrap(), HeaderMap::new());
+            let asked = Asked { host: "h", path: &path, method: &Method::POST, headers: &headers, query: None };
+            assert_eq!(routes.find(&asked).unwrap().action.source, wanted, "{url}");
+        }
     }
 
     #[test]
