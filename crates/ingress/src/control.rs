@@ -165,8 +165,8 @@ impl Control {
                 }
                 Some(wanted) if is_made && service.name_any() != SERVICE => {
                     if let Some(changes) = changes(service, &wanted) {
-                        let patched = api.patch(&service.name_any(), &PatchParams::default(), &Patch::Merge(changes));
-                        failed.note(gone(patched.await.map(drop)));
+                        let patch = Patch::Merge(changes);
+                        failed.note(gone(api.patch(&service.name_any(), &PatchParams::default(), &patch).await.map(drop)));
                     }
                 }
                 _ => {}
@@ -442,7 +442,6 @@ mod tests {
         assert_eq!(kept, [true, true, false, false]);
     }
 
-    #[test]
     fn needed(annotations: &[(&str, &str)], address: Option<&str>, ports: &[u16]) -> Value {
         of_gateway(&Needed {
             gateway: ObjectKey::new("n", "gw"),

@@ -374,6 +374,7 @@ fn calls_go_over_tls_where_the_service_says_so() {
         let means = Means {
             backends: &backends,
             secrets: &|_| Known::Missing,
+            shown: &|_, _| None,
             grants: &[],
             namespaces: &|_| None,
             addresses: &|_| vec![],

@@ -41,7 +41,7 @@ use self::unread::Watched;
 use crate::backend::Backend;
 use crate::entrance::{Door, Tables};
 use crate::metrics::METRICS;
-use crate::route::action::{Action, Redirect, Target, Weighted};
+use crate::route::action::{Action, Policy, Redirect, Target, Weighted};
 use crate::route::path::Path;
 use crate::route::{Asked, Found, PATH_OF_REQUEST, host};
 
