@@ -166,7 +166,9 @@ impl Control {
                 Some(wanted) if is_made && service.name_any() != SERVICE => {
                     if let Some(changes) = changes(service, &wanted) {
                         let patch = Patch::Merge(changes);
-                        failed.note(gone(api.patch(&service.name_any(), &PatchParams::default(), &patch).await.map(drop)));
+                        failed.note(gone(
+                            api.patch(&service.name_any(), &PatchParams::default(), &patch).await.map(drop),
+                        ));
                     }
                 }
                 _ => {}

@@ -165,6 +165,13 @@ impl Making<'_> {
             let hosts = self.covered(&namespace, &of_rules, if named.is_empty() { &of_rules } else { &named });
             let Some(name) = tls.secret_name.filter(|name| !name.is_empty()) else { continue };
             let key = ObjectKey::new(namespace.clone(), name);
+            if hosts.is_empty() {
+                let why = format!(
+                    "secret {key} is shown for no host: this Ingress has rules for none of those that it names"
+                );
+                self.faults.push((ingress.clone(), why));
+                continue;
+            }
             self.secrets.insert(key.clone());
             let certificate = match (self.means.secrets)(&key) {
                 Known::Here(secret) => certificate(&secret).map_err(|error| format!("secret {key}: {error:#}")),
@@ -209,7 +216,10 @@ impl Making<'_> {
             let host = rule.host.as_deref().unwrap_or_default();
             if !self.owns(&namespace, host) {
                 let owner = self.owners.get(&host.to_ascii_lowercase()).cloned().unwrap_or_default();
-                self.fault(source, format!("host {host} belongs to namespace {owner}, of which an Ingress named it first"));
+                self.fault(
+                    source,
+                    format!("host {host} belongs to namespace {owner}, of which an Ingress named it first"),
+                );
                 continue;
             }
             for path in rule.http.iter().flat_map(|http| &http.paths) {
@@ -240,7 +250,11 @@ impl Making<'_> {
                     continue;
                 }
                 let route = Route { matches: Match::of(PathMatch::prefix("/")), action: action.clone() };
-                if host.is_empty() { self.routes.fall_back(action.clone()) } else { self.add(source.ingress, host, route) }
+                if host.is_empty() {
+                    self.routes.fall_back(action.clone())
+                } else {
+                    self.add(source.ingress, host, route)
+                }
             }
         }
     }

@@ -35,8 +35,10 @@ fn made_with(ingresses: Vec<Arc<Ingress>>, secrets: &dyn Fn(&ObjectKey) -> Known
         .into();
     let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
     let fallback = self_signed().unwrap();
-    let shown = |_: &Door, _: &str| Some(fallback.clone());
-    build(ingresses, &Means { backends: &backends, secrets, shown: &shown, fallback: fallback.clone() })
+    build(
+        ingresses,
+        &Means { backends: &backends, secrets, shown: &|_, _| Some(fallback.clone()), fallback: fallback.clone() },
+    )
 }
 
 /// Where a request goes: a service, or a status.
@@ -218,9 +220,10 @@ fn clients_are_sent_to_https_where_their_host_has_a_certificate() {
     let tls = |host: &str, secret: &str| json!([{"hosts": [host], "secretName": secret}]);
     let off = json!({"nginx.ingress.kubernetes.io/ssl-redirect": "false"});
     let any = json!({"rules": [rule("", "/", "Prefix", "a")], "tls": tls("own.example", "none")});
+    let own = json!({"rules": [rule("*.example", "/", "Prefix", "a")], "tls": tls("*.example", "there")});
     let built = made_with(
         vec![
-            ingress("certificates", 3, json!({}), json!({"tls": tls("*.example", "there")})),
+            ingress("certificates", 3, json!({}), own),
             ingress("missing", 2, json!({}), json!({"tls": tls("gone.other", "none")})),
             ingress("any", 1, json!({}), any),
             ingress("off", 1, off, json!({"rules": [rule("off.example", "/", "Prefix", "a")]})),

@@ -536,7 +536,7 @@ mod tests {
             ("all", PathMatch::prefix("/"), (0, 0)),
         ] {
             let matches = Match { call: Some(call), ..Match::of(path) };
-            builder.add("", Route { matches, action: Arc::new(Action::answer(name, 200)) });
+            builder.add("", Route { matches, action: Arc::new(Action::answer(name, 200)) }).unwrap();
         }
         let routes = builder.build();
         for (url, wanted) in
