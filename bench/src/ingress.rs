@@ -67,7 +67,9 @@ pub fn inside(arguments: &[String]) -> Result<()> {
         let target = Target::Backends(vec![Weighted::only(backend)]);
         let action = Arc::new(Action { source: "n/i".into(), target, policy: Policy::default() });
         let mut routes = Builder::new(Wildcard::OneLabel);
-        routes.add(HOST, Route { matches: Match::of(PathMatch::prefix("/")), action }).expect("a route without expressions");
+        routes
+            .add(HOST, Route { matches: Match::of(PathMatch::prefix("/")), action })
+            .expect("a route without expressions");
         let mut listeners = Hosts::new(Wildcard::OneLabel);
         listeners.entry("", || Arc::new(routes.build()));
         tables.entrances.insert(door.clone(), Arc::new(Entrance { speaks, listeners }));
