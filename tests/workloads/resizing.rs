@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 /// A kubectl that has the subresource `resize` (1.32 and later).
 fn resizer(namespace: &Namespace<'_>, cluster: &Cluster) -> Option<Kubectl> {
     let found = kubectls().into_iter().map(|program| Kubectl::new(cluster, &program, &namespace.name));
-    let mut found = found.filter(|kubectl| kubectl.run(&["patch", "--help"]).out.contains("resize"));
+    let mut found = found.filter(|kubectl| {
+        let version: Value = serde_json::from_str(&kubectl.ok("version --client -o json")).expect("a version is JSON");
+        let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default().trim_end_matches('+');
+        minor.parse::<u32>().is_ok_and(|minor| minor >= 32)
+    });
     let kubectl = found.next();
     if kubectl.is_none() {
         skip(Lacks::Tool("there is no kubectl of 1.32 or later on PATH"));
