@@ -234,7 +234,10 @@ impl Making<'_> {
                         (PathMatch::prefix(before_expression(written(path))), closed(source.ingress))
                     }
                 };
-                self.add(source.ingress, host, Route { matches: Match::of(matches), action });
+                if !self.add(source.ingress, host, Route { matches: Match::of(matches), action }) {
+                    let matches = Match::of(PathMatch::prefix(before_expression(written(path))));
+                    self.add(source.ingress, host, Route { matches, action: closed(source.ingress) });
+                }
             }
         }
         if let Some(backend) = &spec.default_backend {
@@ -253,7 +256,7 @@ impl Making<'_> {
                 if host.is_empty() {
                     self.routes.fall_back(action.clone())
                 } else {
-                    self.add(source.ingress, host, route)
+                    self.add(source.ingress, host, route);
                 }
             }
         }
@@ -263,10 +266,12 @@ impl Making<'_> {
         self.faults.push((source.ingress.clone(), fault));
     }
 
-    fn add(&mut self, ingress: &Arc<Ingress>, host: &str, route: Route) {
-        if let Err(fault) = self.routes.add(host, route) {
-            self.faults.push((ingress.clone(), fault));
-        }
+    /// Whether there is room for a route at a host.
+    fn add(&mut self, ingress: &Arc<Ingress>, host: &str, route: Route) -> bool {
+        let added = self.routes.add(host, route);
+        let has_room = added.is_ok();
+        self.faults.extend(added.err().map(|fault| (ingress.clone(), fault)));
+        has_room
     }
 
     /// Who may come in; `None` if that is not known yet.

@@ -210,6 +210,24 @@ fn an_ingress_with_too_many_paths_is_closed() {
 }
 
 #[test]
+fn an_expression_beyond_what_a_host_may_have_leaves_nothing_to_others() {
+    let backend = json!({"service": {"name": "a", "port": {"number": 80}}});
+    let one = |path: String| json!({"path": path, "pathType": "ImplementationSpecific", "backend": backend});
+    let mut paths: Vec<Value> = (0..50).map(|number| one(format!("/e{number}/.*"))).collect();
+    paths.push(one("/secret/x.*".into()));
+    let regex = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
+    let built = made(vec![
+        ingress("i", 1, regex, json!({"rules": [{"host": "h", "http": {"paths": paths}}]})),
+        ingress("rest", 2, json!({}), json!({"rules": [rule("h", "/", "Prefix", "b")]})),
+    ]);
+    assert_eq!(
+        (goes(&built, "h", "/e7/y"), goes(&built, "h", "/secret/x1"), goes(&built, "h", "/z")),
+        ("a".into(), "503".into(), "b".into())
+    );
+    assert_eq!(built.faults.len(), 1);
+}
+
+#[test]
 fn clients_are_sent_to_https_where_their_host_has_a_certificate() {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap().self_signed(&key).unwrap();
