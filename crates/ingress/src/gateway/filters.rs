@@ -3,10 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::types::{Filter, HeaderModifier, PathModifier, RequestRedirect, Timeouts};
-use crate::route::action::{HeaderChanges, Redirect, Rewrite};
+use super::types::{CorsFilter, Filter, HeaderModifier, PathModifier, RequestRedirect, Timeouts};
+use crate::route::action::{Cors, HeaderChanges, Redirect, Rewrite};
 
 /// A filter that changes headers, if it is one.
 ///
@@ -75,11 +75,45 @@ pub fn redirect(asked: &RequestRedirect) -> Redirect {
     }
 }
 
+/// What browsers are told of other origins.
+///
+/// # Errors
+/// It names what is no method or header.
+pub fn cors(asked: &CorsFilter) -> Result<Cors, String> {
+    let joined = |all: &[String]| {
+        let text = all.join(", ");
+        // Names of methods and of headers are made of the same signs.
+        match all.iter().find(|name| Method::from_str(name).is_err()) {
+            Some(name) => Err(format!("{name:?} is no name of a method or header")),
+            None => Ok(HeaderValue::from_str(&text).ok().filter(|_| !text.is_empty())),
+        }
+    };
+    // Browsers do not name the port of the scheme.
+    let origin = |origin: &String| {
+        let port = if origin.starts_with("https:") { ":443" } else { ":80" };
+        origin.strip_suffix(port).unwrap_or(origin).to_owned()
+    };
+    Ok(Cors {
+        origins: asked.allow_origins.iter().map(origin).collect(),
+        methods: joined(&asked.allow_methods)?,
+        headers: joined(&asked.allow_headers)?,
+        expose: joined(&asked.expose_headers)?,
+        credentials: asked.allow_credentials,
+        echoes: asked.allow_credentials,
+        max_age: asked.max_age.unwrap_or(5).into(),
+    })
+}
+
 /// Why a filter cannot be followed, if it cannot.
 pub fn unsupported(filter: &Filter) -> Option<String> {
     let is_known = matches!(
         filter.kind.as_str(),
-        "RequestHeaderModifier" | "ResponseHeaderModifier" | "RequestRedirect" | "URLRewrite" | "RequestMirror"
+        "RequestHeaderModifier"
+            | "ResponseHeaderModifier"
+            | "RequestRedirect"
+            | "URLRewrite"
+            | "RequestMirror"
+            | "CORS"
     );
     (!is_known).then(|| format!("filters of type {} are not supported", filter.kind))
 }

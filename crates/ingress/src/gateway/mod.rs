@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use self::listeners::{Heard, Protocol};
 use self::routes::{AnyRoute, Rules};
 use self::status::{Condition, written};
-use self::types::{Gateway, GatewayClass, ReferenceGrant};
+use self::types::{Address, Gateway, GatewayClass, ReferenceGrant};
 use crate::backend::{Backend, Backends};
 use crate::entrance::{Door, Entrance, Speaks};
 use crate::route::{Builder, Hosts, Wildcard};
@@ -34,6 +34,45 @@ use crate::secrets::Known;
 
 /// The controller that classes of ours name.
 pub const CONTROLLER: &str = "coracle.io/gateway";
+
+/// What tests of conformance ask for before they try it, in the order of their names.
+/// <https://gateway-api.sigs.k8s.io/guides/implementers/#conformance>
+const FEATURES: [&str; 34] = [
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayHTTPListenerIsolation",
+    "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayPort8080",
+    "GatewayStaticAddresses",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "ReferenceGrant",
+    "TLSRoute",
+];
 
 /// How many Gateways of a namespace are served.
 const OF_NAMESPACE: usize = 20;
@@ -163,7 +202,6 @@ pub fn at_rest(objects: &Objects) -> Vec<Told> {
 /// Why all of a Gateway is not served, and what is told of that.
 fn refused(gateway: &Gateway, classes: &[Arc<GatewayClass>]) -> Option<(&'static str, &'static str)> {
     let class = classes.iter().find(|class| class.name_any() == gateway.spec.gateway_class_name);
-    let addresses = &gateway.spec.addresses;
     if class.is_some_and(|class| class.spec.parameters_ref.is_some()) {
         return Some(("InvalidParameters", "the class has parameters, of which there are none here"));
     }
@@ -173,10 +211,9 @@ fn refused(gateway: &Gateway, classes: &[Arc<GatewayClass>]) -> Option<(&'static
     if gateway.spec.tls.backend.is_some() {
         return Some(("Invalid", "certificates for backends are not supported"));
     }
-    if addresses.iter().any(|own| own.kind.as_deref().is_some_and(|kind| kind != "IPAddress")) {
-        return Some(("UnsupportedAddress", "addresses are of type IPAddress"));
-    }
-    (addresses.len() > 1).then_some(("UnsupportedAddress", "a Gateway has one address"))
+    let is_other = |own: &Address| own.kind.as_deref().is_some_and(|kind| kind != "IPAddress");
+    let any_other = gateway.spec.addresses.iter().any(is_other);
+    any_other.then_some(("UnsupportedAddress", "addresses are of type IPAddress"))
 }
 
 /// Makes entrances and statuses of what there is. Routes come in the order of their age.
@@ -402,7 +439,8 @@ fn told_of_class(class: &GatewayClass) -> Option<Told> {
     let generation = class.metadata.generation.unwrap_or_default();
     let conditions = written(&[accepted], &class.status["conditions"], generation);
     let at = path(("v1", "gatewayclasses"), &ObjectKey::of(class));
-    told(at, None, &class.status, json!({"conditions": conditions}))
+    let features: Vec<Value> = FEATURES.iter().map(|name| json!({"name": name})).collect();
+    told(at, None, &class.status, json!({"conditions": conditions, "supportedFeatures": features}))
 }
 
 fn told_of_gateway(
@@ -436,9 +474,18 @@ fn told_of_gateway(
     let is_another = asked_for(gateway).is_some_and(|asked| addresses.iter().all(|own| own.to_string() != *asked));
     let programmed = match (any && refused.is_none(), addresses.is_empty()) {
         (false, _) => Condition::new("Programmed", false, "Invalid", "no listener can be served"),
-        (_, false) if is_another => {
-            Condition::new("Programmed", false, "AddressNotUsable", "the service has another address than is asked for")
-        }
+        _ if gateway.spec.addresses.len() > 1 => Condition::new(
+            "Programmed",
+            false,
+            "AddressNotUsable",
+            "a Gateway has one address; it has the first if it can",
+        ),
+        _ if is_another => Condition::new(
+            "Programmed",
+            false,
+            "AddressNotUsable",
+            "the service was not given the address that is asked for",
+        ),
         (_, true) => Condition::new("Programmed", false, "AddressNotAssigned", "the service has no address yet"),
         _ => Condition::new("Programmed", true, "Programmed", ""),
     };

@@ -180,6 +180,9 @@ impl Making<'_> {
                 let host = |host: &str| host.parse().map_err(|_| format!("{host:?} is no host"));
                 policy.host = self.checked(asked.hostname.as_deref().map(host).transpose()).flatten();
             }
+            if let Some(asked) = &filter.cors {
+                policy.cors = self.checked(filters::cors(asked)).map(Into::into);
+            }
             policy.mirrors.extend(filter.request_mirror.as_ref().and_then(|mirror| self.mirror(mirror)));
         }
         let source = self.route.key.to_string().into();

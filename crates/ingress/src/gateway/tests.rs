@@ -247,7 +247,6 @@ fn a_gateway_that_cannot_be_followed_is_not_served_and_keeps_its_service() {
         (&well, json!({"infrastructure": {"parametersRef": parameters}}), "False InvalidParameters"),
         (&well, json!({"tls": {"backend": {"clientCertificateRef": {"name": "s"}}}}), "False Invalid"),
         (&well, json!({"addresses": [address("Hostname", "a.b")]}), "False UnsupportedAddress"),
-        (&well, json!({"addresses": two}), "False UnsupportedAddress"),
     ] {
         let built = built_of_class(class.clone(), gateway_of(spec.clone()), vec![]);
         let status = status(&built, "gateways", "gw");
@@ -256,9 +255,42 @@ fn a_gateway_that_cannot_be_followed_is_not_served_and_keeps_its_service() {
         assert_eq!(reason(&status["listeners"][0]["conditions"], "Programmed"), "False Invalid", "{spec}");
         assert!(built.entrances.is_empty() && built.needed.len() == 1, "{spec}");
     }
-    let built = built(gateway_of(json!({"addresses": [address("IPAddress", "10.0.0.9")]})), vec![]);
-    let conditions = &status(&built, "gateways", "gw")["conditions"];
-    assert_eq!(reason(conditions, "Programmed"), "False AddressNotUsable");
+    for addresses in [json!([address("IPAddress", "10.0.0.9")]), two] {
+        let built = built(gateway_of(json!({"addresses": addresses})), vec![]);
+        let conditions = &status(&built, "gateways", "gw")["conditions"];
+        assert_eq!(reason(conditions, "Accepted"), "True Accepted");
+        assert_eq!(reason(conditions, "Programmed"), "False AddressNotUsable");
+    }
+}
+
+#[test]
+fn a_class_says_what_there_is() {
+    let built = built(gateway(json!([])), vec![]);
+    let told = built.told.iter().find(|told| told.path.ends_with("/gatewayclasses/coracle")).unwrap();
+    let names: Vec<&str> =
+        told.status["supportedFeatures"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert!(names.is_sorted() && names.contains(&"HTTPRoute"), "{names:?}");
+}
+
+#[test]
+fn what_browsers_are_told_comes_from_a_filter() {
+    let cors = |methods: Value| {
+        let filter = json!({"type": "CORS", "cors": {"allowOrigins": ["https://a.b:443"], "allowMethods": methods,
+            "allowCredentials": true}});
+        let rule = json!({"filters": [filter], "backendRefs": [{"name": "a", "port": 80}]});
+        let open = gateway(json!([{"name": "web", "protocol": "HTTP", "port": 80}]));
+        built(open, vec![route("n", "r", json!({"parentRefs": [{"name": "gw"}], "rules": [rule]}))])
+    };
+    let (host, path, headers) = ("h", Path::of("/").unwrap(), HeaderMap::new());
+    let asked = Asked { host, path: &path, method: &Method::GET, headers: &headers, query: None };
+    let well = cors(json!(["GET", "PUT"]));
+    let routes = well.entrances[0].1.listeners.fitting(host).next().unwrap();
+    let told = routes.find(&asked).unwrap().action.policy.cors.clone().unwrap();
+    assert_eq!(told.methods.as_ref().unwrap(), "GET, PUT");
+    assert_eq!((&told.headers, &told.origins, told.echoes), (&None, &vec!["https://a.b".to_owned()], true));
+    let wrong = cors(json!(["no method"]));
+    let conditions = &status(&wrong, "httproutes", "r")["parents"][0]["conditions"];
+    assert_eq!(reason(conditions, "Accepted"), "False UnsupportedValue");
 }
 
 #[test]

@@ -312,12 +312,10 @@ fn affinity(r: &mut Reader<'_>, uid: &str) -> Option<Affinity> {
 
 fn cors(r: &mut Reader<'_>) -> Option<Cors> {
     let is_wanted = r.flag("enable-cors").unwrap_or(false);
-    let listed = |default: &str| {
-        let default = default.to_owned();
-        move |value: Option<HeaderValue>| {
-            value.unwrap_or_else(|| HeaderValue::from_str(&default).unwrap_or(HeaderValue::from_static("")))
-        }
-    };
+    const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT, POST, DELETE, PATCH, OPTIONS");
+    const HEADERS: HeaderValue = HeaderValue::from_static(
+        "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization",
+    );
     let names = |value: &str| {
         let fits = |name: &str| name.trim() == "*" || HeaderName::from_str(name.trim()).is_ok();
         let all = value.split(',').all(fits) && value.len() <= 1024;
@@ -338,12 +336,12 @@ fn cors(r: &mut Reader<'_>) -> Option<Cors> {
     };
     let cors = Cors {
         origins: r.checked("cors-allow-origin", origin).unwrap_or_else(|| vec!["*".into()]),
-        methods: listed("GET, PUT, POST, DELETE, PATCH, OPTIONS")(r.checked("cors-allow-methods", methods)),
-        headers: listed(
-            "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization",
-        )(r.checked("cors-allow-headers", names)),
+        methods: r.checked("cors-allow-methods", methods).or(Some(METHODS)),
+        headers: r.checked("cors-allow-headers", names).or(Some(HEADERS)),
         expose: r.checked("cors-expose-headers", names),
         credentials: r.flag("cors-allow-credentials").unwrap_or(true),
+        // A star stays one: every page there is could ask with cookies otherwise.
+        echoes: false,
         max_age: r.number("cors-max-age").unwrap_or(1_728_000).into(),
     };
     is_wanted.then_some(cors)

@@ -7,8 +7,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, COOKIE, ORIGIN,
-    SET_COOKIE, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, COOKIE, ORIGIN, SET_COOKIE, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use parking_lot::Mutex;
@@ -88,7 +88,7 @@ pub fn admit<B>(limiter: &Limiter, peer: &Peer, action: &Action, request: &Reque
         extra = allow_origin(cors, request.headers());
         let is_question = request.method() == Method::OPTIONS
             && request.headers().contains_key(ORIGIN)
-            && request.headers().contains_key("access-control-request-method");
+            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if is_question {
             let mut answer = http::Response::new(Bytes::new());
             *answer.status_mut() = StatusCode::NO_CONTENT;
@@ -132,11 +132,19 @@ fn allow_origin(cors: &Cors, headers: &HeaderMap) -> HeaderChanges {
     if !is_any && !cors.origins.iter().any(|allowed| fits_origin(allowed, text)) {
         return changes;
     }
-    // A star stays one: browsers give no cookies for it, and every page there is could ask with them otherwise.
-    let named = if is_any { HeaderValue::from_static("*") } else { origin.clone() };
+    let star = HeaderValue::from_static("*");
+    let named = if is_any && !cors.echoes { star.clone() } else { origin.clone() };
     changes.set.push((ACCESS_CONTROL_ALLOW_ORIGIN, named));
-    changes.set.push((ACCESS_CONTROL_ALLOW_METHODS, cors.methods.clone()));
-    changes.set.push((ACCESS_CONTROL_ALLOW_HEADERS, cors.headers.clone()));
+    for (name, allowed, asked) in [
+        (ACCESS_CONTROL_ALLOW_METHODS, &cors.methods, ACCESS_CONTROL_REQUEST_METHOD),
+        (ACCESS_CONTROL_ALLOW_HEADERS, &cors.headers, ACCESS_CONTROL_REQUEST_HEADERS),
+    ] {
+        let allowed = match allowed {
+            Some(any) if cors.echoes && *any == star => headers.get(asked),
+            allowed => allowed.as_ref(),
+        };
+        changes.set.extend(allowed.map(|allowed| (name, allowed.clone())));
+    }
     changes.set.push((ACCESS_CONTROL_MAX_AGE, cors.max_age.clone()));
     if cors.credentials {
         changes.set.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
@@ -148,13 +156,15 @@ fn allow_origin(cors: &Cors, headers: &HeaderMap) -> HeaderChanges {
     changes
 }
 
-/// A star stands for one label or more at the beginning of the host.
+/// A star stands for one label or more at the beginning of the host, or for all of it.
 fn fits_origin(allowed: &str, origin: &str) -> bool {
-    match allowed.split_once("*.") {
+    let fits =
+        |(scheme, rest): &(&str, &str)| scheme.ends_with("://") && (rest.is_empty() || rest.starts_with(['.', ':']));
+    match allowed.split_once('*').filter(fits) {
         None => allowed.eq_ignore_ascii_case(origin),
         Some((scheme, rest)) => origin.strip_prefix(scheme).is_some_and(|host| {
             let (host, rest) = (host.to_ascii_lowercase(), rest.to_ascii_lowercase());
-            host.strip_suffix(&rest).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+            host.strip_suffix(&rest).is_some_and(|labels| !labels.is_empty() && !labels.contains(':'))
         }),
     }
 }
@@ -259,6 +269,8 @@ impl<'a> Sticky<'a> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]
@@ -296,10 +308,11 @@ mod tests {
             let text = HeaderValue::from_static;
             let cors = Cors {
                 origins: origins.iter().map(ToString::to_string).collect(),
-                methods: text("GET"),
-                headers: text("Range"),
+                methods: Some(text("GET")),
+                headers: Some(text("Range")),
                 expose: None,
                 credentials: true,
+                echoes: false,
                 max_age: text("1"),
             };
             let mut headers = HeaderMap::new();
@@ -313,11 +326,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_stands_in_the_place_of_stars_where_cookies_are_allowed() {
+        let text = HeaderValue::from_static;
+        let cors = |echoes| Cors {
+            origins: vec!["*".into()],
+            methods: Some(text("*")),
+            headers: Some(text("*")),
+            expose: None,
+            credentials: echoes,
+            echoes,
+            max_age: text("5"),
+        };
+        let told = |echoes, asked: &[(HeaderName, &'static str)]| {
+            let asked = asked.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+            let mut headers = HeaderMap::new();
+            allow_origin(&cors(echoes), &asked).apply(&mut headers);
+            [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_HEADERS]
+                .map(|name| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned())
+        };
+        let question = [
+            (ORIGIN, "https://a.example"),
+            (ACCESS_CONTROL_REQUEST_METHOD, "PUT"),
+            (ACCESS_CONTROL_REQUEST_HEADERS, "x-one, x-two"),
+        ];
+        assert_eq!(told(true, &question), ["https://a.example", "PUT", "x-one, x-two"]);
+        assert_eq!(told(true, &question[..1]), ["https://a.example", "", ""]);
+        assert_eq!(told(false, &question), ["*", "*", "*"]);
+    }
+
+    #[test]
     fn origins_are_compared_by_labels() {
         assert!(fits_origin("https://*.example.com", "https://a.example.com"));
         assert!(!fits_origin("https://*.example.com", "https://example.com"));
         assert!(!fits_origin("https://*.example.com", "https://evilexample.com"));
         assert!(!fits_origin("https://*.example.com", "http://a.example.com"));
+        assert!(!fits_origin("https://*.example.com", "https://a.example.com:8443"));
+        assert!(fits_origin("https://*.example.com:8443", "https://a.b.example.com:8443"));
+        assert!(fits_origin("https://*", "https://a") && !fits_origin("https://*", "https://a:1"));
+        assert!(!fits_origin("https://a*.b", "https://ac.b") && !fits_origin("https://*b", "https://cb"));
         assert!(fits_origin("https://a.b", "https://A.b"));
     }
 

@@ -192,20 +192,23 @@ async fn connection(
     rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
     rustix::net::sockopt::set_tcp_keepidle(&stream, UNREAD)?;
     let is_tls = matches!(entrance.speaks, Speaks::Https(_));
-    let peer = Arc::new(Peer {
-        address: from,
-        door: door.clone(),
-        is_tls,
-        port,
-        activity: Arc::new(place.activity()),
-        tunnel: Mutex::default(),
-        shown: Shown::new(from, port, is_tls),
-    });
+    let peer = |server_name| {
+        Arc::new(Peer {
+            address: from,
+            door: door.clone(),
+            is_tls,
+            server_name,
+            port,
+            activity: Arc::new(place.activity()),
+            tunnel: Mutex::default(),
+            shown: Shown::new(from, port, is_tls),
+        })
+    };
     let stream = Bounded { stream, waits: None };
     match &entrance.speaks {
         Speaks::Http => {
             drop(entrance);
-            serve(worker, peer, stream, ended).await?;
+            serve(worker, peer(None), stream, ended).await?;
         }
         Speaks::Https(_) => {
             drop(entrance);
@@ -213,7 +216,8 @@ async fn connection(
             let shaken = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
             let shaken = shaken.with_context(|| format!("no TLS handshake in {HANDSHAKE:?}"));
             let stream = shaken.and_then(|stream| Ok(stream?)).inspect_err(|_| METRICS.handshakes.inc())?;
-            serve(worker, peer, stream, ended).await?;
+            let server_name = stream.get_ref().1.server_name().and_then(normalized);
+            serve(worker, peer(server_name), stream, ended).await?;
         }
         Speaks::Tls(_) => {
             let name = tokio::time::timeout(HANDSHAKE, server_name(&stream.stream)).await??;

@@ -26,6 +26,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use self::admit::Limiter;
@@ -39,11 +40,11 @@ pub use self::tls::{certified, self_signed};
 use self::tunnel::Tunnel;
 use self::unread::Watched;
 use crate::backend::Backend;
-use crate::entrance::{Door, Tables};
+use crate::entrance::{Door, Entrance, Tables};
 use crate::metrics::METRICS;
 use crate::route::action::{Action, Policy, Redirect, Target, Weighted};
 use crate::route::path::Path;
-use crate::route::{Asked, Found, PATH_OF_REQUEST, host};
+use crate::route::{Asked, Found, PATH_OF_REQUEST, Routes, host};
 
 /// How many endpoints are tried until a connection can be made.
 const TRIES: usize = 3;
@@ -63,6 +64,8 @@ struct Peer {
     address: SocketAddr,
     door: Door,
     is_tls: bool,
+    /// The host that its handshake named.
+    server_name: Option<SmolStr>,
     port: u16,
     activity: Arc<Activity>,
     /// What the connection becomes after the answer that is being written.
@@ -74,6 +77,13 @@ struct Peer {
 struct Worker {
     shared: Arc<Shared>,
     pool: Arc<Pool>,
+}
+
+/// Whether a request is for another listener of a Gateway than its connection was made to: a client may use one for all hosts
+/// that the certificate has, but the listeners may ask different things of clients (RFC 9110, section 15.5.20).
+fn is_misdirected(entrance: &Entrance, peer: &Peer, listener: &Arc<Routes>) -> bool {
+    let own = peer.server_name.as_ref().and_then(|name| entrance.listeners.fitting(name).next());
+    matches!(peer.door, Door::Gateway(..)) && own.is_some_and(|own| !Arc::ptr_eq(own, listener))
 }
 
 /// An answer that this proxy gives itself.
@@ -176,7 +186,11 @@ impl Worker {
             headers: request.headers(),
             query: request.uri().query(),
         };
-        let Some(found) = entrance.listeners.fitting(host).next().and_then(|routes| routes.find(&asked)) else {
+        let listener = entrance.listeners.fitting(host).next();
+        if listener.is_some_and(|listener| is_misdirected(&entrance, peer, listener)) {
+            return fault(StatusCode::MISDIRECTED_REQUEST);
+        }
+        let Some(found) = listener.and_then(|routes| routes.find(&asked)) else {
             return fault(StatusCode::NOT_FOUND);
         };
         let action = found.action.clone();

@@ -436,15 +436,59 @@ async fn a_stream_whose_answer_is_not_read_is_reset() {
     assert_eq!(world.shared.places.connections(), 1);
 }
 
+fn made(name: &str) -> Arc<rustls::sign::CertifiedKey> {
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    certified(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+}
+
+fn connector() -> tokio_rustls::TlsConnector {
+    let config = coracle_pki::client_config(coracle_pki::Trust::Anybody, None).unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+}
+
+#[tokio::test]
+async fn a_connection_is_for_the_listener_of_the_name_it_was_made_with() {
+    let mut certificates = Hosts::new(Wildcard::Labels);
+    let mut listeners = Hosts::new(Wildcard::Labels);
+    for (host, status) in [("", 201), ("a.example", 202), ("*.b.example", 203)] {
+        certificates.entry(host, || made("a.example"));
+        let mut routes = Builder::new(Wildcard::Labels);
+        let action = Arc::new(Action::answer("n/r", status));
+        routes.add("", Route { matches: Match::of(PathMatch::prefix("/")), action }).unwrap();
+        listeners.entry(host, || Arc::new(routes.build()));
+    }
+    let shared = Arc::new(Shared::default());
+    let door = Door::Gateway(coracle_client::ObjectKey::new("n", "gw"), 443);
+    let mut tables = Tables::default();
+    let entrance = Entrance { speaks: Speaks::Https(certificates), listeners };
+    tables.entrances.insert(door.clone(), Arc::new(entrance));
+    shared.tables.store(Arc::new(tables));
+    let listening = listen(&shared, LOOPBACK, 0, Some(door)).unwrap();
+    for (name, host, status) in [
+        ("a.example", "a.example", "202"),
+        ("a.example", "x.b.example", "421"),
+        ("a.example", "other", "421"),
+        ("x.b.example", "y.b.example", "203"),
+        ("other", "third", "201"),
+        ("other", "a.example", "421"),
+        // An address is no name that a client may send.
+        ("192.0.2.1", "a.example", "202"),
+    ] {
+        let stream = TcpStream::connect((LOOPBACK, listening.port)).await.unwrap();
+        let mut stream = connector().connect(name.try_into().unwrap(), stream).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{name} {host}");
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_is_chosen_by_name_and_replaced_without_a_new_socket() {
     let (address, _) = echo("").await;
-    let made = |name: &str| {
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        certified(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
-    };
     let with = |of_a: &Arc<rustls::sign::CertifiedKey>, of_star: &Arc<rustls::sign::CertifiedKey>| {
         let mut hosts = Hosts::new(Wildcard::OneLabel);
         hosts.entry("a.example", || of_a.clone());
@@ -455,9 +499,7 @@ async fn a_certificate_is_chosen_by_name_and_replaced_without_a_new_socket() {
     let (first, star, second) = (made("a.example"), made("*.example"), made("a.example"));
     let world = World::speaking(with(&first, &star), routes());
     let shown = async |name: &'static str| {
-        let config = coracle_pki::client_config(coracle_pki::Trust::Anybody, None).unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let mut stream = connector.connect(name.try_into().unwrap(), world.connect().await).await.ok()?;
+        let mut stream = connector().connect(name.try_into().unwrap(), world.connect().await).await.ok()?;
         let chain = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
         let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

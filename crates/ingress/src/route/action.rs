@@ -238,13 +238,15 @@ pub struct Cors {
     /// Those origins; `*` is every one, and a star in the first label any label.
     pub origins: Vec<String>,
     /// `Access-Control-Allow-Methods`.
-    pub methods: HeaderValue,
+    pub methods: Option<HeaderValue>,
     /// `Access-Control-Allow-Headers`.
-    pub headers: HeaderValue,
+    pub headers: Option<HeaderValue>,
     /// `Access-Control-Expose-Headers`.
     pub expose: Option<HeaderValue>,
     /// Whether they may have cookies.
     pub credentials: bool,
+    /// Whether what a client asks for stands in the place of a star: for browsers that send cookies, a star allows nothing.
+    pub echoes: bool,
     /// For how many seconds browsers remember it.
     pub max_age: HeaderValue,
 }
