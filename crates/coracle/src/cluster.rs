@@ -160,6 +160,15 @@ impl Place {
         registry::add(&self.name, &self.dir)
     }
 
+    /// Takes back what [`Place::prepare`] did to a directory that was nobody's and has nothing else.
+    pub fn forsake(&self) {
+        if self.has_data() && self.has_only(&[MARKER]) {
+            registry::remove(&self.name);
+            let _ = fs::remove_file(self.dir.join(MARKER));
+            let _ = fs::remove_dir(&self.dir);
+        }
+    }
+
     /// Whether the directory has nothing, or only what an `up` that was killed at its first step left.
     pub fn is_bare(&self) -> bool {
         self.has_only(&[])
@@ -421,6 +430,20 @@ mod tests {
         assert!(!place.is_bare() && place.has_only(&["pki"]), "somebody's authority, to be kept");
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(!place.is_bare());
+    }
+
+    #[test]
+    fn a_directory_that_was_marked_for_nothing_is_forsaken_and_others_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = place(&dir.path().join("data"), "forsaken-by-a-test");
+        fs::create_dir(&place.dir).unwrap();
+        fs::write(place.dir.join(MARKER), "forsaken-by-a-test\n").unwrap();
+        fs::create_dir(place.dir.join("store")).unwrap();
+        place.forsake();
+        assert!(place.has_data());
+        fs::remove_dir(place.dir.join("store")).unwrap();
+        place.forsake();
+        assert!(!place.dir.exists());
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use coracle_store::backup::{self, Fate, Restored, Summary};
 use coracle_store::{Embedded, Options, Store};
 use futures::{Stream, TryStreamExt};
 use hyper::body::Bytes;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
 use rustix::io::Errno;
 
 use super::{ROOT, connect, still, whole};
@@ -61,17 +62,34 @@ pub fn back_up(options: &args::Backup) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file beside another, and gives it that one's name once it is a backup.
+/// Writes a file without a name, of which nothing is left when its writer is killed, and names it once it is a backup.
 fn make(path: &Path, overwrite: bool, write: impl FnOnce(&mut File) -> Result<()>) -> Result<Summary> {
     // Two that are made at once do not get into each other's file.
     let temporary = path.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
     let failed = || format!("failed to write {}", path.display());
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
-    let mut file = file.with_context(failed)?;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let unnamed = options.clone().custom_flags(OFlags::TMPFILE.bits() as i32).open(parent);
+    let (mut file, own) = match unnamed {
+        Ok(file) => {
+            let own = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            (file, own)
+        }
+        // Not every file system can.
+        Err(_) => (options.create_new(true).open(&temporary).with_context(failed)?, temporary.clone()),
+    };
     let made = write(&mut file).and_then(|()| {
         file.sync_all().with_context(failed)?;
-        let summary = backup::verify(&temporary)?;
-        name(&temporary, path, overwrite).with_context(failed)?;
+        let summary = backup::verify(&own)?;
+        if own != temporary {
+            let at = if overwrite { &temporary } else { path };
+            linkat(CWD, &own, CWD, at, AtFlags::SYMLINK_FOLLOW).with_context(failed)?;
+        }
+        if own == temporary || overwrite {
+            name(&temporary, path, overwrite).with_context(failed)?;
+        }
+        File::open(parent).and_then(|parent| parent.sync_all()).with_context(failed)?;
         Ok(summary)
     });
     if made.is_err() {
@@ -92,7 +110,7 @@ fn name(from: &Path, to: &Path, overwrite: bool) -> std::io::Result<()> {
             renamed => renamed?,
         },
     }
-    File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
+    Ok(())
 }
 
 /// Writes the bytes of a backup: those of the named etcd, of a running cluster's daemon, or of the directory of a stopped one.
@@ -159,8 +177,12 @@ fn into_place(file: &Path, place: &Place) -> Result<Restored> {
     backup::verify(file)?;
     let _lock = still(place)?;
     place.check_name()?;
-    place.prepare()?;
-    Ok(backup::into_directory(file, &place.dir.join("store"))?)
+    let is_new = !place.has_data();
+    let restored = place.prepare().and_then(|()| Ok(backup::into_directory(file, &place.dir.join("store"))?));
+    if restored.is_err() && is_new {
+        place.forsake();
+    }
+    restored
 }
 
 /// Moves what an etcd has into a directory that has no store.
@@ -174,4 +196,33 @@ pub async fn from_etcd(options: &args::Etcd, dir: &Path) -> Result<u64> {
     let restored = copied.and_then(|()| Ok(backup::into_directory(&between, &own)?));
     let _ = fs::remove_file(&between);
     Ok(restored?.keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_has_its_name_once_it_is_a_backup() {
+        let (dir, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(source.path(), Options::default()).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let path = dir.path().join("b");
+        let write = |file: &mut File| {
+            assert_eq!(names(dir.path()).iter().filter(|name| *name != "b").count(), 0, "while it is written");
+            runtime.block_on(copy(pieces(store.clone()), file))
+        };
+        make(&path, false, write).unwrap();
+        assert!(backup::verify(&path).is_ok());
+        let taken = make(&path, false, write).unwrap_err();
+        assert!(format!("{taken:#}").contains("exists"), "{taken:#}");
+        make(&path, true, write).unwrap();
+        assert!(make(&path, true, |file| Ok(file.write_all(b"no backup")?)).is_err());
+        assert!(backup::verify(&path).is_ok());
+        assert_eq!(names(dir.path()), ["b"]);
+    }
 }

@@ -33,7 +33,16 @@ pub struct Restored {
 /// # Errors
 /// There is something in the directory, or the backup is not whole; nothing is left behind then.
 pub fn into_directory(path: &Path, dir: &Path) -> Result<Restored> {
-    check_empty(dir)?;
+    let is_new = !dir.exists();
+    let restored = check_empty(dir).and_then(|()| into_empty(path, dir));
+    if let (true, true, Ok(_held)) = (is_new, restored.is_err(), FsDisk::open_to_read(dir)) {
+        let _ = fs::remove_file(dir.join("lock"));
+        let _ = fs::remove_dir(dir);
+    }
+    restored
+}
+
+fn into_empty(path: &Path, dir: &Path) -> Result<Restored> {
     let aside = dir.with_extension("restoring");
     let failed = |error: &std::io::Error| Error::io(&aside, error);
     match fs::remove_dir_all(&aside) {

@@ -111,6 +111,10 @@ async fn a_backup_is_restored_only_where_nothing_is_and_an_interrupted_restore_c
     fs::write(to.join("lock"), "").unwrap();
     into_directory(&path, &to).unwrap();
     assert!(!dir.path().join("new.restoring").exists());
+    // What cannot be done leaves nothing.
+    fs::write(dir.path().join("other.restoring"), "in the way").unwrap();
+    let other = dir.path().join("other");
+    assert!(into_directory(&path, &other).is_err() && !other.exists());
     assert!(matches!(into_directory(&path, &to).unwrap_err(), Error::NotEmpty { .. }));
 }
 
