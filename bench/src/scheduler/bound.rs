@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{Config, Server};
-use coracle_client::{Event, Informers, in_process};
+use coracle_client::{Election, Event, Informers, in_process};
 use coracle_pki::{Authority, Current};
 use coracle_scheduler::SchedulerConfiguration;
 use coracle_store::{Embedded, Options};
@@ -60,7 +60,7 @@ async fn bind(directory: &Path) -> Result<Duration> {
     });
     informer.synced().await;
     let config = coracle_scheduler::Config {
-        leader_elect: false,
+        election: Election::default(),
         identity: "bench".into(),
         scheduler: SchedulerConfiguration::default(),
     };

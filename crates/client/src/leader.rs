@@ -20,19 +20,72 @@ use crate::metrics::METRICS;
 #[error("lost the lease {0}")]
 pub struct LeadershipLost(pub String);
 
-/// One candidate for a Lease.
-#[derive(Clone)]
-pub struct LeaderElection {
-    client: Client,
-    namespace: String,
-    name: String,
-    identity: String,
+/// Whether processes compete for a Lease, where it is, and how patient they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Election {
+    /// Whether they do.
+    pub elect: bool,
+    /// The namespace of the lease.
+    pub namespace: String,
     /// How long others wait before they take an expired lease.
     pub lease_duration: Duration,
     /// How long the leader tries to renew before it gives up.
     pub renew_deadline: Duration,
     /// The pause between tries.
     pub retry_period: Duration,
+}
+
+/// Without a competition; with Kubernetes' usual times: 15 s, 10 s and 2 s.
+impl Default for Election {
+    fn default() -> Election {
+        Election {
+            elect: false,
+            namespace: "kube-system".into(),
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Times by which a leader could not give up its lease before others may take it.
+#[derive(Debug, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct InvalidElection {
+    /// Which time, as upstream's configuration names it.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Election {
+    /// Looks whether the times fit each other.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), InvalidElection> {
+        let Election { lease_duration: lease, renew_deadline: renew, retry_period: retry, .. } = *self;
+        let ensure = |field, is_well: bool, time: Duration, rule: &str| match is_well {
+            true => Ok(()),
+            false => Err(InvalidElection { field, message: format!("{time:?} {rule}") }),
+        };
+        for (field, time) in [("leaseDuration", lease), ("renewDeadline", renew), ("retryPeriod", retry)] {
+            ensure(field, !time.is_zero(), time, "must be greater than zero")?;
+        }
+        // What is written in the lease is whole seconds.
+        ensure("leaseDuration", lease.as_secs() > 0, lease, "must be at least a second")?;
+        ensure("leaseDuration", lease > renew, lease, "must be greater than renewDeadline")?;
+        ensure("renewDeadline", renew > retry.mul_f64(1.2), renew, "must be greater than 1.2 times retryPeriod")
+    }
+}
+
+/// One candidate for a Lease.
+#[derive(Clone)]
+pub struct LeaderElection {
+    client: Client,
+    name: String,
+    identity: String,
+    election: Election,
 }
 
 /// The lease as last seen, and when by our clock: other machines' clocks are never compared with ours.
@@ -43,17 +96,9 @@ struct Observed {
 }
 
 impl LeaderElection {
-    /// A candidate with Kubernetes' usual times: 15 s, 10 s and 2 s.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> LeaderElection {
-        LeaderElection {
-            client,
-            namespace: namespace.into(),
-            name: name.into(),
-            identity: identity.into(),
-            lease_duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
-            retry_period: Duration::from_secs(2),
-        }
+    /// A candidate for the lease of this name.
+    pub fn new(client: Client, election: Election, name: &str, identity: &str) -> LeaderElection {
+        LeaderElection { client, name: name.into(), identity: identity.into(), election }
     }
 
     /// Waits for the lease, then runs `lead` while renewing it. Returns what `lead` returned (the lease is then
@@ -66,7 +111,7 @@ impl LeaderElection {
         let mut observed = Observed::default();
         METRICS.leading.with([&self.name], |gauge| gauge.set(0));
         while !self.attempt(&mut observed).await {
-            tokio::time::sleep(self.retry_period.mul_f64(1.0 + 1.2 * random_unit())).await;
+            tokio::time::sleep(self.election.retry_period.mul_f64(1.0 + 1.2 * random_unit())).await;
         }
         tracing::info!(lease = %self.name, identity = %self.identity, "became leader");
         let _leading = Leading::of(&self.name);
@@ -76,7 +121,7 @@ impl LeaderElection {
                 self.release(&mut observed).await;
                 Ok(output)
             }
-            () = self.renew(&mut observed) => Err(LeadershipLost(format!("{}/{}", self.namespace, self.name))),
+            () = self.renew(&mut observed) => Err(LeadershipLost(format!("{}/{}", self.election.namespace, self.name))),
         }
     }
 
@@ -84,11 +129,11 @@ impl LeaderElection {
     async fn renew(&self, observed: &mut Observed) {
         let mut renewed = Instant::now();
         loop {
-            tokio::time::sleep(self.retry_period).await;
-            let left = self.renew_deadline.saturating_sub(renewed.elapsed());
+            tokio::time::sleep(self.election.retry_period).await;
+            let left = self.election.renew_deadline.saturating_sub(renewed.elapsed());
             if tokio::time::timeout(left, self.attempt(observed)).await.unwrap_or(false) {
                 renewed = Instant::now();
-            } else if renewed.elapsed() >= self.renew_deadline {
+            } else if renewed.elapsed() >= self.election.renew_deadline {
                 return;
             }
         }
@@ -110,7 +155,7 @@ impl LeaderElection {
     }
 
     async fn try_acquire(&self, observed: &mut Observed) -> kube::Result<bool> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.election.namespace);
         // While we lead and nobody interfered, the cached lease is enough for an update.
         let cached =
             observed.lease.as_ref().filter(|lease| self.holds(lease) && lease.metadata.resource_version.is_some());
@@ -122,7 +167,7 @@ impl LeaderElection {
             let lease = Lease {
                 metadata: ObjectMeta {
                     name: Some(self.name.clone()),
-                    namespace: Some(self.namespace.clone()),
+                    namespace: Some(self.election.namespace.clone()),
                     ..Default::default()
                 },
                 spec: Some(self.spec(None)),
@@ -151,7 +196,7 @@ impl LeaderElection {
             spec.lease_duration_seconds = Some(1);
             spec.renew_time = Some(MicroTime(Timestamp::now()));
         }
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.election.namespace);
         if let Err(error) = api.replace(&self.name, &PostParams::default(), &lease).await {
             tracing::debug!(lease = %self.name, %error, "could not give up the lease; it expires by itself");
         }
@@ -168,7 +213,7 @@ impl LeaderElection {
         let transitions = old.lease_transitions.unwrap_or(0);
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: Some(self.lease_duration.as_secs() as i32),
+            lease_duration_seconds: Some(self.election.lease_duration.as_secs() as i32),
             acquire_time: if same { old.acquire_time.or(Some(now.clone())) } else { Some(now.clone()) },
             renew_time: Some(now),
             lease_transitions: Some(if same || old.holder_identity.is_none() {

@@ -25,7 +25,7 @@ pub use backoff::Backoff;
 pub use events::{EventRecorder, EventType, object_reference};
 pub use follow::{Followed, Follower, Source, follow};
 pub use informer::{Event, Informer, Informers};
-pub use leader::{LeaderElection, LeadershipLost};
+pub use leader::{Election, InvalidElection, LeaderElection, LeadershipLost};
 pub use lease::NodeLease;
 pub use patch::{is_conflict, is_gone, is_not_found, merge_diff, patch_status, patch_status_strategic};
 pub use peer::JsonPeer;

@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use coracle_client::{Informers, LeaderElection};
+use coracle_client::{Election, Informers, LeaderElection};
 use coracle_pki::{Authority, TokenKey};
 use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
@@ -79,8 +79,8 @@ pub struct Config {
     pub service_account_key: Option<Arc<TokenKey>>,
     /// Addresses for services of type LoadBalancer; without any, others have to see to these.
     pub load_balancer_pool: Vec<Ipv4Net>,
-    /// Whether several processes compete for the lease `kube-system/kube-controller-manager`.
-    pub leader_elect: bool,
+    /// How several processes compete for the lease `kube-controller-manager`.
+    pub election: Election,
     /// The name of this process in the lease.
     pub identity: String,
     /// How many finished pods are kept before the oldest are deleted; 0 keeps all.
@@ -97,10 +97,11 @@ pub type Clients = Arc<dyn Fn(&str) -> Client + Send + Sync>;
 pub fn run(manager: Client, clients: Clients, config: Config) -> BoxFuture<'static, anyhow::Result<()>> {
     let config = Arc::new(config);
     Box::pin(async move {
-        if !config.leader_elect {
+        if !config.election.elect {
             return run_all(manager, clients, config).await;
         }
-        let election = LeaderElection::new(manager.clone(), "kube-system", "kube-controller-manager", &config.identity);
+        let election =
+            LeaderElection::new(manager.clone(), config.election.clone(), "kube-controller-manager", &config.identity);
         election.run(move || run_all(manager, clients, config)).await?
     })
 }

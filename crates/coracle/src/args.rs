@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 
 use crate::api_server::ApiServer;
 use crate::cluster::MAX_NODES;
+use crate::election::LeaderElection;
 use crate::node_args::KubeletArgs;
 use crate::why::Why;
 
@@ -208,6 +209,8 @@ pub struct Server {
     /// How long nobody may use a token that was made for a service account until it is refused, and then until it is deleted
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     pub legacy_service_account_token_clean_up_period: Duration,
+    #[command(flatten)]
+    pub election: LeaderElection,
     #[command(flatten)]
     pub etcd: Etcd,
     #[command(flatten)]

@@ -12,6 +12,7 @@ mod control;
 mod control_plane;
 mod daemon;
 mod down;
+mod election;
 mod files;
 mod host_node;
 mod host_settings;

@@ -76,6 +76,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let store = store::open(dir, &options.etcd).await?;
     // Others may run the same parts on the same objects.
     let is_shared = store.settled_revision().is_none();
+    let controllers_election = options.election.of_controllers(is_shared)?;
+    let scheduler_election = options.election.of_scheduler(is_shared, &scheduler_config)?;
     let api = ApiServer::new(coracle_apiserver::Config {
         store: store.clone(),
         authority: certificates.authority.clone(),
@@ -177,8 +179,11 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
-    let scheduler =
-        coracle_scheduler::Config { leader_elect: is_shared, identity: identity.clone(), scheduler: scheduler_config };
+    let scheduler = coracle_scheduler::Config {
+        election: scheduler_election,
+        identity: identity.clone(),
+        scheduler: scheduler_config,
+    };
     let client = as_user("system:kube-scheduler", "kube-scheduler");
     parts.spawn("scheduler", lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())));
     let (api_server_names, api_server_addresses) = certificates.known_by();
@@ -191,7 +196,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         authority: Some(certificates.authority.clone()),
         service_account_key: Some(Arc::new(certificates.authority.service_account_key()?)),
         load_balancer_pool: balancing::pool(&options.node, cluster),
-        leader_elect: is_shared,
+        election: controllers_election,
         identity,
         terminated_pod_threshold: 12_500,
         legacy_token_clean_up_period: options.legacy_service_account_token_clean_up_period,

@@ -23,7 +23,7 @@ use std::net::Ipv4Addr;
 use std::pin::Pin;
 
 use anyhow::Result;
-use coracle_client::{Informer, LeaderElection};
+use coracle_client::{Election, Informer, LeaderElection};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -65,7 +65,7 @@ pub fn run(
     config: Config,
 ) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
     Box::pin(async move {
-        let election = LeaderElection::new(client.clone(), engine::NAMESPACE, "coracle-ingress", &config.identity);
+        let election = LeaderElection::new(client.clone(), Election::default(), "coracle-ingress", &config.identity);
         let is_one_of_many = config.leader_elect;
         let engine = engine::Engine::new(client.clone(), services, slices, config);
         let control = || control::run(client.clone(), engine.clone());

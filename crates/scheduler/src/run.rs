@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_client::{Event, Informer, Informers, LeaderElection};
+use coracle_client::{Election, Event, Informer, Informers, LeaderElection};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
@@ -30,8 +30,8 @@ const IN_FLIGHT: usize = 256;
 /// How the scheduler runs.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whether several processes compete for the lease, unless the configuration says otherwise.
-    pub leader_elect: bool,
+    /// How several processes compete for the lease.
+    pub election: Election,
     /// The name of this process in the lease.
     pub identity: String,
     /// What it does with whose pods.
@@ -70,14 +70,11 @@ pub fn run(client: Client, config: Config) -> BoxFuture<'static, anyhow::Result<
 }
 
 async fn lead(client: Client, config: Config) -> anyhow::Result<()> {
-    if !config.scheduler.leader_elect().unwrap_or(config.leader_elect) {
+    if !config.election.elect {
         return schedule(client, config.scheduler).await;
     }
-    let (namespace, name) = config.scheduler.lease();
-    let mut election = LeaderElection::new(client.clone(), &namespace, &name, &config.identity);
-    let times = config.scheduler.lease_times().map(|time| time.unsigned_abs());
-    [election.lease_duration, election.renew_deadline, election.retry_period] = times;
-    election
+    let name = config.scheduler.lease().to_owned();
+    LeaderElection::new(client.clone(), config.election, &name, &config.identity)
         .run(move || async move {
             if let Err(error) = schedule(client, config.scheduler).await {
                 tracing::error!("the scheduler ended: {error:#}");

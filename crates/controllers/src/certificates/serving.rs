@@ -185,7 +185,7 @@ mod tests {
             authority: None,
             service_account_key: None,
             load_balancer_pool: Vec::new(),
-            leader_elect: false,
+            election: coracle_client::Election::default(),
             identity: String::new(),
             terminated_pod_threshold: 0,
             legacy_token_clean_up_period: std::time::Duration::ZERO,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use coracle_apiserver::Server;
 use coracle_apiserver::auth::User;
-use coracle_client::in_process;
+use coracle_client::{Election, in_process};
 use coracle_pki::{Authority, Current};
 use coracle_store::{Embedded, Options};
 use k8s_openapi::NamespaceResourceScope;
@@ -200,7 +200,7 @@ fn start_controllers(server: &Server) -> AbortHandle {
         authority: None,
         service_account_key: None,
         load_balancer_pool: vec!["10.90.0.128/30".parse().unwrap()],
-        leader_elect: false,
+        election: Election::default(),
         identity: "test".to_owned(),
         terminated_pod_threshold: 12_500,
         legacy_token_clean_up_period: Duration::from_secs(3600),

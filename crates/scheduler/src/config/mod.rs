@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use coracle_client::Election;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
@@ -341,25 +342,25 @@ impl SchedulerConfiguration {
         }
     }
 
-    /// Whether this scheduler asks for the lease, where it says so.
-    pub fn leader_elect(&self) -> Option<bool> {
-        self.leader_election.leader_elect
+    /// How schedulers compete for the lease, where it says so, and else as `usual`.
+    pub fn election(&self, usual: Election) -> Election {
+        let said = &self.leader_election;
+        // A time that is negative is none.
+        let of = |time: Option<SignedDuration>, usual: Duration| {
+            time.map_or(usual, |time| Duration::try_from(time).unwrap_or_default())
+        };
+        Election {
+            elect: said.leader_elect.unwrap_or(usual.elect),
+            namespace: said.resource_namespace.clone().unwrap_or(usual.namespace),
+            lease_duration: of(said.lease_duration, usual.lease_duration),
+            renew_deadline: of(said.renew_deadline, usual.renew_deadline),
+            retry_period: of(said.retry_period, usual.retry_period),
+        }
     }
 
-    /// How long others wait for its holder, how long that tries to keep it, and how often.
-    pub(crate) fn lease_times(&self) -> [SignedDuration; 3] {
-        let LeaderElection { lease_duration, renew_deadline, retry_period, .. } = &self.leader_election;
-        let of = |time: &Option<SignedDuration>, usual| time.unwrap_or(SignedDuration::from_secs(usual));
-        [of(lease_duration, 15), of(renew_deadline, 10), of(retry_period, 2)]
-    }
-
-    /// Namespace and name of the lease.
-    pub(crate) fn lease(&self) -> (String, String) {
-        let of = |value: &Option<String>, usual: &str| value.clone().unwrap_or_else(|| usual.to_owned());
-        (
-            of(&self.leader_election.resource_namespace, "kube-system"),
-            of(&self.leader_election.resource_name, "kube-scheduler"),
-        )
+    /// The name of the lease.
+    pub(crate) fn lease(&self) -> &str {
+        self.leader_election.resource_name.as_deref().unwrap_or("kube-scheduler")
     }
 }
 
@@ -390,11 +391,13 @@ mod tests {
     fn the_times_of_the_lease_are_as_they_are_said() {
         let times = |text: &str| {
             let config = SchedulerConfiguration::parse(&format!("{HEAD}leaderElection: {{{text}}}")).unwrap();
-            config.lease_times().map(|time| time.as_millis())
+            let Election { lease_duration, renew_deadline, retry_period, .. } = config.election(Election::default());
+            [lease_duration, renew_deadline, retry_period].map(|time| time.as_millis())
         };
         assert_eq!(times(""), [15_000, 10_000, 2_000]);
         assert_eq!(times("leaseDuration: 5s, renewDeadline: 3s, retryPeriod: 500ms"), [5_000, 3_000, 500]);
-        assert!(error("leaderElection: {leaseDuration: 5s}").contains("must be greater than RenewDeadline"));
+        assert!(error("leaderElection: {leaseDuration: 5s}").contains("must be greater than renewDeadline"));
+        assert!(error("leaderElection: {leaseDuration: -20s}").contains("must be greater than zero"));
         assert!(error("leaderElection: {retryPeriod: 9s}").contains("1.2 times retryPeriod"));
         assert!(error("leaderElection: {retryPeriod: 0s}").contains("must be greater than zero"));
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
+use coracle_client::Election;
 
 use super::{ExtenderConfiguration, SchedulerConfiguration};
 
@@ -33,17 +34,7 @@ fn leader_election(config: &SchedulerConfiguration) -> Result<()> {
     if election.resource_lock.as_deref().is_some_and(|lock| lock != "leases") {
         bail!("leaderElection.resourceLock: only \"leases\" is supported");
     }
-    let [lease, renew, retry] = config.lease_times();
-    let times = [("leaseDuration", lease), ("renewDeadline", renew), ("retryPeriod", retry)];
-    for (name, time) in times {
-        ensure!(time.is_positive(), "leaderElection.{name}: {time:?} must be greater than zero");
-    }
-    // What is written in the lease is whole seconds.
-    ensure!(lease.as_secs() > 0, "leaderElection.leaseDuration: {lease:?} must be at least a second");
-    ensure!(lease > renew, "leaderElection.leaseDuration: {lease:?} LeaseDuration must be greater than RenewDeadline");
-    let longest = retry.saturating_add(retry.checked_div(5).unwrap_or(retry));
-    ensure!(renew > longest, "leaderElection.renewDeadline: {renew:?} must be greater than 1.2 times retryPeriod");
-    Ok(())
+    config.election(Election::default()).check().map_err(|error| anyhow!("leaderElection.{error}"))
 }
 
 fn profiles(config: &SchedulerConfiguration) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use coracle_apiserver::Server;
 use coracle_apiserver::auth::User;
-use coracle_client::in_process;
+use coracle_client::{Election, in_process};
 use coracle_pki::{Authority, Current, Pair};
 use coracle_scheduler::{Config, SchedulerConfiguration};
 use coracle_store::{Embedded, Options};
@@ -73,7 +73,7 @@ impl Cluster {
         let body = if config == "{}" { "" } else { config };
         let scheduler = SchedulerConfiguration::parse(&format!("{head}{body}")).expect("a configuration");
         let identity = format!("test-{}", self.schedulers.len());
-        let config = Config { leader_elect: false, identity, scheduler };
+        let config = Config { election: scheduler.election(Election::default()), identity, scheduler };
         let client = in_process(self.server.service(User::new("system:kube-scheduler", &[])));
         let run = coracle_scheduler::run(client, config);
         let running = tokio::spawn(async move {
