@@ -7,12 +7,13 @@ use coracle_testing::exposition::{Family, families};
 use serde_json::json;
 
 /// What dashboards ask the scheduler for.
-const OF_SCHEDULER: [(&str, &str); 13] = [
+const OF_SCHEDULER: [(&str, &str); 14] = [
     ("scheduler_pending_pods", "queue"),
     ("scheduler_schedule_attempts_total", "profile result"),
     ("scheduler_scheduling_attempt_duration_seconds", "profile result"),
     ("scheduler_scheduling_algorithm_duration_seconds", ""),
     ("scheduler_framework_extension_point_duration_seconds", "extension_point profile status"),
+    ("scheduler_plugin_execution_duration_seconds", "extension_point plugin status"),
     ("scheduler_pod_scheduling_sli_duration_seconds", "attempts"),
     ("scheduler_pod_scheduling_attempts", ""),
     ("scheduler_preemption_attempts_total", ""),
@@ -24,7 +25,7 @@ const OF_SCHEDULER: [(&str, &str); 13] = [
 ];
 
 /// What dashboards ask the controllers for.
-const OF_CONTROLLERS: [(&str, &str); 16] = [
+const OF_CONTROLLERS: [(&str, &str); 20] = [
     ("workqueue_depth", "name"),
     ("workqueue_adds_total", "name"),
     ("workqueue_queue_duration_seconds", "name"),
@@ -37,6 +38,10 @@ const OF_CONTROLLERS: [(&str, &str); 16] = [
     ("node_collector_zone_health", "zone"),
     ("node_collector_unhealthy_nodes_in_zone", "zone"),
     ("endpoint_slice_controller_num_endpoint_slices", ""),
+    ("endpoint_slice_controller_desired_endpoint_slices", ""),
+    ("endpoint_slice_controller_endpoints_added_per_sync", ""),
+    ("endpoint_slice_controller_endpoints_removed_per_sync", ""),
+    ("endpoint_slice_controller_endpointslices_changed_per_sync", "topology traffic_distribution"),
     ("endpoint_slice_controller_syncs", "result"),
     ("job_controller_job_syncs_total", "action completion_mode result"),
     ("job_controller_job_sync_duration_seconds", "action completion_mode result"),

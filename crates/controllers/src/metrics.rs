@@ -24,6 +24,9 @@ pub(crate) struct Metrics {
     pub slice_changes: Arc<Family<Counter, 1>>,
     pub mirrored_slice_changes: Arc<Family<Counter, 1>>,
     pub slice_syncs: Arc<Family<Counter, 1>>,
+    pub slices_changed: Arc<Family<Histogram, 2>>,
+    pub endpoints_added: Arc<Histogram>,
+    pub endpoints_removed: Arc<Histogram>,
     pub autoscaler_looks: Arc<Family<Counter, 2>>,
     pub autoscaler_durations: Arc<Family<Histogram, 2>>,
     pub metric_computations: Arc<Family<Counter, 3>>,
@@ -92,6 +95,22 @@ impl Metrics {
                 ["operation"],
             ),
             slice_syncs: r.counters("endpoint_slice_controller_syncs", "Looks at services", ["result"]),
+            slices_changed: r.histograms(
+                "endpoint_slice_controller_endpointslices_changed_per_sync",
+                "Slices that a look at a service had made, changed or deleted",
+                ["topology", "traffic_distribution"],
+                &exponential(1.0, 2.0, 10),
+            ),
+            endpoints_added: r.histogram(
+                "endpoint_slice_controller_endpoints_added_per_sync",
+                "Endpoints that came to a service at one look",
+                &exponential(2.0, 2.0, 15),
+            ),
+            endpoints_removed: r.histogram(
+                "endpoint_slice_controller_endpoints_removed_per_sync",
+                "Endpoints that a service lost at one look",
+                &exponential(2.0, 2.0, 15),
+            ),
             autoscaler_looks: r.counters(
                 "horizontal_pod_autoscaler_controller_reconciliations_total",
                 "Looks at autoscalers",
@@ -173,12 +192,14 @@ impl Metrics {
         })
     }
 
-    /// Shows how many slices and endpoints there are.
-    pub fn show_slices(&self, count: impl Fn() -> (usize, usize) + Send + Sync + 'static) -> Showing {
+    /// Shows how many slices and endpoints there are, and how few slices would do.
+    pub fn show_slices(&self, count: impl Fn() -> [usize; 3] + Send + Sync + 'static) -> Showing {
         self.slices.show(move |page| {
-            let (slices, endpoints) = count();
+            let [slices, desired, endpoints] = count();
             let single = |page: &mut Page, name, help, count| page.single(name, "gauge", help, count);
             single(page, "endpoint_slice_controller_num_endpoint_slices", "Slices that there are", slices);
+            let name = "endpoint_slice_controller_desired_endpoint_slices";
+            single(page, name, "Slices that there would be if all but one of a service were full", desired);
             single(page, "endpoint_slice_controller_endpoints_desired", "Endpoints in them", endpoints);
         })
     }

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::extender::Extenders;
 use crate::filters::{Filters, Known, filter_node};
-use crate::framework::profile::RELATIVE;
+use crate::framework::profile::{RELATIVE, Scoring};
 use crate::framework::{MAX_SCORE, Normalize, Prepared, Profile, Refusal, Scope};
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, Metrics, sample};
 use crate::pod::PodInfo;
 use crate::table::{NodeInfo, Table};
 
@@ -146,6 +146,7 @@ impl Cycle {
         extenders: &Extenders,
     ) -> Found {
         let mut template = self.template(pod, table, number);
+        sample(self.used);
         let began = Instant::now();
         let prepared = Filters::prepare(pod, table, profile, template.filters.take());
         let status = if prepared.is_ok() { "Success" } else { "Unschedulable" };
@@ -415,7 +416,7 @@ impl Entry {
         }
         let mut relative = entry.relative.iter_mut();
         for scoring in profile.scores.iter().filter(|scoring| scoring.scope == Scope::Node) {
-            let score = scoring.plugin.score(pod, node, table);
+            let score = scored(scoring, || scoring.plugin.score(pod, node, table));
             if scoring.plugin.normalize() == Normalize::No {
                 entry.absolute = entry.absolute.saturating_add(score.saturating_mul(scoring.weight));
             } else if let Some(place) = relative.next() {
@@ -424,6 +425,11 @@ impl Entry {
         }
         entry
     }
+}
+
+/// Runs what a plugin scores by.
+fn scored<T>(scoring: &Scoring, run: impl FnOnce() -> T) -> T {
+    Metrics::plugin(scoring.plugin.name(), "Score", |_| "Success", run)
 }
 
 /// The scores of nodes, all plugins' together.
@@ -463,17 +469,23 @@ fn score(
             add(&scores, scoring.weight);
         }
     }
+    let pre_score = |scoring: &Scoring| {
+        let run = || scoring.plugin.pre_score(pod, table);
+        Metrics::plugin(scoring.plugin.name(), "PreScore", |_| "Success", run)
+    };
     let prepare = || {
         let scores = profile.scores.iter().enumerate().filter(|(_, scoring)| scoring.scope == Scope::Cluster);
-        scores.filter_map(|(at, scoring)| Some((at, scoring.plugin.pre_score(pod, table)?))).collect()
+        scores.filter_map(|(at, scoring)| Some((at, pre_score(scoring)?))).collect()
     };
     for (at, scorer) in template.scorers.get_or_insert_with(prepare) {
-        if let Some(scores) = scorer.scores(pod, nodes, table) {
-            add(&scores, profile.scores[*at].weight);
+        let scoring = &profile.scores[*at];
+        if let Some(scores) = scored(scoring, || scorer.scores(pod, nodes, table)) {
+            add(&scores, scoring.weight);
         }
     }
     for scoring in profile.scores.iter().filter(|scoring| scoring.scope == Scope::Pod) {
-        if let Some(scores) = scoring.plugin.pre_score(pod, table).and_then(|mut it| it.scores(pod, nodes, table)) {
+        let scorer = pre_score(scoring);
+        if let Some(scores) = scorer.and_then(|mut scorer| scored(scoring, || scorer.scores(pod, nodes, table))) {
             add(&scores, scoring.weight);
         }
     }

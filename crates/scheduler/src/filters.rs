@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::framework::profile::Filtering;
-use crate::framework::{Prepared, Profile, Refusal, Scope, Verdict};
+use crate::framework::{Prepared, Profile, Refusal, Scope};
+use crate::metrics::{Metrics, status};
 use crate::pod::PodInfo;
 use crate::preemption::Candidates;
 use crate::table::{NodeInfo, Table};
@@ -17,7 +18,15 @@ struct Ready {
     at: usize,
     /// Whether it serves the next pod of the template, too.
     is_kept: bool,
+    name: &'static str,
     filter: Box<dyn Prepared>,
+}
+
+impl Ready {
+    fn filter(&self, pod: &PodInfo, node: usize, table: &Table) -> Result<(), Placed> {
+        let verdict = Metrics::filter(self.name, || self.filter.filter(pod, node, table));
+        verdict.map_err(|refusal| (self.at, refusal))
+    }
 }
 
 /// The filters that look at more than one node, prepared for a pod; those that look at the node alone need no preparation.
@@ -46,16 +55,17 @@ impl Filters {
             if filtering.scope == Scope::Cluster && has_kept {
                 continue;
             }
-            let before = match filtering.plugin.pre_filter(pod, table) {
+            let name = filtering.plugin.name();
+            let before = match Metrics::plugin(name, "PreFilter", status, || filtering.plugin.pre_filter(pod, table)) {
                 Ok(before) => before,
                 Err(refusal) if filtering.pre_filters => return Err(refusal),
                 Err(_) => continue,
             };
             if let Some(filter) = before.filter.filter(|_| filtering.filters) {
-                filters.ready.push(Ready { at, is_kept: filtering.scope == Scope::Cluster, filter });
+                filters.ready.push(Ready { at, is_kept: filtering.scope == Scope::Cluster, name, filter });
             }
             if let Some(nodes) = before.nodes.filter(|_| filtering.pre_filters) {
-                narrowing.push(filtering.plugin.name());
+                narrowing.push(name);
                 filters.narrow(nodes);
             }
         }
@@ -98,7 +108,7 @@ impl Filters {
     /// What the filters before a place in the profile say; that one refused.
     pub fn allow_before(&self, pod: &PodInfo, table: &Table, node: usize, place: usize) -> Result<(), Placed> {
         let mut before = self.ready.iter().take_while(|ready| ready.at < place);
-        before.try_for_each(|ready| ready.filter.filter(pod, node, table).map_err(|refusal| (ready.at, refusal)))
+        before.try_for_each(|ready| ready.filter(pod, node, table))
     }
 
     /// What all filters say of a node, as if the pods that it is reserved for and that matter as much were there, and if they
@@ -185,7 +195,7 @@ fn filter_by(
 ) -> Result<(), Placed> {
     for (at, filtering) in profile.filters.iter().enumerate() {
         if filtering.scope == Scope::Node && filtering.filters && choose(filtering) {
-            let verdict: Verdict = filtering.plugin.filter(pod, node, table);
+            let verdict = Metrics::filter(filtering.plugin.name(), || filtering.plugin.filter(pod, node, table));
             verdict.map_err(|refusal| (at, refusal))?;
         }
     }

@@ -1,6 +1,6 @@
 //! EndpointSlices as pure data: which endpoints a service has, and how they are spread over slices.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
@@ -16,7 +16,7 @@ pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// No slice has more endpoints.
-const MAX_ENDPOINTS: usize = 100;
+pub(crate) const MAX_ENDPOINTS: usize = 100;
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// The endpoints of one address family, by the ports that they share.
@@ -42,7 +42,8 @@ impl PortKey {
     }
 }
 
-fn port_keys(ports: Option<&[EndpointPort]>) -> Vec<PortKey> {
+/// The ports of a slice, in an order.
+pub(crate) fn port_keys(ports: Option<&[EndpointPort]>) -> Vec<PortKey> {
     let mut keys: Vec<PortKey> = ports
         .unwrap_or_default()
         .iter()
@@ -156,6 +157,23 @@ impl Changes {
         self.create.extend(other.create);
         self.update.extend(other.update);
         self.delete.extend(other.delete);
+    }
+
+    /// How many slices are written.
+    pub fn len(&self) -> usize {
+        [self.create.len(), self.update.len(), self.delete.len()].iter().sum()
+    }
+
+    /// How many endpoints come to a service that has the slices `existing`, and how many it loses.
+    pub fn moves(&self, existing: &[Arc<EndpointSlice>]) -> (usize, usize) {
+        let ids = |slice: &EndpointSlice| slice.endpoints.iter().map(endpoint_id).collect::<Vec<_>>();
+        let is_changed = |slice: &&Arc<EndpointSlice>| {
+            let is = |changed: &EndpointSlice| changed.metadata.name == slice.metadata.name;
+            self.update.iter().any(is) || self.delete.iter().any(|gone| is(gone))
+        };
+        let before: HashSet<String> = existing.iter().filter(is_changed).flat_map(|slice| ids(slice)).collect();
+        let after: HashSet<String> = self.create.iter().chain(&self.update).flat_map(ids).collect();
+        (after.difference(&before).count(), before.difference(&after).count())
     }
 }
 
@@ -371,6 +389,8 @@ mod tests {
         let mut more = pods.clone();
         more.push(pod(300, true));
         let one = planned(&service, &more, &slices);
+        assert_eq!((again.moves(&slices), one.moves(&slices), one.len()), ((0, 0), (1, 0), 1));
+        assert_eq!(planned(&service, &more[1..], &slices).moves(&slices), (1, 1));
         assert_eq!((one.create.len(), one.update.len(), one.delete.len()), (0, 1, 0));
         assert_eq!(one.update[0].endpoints.len(), 51);
     }

@@ -130,6 +130,16 @@ impl SliceController {
             }
             changes.extend(plan(&Template::of_service(service, address_type), desired, &of_family));
         }
-        self.slices.write(key, changes, trigger).await
+        let ((added, removed), count) = (changes.moves(&existing), changes.len());
+        let result = self.slices.write(key, changes, trigger).await;
+        if result.is_ok() {
+            let topology = if topology::is_asked_for(service) { "Auto" } else { "Disabled" };
+            let distribution = service.spec.as_ref().and_then(|spec| spec.traffic_distribution.as_deref());
+            let labels = [topology, distribution.unwrap_or_default()];
+            METRICS.slices_changed.with(labels, |slices| slices.observe(count as f64));
+            METRICS.endpoints_added.observe(added as f64);
+            METRICS.endpoints_removed.observe(removed as f64);
+        }
+        result
     }
 }

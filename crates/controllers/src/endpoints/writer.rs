@@ -38,6 +38,19 @@ fn version(slice: &EndpointSlice) -> u64 {
     slice.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
+/// How many slices there are, how few would do for what is in them, and how many endpoints that is.
+fn counted<'a>(slices: impl Iterator<Item = &'a EndpointSlice>) -> [usize; 3] {
+    let (mut count, mut alike) = (0_usize, HashMap::<_, usize>::new());
+    for slice in slices {
+        count = count.saturating_add(1);
+        let of = (service_of(slice), slice.address_type.as_str(), port_keys(slice.ports.as_deref()));
+        let endpoints = alike.entry(of).or_default();
+        *endpoints = endpoints.saturating_add(slice.endpoints.len());
+    }
+    let fewest = alike.values().map(|endpoints| endpoints.div_ceil(MAX_ENDPOINTS).max(1)).sum();
+    [count, fewest, alike.values().sum()]
+}
+
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Slices {
@@ -81,9 +94,7 @@ impl Slices {
         METRICS.show_slices(move || {
             let all = slices.informer.store().list();
             let mine = all.iter().filter(|slice| slices.is_mine(slice));
-            mine.fold((0, 0), |(count, endpoints): (usize, usize), slice| {
-                (count.saturating_add(1), endpoints.saturating_add(slice.endpoints.len()))
-            })
+            counted(mine.map(|slice| &**slice))
         })
     }
 
@@ -195,5 +206,30 @@ impl Slices {
             self.changes.with(["delete"], Counter::inc);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn how_few_slices_would_do_is_counted_by_service_family_and_ports() {
+        let slice = |service: &str, port: i32, count: usize| -> EndpointSlice {
+            let endpoints = vec![json!({"addresses": ["10.0.0.1"]}); count];
+            serde_json::from_value(json!({"addressType": "IPv4", "ports": [{"port": port}], "endpoints": endpoints,
+                "metadata": {"name": "s", "namespace": "n", "labels": {SERVICE_NAME: service}}}))
+            .unwrap()
+        };
+        let all = [
+            slice("a", 1, 60),
+            slice("a", 1, 41),
+            slice("a", 2, 1),
+            slice("b", 1, 0),
+            slice("c", 1, 9),
+            slice("c", 1, 9),
+        ];
+        assert_eq!(counted(all.iter()), [6, 5, 120]);
     }
 }
