@@ -1,11 +1,11 @@
 //! `local` volumes: a directory of the node, or a block device of it, as a file system or as it is.
 //!
-//! A device with a file system is mounted once for the node and from there bound into each pod. It is not formatted:
-//! that would take a program, and what is on it is somebody's.
+//! A device is mounted once for the node and from there bound into each pod. One that is empty is given a file system
+//! first ([`format`](super::format)).
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::LocalVolumeSource;
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
+use super::format::{file_system, is_blank, make_file_system};
 use super::kind::{SetUp, Usage, Volume};
 use super::{mount, ownership, quota};
 use crate::provisioner::directory_of;
@@ -98,14 +99,17 @@ impl Volume for Local {
         }
         let fail = |error: io::Error| format!("failed to mount {} at {}: {error}", self.path.display(), at.display());
         let found = file_system(&self.path).map_err(fail)?;
-        let kind = if self.fs_type.is_empty() { found } else { Some(self.fs_type.as_str()) };
-        let kind = kind.ok_or_else(|| {
-            format!("{} has no file system that is known: make one, such as by mkfs.ext4", self.path.display())
-        })?;
-        super::make_private(at).map_err(fail)?;
         let (flags, data) = mount::parse(&self.options);
+        let kind = match found {
+            // One that is not known here may be known to the kernel.
+            None if !is_blank(&self.path).map_err(fail)? && !self.fs_type.is_empty() => self.fs_type.clone(),
+            None => make_file_system(&self.path, &self.fs_type, flags.contains(MountFlags::RDONLY))?,
+            Some(found) if self.fs_type.is_empty() => found.to_owned(),
+            Some(_) => self.fs_type.clone(),
+        };
+        super::make_private(at).map_err(fail)?;
         let data = std::ffi::CString::new(data.join(",")).map_err(|error| fail(error.into()))?;
-        let mount = |flags| rustix::mount::mount(&self.path, at, kind, flags, data.as_c_str());
+        let mount = |flags| rustix::mount::mount(&self.path, at, &*kind, flags, data.as_c_str());
         let mounted = match mount(flags) {
             // A device that cannot be written to is there to be read.
             Err(Errno::ACCESS | Errno::ROFS) => mount(flags | MountFlags::RDONLY),
@@ -146,25 +150,12 @@ impl Volume for Local {
     }
 }
 
-/// Where each file system says that it is one, and by what.
-const MAGIC: [(&str, u64, &[u8]); 3] =
-    [("ext4", 1024 + 56, &[0x53, 0xef]), ("xfs", 0, b"XFSB"), ("btrfs", 0x1_0040, b"_BHRfS_M")];
-
-/// The kind of the file system that a device has.
-fn file_system(device: &Path) -> io::Result<Option<&'static str>> {
-    let file = File::open(device)?;
-    let is_there = |at: u64, magic: &[u8]| {
-        let mut found = vec![0; magic.len()];
-        file.read_exact_at(&mut found, at).is_ok() && found == magic
-    };
-    Ok(MAGIC.iter().find(|(_, at, magic)| is_there(*at, magic)).map(|(name, ..)| *name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::with_own_mounts;
     use crate::volumes::ownership::FsGroup;
+    use coracle_testing::{Lacks, skip};
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
@@ -208,16 +199,49 @@ mod tests {
         });
     }
 
-    #[test]
-    fn a_file_system_is_known_by_its_magic() {
-        let dir = tempfile::tempdir().unwrap();
-        let device = dir.path().join("device");
-        for (name, at, magic) in MAGIC {
-            let file = File::create(&device).unwrap();
-            file.write_all_at(magic, at).unwrap();
-            assert_eq!(file_system(&device).unwrap(), Some(name));
+    /// A block device of so many bytes, which goes with the test.
+    struct Loop(PathBuf);
+
+    impl Loop {
+        fn new(file: &Path) -> Option<Loop> {
+            fs::File::create(file).unwrap().set_len(32 << 20).unwrap();
+            let made = std::process::Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+            made.status.success().then(|| Loop(String::from_utf8(made.stdout).unwrap().trim().into()))
         }
-        fs::write(&device, "nothing").unwrap();
-        assert_eq!(file_system(&device).unwrap(), None);
+    }
+
+    impl Drop for Loop {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("losetup").arg("--detach").arg(&self.0).status();
+        }
+    }
+
+    #[test]
+    fn an_empty_device_is_given_a_file_system_and_keeps_what_is_on_it() {
+        with_own_mounts(|| {
+            let root = tempfile::tempdir().unwrap();
+            let Some(device) = Loop::new(&root.path().join("disk")) else {
+                return skip(Lacks::Machine("no loop device can be made"));
+            };
+            let staged = root.path().join("staged");
+            let volume = |fs_type: &str| Local { fs_type: fs_type.into(), ..local(&device.0, &[], false) };
+            let missing = volume("nosuch").stage(&staged).unwrap_err();
+            assert!(missing.contains("this node has no program mkfs.nosuch"), "{missing}");
+            if let Err(error) = volume("ext4").stage(&staged) {
+                assert!(error.contains("this node has no program mkfs.ext4"), "{error}");
+                return skip(Lacks::Tool("mkfs.ext4"));
+            }
+            fs::write(staged.join("data"), "kept").unwrap();
+            volume("ext4").unstage(&staged).unwrap();
+            // Whoever comes next finds it, and needs to say nothing.
+            volume("").stage(&staged).unwrap();
+            assert_eq!(fs::read_to_string(staged.join("data")).unwrap(), "kept");
+            volume("").unstage(&staged).unwrap();
+            // Another kind is no reason to make one anew.
+            assert!(volume("xfs").stage(&staged).is_err());
+            volume("").stage(&staged).unwrap();
+            assert!(staged.join("data").exists());
+            volume("").unstage(&staged).unwrap();
+        });
     }
 }

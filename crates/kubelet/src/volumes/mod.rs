@@ -10,6 +10,7 @@ mod config_map;
 mod downward;
 mod empty_dir;
 mod files;
+mod format;
 mod host_path;
 pub(crate) mod kind;
 mod local;
