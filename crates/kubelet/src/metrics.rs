@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     storage: Arc<Family<Histogram, 4>>,
     requested_resizes: Arc<Family<Counter, 3>>,
     infeasible_resizes: Arc<Family<Counter, 1>>,
+    deferred_accepted_resizes: Arc<Family<Counter, 1>>,
     requests: Arc<Family<Counter, 3>>,
     request_durations: Arc<Family<Histogram, 2>>,
     health_checks: Counter,
@@ -88,6 +89,11 @@ impl Default for Metrics {
                 "kubelet_pod_infeasible_resizes_total",
                 "Number of infeasible resizes for pods",
                 ["reason_detail"],
+            ),
+            deferred_accepted_resizes: r.counters(
+                "kubelet_pod_deferred_accepted_resizes_total",
+                "Number of resizes that were accepted after they were deferred",
+                ["retry_trigger"],
             ),
             requests: r.counters("rest_client_requests_total", requests, ["code", "host", "method"]),
             request_durations: r.histograms("rest_client_request_duration_seconds", durations, ["host", "verb"], &REST),
@@ -155,6 +161,11 @@ impl Metrics {
     /// A pod asks for more than the node has.
     pub(crate) fn resize_infeasible(&self) {
         self.infeasible_resizes.with(["insufficient_node_allocatable"], Counter::inc);
+    }
+
+    /// A pod that waited is given what it asks for: something happened that made room.
+    pub(crate) fn resize_accepted(&self, retry_trigger: &'static str) {
+        self.deferred_accepted_resizes.with([retry_trigger], Counter::inc);
     }
 
     /// The API server answered, or did not.

@@ -19,6 +19,7 @@ use crate::pod::PodExt;
 use crate::resources::pod_requests;
 use crate::sync::Observed;
 use crate::worker::{Message, Worker};
+pub(crate) use room::Trigger;
 
 /// Messages that may wait for a worker; beyond it the worker looks at everything anew.
 const INBOX: usize = 256;
@@ -132,7 +133,7 @@ impl Pods {
                 if let Some(handle) = self.handles.lock().get(pod.uid()) {
                     handle.desired.send_replace(Desired::Gone(pod.clone()));
                 }
-                self.retry_resizes();
+                self.retry_resizes(Trigger::Removed);
             }
         }
         // One object may be replaced by another of the same name between two events.
@@ -152,7 +153,7 @@ impl Pods {
             handle.desired.send_replace(desired);
             drop(handles);
             if !takes_room {
-                self.retry_resizes();
+                self.retry_resizes(Trigger::Updated);
             }
             return;
         }
@@ -170,7 +171,7 @@ impl Pods {
         tokio::spawn(async move {
             worker.run().await;
             kubelet.pods.handles.lock().remove(&uid);
-            kubelet.pods.retry_resizes();
+            kubelet.pods.retry_resizes(Trigger::Removed);
         });
     }
 
@@ -289,7 +290,7 @@ impl Pods {
         if let Some(handle) = self.handles.lock().get_mut(uid) {
             (handle.requests, handle.deferred) = (None, None);
         }
-        self.retry_resizes();
+        self.retry_resizes(Trigger::Updated);
     }
 }
 

@@ -20,6 +20,28 @@ use crate::worker::Message;
 /// What the node has for pods: as its object says it, and as the kubelet counts it.
 pub(crate) type Capacity<'a> = (Option<&'a Node>, &'a BTreeMap<String, Quantity>);
 
+/// What may have made room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// A pod was given less or more.
+    Resized,
+    /// A pod came to its end, though it is still there.
+    Updated,
+    /// A pod went.
+    Removed,
+}
+
+impl Trigger {
+    /// As upstream's metric has it.
+    fn name(self) -> &'static str {
+        match self {
+            Trigger::Resized => "pod_resized",
+            Trigger::Updated => "pod_updated",
+            Trigger::Removed => "pods_removed",
+        }
+    }
+}
+
 impl Pods {
     /// Gives an admitted pod what it wants, if the node has room for it beside what the others have; else it waits, and
     /// wakes when there may be some. Nothing is answered before all pods of the node are known.
@@ -67,9 +89,9 @@ impl Pods {
         }
     }
 
-    /// There may be room now: pods that wait for it get it, those first that ask for no more than they have, then by
-    /// priority, quality of service, and how long they wait.
-    pub(crate) fn retry_resizes(&self) {
+    /// There may be room now, by what happened: pods that wait for it get it, those first that ask for no more than they
+    /// have, then by priority, quality of service, and how long they wait.
+    pub(crate) fn retry_resizes(&self, trigger: Trigger) {
         let Some(k) = self.kubelet.get().and_then(Weak::upgrade) else { return };
         let node = k.nodes.store().get("", &k.config.node_name);
         let mut handles = self.handles.lock();
@@ -90,6 +112,7 @@ impl Pods {
                 handle.requests = Some(pod_requests(&wanted));
                 handle.deferred = None;
                 handle.send(Message::Room);
+                k.metrics.resize_accepted(trigger.name());
             }
         }
     }

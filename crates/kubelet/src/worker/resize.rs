@@ -1,6 +1,7 @@
 //! Resizing a pod that runs: it is given room, that is written down, and then its containers get it.
 
 use super::*;
+use crate::pods::Trigger;
 use crate::quantity::milli_value;
 use crate::resize::allocation::Allocation;
 use crate::resize::plan::{Plan, Update, plan};
@@ -189,7 +190,7 @@ impl Worker {
         self.tell(EventType::Normal, "ResizeStarted", "Pod resize started", generation, "");
         // The downward API tells of it.
         self.volumes_stale = true;
-        self.k.pods.retry_resizes();
+        self.k.pods.retry_resizes(Trigger::Resized);
     }
 
     /// The containers have what they are allocated.
