@@ -1,7 +1,7 @@
 //! A living pod: what is missing is started.
 
 use super::*;
-use crate::pod::grace_seconds;
+use crate::pod::{container_hash, grace_seconds};
 
 impl Worker {
     pub(super) fn container(&self, name: &str) -> Option<Container> {
@@ -114,7 +114,7 @@ impl Worker {
             self.spawn_sandbox();
         }
         for kill in actions.kill {
-            self.kill(&kill.name, &kill.id, self.grace(), kill.message);
+            self.replace(&kill.name, &kill.id, kill.message);
         }
         self.step_resize();
         if self.starting.is_some() || self.start_waits_for_resize() {
@@ -132,13 +132,13 @@ impl Worker {
     /// Whether a container need not wait any longer; else it is marked as waiting.
     pub(super) fn may_start(&mut self, name: &str) -> bool {
         let now = Instant::now();
-        if self.observed.latest(name).is_some_and(|status| self.observed.replaced.contains(&status.id)) {
-            return true;
-        }
         if self.not_before.get(name).is_some_and(|at| *at > now) {
             return false;
         }
         let was_waiting = self.not_before.remove(name).is_some();
+        if self.observed.latest(name).is_some_and(|status| self.observed.replaced.contains(&status.id)) {
+            return true;
+        }
         let Some(status) = self.observed.latest(name).filter(|status| status.state == ContainerState::Exited) else {
             return true;
         };
@@ -292,6 +292,23 @@ impl Worker {
             resources: pod_resources(pod),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
         }
+    }
+
+    /// Ends a container so that another takes its place, whatever the restart policy.
+    pub(super) fn replace(&mut self, name: &str, id: &str, message: String) {
+        self.observed.replaced.insert(id.to_owned());
+        self.kill(name, id, self.grace(), message);
+    }
+
+    /// What is new of a container does not wait for how the old one failed.
+    pub(super) fn forgive(&mut self, new: &Pod) {
+        let hash_of = |pod: &Pod, name: &str| pod.container(name).map(container_hash);
+        for name in self.waiting.keys().chain(self.not_before.keys()) {
+            if hash_of(&self.wanted, name) != hash_of(new, name) {
+                self.backoffs.forget(name);
+            }
+        }
+        self.not_before.retain(|name, _| hash_of(&self.wanted, name) == hash_of(new, name));
     }
 
     /// Ends a container; one that is ending already goes on as it is.

@@ -50,6 +50,7 @@ impl Worker {
         for (operation, requirement, resource) in changes {
             self.k.metrics.resize_requested(operation, requirement, resource);
         }
+        self.forgive(&pod);
         self.wanted = pod;
         self.take_allocation();
     }
@@ -96,8 +97,7 @@ impl Worker {
         }
         let plan = self.plan();
         for (name, id) in &plan.restarts {
-            self.observed.replaced.insert(id.clone());
-            self.kill(name, id, self.grace(), format!("Container {name} resize requires restart"));
+            self.replace(name, id, format!("Container {name} resize requires restart"));
         }
         // What they give back is there once they have ended.
         if let Some(sandbox) = self.observed.sandbox.as_ref().filter(|_| !self.is_replacing()) {

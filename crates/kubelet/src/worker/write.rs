@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// The end of a container that is replaced is told with what takes its place, or once as much time is over as upstream's kubelet
+/// takes to look.
+const REPLACEMENT_DELAY: Duration = Duration::from_secs(1);
+
 impl Worker {
     pub(super) fn status(&self) -> PodStatus {
         let mut pod = (*self.pod).clone();
@@ -36,6 +40,21 @@ impl Worker {
         Some((status, patch))
     }
 
+    /// How long ago the last container ended whose place another is about to take.
+    fn replaced_since(&self) -> Option<Duration> {
+        if self.finished || self.pod.is_deleted() {
+            return None;
+        }
+        let latest = self.observed.containers.keys().filter_map(|name| self.observed.latest(name));
+        let ended = latest.filter(|status| {
+            let is_replaced = status.state == ContainerState::Exited && self.observed.replaced.contains(&status.id);
+            is_replaced && !self.not_before.contains_key(&status.metadata.name)
+        });
+        let ended = ended.map(|status| i128::from(status.finished_at)).max()?;
+        let since = Timestamp::now().as_nanosecond().saturating_sub(ended);
+        Some(Duration::from_nanos(u64::try_from(since).unwrap_or(0)))
+    }
+
     /// Writes the status if it changed; answers with when to try again.
     pub(super) fn step_write(&mut self) -> Option<Instant> {
         if self.write.busy || self.gone || self.stage == Stage::Deleted {
@@ -48,6 +67,11 @@ impl Worker {
         let hold = later(self.born, FIRST_WRITE_DELAY);
         if !self.wrote && starting && Instant::now() < hold {
             return Some(hold);
+        }
+        if let Some(hold) = self.replaced_since().map(|since| REPLACEMENT_DELAY.saturating_sub(since))
+            && !hold.is_zero()
+        {
+            return Some(from_now(hold));
         }
         let (status, patch) = self.pending_patch()?;
         self.write.busy = true;

@@ -63,6 +63,18 @@ async fn a_container_that_exits_restarts_at_once_and_then_backs_off() {
     assert_eq!(status["state"]["waiting"]["message"], "back-off 10s restarting failed container=c pod=p_n(u)");
     assert_eq!(status["lastState"]["terminated"]["exitCode"], 1);
     assert_eq!(pod["status"]["phase"], "Running");
+    // What is new does not wait for what the old one did.
+    let mut new = pod;
+    new["spec"]["containers"][0]["image"] = json!("i:2");
+    cluster.api.put(POD, new, "MODIFIED");
+    for restarts in [2, 3] {
+        let again = |pod: Option<&Value>| {
+            let count = pod.map(|pod| pod["status"]["containerStatuses"][0]["restartCount"].clone());
+            count == Some(json!(restarts)) && condition(pod, "Ready", "True")
+        };
+        cluster.api.wait(POD, again).await;
+        cluster.runtime.exit(&format!("u-c-{restarts}"), 1);
+    }
     cluster.shutdown.cancel();
 }
 

@@ -5,8 +5,10 @@ use super::*;
 #[tokio::test]
 async fn the_status_names_the_image_that_runs_until_another_does() {
     let cluster = start();
-    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    // What is changed is started anew even in a pod that restarts nothing.
+    create(&cluster.api, json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}));
     cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    let ready_at = cluster.api.objects.lock().log.len();
     cluster.runtime.state.lock().ends_late = true;
     let mut pod = cluster.api.get(POD).unwrap();
     pod["spec"]["containers"][0]["image"] = json!("i:2");
@@ -17,11 +19,18 @@ async fn the_status_names_the_image_that_runs_until_another_does() {
         |pod: Option<&Value>, generation: i64| pod.is_some_and(|pod| pod["status"]["observedGeneration"] == generation);
     let pod = cluster.api.wait(POD, |pod| seen(pod, 2)).await.unwrap();
     assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:1");
+    let ended = std::time::Instant::now();
     cluster.runtime.exit("u-c-0", 143);
     let restarted =
         |pod: Option<&Value>| pod.is_some_and(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1);
     let pod = cluster.api.wait(POD, restarted).await.unwrap();
     assert_eq!(pod["status"]["containerStatuses"][0]["image"], "i:2");
+    // What is over within a second is told as one change.
+    if ended.elapsed() < Duration::from_secs(1) {
+        let objects = cluster.api.objects.lock();
+        let mut since = objects.log[ready_at..].iter().filter(|(_, path, _)| path == POD);
+        assert!(since.all(|(_, _, pod)| condition(Some(pod), "Ready", "True")));
+    }
     cluster.shutdown.cancel();
 }
 
