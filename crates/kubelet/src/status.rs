@@ -138,7 +138,7 @@ impl Input<'_> {
             }
             (None, Some(_)) => {
                 result.last_state = previous(0);
-                waiting("ContainerCreating", "")
+                waiting(default_reason, "")
             }
             (None, None)
                 if self.terminal && self.failure.is_none() && !init && !self.observed.containers.is_empty() =>
@@ -454,6 +454,15 @@ mod tests {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u", "generation": 3}, "spec": {
             "restartPolicy": policy, "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}}))
         .unwrap();
+        status_in(&pod, containers, waits, terminal)
+    }
+
+    fn status_in(
+        pod: &Pod,
+        containers: &[(&str, u32, CriState, i32)],
+        waits: &[(&str, &str)],
+        terminal: bool,
+    ) -> PodStatus {
         let mut observed = Observed { sandbox: Some(sandbox("u")), ..Default::default() };
         for (name, attempt, state, code) in containers {
             observed.put(container_status("u", name, *attempt, *state, *code));
@@ -463,7 +472,7 @@ mod tests {
         let ready = ProbeState { started: true, ready: true };
         let probes = HashMap::from([("a".to_owned(), ready), ("b".to_owned(), ready)]);
         pod_status(&Input {
-            pod: &pod,
+            pod,
             allocation: &Allocation::default(),
             resizes: &Resizes::default(),
             observed: &observed,
@@ -507,6 +516,20 @@ mod tests {
         assert_eq!(ready.reason.as_deref(), Some("ContainersNotReady"));
         assert_eq!(ready.message.as_deref(), Some("containers with unready status: [a]"));
         assert_eq!(ready.observed_generation, Some(3));
+    }
+
+    #[test]
+    fn what_was_made_and_does_not_run_yet_waits_as_what_was_not_made() {
+        let pod = |init: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"},
+                "spec": {"initContainers": init, "containers": [{"name": "a", "image": "i"}]}}))
+            .unwrap()
+        };
+        let reason = |status: &ContainerStatus| status.state.clone().unwrap().waiting.unwrap().reason;
+        let status = status_in(&pod(json!([{"name": "i", "image": "i"}])), &[("i", 0, CriState::Created, 0)], &[], false);
+        assert_eq!(reason(&status.init_container_statuses.unwrap()[0]).as_deref(), Some("PodInitializing"));
+        let status = status_in(&pod(json!([])), &[("a", 0, CriState::Created, 0)], &[], false);
+        assert_eq!(reason(&status.container_statuses.unwrap()[0]).as_deref(), Some("ContainerCreating"));
     }
 
     #[test]
