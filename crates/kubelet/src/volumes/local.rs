@@ -155,7 +155,6 @@ mod tests {
     use super::*;
     use crate::testing::with_own_mounts;
     use crate::volumes::ownership::FsGroup;
-    use coracle_testing::{Lacks, skip};
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
@@ -196,52 +195,6 @@ mod tests {
             assert!(
                 local(&disk, &[], true).set_up(&at, &request(false)).unwrap_err().ends_with("is not a block device")
             );
-        });
-    }
-
-    /// A block device of so many bytes, which goes with the test.
-    struct Loop(PathBuf);
-
-    impl Loop {
-        fn new(file: &Path) -> Option<Loop> {
-            fs::File::create(file).unwrap().set_len(32 << 20).unwrap();
-            let made = std::process::Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
-            made.status.success().then(|| Loop(String::from_utf8(made.stdout).unwrap().trim().into()))
-        }
-    }
-
-    impl Drop for Loop {
-        fn drop(&mut self) {
-            let _ = std::process::Command::new("losetup").arg("--detach").arg(&self.0).status();
-        }
-    }
-
-    #[test]
-    fn an_empty_device_is_given_a_file_system_and_keeps_what_is_on_it() {
-        with_own_mounts(|| {
-            let root = tempfile::tempdir().unwrap();
-            let Some(device) = Loop::new(&root.path().join("disk")) else {
-                return skip(Lacks::Machine("no loop device can be made"));
-            };
-            let staged = root.path().join("staged");
-            let volume = |fs_type: &str| Local { fs_type: fs_type.into(), ..local(&device.0, &[], false) };
-            let missing = volume("nosuch").stage(&staged).unwrap_err();
-            assert!(missing.contains("this node has no program mkfs.nosuch"), "{missing}");
-            if let Err(error) = volume("ext4").stage(&staged) {
-                assert!(error.contains("this node has no program mkfs.ext4"), "{error}");
-                return skip(Lacks::Tool("mkfs.ext4"));
-            }
-            fs::write(staged.join("data"), "kept").unwrap();
-            volume("ext4").unstage(&staged).unwrap();
-            // Whoever comes next finds it, and needs to say nothing.
-            volume("").stage(&staged).unwrap();
-            assert_eq!(fs::read_to_string(staged.join("data")).unwrap(), "kept");
-            volume("").unstage(&staged).unwrap();
-            // Another kind is no reason to make one anew.
-            assert!(volume("xfs").stage(&staged).is_err());
-            volume("").stage(&staged).unwrap();
-            assert!(staged.join("data").exists());
-            volume("").unstage(&staged).unwrap();
         });
     }
 }

@@ -8,6 +8,7 @@ use crate::testing::with_own_mounts;
 use k8s_openapi::api::core::v1::LocalVolumeSource;
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 fn pod(spec: Value) -> Pod {
@@ -15,7 +16,11 @@ fn pod(spec: Value) -> Pod {
 }
 
 fn local(path: &Path, block: bool) -> Wanted {
-    let source = LocalVolumeSource { path: path.to_string_lossy().into_owned(), fs_type: None };
+    local_of(path, block, None)
+}
+
+fn local_of(path: &Path, block: bool, fs_type: Option<&str>) -> Wanted {
+    let source = LocalVolumeSource { path: path.to_string_lossy().into_owned(), fs_type: fs_type.map(str::to_owned) };
     let kind = Kind::Local(Local::new("pv", &source, Vec::new(), block));
     let claim = state::Claim { namespace: "n".into(), name: "c".into(), volume: "pv".into(), exclusive: false };
     Wanted { record: Record { claim: Some(claim), ..Record::new(kind, "pv") }, payload: None }
@@ -120,6 +125,10 @@ impl Device {
         Some(Device(path.into()))
     }
 
+    fn write(&self, text: &[u8]) {
+        fs::File::options().write(true).open(&self.0).unwrap().write_all_at(text, 4096).unwrap();
+    }
+
     /// Makes a file system on it.
     fn format(&self) -> bool {
         let made = Command::new("mkfs.ext4").arg("-q").arg(&self.0).status().is_ok_and(|status| status.success());
@@ -142,8 +151,9 @@ fn a_device_with_a_file_system_is_staged_once_for_all_pods_of_the_node() {
         let root = tempfile::tempdir().unwrap();
         let Some(device) = Device::new(&root.path().join("image")) else { return };
         let state = State::reconstruct(&root.path().join("kubelet"));
+        device.write(b"somebody's");
         let refused = set_up(&state, "a", one(local(&device.0, false)), None).unwrap_err();
-        assert!(refused.contains("has no file system that is known"), "{refused}");
+        assert!(refused.contains("has no file system that is known, and is not empty"), "{refused}");
         assert_eq!(set_up(&state, "a", one(local(&device.0, true)), None).unwrap()["v"], device.0);
         tear_down(&state, "a").unwrap();
         if !device.format() {
@@ -159,6 +169,32 @@ fn a_device_with_a_file_system_is_staged_once_for_all_pods_of_the_node() {
         assert!(mount::is_mounted(&staged) && b.join("f").exists());
         tear_down(&State::reconstruct(&root.path().join("kubelet")), "b").unwrap();
         assert!(!staged.exists());
+    });
+}
+
+#[test]
+fn an_empty_device_is_given_a_file_system_and_keeps_what_is_on_it() {
+    with_own_mounts(|| {
+        let root = tempfile::tempdir().unwrap();
+        let Some(device) = Device::new(&root.path().join("image")) else { return };
+        let state = State::reconstruct(&root.path().join("kubelet"));
+        let of_kind = |fs_type: Option<&str>| one(local_of(&device.0, false, fs_type));
+        let missing = set_up(&state, "a", of_kind(Some("nosuch")), None).unwrap_err();
+        assert!(missing.contains("this node has no program mkfs.nosuch"), "{missing}");
+        let made = match set_up(&state, "a", of_kind(None), None) {
+            Ok(paths) => paths["v"].clone(),
+            Err(error) => {
+                assert!(error.contains("this node has no program mkfs.ext4"), "{error}");
+                return coracle_testing::skip(coracle_testing::Lacks::Tool("there is no mkfs.ext4"));
+            }
+        };
+        fs::write(made.join("f"), "kept").unwrap();
+        tear_down(&state, "a").unwrap();
+        // That it is to be of another kind is no reason to make one anew.
+        assert!(set_up(&state, "b", of_kind(Some("xfs")), None).is_err());
+        let again = set_up(&state, "c", of_kind(Some("ext4")), None).unwrap()["v"].clone();
+        assert_eq!(fs::read_to_string(again.join("f")).unwrap(), "kept");
+        tear_down(&state, "c").unwrap();
     });
 }
 
