@@ -184,9 +184,12 @@ impl RuntimeService for FakeRuntime {
             container_status(uid, &config.metadata.name, config.metadata.attempt, ContainerState::Created, 0);
         status.annotations = config.annotations.clone();
         let id = status.id.clone();
-        let mut state = self.state.lock();
-        state.containers.push(status);
-        state.configs.push(config);
+        {
+            let mut state = self.state.lock();
+            state.containers.push(status);
+            state.configs.push(config);
+        }
+        self.emit(&id, sandbox_id, ContainerEventType::Created);
         Ok(id)
     }
     async fn start_container(&self, id: &str) -> Result<()> {

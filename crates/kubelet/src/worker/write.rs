@@ -45,7 +45,9 @@ impl Worker {
         if self.finished || self.pod.is_deleted() {
             return None;
         }
-        let latest = self.observed.containers.keys().filter_map(|name| self.observed.latest(name));
+        // What was made and does not run yet is none of which to tell.
+        let has_run = |status: &&ContainerStatus| status.state != ContainerState::Created;
+        let latest = self.observed.containers.values().filter_map(|list| list.iter().find(has_run));
         let ended = latest.filter(|status| {
             let is_replaced = status.state == ContainerState::Exited && self.observed.replaced.contains(&status.id);
             is_replaced && !self.not_before.contains_key(&status.metadata.name)
