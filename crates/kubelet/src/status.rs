@@ -526,7 +526,8 @@ mod tests {
             .unwrap()
         };
         let reason = |status: &ContainerStatus| status.state.clone().unwrap().waiting.unwrap().reason;
-        let status = status_in(&pod(json!([{"name": "i", "image": "i"}])), &[("i", 0, CriState::Created, 0)], &[], false);
+        let status =
+            status_in(&pod(json!([{"name": "i", "image": "i"}])), &[("i", 0, CriState::Created, 0)], &[], false);
         assert_eq!(reason(&status.init_container_statuses.unwrap()[0]).as_deref(), Some("PodInitializing"));
         let status = status_in(&pod(json!([])), &[("a", 0, CriState::Created, 0)], &[], false);
         assert_eq!(reason(&status.container_statuses.unwrap()[0]).as_deref(), Some("ContainerCreating"));
