@@ -2,7 +2,9 @@
 //! pod for the same reasons. `CORACLE_KUBE_SCHEDULER` is the path of upstream's `kube-scheduler`, 1.23 or newer;
 //! `CORACLE_DIFFERENTIAL_ROUNDS` says how many clusters are made. One that is older than what is served here needs
 //! `CORACLE_KUBE_SCHEDULER_ARGS`: 1.24 takes `--feature-gates=CSIStorageCapacity=false`; and `CORACLE_KUBE_SCHEDULER_IS_OLD`, since
-//! before 1.27 the scores of topologies were cut and not rounded, so that there is no preferred spreading to compare.
+//! before 1.27 the scores of topologies were cut and not rounded, so that there is no preferred spreading to compare; and before
+//! 1.25 a domain was counted with the pods of its nodes that a node selector excludes, so that no pod has both that and a
+//! constraint.
 //! `CORACLE_DIFFERENTIAL_SEED` chooses one cluster.
 
 use std::process::{Child, Command, Stdio};
@@ -149,7 +151,10 @@ fn pod(random: &mut Random) -> Value {
             json!({"maxSkew": 1 + random.below(3), "topologyKey": key, "labelSelector": selector(random),
                 "whenUnsatisfiable": random.of(kinds)})
         });
-        spec["topologySpreadConstraints"] = constraints.collect();
+        let constraints: Value = constraints.collect();
+        if !is_old() || spec.get("nodeSelector").is_none() {
+            spec["topologySpreadConstraints"] = constraints;
+        }
     }
     json!({"metadata": {"labels": {"app": random.of(&["a", "b", "c"])}}, "spec": spec})
 }
