@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::types::{CorsFilter, Filter, HeaderModifier, PathModifier, RequestRedirect, Timeouts};
-use crate::route::action::{Cors, HeaderChanges, Redirect, Rewrite};
+use super::types::{CorsFilter, Filter, HeaderModifier, PathModifier, RequestRedirect, RetryRule, Timeouts};
+use crate::route::action::{Cors, HeaderChanges, Redirect, Retry, Rewrite};
 
 /// A filter that changes headers, if it is one.
 ///
@@ -131,6 +131,25 @@ pub fn timeouts(asked: &Timeouts) -> Result<(Option<Duration>, Option<Duration>)
     Ok((of(&asked.request)?, of(&asked.backend_request)?))
 }
 
+/// When a backend is asked once more.
+///
+/// # Errors
+/// It is too often, or after no duration, or names what is no status.
+pub fn retry(asked: &RetryRule) -> Result<Retry, String> {
+    const MOST: u32 = 10;
+    let attempts = asked.attempts.unwrap_or(1);
+    if attempts > MOST {
+        return Err(format!("a backend is asked at most {MOST} times more, not {attempts}"));
+    }
+    let code = |code: &u16| StatusCode::from_u16(*code).map_err(|_| format!("{code} is no status"));
+    let backoff = asked.backoff.as_deref().map_or(Some(Duration::from_millis(25)), duration);
+    Ok(Retry {
+        codes: asked.codes.iter().map(code).collect::<Result<_, _>>()?,
+        attempts,
+        backoff: backoff.ok_or_else(|| format!("{:?} is no duration", asked.backoff))?,
+    })
+}
+
 /// A duration of GEP-2257: numbers with `h`, `m`, `s` and `ms`.
 fn duration(text: &str) -> Option<Duration> {
     let (mut sum, mut left) = (Duration::ZERO, text);
@@ -173,6 +192,14 @@ mod tests {
         assert_eq!(timeouts(&asked("0s")), Ok((None, None)));
         assert_eq!(timeouts(&asked("2s")), Ok((Some(Duration::from_secs(2)), None)));
         assert!(timeouts(&asked("soon")).is_err());
+    }
+
+    #[test]
+    fn a_backend_is_asked_again_within_bounds() {
+        let asked = |attempts, backoff: &str| RetryRule { codes: vec![500], attempts, backoff: Some(backoff.into()) };
+        assert_eq!(retry(&asked(None, "1s")).unwrap().attempts, 1);
+        assert!(retry(&RetryRule::default()).unwrap().codes.is_empty());
+        assert!(retry(&asked(Some(11), "1s")).is_err() && retry(&asked(Some(1), "soon")).is_err());
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub const CONTROLLER: &str = "coracle.io/gateway";
 
 /// What tests of conformance ask for before they try it, in the order of their names.
 /// <https://gateway-api.sigs.k8s.io/guides/implementers/#conformance>
-const FEATURES: [&str; 34] = [
+const FEATURES: [&str; 37] = [
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
@@ -69,6 +69,9 @@ const FEATURES: [&str; 34] = [
     "HTTPRouteRequestPercentageMirror",
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
+    "HTTPRouteRetry",
+    "HTTPRouteRetryBackendTimeout",
+    "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
     "TLSRoute",

@@ -103,8 +103,8 @@ struct Making<'a> {
 impl Making<'_> {
     fn http(&mut self, rule: &HttpRule) {
         let (request, backend) = self.checked(filters::timeouts(&rule.timeouts)).unwrap_or_default();
-        let policy = Policy { request_timeout: request, backend_timeout: backend, ..unhurried() };
-        self.has_none("retry", &rule.retry);
+        let retry = rule.retry.as_ref().and_then(|asked| self.checked(filters::retry(asked))).map(Into::into);
+        let policy = Policy { request_timeout: request, backend_timeout: backend, retry, ..unhurried() };
         self.has_none("sessionPersistence", &rule.session_persistence);
         let action = self.action(&rule.filters, &rule.backend_refs, policy);
         let whole = [HttpMatch::default()];

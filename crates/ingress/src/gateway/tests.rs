@@ -344,7 +344,7 @@ fn what_cannot_be_followed_fails_in_its_place_and_lets_nobody_by() {
     };
     let header = |value: &str| json!({"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x", "value": value}]}});
     for rule in [
-        json!({"retry": {"attempts": 2}}),
+        json!({"retry": {"attempts": 11}}),
         json!({"sessionPersistence": {}}),
         json!({"timeouts": {"request": "soon"}}),
         json!({"filters": [header("a\nb")]}),

@@ -252,8 +252,17 @@ pub struct HttpRule {
     pub filters: Vec<Filter>,
     pub backend_refs: Vec<BackendRef>,
     pub timeouts: Timeouts,
-    pub retry: Option<Value>,
+    pub retry: Option<RetryRule>,
     pub session_persistence: Option<Value>,
+}
+
+/// When a backend is asked once more.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetryRule {
+    pub codes: Vec<u16>,
+    pub attempts: Option<u32>,
+    pub backoff: Option<String>,
 }
 
 /// What a request must be.

@@ -1,4 +1,4 @@
-//! Copies of requests for other backends, whose answers nobody reads.
+//! Copies of requests for other backends, whose answers nobody reads, and the room of all bodies that are held.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,12 @@ impl Default for Room {
 }
 
 impl Room {
+    /// Room for a body that may be sent more than once; none for one that is empty.
+    pub fn of(&self, body: &Incoming) -> Option<OwnedSemaphorePermit> {
+        let length = body.size_hint().upper().filter(|_| !body.is_end_stream())?;
+        self.take(1, length)
+    }
+
     fn take(&self, copies: usize, body: u64) -> Option<OwnedSemaphorePermit> {
         let body = usize::try_from(body).ok().filter(|_| body <= BODY)?;
         let bytes = u32::try_from(copies.checked_mul(HEAD)?.checked_add(body)?).ok()?;

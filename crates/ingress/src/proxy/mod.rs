@@ -292,7 +292,11 @@ impl Worker {
         let fate = Arc::new(Fate::default());
         let is_upgrade = parts.headers.contains_key(http::header::UPGRADE);
         let copies = self.copies(policy, &body).filter(|_| !is_upgrade);
-        let (body, copy) = self.body(policy, body, &fate, is_upgrade, copies.is_some()).await?;
+        let retry = policy.retry.as_deref().filter(|_| !is_upgrade);
+        // A body that has no room is sent once.
+        let held = retry.and_then(|_| self.shared.room.of(&body));
+        let is_held = retry.is_some() && (held.is_some() || body.is_end_stream());
+        let (body, copy) = self.body(policy, body, &fate, is_upgrade, copies.is_some() || held.is_some()).await?;
         forward::address(&mut parts, endpoints.protocol, path, query.as_deref())
             .map_err(|()| reply(StatusCode::BAD_REQUEST))?;
         if let Some(copies) = copies {
@@ -300,10 +304,13 @@ impl Worker {
         }
 
         let mut request = Request::from_parts(parts, body);
-        let mut tries = 0;
+        // How often there was no connection; to which endpoint it goes, from the first on; and how often it may be asked yet.
+        let (mut tries, mut at) = (0, first);
+        let mut left = retry.filter(|_| is_held).map_or(0, |retry| retry.attempts);
+        let pause = retry.map(|retry| retry.backoff).unwrap_or_default();
         let mut is_new = false;
         let (mut sender, key, response) = loop {
-            let key = (endpoints.addresses[(first + tries) % count], endpoints.protocol);
+            let key = (endpoints.addresses[at % count], endpoints.protocol);
             let kept = if is_new { None } else { self.pool.take(key) };
             let was_kept = kept.is_some();
             let made = match kept {
@@ -313,9 +320,12 @@ impl Worker {
             let mut sender = match made {
                 Ok(sender) => sender,
                 Err(error) => {
-                    tries += 1;
+                    (tries, at) = (tries + 1, at + 1);
                     tracing::debug!(endpoint = %key.0, %error, "no connection to a backend");
-                    if tries >= TRIES.min(count.max(2)) {
+                    if tries >= TRIES.min(count.max(2)) && left > 0 {
+                        left -= 1;
+                        tokio::time::sleep(pause).await;
+                    } else if tries >= TRIES.min(count.max(2)) {
                         let status = match error.kind() {
                             std::io::ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
                             _ => StatusCode::BAD_GATEWAY,
@@ -334,13 +344,28 @@ impl Worker {
             }
             // A kept connection may be closed at the moment at which it is used; what has no effect twice is asked again.
             let again = (was_kept && request.method().is_idempotent() && request.body().is_end_stream())
-                .then(|| copy_of(&request));
-            match waited(policy.read_timeout, policy.backend_timeout, &fate, sender.send(request)).await {
+                .then(|| copy_of(&request, Bytes::new()));
+            let spare = (left > 0).then(|| copy_of(&request, copy.clone()));
+            let answered = waited(policy.read_timeout, policy.backend_timeout, &fate, sender.send(request)).await;
+            if let Some(spare) = spare.filter(|_| fate.status().is_none())
+                && match &answered {
+                    None => true,
+                    Some(Ok(response)) => policy.asks_again(response.status()),
+                    Some(Err(Failure::Sent(_))) => again.is_none(),
+                    Some(Err(Failure::Unsent(_))) => false,
+                }
+            {
+                METRICS.retries.inc();
+                (request, left, at) = (spare, left - 1, at + 1);
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            match answered {
                 None => return Err(reply(fate.status().unwrap_or(StatusCode::GATEWAY_TIMEOUT))),
                 Some(Ok(response)) => break (sender, key, response),
                 Some(Err(Failure::Unsent(again))) if was_kept || tries + 1 < TRIES => {
                     // It was closed meanwhile.
-                    tries += usize::from(!was_kept);
+                    (tries, at) = (tries + usize::from(!was_kept), at + usize::from(!was_kept));
                     request = *again;
                 }
                 Some(Err(Failure::Unsent(_))) => return Err(reply(StatusCode::BAD_GATEWAY)),
@@ -371,7 +396,7 @@ impl Worker {
             forward::strip_response(response.headers_mut());
         }
         weighted.response_headers.apply(response.headers_mut());
-        if let Some(cookie) = cookie.filter(|cookie| cookie.moves(sticky, (first + tries) % count)) {
+        if let Some(cookie) = cookie.filter(|cookie| cookie.moves(sticky, at % count)) {
             cookie.set(response.headers_mut(), key.0, peer.is_tls);
         }
         let used = match &mut sender {
@@ -404,9 +429,9 @@ impl Worker {
     }
 }
 
-/// The same request once more; it has no body.
-fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
+/// The same request once more, with this body.
+fn copy_of(request: &Request<RequestBody>, body: Bytes) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::of(body));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();

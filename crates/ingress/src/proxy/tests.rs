@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::entrance::{Entrance, Speaks};
-use crate::route::action::{HeaderChanges, Policy, Rewrite, ToHttps, Weighted};
+use crate::route::action::{HeaderChanges, Policy, Retry, Rewrite, ToHttps, Weighted};
 use crate::route::{Builder, Hosts, Match, PathMatch, Route, Wildcard};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -272,6 +272,64 @@ async fn limits_of_bodies_and_times_have_their_statuses() {
     assert!(post("/small", "Content-Length: 4", "abcd").await.starts_with("HTTP/1.1 200"));
     assert!(world.get("/slow", "").await.starts_with("HTTP/1.1 504"));
     assert!(post("/upload", "Content-Length: 5", "ab").await.starts_with("HTTP/1.1 408"));
+}
+
+/// A backend that answers with these statuses in turn, 0 for none, and then 200 with the body of the request.
+async fn failing(statuses: &'static [u16]) -> SocketAddr {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut statuses = statuses.iter();
+        let mut silent = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let Some(text) = head(&mut stream).await else { continue };
+            let mut body = vec![0; if text.to_lowercase().contains("content-length: 3") { 3 } else { 0 }];
+            stream.read_exact(&mut body).await.unwrap();
+            let status = statuses.next().copied().unwrap_or(200);
+            if status == 0 {
+                silent.push(stream);
+                continue;
+            }
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} S\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_backend_is_asked_once_more_as_often_as_a_route_says() {
+    let policy = |codes: &[u16], attempts| Policy {
+        retry: Some(Arc::new(Retry {
+            codes: codes.iter().map(|code| StatusCode::from_u16(*code).unwrap()).collect(),
+            attempts,
+            backoff: Duration::from_millis(1),
+        })),
+        backend_timeout: Some(Duration::from_millis(200)),
+        ..Policy::default()
+    };
+    let post = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
+    for (statuses, codes, attempts, wanted) in [
+        (&[500, 500][..], &[500][..], 2, "200"),
+        (&[500, 500], &[500], 1, "500"),
+        (&[503], &[500], 2, "503"),
+        (&[0, 500], &[500], 2, "200"),
+        (&[0], &[], 1, "200"),
+        (&[0, 0], &[], 1, "504"),
+    ] {
+        let world = World::new(vec![("/", http(vec![failing(statuses).await], policy(codes, attempts)))]);
+        let answer = world.raw(post).await;
+        assert_eq!(answer.split(' ').nth(1), Some(wanted), "{statuses:?} {codes:?} {attempts}: {answer}");
+        assert_eq!(
+            answer.ends_with("abc"),
+            wanted == "200" || statuses.len() == 2 && wanted == "500" || wanted == "503"
+        );
+    }
+    let (well, _) = echo("").await;
+    let closed = TcpListener::bind((LOOPBACK, 0)).await.unwrap().local_addr().unwrap();
+    let world = World::new(vec![("/", http(vec![closed, closed, closed, closed, well], policy(&[], 4)))]);
+    assert!(world.get("/", "").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

@@ -179,10 +179,19 @@ pub struct Policy {
     pub request_timeout: Option<Duration>,
     /// How long one try of a backend may take.
     pub backend_timeout: Option<Duration>,
+    /// When a backend is asked once more.
+    pub retry: Option<Arc<Retry>>,
     /// Whether a client stays with a backend that it had, by a cookie.
     pub affinity: Option<Arc<Affinity>>,
     /// Whether requests are calls of gRPC, whose clients are told of faults by its own status.
     pub is_grpc: bool,
+}
+
+impl Policy {
+    /// Whether a backend that answers with this status is asked once more.
+    pub fn asks_again(&self, status: StatusCode) -> bool {
+        self.retry.as_ref().is_some_and(|retry| retry.codes.contains(&status))
+    }
 }
 
 impl Default for Policy {
@@ -206,10 +215,22 @@ impl Default for Policy {
             send_timeout: Duration::from_secs(60),
             request_timeout: None,
             backend_timeout: None,
+            retry: None,
             affinity: None,
             is_grpc: false,
         }
     }
+}
+
+/// When a backend is asked once more: when it did not answer, or said one of these.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// What it said.
+    pub codes: Vec<StatusCode>,
+    /// How often.
+    pub attempts: u32,
+    /// How long after.
+    pub backoff: Duration,
 }
 
 /// Who gets a copy of requests.
