@@ -123,7 +123,7 @@ impl Metrics {
 
     /// Runs a plugin's filter.
     pub fn filter(plugin: &str, run: impl FnOnce() -> Verdict) -> Verdict {
-        Metrics::plugin(plugin, "Filter", |verdict| status(verdict), run)
+        Metrics::plugin(plugin, "Filter", status, run)
     }
 
     /// An attempt ended: `scheduled`, `unschedulable` or `error`.
