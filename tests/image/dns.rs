@@ -1,6 +1,6 @@
 //! A stub resolver that reads `/etc/resolv.conf` as the C library does: search list, `ndots`, servers in order.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::Outcome;
@@ -9,7 +9,9 @@ type Error = Box<dyn std::error::Error>;
 
 /// The record type of IPv4 addresses.
 pub const A: u16 = 1;
-const TYPES: &[(&str, u16)] = &[("A", A), ("CNAME", 5), ("PTR", 12), ("TXT", 16), ("AAAA", 28), ("SRV", 33)];
+/// That of addresses of IPv6.
+pub const AAAA: u16 = 28;
+const TYPES: &[(&str, u16)] = &[("A", A), ("CNAME", 5), ("PTR", 12), ("TXT", 16), ("AAAA", AAAA), ("SRV", 33)];
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `nslookup NAME [TYPE]`: writes one record a line; exits with 1 and `NXDOMAIN` or `no records` when there is none.
@@ -89,8 +91,13 @@ fn ask(config: &Config, name: &str, kind: u16) -> Result<Vec<String>, Error> {
     Err(last)
 }
 
+/// From where something is sent to an address.
+pub fn any(to: SocketAddr) -> (IpAddr, u16) {
+    (if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }, 0)
+}
+
 fn exchange(server: SocketAddr, query: &[u8]) -> std::io::Result<Vec<u8>> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    let socket = UdpSocket::bind(any(server))?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.connect(server)?;
     socket.send(query)?;
@@ -126,7 +133,7 @@ fn records(message: &[u8], name: &str, kind: u16) -> Result<Vec<String>, Error> 
         let name_at = |at: usize| read_name(message, at).map(|(name, _)| name).ok_or_else(cut);
         found.push(match this {
             A => Ipv4Addr::from(<[u8; 4]>::try_from(bytes)?).to_string(),
-            28 => Ipv6Addr::from(<[u8; 16]>::try_from(bytes)?).to_string(),
+            AAAA => Ipv6Addr::from(<[u8; 16]>::try_from(bytes)?).to_string(),
             16 => String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned(),
             33 => format!("{} {} {} {}", short(data)?, short(data + 2)?, short(data + 4)?, name_at(data + 6)?),
             _ => name_at(data)?,

@@ -19,7 +19,8 @@ const LONGEST: usize = 1 << 14;
 pub fn serve(arguments: &[String]) -> Outcome {
     process::on_terminate(process::end_as_terminated);
     let port = arguments.windows(2).find(|pair| pair[0] == "--port").map_or("5000", |pair| &pair[1]);
-    let listener = TcpListener::bind(("0.0.0.0", port.parse::<u16>()?))?;
+    let port = port.parse::<u16>()?;
+    let listener = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
     for stream in listener.incoming() {
         let stream = stream?;
         std::thread::spawn(move || answer(stream));

@@ -25,8 +25,9 @@ pub fn serve(arguments: &[String]) -> Outcome {
     let option = |name: &str| arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
     let port: u16 = option("--port").unwrap_or_else(|| "8080".into()).parse()?;
     let server = Arc::new(Server { body: option("--body"), failing: AtomicBool::new(false) });
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
-    let socket = UdpSocket::bind(("0.0.0.0", port))?;
+    // A socket of IPv6 takes IPv4, too, where there is both.
+    let any = if UdpSocket::bind(("::", 0)).is_ok() { "::" } else { "0.0.0.0" };
+    let (listener, socket) = (TcpListener::bind((any, port))?, UdpSocket::bind((any, port))?);
     std::thread::spawn(move || {
         let mut buffer = [0; 2048];
         while let Ok((length, client)) = socket.recv_from(&mut buffer) {
@@ -97,7 +98,7 @@ impl Server {
             (_, "/healthz") if self.failing.load(Ordering::SeqCst) => (500, "failing".into()),
             (_, "/healthz") => (200, "ok".into()),
             (_, "/header") => (200, headers.get(argument).cloned().unwrap_or_default()),
-            (_, "/client") => (200, client.ip().to_string()),
+            (_, "/client") => (200, client.ip().to_canonical().to_string()),
             (_, "/env") => (200, std::env::var(argument).unwrap_or_default()),
             (_, "/exit") => std::process::exit(argument.parse().unwrap_or(0)),
             (_, "/") => (200, self.body.clone().unwrap_or_else(host_name)),
@@ -150,7 +151,7 @@ fn fetch(method: &str, arguments: &[String]) -> Outcome {
 pub fn udp(arguments: &[String]) -> Outcome {
     let (target, words) = arguments.split_first().ok_or("udp: HOST:PORT is missing")?;
     let address = resolve(target, 0)?;
-    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    let socket = UdpSocket::bind(dns::any(address))?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.connect(address)?;
     socket.send(words.join(" ").as_bytes())?;
@@ -171,7 +172,7 @@ fn resolve(authority: &str, default_port: u16) -> Result<SocketAddr, Box<dyn std
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(address, port));
     }
-    let found = dns::lookup(host, dns::A)?;
+    let found = dns::lookup(host, dns::A).or_else(|_| dns::lookup(host, dns::AAAA))?;
     let address = found.iter().find_map(|text| text.parse().ok()).ok_or(format!("{host} has no address"))?;
     Ok(SocketAddr::new(address, port))
 }

@@ -75,7 +75,7 @@ fn node(state: &Path) -> Result<Arc<NodeNetwork>> {
         cluster_cidr: "10.244.0.0/16".parse()?,
         service_cidr: "10.96.0.0/12".parse()?,
         service_addresses: Vec::new(),
-        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
         overlay: "vxlan0".into(),
         mtu: 1500,
         on_host: false,

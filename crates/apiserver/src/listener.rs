@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -104,6 +105,8 @@ impl Server {
                     continue;
                 }
             };
+            // A socket of IPv6 takes IPv4, too.
+            let from = SocketAddr::new(from.ip().to_canonical(), from.port());
             let Some(place) = connections.admit(from.ip()).map(Arc::new) else {
                 tracing::debug!(%from, "no place for a connection: all have shown credentials");
                 continue;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bytes::Bytes;
+use coracle_api::addresses::Ranges;
 use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
 use coracle_metrics::{Counter, Gauge};
@@ -18,7 +19,6 @@ use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -70,8 +70,8 @@ pub struct Config {
     pub authority: Arc<Authority>,
     /// How users are known.
     pub authentication: auth::Options,
-    /// Addresses of services.
-    pub service_cidr: Ipv4Net,
+    /// Addresses of services, those of the family first that services have unless they say otherwise.
+    pub service_cidr: Ranges,
     /// The address under which nodes and pods reach this server.
     pub advertise_address: IpAddr,
     /// The port of this server.
@@ -151,7 +151,7 @@ impl Server {
         let conversions = Arc::new(Conversions::new(storage.clone()));
         let admission = Admission::new(&config.admission, &storage, &conversions, &authorizer, &rbac)?;
         let authenticator = Authenticator::new(&config.authentication, issuer.clone(), &storage.caches)?;
-        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr), conversions, admission));
+        let objects = Arc::new(Objects::new(storage, Allocator::new(config.service_cidr)?, conversions, admission));
         let endpoint = SocketAddr::new(config.advertise_address, config.port);
         let front_proxy = config.authority.front_proxy()?;
         let trust =

@@ -52,6 +52,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use coracle_client::{Election, Informers, LeaderElection};
 use coracle_pki::{Authority, TokenKey};
+use coracle_api::addresses::Ranges;
 use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -59,14 +60,15 @@ use kube::Client;
 use tokio::task::JoinSet;
 
 use common::Context;
+pub use node_ipam::NodeMasks;
 
 /// What the controllers need to know of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where nodes get their pod ranges from.
-    pub cluster_cidr: Ipv4Net,
-    /// The prefix length of one node's range.
-    pub node_cidr_mask: u8,
+    pub cluster_cidr: Ranges,
+    /// The prefix lengths of one node's ranges.
+    pub node_cidr_masks: NodeMasks,
     /// The certificate (PEM) that clients in pods verify the API server with.
     pub root_ca: String,
     /// By which names and addresses clients know the API server, as its certificate has them.

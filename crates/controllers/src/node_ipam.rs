@@ -1,12 +1,13 @@
 //! Gives every node its range of pod addresses.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Event, EventType, WorkQueue, is_conflict, is_not_found};
-use ipnet::Ipv4Net;
+use coracle_api::addresses::{Family, Ranges, nth};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
@@ -16,55 +17,104 @@ use serde_json::json;
 use crate::common::{Context, is_deleting};
 use crate::run::reconcile_all;
 
-/// The ranges of one size in the cluster's range, by number.
-struct Ranges {
-    cluster: Ipv4Net,
+/// More bits for the number of a range are refused: each range that is given out is remembered.
+const MOST_BITS: u8 = 16;
+
+/// How large the ranges of nodes are: the lengths of their prefixes, as `--node-cidr-mask-size-ipv4` and `-ipv6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeMasks {
+    /// Of IPv4 addresses.
+    pub v4: u8,
+    /// Of IPv6 addresses.
+    pub v6: u8,
+}
+
+impl Default for NodeMasks {
+    fn default() -> NodeMasks {
+        NodeMasks { v4: 24, v6: 64 }
+    }
+}
+
+impl NodeMasks {
+    /// Whether nodes can have ranges of these sizes.
+    ///
+    /// # Errors
+    /// They do not fit into the cluster's ranges, or those would have too many of them.
+    pub fn check(self, cluster: Ranges) -> anyhow::Result<()> {
+        cluster.iter().try_for_each(|range| Pool::new(range, self.of(Family::of_range(range))).map(drop))
+    }
+
+    fn of(self, family: Family) -> u8 {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
+}
+
+/// The ranges of one size in one of the cluster's ranges, by number.
+struct Pool {
+    cluster: IpNet,
     mask: u8,
     taken: BTreeSet<u32>,
     /// Where the search starts, so that a range is not given out again right after it came free.
     next: u32,
 }
 
-impl Ranges {
-    fn new(cluster: Ipv4Net, mask: u8) -> anyhow::Result<Ranges> {
+impl Pool {
+    fn new(cluster: IpNet, mask: u8) -> anyhow::Result<Pool> {
+        let most = cluster.max_prefix_len() - 2;
         anyhow::ensure!(
-            (cluster.prefix_len()..=30).contains(&mask),
-            "the node mask /{mask} does not fit into the cluster range {cluster}: it must be between /{} and /30",
+            (cluster.prefix_len()..=most).contains(&mask),
+            "the node mask /{mask} does not fit into the cluster range {cluster}: it must be between /{} and /{most}",
             cluster.prefix_len()
         );
-        Ok(Ranges { cluster: cluster.trunc(), mask, taken: BTreeSet::new(), next: 0 })
+        let most = cluster.prefix_len() + MOST_BITS;
+        anyhow::ensure!(
+            cluster.addr().is_ipv4() || mask <= most,
+            "New CIDR set failed; the node CIDR size is too big: of {cluster} nodes have ranges of at most /{most}"
+        );
+        Ok(Pool { cluster: cluster.trunc(), mask, taken: BTreeSet::new(), next: 0 })
     }
 
     fn count(&self) -> u64 {
         1u64 << (self.mask - self.cluster.prefix_len())
     }
 
-    fn range(&self, number: u32) -> Option<Ipv4Net> {
-        let offset = u64::from(number) << (32 - self.mask);
-        let address = u64::from(u32::from(self.cluster.network())) + offset;
-        Ipv4Net::new(Ipv4Addr::from(u32::try_from(address).ok()?), self.mask).ok()
+    /// Bits of an address within a range of a node.
+    fn bits(&self) -> u32 {
+        u32::from(self.cluster.max_prefix_len() - self.mask)
+    }
+
+    fn range(&self, number: u32) -> Option<IpNet> {
+        IpNet::new(nth(self.cluster, u128::from(number) << self.bits()), self.mask).ok()
     }
 
     /// The numbers that a range covers; it may be larger or smaller than ours.
-    fn numbers(&self, range: Ipv4Net) -> Option<std::ops::RangeInclusive<u32>> {
+    fn numbers(&self, range: IpNet) -> Option<std::ops::RangeInclusive<u32>> {
         if !self.cluster.contains(&range) {
             return None;
         }
-        let number = |address: Ipv4Addr| (u32::from(address) - u32::from(self.cluster.network())) >> (32 - self.mask);
-        Some(number(range.network())..=number(range.broadcast()))
+        let place = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(u32::from(address)),
+            IpAddr::V6(address) => u128::from(address),
+        };
+        let first = place(self.cluster.network());
+        let number = |address: IpAddr| u32::try_from((place(address) - first) >> self.bits()).ok();
+        Some(number(range.network())?..=number(range.broadcast())?)
     }
 
-    fn occupy(&mut self, range: Ipv4Net) {
+    fn occupy(&mut self, range: IpNet) {
         self.taken.extend(self.numbers(range).into_iter().flatten());
     }
 
-    fn release(&mut self, range: Ipv4Net) {
+    fn release(&mut self, range: IpNet) {
         for number in self.numbers(range).into_iter().flatten() {
             self.taken.remove(&number);
         }
     }
 
-    fn allocate(&mut self) -> Option<Ipv4Net> {
+    fn allocate(&mut self) -> Option<IpNet> {
         let count = self.count();
         let number = (0..count)
             .map(|step| ((u64::from(self.next) + step) % count) as u32)
@@ -75,7 +125,35 @@ impl Ranges {
     }
 }
 
-fn ranges_of(node: &Node) -> Vec<Ipv4Net> {
+/// A pool of each family that the cluster has, the primary one first.
+struct Pools(Vec<Pool>);
+
+impl Pools {
+    fn new(cluster: Ranges, masks: NodeMasks) -> anyhow::Result<Pools> {
+        let pools = cluster.iter().map(|range| Pool::new(range, masks.of(Family::of_range(range))));
+        pools.collect::<anyhow::Result<_>>().map(Pools)
+    }
+
+    fn occupy(&mut self, range: IpNet) {
+        self.0.iter_mut().for_each(|pool| pool.occupy(range));
+    }
+
+    fn release(&mut self, range: IpNet) {
+        self.0.iter_mut().for_each(|pool| pool.release(range));
+    }
+
+    /// A range of each, or none at all.
+    fn allocate(&mut self) -> Option<Vec<IpNet>> {
+        let given: Vec<IpNet> = self.0.iter_mut().map_while(Pool::allocate).collect();
+        if given.len() < self.0.len() {
+            given.into_iter().for_each(|range| self.release(range));
+            return None;
+        }
+        Some(given)
+    }
+}
+
+fn ranges_of(node: &Node) -> Vec<IpNet> {
     let Some(spec) = &node.spec else { return Vec::new() };
     let listed = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
     listed.filter_map(|text| text.parse().ok()).collect()
@@ -83,7 +161,7 @@ fn ranges_of(node: &Node) -> Vec<Ipv4Net> {
 
 /// Runs the controller until its queue is closed.
 pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
-    let ranges = Arc::new(Mutex::new(Ranges::new(context.config.cluster_cidr, context.config.node_cidr_mask)?));
+    let ranges = Arc::new(Mutex::new(Pools::new(context.config.cluster_cidr, context.config.node_cidr_masks)?));
     let recorder = context.recorder("cidrAllocator");
     let queue: WorkQueue<String> = WorkQueue::named("node_ipam");
     let nodes = context.nodes();
@@ -105,7 +183,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         let (client, ranges, recorder) = (client.clone(), ranges.clone(), recorder.clone());
         async move {
             let Some(node) = node else { return Ok::<_, kube::Error>(None) };
-            let Some(range) = ranges.lock().allocate() else {
+            let Some(given) = ranges.lock().allocate() else {
                 recorder.event(
                     &*node,
                     EventType::Normal,
@@ -114,14 +192,14 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
                 );
                 return Ok(Some(Duration::from_secs(30)));
             };
-            let text = range.to_string();
+            let texts: Vec<String> = given.iter().map(ToString::to_string).collect();
             let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
-                "spec": {"podCIDR": text, "podCIDRs": [text]}});
+                "spec": {"podCIDR": texts.first(), "podCIDRs": texts}});
             let api: Api<Node> = Api::all(client);
             match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Ok(_) => Ok(None),
                 Err(error) => {
-                    ranges.lock().release(range);
+                    given.into_iter().for_each(|range| ranges.lock().release(range));
                     match error {
                         error if is_conflict(&error) => Ok(Some(Duration::from_millis(20))),
                         error if is_not_found(&error) => Ok(None),
@@ -140,12 +218,31 @@ mod tests {
 
     #[test]
     fn ranges_are_given_out_once() {
-        let mut ranges = Ranges::new("10.244.0.0/22".parse().unwrap(), 24).unwrap();
-        ranges.occupy("10.244.1.0/24".parse().unwrap());
-        let given: Vec<String> = std::iter::from_fn(|| ranges.allocate()).map(|range| range.to_string()).collect();
-        assert_eq!(given, ["10.244.0.0/24", "10.244.2.0/24", "10.244.3.0/24"]);
-        ranges.release("10.244.2.0/24".parse().unwrap());
-        assert_eq!(ranges.allocate().unwrap().to_string(), "10.244.2.0/24");
-        assert!(Ranges::new("10.244.0.0/24".parse().unwrap(), 16).is_err());
+        for (cluster, mask, all) in [
+            ("10.244.0.0/22", 24, ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24"]),
+            ("fd00:10:244::/62", 64, ["fd00:10:244::/64", "fd00:10:244:1::/64", "fd00:10:244:2::/64", "fd00:10:244:3::/64"]),
+        ] {
+            let mut pool = Pool::new(cluster.parse().unwrap(), mask).unwrap();
+            pool.occupy(all[1].parse().unwrap());
+            let given: Vec<String> = std::iter::from_fn(|| pool.allocate()).map(|range| range.to_string()).collect();
+            assert_eq!(given, [all[0], all[2], all[3]]);
+            pool.release(all[2].parse().unwrap());
+            assert_eq!(pool.allocate().unwrap().to_string(), all[2]);
+        }
+        for (cluster, mask) in [("10.244.0.0/24", 16), ("10.244.0.0/16", 31), ("fd00::/40", 64)] {
+            assert!(Pool::new(cluster.parse().unwrap(), mask).is_err(), "{cluster} /{mask}");
+        }
+    }
+
+    #[test]
+    fn a_node_gets_a_range_of_each_family_or_none() {
+        let cluster = "fd00:10:244::/63,10.244.0.0/16".parse().unwrap();
+        let mut pools = Pools::new(cluster, NodeMasks::default()).unwrap();
+        let given = |pools: &mut Pools| pools.allocate().map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(given(&mut pools).unwrap(), ["fd00:10:244::/64", "10.244.0.0/24"]);
+        assert_eq!(given(&mut pools).unwrap(), ["fd00:10:244:1::/64", "10.244.1.0/24"]);
+        assert_eq!(given(&mut pools), None);
+        pools.release("fd00:10:244::/64".parse().unwrap());
+        assert_eq!(given(&mut pools).unwrap()[0], "fd00:10:244::/64");
     }
 }

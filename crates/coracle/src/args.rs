@@ -7,11 +7,13 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use coracle_pki::BootstrapToken;
-use ipnet::Ipv4Net;
+use coracle_values::addresses::{self, Ranges};
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::api_server::ApiServer;
 use crate::cluster::MAX_NODES;
 use crate::election::LeaderElection;
+use crate::ip_family::IpFamily;
 use crate::node_args::KubeletArgs;
 use crate::why::Why;
 
@@ -98,6 +100,9 @@ pub struct Up {
     /// How many nodes a new cluster has, or how many there are to be at least
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     pub nodes: u8,
+    /// Which families of addresses a new cluster has: pods, services and nodes [default: ipv4]
+    #[arg(long, value_name = "FAMILY", value_enum)]
+    pub ip_family: Option<IpFamily>,
     /// A file of static bearer tokens: token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
@@ -188,9 +193,12 @@ pub struct Server {
     pub disable_agent: bool,
     #[command(flatten)]
     pub node: NodeArgs,
-    /// The range of the addresses of this node's pods, another one for each node of a cluster
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/24", value_parser = range)]
-    pub pod_cidr: Ipv4Net,
+    /// The range of the addresses of this node's pods, or one of each family, other ones for each node of a cluster [default:
+    /// the first of --cluster-cidr]
+    #[arg(long, value_name = "CIDRS")]
+    pub pod_cidr: Option<Ranges>,
+    #[command(flatten)]
+    pub masks: NodeCidrMasks,
     /// The port of the API server
     #[arg(long, default_value_t = 6443)]
     pub port: u16,
@@ -217,21 +225,40 @@ pub struct Server {
     pub api: ApiServer,
 }
 
+/// How large the ranges of nodes are, named as upstream's controllers name it.
+#[derive(ClapArgs, Clone)]
+pub struct NodeCidrMasks {
+    /// The length of the prefix of a node's range of pod addresses, where the cluster has one family [default: 24, 64 of IPv6]
+    #[arg(long = "node-cidr-mask-size", value_name = "BITS")]
+    pub of_all: Option<u8>,
+    /// The same for its range of IPv4 addresses
+    #[arg(long = "node-cidr-mask-size-ipv4", value_name = "BITS")]
+    pub v4: Option<u8>,
+    /// The same for its range of IPv6 addresses
+    #[arg(long = "node-cidr-mask-size-ipv6", value_name = "BITS")]
+    pub v6: Option<u8>,
+}
+
 /// Options of a node, beside a server or not.
 #[derive(ClapArgs, Clone)]
 pub struct NodeArgs {
     /// The node's name [default: the host name]
     #[arg(long)]
     pub node_name: Option<String>,
-    /// The node's address [default: the one of the default route]
-    #[arg(long)]
-    pub node_ip: Option<IpAddr>,
-    /// The range of the addresses of all pods, the same for each server and node of a cluster
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16", value_parser = range)]
-    pub cluster_cidr: Ipv4Net,
+    /// The node's address, or one of each family [default: those of the default routes]
+    #[arg(long, value_name = "IPS", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
+    /// The range of the addresses of all pods, or one of each family, the primary one first; the same for each server and node
+    /// of a cluster
+    #[arg(long, value_name = "CIDRS", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Ranges,
+    /// The range of the addresses of services, or one of each family, the primary one first; the same for each server and node
+    /// of a cluster
+    #[arg(long, value_name = "CIDRS", default_value = "10.96.0.0/16")]
+    pub service_cluster_ip_range: Ranges,
     /// The ranges of the node's addresses at which node ports are served, as kube-proxy's option [default: all addresses]
-    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
-    pub nodeport_addresses: Vec<Ipv4Net>,
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = addresses::range)]
+    pub nodeport_addresses: Vec<IpNet>,
     /// Ranges of addresses of the nodes' network for services of type LoadBalancer; a ready node answers for each that is
     /// given [default: the upper half of a local cluster's network, else none]
     #[arg(long, value_name = "CIDRS", value_delimiter = ',', value_parser = range)]
@@ -544,14 +571,12 @@ pub fn cluster_name(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// A range of addresses, which begins where it is said to.
+/// A range of IPv4 addresses, which begins where it is said to.
 fn range(text: &str) -> Result<Ipv4Net, String> {
-    let range: Ipv4Net =
-        text.parse().map_err(|_| format!("{text:?} is no range of IPv4 addresses, as 10.244.0.0/16 is"))?;
-    if range.addr() != range.network() {
-        return Err(format!("{text} is an address within the range {}", range.trunc()));
+    match addresses::range(text).map_err(|error| error.to_string())? {
+        IpNet::V4(range) => Ok(range),
+        IpNet::V6(_) => Err(format!("{text:?} is no range of IPv4 addresses, as 10.244.0.0/16 is")),
     }
-    Ok(range)
 }
 
 /// Durations as Go prints them: `500ms`, `60s`, `2m`, `1m30s`.

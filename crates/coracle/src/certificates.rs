@@ -1,7 +1,7 @@
 //! The server's own certificates: its API's, the one it shows to kubelets, and the administrator's. They live a year, and are
 //! renewed while the server runs.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use coracle_apiserver::auth::MASTERS;
 use coracle_pki::{Authority, Current, FRONT_PROXY, Pair};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::{Ranges, nth};
 use parking_lot::Mutex;
 
 use crate::control::Access;
@@ -24,9 +24,17 @@ const PERIOD: Duration = Duration::from_secs(3600);
 /// Who the server is.
 pub struct Names {
     pub node: String,
-    pub address: IpAddr,
+    /// The primary one first.
+    pub addresses: Vec<IpAddr>,
     pub port: u16,
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Ranges,
+}
+
+impl Names {
+    /// By which clients know it.
+    fn address(&self) -> IpAddr {
+        self.addresses.first().copied().unwrap_or(Ipv4Addr::LOCALHOST.into())
+    }
 }
 
 /// The certificates in use.
@@ -83,7 +91,7 @@ impl Certificates {
     pub fn access(&self) -> Access {
         let admin = self.admin.lock();
         Access {
-            server: format!("https://{}", SocketAddr::new(self.names.address, self.names.port)),
+            server: format!("https://{}", SocketAddr::new(self.names.address(), self.names.port)),
             authority: STANDARD.encode(&self.authority.certificate),
             certificate: STANDARD.encode(&admin.certificate),
             key: STANDARD.encode(&admin.key),
@@ -97,7 +105,7 @@ impl Certificates {
     pub fn first_of_kubelet(&self) -> Result<Arc<Current>> {
         let name = format!("system:node:{}", self.names.node);
         let names = std::slice::from_ref(&self.names.node);
-        Current::new(&self.authority.server(&name, &["system:nodes"], names, &[self.names.address])?)
+        Current::new(&self.authority.server(&name, &["system:nodes"], names, &self.names.addresses)?)
     }
 
     fn serving_pair(&self) -> Result<Pair> {
@@ -115,9 +123,12 @@ impl Certificates {
             "localhost",
             &self.names.node,
         ];
-        let first = Ipv4Addr::from(u32::from(self.names.service_cidr.network()).saturating_add(1));
-        let addresses = [self.names.address, first.into(), Ipv4Addr::LOCALHOST.into()];
-        (names.map(Into::into).into(), addresses.into())
+        let mut addresses = self.names.addresses.clone();
+        addresses.extend([nth(self.names.service_cidr.primary(), 1), Ipv4Addr::LOCALHOST.into()]);
+        if addresses.iter().any(IpAddr::is_ipv6) {
+            addresses.push(Ipv6Addr::LOCALHOST.into());
+        }
+        (names.map(Into::into).into(), addresses)
     }
 }
 

@@ -3,15 +3,17 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::{nth, overlap};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Which;
 use crate::files::{self, write_atomically};
+use crate::ip_family::{self, IpFamily};
 use crate::local_node::{FIRST, LocalNode};
 use crate::process::{self, NodeProcess};
 use crate::registry::{self, DATA, Running};
@@ -69,6 +71,9 @@ pub struct Cluster {
     pub kind: Kind,
     /// The network between host and node of a local cluster.
     pub subnet: Ipv4Net,
+    /// Which families of addresses a local cluster has.
+    #[serde(default, skip_serializing_if = "IpFamily::is_default")]
+    pub ip_family: IpFamily,
     /// The file of static tokens.
     pub token_auth_file: Option<PathBuf>,
     /// The file of the scheduler's configuration.
@@ -207,6 +212,7 @@ impl Cluster {
             dir: place.dir.clone(),
             kind,
             subnet,
+            ip_family: IpFamily::default(),
             token_auth_file: None,
             scheduler_config: None,
             insecure_registries: Vec::new(),
@@ -274,14 +280,15 @@ impl Cluster {
         &self.name
     }
 
-    /// The host's address on the bridge.
-    pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.subnet.network()) + 1)
+    /// The networks between host and nodes of a local cluster. That of IPv4 is there in any case, as a way to the world.
+    pub fn networks(&self) -> Vec<IpNet> {
+        let v6 = self.ip_family.has_v6().then(|| ip_family::beside(self.subnet).into());
+        [Some(self.subnet.into()), v6].into_iter().flatten().collect()
     }
 
-    /// The node's address.
-    pub fn node_ip(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.subnet.network()) + 2)
+    /// The host's addresses on the bridge, with their networks.
+    pub fn gateways(&self) -> Result<Vec<IpNet>> {
+        self.networks().into_iter().map(|network| Ok(IpNet::new(nth(network, 1), network.prefix_len())?)).collect()
     }
 
     /// The bridge on the host.
@@ -317,7 +324,9 @@ impl Cluster {
     /// Where a local cluster's API server answers; one on the host says it itself, while it runs.
     pub fn url(&self) -> String {
         match self.kind {
-            Kind::Local => format!("https://{}:6443", self.node_ip()),
+            Kind::Local => {
+                format!("https://{}", SocketAddr::new(LocalNode { cluster: self, number: FIRST }.address(), 6443))
+            }
             Kind::Host | Kind::Agent => String::new(),
         }
     }
@@ -347,11 +356,11 @@ pub const DEFAULT_NAME: &str = "coracle";
 
 /// A network of the list that no route of the host touches. The search starts at a place that depends on the
 /// name, so that a stopped cluster usually finds its network free again.
-pub fn free_subnet(name: &str) -> Result<Ipv4Net> {
+pub fn free_subnet(name: &str, family: IpFamily) -> Result<Ipv4Net> {
     let start = hash(name) as u8;
     for step in 0..=255 {
         let subnet = Ipv4Net::new(Ipv4Addr::new(10, 90, start.wrapping_add(step), 0), 24)?;
-        if is_free(subnet)? {
+        if is_free(subnet, family)? {
             return Ok(subnet);
         }
     }
@@ -360,10 +369,28 @@ pub fn free_subnet(name: &str) -> Result<Ipv4Net> {
     )
 }
 
-/// Whether no route of the host touches a network.
-pub fn is_free(subnet: Ipv4Net) -> Result<bool> {
+/// Whether no route of the host touches a network, or the one of IPv6 beside it.
+pub fn is_free(subnet: Ipv4Net, family: IpFamily) -> Result<bool> {
     let table = fs::read_to_string("/proc/net/route").context("failed to read /proc/net/route")?;
-    Ok(!table.lines().skip(1).filter_map(parse_route).any(|route| route.contains(&subnet) || subnet.contains(&route)))
+    if table.lines().skip(1).filter_map(parse_route).any(|route| overlap(route.into(), subnet.into())) {
+        return Ok(false);
+    }
+    if !family.has_v6() {
+        return Ok(true);
+    }
+    let table = fs::read_to_string("/proc/net/ipv6_route").context(
+        "failed to read /proc/net/ipv6_route: does this kernel have IPv6? It may have been started with ipv6.disable=1",
+    )?;
+    let own = ip_family::beside(subnet);
+    Ok(!table.lines().filter_map(parse_route_of_v6).any(|route| overlap(route.into(), own.into())))
+}
+
+/// Destination and the length of its prefix are the first two fields.
+fn parse_route_of_v6(line: &str) -> Option<Ipv6Net> {
+    let mut fields = line.split_ascii_whitespace();
+    let destination = u128::from_str_radix(fields.next()?, 16).ok()?;
+    let prefix = u8::from_str_radix(fields.next()?, 16).ok()?;
+    (prefix != 0).then(|| Ipv6Net::new(destination.into(), prefix).ok())?
 }
 
 fn parse_route(line: &str) -> Option<Ipv4Net> {
@@ -399,6 +426,8 @@ mod tests {
     fn routes_are_read_from_the_kernels_table() {
         let line = "eth0\t00005A0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0";
         assert_eq!(parse_route(line).unwrap().to_string(), "10.90.0.0/24");
+        let line = "fd000010009000170000000000000000 40 00000000000000000000000000000000 00 0 00000100 1 0 1 cb0";
+        assert_eq!(parse_route_of_v6(line).unwrap().to_string(), "fd00:10:90:17::/64");
         assert_eq!(parse_route("eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0"), None);
     }
 

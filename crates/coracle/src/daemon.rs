@@ -5,11 +5,12 @@
 //! and the next start takes over both.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use coracle_values::addresses::{Family, Ranges};
 use ipnet::Ipv4Net;
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -35,6 +36,8 @@ pub struct Start<'a> {
     pub which: Which,
     /// The name of one whose user names none.
     pub default: &'a str,
+    /// The ranges of all pods, of whose families packets are passed on.
+    pub cluster_cidr: Ranges,
 }
 
 /// Runs until a signal or a failure ends it.
@@ -121,7 +124,10 @@ fn on_host(start: &Start<'_>) -> Result<Cluster> {
     // There is no network between host and node.
     let cluster = Cluster::new(&place, start.kind, Ipv4Net::default());
     cluster.save()?;
-    let settings = [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/send_redirects", "0")];
+    let mut settings = host_settings::forwarding(start.cluster_cidr.families())?;
+    if start.cluster_cidr.of(Family::V4).is_some() {
+        settings.push(("net/ipv4/conf/all/send_redirects".into(), "0".into()));
+    }
     host_settings::hold(&cluster.name, &settings)?;
     cluster.set_process(NodeProcess::own().context("this process is not in /proc")?)?;
     Ok(cluster)
@@ -166,16 +172,39 @@ pub fn make_directories(dir: &Path, parts: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The node's address: the one that is named, or that by which this host reaches the world.
+/// The node's addresses: those that are named, or those by which this host reaches the world, of the families of pods, the
+/// primary one first.
 ///
 /// # Errors
-/// There is none that others reach.
-pub fn node_address(named: Option<IpAddr>) -> Result<IpAddr> {
-    let address = named.map_or_else(default_address, Ok)?;
-    if address.is_loopback() {
-        bail!("--node-ip {address} is a loopback address, which pods do not reach: name one of another link");
+/// There is none of the primary family, or none that others reach.
+pub fn node_addresses(named: &[IpAddr], cluster_cidr: Ranges) -> Result<Vec<IpAddr>> {
+    let families: Vec<Family> = cluster_cidr.families().collect();
+    let named_of = |family: Family| named.iter().copied().find(|address| Family::of(*address) == family);
+    if named.len() > 2 || matches!(named, [first, second] if Family::of(*first) == Family::of(*second)) {
+        bail!("bad --node-ip {named:?}; must contain either a single IP or a dual-stack pair of IPs");
     }
-    Ok(address)
+    if let Some(odd) = named.iter().find(|address| address.is_loopback() || address.is_unspecified()) {
+        bail!("--node-ip {odd} is an address which pods do not reach: name one of another link");
+    }
+    let (primary, rest) = families.split_first().context("there is a range of pods")?;
+    let first = match named_of(*primary) {
+        Some(address) => address,
+        None if named.is_empty() => default_address(*primary)?,
+        None => bail!(
+            "--node-ip has no {} address, of which the first range of --cluster-cidr {cluster_cidr} is",
+            primary.name()
+        ),
+    };
+    let second = |family: &Family| named_of(*family).or_else(|| default_address(*family).ok().filter(|_| named.is_empty()));
+    Ok(std::iter::once(first).chain(rest.iter().filter_map(second)).collect())
+}
+
+/// The address at which a server listens that others reach by any of these. One of IPv6 takes IPv4, too.
+pub fn any(addresses: &[IpAddr]) -> IpAddr {
+    match addresses.iter().any(IpAddr::is_ipv6) {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// Waits until what runs in a node of a local cluster, and began before its link was there, is connected.
@@ -186,7 +215,7 @@ pub async fn connected(in_node: bool) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(60);
     const STEP: Duration = Duration::from_millis(1);
     let connected = async {
-        while in_node && default_address().is_err() {
+        while in_node && default_address(Family::V4).is_err() {
             tokio::time::sleep(STEP).await;
         }
     };
@@ -216,13 +245,22 @@ async fn terminated() {
     }
 }
 
-/// The address by which this host reaches the world. Nothing is sent.
-fn default_address() -> Result<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    let found = socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| socket.local_addr());
+/// The address of a family by which this host reaches the world. Nothing is sent.
+fn default_address(family: Family) -> Result<IpAddr> {
+    const PORT: u16 = 9;
+    let found = match family {
+        Family::V4 => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))
+            .and_then(|socket| socket.connect((Ipv4Addr::new(192, 0, 2, 1), PORT)).and_then(|()| socket.local_addr())),
+        Family::V6 => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).and_then(|socket| {
+            socket.connect((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), PORT)).and_then(|()| socket.local_addr())
+        }),
+    };
     match found {
         Ok(address) if !address.ip().is_unspecified() => Ok(address.ip()),
-        _ => bail!("this host has no default route to take an address from: name one with --node-ip"),
+        _ => bail!(
+            "this host has no default route of {} to take an address from: name one with --node-ip",
+            family.name()
+        ),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::Cluster;
 use crate::down::cgroup_mounts;
-use crate::server::DNS_ADDRESS;
 
+/// Where the DNS of clusters answered that do not say where.
+const EARLIER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// How long killed processes may take to be gone.
 const KILLED: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ pub fn end(cluster: &Cluster) -> Vec<(String, Error)> {
 }
 
 fn remove_network(cluster: &Cluster) -> Result<()> {
-    NodeNetwork::remove(&cluster.bridge(), &cluster.overlay(), &[DNS_ADDRESS], &cluster.dir.join("run/addresses"))
+    NodeNetwork::remove(&cluster.bridge(), &cluster.overlay(), &[EARLIER.into()], &cluster.dir.join("run/addresses"))
 }
 
 /// Asks containers to end and waits for them. Shims end with their containers' node.

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use coracle_values::addresses::Family;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +26,35 @@ struct Held {
 
 type Settings = BTreeMap<String, Held>;
 
+/// What has this host pass packets of families on. One that passes packets of IPv6 on takes no routes from its own routers any
+/// more, unless it is told to go on with that (`accept_ra` 2).
+///
+/// # Errors
+/// The kernel has no IPv6.
+pub fn forwarding(families: impl Iterator<Item = Family>) -> Result<Vec<(String, String)>> {
+    const LINKS: &str = "/proc/sys/net/ipv6/conf";
+    let mut parameters = Vec::new();
+    for family in families {
+        if family == Family::V6 {
+            let links = fs::read_dir(LINKS).context(
+                "this kernel has no IPv6: it was started with ipv6.disable=1, or made without (CONFIG_IPV6)",
+            )?;
+            let listens = |link: &String| {
+                fs::read_to_string(format!("{LINKS}/{link}/accept_ra")).is_ok_and(|value| value.trim() == "1")
+            };
+            let links = links.flatten().filter_map(|link| link.file_name().into_string().ok());
+            let own = links.filter(|link| link != "all" && link != "default").filter(listens);
+            parameters.extend(own.map(|link| (format!("net/ipv6/conf/{link}/accept_ra"), "2".to_owned())));
+        }
+        parameters.push((coracle_network::host::forwarding(family).to_owned(), "1".to_owned()));
+    }
+    Ok(parameters)
+}
+
 /// Sets parameters for a cluster, such as `("net/ipv4/ip_forward", "1")`.
-pub fn hold(cluster: &str, parameters: &[(&str, &str)]) -> Result<()> {
-    Store::new(FILE, "/proc/sys").hold(cluster, parameters)
+pub fn hold(cluster: &str, parameters: &[(String, String)]) -> Result<()> {
+    let parameters: Vec<(&str, &str)> = parameters.iter().map(|(name, value)| (&**name, &**value)).collect();
+    Store::new(FILE, "/proc/sys").hold(cluster, &parameters)
 }
 
 /// Sets back what a cluster held, as far as no other one holds it and nobody has changed it since.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use coracle_network::host;
-use ipnet::Ipv4Net;
+use coracle_values::addresses::Family;
+use ipnet::IpNet;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::cluster::{Cluster, short_hash};
 use crate::daemon::FAILURE;
+use crate::ip_family::{self, IpFamily};
 use crate::process::{self, NodeProcess, wait_for_exit};
 use crate::registry::{self, Running};
 use crate::{control, sys};
@@ -64,9 +66,27 @@ impl LocalNode<'_> {
         }
     }
 
-    /// Its address.
-    pub fn address(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.cluster.gateway()) + u32::from(self.number))
+    /// Its address of the cluster's primary family.
+    pub fn address(&self) -> IpAddr {
+        let [v4, v6] = self.of_both();
+        if self.cluster.ip_family == IpFamily::Ipv6 { v6 } else { v4 }
+    }
+
+    /// Its addresses of the cluster's families, the primary one first.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let families = self.cluster.ip_family.families();
+        self.of_both().into_iter().filter(|address| families.contains(&Family::of(*address))).collect()
+    }
+
+    fn of_both(&self) -> [IpAddr; 2] {
+        ip_family::host(self.cluster.subnet, u32::from(self.number) + 1)
+    }
+
+    /// What its link has, each with the gateway to the world.
+    fn links(&self) -> Result<Vec<(IpNet, IpAddr)>> {
+        let gateways = self.cluster.gateways()?;
+        let link = |(address, gateway): (IpAddr, IpNet)| Ok((IpNet::new(address, gateway.prefix_len())?, gateway.addr()));
+        self.of_both().into_iter().zip(gateways).map(link).collect()
     }
 
     /// The host's end of its link.
@@ -174,8 +194,7 @@ impl Begun<'_> {
             .with_context(|| format!("the node {} ended at once:\n{}", node.name(), tail(&self.init_log)))?;
         let netns = fs::File::open(format!("/proc/{}/ns/net", process.pid))
             .context("failed to open the node's network namespace")?;
-        let address = Ipv4Net::new(node.address(), node.cluster.subnet.prefix_len())?;
-        host::attach_node(&node.cluster.bridge(), &node.link(), netns.as_fd(), address, node.cluster.gateway())
+        host::attach_node(&node.cluster.bridge(), &node.link(), netns.as_fd(), &node.links()?)
             .context("failed to connect the node")?;
         go.write_all(b"\n").context("the node ended before it was connected")
     }

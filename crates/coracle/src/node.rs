@@ -14,7 +14,8 @@ use coracle_network::policies::Policies;
 use coracle_network::proxy;
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::{Family, Ranges, nth};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
@@ -30,8 +31,7 @@ use crate::daemon::{Parts, make_directories};
 use crate::pod_network::{self, PodNetwork};
 use crate::policed_network::Policed;
 use crate::sandbox_network::BuiltIn;
-use crate::server::{DNS_ADDRESS, SERVICE_CIDR};
-use crate::volumes;
+use crate::{ranges, volumes};
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
 const KUBELET_PORT: u16 = 10250;
@@ -42,8 +42,8 @@ const UNTIL_ENDED: Duration = Duration::from_secs(10);
 pub struct Own<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses, one of a family, the primary one first.
+    pub addresses: Vec<IpAddr>,
     /// It is one of a local cluster, and has namespaces of its own.
     pub in_node: bool,
     /// The certificate of the cluster's authority.
@@ -52,8 +52,8 @@ pub struct Own<'a> {
     pub serving: Arc<Current>,
     /// What its kubelet shows to the API server, if that is asked for too.
     pub client_certificate: Option<Arc<Current>>,
-    /// The range of the addresses of its pods, unless the cluster gives it one.
-    pub pod_cidr: Option<Ipv4Net>,
+    /// The ranges of the addresses of its pods, unless the cluster gives it some.
+    pub pod_cidr: Option<Ranges>,
     /// Where another node on the same disk has its images, which this one has too at its first start.
     pub images: Option<PathBuf>,
     /// How its parts reach the API.
@@ -93,17 +93,21 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let dir = &cluster.dir;
     make_directories(dir, &["images", "run", "kubelet", "log/pods"])?;
     let node_name = own.name.to_owned();
-    let cluster_cidr = options.cluster_cidr;
+    let (cluster_cidr, service_cidr) = (options.cluster_cidr, options.service_cluster_ip_range);
+    let dns_address = nth(service_cidr.primary(), ranges::DNS);
+    let address = *own.addresses.first().context("a node has an address")?;
     let (ready_sender, ready) = watch::channel(Ready::default());
     let resolv_conf = resolv_conf(dir)?;
     let bridge = if own.in_node { "cni0".into() } else { cluster.bridge() };
     let settings = pod_network::Settings {
         node: node_name.clone(),
-        address: own.address,
+        addresses: own.addresses.clone(),
         dir: dir.clone(),
         bridge: bridge.clone(),
         overlay: if own.in_node { "vxlan0".into() } else { cluster.overlay() },
         cluster_cidr,
+        service_cidr,
+        dns_address,
         on_host: !own.in_node,
     };
     let network = PodNetwork::new(settings, own.pod_cidr)?;
@@ -134,10 +138,11 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let pool = balancing::pool(options, cluster);
     let kubelet = KubeletConfig {
         node_name: node_name.clone(),
-        node_ip: own.address,
+        node_ip: address,
+        second_node_ip: own.addresses.get(1).copied(),
         root_dir: dir.join("kubelet"),
         log_dir: dir.join("log/pods"),
-        cluster_dns: vec![DNS_ADDRESS.into()],
+        cluster_dns: vec![dns_address],
         cluster_domain: CLUSTER_DOMAIN.into(),
         max_pods: 110,
         serving: own.serving,
@@ -148,7 +153,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         port: KUBELET_PORT,
         kubernetes_version: format!("{KUBERNETES_VERSION}+coracle"),
         labels,
-        annotations: [announce::annotation(&pool)].into(),
+        annotations: [announce::annotation(&pool.iter().copied().map(IpNet::V4).collect::<Vec<_>>())].into(),
         taints,
         resolv_conf: resolv_conf.clone(),
         pod_cidr: network.range.subscribe(),
@@ -186,12 +191,15 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let proxy = proxy::ProxyConfig {
         node_name: node_name.clone(),
         cluster_cidr,
-        service_cidr: SERVICE_CIDR.parse()?,
-        own_addresses: vec![DNS_ADDRESS],
+        service_cidr,
+        own_addresses: vec![dns_address],
         node_port_addresses: options.nodeport_addresses.clone(),
     };
     parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
-    if let (IpAddr::V4(node_ip), false) = (own.address, pool.is_empty()) {
+    // The pool is of IPv4.
+    let announced_at = own.addresses.iter().copied().find(IpAddr::is_ipv4).filter(|_| !pool.is_empty());
+    if let Some(node_ip) = announced_at.filter(|_| cluster_cidr.of(Family::V4).is_some()) {
+        let pool = pool.into_iter().map(IpNet::V4).collect();
         let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
         let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
         let mut connected = network.network.subscribe();
@@ -205,7 +213,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     }
     let dns = coracle_dns::Config {
         domain: CLUSTER_DOMAIN.into(),
-        listen: vec![SocketAddr::new(DNS_ADDRESS.into(), 53)],
+        listen: vec![SocketAddr::new(dns_address, 53)],
         upstreams: upstreams(&resolv_conf),
     };
     let (dns_ready, mut connected) = (ready_sender.clone(), network.network.subscribe());

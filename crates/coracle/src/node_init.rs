@@ -117,7 +117,12 @@ fn start_daemon(node: &LocalNode<'_>) -> Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("coracle").arg(if node.is_first() { "server" } else { "agent" });
     command.args(["--in-node", "--name", &cluster.name, "--data-dir"]).arg(&dir);
-    command.arg("--node-name").arg(node.name()).arg("--node-ip").arg(node.address().to_string());
+    let addresses: Vec<String> = node.addresses().iter().map(ToString::to_string).collect();
+    command.arg("--node-name").arg(node.name()).arg("--node-ip").arg(addresses.join(","));
+    if !cluster.ip_family.is_default() {
+        command.arg("--cluster-cidr").arg(cluster.ip_family.pods()?.to_string());
+        command.arg("--service-cluster-ip-range").arg(cluster.ip_family.services()?.to_string());
+    }
     command.arg("--cgroup-root").arg(node.cgroup());
     for registry in &cluster.insecure_registries {
         command.arg("--insecure-registry").arg(registry);

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use coracle_client::Informer;
 use coracle_network::{NodeNetwork, NodeNetworkConfig, Peer};
-use ipnet::{IpNet, Ipv4Net};
+use coracle_values::addresses::Ranges;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
 
 use crate::files::write_atomically;
-use crate::server::{DNS_ADDRESS, SERVICE_CIDR};
 
 /// How soon what the kernel refused is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -24,8 +24,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// The node's name.
     pub node: String,
-    /// The node's address.
-    pub address: IpAddr,
+    /// The node's addresses, one of a family, the primary one first.
+    pub addresses: Vec<IpAddr>,
     /// The cluster's data directory.
     pub dir: PathBuf,
     /// The name of the pods' bridge.
@@ -33,7 +33,11 @@ pub struct Settings {
     /// The name of the link to nodes on other networks.
     pub overlay: String,
     /// Addresses of all pods.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: Ranges,
+    /// Addresses of all services.
+    pub service_cidr: Ranges,
+    /// Where the cluster's DNS answers.
+    pub dns_address: IpAddr,
     /// The node is no node of a local cluster.
     pub on_host: bool,
 }
@@ -46,8 +50,8 @@ pub struct PodNetwork {
     is_given: bool,
     /// The network, once there is one.
     pub network: watch::Sender<Option<Arc<NodeNetwork>>>,
-    /// Its range.
-    pub range: watch::Sender<Option<IpNet>>,
+    /// Its ranges.
+    pub range: watch::Sender<Option<Ranges>>,
 }
 
 impl PodNetwork {
@@ -55,7 +59,7 @@ impl PodNetwork {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn new(settings: Settings, given: Option<Ipv4Net>) -> Result<PodNetwork> {
+    pub fn new(settings: Settings, given: Option<Ranges>) -> Result<PodNetwork> {
         let is_given = given.is_some();
         let network =
             PodNetwork { settings, is_given, network: watch::Sender::new(None), range: watch::Sender::new(None) };
@@ -70,22 +74,22 @@ impl PodNetwork {
         self.settings.dir.join("run/pod-cidr")
     }
 
-    fn make(&self, pod_cidr: Ipv4Net) -> Result<()> {
+    fn make(&self, pod_cidr: Ranges) -> Result<()> {
         let own = &self.settings;
         let made = NodeNetwork::new(NodeNetworkConfig {
             bridge: own.bridge.clone(),
             state: own.dir.join("run/addresses"),
             pod_cidr,
             cluster_cidr: own.cluster_cidr,
-            service_cidr: SERVICE_CIDR.parse()?,
-            service_addresses: vec![DNS_ADDRESS],
-            address: own.address,
+            service_cidr: own.service_cidr,
+            service_addresses: vec![own.dns_address],
+            addresses: own.addresses.clone(),
             overlay: own.overlay.clone(),
-            mtu: coracle_network::host::mtu_of(own.address)?,
+            mtu: coracle_network::host::mtu_of(*own.addresses.first().context("a node has an address")?)?,
             on_host: own.on_host,
         })?;
         self.network.send_replace(Some(made));
-        self.range.send_replace(Some(pod_cidr.into()));
+        self.range.send_replace(Some(pod_cidr));
         Ok(())
     }
 
@@ -125,18 +129,13 @@ impl PodNetwork {
 
     /// Takes the range that the node's object has.
     async fn take_range(self, node: Arc<Node>) -> Result<()> {
-        let ranges = ranges(&node);
-        let Some(range) = ranges.iter().find_map(|range| match range {
-            IpNet::V4(range) => Some(*range),
-            IpNet::V6(_) => None,
-        }) else {
-            return Ok(());
-        };
+        let Some(range) = Ranges::of_list(&ranges(&node)) else { return Ok(()) };
         let has = *self.range.borrow();
-        if self.is_given || has == Some(range.into()) {
+        if self.is_given || has == Some(range) {
             return Ok(());
         }
-        if !self.settings.cluster_cidr.contains(&range) {
+        let of_cluster = |own: &IpNet| self.settings.cluster_cidr.iter().any(|all| all.contains(own));
+        if !range.iter().all(|own| of_cluster(&own)) {
             bail!(
                 "the node got the range {range} for its pods, which is no part of --cluster-cidr {}: name that of the cluster",
                 self.settings.cluster_cidr
@@ -151,7 +150,7 @@ impl PodNetwork {
 }
 
 /// The range that the node had before.
-fn remembered(file: &Path) -> Result<Option<Ipv4Net>> {
+fn remembered(file: &Path) -> Result<Option<Ranges>> {
     match std::fs::read_to_string(file) {
         Ok(text) => {
             let range = text.trim().parse();
@@ -176,8 +175,8 @@ fn peers(nodes: &[Arc<Node>], own: &str) -> Vec<Peer> {
     let peer = |node: &&Arc<Node>| {
         let addresses = node.status.as_ref()?.addresses.as_ref()?;
         let internal = addresses.iter().filter(|address| address.type_ == "InternalIP");
-        let address = internal.filter_map(|address| address.address.parse().ok()).next()?;
-        Some(Peer { name: node.name_any(), address, ranges: ranges(node) })
+        let addresses: Vec<IpAddr> = internal.filter_map(|address| address.address.parse().ok()).collect();
+        Some(Peer { name: node.name_any(), addresses, ranges: ranges(node) }).filter(|peer| !peer.addresses.is_empty())
     };
     others.iter().filter_map(peer).filter(|peer| !peer.ranges.is_empty()).collect()
 }

@@ -1,11 +1,11 @@
 //! `coracle server`: API server, controllers, scheduler, and a node beside them, in one process.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{Pages, Server as ApiServer};
 use coracle_client::{LeadershipLost, in_process};
@@ -14,7 +14,7 @@ use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
 use coracle_network::policies::ACCOUNT as POLICIES;
 use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
-use ipnet::Ipv4Net;
+use coracle_values::addresses::Family;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,48 +25,30 @@ use crate::cluster::{Cluster, Kind};
 use crate::control::{self, Access, Ready};
 use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
-use crate::{balancing, control_plane, kubeconfig, node, store, volumes};
+use crate::{balancing, control_plane, kubeconfig, node, ranges, store, volumes};
 
-/// How large the range is that a node is given which tells of none itself.
-const NODE_CIDR_MASK: u8 = 24;
-/// Addresses of services, as kubeadm and kind have them.
-pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
-/// Where the cluster's DNS answers.
-pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Server) -> Result<()> {
     let which = Which { name: options.name.clone(), data_dir: options.data_dir.clone() };
-    let start = Start { in_node: options.in_node, kind: Kind::Host, which, default: "server" };
+    let start = Start { in_node: options.in_node, kind: Kind::Host, which, default: "server", cluster_cidr: options.node.cluster_cidr };
     daemon::run(&start, |cluster| async move { serve(options, &cluster).await })
-}
-
-/// Checks the ranges of the addresses of a node's pods, of all pods, and of services.
-fn check_ranges(pods: Ipv4Net, cluster: Ipv4Net, service_cidr: Ipv4Net) -> Result<()> {
-    if !cluster.contains(&pods) {
-        bail!("--pod-cidr {pods} is no part of the range of all pods, --cluster-cidr {cluster}");
-    }
-    if pods.prefix_len() > 30 {
-        bail!("--pod-cidr {pods} has no room for pods");
-    }
-    if cluster.contains(&service_cidr.network()) || service_cidr.contains(&cluster.network()) {
-        bail!("--cluster-cidr {cluster} has addresses of services, which are of {service_cidr}");
-    }
-    Ok(())
 }
 
 async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
     let dir = &cluster.dir;
     make_directories(dir, &["pki"])?;
-    let node_ip = daemon::node_address(options.node.node_ip)?;
+    let node_ips = daemon::node_addresses(&options.node.node_ip, options.node.cluster_cidr)?;
+    let node_ip = *node_ips.first().context("a node has an address")?;
     let node_name = daemon::node_name(options.node.node_name.as_ref())?;
-    let service_cidr: Ipv4Net = SERVICE_CIDR.parse()?;
-    let cluster_cidr = options.node.cluster_cidr;
-    check_ranges(options.pod_cidr, cluster_cidr, service_cidr)?;
+    let (cluster_cidr, service_cidr) = (options.node.cluster_cidr, options.node.service_cluster_ip_range);
+    let node_cidr_masks = ranges::masks(&options.masks, cluster_cidr)?;
+    let pod_cidr = options.pod_cidr.map_or_else(|| ranges::first_node(cluster_cidr, node_cidr_masks), Ok)?;
+    ranges::check(pod_cidr, cluster_cidr, service_cidr)?;
 
-    let names = Names { node: node_name.clone(), address: node_ip, port: options.port, service_cidr };
+    let names = Names { node: node_name.clone(), addresses: node_ips.clone(), port: options.port, service_cidr };
     let certificates = Arc::new(Certificates::open(&dir.join("pki"), names)?);
     let ca = certificates.authority.certificate.clone();
 
@@ -98,7 +80,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         },
     })
     .await?;
-    let listener = TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.port)).await.with_context(|| {
+    let listener = TcpListener::bind((daemon::any(&node_ips), options.port)).await.with_context(|| {
         format!("failed to listen on port {}: is another API server running? --port takes another port", options.port)
     })?;
     let mut parts = Parts::default();
@@ -111,8 +93,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     for (pages, port) in
         [(Pages::Scheduler, options.kube_scheduler_port), (Pages::Controllers, options.kube_controller_manager_port)]
     {
-        let (server, serving) = (api.clone(), certificates.serving.clone());
-        parts.spawn("metrics of a part", async move { tell(server, serving, pages, port).await });
+        let (server, serving, any) = (api.clone(), certificates.serving.clone(), daemon::any(&node_ips));
+        parts.spawn("metrics of a part", async move { tell(server, serving, pages, (any, port)).await });
     }
 
     daemon::connected(options.in_node).await?;
@@ -131,22 +113,25 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         };
         let own = node::Own {
             name: &node_name,
-            address: node_ip,
+            addresses: node_ips.clone(),
             in_node: options.in_node,
             authority: &ca,
             serving: certificates.first_of_kubelet()?,
             client_certificate: None,
-            pod_cidr: Some(options.pod_cidr),
+            pod_cidr: Some(pod_cidr),
             images: None,
             clients,
         };
         let started = node::start(&options.node, cluster, own, &mut parts).await?;
         parts.spawn("control plane's label", control_plane::mark(administrator, node_name.clone()));
-        if let IpAddr::V4(node_ip) = node_ip {
+        let v4 = node_ips.iter().find_map(|address| if let IpAddr::V4(own) = address { Some(*own) } else { None });
+        // Its addresses for outsiders are of IPv4.
+        if let Some(node_ip) = v4.filter(|_| cluster_cidr.of(Family::V4).is_some()) {
             let client = in_process(api.service(User::service_account("kube-system", INGRESS)).named(INGRESS));
             let config = coracle_ingress::Config {
                 node_name: node_name.clone(),
                 node_ip,
+                node_ips: node_ips.clone(),
                 port: coracle_ingress::PORT,
                 service_cidr,
                 leader_elect: is_shared,
@@ -189,7 +174,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let (api_server_names, api_server_addresses) = certificates.known_by();
     let controllers = coracle_controllers::Config {
         cluster_cidr,
-        node_cidr_mask: NODE_CIDR_MASK.max(cluster_cidr.prefix_len()),
+        node_cidr_masks,
         root_ca: ca,
         api_server_names,
         api_server_addresses,
@@ -222,9 +207,9 @@ pub(crate) fn as_user(api: &ApiServer, name: &str, groups: &[&str], agent: &'sta
 }
 
 /// Tells the metrics of a part where upstream's part does. Another server of this host may do that already.
-async fn tell(server: ApiServer, serving: Arc<Current>, pages: Pages, port: u16) -> Result<()> {
+async fn tell(server: ApiServer, serving: Arc<Current>, pages: Pages, (any, port): (IpAddr, u16)) -> Result<()> {
     if port != 0 {
-        match TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).await {
+        match TcpListener::bind((any, port)).await {
             Ok(listener) => return server.serve_pages(listener, serving, pages).await,
             Err(error) => {
                 tracing::warn!(port, %error, "no metrics of the {pages:?} of their own, only the API server's")
@@ -259,20 +244,4 @@ fn tell_administrator(cluster: &Cluster, access: &Access) {
         Err(error) => tracing::warn!("no context for kubectl: {error:#}"),
     }
     tracing::info!("other hosts join as `coracle token create --print-join-command --name {}` says", cluster.name);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_has_a_part_of_the_range_of_pods_which_has_no_address_of_a_service() {
-        let check = |pods: &str, cluster: &str| {
-            let range = |text: &str| text.parse().unwrap();
-            check_ranges(range(pods), range(cluster), range(SERVICE_CIDR)).is_ok()
-        };
-        assert!(check("10.244.0.0/24", "10.244.0.0/16") && check("10.244.0.0/16", "10.244.0.0/16"));
-        assert!(!check("10.245.0.0/24", "10.244.0.0/16") && !check("10.244.0.0/31", "10.244.0.0/16"));
-        assert!(!check("10.96.1.0/24", "10.96.0.0/16") && !check("10.0.0.0/24", "10.0.0.0/8"));
-    }
 }

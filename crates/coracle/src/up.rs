@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use coracle_network::host;
 use coracle_pki::BootstrapToken;
 use coracle_scheduler::SchedulerConfiguration;
-use ipnet::Ipv4Net;
+use coracle_values::addresses::Family;
 
 use crate::args::{Start, Up};
 use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
@@ -27,9 +27,20 @@ pub fn up(options: &Up) -> Result<()> {
     place.prepare()?;
     let mut cluster = match found {
         Some(cluster) => cluster,
-        None => Cluster::new(&place, Kind::Local, cluster::free_subnet(&place.name)?),
+        None => {
+            let ip_family = options.ip_family.unwrap_or_default();
+            let subnet = cluster::free_subnet(&place.name, ip_family)?;
+            Cluster { ip_family, ..Cluster::new(&place, Kind::Local, subnet) }
+        }
     };
     check_kind(&cluster)?;
+    if options.ip_family.is_some_and(|family| family != cluster.ip_family) {
+        bail!(
+            "the cluster {:?} was made with other families of addresses, which cannot change: make another one, or remove it \
+             with `coracle down --name {0}` first",
+            cluster.name
+        );
+    }
     if let Some(file) = &options.token_auth_file {
         cluster.token_auth_file =
             Some(fs::canonicalize(file).with_context(|| format!("failed to find the token file {}", file.display()))?);
@@ -132,8 +143,8 @@ fn make_first_node(cluster: &mut Cluster, progress: &mut Progress) -> Result<()>
     progress.phase("Making the node's namespaces and link");
     down::end_node(cluster);
     // Another cluster may have taken the network while this one was stopped.
-    if !cluster::is_free(cluster.subnet)? {
-        cluster.subnet = cluster::free_subnet(&cluster.name)?;
+    if !cluster::is_free(cluster.subnet, cluster.ip_family)? {
+        cluster.subnet = cluster::free_subnet(&cluster.name, cluster.ip_family)?;
         cluster.save()?;
     }
     let make = || {
@@ -190,10 +201,11 @@ fn left(deadline: Instant) -> Duration {
 
 /// Makes the bridge that connects the nodes with the host and each other, and their way to the world.
 fn make_network(cluster: &Cluster) -> Result<()> {
-    host_settings::hold(&cluster.name, &[("net/ipv4/ip_forward", "1")])?;
-    host::create_bridge(&cluster.bridge(), Ipv4Net::new(cluster.gateway(), cluster.subnet.prefix_len())?)
-        .with_context(|| format!("failed to make the bridge for {}", cluster.subnet))?;
-    host::masquerade(&cluster.table(), &cluster.bridge(), cluster.subnet)
+    let networks = cluster.networks();
+    host_settings::hold(&cluster.name, &host_settings::forwarding(networks.iter().copied().map(Family::of_range))?)?;
+    host::create_bridge(&cluster.bridge(), &cluster.gateways()?)
+        .with_context(|| format!("failed to make the bridge for {networks:?}"))?;
+    host::masquerade(&cluster.table(), &cluster.bridge(), &networks)
         .context("failed to let the nodes reach the world")?;
     if let Err(error) = host::open_firewall(&cluster.bridge()) {
         eprintln!("warning: the nodes may not reach the world: {error:#}");

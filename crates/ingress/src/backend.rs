@@ -1,13 +1,13 @@
 //! Services as backends: the addresses of their pods, followed while a route leads there.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use coracle_client::{ObjectKey, Store};
-use ipnet::Ipv4Net;
+use coracle_api::addresses::Ranges;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use parking_lot::Mutex;
@@ -111,25 +111,28 @@ impl Backend {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forbidden {
     /// Addresses of services: what is there is reached through its own pods.
-    pub services: Option<Ipv4Net>,
+    pub services: Option<Ranges>,
     /// The node's own, but for pods in its network.
-    pub node: Option<Ipv4Addr>,
+    pub node: Vec<IpAddr>,
     /// Where this proxy is reached itself.
     pub own: HashSet<SocketAddrV4>,
 }
 
 impl Forbidden {
     fn has(&self, at: SocketAddr, is_pod: bool) -> bool {
-        let SocketAddr::V4(own) = at else { return true };
-        let address = own.ip();
-        address.is_loopback()
-            || address.is_link_local()
-            || address.is_multicast()
-            || address.is_broadcast()
-            || address.octets()[0] == 0
-            || self.services.is_some_and(|range| range.contains(address))
-            || (self.node.as_ref() == Some(address) && !is_pod)
-            || self.own.contains(&own)
+        let nowhere = match at.ip() {
+            IpAddr::V4(address) => address.is_link_local() || address.is_broadcast() || address.octets()[0] == 0,
+            // An address of IPv4 in disguise is none of a pod.
+            IpAddr::V6(address) => {
+                address.is_unicast_link_local() || address.is_unspecified() || address.to_ipv4_mapped().is_some()
+            }
+        };
+        nowhere
+            || at.ip().is_loopback()
+            || at.ip().is_multicast()
+            || self.services.is_some_and(|ranges| ranges.contains(at.ip()))
+            || (self.node.contains(&at.ip()) && !is_pod)
+            || matches!(at, SocketAddr::V4(own) if self.own.contains(&own))
     }
 }
 
@@ -246,7 +249,7 @@ fn addresses<'a>(
 ) -> Vec<SocketAddr> {
     let name = port.name.as_deref().unwrap_or_default();
     let (mut ready, mut last) = (Vec::new(), Vec::new());
-    for slice in slices.filter(|slice| slice.address_type == "IPv4") {
+    for slice in slices.filter(|slice| slice.address_type != "FQDN") {
         let own = slice.ports.iter().flatten().find(|own| {
             own.name.as_deref().unwrap_or_default() == name && own.protocol.as_deref().unwrap_or("TCP") == "TCP"
         });
@@ -257,13 +260,17 @@ fn addresses<'a>(
                 State::Ends => &mut last,
                 State::Not => continue,
             };
-            let parsed = endpoint.addresses.iter().filter_map(|text| text.parse::<Ipv4Addr>().ok());
+            let parsed = endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
             let is_pod = is_pod(endpoint, slice.metadata.namespace.as_deref());
-            let at = parsed.map(|address| SocketAddr::new(address.into(), number));
+            let at = parsed.map(|address| SocketAddr::new(address, number));
             into.extend(at.filter(|at| !forbidden.has(*at, is_pod)));
         }
     }
     let mut found = if ready.is_empty() { last } else { ready };
+    // A pod with two addresses is one endpoint.
+    if found.iter().any(SocketAddr::is_ipv4) {
+        found.retain(SocketAddr::is_ipv4);
+    }
     found.sort_unstable();
     found.dedup();
     found
@@ -303,7 +310,7 @@ mod tests {
         let slices = slices.into_iter().map(|slice| serde_json::from_value(slice).unwrap()).collect();
         let forbidden = Forbidden {
             services: Some("10.96.0.0/16".parse().unwrap()),
-            node: Some([10, 90, 0, 2].into()),
+            node: vec![[10, 90, 0, 2].into()],
             own: HashSet::new(),
         };
         Backends::new(services, Store::of(slices, Vec::new()), forbidden)

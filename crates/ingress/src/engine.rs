@@ -90,7 +90,7 @@ impl Engine {
     ) -> Arc<Engine> {
         let changed = Arc::new(Notify::new());
         let forbidden =
-            Forbidden { services: Some(config.service_cidr), node: Some(config.node_ip), ..Forbidden::default() };
+            Forbidden { services: Some(config.service_cidr), node: config.node_ips.clone(), ..Forbidden::default() };
         Arc::new(Engine {
             ingresses: Informer::new(Api::all(client.clone())),
             classes: Informer::new(Api::all(client.clone())),

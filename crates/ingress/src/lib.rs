@@ -19,12 +19,12 @@ pub mod route;
 pub mod secrets;
 mod slice;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
 use anyhow::Result;
+use coracle_api::addresses::Ranges;
 use coracle_client::{Election, Informer, LeaderElection};
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -43,10 +43,12 @@ pub struct Config {
     pub node_name: String,
     /// The node's address.
     pub node_ip: Ipv4Addr,
+    /// All addresses of the node.
+    pub node_ips: Vec<IpAddr>,
     /// The port to listen on.
     pub port: u16,
     /// The addresses of services, to none of which requests are led.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Ranges,
     /// Whether others do the same on the same objects, so that one has to be chosen who tells of it.
     pub leader_elect: bool,
     /// The name of this process among them.

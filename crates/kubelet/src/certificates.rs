@@ -49,7 +49,7 @@ impl Kept {
             usage: "server auth",
             node: config.node_name.clone(),
             dns_names: vec![config.node_name.clone()],
-            addresses: vec![config.node_ip],
+            addresses: config.node_ips(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use coracle_pki::Current;
-use ipnet::IpNet;
+use coracle_values::addresses::Ranges;
 use k8s_openapi::api::core::v1::Taint;
 use tokio::sync::watch;
 
@@ -19,6 +19,8 @@ pub struct KubeletConfig {
     pub node_name: String,
     /// The node's address.
     pub node_ip: IpAddr,
+    /// Its address of the other family, if it has one.
+    pub second_node_ip: Option<IpAddr>,
     /// Where pods' volumes and files live (`/var/lib/kubelet`).
     pub root_dir: PathBuf,
     /// The root of pods' logs (`/var/log/pods`).
@@ -52,9 +54,9 @@ pub struct KubeletConfig {
     pub taints: Vec<Taint>,
     /// The node's resolver configuration, from which pods' are made.
     pub resolv_conf: PathBuf,
-    /// The range of the addresses of the node's pods, which the node tells of. None yet while another part is to give it one;
+    /// The ranges of the addresses of the node's pods, which the node tells of. None yet while another part is to give it one;
     /// until then the node is not Ready, as pods could not be connected.
-    pub pod_cidr: watch::Receiver<Option<IpNet>>,
+    pub pod_cidr: watch::Receiver<Option<Ranges>>,
     /// The directory of the images, whose disk is `imagefs`.
     pub image_dir: PathBuf,
     /// When pods are ended for want of room.
@@ -63,4 +65,11 @@ pub struct KubeletConfig {
     pub image_gc: ImageGc,
     /// `spec.providerID` of the node.
     pub provider_id: Option<String>,
+}
+
+impl KubeletConfig {
+    /// The node's addresses, that of its primary family first.
+    pub fn node_ips(&self) -> Vec<IpAddr> {
+        [Some(self.node_ip), self.second_node_ip].into_iter().flatten().collect()
+    }
 }

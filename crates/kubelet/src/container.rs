@@ -125,7 +125,7 @@ async fn sources(k: &Kubelet, start: &Start) -> Result<Sources, String> {
     let (config_maps, secrets) = references(container);
     let mut sources = Sources {
         pod_ips: sandbox.ips.clone(),
-        host_ip: Some(k.config.node_ip),
+        host_ips: k.config.node_ips(),
         allocatable: k.allocatable.clone(),
         ..Default::default()
     };

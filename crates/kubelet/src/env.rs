@@ -23,7 +23,7 @@ pub struct Sources {
     /// The pod's addresses.
     pub pod_ips: Vec<IpAddr>,
     /// The node's address.
-    pub host_ip: Option<IpAddr>,
+    pub host_ips: Vec<IpAddr>,
     /// What the node can give, for unset limits.
     pub allocatable: BTreeMap<String, Quantity>,
 }
@@ -96,7 +96,7 @@ pub fn make_environment(pod: &Pod, container: &Container, sources: &Sources) -> 
             }
             Some(from) => {
                 if let Some(field) = &from.field_ref {
-                    field_value(pod, &field.field_path, &sources.pod_ips, sources.host_ip)?
+                    field_value(pod, &field.field_path, &sources.pod_ips, &sources.host_ips)?
                 } else if let Some(selector) = &from.resource_field_ref {
                     let target = match selector.container_name.as_deref().filter(|name| !name.is_empty()) {
                         Some(name) => pod.container(name).ok_or_else(|| format!("container {name} not found"))?,
@@ -164,7 +164,7 @@ fn is_valid_name(name: &str) -> bool {
 ///
 /// # Errors
 /// When the path is unknown.
-pub fn field_value(pod: &Pod, path: &str, pod_ips: &[IpAddr], host_ip: Option<IpAddr>) -> Result<String, String> {
+pub fn field_value(pod: &Pod, path: &str, pod_ips: &[IpAddr], host_ips: &[IpAddr]) -> Result<String, String> {
     let joined = |ips: &[IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
     if let Some((map, key)) = path.split_once("['").and_then(|(map, key)| Some((map, key.strip_suffix("']")?))) {
@@ -182,7 +182,7 @@ pub fn field_value(pod: &Pod, path: &str, pod_ips: &[IpAddr], host_ip: Option<Ip
     let addresses = |first_only: bool| {
         let mut ips = pod_ips.to_vec();
         if ips.is_empty() && pod.host_network() {
-            ips.extend(host_ip);
+            ips.extend(host_ips);
         }
         if first_only {
             ips.truncate(1);
@@ -197,7 +197,8 @@ pub fn field_value(pod: &Pod, path: &str, pod_ips: &[IpAddr], host_ip: Option<Ip
         "metadata.annotations" => lines(&pod.metadata.annotations),
         "spec.nodeName" => owned(pod.spec().node_name.as_deref()),
         "spec.serviceAccountName" => owned(pod.spec().service_account_name.as_deref()),
-        "status.hostIP" | "status.hostIPs" => host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        "status.hostIP" => joined(host_ips.get(..1).unwrap_or_default()),
+        "status.hostIPs" => joined(host_ips),
         "status.podIP" => addresses(true),
         "status.podIPs" => addresses(false),
         _ => return Err(format!("unsupported fieldPath: {path}")),

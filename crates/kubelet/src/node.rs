@@ -162,16 +162,18 @@ async fn status(k: &Kubelet, port: u16, old: &Value) -> Value {
         "capacity": capacity,
         "allocatable": allocatable,
         "conditions": conditions(&k.pressure, has_network(&k.config), &known, &now),
-        "addresses": [
-            {"type": "InternalIP", "address": k.config.node_ip.to_string()},
-            {"type": "Hostname", "address": k.config.node_name},
-        ],
+        "addresses": addresses(&k.config),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": node_info(k),
         "images": images(k).await,
         "features": {"supplementalGroupsPolicy": true},
         "runtimeHandlers": [{"name": "", "features": {"recursiveReadOnlyMounts": true, "userNamespaces": false}}],
     })
+}
+
+fn addresses(config: &KubeletConfig) -> Vec<Value> {
+    let internal = config.node_ips().into_iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()}));
+    internal.chain([json!({"type": "Hostname", "address": config.node_name})]).collect()
 }
 
 fn labels(config: &KubeletConfig) -> BTreeMap<String, String> {
@@ -200,7 +202,8 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
         },
         "spec": {
             "providerID": config.provider_id, "taints": config.taints,
-            "podCIDR": range_of(config),
+            "podCIDR": ranges_of(config).as_ref().and_then(|ranges| ranges.first()),
+            "podCIDRs": ranges_of(config),
         },
         "status": status(k, port, &Value::Null).await,
     }))
@@ -217,23 +220,27 @@ async fn register(k: &Kubelet, port: u16) -> kube::Result<Node> {
     report(k, port, &current, true).await
 }
 
-fn range_of(config: &KubeletConfig) -> Option<String> {
-    config.pod_cidr.borrow().map(|range| range.to_string())
+fn ranges_of(config: &KubeletConfig) -> Option<Vec<String>> {
+    config.pod_cidr.borrow().map(|ranges| ranges.iter().map(|range| range.to_string()).collect())
 }
 
 /// Tells of the range of the addresses of pods where the node has none yet. One that it has cannot be changed.
 async fn tell_range(api: &Api<Node>, config: &KubeletConfig, node: Node) -> kube::Result<Node> {
-    let known = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
-    let Some(range) = range_of(config) else { return Ok(node) };
+    let known = node.spec.as_ref().and_then(|spec| {
+        let single = || spec.pod_cidr.clone().map(|range| vec![range]);
+        spec.pod_cidrs.clone().filter(|ranges| !ranges.is_empty()).or_else(single)
+    });
+    let Some(ranges) = ranges_of(config) else { return Ok(node) };
     match known {
         None => {
-            let patch = json!({"spec": {"podCIDR": range, "podCIDRs": [range]}});
+            let patch = json!({"spec": {"podCIDR": ranges.first(), "podCIDRs": ranges}});
             api.patch(&config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await
         }
         Some(known) => {
-            if known != range {
+            if known != ranges {
+                let (ranges, known) = (ranges.join(","), known.join(","));
                 tracing::error!(
-                    "pods of this node get addresses of {range}, but its object says {known}: \
+                    "pods of this node get addresses of {ranges}, but its object says {known}: \
                      delete the object, so that the node registers anew, or give the node that range"
                 );
             }

@@ -89,7 +89,7 @@ async fn agent(
         config_maps: Objects::new(client.clone(), changed.clone()),
         secrets: Objects::new(client.clone(), changed),
         tokens: Tokens::new(client.clone()),
-        host_ip: config.node_ip,
+        host_ips: config.node_ips(),
         allocatable: allocatable.clone(),
     };
     let on_this_node = format!("spec.nodeName={}", config.node_name);

@@ -29,7 +29,7 @@ pub(crate) struct Input<'a> {
     /// Why containers wait, by name.
     pub(crate) waiting: &'a BTreeMap<String, Waiting>,
     pub(crate) probes: &'a HashMap<String, ProbeState>,
-    pub(crate) host_ip: IpAddr,
+    pub(crate) host_ips: Vec<IpAddr>,
     pub(crate) start_time: Timestamp,
     /// Nothing runs any more, nor will.
     pub(crate) terminal: bool,
@@ -245,7 +245,7 @@ pub(crate) fn pod_status(input: &Input<'_>) -> PodStatus {
     }
     let host_network = pod.host_network();
     let ips: Vec<IpAddr> = match &input.observed.sandbox {
-        Some(_) if host_network => vec![input.host_ip],
+        Some(_) if host_network => input.host_ips.clone(),
         Some(sandbox) => sandbox.ips.clone(),
         None => Vec::new(),
     };
@@ -260,8 +260,8 @@ pub(crate) fn pod_status(input: &Input<'_>) -> PodStatus {
         phase: Some(phase.to_owned()),
         reason: input.failure.map(|(reason, _)| reason.clone()).or(old.reason.clone().filter(|_| ended)),
         message: input.failure.map(|(_, message)| message.clone()).or(old.message.clone().filter(|_| ended)),
-        host_ip: Some(input.host_ip.to_string()),
-        host_ips: Some(vec![HostIP { ip: input.host_ip.to_string() }]),
+        host_ip: input.host_ips.first().map(ToString::to_string),
+        host_ips: Some(input.host_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect()),
         pod_ip: pod_ips.first().map(|ip| ip.ip.clone()),
         pod_ips: Some(pod_ips).filter(|ips| !ips.is_empty()),
         qos_class: Some(old.qos_class.clone().unwrap_or_else(|| Qos::of(pod).as_str().to_owned())),
@@ -478,7 +478,7 @@ mod tests {
             observed: &observed,
             waiting: &waiting,
             probes: &probes,
-            host_ip: "10.0.0.1".parse().unwrap(),
+            host_ips: vec!["10.0.0.1".parse().unwrap()],
             start_time: Timestamp::UNIX_EPOCH,
             terminal,
             failure: None,
@@ -553,7 +553,7 @@ mod tests {
             observed: &Observed::default(),
             waiting: &BTreeMap::new(),
             probes: &HashMap::new(),
-            host_ip: "10.0.0.1".parse().unwrap(),
+            host_ips: vec!["10.0.0.1".parse().unwrap()],
             start_time: Timestamp::UNIX_EPOCH,
             terminal: true,
             failure: Some(&failure),

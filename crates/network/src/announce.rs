@@ -5,13 +5,14 @@
 //! addresses move. The address is on no link, so that nothing of the node but the service is reached by it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coracle_client::{Informer, Store};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::alone;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::host::set_sysctl;
 use crate::netlink::{Message, Socket, proxied, route};
+use crate::nft::{Family, octets};
 
 /// Nodes with this label have no part in it.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -37,20 +39,20 @@ pub struct AnnounceConfig {
     /// The node's name.
     pub node_name: String,
     /// The node's address: that of the link on which it answers.
-    pub node_ip: Ipv4Addr,
+    pub node_ip: IpAddr,
     /// The pods' bridge.
     pub bridge: String,
     /// The addresses that may be announced.
-    pub pool: Vec<Ipv4Net>,
+    pub pool: Vec<IpNet>,
 }
 
 /// What a node tells of the addresses that it announces: nothing when there are none.
-pub fn annotation(pool: &[Ipv4Net]) -> (String, Option<String>) {
+pub fn annotation(pool: &[IpNet]) -> (String, Option<String>) {
     let ranges: Vec<String> = pool.iter().map(ToString::to_string).collect();
     (POOL.to_owned(), Some(ranges.join(",")).filter(|ranges| !ranges.is_empty()))
 }
 
-fn announced_by(node: &Node) -> Vec<Ipv4Net> {
+fn announced_by(node: &Node) -> Vec<IpNet> {
     let ranges = node.annotations().get(POOL).map(String::as_str).unwrap_or_default();
     ranges.split(',').filter_map(|range| range.parse().ok()).collect()
 }
@@ -71,7 +73,7 @@ pub async fn run(
     slices.synced().await;
     nodes.synced().await;
     let objects = Objects { services: services.store(), slices: slices.store(), nodes: nodes.store() };
-    let mut current: Option<BTreeSet<Ipv4Addr>> = None;
+    let mut current: Option<BTreeSet<IpAddr>> = None;
     loop {
         let (config, objects, before) = (config.clone(), objects.clone(), current.take());
         let done = tokio::task::spawn_blocking(move || follow(&config, &objects, before)).await;
@@ -100,8 +102,8 @@ struct Objects {
 fn follow(
     config: &AnnounceConfig,
     objects: &Objects,
-    before: Option<BTreeSet<Ipv4Addr>>,
-) -> Result<BTreeSet<Ipv4Addr>> {
+    before: Option<BTreeSet<IpAddr>>,
+) -> Result<BTreeSet<IpAddr>> {
     let connected = route::connected(&mut Socket::route()?, config.node_ip)?;
     let (link, network) = connected.with_context(|| format!("no link has the node's address {}", config.node_ip))?;
     let wanted = wanted(config, network, objects);
@@ -112,9 +114,9 @@ fn follow(
 }
 
 /// The addresses for which this node is to answer.
-fn wanted(config: &AnnounceConfig, network: Ipv4Net, objects: &Objects) -> BTreeSet<Ipv4Addr> {
+fn wanted(config: &AnnounceConfig, network: IpNet, objects: &Objects) -> BTreeSet<IpAddr> {
     let Objects { services, slices, nodes } = objects;
-    let balanced: Vec<(Arc<Service>, Vec<Ipv4Addr>)> = services
+    let balanced: Vec<(Arc<Service>, Vec<IpAddr>)> = services
         .list()
         .into_iter()
         .map(|service| {
@@ -127,16 +129,16 @@ fn wanted(config: &AnnounceConfig, network: Ipv4Net, objects: &Objects) -> BTree
         return BTreeSet::new();
     }
     let nodes = nodes.list();
-    let ready: Vec<(String, Vec<Ipv4Net>)> = nodes
+    let ready: Vec<(String, Vec<IpNet>)> = nodes
         .iter()
         .filter(|node| takes_part(node, network))
         .map(|node| (node.name_any(), announced_by(node)))
         .collect();
-    let announcers = |address: Ipv4Addr| {
+    let announcers = |address: IpAddr| {
         let of_pool = ready.iter().filter(|(_, pool)| pool.iter().any(|range| range.contains(&address)));
         of_pool.map(|(name, _)| name.clone()).collect::<BTreeSet<_>>()
     };
-    let mut candidates: BTreeMap<Ipv4Addr, BTreeSet<String>> = BTreeMap::new();
+    let mut candidates: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
     for (service, addresses) in balanced {
         let is_local =
             service.spec.as_ref().is_some_and(|spec| spec.external_traffic_policy.as_deref() == Some("Local"));
@@ -148,13 +150,13 @@ fn wanted(config: &AnnounceConfig, network: Ipv4Net, objects: &Objects) -> BTree
             }
         }
     }
-    let chosen = |address: Ipv4Addr, nodes: &BTreeSet<String>| {
+    let chosen = |address: IpAddr, nodes: &BTreeSet<String>| {
         nodes.iter().max_by_key(|node| hash(node, address)).is_some_and(|node| *node == config.node_name)
     };
     candidates.into_iter().filter(|(address, nodes)| chosen(*address, nodes)).map(|(address, _)| address).collect()
 }
 
-fn addresses(service: &Service, pool: &[Ipv4Net]) -> Vec<Ipv4Addr> {
+fn addresses(service: &Service, pool: &[IpNet]) -> Vec<IpAddr> {
     let is_balanced = service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
     let status = service.status.as_ref().filter(|_| is_balanced).and_then(|status| status.load_balancer.as_ref());
     let ingress = status.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
@@ -164,12 +166,12 @@ fn addresses(service: &Service, pool: &[Ipv4Net]) -> Vec<Ipv4Addr> {
 }
 
 /// Whether a node may answer on a network: one that is elsewhere is not heard there.
-fn takes_part(node: &Node, network: Ipv4Net) -> bool {
+fn takes_part(node: &Node, network: IpNet) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
     let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
     let mut internal = addresses.into_iter().flatten().filter(|one| one.type_ == "InternalIP");
-    let is_near = internal.any(|one| one.address.parse().is_ok_and(|address: Ipv4Addr| network.contains(&address)));
+    let is_near = internal.any(|one| one.address.parse().is_ok_and(|address: IpAddr| network.contains(&address)));
     ready && is_near && !node.labels().contains_key(EXCLUDED)
 }
 
@@ -194,32 +196,41 @@ fn nodes_of(service: &Service, slices: &Store<EndpointSlice>) -> BTreeSet<String
 }
 
 /// The same on every node and in every version (FNV-1a, mixed once more).
-fn hash(node: &str, address: Ipv4Addr) -> u64 {
-    let bytes = node.bytes().chain([0]).chain(address.octets());
+fn hash(node: &str, address: IpAddr) -> u64 {
+    let bytes = node.bytes().chain([0]).chain(octets(address));
     let hash =
         bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (hash ^ hash >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
 /// Brings the kernel there, whatever an earlier process left.
-fn apply(config: &AnnounceConfig, link: u32, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
+fn apply(config: &AnnounceConfig, link: u32, wanted: &BTreeSet<IpAddr>) -> Result<()> {
     let mut socket = Socket::route()?;
     let bridge = route::index_of(&mut socket, &config.bridge)?;
     if !wanted.is_empty() {
         let name = route::name_of(&socket, link)?;
         // The kernel would wait up to a second before it answers for another.
-        set_sysctl(&format!("net/ipv4/neigh/{name}/proxy_delay"), "0")?;
+        match Family::of(config.node_ip) {
+            Family::V4 => set_sysctl(&format!("net/ipv4/neigh/{name}/proxy_delay"), "0")?,
+            Family::V6 => {
+                set_sysctl(&format!("net/ipv6/neigh/{name}/proxy_delay"), "0")?;
+                set_sysctl(&format!("net/ipv6/conf/{name}/proxy_ndp"), "1")?;
+            }
+        }
     }
     for (on, address) in proxied::answered(&mut socket)? {
+        if Family::of(address) != Family::of(config.node_ip) {
+            continue;
+        }
         if on != link || !wanted.contains(&address) {
-            let route = route::delete_link_route(bridge, Ipv4Net::new(address, 32)?);
+            let route = route::delete_link_route(bridge, alone(address));
             give_up(&mut socket, [proxied::end(on, address), route])
                 .with_context(|| format!("failed to give up the address {address}"))?;
         }
     }
     for address in wanted {
         // The route lets packets come as far as the rule that translates them.
-        let changes = [route::link_route(bridge, Ipv4Net::new(*address, 32)?), proxied::answer(link, *address)];
+        let changes = [route::link_route(bridge, alone(*address)), proxied::answer(link, *address)];
         for change in changes {
             match socket.request(change) {
                 Err(error) if error.raw_os_error() != Some(EEXIST) => {
@@ -251,8 +262,9 @@ pub(crate) fn remove(socket: &mut Socket) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
     use crate::NodeNetwork;
-    use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server};
+    use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server, host_of_both, of};
     use serde_json::{Value, json};
     use std::os::fd::AsFd;
 
@@ -286,12 +298,12 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    fn announced(by: &str, services: &[Service], nodes: &[Node], slice_nodes: &[&str]) -> BTreeSet<Ipv4Addr> {
+    fn announced(by: &str, services: &[Service], nodes: &[Node], slice_nodes: &[&str]) -> BTreeSet<IpAddr> {
         let endpoints = slice_nodes.iter().map(|node| json!({"addresses": ["10.244.0.2"], "nodeName": node})).collect();
         announced_with(by, services, nodes, endpoints)
     }
 
-    fn announced_with(by: &str, services: &[Service], nodes: &[Node], endpoints: Vec<Value>) -> BTreeSet<Ipv4Addr> {
+    fn announced_with(by: &str, services: &[Service], nodes: &[Node], endpoints: Vec<Value>) -> BTreeSet<IpAddr> {
         let slice = json!({"metadata": {"name": "s", "namespace": "n", "labels": {SERVICE_NAME: "local"}},
             "addressType": "IPv4", "ports": [], "endpoints": endpoints});
         let objects = Objects {
@@ -371,13 +383,13 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         Namespace::new().run(|| {
-            let balanced: Ipv4Addr = "10.9.2.130".parse().unwrap();
+            let balanced: IpAddr = "10.9.2.130".parse().unwrap();
             let objects = Objects {
                 services: Store::of(vec![service("s", "10.9.2.130", json!({}))], Vec::new()),
                 slices: Store::of(Vec::new(), Vec::new()),
                 nodes: Store::of(vec![node("a", "True")], Vec::new()),
             };
-            crate::host::create_bridge("lan", "10.9.2.1/24".parse().unwrap()).unwrap();
+            crate::host::create_bridge("lan", &["10.9.2.1/24".parse().unwrap()]).unwrap();
             let told = follow(&config("a"), &objects, None).unwrap_err();
             assert!(format!("{told:#}").contains("cni0"), "{told:#}");
             let _network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
@@ -395,31 +407,31 @@ mod tests {
         Namespace::new().run(|| {
             let _network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
             let neighbour = Namespace::new();
-            let (own, other) = (Ipv4Addr::new(10, 9, 2, 1), Ipv4Addr::new(10, 9, 2, 2));
-            let net = |address: Ipv4Addr| Ipv4Net::new(address, 24).unwrap();
-            crate::host::create_bridge("lan", net(own)).unwrap();
-            crate::host::attach_node("lan", "vlan", neighbour.fd().as_fd(), net(other), own).unwrap();
+            let own = Ipv4Addr::new(10, 9, 2, 1);
+            crate::host::create_bridge("lan", &["10.9.2.1/24".parse().unwrap()]).unwrap();
+            let links = host_of_both("10.9.2.2", "10.9.2.1");
+            crate::host::attach_node("lan", "vlan", neighbour.fd().as_fd(), &links[..1]).unwrap();
             tcp_server(80, 1);
-            let balanced = Ipv4Addr::new(10, 9, 2, 130);
-            let mut batch = crate::nft::Batch::new();
+            let balanced = of(Family::V4, "10.9.2.130");
+            let mut batch = crate::nft::Batch::of(Family::V4);
             batch.renew_table("balance");
             let hook = crate::nft::Hook::Prerouting;
             batch.base_chain("balance", "prerouting", "nat", hook, crate::nft::PRIORITY_DESTINATION_NAT);
             let to_node = [
-                crate::nft::Expr::destination_in(Ipv4Net::new(balanced, 32).unwrap()),
+                crate::nft::Expr::destination_in(alone(balanced)),
                 vec![
                     crate::nft::Expr::Load { into: 0, value: own.octets() },
                     crate::nft::Expr::Load { into: 1, value: [0, 80, 0, 0] },
-                    crate::nft::Expr::Nat(crate::nft::Nat::DestinationAndPort),
+                    crate::nft::Expr::Nat(crate::nft::Nat::DestinationAndPort(Family::V4)),
                 ],
             ];
             batch.rule("balance", "prerouting", &to_node.concat());
             batch.commit(&mut Socket::netfilter().unwrap()).unwrap();
             let reached = || neighbour.run(|| tcp_answer(balanced, 80)).is_some();
             assert!(!reached());
-            let all = BTreeSet::from([balanced, Ipv4Addr::new(10, 9, 2, 131)]);
+            let all = BTreeSet::from([balanced, of(Family::V4, "10.9.2.131")]);
             let mut socket = Socket::route().unwrap();
-            let link = route::with_address(&mut socket, own).unwrap().unwrap();
+            let link = route::with_address(&mut socket, own.into()).unwrap().unwrap();
             for wanted in [&all, &all, &BTreeSet::from([balanced])] {
                 apply(&config("a"), link, wanted).unwrap();
                 assert!((0..5).any(|_| reached()));

@@ -15,7 +15,8 @@ use crate::proxy::{self, ProxyConfig};
 
 /// The service proxy.
 pub struct Services {
-    state: proxy::State,
+    /// One of each family.
+    states: Vec<proxy::State>,
     socket: Socket,
 }
 
@@ -25,17 +26,20 @@ impl Services {
     /// # Errors
     /// There can be no netlink socket.
     pub fn new(config: ProxyConfig) -> Result<Services> {
-        Ok(Services { state: proxy::State::new(config), socket: Socket::netfilter()? })
+        let states = config.of_families().into_iter().map(proxy::State::new).collect();
+        Ok(Services { states, socket: Socket::netfilter()? })
     }
 
     /// Adds or changes a service.
     pub fn set_service(&mut self, service: Service) {
-        self.state.set_service(ObjectKey::of(&service), Some(Arc::new(service)));
+        let service = Arc::new(service);
+        self.states.iter_mut().for_each(|state| state.set_service(ObjectKey::of(&*service), Some(service.clone())));
     }
 
     /// Adds or changes a slice.
     pub fn set_slice(&mut self, slice: EndpointSlice) {
-        self.state.set_slice(ObjectKey::of(&slice), Some(Arc::new(slice)));
+        let slice = Arc::new(slice);
+        self.states.iter_mut().for_each(|state| state.set_slice(ObjectKey::of(&*slice), Some(slice.clone())));
     }
 
     /// Has the kernel take over what changed.
@@ -43,7 +47,7 @@ impl Services {
     /// # Errors
     /// It refuses.
     pub fn commit(&mut self) -> Result<()> {
-        Ok(self.state.commit(&mut self.socket)?)
+        self.states.iter_mut().try_for_each(|state| state.commit(&mut self.socket).map_err(Into::into))
     }
 }
 

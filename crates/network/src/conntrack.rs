@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::netlink::{DUMP, Message, Socket, attributes};
-use crate::nft::Family;
+use crate::nft::{Family, InPackets};
 
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = 1;

@@ -1,49 +1,61 @@
-//! What pods may send at the bridge: frames from their own hardware address with their own IP address, and nothing else.
+//! What pods may send at the bridge: frames from their own hardware address with their own IP addresses, and nothing else.
 //!
-//! A table of nftables' bridge family sees every frame before the bridge forwards it or learns from it. Pods have IPv4
-//! only, so that of the protocols above Ethernet IPv4 and ARP are let through.
+//! A table of nftables' bridge family sees every frame before the bridge forwards it or learns from it. Of the protocols above
+//! Ethernet it lets IPv4, ARP and IPv6 through. Who is a pod's neighbour in IPv6 is known for good, to the pod and to the node
+//! ([`crate::node`]): of neighbour discovery, router advertisements included, nothing is let through.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::host::hardware_address;
 use crate::netlink::Socket;
-use crate::nft::{self, Batch, Expr, Hook, Type, Verdict, link_name};
+use crate::nft::{self, Batch, Expr, Family, Hook, InPackets, Type, Verdict, link_name, octets};
 use crate::node::port_name;
 
 pub(crate) const TABLE: &str = "coracle-pods";
 /// Links that lead to pods. Their names are made of addresses of the node's range, which bounds them.
 const PORTS: &str = "ports";
-/// Link, hardware address and address of each pod.
-const OWN: &str = "own";
 const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
+const IPV6: u16 = 0x86dd;
 
-/// Makes the table anew, with these pods in it.
+/// Link, hardware address and address of each pod.
+fn own_of(family: Family) -> (&'static str, Type) {
+    match family {
+        Family::V4 => ("own", Type::LinkHardwareAddress),
+        Family::V6 => ("own6", Type::LinkHardwareAddress6),
+    }
+}
+
+/// Makes the table anew, with these pods in it, by their addresses.
 ///
 /// # Errors
 /// The kernel cannot filter frames of bridges.
-pub fn renew(socket: &mut Socket, pods: &[Ipv4Addr]) -> io::Result<()> {
+pub fn renew(socket: &mut Socket, pods: &[Vec<IpAddr>]) -> io::Result<()> {
     let mut batch = Batch::of_frames();
     batch.renew_table(TABLE);
     batch.set(TABLE, PORTS, Type::Link, None);
-    batch.set(TABLE, OWN, Type::LinkHardwareAddress, None);
+    for (set, kind) in Family::ALL.map(own_of) {
+        batch.set(TABLE, set, kind, None);
+    }
     rules(&mut batch);
-    add(&mut batch, pods);
+    pods.iter().for_each(|pod| add(&mut batch, pod));
     batch.commit(socket)
 }
 
 /// Lets a pod send. Goes before its link is made, so that there is no moment without.
-pub fn allow(socket: &mut Socket, pod: Ipv4Addr) -> io::Result<()> {
+pub fn allow(socket: &mut Socket, pod: &[IpAddr]) -> io::Result<()> {
     let mut batch = Batch::of_frames();
-    add(&mut batch, &[pod]);
+    add(&mut batch, pod);
     batch.commit(socket)
 }
 
 /// Lets nothing more come from where a pod was. Its link stays known until the next [`renew`]: it may be there a while.
-pub fn deny(socket: &mut Socket, pod: Ipv4Addr) -> io::Result<()> {
+pub fn deny(socket: &mut Socket, pod: &[IpAddr]) -> io::Result<()> {
     let mut batch = Batch::of_frames();
-    batch.delete_elements(TABLE, OWN, &[own(pod)]);
+    for (set, key) in own(pod) {
+        batch.delete_elements(TABLE, set, &[key]);
+    }
     batch.commit(socket)
 }
 
@@ -59,34 +71,59 @@ pub fn remove(socket: &mut Socket) -> io::Result<()> {
     }
 }
 
-fn add(batch: &mut Batch, pods: &[Ipv4Addr]) {
-    let ports: Vec<_> = pods.iter().map(|pod| link_name(&port_name(*pod))).collect();
-    batch.add_set_elements(TABLE, PORTS, &ports);
-    batch.add_set_elements(TABLE, OWN, &pods.iter().map(|pod| own(*pod)).collect::<Vec<_>>());
+fn add(batch: &mut Batch, pod: &[IpAddr]) {
+    let Some(first) = pod.first() else { return };
+    batch.add_set_elements(TABLE, PORTS, &[link_name(&port_name(*first))]);
+    for (set, key) in own(pod) {
+        batch.add_set_elements(TABLE, set, &[key]);
+    }
 }
 
-fn own(pod: Ipv4Addr) -> Vec<u8> {
-    [&link_name(&port_name(pod))[..], &hardware_address(pod), &[0, 0], &pod.octets()].concat()
+/// Link and hardware address follow from the first of a pod's addresses.
+fn own(pod: &[IpAddr]) -> Vec<(&'static str, Vec<u8>)> {
+    let Some(first) = pod.first() else { return Vec::new() };
+    let begins = [&link_name(&port_name(*first))[..], &hardware_address(*first), &[0, 0]].concat();
+    let key = |address: &IpAddr| (own_of(Family::of(*address)).0, [&begins[..], &octets(*address)].concat());
+    pod.iter().map(key).collect()
 }
 
 fn rules(batch: &mut Batch) {
     /// Ethernet and IPv4, with addresses of six and four bytes.
     const ARP_FOR_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
+    const ICMPV6: u8 = 58;
+    /// Solicitations and advertisements of routers and neighbours, and redirects.
+    const DISCOVERY: (u8, u8) = (133, 137);
     let equal = |value: &[u8]| Expr::Compare { register: 0, equal: true, value: value.to_vec() };
     let link = Expr::LinkName { leaving: false, into: 0 };
-    // The registers of a concatenation: four for the link, two for the hardware address, one for the address.
-    let is_own = |hardware: Expr, address: u32| {
-        vec![link.clone(), hardware, Expr::IpHeader { offset: address, length: 4, into: 6 }, Expr::InSet(OWN.into())]
+    // The registers of a concatenation: four for the link, two for the hardware address, then those for the address.
+    let is_own = |hardware: &Expr, family: Family, address: Expr| {
+        vec![link.clone(), hardware.clone(), address, Expr::InSet(own_of(family).0.into())]
     };
     let sender = Expr::FrameHeader { offset: 6, length: 6, into: 4 };
-    let arp_sender = Expr::IpHeader { offset: 8, length: 6, into: 4 };
     let arp = vec![Expr::IpHeader { offset: 0, length: 6, into: 0 }, equal(&ARP_FOR_IPV4)];
+    let arp_sender = Expr::IpHeader { offset: 8, length: 6, into: 4 };
+    let arp_address = Expr::IpHeader { offset: 14, length: 4, into: 6 };
 
     batch.chain(TABLE, "from-pod");
-    let packet = [Expr::frame_carries(IPV4), is_own(sender.clone(), 12), vec![Expr::Accept]].concat();
-    batch.rule(TABLE, "from-pod", &packet);
-    let who = [Expr::frame_carries(ARP), arp, is_own(sender, 14), is_own(arp_sender, 14), vec![Expr::Accept]].concat();
-    batch.rule(TABLE, "from-pod", &who);
+    let packet = |carried, family: Family| {
+        [Expr::frame_carries(carried), is_own(&sender, family, family.source(6)), vec![Expr::Accept]].concat()
+    };
+    batch.rule(TABLE, "from-pod", &packet(IPV4, Family::V4));
+    let who = [
+        Expr::frame_carries(ARP),
+        arp,
+        is_own(&sender, Family::V4, arp_address.clone()),
+        is_own(&arp_sender, Family::V4, arp_address),
+        vec![Expr::Accept],
+    ];
+    batch.rule(TABLE, "from-pod", &who.concat());
+    let discovery = [
+        Expr::frame_carries(IPV6),
+        Expr::protocol_is(ICMPV6),
+        vec![Expr::IcmpType { into: 0 }, Expr::Between(vec![DISCOVERY.0], vec![DISCOVERY.1]), Expr::Drop],
+    ];
+    batch.rule(TABLE, "from-pod", &discovery.concat());
+    batch.rule(TABLE, "from-pod", &packet(IPV6, Family::V6));
     batch.rule(TABLE, "from-pod", &[Expr::Drop]);
 
     batch.base_chain(TABLE, "prerouting", "filter", Hook::Prerouting, nft::PRIORITY_FRAMES);
@@ -98,11 +135,10 @@ fn rules(batch: &mut Batch) {
 mod tests {
     use super::*;
     use crate::testing::{
-        EVERYBODY, Lacks, Namespace, Wire, arp, datagram, frame, is_root, node_config, skip, tcp_answer, tcp_server,
+        EVERYBODY, Lacks, Namespace, Wire, arp, attach, datagram, frame, is_root, node_config, skip, tcp_answer, tcp_server,
     };
     use crate::{NodeNetwork, host};
-    use std::net::UdpSocket;
-    use std::os::fd::AsFd;
+    use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -111,11 +147,18 @@ mod tests {
     const FORGED: u8 = 1;
     const HONEST: u8 = 2;
 
+    fn hardware(address: impl Into<IpAddr>) -> [u8; 6] {
+        hardware_address(address.into())
+    }
+
     /// A node with two pods, seen from the node's namespace.
     struct Scene {
         network: Arc<NodeNetwork>,
         pods: Vec<Namespace>,
+        /// Of IPv4.
         addresses: Vec<Ipv4Addr>,
+        /// Of IPv6.
+        others: Vec<Ipv6Addr>,
         _dir: tempfile::TempDir,
     }
 
@@ -132,11 +175,12 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
             let pods = vec![Namespace::new(), Namespace::new()];
-            let attach = |(n, pod): (usize, &Namespace)| {
-                network.attach_blocking(&format!("pod{n}"), pod.fd().as_fd(), &[]).unwrap()
+            let connect = |(n, pod): (usize, &Namespace)| match attach(&network, &format!("pod{n}"), pod, &[]) {
+                [IpAddr::V4(v4), IpAddr::V6(v6)] => (v4, v6),
+                other => panic!("{other:?}"),
             };
-            let addresses = pods.iter().enumerate().map(attach).collect();
-            test(Scene { network, pods, addresses, _dir: dir });
+            let (addresses, others) = pods.iter().enumerate().map(connect).unzip();
+            test(Scene { network, pods, addresses, others, _dir: dir });
         });
     }
 
@@ -151,7 +195,7 @@ mod tests {
             let (wire, own) = (self.wire(), self.addresses[0]);
             forged.iter().for_each(|frame| wire.send(frame));
             let honest = datagram(own, to, PORT, HONEST);
-            wire.send(&frame(hardware_address(GATEWAY), hardware_address(own), IPV4, &honest));
+            wire.send(&frame(hardware(GATEWAY), hardware(own), IPV4, &honest));
             at.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut byte = [0];
             let (_, from) = at.recv_from(&mut byte).unwrap();
@@ -170,16 +214,16 @@ mod tests {
                     let packet = datagram(source, to, PORT, FORGED);
                     // Through the gateway, straight to the other, to all, and as bridges talk to each other.
                     let between_bridges = (0..16).map(|group| [1, 0x80, 0xc2, 0, 0, group]);
-                    let ways = [hardware_address(GATEWAY), hardware_address(other), EVERYBODY];
+                    let ways = [hardware(GATEWAY), hardware(other), EVERYBODY];
                     for way in ways.into_iter().chain(between_bridges) {
-                        let forged = frame(way, hardware_address(own), IPV4, &packet);
+                        let forged = frame(way, hardware(own), IPV4, &packet);
                         scene.only_the_honest_one_comes(at, to, &[forged], &format!("{source} to {to} by {way:x?}"));
                     }
                 }
                 let packet = datagram(own, to, PORT, FORGED);
-                let foreign = frame(hardware_address(GATEWAY), hardware_address(other), IPV4, &packet);
+                let foreign = frame(hardware(GATEWAY), hardware(other), IPV4, &packet);
                 let tagged = [&[0, 1][..], &IPV4.to_be_bytes(), &packet].concat();
-                let tagged = frame(hardware_address(GATEWAY), hardware_address(own), 0x8100, &tagged);
+                let tagged = frame(hardware(GATEWAY), hardware(own), 0x8100, &tagged);
                 scene.only_the_honest_one_comes(at, to, &[foreign, tagged], "another's hardware address, a tag");
             }
         });
@@ -190,13 +234,13 @@ mod tests {
         in_scene(|scene| {
             let (own, other) = (scene.addresses[0], scene.addresses[1]);
             let (node, wire) = (Wire::open("cni0"), scene.wire());
-            let hardware = hardware_address(own);
+            let hardware = hardware(own);
             for (claimed, by, from) in [
                 (GATEWAY, hardware, hardware),
                 (other, hardware, hardware),
-                (other, hardware_address(other), hardware),
-                (own, hardware, hardware_address(other)),
-                (own, hardware_address(other), hardware),
+                (other, hardware(other), hardware),
+                (own, hardware, hardware(other)),
+                (own, hardware(other), hardware),
             ] {
                 wire.send(&frame(EVERYBODY, from, ARP, &arp(by, claimed, GATEWAY)));
             }
@@ -208,17 +252,51 @@ mod tests {
         });
     }
 
+    /// A packet of IPv6 with nothing in it but these bytes of a protocol.
+    fn packet(from: Ipv6Addr, to: Ipv6Addr, protocol: u8, bytes: &[u8]) -> Vec<u8> {
+        let begins = [&[0x60, 0, 0, 0, 0, bytes.len() as u8, protocol, 255][..], &from.octets(), &to.octets()];
+        [&begins.concat()[..], bytes].concat()
+    }
+
+    #[test]
+    fn no_pod_says_who_is_whose_neighbour_or_router_or_sends_from_anothers_address_of_ipv6() {
+        in_scene(|scene| {
+            const ICMP: u8 = 58;
+            const NOTHING: u8 = 59;
+            let (own, other, all) = (scene.others[0], scene.others[1], Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+            let (node, wire, hardware) = (Wire::open("cni0"), scene.wire(), hardware(scene.addresses[0]));
+            let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+            // Solicitations and advertisements, of routers and of neighbours, and redirects.
+            for kind in 133..=137 {
+                for from in [own, other, link_local, Ipv6Addr::UNSPECIFIED] {
+                    let message = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &other.octets()].concat();
+                    wire.send(&frame(EVERYBODY, hardware, IPV6, &packet(from, all, ICMP, &message)));
+                    // Behind a header of options.
+                    let behind = [&[ICMP, 0, 1, 4, 0, 0, 0, 0][..], &message].concat();
+                    wire.send(&frame(EVERYBODY, hardware, IPV6, &packet(from, all, 0, &behind)));
+                }
+            }
+            for from in [other, link_local, Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST] {
+                wire.send(&frame(EVERYBODY, hardware, IPV6, &packet(from, all, NOTHING, &[])));
+            }
+            let honest = frame(EVERYBODY, hardware, IPV6, &packet(own, all, NOTHING, &[]));
+            wire.send(&honest);
+            let from_pods = |frame: &[u8]| frame[..6] == EVERYBODY;
+            assert_eq!(node.next(from_pods)[..honest.len()], honest);
+        });
+    }
+
     #[test]
     fn nothing_goes_from_pod_to_pod_but_through_the_node() {
         in_scene(|scene| {
             let (own, other) = (scene.addresses[0], scene.addresses[1]);
             let (neighbour, wire) = (scene.pods[1].run(|| Wire::open("eth0")), scene.wire());
-            let hardware = hardware_address(own);
+            let hardware = hardware(own);
             wire.send(&frame(EVERYBODY, hardware, ARP, &arp(hardware, own, other)));
-            wire.send(&frame(hardware_address(other), hardware, IPV4, &datagram(own, other, PORT, FORGED)));
-            wire.send(&frame(hardware_address(GATEWAY), hardware, IPV4, &datagram(own, other, PORT, HONEST)));
+            wire.send(&frame(hardware(other), hardware, IPV4, &datagram(own, other, PORT, FORGED)));
+            wire.send(&frame(hardware(GATEWAY), hardware, IPV4, &datagram(own, other, PORT, HONEST)));
             let seen = neighbour.next(|frame| frame.windows(4).any(|part| part == own.octets()));
-            assert_eq!((seen[6..12].to_vec(), seen.get(42)), (hardware_address(GATEWAY).to_vec(), Some(&HONEST)));
+            assert_eq!((seen[6..12].to_vec(), seen.get(42)), (hardware(GATEWAY).to_vec(), Some(&HONEST)));
         });
     }
 
@@ -229,9 +307,9 @@ mod tests {
             scene.pods[1].run(|| tcp_server(80, 7));
             assert_eq!(tcp_answer(other, 80), Some(7));
             let wire = scene.wire();
-            for to in [EVERYBODY, hardware_address(GATEWAY), [1, 0x80, 0xc2, 0, 0, 14]] {
-                wire.send(&frame(to, hardware_address(other), IPV4, &datagram(own, GATEWAY, PORT, FORGED)));
-                wire.send(&frame(to, hardware_address(other), 0x88cc, &[0; 46]));
+            for to in [EVERYBODY, hardware(GATEWAY), [1, 0x80, 0xc2, 0, 0, 14]] {
+                wire.send(&frame(to, hardware(other), IPV4, &datagram(own, GATEWAY, PORT, FORGED)));
+                wire.send(&frame(to, hardware(other), 0x88cc, &[0; 46]));
             }
             assert_eq!(tcp_answer(other, 80), Some(7));
         });
@@ -240,7 +318,7 @@ mod tests {
     #[test]
     fn pods_go_on_over_a_restart_and_their_addresses_go_to_others() {
         in_scene(|scene| {
-            let Scene { network, pods, addresses, _dir: dir } = scene;
+            let Scene { network, pods, addresses, others, _dir: dir } = scene;
             pods[0].run(|| tcp_server(80, 7));
             drop(network);
             let network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
@@ -250,7 +328,7 @@ mod tests {
             pods[1].run(|| tcp_server(80, 8));
             assert_eq!(tcp_answer(addresses[1], 80), None, "one that does not");
             let mut socket = Socket::netfilter().unwrap();
-            allow(&mut socket, addresses[1]).unwrap();
+            allow(&mut socket, &[addresses[1].into(), others[1].into()]).unwrap();
             // The node may still wait for the answer to its last question where the address is.
             let answer = (0..10).find_map(|_| tcp_answer(addresses[1], 80));
             assert_eq!(answer, Some(8), "an address that is given out again");
@@ -267,7 +345,7 @@ mod tests {
             assert_eq!(before.trim(), "0", "a node of its own switches it off");
             host::set_sysctl("net/bridge/bridge-nf-call-iptables", "1").unwrap();
             let late = Namespace::new();
-            scene.network.attach_blocking("late", late.fd().as_fd(), &[]).unwrap();
+            attach(&scene.network, "late", &late, &[]);
             let again = std::fs::read_to_string("/proc/sys/net/bridge/bridge-nf-call-iptables").unwrap();
             assert_eq!(again.trim(), "0", "and again when it was loaded meanwhile");
         });

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
-use anyhow::{Context, Result};
-use ipnet::Ipv4Net;
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 
 use crate::netlink::{Socket, in_namespace, route};
-use crate::nft::{self, Batch, Expr, Hook};
+use crate::nft::{self, Batch, Expr, Family, Hook};
 
 /// The size of packets on the node's link, in bytes: the largest, since no wire carries them. On the way to the world
 /// connections are told to use what fits there.
@@ -18,22 +18,49 @@ const ETHERNET: u32 = 1500;
 const EEXIST: i32 = 17;
 
 /// Makes a bridge with an address, and lets the host forward. A bridge that is there is kept.
-pub fn create_bridge(name: &str, address: Ipv4Net) -> Result<()> {
+pub fn create_bridge(name: &str, addresses: &[IpNet]) -> Result<()> {
     let mut socket = Socket::route()?;
-    match route::add_bridge(&mut socket, name, hardware_address(address.addr())) {
+    let first = addresses.first().context("a bridge has an address")?;
+    match route::add_bridge(&mut socket, name, hardware_address(first.addr())) {
         Err(error) if error.raw_os_error() == Some(EEXIST) => {}
         other => other.with_context(|| format!("failed to make the bridge {name}"))?,
     }
     let index = route::index_of(&mut socket, name)?;
+    if addresses.iter().any(|address| address.addr().is_ipv6()) {
+        allow_ipv6(name)?;
+    }
+    let messages = addresses.iter().map(|address| route::address(index, *address));
     socket
-        .batch(vec![route::address(index, address), route::up(index)])
-        .with_context(|| format!("failed to give {name} the address {address}"))?;
-    forward_packets()
+        .batch(messages.chain([route::up(index)]).collect())
+        .with_context(|| format!("failed to give {name} the addresses {addresses:?}"))?;
+    addresses.iter().try_for_each(|address| forward_packets(Family::of_range(*address)))
 }
 
-/// Lets this namespace's kernel pass packets on.
-pub fn forward_packets() -> Result<()> {
-    set_sysctl("net/ipv4/ip_forward", "1")
+/// Lets this namespace's kernel pass packets of a family on.
+pub fn forward_packets(family: Family) -> Result<()> {
+    set_sysctl(forwarding(family), "1")
+}
+
+/// The kernel parameter by which packets of a family are passed on.
+pub fn forwarding(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "net/ipv4/ip_forward",
+        Family::V6 => "net/ipv6/conf/all/forwarding",
+    }
+}
+
+/// Lets a link of this namespace have addresses of IPv6, and take none, nor routes, that somebody advertises.
+///
+/// # Errors
+/// The kernel has no IPv6.
+pub fn allow_ipv6(link: &str) -> Result<()> {
+    if !fs::exists("/proc/sys/net/ipv6/conf").unwrap_or(false) {
+        bail!("this kernel has no IPv6: it was started with ipv6.disable=1, or made without (CONFIG_IPV6)");
+    }
+    for (parameter, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_dad", "0")] {
+        set_sysctl(&format!("net/ipv6/conf/{link}/{parameter}"), value)?;
+    }
+    Ok(())
 }
 
 /// Sets a kernel parameter of this namespace unless it has the value already.
@@ -45,8 +72,8 @@ pub fn set_sysctl(name: &str, value: &str) -> Result<()> {
     fs::write(&path, value).with_context(|| format!("failed to set {} to {value}", name.replace('/', ".")))
 }
 
-/// Makes the link between a bridge and a node's namespace, with address and default route in there.
-pub fn attach_node(bridge: &str, link: &str, netns: BorrowedFd<'_>, address: Ipv4Net, gateway: Ipv4Addr) -> Result<()> {
+/// Makes the link between a bridge and a node's namespace, with addresses and default routes, each by a gateway, in there.
+pub fn attach_node(bridge: &str, link: &str, netns: BorrowedFd<'_>, addresses: &[(IpNet, IpAddr)]) -> Result<()> {
     let mut socket = Socket::route()?;
     let index = route::index_of(&mut socket, bridge)?;
     let pair = route::Pair { name: link, bridge: index, peer: "eth0", hardware: None, netns, mtu: MTU };
@@ -55,14 +82,13 @@ pub fn attach_node(bridge: &str, link: &str, netns: BorrowedFd<'_>, address: Ipv
         let mut socket = Socket::route()?;
         let lo = route::index_of(&mut socket, "lo")?;
         let eth0 = route::index_of(&mut socket, "eth0")?;
-        socket
-            .batch(vec![
-                route::up(lo),
-                route::address(eth0, address),
-                route::up(eth0),
-                route::default_route(eth0, gateway),
-            ])
-            .context("failed to set up the node's link")
+        if addresses.iter().any(|(address, _)| address.addr().is_ipv6()) {
+            ["all", "eth0"].into_iter().try_for_each(allow_ipv6)?;
+        }
+        let own = addresses.iter().map(|(address, _)| route::address(eth0, *address));
+        let routes = addresses.iter().map(|(_, gateway)| route::default_route(eth0, *gateway));
+        let changes = [route::up(lo)].into_iter().chain(own).chain([route::up(eth0)]).chain(routes);
+        socket.batch(changes.collect()).context("failed to set up the node's link")
     })
 }
 
@@ -80,16 +106,19 @@ pub fn delete_link(name: &str) -> Result<()> {
 
 /// The size of packets on the link that has an address, in bytes; 1500 when there is none.
 pub fn mtu_of(address: IpAddr) -> Result<u32> {
-    let IpAddr::V4(address) = address else { return Ok(ETHERNET) };
     let mut socket = Socket::route()?;
     let Some(link) = route::with_address(&mut socket, address)? else { return Ok(ETHERNET) };
     Ok(route::mtu(&mut socket, link)?.unwrap_or(ETHERNET))
 }
 
-/// Makes packets of a bridge's network that leave the host carry the host's address, and lets nobody but the host begin
-/// anything with that network, unless a rule of the host's owner sends it there.
-pub fn masquerade(table: &str, bridge: &str, network: Ipv4Net) -> Result<()> {
-    let mut batch = Batch::new();
+/// Makes packets of a bridge's networks that leave the host carry the host's address, and lets nobody but the host begin
+/// anything with those networks, unless a rule of the host's owner sends it there.
+pub fn masquerade(table: &str, bridge: &str, networks: &[IpNet]) -> Result<()> {
+    networks.iter().try_for_each(|network| masquerade_one(table, bridge, *network))
+}
+
+fn masquerade_one(table: &str, bridge: &str, network: IpNet) -> Result<()> {
+    let mut batch = Batch::of(Family::of_range(network));
     batch.renew_table(table);
     batch.base_chain(table, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
     // With br_netfilter, what goes from node to node comes here too, and pods' packets are to arrive as they were sent.
@@ -117,12 +146,14 @@ pub fn open_firewall(bridge: &str) -> Result<()> {
     let (table, chain) = FIREWALL;
     let mut socket = Socket::netfilter()?;
     close_firewall(bridge)?;
-    if nft::drops(&mut socket, table, chain)? {
-        let mut batch = Batch::new();
-        for leaving in [true, false] {
-            batch.first_rule(table, chain, &Expr::let_through(bridge, leaving), &comment(bridge));
+    for family in Family::ALL {
+        if nft::drops(&mut socket, family, table, chain)? {
+            let mut batch = Batch::of(family);
+            for leaving in [true, false] {
+                batch.first_rule(table, chain, &Expr::let_through(bridge, leaving), &comment(bridge));
+            }
+            batch.commit(&mut socket).with_context(|| format!("failed to add rules to {table} {chain}"))?;
         }
-        batch.commit(&mut socket).with_context(|| format!("failed to add rules to {table} {chain}"))?;
     }
     Ok(())
 }
@@ -131,26 +162,32 @@ pub fn open_firewall(bridge: &str) -> Result<()> {
 pub fn close_firewall(bridge: &str) -> Result<()> {
     let (table, chain) = FIREWALL;
     let mut socket = Socket::netfilter()?;
-    let mut batch = Batch::new();
-    for handle in nft::rules(&mut socket, table, chain, &comment(bridge))? {
-        batch.delete_rule(table, chain, handle);
+    for family in Family::ALL {
+        let mut batch = Batch::of(family);
+        for handle in nft::rules(&mut socket, family, table, chain, &comment(bridge))? {
+            batch.delete_rule(table, chain, handle);
+        }
+        batch.commit(&mut socket).with_context(|| format!("failed to remove rules from {table} {chain}"))?;
     }
-    batch.commit(&mut socket).with_context(|| format!("failed to remove rules from {table} {chain}"))
+    Ok(())
 }
 
 fn comment(bridge: &str) -> String {
     format!("coracle {bridge}")
 }
 
-/// Removes a table; that it is not there is no error.
+/// Removes a table of either family; that it is not there is no error.
 pub fn delete_table(table: &str) -> Result<()> {
     const ENOENT: i32 = 2;
-    let mut batch = Batch::new();
-    batch.delete_table(table);
-    match batch.commit(&mut Socket::netfilter()?) {
-        Err(error) if error.raw_os_error() == Some(ENOENT) => Ok(()),
-        other => Ok(other?),
+    for family in Family::ALL {
+        let mut batch = Batch::of(family);
+        batch.delete_table(table);
+        match batch.commit(&mut Socket::netfilter()?) {
+            Err(error) if error.raw_os_error() != Some(ENOENT) => return Err(error.into()),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Whether the kernel has nftables: an empty table of our own can be made and removed.
@@ -158,7 +195,7 @@ pub fn nftables_works() -> bool {
     let probe = || -> io::Result<()> {
         let mut socket = Socket::netfilter().map_err(io::Error::other)?;
         let table = format!("coracle-probe-{}", std::process::id());
-        let mut batch = Batch::new();
+        let mut batch = Batch::of(Family::V4);
         batch.renew_table(&table);
         batch.delete_table(&table);
         batch.commit(&mut socket)
@@ -166,10 +203,22 @@ pub fn nftables_works() -> bool {
     probe().is_ok()
 }
 
-/// A locally administered address made of an IP address.
-pub(crate) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
+/// A locally administered address made of an IP address. Those of IPv6 in a range of pods differ in it as well: they differ
+/// in no more bits than it has, which come to lie beside each other.
+pub(crate) fn hardware_address(address: IpAddr) -> [u8; 6] {
+    let [a, b, c, d] = folded(address).to_be_bytes();
     [0x0a, 0x58, a, b, c, d]
+}
+
+/// An address in 32 bits.
+pub(crate) fn folded(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => u32::from(address),
+        IpAddr::V6(address) => {
+            let words = u128::from(address);
+            [0, 32, 64, 96].into_iter().fold(0, |folded, shift| folded ^ (words >> shift) as u32)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +227,11 @@ mod tests {
     use crate::testing::{Namespace, is_root, tcp_answer, tcp_server};
     use std::os::fd::AsFd;
 
+    /// A host of a network, by an address of each family.
+    fn addresses(subnet: u8, host: u8) -> [IpNet; 2] {
+        [format!("10.9.{subnet}.{host}/24"), format!("fd00:9:{subnet}::{host}/64")].map(|text| text.parse().unwrap())
+    }
+
     #[test]
     fn the_table_of_a_cluster_is_made_and_removed() {
         if !is_root() {
@@ -185,7 +239,7 @@ mod tests {
         }
         Namespace::new().run(|| {
             for _ in 0..2 {
-                masquerade("t", "b", "10.9.0.0/16".parse().unwrap()).unwrap();
+                masquerade("t", "b", &["10.9.0.0/16", "fd00:9::/64"].map(|net| net.parse().unwrap())).unwrap();
             }
             delete_table("t").unwrap();
             delete_table("t").unwrap();
@@ -200,31 +254,38 @@ mod tests {
         Namespace::new().run(|| {
             let (node, world) = (Namespace::new(), Namespace::new());
             for (link, netns, subnet) in [("cbnode", &node, 1), ("cbworld", &world, 2)] {
-                let address = |host: u8| Ipv4Net::new(Ipv4Addr::new(10, 9, subnet, host), 24).unwrap();
-                create_bridge(link, address(1)).unwrap();
+                let [first, second] = [1, 2].map(|host| addresses(subnet, host));
+                create_bridge(link, &first).unwrap();
                 let port = link.replace("cb", "cv");
-                attach_node(link, &port, netns.fd().as_fd(), address(2), address(1).addr()).unwrap();
+                let own: Vec<_> = second.into_iter().zip(first.map(|address| address.addr())).collect();
+                attach_node(link, &port, netns.fd().as_fd(), &own).unwrap();
             }
-            masquerade("t", "cbnode", "10.9.1.0/24".parse().unwrap()).unwrap();
+            masquerade("t", "cbnode", &addresses(1, 0)).unwrap();
             world.run(|| tcp_server(80, 7));
-            let reaches = || node.run(|| tcp_answer(Ipv4Addr::new(10, 9, 2, 2), 80));
-            assert_eq!(reaches(), Some(7), "without a firewall");
+            let world = addresses(2, 2).map(|address| address.addr());
+            let reaches = || world.map(|world| node.run(|| tcp_answer(world, 80)));
+            assert_eq!(reaches(), [Some(7); 2], "without a firewall");
             open_firewall("cbnode").unwrap();
 
             let mut socket = Socket::netfilter().unwrap();
-            let mut batch = Batch::new();
-            batch.renew_table("filter");
-            batch.base_chain("filter", "FORWARD", "filter", Hook::Forward, nft::PRIORITY_FILTER);
-            batch.policy_drop("filter", "FORWARD");
-            batch.commit(&mut socket).unwrap();
-            assert_eq!(reaches(), None, "the firewall works");
+            for family in Family::ALL {
+                let mut batch = Batch::of(family);
+                batch.renew_table("filter");
+                batch.base_chain("filter", "FORWARD", "filter", Hook::Forward, nft::PRIORITY_FILTER);
+                batch.policy_drop("filter", "FORWARD");
+                batch.commit(&mut socket).unwrap();
+            }
+            assert_eq!(reaches(), [None; 2], "the firewall works");
             for _ in 0..2 {
                 open_firewall("cbnode").unwrap();
-                assert_eq!(reaches(), Some(7), "through the firewall");
-                assert_eq!(nft::rules(&mut socket, "filter", "FORWARD", "coracle cbnode").unwrap().len(), 2);
+                assert_eq!(reaches(), [Some(7); 2], "through the firewall");
+                for family in Family::ALL {
+                    let rules = nft::rules(&mut socket, family, "filter", "FORWARD", "coracle cbnode").unwrap();
+                    assert_eq!(rules.len(), 2);
+                }
             }
             close_firewall("cbnode").unwrap();
-            assert_eq!(reaches(), None, "closed again");
+            assert_eq!(reaches(), [None; 2], "closed again");
             close_firewall("cbnode").unwrap();
         });
     }

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::{Family, nth, size};
+use ipnet::IpNet;
 
 use crate::HostPort;
 
@@ -46,44 +47,48 @@ impl Taken {
 
 pub struct Ipam {
     dir: PathBuf,
-    range: Ipv4Net,
-    taken: HashMap<Ipv4Addr, Taken>,
+    range: IpNet,
+    taken: HashMap<IpAddr, Taken>,
     /// Where the search goes on: an address just given back is not given out at once.
-    next: u32,
+    next: u128,
 }
 
+/// Addresses of a larger range than this are not given out: no node has as many pods.
+const MOST: u128 = 1 << 16;
+
 impl Ipam {
-    /// Reads what was given out before.
-    pub fn open(dir: PathBuf, range: Ipv4Net) -> Result<Ipam> {
+    /// Reads what was given out before of the range's family.
+    pub fn open(dir: PathBuf, range: IpNet) -> Result<Ipam> {
         fs::create_dir_all(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
         let mut taken = HashMap::new();
         for entry in fs::read_dir(&dir)?.flatten() {
-            if let Some(address) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            let address = entry.file_name().to_str().and_then(|name| name.parse::<IpAddr>().ok());
+            if let Some(address) = address.filter(|address| Family::of(*address) == Family::of_range(range)) {
                 taken.insert(address, Taken::read(&entry.path())?);
             }
         }
         Ok(Ipam { dir, range, taken, next: 2 })
     }
 
-    /// The bridge's address: the first of the range.
-    pub fn gateway(&self) -> Ipv4Addr {
-        self.nth(1)
+    /// The addresses that it gives out.
+    pub fn range(&self) -> IpNet {
+        self.range
     }
 
-    fn nth(&self, n: u32) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.range.network()) + n)
+    /// The bridge's address: the first of the range.
+    pub fn gateway(&self) -> IpAddr {
+        nth(self.range, 1)
     }
 
     /// The address of a sandbox, the same one every time.
-    pub fn allocate(&mut self, sandbox: &str, ports: &[HostPort]) -> Result<Ipv4Addr> {
+    pub fn allocate(&mut self, sandbox: &str, ports: &[HostPort]) -> Result<IpAddr> {
         if let Some(address) = self.find(sandbox) {
             return Ok(address);
         }
-        let size = 1u32 << (32 - self.range.prefix_len().min(30));
-        let candidates = size.saturating_sub(3);
+        let candidates = size(self.range).min(MOST).saturating_sub(3);
         for step in 0..candidates {
             let n = 2 + (self.next - 2 + step) % candidates;
-            let address = self.nth(n);
+            let address = nth(self.range, n);
             if !self.taken.contains_key(&address) {
                 let path = self.dir.join(address.to_string());
                 let taken = Taken { sandbox: sandbox.to_owned(), ports: ports.to_vec() };
@@ -97,26 +102,21 @@ impl Ipam {
     }
 
     /// The address a sandbox has.
-    pub fn find(&self, sandbox: &str) -> Option<Ipv4Addr> {
+    pub fn find(&self, sandbox: &str) -> Option<IpAddr> {
         self.taken.iter().find(|(_, own)| own.sandbox == sandbox).map(|(address, _)| *address)
     }
 
     /// The host ports that lead to an address.
-    pub fn ports(&self, address: Ipv4Addr) -> &[HostPort] {
+    pub fn ports(&self, address: IpAddr) -> &[HostPort] {
         self.taken.get(&address).map_or(&[], |taken| taken.ports.as_slice())
     }
 
     /// Gives an address back; answers with it.
-    pub fn release(&mut self, sandbox: &str) -> Option<Ipv4Addr> {
+    pub fn release(&mut self, sandbox: &str) -> Option<IpAddr> {
         let address = self.find(sandbox)?;
         self.taken.remove(&address);
         let _ = fs::remove_file(self.dir.join(address.to_string()));
         Some(address)
-    }
-
-    /// Addresses in use.
-    pub fn addresses(&self) -> Vec<Ipv4Addr> {
-        self.taken.keys().copied().collect()
     }
 
     /// Sandboxes that have addresses.
@@ -132,26 +132,27 @@ mod tests {
     #[test]
     fn addresses_are_kept_over_a_restart_and_not_reused_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let range = "10.1.2.0/29".parse().unwrap();
-        let open = || Ipam::open(dir.path().to_owned(), range).unwrap();
-        let mut ipam = open();
-        let ports = ["", "127.0.0.1"].map(|host_ip| HostPort {
-            protocol: "UDP".into(),
-            container_port: 53,
-            host_port: 5353,
-            host_ip: host_ip.into(),
-        });
-        let first = ipam.allocate("a", &ports).unwrap();
-        assert_eq!(first, Ipv4Addr::new(10, 1, 2, 2));
-        assert_eq!(ipam.allocate("a", &ports).unwrap(), first);
-        assert_eq!(open().ports(first), ports);
-        ipam.release("a");
-        assert_ne!(ipam.allocate("b", &[]).unwrap(), first);
-        let mut ipam = open();
-        assert_eq!(ipam.sandboxes(), ["b"]);
-        for n in 0..4 {
-            ipam.allocate(&n.to_string(), &[]).unwrap();
+        for (range, begins) in [("10.1.2.0/29", "10.1.2.2"), ("fd00:1::/125", "fd00:1::2")] {
+            let open = || Ipam::open(dir.path().to_owned(), range.parse().unwrap()).unwrap();
+            let mut ipam = open();
+            let ports = ["", "127.0.0.1"].map(|host_ip| HostPort {
+                protocol: "UDP".into(),
+                container_port: 53,
+                host_port: 5353,
+                host_ip: host_ip.into(),
+            });
+            let first = ipam.allocate("a", &ports).unwrap();
+            assert_eq!(first.to_string(), begins);
+            assert_eq!(ipam.allocate("a", &ports).unwrap(), first);
+            assert_eq!(open().ports(first), ports);
+            ipam.release("a");
+            assert_ne!(ipam.allocate("b", &[]).unwrap(), first);
+            let mut ipam = open();
+            assert_eq!(ipam.sandboxes(), ["b"]);
+            for n in 0..4 {
+                ipam.allocate(&n.to_string(), &[]).unwrap();
+            }
+            assert!(ipam.allocate("full", &[]).unwrap_err().to_string().contains("no address is free"));
         }
-        assert!(ipam.allocate("full", &[]).unwrap_err().to_string().contains("no address is free"));
     }
 }

@@ -1,8 +1,9 @@
 //! The pod network of one node.
 //!
-//! Every pod has one address with a full-length prefix, and reaches everything by way of the bridge's
+//! Every pod has one address of each family with a full-length prefix, and reaches everything by way of the bridge's
 //! address. So every packet between pods passes the node's IP layer, where services are translated, and
-//! bridges need no netfilter of their own.
+//! bridges need no netfilter of their own. In IPv6 pod and node know each other's hardware address for good: what somebody
+//! says of his neighbours is believed by nobody.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,15 +12,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::{Family, Ranges, alone, nth};
+use ipnet::{IpNet, Ipv4Net};
 use parking_lot::Mutex;
 
 use crate::conntrack;
 use crate::frames;
-use crate::host::{close_firewall, delete_table, forward_packets, hardware_address, open_firewall, set_sysctl};
+use crate::host::{
+    allow_ipv6, close_firewall, delete_table, folded, forward_packets, hardware_address, open_firewall, set_sysctl,
+};
 use crate::ipam::Ipam;
 use crate::netlink::{Socket, in_namespace, route};
-use crate::nft::{self, Batch, Data, Expr, Hook, Nat, Type};
+use crate::nft::{self, Batch, Data, Expr, Hook, InPackets, Nat, Type, octets};
 use crate::peers::{self, Origin, Peer, Routes};
 
 const TABLE: &str = "coracle-pods";
@@ -30,7 +34,7 @@ const HOST_PORTS: &str = "host-ports";
 const PEERS: &str = "peers";
 /// Host ports of one of the node's addresses.
 const ADDRESS_PORTS: &str = "address-ports";
-const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
 const EADDRNOTAVAIL: i32 = 99;
@@ -42,16 +46,17 @@ pub struct NodeNetworkConfig {
     pub bridge: String,
     /// Where addresses are written down.
     pub state: PathBuf,
-    /// Addresses of this node's pods.
-    pub pod_cidr: Ipv4Net,
+    /// Addresses of this node's pods, of each family that these have.
+    pub pod_cidr: Ranges,
     /// Addresses of all pods.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: Ranges,
     /// Addresses of all services.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Ranges,
     /// Further addresses that this node answers at: that of the cluster's DNS.
-    pub service_addresses: Vec<Ipv4Addr>,
-    /// The address of this node, which others send packets to.
-    pub address: IpAddr,
+    pub service_addresses: Vec<IpAddr>,
+    /// The addresses of this node, which others send packets to: one of a family, by the first of which it is reached from
+    /// other networks.
+    pub addresses: Vec<IpAddr>,
     /// The name of the link to nodes on other networks, which is made when there are some.
     pub overlay: String,
     /// The size of packets between pods, in bytes. Those to nodes on other networks are smaller, which their senders are told.
@@ -81,10 +86,11 @@ pub struct NodeNetwork {
 }
 
 struct State {
-    ipam: Ipam,
+    /// Of each family, the primary one first.
+    ipams: Vec<Ipam>,
     routes: Routes,
     /// The nodes that are in the set of those reached straight.
-    peers: BTreeSet<Ipv4Addr>,
+    peers: BTreeSet<IpAddr>,
     route: Socket,
     netfilter: Socket,
     bridge: u32,
@@ -97,41 +103,63 @@ struct State {
 impl NodeNetwork {
     /// Makes the bridge and the rules that pods need, or takes over what an earlier process made.
     pub fn new(config: NodeNetworkConfig) -> Result<Arc<NodeNetwork>> {
-        let ipam = Ipam::open(config.state.clone(), config.pod_cidr)?;
+        let open = |range| Ipam::open(config.state.clone(), range);
+        let ipams: Vec<Ipam> = config.pod_cidr.iter().map(open).collect::<Result<_>>()?;
+        let families: Vec<Family> = config.pod_cidr.families().collect();
         let mut route = Socket::route()?;
-        let gateway = ipam.gateway();
         let name = config.bridge.as_str();
         refuse_taken(&mut route, &config)?;
-        match route::add_bridge(&mut route, name, hardware_address(gateway)) {
+        let hardware = hardware_address(nth(config.pod_cidr.primary(), 1));
+        match route::add_bridge(&mut route, name, hardware) {
             Err(error) if error.raw_os_error() == Some(EEXIST) => {}
             other => other.with_context(|| format!("failed to make the bridge {name}"))?,
         }
         let bridge = route::index_of(&mut route, name)?;
         let lo = route::index_of(&mut route, "lo")?;
-        let mut changes = vec![
-            route::address(bridge, Ipv4Net::new(gateway, config.pod_cidr.prefix_len())?),
-            route::up(bridge),
-            route::up(lo),
-            // A node without a default route reaches services too: the route only has to let the packet come as
-            // far as the rule that translates it.
-            route::link_route(bridge, config.service_cidr),
-        ];
-        for address in &config.service_addresses {
-            changes.push(route::address(lo, Ipv4Net::new(*address, 32)?));
+        let mut changes = Vec::new();
+        if families.contains(&Family::V6) {
+            have_ipv6(&config)?;
+            changes.push(route::without_own_address(bridge));
         }
+        for ipam in &ipams {
+            changes.push(route::address(bridge, IpNet::new(ipam.gateway(), ipam.range().prefix_len())?));
+        }
+        changes.extend([route::up(bridge), route::up(lo)]);
+        // A node without a default route reaches services too: the route only has to let the packet come as
+        // far as the rule that translates it.
+        changes.extend(config.service_cidr.iter().map(|range| route::link_route(bridge, range)));
+        changes.extend(config.service_addresses.iter().map(|address| route::address(lo, alone(*address))));
+        let answered = config.service_addresses.iter().map(|address| format!("{address}\n")).collect::<String>();
+        let file = answered_file(&config.state);
+        std::fs::write(&file, answered).with_context(|| format!("failed to write {}", file.display()))?;
         route.batch(changes).context("failed to set up the pod bridge")?;
-        forward_packets()?;
+        families.iter().try_for_each(|family| forward_packets(*family))?;
         if let Err(error) = open_firewall(name) {
             tracing::warn!(error = format!("{error:#}"), "a firewall may keep pods from each other and the world");
         }
-        // Packets leave by the bridge they came from; pods must not be told to go there directly.
-        set_sysctl(&format!("net/ipv4/conf/{name}/send_redirects"), "0")?;
-        set_sysctl("net/ipv4/conf/all/send_redirects", "0")?;
-        // The node's own loopback address leads to host ports and node ports too; a rule keeps pods from it.
-        set_sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+        if families.contains(&Family::V4) {
+            // Packets leave by the bridge they came from; pods must not be told to go there directly.
+            set_sysctl(&format!("net/ipv4/conf/{name}/send_redirects"), "0")?;
+            set_sysctl("net/ipv4/conf/all/send_redirects", "0")?;
+            // The node's own loopback address leads to host ports and node ports too; a rule keeps pods from it.
+            set_sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
+        }
         let mut netfilter = Socket::netfilter()?;
-        base_rules(&config).commit(&mut netfilter).context("failed to make the nftables rules of the pod network")?;
-        let frames = frames::renew(&mut netfilter, &ipam.addresses());
+        for family in Family::ALL {
+            let batch = match families.contains(&family) {
+                true => base_rules(&config, family),
+                // Of a node that had the family before.
+                false if nft::table_exists(&mut netfilter, family, TABLE)? => {
+                    let mut batch = Batch::of(family);
+                    batch.delete_table(TABLE);
+                    batch
+                }
+                false => continue,
+            };
+            batch.commit(&mut netfilter).context("failed to make the nftables rules of the pod network")?;
+        }
+        let pods: Vec<Vec<IpAddr>> = sandboxes(&ipams).iter().map(|sandbox| addresses(&ipams, sandbox)).collect();
+        let frames = frames::renew(&mut netfilter, &pods);
         if let Err(error) = &frames {
             tracing::warn!(
                 %error,
@@ -139,17 +167,20 @@ impl NodeNetwork {
             );
         }
         let isolated = can_isolate(config.on_host);
-        let IpAddr::V4(address) = config.address else { bail!("the node's address {} is not IPv4", config.address) };
-        let (pod_cidr, cluster_cidr, overlay) = (config.pod_cidr, config.cluster_cidr, config.overlay.clone());
-        let origin = Origin { address, pod_cidr, cluster_cidr, overlay };
+        let origin = Origin {
+            addresses: config.addresses.clone(),
+            pod_cidr: config.pod_cidr,
+            cluster_cidr: config.cluster_cidr,
+            overlay: config.overlay.clone(),
+        };
         let routes = Routes::open(&mut route, origin, routes_file(&config.state))?;
         let (frames, peers) = (frames.is_ok(), BTreeSet::new());
-        let state = State { ipam, routes, peers, route, netfilter, bridge, frames, isolated };
+        let state = State { ipams, routes, peers, route, netfilter, bridge, frames, isolated };
         Ok(Arc::new(NodeNetwork { config, state: Mutex::new(state) }))
     }
 
     /// The addresses of this node's pods.
-    pub fn pod_cidr(&self) -> Ipv4Net {
+    pub fn pod_cidr(&self) -> Ranges {
         self.config.pod_cidr
     }
 
@@ -165,19 +196,22 @@ impl NodeNetwork {
     pub(crate) fn set_peers_blocking(&self, peers: &[Peer]) -> Result<()> {
         let State { routes, peers: known, route, netfilter, .. } = &mut *self.state.lock();
         let (near, result) = routes.set((route, netfilter), peers);
-        let keys =
-            |nodes: &mut dyn Iterator<Item = &Ipv4Addr>| nodes.map(|node| node.octets().to_vec()).collect::<Vec<_>>();
-        let mut batch = Batch::new();
-        batch.delete_elements(TABLE, PEERS, &keys(&mut known.difference(&near)));
-        batch.add_set_elements(TABLE, PEERS, &keys(&mut near.difference(known)));
-        batch.commit(netfilter).context("failed to let other nodes in")?;
+        for family in self.config.pod_cidr.families() {
+            let keys = |nodes: &mut dyn Iterator<Item = &IpAddr>| -> Vec<Vec<u8>> {
+                nodes.filter(|node| Family::of(**node) == family).map(|node| octets(*node)).collect()
+            };
+            let mut batch = Batch::of(family);
+            batch.delete_elements(TABLE, PEERS, &keys(&mut known.difference(&near)));
+            batch.add_set_elements(TABLE, PEERS, &keys(&mut near.difference(known)));
+            batch.commit(netfilter).context("failed to let other nodes in")?;
+        }
         *known = near;
         result
     }
 
-    /// Removes what [`NodeNetwork::new`], the service proxy and pods made; `state` is where addresses are written down. Nothing
-    /// of it needs to exist.
-    pub fn remove(bridge: &str, overlay: &str, service_addresses: &[Ipv4Addr], state: &Path) -> Result<()> {
+    /// Removes what [`NodeNetwork::new`], the service proxy and pods made; `state` is where addresses are written down, and
+    /// `answered` those at which the node answered unless it wrote them down. Nothing of it needs to exist.
+    pub fn remove(bridge: &str, overlay: &str, answered: &[IpAddr], state: &Path) -> Result<()> {
         let mut route = Socket::route()?;
         peers::remove(&mut route, overlay, &routes_file(state))?;
         if let Ok(index) = route::index_of(&mut route, bridge) {
@@ -196,8 +230,10 @@ impl NodeNetwork {
         let removed = frames::remove(&mut Socket::netfilter()?);
         removed.with_context(|| format!("failed to remove the nftables table bridge {}", frames::TABLE))?;
         let lo = route::index_of(&mut route, "lo")?;
-        for address in service_addresses {
-            match route.batch(vec![route::delete_address(lo, Ipv4Net::new(*address, 32)?)]) {
+        let written = std::fs::read_to_string(answered_file(state)).unwrap_or_default();
+        let written: Vec<IpAddr> = written.lines().filter_map(|line| line.parse().ok()).collect();
+        for address in if written.is_empty() { answered } else { &written } {
+            match route.batch(vec![route::delete_address(lo, alone(*address))]) {
                 Err(error) if error.raw_os_error() != Some(EADDRNOTAVAIL) => {
                     return Err(error).with_context(|| format!("failed to remove the address {address}"));
                 }
@@ -207,7 +243,7 @@ impl NodeNetwork {
         Ok(())
     }
 
-    /// Connects a namespace; answers with its address. Again for the same sandbox: the same address.
+    /// Connects a namespace; answers with its addresses. Again for the same sandbox: the same addresses.
     pub async fn attach(
         self: &Arc<Self>,
         sandbox: &str,
@@ -218,44 +254,59 @@ impl NodeNetwork {
         let (network, sandbox, ports) = (self.clone(), sandbox.to_owned(), ports.to_vec());
         tokio::task::spawn_blocking(move || {
             use std::os::fd::AsFd;
-            network.attach_blocking(&sandbox, netns.as_fd(), &ports).map(|address| vec![IpAddr::V4(address)])
+            network.attach_blocking(&sandbox, netns.as_fd(), &ports)
         })
         .await?
     }
 
-    pub(crate) fn attach_blocking(&self, sandbox: &str, netns: BorrowedFd<'_>, ports: &[HostPort]) -> Result<Ipv4Addr> {
-        let (address, gateway) = {
+    pub(crate) fn attach_blocking(
+        &self,
+        sandbox: &str,
+        netns: BorrowedFd<'_>,
+        ports: &[HostPort],
+    ) -> Result<Vec<IpAddr>> {
+        let (addresses, gateways) = {
             let mut state = self.state.lock();
-            let address = state.ipam.allocate(sandbox, ports)?;
-            if let Err(error) = state.add_rules(address).and_then(|()| state.connect(address, netns, &self.config)) {
-                state.remove_rules(address);
-                state.ipam.release(sandbox);
+            let addresses = state.allocate(sandbox, ports)?;
+            let made = state.add_rules(&addresses).and_then(|()| state.connect(&addresses, netns, &self.config));
+            if let Err(error) = made {
+                state.remove_rules(&addresses);
+                state.release(sandbox);
                 return Err(error);
             }
-            (address, state.ipam.gateway())
+            (addresses, state.ipams.iter().map(Ipam::gateway).collect::<Vec<_>>())
         };
+        let hardware = gateways.first().map(|gateway| hardware_address(*gateway)).unwrap_or_default();
         let inside = in_namespace(netns, || {
             let mut socket = Socket::route()?;
             let lo = route::index_of(&mut socket, "lo")?;
             let eth0 = route::index_of(&mut socket, "eth0")?;
-            let changes = vec![
-                route::up(lo),
-                route::address(eth0, Ipv4Net::new(address, 32)?),
-                route::up(eth0),
-                route::link_route(eth0, Ipv4Net::new(gateway, 32)?),
-                route::default_route(eth0, gateway),
-            ];
+            let mut changes = vec![route::up(lo)];
+            if addresses.iter().any(IpAddr::is_ipv6) {
+                ["all", "eth0"].into_iter().try_for_each(allow_ipv6)?;
+                set_sysctl("net/ipv6/conf/eth0/accept_redirects", "0")?;
+                changes.push(route::without_own_address(eth0));
+            }
+            changes.extend(addresses.iter().map(|address| route::address(eth0, alone(*address))));
+            changes.push(route::up(eth0));
+            for gateway in gateways {
+                changes.push(route::link_route(eth0, alone(gateway)));
+                if gateway.is_ipv6() {
+                    changes.push(route::neighbour(eth0, gateway, hardware));
+                }
+                changes.push(route::default_route(eth0, gateway));
+            }
             socket.batch(changes).context("failed to set up the pod's link")
         });
         if let Err(error) = inside {
             self.detach_blocking(sandbox);
             return Err(error);
         }
-        Ok(address)
+        Ok(addresses)
     }
 
-    /// Gives the address back. The links go with the pod's namespace: removing them here would take 18 ms.
-    /// Answers with it.
+    /// Gives the addresses back. The links go with the pod's namespace: removing them here would take 18 ms.
+    /// Answers with them.
     pub async fn detach(self: &Arc<Self>, sandbox: &str) -> Result<Vec<IpAddr>> {
         let (network, sandbox) = (self.clone(), sandbox.to_owned());
         Ok(tokio::task::spawn_blocking(move || network.detach_blocking(&sandbox)).await?)
@@ -263,12 +314,12 @@ impl NodeNetwork {
 
     pub(crate) fn detach_blocking(&self, sandbox: &str) -> Vec<IpAddr> {
         let mut state = self.state.lock();
-        let address = state.ipam.find(sandbox);
-        if let Some(address) = address {
-            state.remove_rules(address);
-            state.ipam.release(sandbox);
+        let addresses = addresses(&state.ipams, sandbox);
+        if !addresses.is_empty() {
+            state.remove_rules(&addresses);
+            state.release(sandbox);
         }
-        address.map(IpAddr::V4).into_iter().collect()
+        addresses
     }
 
     /// Gives back what sandboxes held that are no longer there, and renews the rules of those that are; answers with their
@@ -280,14 +331,13 @@ impl NodeNetwork {
 
     pub(crate) fn retain_blocking(&self, live: &[String]) -> Result<Vec<IpAddr>> {
         let mut kept = Vec::new();
-        let sandboxes = self.state.lock().ipam.sandboxes();
+        let sandboxes = sandboxes(&self.state.lock().ipams);
         for sandbox in sandboxes {
             if live.contains(&sandbox) {
                 let mut state = self.state.lock();
-                if let Some(address) = state.ipam.find(&sandbox) {
-                    state.add_rules(address)?;
-                    kept.push(IpAddr::V4(address));
-                }
+                let addresses = addresses(&state.ipams, &sandbox);
+                state.add_rules(&addresses)?;
+                kept.extend(addresses);
             } else {
                 self.detach_blocking(&sandbox);
             }
@@ -296,43 +346,87 @@ impl NodeNetwork {
     }
 }
 
+/// The addresses of a sandbox, that of the primary family first.
+fn addresses(ipams: &[Ipam], sandbox: &str) -> Vec<IpAddr> {
+    ipams.iter().filter_map(|ipam| ipam.find(sandbox)).collect()
+}
+
+/// Those that have addresses.
+fn sandboxes(ipams: &[Ipam]) -> BTreeSet<String> {
+    ipams.iter().flat_map(Ipam::sandboxes).collect()
+}
+
+/// Lets the links of this machine have addresses of IPv6.
+fn have_ipv6(config: &NodeNetworkConfig) -> Result<()> {
+    const OFF: &str = "/proc/sys/net/ipv6/conf/lo/disable_ipv6";
+    allow_ipv6(&config.bridge)?;
+    if !config.on_host {
+        return allow_ipv6("all");
+    }
+    // Whether the host itself has it is for its owner to say.
+    if std::fs::read_to_string(OFF).is_ok_and(|value| value.trim() == "1") {
+        bail!(
+            "IPv6 is switched off on this host: set net.ipv6.conf.lo.disable_ipv6 to 0, or leave the ranges of IPv6 \
+             addresses out"
+        );
+    }
+    Ok(())
+}
+
+/// Where it is written down at which further addresses the node answers: beside the addresses.
+fn answered_file(state: &Path) -> PathBuf {
+    state.with_file_name("answered")
+}
+
 /// Where the ranges of other nodes are written down: beside the addresses.
 fn routes_file(state: &Path) -> PathBuf {
     state.with_file_name("routes")
 }
 
-fn base_rules(config: &NodeNetworkConfig) -> Batch {
-    let mut batch = Batch::new();
+fn base_rules(config: &NodeNetworkConfig, family: Family) -> Batch {
+    let mut batch = Batch::of(family);
     batch.renew_table(TABLE);
-    batch.set(TABLE, PEERS, Type::Address, None);
-    refuse_forged(&mut batch, config);
+    batch.set(TABLE, PEERS, family.address(), None);
+    let Some(cluster) = config.cluster_cidr.of(family) else { return batch };
+    refuse_forged(&mut batch, config, cluster);
     batch.base_chain(TABLE, "forward", "filter", Hook::Forward, nft::PRIORITY_FILTER);
     // Packets of pods leave in the name of their node, and nodes trust each other's VXLAN. Nor does a service lead there.
     for way in [Expr::link_is(&config.bridge, false, true), Expr::destination_chosen()] {
-        let to_overlay = [way, Expr::datagram_to(peers::PORT), Expr::destination_not_in(config.cluster_cidr)];
+        let to_overlay = [way, Expr::datagram_to(peers::PORT), Expr::destination_not_in(cluster)];
         batch.rule(TABLE, "forward", &[to_overlay.concat(), vec![Expr::Drop]].concat());
     }
     // Where a part of the way takes smaller packets than the pods' links do.
-    batch.rule(TABLE, "forward", &[Expr::source_in(config.cluster_cidr), Expr::fit_segments()].concat());
-    batch.rule(TABLE, "forward", &[Expr::destination_in(config.cluster_cidr), Expr::fit_segments()].concat());
+    batch.rule(TABLE, "forward", &[Expr::source_in(cluster), Expr::fit_segments()].concat());
+    batch.rule(TABLE, "forward", &[Expr::destination_in(cluster), Expr::fit_segments()].concat());
     if config.on_host {
-        keep_strangers_out(&mut batch, config);
+        keep_strangers_out(&mut batch, config, cluster);
     }
-    batch.set(TABLE, SELF, Type::AddressPair, None);
-    batch.set(TABLE, HOST_PORTS, Type::ProtocolPort, Some(Type::AddressPort));
-    batch.set(TABLE, ADDRESS_PORTS, Type::AddressProtocolPort, Some(Type::AddressPort));
+    batch.set(TABLE, SELF, family.address_pair(), None);
+    batch.set(TABLE, HOST_PORTS, Type::ProtocolPort, Some(family.address_port()));
+    batch.set(TABLE, ADDRESS_PORTS, family.address_protocol_port(), Some(family.address_port()));
     batch.base_chain(TABLE, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
-    let pair = vec![
-        Expr::IpHeader { offset: 12, length: 4, into: 0 },
-        Expr::IpHeader { offset: 16, length: 4, into: 1 },
-        Expr::InSet(SELF.into()),
-        Expr::Masquerade,
-    ];
+    let pair =
+        [family.source(0), family.destination(family.registers()), Expr::InSet(SELF.into()), Expr::Masquerade];
     batch.rule(TABLE, "postrouting", &pair);
-    let outside =
-        [Expr::source_in(config.cluster_cidr), Expr::destination_not_in(config.cluster_cidr), vec![Expr::Masquerade]]
-            .concat();
+    let outside = [Expr::source_in(cluster), Expr::destination_not_in(cluster), vec![Expr::Masquerade]].concat();
     batch.rule(TABLE, "postrouting", &outside);
+    if family == Family::V4 {
+        guard_loopback(&mut batch);
+    }
+    for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
+        batch.base_chain(TABLE, chain, "nat", hook, nft::PRIORITY_DESTINATION_NAT);
+        let nat = Expr::Nat(Nat::DestinationAndPort(family));
+        let to_address = [family.destination_key(), vec![Expr::Map(ADDRESS_PORTS.into()), nat.clone()]].concat();
+        batch.rule(TABLE, chain, &to_address);
+        let to_port =
+            [Expr::to_this_machine(), Expr::protocol_port(), vec![Expr::Map(HOST_PORTS.into()), nat]].concat();
+        batch.rule(TABLE, chain, &to_port);
+    }
+    batch
+}
+
+/// The loopback address leads to pods where the kernel routes it, which it does for IPv4 only.
+fn guard_loopback(batch: &mut Batch) {
     let from_loopback =
         [Expr::source_in(LOOPBACK), Expr::destination_not_in(LOOPBACK), vec![Expr::Masquerade]].concat();
     batch.rule(TABLE, "postrouting", &from_loopback);
@@ -341,31 +435,16 @@ fn base_rules(config: &NodeNetworkConfig) -> Batch {
     let stray =
         [Expr::not_from_loopback(), Expr::destination_in(LOOPBACK), Expr::unanswered(), vec![Expr::Drop]].concat();
     batch.rule(TABLE, "input", &stray);
-    for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
-        batch.base_chain(TABLE, chain, "nat", hook, nft::PRIORITY_DESTINATION_NAT);
-        let to_address =
-            [Expr::destination_key(), vec![Expr::Map(ADDRESS_PORTS.into()), Expr::Nat(Nat::DestinationAndPort)]]
-                .concat();
-        batch.rule(TABLE, chain, &to_address);
-        let to_port = [
-            Expr::to_this_machine(),
-            Expr::protocol_port(),
-            vec![Expr::Map(HOST_PORTS.into()), Expr::Nat(Nat::DestinationAndPort)],
-        ]
-        .concat();
-        batch.rule(TABLE, chain, &to_port);
-    }
-    batch
 }
 
 /// From other machines come packets of pods only by the way that leads to the pods' node. What this node's pods send, the
 /// table of frames looks at.
-fn refuse_forged(batch: &mut Batch, config: &NodeNetworkConfig) {
+fn refuse_forged(batch: &mut Batch, config: &NodeNetworkConfig, cluster: IpNet) {
     batch.base_chain(TABLE, "forged", "filter", Hook::Prerouting, nft::PRIORITY_UNTRANSLATED - 1);
     let forged = [
         Expr::not_from_loopback(),
         Expr::link_is(&config.bridge, false, false),
-        Expr::source_in(config.cluster_cidr),
+        Expr::source_in(cluster),
         Expr::source_is_elsewhere(),
         vec![Expr::Drop],
     ];
@@ -374,15 +453,16 @@ fn refuse_forged(batch: &mut Batch, config: &NodeNetworkConfig) {
 
 /// Nobody but the host and the pods begins anything with addresses of pods and services: neighbours of the host, who can
 /// route them here, reach what has a port of the node.
-fn keep_strangers_out(batch: &mut Batch, config: &NodeNetworkConfig) {
+fn keep_strangers_out(batch: &mut Batch, config: &NodeNetworkConfig, cluster: IpNet) {
+    let family = Family::of_range(cluster);
     batch.base_chain(TABLE, "strangers", "filter", Hook::Prerouting, nft::PRIORITY_UNTRANSLATED);
     // Other nodes and their pods are none.
-    let peers = vec![Expr::source(0), Expr::InSet(PEERS.into())];
-    for known in [Expr::source_in(config.cluster_cidr), peers] {
-        let accept = [known, Expr::destination_in(config.cluster_cidr), vec![Expr::Accept]].concat();
+    let peers = vec![family.source(0), Expr::InSet(PEERS.into())];
+    for known in [Expr::source_in(cluster), peers] {
+        let accept = [known, Expr::destination_in(cluster), vec![Expr::Accept]].concat();
         batch.rule(TABLE, "strangers", &accept);
     }
-    for network in [config.cluster_cidr, config.service_cidr] {
+    for network in [Some(cluster), config.service_cidr.of(family)].into_iter().flatten() {
         let begins = [
             Expr::not_from_loopback(),
             Expr::link_is(&config.bridge, false, false),
@@ -394,18 +474,19 @@ fn keep_strangers_out(batch: &mut Batch, config: &NodeNetworkConfig) {
     }
 }
 
-/// Where a host port is written down.
-fn map_and_key(port: &HostPort) -> (&'static str, Vec<u8>) {
+/// Where a host port of a family is written down; nowhere if it is one of an address of the other.
+fn map_and_key(port: &HostPort, family: Family) -> Option<(&'static str, Vec<u8>)> {
     let key = port_key(&port.protocol, port.host_port);
-    match port.host_ip.parse::<Ipv4Addr>() {
-        Ok(address) if !address.is_unspecified() => (ADDRESS_PORTS, [&address.octets()[..], &key].concat()),
-        _ => (HOST_PORTS, key),
+    match port.host_ip.parse::<IpAddr>() {
+        Ok(address) if Family::of(address) != family => None,
+        Ok(address) if !address.is_unspecified() => Some((ADDRESS_PORTS, [&octets(address)[..], &key].concat())),
+        _ => Some((HOST_PORTS, key)),
     }
 }
 
 /// The name of the link that leads to a pod.
-pub(crate) fn port_name(address: Ipv4Addr) -> String {
-    format!("veth{:08x}", u32::from(address))
+pub(crate) fn port_name(address: IpAddr) -> String {
+    format!("veth{:08x}", folded(address))
 }
 
 /// Whether ports can be isolated from each other. br_netfilter hands what it translates from one to the other, so that
@@ -422,7 +503,8 @@ fn can_isolate(on_host: bool) -> bool {
 /// Fails when packets to pods or services go elsewhere already: two servers on one host would take each other's.
 fn refuse_taken(socket: &mut Socket, config: &NodeNetworkConfig) -> Result<()> {
     let own = route::index_of(socket, &config.bridge).ok();
-    let found = route::foreign_route(socket, own, &[config.pod_cidr, config.service_cidr])?;
+    let ranges: Vec<IpNet> = config.pod_cidr.iter().chain(config.service_cidr.iter()).collect();
+    let found = route::foreign_route(socket, own, &ranges)?;
     let Some((link, network)) = found else { return Ok(()) };
     bail!(
         "the link {link} has a route to {network}, but pods need {} and services {}: another cluster or network uses \
@@ -432,8 +514,8 @@ fn refuse_taken(socket: &mut Socket, config: &NodeNetworkConfig) -> Result<()> {
     )
 }
 
-fn pair_key(address: Ipv4Addr) -> Vec<u8> {
-    [address.octets(), address.octets()].concat()
+fn pair_key(address: IpAddr) -> Vec<u8> {
+    [octets(address), octets(address)].concat()
 }
 
 /// Protocol and port as a set has them.
@@ -443,9 +525,9 @@ pub(crate) fn port_key(protocol: &str, port: u16) -> Vec<u8> {
 }
 
 /// Address and port as a map has them.
-pub(crate) fn address_port(address: Ipv4Addr, port: u16) -> Vec<u8> {
+pub(crate) fn address_port(address: IpAddr, port: u16) -> Vec<u8> {
     let [high, low] = port.to_be_bytes();
-    [&address.octets()[..], &[high, low, 0, 0]].concat()
+    [&octets(address)[..], &[high, low, 0, 0]].concat()
 }
 
 pub(crate) fn protocol_number(protocol: &str) -> u8 {
@@ -457,9 +539,31 @@ pub(crate) fn protocol_number(protocol: &str) -> u8 {
 }
 
 impl State {
-    fn connect(&mut self, address: Ipv4Addr, netns: BorrowedFd<'_>, config: &NodeNetworkConfig) -> Result<()> {
+    /// An address of each family, or none of any.
+    fn allocate(&mut self, sandbox: &str, ports: &[HostPort]) -> Result<Vec<IpAddr>> {
+        let given: Result<Vec<IpAddr>> = self.ipams.iter_mut().map(|ipam| ipam.allocate(sandbox, ports)).collect();
+        if given.is_err() {
+            self.release(sandbox);
+        }
+        given
+    }
+
+    fn release(&mut self, sandbox: &str) {
+        for ipam in &mut self.ipams {
+            ipam.release(sandbox);
+        }
+    }
+
+    /// The host ports that lead to an address.
+    fn ports(&self, address: IpAddr) -> &[HostPort] {
+        self.ipams.iter().map(|ipam| ipam.ports(address)).find(|ports| !ports.is_empty()).unwrap_or_default()
+    }
+
+    /// Link and hardware address follow from the first of the addresses.
+    fn connect(&mut self, addresses: &[IpAddr], netns: BorrowedFd<'_>, config: &NodeNetworkConfig) -> Result<()> {
         self.isolate_ports(can_isolate(config.on_host))?;
-        let (name, hardware) = (port_name(address), hardware_address(address));
+        let first = *addresses.first().context("a pod has an address")?;
+        let (name, hardware) = (port_name(first), hardware_address(first));
         let (bridge, mtu) = (self.bridge, config.mtu);
         let pair = route::Pair { name: &name, bridge, peer: "eth0", hardware: Some(hardware), netns, mtu };
         match route::add_veth(&mut self.route, &pair) {
@@ -479,7 +583,9 @@ impl State {
     /// Follows the kernel: br_netfilter may be loaded while pods run.
     fn isolate_ports(&mut self, isolated: bool) -> Result<()> {
         if self.isolated != isolated {
-            for name in self.ipam.addresses().into_iter().map(port_name) {
+            let sandboxes = sandboxes(&self.ipams);
+            let firsts = sandboxes.iter().filter_map(|sandbox| addresses(&self.ipams, sandbox).first().copied());
+            for name in firsts.map(port_name).collect::<Vec<_>>() {
                 if let Ok(port) = route::index_of(&mut self.route, &name) {
                     route::isolate(&mut self.route, port, isolated)
                         .with_context(|| format!("failed to set up the bridge port of {name}"))?;
@@ -490,26 +596,35 @@ impl State {
         Ok(())
     }
 
-    fn add_rules(&mut self, address: Ipv4Addr) -> Result<()> {
+    fn add_rules(&mut self, addresses: &[IpAddr]) -> Result<()> {
         if self.frames {
-            frames::allow(&mut self.netfilter, address).context("failed to let a pod send")?;
+            frames::allow(&mut self.netfilter, addresses).context("failed to let a pod send")?;
         }
-        let mut batch = Batch::new();
+        let Some(first) = addresses.first() else { return Ok(()) };
+        let neighbours = addresses.iter().filter(|address| address.is_ipv6());
+        let neighbours = neighbours.map(|address| route::neighbour(self.bridge, *address, hardware_address(*first)));
+        self.route.batch(neighbours.collect()).context("failed to have the node know a pod's hardware address")?;
+        addresses.iter().try_for_each(|address| self.add_rules_of(*address))
+    }
+
+    fn add_rules_of(&mut self, address: IpAddr) -> Result<()> {
+        let family = Family::of(address);
+        let mut batch = Batch::of(family);
         batch.add_set_elements(TABLE, SELF, &[pair_key(address)]);
-        let ports = self.ipam.ports(address);
-        for port in ports {
-            let (map, key) = map_and_key(port);
+        let ports = self.ports(address).to_vec();
+        for port in &ports {
+            let Some((map, key)) = map_and_key(port, family) else { continue };
             let to = Data::Bytes(address_port(address, port.container_port));
             batch.add_map_elements(TABLE, map, &[(key, to)]);
         }
         batch.commit(&mut self.netfilter).context("failed to add nftables rules of a pod")?;
         let of_datagrams = |port: &&HostPort| port.protocol != "TCP";
         if ports.iter().any(|port| of_datagrams(&port)) {
-            let forgotten = conntrack::forget(&mut self.netfilter, nft::Family::V4, |flow| {
+            let forgotten = conntrack::forget(&mut self.netfilter, family, |flow| {
                 ports.iter().filter(of_datagrams).any(|port| {
                     protocol_number(&port.protocol) == flow.protocol
                         && port.host_port == flow.destination.1
-                        && (IpAddr::V4(address), port.container_port) != flow.answered_by
+                        && (address, port.container_port) != flow.answered_by
                 })
             });
             if let Err(error) = forgotten {
@@ -519,23 +634,30 @@ impl State {
         Ok(())
     }
 
-    fn remove_rules(&mut self, address: Ipv4Addr) {
+    fn remove_rules(&mut self, addresses: &[IpAddr]) {
         if self.frames
-            && let Err(error) = frames::deny(&mut self.netfilter, address)
+            && let Err(error) = frames::deny(&mut self.netfilter, addresses)
             && error.raw_os_error() != Some(ENOENT)
         {
-            tracing::warn!(%error, %address, "failed to remove what a pod may send");
+            tracing::warn!(%error, ?addresses, "failed to remove what a pod may send");
         }
-        let mut batch = Batch::new();
-        batch.delete_elements(TABLE, SELF, &[pair_key(address)]);
-        for (map, key) in self.ipam.ports(address).iter().map(map_and_key) {
-            batch.delete_elements(TABLE, map, &[key]);
-        }
-        match batch.commit(&mut self.netfilter) {
-            Err(error) if error.raw_os_error() != Some(ENOENT) => {
-                tracing::warn!(%error, %address, "failed to remove nftables rules of a pod")
+        for address in addresses {
+            let family = Family::of(*address);
+            if family == Family::V6 {
+                // One that is not there is as good as removed.
+                let _ = self.route.request(route::delete_neighbour(self.bridge, *address));
             }
-            _ => {}
+            let mut batch = Batch::of(family);
+            batch.delete_elements(TABLE, SELF, &[pair_key(*address)]);
+            for (map, key) in self.ports(*address).iter().filter_map(|port| map_and_key(port, family)) {
+                batch.delete_elements(TABLE, map, &[key]);
+            }
+            match batch.commit(&mut self.netfilter) {
+                Err(error) if error.raw_os_error() != Some(ENOENT) => {
+                    tracing::warn!(%error, %address, "failed to remove nftables rules of a pod")
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -544,22 +666,24 @@ impl State {
 mod tests {
     use super::*;
     use crate::host::{attach_node, create_bridge, masquerade};
-    use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server};
+    use crate::testing::{
+        Namespace, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server,
+    };
     use std::os::fd::AsFd;
 
-    const LAN: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 1);
-    const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 2);
+    const LAN: &str = "10.9.2.1";
+    const NEIGHBOUR: &str = "10.9.2.2";
 
     /// A neighbour of the host, which is the current namespace, that routes everything there.
     fn neighbour() -> Namespace {
         let neighbour = Namespace::new();
-        create_bridge("lan", Ipv4Net::new(LAN, 24).unwrap()).unwrap();
-        attach_node("lan", "vlan", neighbour.fd().as_fd(), Ipv4Net::new(NEIGHBOUR, 24).unwrap(), LAN).unwrap();
+        create_bridge("lan", &Family::ALL.map(|family| net(family, "10.9.2.1/24"))).unwrap();
+        attach_node("lan", "vlan", neighbour.fd().as_fd(), &host_of_both("10.9.2.2", "10.9.2.1")).unwrap();
         neighbour
     }
 
     fn remove(bridge: &str, dir: &Path) -> Result<()> {
-        NodeNetwork::remove(bridge, "vx", &[Ipv4Addr::new(10, 96, 0, 10)], &dir.join("addresses"))
+        NodeNetwork::remove(bridge, "vx", &[], &dir.join("addresses"))
     }
 
     fn on_a_host(test: impl FnOnce(&std::path::Path) + Send) {
@@ -577,20 +701,24 @@ mod tests {
             let (neighbour, pod) = (neighbour(), Namespace::new());
             let ports =
                 [HostPort { protocol: "TCP".into(), container_port: 8080, host_port: 9090, host_ip: String::new() }];
-            let address = network.attach_blocking("pod", pod.fd().as_fd(), &ports).unwrap();
+            let addresses = attach(&network, "pod", &pod, &ports);
             pod.run(|| tcp_server(8080, 1));
             tcp_server(53, 2);
             neighbour.run(|| tcp_server(80, 3));
-            let (dns, gateway) = (Ipv4Addr::new(10, 96, 0, 10), Ipv4Addr::new(10, 244, 0, 1));
-            let reached = |to: Ipv4Addr, port: u16| neighbour.run(|| tcp_answer(to, port));
-            assert_eq!(reached(LAN, 9090), Some(1), "a host port");
-            assert_eq!(reached(LAN, 53), Some(2), "what the host itself offers there");
-            for (to, port) in [(address, 8080), (dns, 53), (gateway, 53), (gateway, 9090)] {
-                assert_eq!(reached(to, port), None, "{to}:{port}");
+            for family in Family::ALL {
+                let (dns, gateway, lan) = (of(family, "10.96.0.10"), of(family, "10.244.0.1"), of(family, LAN));
+                let address = addresses[family as usize];
+                let reached = |to: IpAddr, port: u16| neighbour.run(|| tcp_answer(to, port));
+                assert_eq!(reached(lan, 9090), Some(1), "a host port");
+                assert_eq!(reached(lan, 53), Some(2), "what the host itself offers there");
+                for (to, port) in [(address, 8080), (dns, 53), (gateway, 53), (gateway, 9090)] {
+                    assert_eq!(reached(to, port), None, "{to}:{port}");
+                }
+                assert_eq!(tcp_answer(address, 8080), Some(1), "the host itself");
+                assert_eq!(pod.run(|| tcp_answer(of(family, NEIGHBOUR), 80)), Some(3), "answers come back");
+                assert_eq!(pod.run(|| tcp_answer(gateway, 53)), Some(2), "pods ask the node");
             }
-            assert_eq!(tcp_answer(address, 8080), Some(1), "the host itself");
-            assert_eq!(pod.run(|| tcp_answer(NEIGHBOUR, 80)), Some(3), "answers come back");
-            assert_eq!(pod.run(|| tcp_answer(dns, 53)), Some(2), "pods ask the node");
+            assert_eq!(pod.run(|| tcp_answer(of(Family::V4, "10.96.0.10"), 53)), Some(2), "at the address of DNS, too");
         });
     }
 
@@ -612,8 +740,9 @@ mod tests {
             let seen = || {
                 let links = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
                 let links = links.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
-                let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap();
-                let addresses = std::fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap();
+                let read = |file: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
+                let routes = ["route", "ipv6_route"].map(read).map(|text| text.lines().count());
+                let addresses = ["fib_trie", "if_inet6"].map(read);
                 let tables = nft::tables(&mut Socket::netfilter().unwrap()).unwrap();
                 (links.collect::<BTreeSet<_>>(), routes, addresses, tables)
             };
@@ -622,7 +751,7 @@ mod tests {
             let before = seen();
             let network = NodeNetwork::new(node_config("coracle0", dir, true)).unwrap();
             let pod = Namespace::new();
-            network.attach_blocking("pod", pod.fd().as_fd(), &[]).unwrap();
+            attach(&network, "pod", &pod, &[]);
             let made = seen();
             assert!(made.0.len() == before.0.len() + 2 && !made.3.is_empty(), "{made:?}");
             remove("coracle0", dir).unwrap();
@@ -635,18 +764,20 @@ mod tests {
     fn neighbours_of_a_host_do_not_reach_its_local_clusters_unless_the_host_sends_them_there() {
         on_a_host(|_| {
             let (neighbour, node) = (neighbour(), Namespace::new());
-            let address = Ipv4Addr::new(10, 9, 1, 2);
-            let gateway = Ipv4Addr::new(10, 9, 1, 1);
-            create_bridge("cb", Ipv4Net::new(gateway, 24).unwrap()).unwrap();
-            attach_node("cb", "cv", node.fd().as_fd(), Ipv4Net::new(address, 24).unwrap(), gateway).unwrap();
-            masquerade("cluster", "cb", "10.9.1.0/24".parse().unwrap()).unwrap();
+            let gateways = Family::ALL.map(|family| net(family, "10.9.1.1/24"));
+            create_bridge("cb", &gateways).unwrap();
+            attach_node("cb", "cv", node.fd().as_fd(), &host_of_both("10.9.1.2", "10.9.1.1")).unwrap();
+            masquerade("cluster", "cb", &gateways.map(|network| network.trunc())).unwrap();
             node.run(|| tcp_server(6443, 1));
             neighbour.run(|| tcp_server(80, 3));
-            assert_eq!(tcp_answer(address, 6443), Some(1), "the host");
-            assert_eq!(node.run(|| tcp_answer(NEIGHBOUR, 80)), Some(3), "answers come back");
-            assert_eq!(neighbour.run(|| tcp_answer(address, 6443)), None, "a neighbour");
+            for family in Family::ALL {
+                let address = of(family, "10.9.1.2");
+                assert_eq!(tcp_answer(address, 6443), Some(1), "the host");
+                assert_eq!(node.run(|| tcp_answer(of(family, NEIGHBOUR), 80)), Some(3), "answers come back");
+                assert_eq!(neighbour.run(|| tcp_answer(address, 6443)), None, "a neighbour");
+            }
 
-            let mut batch = Batch::new();
+            let mut batch = Batch::of(Family::V4);
             batch.renew_table("own");
             batch.base_chain("own", "prerouting", "nat", Hook::Prerouting, nft::PRIORITY_DESTINATION_NAT);
             let [high, low] = 6443_u16.to_be_bytes();
@@ -655,14 +786,15 @@ mod tests {
                 vec![
                     Expr::DestinationPort { into: 0 },
                     Expr::Compare { register: 0, equal: true, value: 8443_u16.to_be_bytes().into() },
-                    Expr::Load { into: 0, value: address.octets() },
+                    Expr::Load { into: 0, value: [10, 9, 1, 2] },
                     Expr::Load { into: 1, value: [high, low, 0, 0] },
-                    Expr::Nat(Nat::DestinationAndPort),
+                    Expr::Nat(Nat::DestinationAndPort(Family::V4)),
                 ],
             ];
             batch.rule("own", "prerouting", &send.concat());
             batch.commit(&mut Socket::netfilter().unwrap()).unwrap();
-            assert_eq!(neighbour.run(|| tcp_answer(LAN, 8443)), Some(1), "by a rule of the host's owner");
+            let reached = neighbour.run(|| tcp_answer(of(Family::V4, LAN), 8443));
+            assert_eq!(reached, Some(1), "by a rule of the host's owner");
         });
     }
 }

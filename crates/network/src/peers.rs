@@ -4,35 +4,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use ipnet::{IpNet, Ipv4Net};
+use coracle_values::addresses::{Ranges, alone, overlap};
+use ipnet::IpNet;
 
-use crate::host::{delete_table, hardware_address};
+use crate::host::{allow_ipv6, delete_table, hardware_address};
 use crate::netlink::overlay::{self, End, Vxlan};
 use crate::netlink::{Message, Socket, route};
-use crate::nft::{self, Batch, Expr, Hook, Type};
+use crate::nft::{self, Batch, Expr, Family, Hook, InPackets, octets};
 
 /// The VXLAN network's number and port, as flannel has them on Linux.
 const ID: u32 = 1;
 pub(crate) const PORT: u16 = 8472;
-/// What VXLAN over IPv4 puts around a packet, in bytes.
-const AROUND: u32 = 50;
 /// Lets nobody but other nodes send through VXLAN; there while that is.
 const TABLE: &str = "coracle-overlay";
 const NODES: &str = "nodes";
 const ESRCH: i32 = 3;
 const ENOENT: i32 = 2;
 
+/// What VXLAN puts around a packet that goes by an address, in bytes.
+fn around(local: IpAddr) -> u32 {
+    if local.is_ipv4() { 50 } else { 70 }
+}
+
 /// Another node, as its object says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its name.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses, one of a family.
+    pub addresses: Vec<IpAddr>,
     /// Addresses of its pods.
     pub ranges: Vec<IpNet>,
 }
@@ -40,30 +44,46 @@ pub struct Peer {
 /// This node, as far as ways lead from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    pub address: Ipv4Addr,
-    pub pod_cidr: Ipv4Net,
-    pub cluster_cidr: Ipv4Net,
+    /// One of a family. To nodes on other networks packets go by the first.
+    pub addresses: Vec<IpAddr>,
+    pub pod_cidr: Ranges,
+    pub cluster_cidr: Ranges,
     /// The name of the VXLAN link.
     pub overlay: String,
 }
+
+impl Origin {
+    /// The one by which packets to nodes on other networks go.
+    fn address(&self) -> Result<IpAddr> {
+        self.addresses.first().copied().context("the node has an address")
+    }
+}
+
+/// The first address of a family.
+fn of_family(addresses: &[IpAddr], family: Family) -> Option<IpAddr> {
+    addresses.iter().copied().find(|address| Family::of(*address) == family)
+}
+
+/// Links and networks of this node's addresses, by family.
+type Here = BTreeMap<Family, (u32, IpNet)>;
 
 /// How packets come to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// Straight to it.
-    Direct(Ipv4Addr),
+    Direct(IpAddr),
     /// In a packet to it.
-    Overlay(Ipv4Addr),
+    Overlay(IpAddr),
 }
 
 impl Way {
-    fn node(self) -> Ipv4Addr {
+    fn node(self) -> IpAddr {
         let (Way::Direct(node) | Way::Overlay(node)) = self;
         node
     }
 }
 
-type Ways = BTreeMap<Ipv4Net, Way>;
+type Ways = BTreeMap<IpNet, Way>;
 
 /// The ways that the kernel has.
 pub(crate) struct Routes {
@@ -72,7 +92,7 @@ pub(crate) struct Routes {
     file: PathBuf,
     ways: Ways,
     /// Ranges that an earlier process had routes to, until they are looked at.
-    left: BTreeSet<Ipv4Net>,
+    left: BTreeSet<IpNet>,
     /// The VXLAN link, while there is one.
     overlay: Option<u32>,
 }
@@ -82,54 +102,63 @@ impl Routes {
     pub fn open(socket: &mut Socket, origin: Origin, file: PathBuf) -> Result<Routes> {
         let cluster = origin.cluster_cidr;
         let mut left = read(&file)?;
-        left.remove(&cluster);
+        for range in cluster.iter() {
+            left.remove(&range);
+        }
         for range in &left {
             gone(socket.request(route::delete_unreachable(*range)))?;
         }
         let routes = Routes { origin, file, ways: Ways::new(), left, overlay: None };
         routes.remember([])?;
-        socket
-            .request(route::unreachable(cluster))
-            .with_context(|| format!("failed to make a route for the unused addresses of {cluster}"))?;
+        for range in cluster.iter() {
+            socket
+                .request(route::unreachable(range))
+                .with_context(|| format!("failed to make a route for the unused addresses of {range}"))?;
+        }
         Ok(routes)
     }
 
     /// Has ways to these nodes and no others. Answers with the addresses of those that are reached straight, and whether all
     /// was done; what was not, the next call tries again.
-    pub fn set(&mut self, sockets: (&mut Socket, &mut Socket), peers: &[Peer]) -> (BTreeSet<Ipv4Addr>, Result<()>) {
+    pub fn set(&mut self, sockets: (&mut Socket, &mut Socket), peers: &[Peer]) -> (BTreeSet<IpAddr>, Result<()>) {
         let result = self.lead(sockets, peers);
         let direct = self.ways.values().filter(|way| matches!(way, Way::Direct(_)));
         (direct.map(|way| way.node()).collect(), result)
     }
 
     fn lead(&mut self, (routes, netfilter): (&mut Socket, &mut Socket), peers: &[Peer]) -> Result<()> {
-        let here = route::connected(routes, self.origin.address)?;
-        let (link, network) =
-            here.with_context(|| format!("no link has the node's address {}", self.origin.address))?;
-        let wanted = ways(&self.origin, network, peers);
+        let mut here = Here::new();
+        for address in &self.origin.addresses {
+            let found = route::connected(routes, *address)?;
+            let found = found.with_context(|| format!("no link has the node's address {address}"))?;
+            here.insert(Family::of(*address), found);
+        }
+        let wanted = ways(&self.origin, &here, peers);
         if wanted == self.ways && self.left.is_empty() {
             return Ok(());
         }
         self.remember(wanted.keys().copied())?;
-        let result = self.change(routes, netfilter, link, &wanted);
+        let result = self.change(routes, netfilter, &here, &wanted);
         self.remember([])?;
         result
     }
 
     /// Does all of it that can be done: what one node says keeps nobody from the others.
-    fn change(&mut self, routes: &mut Socket, netfilter: &mut Socket, link: u32, wanted: &Ways) -> Result<()> {
+    fn change(&mut self, routes: &mut Socket, netfilter: &mut Socket, here: &Here, wanted: &Ways) -> Result<()> {
         let mut failed = Ok(());
-        let far: BTreeSet<Ipv4Addr> =
+        let far: BTreeSet<IpAddr> =
             wanted.values().filter(|way| matches!(way, Way::Overlay(_))).map(|way| way.node()).collect();
         let mut overlay = Ok(());
         if !far.is_empty() {
             // Before the link is there, so that there is no moment without.
-            overlay = filter(netfilter, self.origin.address, &far).context("failed to make the rules of VXLAN");
-            overlay = overlay.and_then(|()| self.make_overlay(routes, link));
+            overlay = self.origin.address().and_then(|own| {
+                filter(netfilter, own, &far).context("failed to make the rules of VXLAN")?;
+                self.make_overlay(routes, here, own)
+            });
         }
         let has_overlay = overlay.is_ok();
         note(&mut failed, overlay);
-        let before: BTreeSet<Ipv4Net> = self.left.iter().chain(self.ways.keys()).copied().collect();
+        let before: BTreeSet<IpNet> = self.left.iter().chain(self.ways.keys()).copied().collect();
         for range in before.into_iter().filter(|range| !wanted.contains_key(range)) {
             let removed = gone(routes.request(route::delete_route(range)))
                 .and_then(|()| self.forget_end(routes, range))
@@ -144,7 +173,7 @@ impl Routes {
                 continue;
             }
             let made = self
-                .make_way(routes, link, *range, *way)
+                .make_way(routes, here, *range, *way)
                 .with_context(|| format!("failed to make the way to {range} by the node {}", way.node()));
             if made.is_ok() {
                 self.ways.insert(*range, *way);
@@ -161,7 +190,7 @@ impl Routes {
     }
 
     /// A range to which there may be a route is looked at again.
-    fn keep_if(&mut self, unsure: bool, range: Ipv4Net) {
+    fn keep_if(&mut self, unsure: bool, range: IpNet) {
         if unsure {
             self.left.insert(range);
         } else {
@@ -169,7 +198,7 @@ impl Routes {
         }
     }
 
-    fn make_way(&self, socket: &mut Socket, link: u32, range: Ipv4Net, way: Way) -> io::Result<()> {
+    fn make_way(&self, socket: &mut Socket, here: &Here, range: IpNet, way: Way) -> io::Result<()> {
         match (way, self.overlay) {
             (Way::Overlay(remote), Some(overlay)) => {
                 let end = End { address: range.network(), hardware: hardware_address(range.network()), remote };
@@ -178,13 +207,14 @@ impl Routes {
                 socket.batch(messages)
             }
             (Way::Direct(node) | Way::Overlay(node), _) => {
-                socket.request(route::route_by(link, range, node))?;
+                let (link, _) = here.get(&Family::of(node)).ok_or(io::ErrorKind::AddrNotAvailable)?;
+                socket.request(route::route_by(*link, range, node))?;
                 self.forget_end(socket, range)
             }
         }
     }
 
-    fn forget_end(&self, socket: &mut Socket, range: Ipv4Net) -> io::Result<()> {
+    fn forget_end(&self, socket: &mut Socket, range: IpNet) -> io::Result<()> {
         let Some(overlay) = self.overlay else { return Ok(()) };
         let address = range.network();
         overlay::forget(overlay, address, hardware_address(address))
@@ -193,10 +223,11 @@ impl Routes {
     }
 
     /// Has the VXLAN link be there as it should.
-    fn make_overlay(&mut self, socket: &mut Socket, link: u32) -> Result<()> {
-        let (name, local) = (self.origin.overlay.as_str(), self.origin.address);
+    fn make_overlay(&mut self, socket: &mut Socket, here: &Here, local: IpAddr) -> Result<()> {
+        let name = self.origin.overlay.as_str();
+        let (link, _) = *here.get(&Family::of(local)).context("the node's address is on a link")?;
         let wanted = Vxlan { id: ID, port: PORT, link, local };
-        let own = self.origin.pod_cidr.network();
+        let own: Vec<IpNet> = self.origin.pod_cidr.iter().map(|range| alone(range.network())).collect();
         let found = overlay::find(socket, name)?;
         let index = match found {
             Some((index, vxlan)) if vxlan == wanted => index,
@@ -204,8 +235,8 @@ impl Routes {
                 if found.is_some() {
                     route::delete(socket, name)?;
                 }
-                let mtu = route::mtu(socket, link)?.unwrap_or(1500).saturating_sub(AROUND);
-                overlay::add(socket, name, hardware_address(own), mtu, &wanted)
+                let mtu = route::mtu(socket, link)?.unwrap_or(1500).saturating_sub(around(local));
+                overlay::add(socket, name, hardware_address(self.origin.pod_cidr.primary().network()), mtu, &wanted)
                     .with_context(|| format!("failed to make the VXLAN link {name}"))?;
                 // With the link went what led through it.
                 self.ways.retain(|_, way| matches!(way, Way::Direct(_)));
@@ -213,8 +244,11 @@ impl Routes {
             }
         };
         if self.overlay != Some(index) {
-            let address = Ipv4Net::new(own, 32)?;
-            socket.batch(vec![route::address(index, address), route::up(index)])?;
+            if self.origin.pod_cidr.of(Family::V6).is_some() {
+                allow_ipv6(name)?;
+            }
+            let addresses = own.iter().map(|address| route::address(index, *address));
+            socket.batch(addresses.chain([route::up(index)]).collect())?;
             self.overlay = Some(index);
         }
         Ok(())
@@ -226,10 +260,9 @@ impl Routes {
         delete_table(TABLE)
     }
 
-    fn remember(&self, more: impl IntoIterator<Item = Ipv4Net>) -> Result<()> {
-        let all: BTreeSet<Ipv4Net> = self.left.iter().chain(self.ways.keys()).copied().chain(more).collect();
-        let first = std::iter::once(self.origin.cluster_cidr);
-        let text: String = first.chain(all).map(|range| format!("{range}\n")).collect();
+    fn remember(&self, more: impl IntoIterator<Item = IpNet>) -> Result<()> {
+        let all: BTreeSet<IpNet> = self.left.iter().chain(self.ways.keys()).copied().chain(more).collect();
+        let text: String = self.origin.cluster_cidr.iter().chain(all).map(|range| format!("{range}\n")).collect();
         let failed = || format!("failed to write {}", self.file.display());
         let temporary = self.file.with_extension("tmp");
         fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.file)).with_context(failed)
@@ -248,7 +281,7 @@ pub(crate) fn remove(socket: &mut Socket, overlay: &str, file: &Path) -> Result<
 }
 
 /// The ranges in a file; none if it is not there.
-fn read(file: &Path) -> Result<BTreeSet<Ipv4Net>> {
+fn read(file: &Path) -> Result<BTreeSet<IpNet>> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
@@ -273,54 +306,71 @@ fn note(first: &mut Result<()>, result: Result<()>) {
 }
 
 /// Whether a node can have an address.
-fn is_nodes(origin: &Origin, network: Ipv4Net, address: Ipv4Addr) -> bool {
-    let is_an_end = network.prefix_len() < 31 && [network.network(), network.broadcast()].contains(&address);
-    let reserved = u32::from(address) >> 28 == 0xf || address.octets()[0] == 0;
+fn is_nodes(origin: &Origin, here: &Here, address: IpAddr) -> bool {
+    let is_an_end = here.get(&Family::of(address)).is_some_and(|(_, network)| {
+        address.is_ipv4() && network.prefix_len() < 31 && [network.network(), network.broadcast()].contains(&address)
+    });
+    let reserved = match address {
+        IpAddr::V4(address) => u32::from(address) >> 28 == 0xf || address.octets()[0] == 0,
+        IpAddr::V6(address) => address.is_unspecified() || address.is_unicast_link_local(),
+    };
     !(is_an_end
         || reserved
         || address.is_loopback()
         || address.is_multicast()
-        || origin.cluster_cidr.contains(&address)
-        || address == origin.address)
+        || origin.cluster_cidr.contains(address)
+        || origin.addresses.contains(&address))
 }
 
-/// The way to each node, the elders first: who claims addresses that another one has, or that are no pods', gets none.
-fn ways(origin: &Origin, network: Ipv4Net, peers: &[Peer]) -> Ways {
-    let overlaps = |a: &Ipv4Net, b: &Ipv4Net| a.contains(b) || b.contains(a);
+/// The way to each node's pods, the elders first: who claims addresses that another one has, or that are no pods', gets none.
+/// A node is reached straight by its address of the pods' family, if it is on a network of ours, and else by its address of
+/// the family of our first.
+fn ways(origin: &Origin, here: &Here, peers: &[Peer]) -> Ways {
+    let far = origin.addresses.first().map(|own| Family::of(*own));
     let mut ways = Ways::new();
-    for peer in peers {
-        // The other family has ways of its own.
-        let IpAddr::V4(address) = peer.address else { continue };
+    for (peer, own) in peers.iter().flat_map(|peer| origin.pod_cidr.iter().map(move |own| (peer, own))) {
+        let family = Family::of_range(own);
         // One range a family.
-        let Some(IpNet::V4(range)) = peer.ranges.iter().find(|range| matches!(range, IpNet::V4(_))) else { continue };
+        let Some(range) = peer.ranges.iter().find(|range| Family::of_range(**range) == family) else { continue };
         let range = range.trunc();
-        if !is_nodes(origin, network, address) {
+        let near = of_family(&peer.addresses, family).filter(|address| {
+            here.get(&family).is_some_and(|(_, network)| network.contains(address))
+        });
+        let way = near.map(Way::Direct);
+        let way = way.or_else(|| of_family(&peer.addresses, far?).map(Way::Overlay));
+        let Some(way) = way else {
+            tracing::warn!(node = peer.name, "the node has no address of the family of this one's first");
+            continue;
+        };
+        let address = way.node();
+        if !is_nodes(origin, here, address) {
             tracing::warn!(node = peer.name, %address, "the node's address is none that a node can have, or this one's");
             continue;
         }
-        let is_taken = overlaps(&range, &origin.pod_cidr) || ways.keys().any(|other| overlaps(other, &range));
-        if is_taken || !origin.cluster_cidr.contains(&range) {
+        let is_taken = overlap(range, own) || ways.keys().any(|other| overlap(*other, range));
+        let of_cluster = origin.cluster_cidr.of(family);
+        if is_taken || !of_cluster.is_some_and(|cluster| cluster.contains(&range)) {
             tracing::warn!(node = peer.name, %range, "the node's range of pod addresses is another's, or no pods'");
             continue;
         }
-        let is_near = network.contains(&address);
-        ways.insert(range, if is_near { Way::Direct(address) } else { Way::Overlay(address) });
+        ways.insert(range, way);
     }
     ways
 }
 
 /// Drops what others than these nodes send to the VXLAN port, and what a service sends there in a node's name.
-fn filter(socket: &mut Socket, own: Ipv4Addr, nodes: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
-    let mut batch = Batch::new();
+fn filter(socket: &mut Socket, own: IpAddr, nodes: &BTreeSet<IpAddr>) -> io::Result<()> {
+    let family = Family::of(own);
+    let mut batch = Batch::of(family);
     batch.renew_table(TABLE);
-    batch.set(TABLE, NODES, Type::Address, None);
-    batch.add_set_elements(TABLE, NODES, &nodes.iter().map(|node| node.octets().to_vec()).collect::<Vec<_>>());
+    batch.set(TABLE, NODES, family.address(), None);
+    batch.add_set_elements(TABLE, NODES, &nodes.iter().map(|node| octets(*node)).collect::<Vec<_>>());
     batch.base_chain(TABLE, "input", "filter", Hook::Input, nft::PRIORITY_FILTER);
     let known = [
         Expr::datagram_to(PORT),
-        Expr::destination_in(own.into()),
+        Expr::destination_in(alone(own)),
         Expr::destination_as_sent(),
-        vec![Expr::source(0), Expr::InSet(NODES.into()), Expr::Accept],
+        vec![family.source(0), Expr::InSet(NODES.into()), Expr::Accept],
     ];
     batch.rule(TABLE, "input", &known.concat());
     batch.rule(TABLE, "input", &[Expr::datagram_to(PORT), vec![Expr::Drop]].concat());

@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::NodeNetworkConfig;
+use coracle_values::addresses::Family;
+use ipnet::IpNet;
+
+use crate::{HostPort, NodeNetwork, NodeNetworkConfig};
 
 pub use coracle_testing::{Lacks, is_root, skip};
 
@@ -41,9 +44,55 @@ impl Namespace {
     }
 }
 
+/// The counterpart in a family of an address that is written as one of IPv4: `fd00:10:9:2::1` of `10.9.2.1`.
+pub fn of(family: Family, address: &str) -> IpAddr {
+    let digits: Vec<&str> = address.split('.').collect();
+    let text = match (family, &digits[..]) {
+        (Family::V6, [a, b, c, d]) => format!("fd00:{a}:{b}:{c}::{d}"),
+        _ => address.to_owned(),
+    };
+    text.parse().unwrap()
+}
+
+/// The same of a network: of 16, 24 or 32 bits there, of 48, 64 or 128 here.
+pub fn net(family: Family, network: &str) -> IpNet {
+    let (address, prefix) = network.split_once('/').unwrap();
+    let prefix = match (family, prefix) {
+        (Family::V6, "16") => 48,
+        (Family::V6, "24") => 64,
+        (Family::V6, "32") => 128,
+        (_, prefix) => prefix.parse().unwrap(),
+    };
+    IpNet::new(of(family, address), prefix).unwrap()
+}
+
+/// A host's addresses of both families with their networks, each with its gateway.
+pub fn host_of_both(address: &str, gateway: &str) -> Vec<(IpNet, IpAddr)> {
+    Family::ALL.map(|family| (net(family, &format!("{address}/24")), of(family, gateway))).into()
+}
+
+pub fn any(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Connects a pod; answers with its addresses, that of IPv4 first.
+pub fn attach(network: &NodeNetwork, name: &str, pod: &Namespace, ports: &[HostPort]) -> [IpAddr; 2] {
+    use std::os::fd::AsFd;
+    network.attach_blocking(name, pod.fd().as_fd(), ports).unwrap().try_into().unwrap()
+}
+
+/// The one of IPv4.
+pub fn v4(addresses: [IpAddr; 2]) -> Ipv4Addr {
+    let IpAddr::V4(address) = addresses[0] else { panic!("{addresses:?}") };
+    address
+}
+
 /// Answers every connection with one byte, on a thread of its own.
 pub fn tcp_server(port: u16, answer: u8) {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().take(1000).flatten() {
             let mut stream = stream;
@@ -53,9 +102,9 @@ pub fn tcp_server(port: u16, answer: u8) {
 }
 
 /// The byte that a server answers with, `None` when it cannot be reached.
-pub fn tcp_answer(address: Ipv4Addr, port: u16) -> Option<u8> {
-    let address = SocketAddrV4::new(address, port);
-    let mut stream = TcpStream::connect_timeout(&address.into(), Duration::from_secs(3)).ok()?;
+pub fn tcp_answer(address: impl Into<IpAddr>, port: u16) -> Option<u8> {
+    let address = SocketAddr::new(address.into(), port);
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
     let mut byte = [0];
     stream.read_exact(&mut byte).ok()?;
@@ -64,7 +113,7 @@ pub fn tcp_answer(address: Ipv4Addr, port: u16) -> Option<u8> {
 
 /// Answers datagrams with one byte, on a thread of its own.
 pub fn udp_server(port: u16, answer: u8) {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
     std::thread::spawn(move || {
         for _ in 0..1000 {
             let Ok((_, client)) = socket.recv_from(&mut [0]) else { return };
@@ -74,9 +123,9 @@ pub fn udp_server(port: u16, answer: u8) {
 }
 
 /// The byte with which a datagram is answered, `None` when it is not.
-pub fn udp_answer(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> Option<u8> {
+pub fn udp_answer(socket: &UdpSocket, address: impl Into<IpAddr>, port: u16) -> Option<u8> {
     socket.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    socket.send_to(&[1], (address, port)).ok()?;
+    socket.send_to(&[1], (address.into(), port)).ok()?;
     let mut byte = [0];
     socket.recv_from(&mut byte).ok()?;
     Some(byte[0])
@@ -87,11 +136,11 @@ pub fn node_config(bridge: &str, state: &std::path::Path, on_host: bool) -> Node
     NodeNetworkConfig {
         bridge: bridge.into(),
         state: state.join("addresses"),
-        address: "127.0.0.1".parse().unwrap(),
+        addresses: vec!["127.0.0.1".parse().unwrap()],
         overlay: "vx".into(),
-        pod_cidr: "10.244.0.0/24".parse().unwrap(),
-        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-        service_cidr: "10.96.0.0/16".parse().unwrap(),
+        pod_cidr: "10.244.0.0/24,fd00:10:244::/64".parse().unwrap(),
+        cluster_cidr: "10.244.0.0/16,fd00:10:244::/48".parse().unwrap(),
+        service_cidr: "10.96.0.0/16,fd00:10:96::/48".parse().unwrap(),
         service_addresses: vec!["10.96.0.10".parse().unwrap()],
         mtu: 1500,
         on_host,

@@ -1,5 +1,6 @@
-//! Values of the API that are texts with a form: quantities and names. Everything that reads objects builds on them.
+//! Values of the API that are texts with a form: quantities, names, ranges of addresses. Everything that reads objects builds on them.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod names;
 pub mod quantity;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use coracle_api::addresses::{Family, nth};
 use coracle_api::status::Status;
 use coracle_api::{Registry, kinds, meta};
 use coracle_pki::FRONT_PROXY;
@@ -26,7 +27,7 @@ use crate::token_tracking;
 use crate::{resource_metrics, services};
 
 /// The address of the cluster's DNS within the service range: the tenth, as kubeadm has it.
-pub const DNS_ADDRESS: u32 = 10;
+pub const DNS_ADDRESS: u128 = 10;
 
 /// How often what was deleted is made again, as upstream does with the `kubernetes` service.
 const EVERY: Duration = Duration::from_secs(10);
@@ -155,10 +156,10 @@ fn condition(kind: &str, reason: &str, message: &str) -> Value {
 
 /// The range that the addresses of services are from.
 async fn cluster_range(objects: &Objects) -> Result<()> {
-    let range = objects.services.range().to_string();
+    let ranges: Vec<String> = objects.services.ranges().iter().map(|range| range.to_string()).collect();
     let object = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [range]},
+        "spec": {"cidrs": ranges},
     });
     let status = json!({"conditions": [condition("Ready", "", "Kubernetes Service CIDR is ready")]});
     ensure_with_status(objects, "networking.k8s.io", "servicecidrs", object, status).await
@@ -282,7 +283,7 @@ async fn kubernetes_service(objects: &Objects, endpoint: SocketAddr) -> Result<(
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": "IPv4", "endpoints": of_slice,
+        "addressType": Family::of(endpoint.ip()).name(), "endpoints": of_slice,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
     tokio::try_join!(
@@ -314,8 +315,7 @@ async fn authentication(objects: &Objects, trust: &Trust) -> Result<()> {
 /// The DNS server is part of every node; the service gives it its usual name and address. Each node
 /// answers at that address itself, so the service has no endpoints.
 async fn dns_service(objects: &Objects) -> Result<()> {
-    let first = u32::from(objects.services.first());
-    let address = std::net::Ipv4Addr::from(first - 1 + DNS_ADDRESS);
+    let address = nth(objects.services.ranges().primary(), DNS_ADDRESS);
     let labels =
         json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"});
     let service = json!({

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use coracle_api::addresses::Family;
 use coracle_api::meta;
 use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
@@ -13,6 +14,7 @@ use coracle_store::{Compare, Op, Txn};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::addresses;
 use crate::encode;
 use crate::object::Object;
 use crate::storage::{Storage, core, store_key};
@@ -22,20 +24,16 @@ fn kind() -> Result<&'static Arc<Kind>, Status> {
     kinds::by_resource("networking.k8s.io", "v1", "ipaddresses").ok_or_else(Status::path_not_found)
 }
 
-/// The address of a service, if it has one.
-fn address_of(service: &Value) -> Option<&str> {
-    service["spec"]["clusterIP"].as_str().filter(|ip| ip.parse::<Ipv4Addr>().is_ok())
-}
-
 /// The object for an address of a service.
 pub(crate) fn object(address: &str, service: &Value) -> Value {
+    let family = address.parse().map_or(Family::V4, Family::of).name();
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
         "metadata": {
             "name": address, "uid": uuid::Uuid::new_v4().to_string(),
             "creationTimestamp": meta::format_time(Timestamp::now()),
             "labels": {
-                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/ip-family": family,
                 "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
             },
         },
@@ -62,33 +60,36 @@ pub(crate) fn follow(
     if !super::is_service(of) {
         return Ok(());
     }
-    let (before, now) = (old.and_then(address_of), new.and_then(address_of));
+    let all = |service: Option<&Value>| -> Vec<String> {
+        service.into_iter().flat_map(addresses::of).map(str::to_owned).collect()
+    };
+    let (before, now) = (all(old), all(new));
     let kind = kind()?;
-    let addresses = storage.cache(kind)?;
-    if let (Some(address), Some(service)) = (before.filter(|_| before != now), old) {
+    let objects = storage.cache(kind)?;
+    for (address, service) in before.iter().filter(|address| !now.contains(address)).zip(old.into_iter().cycle()) {
         let ours = |value: Value| is_of(&value, meta::namespace(service), meta::name(service));
-        if let Some(object) = addresses.get(address)?.filter(|object| ours(object.value())) {
+        if let Some(object) = objects.get(address)?.filter(|object| ours(object.value())) {
             let key = store_key(kind, None, address);
             txn.compares.push(Compare::ModRevision(key.clone(), object.revision()));
             txn.ops.push(Op::Delete { key });
         }
     }
-    if let (Some(address), Some(service)) = (now, new)
-        && addresses.get(address)?.is_none()
-    {
-        let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service), None).bytes);
-        txn.compares.push(Compare::ModRevision(key.clone(), 0));
-        txn.ops.push(Op::Put { key, value, ttl: None });
+    for (address, service) in now.iter().zip(new.into_iter().cycle()) {
+        if objects.get(address)?.is_none() {
+            let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service), None).bytes);
+            txn.compares.push(Compare::ModRevision(key.clone(), 0));
+            txn.ops.push(Op::Put { key, value, ttl: None });
+        }
     }
     Ok(())
 }
 
-/// Addresses that objects reserve, but for that of one service.
-pub(super) fn reserved(storage: &Storage, own: Option<&Value>) -> Result<Vec<Ipv4Addr>, Status> {
+/// Addresses that objects reserve, but for those of one service.
+pub(super) fn reserved(storage: &Storage, own: Option<&Value>) -> Result<Vec<IpAddr>, Status> {
     let snapshot = storage.cache(kind()?)?.snapshot();
     let is_own = |object: &&Object| {
         own.is_some_and(|service| {
-            address_of(service) == Some(object.key())
+            addresses::of(service).any(|address| address == object.key())
                 && is_of(&object.value(), meta::namespace(service), meta::name(service))
         })
     };
@@ -98,12 +99,16 @@ pub(super) fn reserved(storage: &Storage, own: Option<&Value>) -> Result<Vec<Ipv
 
 /// The objects that are missing: of services that are older than they, or deleted by someone.
 pub(crate) fn missing(storage: &Storage) -> Result<Vec<Value>, Status> {
-    let addresses = storage.cache(kind()?)?;
+    let found = storage.cache(kind()?)?;
     let services = core("services");
     let snapshot = storage.cache(services)?.snapshot();
-    let without = snapshot.range("", None).filter_map(|service| {
-        let address = service.field(services, "spec.clusterIP").filter(|ip| ip.parse::<Ipv4Addr>().is_ok())?;
-        addresses.get(address).is_ok_and(|found| found.is_none()).then(|| object(address, &service.value()))
+    let without = |service: &Value| -> Vec<Value> {
+        let is_missing = |address: &&str| found.get(address).is_ok_and(|found| found.is_none());
+        addresses::of(service).filter(is_missing).map(|address| object(address, service)).collect()
+    };
+    // Those with no address need not be read.
+    let addressed = snapshot.range("", None).filter(|service| {
+        service.field(services, "spec.clusterIP").is_some_and(|ip| ip.parse::<IpAddr>().is_ok())
     });
-    Ok(without.collect())
+    Ok(addressed.flat_map(|service| without(&service.value())).collect())
 }

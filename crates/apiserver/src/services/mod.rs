@@ -1,21 +1,23 @@
 //! Addresses and node ports of services.
 
+mod addresses;
 pub(crate) mod endpoint;
+mod families;
 pub(crate) mod ip_address;
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_api::Kind;
+use coracle_api::addresses::{Family, Ranges, nth};
 use coracle_api::field::{FieldError, Path};
-use coracle_api::meta;
+use coracle_api::meta::{self, list};
 use coracle_api::status::Status;
 use coracle_store::{Compare, Op, Revision, Txn};
-use ipnet::Ipv4Net;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::storage::{Storage, core, refusal};
@@ -29,7 +31,7 @@ const NODE_PORTS_KEY: &str = "/registry/coracle/nodeports";
 /// Gives out cluster IPs and node ports. What is taken is what the stored services say. The service's transaction compares
 /// that this is still so when it is committed; a lock only keeps those who ask here at once out of each other's way.
 pub struct Allocator {
-    range: Ipv4Net,
+    ranges: Ranges,
     lock: Arc<Mutex<()>>,
 }
 
@@ -54,27 +56,28 @@ type Ports = HashSet<(u16, String)>;
 struct Taken {
     /// The revision at which this was so.
     revision: Revision,
-    addresses: HashSet<Ipv4Addr>,
+    addresses: HashSet<IpAddr>,
     ports: Ports,
 }
 
 impl Allocator {
-    pub fn new(range: Ipv4Net) -> Allocator {
-        Allocator { range, lock: Arc::default() }
+    /// Of addresses of these ranges.
+    ///
+    /// # Errors
+    /// A range is too large or too small to give addresses of.
+    pub fn new(ranges: Ranges) -> anyhow::Result<Allocator> {
+        ranges.iter().try_for_each(addresses::check_size)?;
+        Ok(Allocator { ranges, lock: Arc::default() })
     }
 
-    /// The address of the service `kubernetes`: the first of the range.
-    pub fn first(&self) -> Ipv4Addr {
-        self.nth(1)
+    /// The address of the service `kubernetes`: the first of the primary range.
+    pub fn first(&self) -> IpAddr {
+        nth(self.ranges.primary(), 1)
     }
 
-    /// The range of all addresses.
-    pub fn range(&self) -> Ipv4Net {
-        self.range
-    }
-
-    fn nth(&self, n: u32) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.range.network()).wrapping_add(n))
+    /// The ranges of all addresses.
+    pub fn ranges(&self) -> Ranges {
+        self.ranges
     }
 
     /// Gives a new service what it needs, or a changed one what it newly needs. Other kinds pass.
@@ -90,17 +93,20 @@ impl Allocator {
         }
         let guard = self.lock.clone().lock_owned().await;
         let taken = Taken::without(storage, old)?;
-        self.give(new, &taken)?;
+        self.give(new, old, &taken)?;
         let newly = ports(new).difference(&old.map(ports).unwrap_or_default()).next().is_some();
         let node_ports = if newly { Some(claim_node_ports(storage, taken.revision).await?) } else { None };
         Ok(Some(Allocation { node_ports, _guard: guard }))
     }
 
-    fn give(&self, service: &mut Value, taken: &Taken) -> Result<(), Status> {
+    fn give(&self, service: &mut Value, old: Option<&Value>, taken: &Taken) -> Result<(), Status> {
         let (kind, name) = (service_type(service).to_owned(), meta::name(service).to_owned());
         let invalid = |error: FieldError| Status::invalid("", "Service", &name, vec![error]);
         if kind != "ExternalName" {
-            self.give_address(service, taken).map_err(invalid)?;
+            let invalid = |errors| Status::invalid("", "Service", &name, errors);
+            families::settle(&self.ranges, service, old).map_err(invalid)?;
+            let kept: Vec<&str> = old.into_iter().flat_map(addresses::of).collect();
+            self.give_addresses(service, &kept, taken).map_err(|error| invalid(vec![error]))?;
         }
         if !has_node_ports(&kind) {
             return Ok(());
@@ -114,73 +120,34 @@ impl Allocator {
         Ok(())
     }
 
-    fn give_address(&self, service: &mut Value, taken: &Taken) -> Result<(), FieldError> {
+    /// Gives an address of each family that the service is to have, and has not; `kept` are those that it had.
+    fn give_addresses(&self, service: &mut Value, kept: &[&str], taken: &Taken) -> Result<(), FieldError> {
         let spec = &mut service["spec"];
-        // Without a selector someone else says what the addresses are, of either family.
-        let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
-        if spec["clusterIP"] != "None" || selects {
-            families(spec)?;
+        if spec["clusterIP"] == "None" {
+            return Ok(());
         }
-        let given = spec["clusterIP"]
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .or_else(|| spec["clusterIPs"][0].as_str())
-            .unwrap_or_default()
-            .to_owned();
-        if given != "None" {
-            let address = match given.as_str() {
-                "" => self.free(taken)?,
-                text => self.check(text, taken)?,
+        let families: Vec<Family> =
+            list(spec, &["ipFamilies"]).iter().filter_map(|family| Family::named(family.as_str()?)).collect();
+        let given: Vec<String> =
+            list(spec, &["clusterIPs"]).iter().map(|ip| ip.as_str().unwrap_or_default().to_owned()).collect();
+        let mut all = Vec::with_capacity(families.len());
+        for (n, family) in families.into_iter().enumerate() {
+            let text = given.get(n).map_or("", String::as_str);
+            if kept.contains(&text) {
+                // Also of a range that is not the cluster's any more.
+                all.push(text.to_owned());
+                continue;
+            }
+            let range = self.ranges.of(family).ok_or_else(|| families::not_configured(n, family))?;
+            let address = match text {
+                "" => addresses::free(range, &taken.addresses),
+                text => addresses::check(text, &given, range, &taken.addresses),
             };
-            spec["clusterIP"] = address.to_string().into();
-        } else {
-            spec["clusterIP"] = "None".into();
+            all.push(address?.to_string());
         }
-        spec["clusterIPs"] = json!([spec["clusterIP"]]);
-        if !spec["ipFamilies"].is_array() {
-            spec["ipFamilies"] = json!(["IPv4"]);
-        }
-        if spec["ipFamilyPolicy"].is_null() {
-            spec["ipFamilyPolicy"] = "SingleStack".into();
-        }
+        spec["clusterIP"] = all.first().cloned().unwrap_or_default().into();
+        spec["clusterIPs"] = all.into();
         Ok(())
-    }
-
-    fn check(&self, text: &str, taken: &Taken) -> Result<Ipv4Addr, FieldError> {
-        let path = Path::new("spec").child("clusterIPs");
-        let invalid = |why: &str| FieldError::invalid(&path, &json!([text]), why.to_owned());
-        let address = match text.parse::<IpAddr>() {
-            Ok(IpAddr::V4(address)) => address,
-            Ok(IpAddr::V6(_)) => return Err(invalid("failed to allocate IP: IPv6 is not configured on this cluster")),
-            Err(_) => return Err(invalid("must be a valid IP address")),
-        };
-        if !self.range.contains(&address) {
-            return Err(invalid(&format!(
-                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                self.range
-            )));
-        }
-        if taken.addresses.contains(&address) {
-            return Err(invalid(&format!("failed to allocate IP {address}: provided IP is already allocated")));
-        }
-        Ok(address)
-    }
-
-    /// A random free address, outside the lower band that upstream leaves to addresses chosen by users
-    /// while there are others (KEP-3070).
-    fn free(&self, taken: &Taken) -> Result<Ipv4Addr, FieldError> {
-        let size = 1u32.checked_shl(32 - u32::from(self.range.prefix_len())).unwrap_or(u32::MAX);
-        let band = (size / 16).clamp(16, 256).min(size / 2);
-        let (low, high) = (band.max(2), size.saturating_sub(1));
-        let start = random() % (high - low).max(1);
-        let upper = (0..high - low).map(|n| low + (start + n) % (high - low));
-        upper.chain(2..low).map(|n| self.nth(n)).find(|address| !taken.addresses.contains(address)).ok_or_else(|| {
-            FieldError::invalid(
-                &Path::new("spec").child("clusterIPs"),
-                &Value::Null,
-                "failed to allocate a serviceIP: range is full",
-            )
-        })
     }
 }
 
@@ -191,9 +158,7 @@ impl Taken {
         let mut taken = Taken { revision: snapshot.revision, addresses: HashSet::new(), ports: HashSet::new() };
         for object in snapshot.range("", None).filter(|other| key.as_deref() != Some(other.key())) {
             let service = object.value();
-            taken
-                .addresses
-                .extend(service["spec"]["clusterIP"].as_str().and_then(|text| text.parse::<Ipv4Addr>().ok()));
+            taken.addresses.extend(addresses::of(&service).filter_map(|text| text.parse::<IpAddr>().ok()));
             taken.ports.extend(ports(&service));
         }
         taken.addresses.extend(ip_address::reserved(storage, own)?);
@@ -215,23 +180,6 @@ async fn claim_node_ports(storage: &Storage, revision: Revision) -> Result<(Comp
     let last = storage.store.get(&key, Some(revision)).await.map_err(|error| refusal(&error))?;
     let compare = Compare::ModRevision(key.clone(), last.map_or(0, |last| last.mod_revision()));
     Ok((compare, Op::Put { key, value: Bytes::new(), ttl: None }))
-}
-
-/// This cluster has addresses of one family.
-fn families(spec: &Value) -> Result<(), FieldError> {
-    let path = Path::new("spec");
-    if spec["ipFamilyPolicy"] == "RequireDualStack" {
-        let detail = "this cluster is not configured for dual-stack services";
-        return Err(FieldError::invalid(&path.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], detail));
-    }
-    let given = spec["ipFamilies"].as_array().map(Vec::as_slice).unwrap_or_default();
-    match given.iter().enumerate().find(|(_, family)| *family == "IPv6") {
-        Some((n, family)) => {
-            let path = path.child("ipFamilies").index(n);
-            Err(FieldError::invalid(&path, family, "not configured on this cluster"))
-        }
-        None => Ok(()),
-    }
 }
 
 pub(crate) fn is_service(kind: &Kind) -> bool {

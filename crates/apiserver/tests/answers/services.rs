@@ -33,6 +33,155 @@ async fn what_the_cluster_has_no_addresses_for_is_refused() {
     assert_eq!(made["spec"]["ipFamilyPolicy"], "PreferDualStack");
 }
 
+/// A server with addresses of these ranges.
+async fn with_ranges(ranges: &str) -> Api {
+    Api::with(|config| config.service_cidr = ranges.parse().expect("ranges")).await
+}
+
+const BOTH: &str = "10.96.0.0/16,fd00:10:96::/112";
+/// What a service has of addresses.
+const FIELDS: [&str; 3] = ["ipFamilyPolicy", "ipFamilies", "clusterIPs"];
+
+fn families(service: &Value) -> Value {
+    assert_eq!(service["spec"]["clusterIP"], service["spec"]["clusterIPs"][0], "{service}");
+    json!([service["spec"]["ipFamilyPolicy"], service["spec"]["ipFamilies"]])
+}
+
+fn addresses(service: &Value) -> Vec<std::net::IpAddr> {
+    let list = service["spec"]["clusterIPs"].as_array().expect("addresses");
+    list.iter().map(|ip| ip.as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_service_has_the_families_that_it_asks_for() {
+    let api = with_ranges(BOTH).await;
+    let (v4, v6) = (json!(["IPv4"]), json!(["IPv6"]));
+    let (both, turned) = (json!(["IPv4", "IPv6"]), json!(["IPv6", "IPv4"]));
+    let cases = [
+        (json!({}), "SingleStack", &v4),
+        (json!({"ipFamilies": ["IPv6"]}), "SingleStack", &v6),
+        (json!({"clusterIP": "fd00:10:96::77"}), "SingleStack", &v6),
+        (json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", &both),
+        (json!({"ipFamilyPolicy": "RequireDualStack"}), "RequireDualStack", &both),
+        (json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"]}), "PreferDualStack", &turned),
+        (json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}), "RequireDualStack", &turned),
+        (json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "fd00:10:96::78"}), "RequireDualStack", &turned),
+        (json!({"clusterIP": "None"}), "RequireDualStack", &both),
+        (json!({"clusterIP": "None", "selector": {"a": "b"}}), "SingleStack", &v4),
+    ];
+    for (n, (spec, policy, expected)) in cases.into_iter().enumerate() {
+        let made = api.post(SERVICES, &service(&format!("s{n}"), spec.clone())).await.ok();
+        assert_eq!(families(&made), json!([policy, expected]), "{spec}");
+        if spec["clusterIP"] == "None" {
+            assert_eq!(made["spec"]["clusterIPs"], json!(["None"]));
+            continue;
+        }
+        let names: Vec<_> = addresses(&made).iter().map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" }).collect();
+        assert_eq!(json!(names), *expected, "{spec}");
+        for address in addresses(&made) {
+            let object = api.get(&format!("{ADDRESSES}/{address}")).await.ok();
+            let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+            assert_eq!(object["metadata"]["labels"]["ipaddress.kubernetes.io/ip-family"], family);
+        }
+    }
+    let cidr = api.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.ok();
+    assert_eq!(cidr["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));
+}
+
+#[tokio::test]
+async fn families_that_do_not_fit_are_refused_with_the_reason() {
+    let api = with_ranges(BOTH).await;
+    let two = json!(["10.96.0.50", "fd00:10:96::50"]);
+    let cases = [
+        (
+            json!({"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4", "IPv6"]}),
+            "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
+        ),
+        (
+            json!({"clusterIP": "10.96.0.50", "clusterIPs": two}),
+            "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified",
+        ),
+        (
+            json!({"ipFamilies": ["IPv6"], "clusterIP": "10.96.0.50"}),
+            "spec.clusterIPs[0]: Invalid value: \"10.96.0.50\": expected an IPv6 value as indicated by `ipFamilies[0]`",
+        ),
+        (
+            json!({"ipFamilyPolicy": "PreferDualStack", "clusterIP": "10.96.0.50", "clusterIPs": ["10.96.0.50", "10.96.0.51"]}),
+            "may specify no more than one IP for each IP family",
+        ),
+        (json!({"clusterIPs": ["10.96.0.50"]}), "must be empty when `clusterIP` is not specified"),
+        (json!({"clusterIP": "None", "clusterIPs": ["None", "fd00:10:96::50"]}), "'None' must be the first and only value"),
+        (json!({"ipFamilies": ["IPv4", "IPv4"]}), "spec.ipFamilies[1]: Duplicate value: \"IPv4\""),
+        (json!({"ipFamilyPolicy": "Both"}), "spec.ipFamilyPolicy: Unsupported value: \"Both\""),
+        (json!({"clusterIP": "fd00:10:97::1"}), "the provided IP (fd00:10:97::1) is not in the valid range"),
+    ];
+    for (spec, expected) in cases {
+        let answer = api.post(SERVICES, &service("a", spec.clone())).await;
+        assert!(answer.status == 422 && answer.text.contains(&json!(expected).to_string().trim_matches('"').to_owned()), "{spec}: {}", answer.text);
+    }
+    // An address that is taken, of the second family, and nothing is left of the first.
+    let spec = json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "10.96.0.50", "clusterIPs": two});
+    api.post(SERVICES, &service("b", spec)).await.ok();
+    let spec = json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "10.96.0.51", "clusterIPs": ["10.96.0.51", "fd00:10:96::50"]});
+    let answer = api.post(SERVICES, &service("c", spec)).await;
+    assert!(answer.text.contains("provided IP is already allocated"), "{}", answer.text);
+    api.get(&format!("{ADDRESSES}/10.96.0.51")).await.refused(404, "ipaddresses.networking.k8s.io \"10.96.0.51\" not found");
+}
+
+#[tokio::test]
+async fn a_service_gets_a_second_family_and_gives_it_back() {
+    let api = with_ranges(BOTH).await;
+    let path = format!("{SERVICES}/a");
+    let patch = async |spec: Value| api.patch("merge-patch", &path, &json!({"spec": spec})).await;
+    let single = api.post(SERVICES, &service("a", json!({}))).await.ok();
+    let dual = patch(json!({"ipFamilyPolicy": "PreferDualStack"})).await.ok();
+    assert_eq!((addresses(&dual)[0], addresses(&dual).len()), (addresses(&single)[0], 2));
+    let same = patch(json!({"ipFamilyPolicy": "RequireDualStack"})).await.ok();
+    assert_eq!(addresses(&same), addresses(&dual));
+    // What an older client, which knows one address, writes back.
+    let mut older = same.clone();
+    FIELDS.iter().for_each(|field| drop(older["spec"].as_object_mut().unwrap().remove(*field)));
+    let kept = api.put(&path, &older).await.ok();
+    assert_eq!((families(&kept), addresses(&kept)), (families(&same), addresses(&same)));
+    let answer = patch(json!({"clusterIPs": [addresses(&dual)[0]], "ipFamilies": ["IPv4"]})).await;
+    for what in ["cluster IP", "IP family"] {
+        let detail = format!("must be 'SingleStack' to release the secondary {what}");
+        assert!(answer.status == 422 && answer.text.contains(&detail), "{}", answer.text);
+    }
+    let answer = patch(json!({"ipFamilies": ["IPv6", "IPv4"]})).await;
+    assert!(answer.text.contains("expected an IPv6 value as indicated by `ipFamilies[0]`"), "{}", answer.text);
+    let released = patch(json!({"ipFamilyPolicy": "SingleStack"})).await.ok();
+    assert_eq!(addresses(&released), addresses(&single));
+    assert_eq!(families(&released), json!(["SingleStack", ["IPv4"]]));
+    assert_eq!(api.get(&format!("{ADDRESSES}/{}", addresses(&dual)[1])).await.status, 404);
+    api.get(&format!("{ADDRESSES}/{}", addresses(&dual)[0])).await.ok();
+    let named = patch(json!({"type": "ExternalName", "externalName": "a.b"})).await.ok();
+    FIELDS.iter().for_each(|field| assert_eq!(named["spec"].get(*field), None, "{named}"));
+}
+
+#[tokio::test]
+async fn what_prefers_two_families_keeps_what_it_has_when_the_cluster_changes() {
+    let api = with_ranges(BOTH).await;
+    let made = api.post(SERVICES, &service("a", json!({"ipFamilyPolicy": "PreferDualStack"}))).await.ok();
+    let single = Api::after(api).await;
+    let patch = json!({"metadata": {"labels": {"a": "b"}}});
+    let changed = single.patch("merge-patch", &format!("{SERVICES}/a"), &patch).await.ok();
+    assert_eq!(addresses(&changed), addresses(&made));
+    let alone = single.post(SERVICES, &service("b", json!({"ipFamilyPolicy": "PreferDualStack"}))).await.ok();
+    assert_eq!(families(&alone), json!(["PreferDualStack", ["IPv4"]]));
+}
+
+#[tokio::test]
+async fn a_cluster_has_addresses_of_the_other_family_alone() {
+    let api = with_ranges("fd00:10:96::/112").await;
+    let own = api.get(&format!("{SERVICES}/kubernetes")).await.ok();
+    assert_eq!((families(&own), &own["spec"]["clusterIP"]), (json!(["SingleStack", ["IPv6"]]), &json!("fd00:10:96::1")));
+    let dns = api.get("/api/v1/namespaces/kube-system/services/kube-dns").await.ok();
+    assert_eq!(dns["spec"]["clusterIP"], "fd00:10:96::a");
+    let answer = api.post(SERVICES, &service("a", json!({"clusterIP": "10.96.0.9"}))).await;
+    assert!(answer.text.contains("IPv4 is not configured on this cluster"), "{}", answer.text);
+}
+
 #[tokio::test]
 async fn what_a_type_does_not_have_is_refused_and_not_dropped() {
     let api = Api::new().await;

@@ -180,7 +180,7 @@ mod tests {
             api_server_names: vec!["Server".into(), "control".into()],
             api_server_addresses: vec!["192.0.2.1".parse().unwrap(), "192.0.2.11".parse().unwrap()],
             cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-            node_cidr_mask: 24,
+            node_cidr_masks: Default::default(),
             root_ca: String::new(),
             authority: None,
             service_account_key: None,

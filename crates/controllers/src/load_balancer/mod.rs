@@ -75,6 +75,12 @@ fn has_finalizer(service: &Service) -> bool {
     service.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }
 
+/// Whether who comes by an address of the pool is led anywhere.
+fn has_ipv4(service: &Service) -> bool {
+    let families = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref());
+    families.is_none_or(|families| families.iter().any(|family| family == "IPv4"))
+}
+
 fn addresses(service: &Service) -> Vec<Ipv4Addr> {
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = status.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
@@ -147,7 +153,11 @@ impl LoadBalancers {
         let (changed, assigned) = self.with_pool(|pool| {
             let before = pool.of(key);
             let assigned = match Request::of(service) {
-                Ok(request) => pool.assign(key, request),
+                Ok(request) if has_ipv4(service) => pool.assign(key, request),
+                Ok(_) => {
+                    pool.release(key);
+                    Err("no available IPs: the pool is of IPv4, and the service of IPv6 alone".to_owned())
+                }
                 Err(why) => {
                     pool.release(key);
                     Err(why)

@@ -193,7 +193,7 @@ impl Drop for Cluster {
 fn start_controllers(server: &Server) -> AbortHandle {
     let config = coracle_controllers::Config {
         cluster_cidr: "10.244.0.0/16".parse().expect("a range"),
-        node_cidr_mask: 24,
+        node_cidr_masks: Default::default(),
         root_ca: String::new(),
         api_server_names: Vec::new(),
         api_server_addresses: Vec::new(),

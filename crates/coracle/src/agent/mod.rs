@@ -26,7 +26,7 @@ use join::Joined;
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Agent) -> Result<()> {
     let which = Which { name: options.name.clone(), data_dir: options.data_dir.clone() };
-    let start = Start { in_node: options.in_node, kind: Kind::Agent, which, default: "agent" };
+    let start = Start { in_node: options.in_node, kind: Kind::Agent, which, default: "agent", cluster_cidr: options.node.cluster_cidr };
     daemon::run(&start, |cluster| async move { serve(options, &cluster).await })
 }
 
@@ -35,7 +35,7 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     let dir = &cluster.dir;
     make_directories(dir, &["kubelet"])?;
     daemon::connected(options.in_node).await?;
-    let address = daemon::node_address(options.node.node_ip)?;
+    let addresses = daemon::node_addresses(&options.node.node_ip, options.node.cluster_cidr)?;
     let name = daemon::node_name(options.node.node_name.as_ref())?;
     let joined = match Joined::read(dir)? {
         Some(joined) => joined.at(options.server.clone(), dir)?,
@@ -61,7 +61,7 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     let mut parts = Parts::default();
     let own = node::Own {
         name: &name,
-        address,
+        addresses: addresses.clone(),
         in_node: options.in_node,
         authority: &joined.authority,
         serving: Current::empty(),
@@ -72,7 +72,7 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
         clients,
     };
     let node = node::start(&options.node, cluster, own, &mut parts).await?;
-    let state = state(node, &name, address, started);
+    let state = state(node, &name, &addresses, started);
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, state).await });
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
@@ -82,12 +82,12 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     }
 }
 
-fn state(node: node::Started, name: &str, address: IpAddr, started: Instant) -> control::State {
+fn state(node: node::Started, name: &str, addresses: &[IpAddr], started: Instant) -> control::State {
     control::State {
         runtime: Some(node.runtime),
         server: None,
         node: name.to_owned(),
-        address: address.to_string(),
+        address: addresses.first().map(ToString::to_string).unwrap_or_default(),
         ready: node.ready,
         started,
         containers: Some(node.containers),

@@ -49,7 +49,8 @@ pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// Binds the port and reads the certificates.
 pub(crate) async fn listen(config: &KubeletConfig) -> Result<(TcpListener, TlsAcceptor)> {
     let tls = auth::tls_config(config)?;
-    let any: std::net::IpAddr = if config.node_ip.is_ipv6() {
+    let any: std::net::IpAddr = if config.node_ips().iter().any(std::net::IpAddr::is_ipv6) {
+        // Those of the other family come there, too.
         std::net::Ipv6Addr::UNSPECIFIED.into()
     } else {
         std::net::Ipv4Addr::UNSPECIFIED.into()
@@ -73,7 +74,7 @@ pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsA
                 continue;
             }
         };
-        let (k, acceptor, places, stranger) = (k.clone(), acceptor.clone(), places.clone(), strangers.admit(from.ip()));
+        let (k, acceptor, places, stranger) = (k.clone(), acceptor.clone(), places.clone(), strangers.admit(from.ip().to_canonical()));
         tokio::spawn(async move {
             tokio::select! {
                 () = connection(k, stream, acceptor, &places, &stranger) => {}

@@ -19,7 +19,7 @@ pub(super) fn payload(
     let mut payload = Payload::new();
     for item in items {
         let text = if let Some(field) = &item.field_ref {
-            field_value(pod, &field.field_path, facts.pod_ips, Some(manager.host_ip))?
+            field_value(pod, &field.field_path, facts.pod_ips, &manager.host_ips)?
         } else if let Some(selector) = &item.resource_field_ref {
             let name = selector.container_name.as_deref().unwrap_or_default();
             let container = pod.container(name).ok_or_else(|| format!("container {name} not found"))?;

@@ -67,7 +67,7 @@ pub(crate) struct VolumeManager {
     pub(crate) config_maps: Objects<ConfigMap>,
     pub(crate) secrets: Objects<Secret>,
     pub(crate) tokens: Tokens,
-    pub(crate) host_ip: IpAddr,
+    pub(crate) host_ips: Vec<IpAddr>,
     pub(crate) allocatable: BTreeMap<String, Quantity>,
 }
 

@@ -22,7 +22,7 @@ impl Worker {
             observed: &self.observed,
             waiting: &self.waiting,
             probes: &self.probe_states(),
-            host_ip: self.k.config.node_ip,
+            host_ips: self.k.config.node_ips(),
             start_time: self.start_time,
             terminal,
             failure: self.failure.as_ref(),

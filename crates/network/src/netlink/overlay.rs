@@ -1,10 +1,11 @@
 //! VXLAN links (RFC 7348) and the entries that say where each hardware address is: nothing is flooded or learned.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::route::{DELNEIGH, INET, INFO_DATA, INFO_KIND, NEWNEIGH, index_of, link_header};
+use super::route::{DELNEIGH, INFO_DATA, INFO_KIND, NEWNEIGH, index_of, link_header, read_octets};
 use super::{CREATE, DUMP, EXCL, Message, REPLACE, Socket, attributes};
+use crate::nft::{Family, InPackets, octets};
 
 const AF_BRIDGE: u8 = 7;
 const PERMANENT: u16 = 0x80;
@@ -17,6 +18,7 @@ const VXLAN_LINK: u16 = 3;
 const VXLAN_LOCAL: u16 = 4;
 const VXLAN_LEARNING: u16 = 7;
 const VXLAN_PORT: u16 = 15;
+const VXLAN_LOCAL6: u16 = 17;
 
 /// A VXLAN link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Vxlan {
     /// The link that carries it.
     pub link: u32,
     /// The address of this machine there.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
 }
 
 /// Makes a VXLAN link and brings it up.
@@ -40,7 +42,7 @@ pub fn add(socket: &mut Socket, name: &str, hardware: [u8; 6], mtu: u32, vxlan: 
     let data = |data: Message| {
         data.native(VXLAN_ID, vxlan.id)
             .native(VXLAN_LINK, vxlan.link)
-            .bytes(VXLAN_LOCAL, &vxlan.local.octets())
+            .bytes(if vxlan.local.is_ipv4() { VXLAN_LOCAL } else { VXLAN_LOCAL6 }, &octets(vxlan.local))
             .bytes(VXLAN_LEARNING, &[0])
             .bytes(VXLAN_PORT, &vxlan.port.to_be_bytes())
     };
@@ -77,7 +79,7 @@ fn read(list: &[u8]) -> Option<Vxlan> {
         id: number(VXLAN_ID)?,
         port: u16::from_be_bytes(value(data, VXLAN_PORT)?.try_into().ok()?),
         link: number(VXLAN_LINK)?,
-        local: Ipv4Addr::from(<[u8; 4]>::try_from(value(data, VXLAN_LOCAL)?).ok()?),
+        local: read_octets(value(data, VXLAN_LOCAL).or_else(|| value(data, VXLAN_LOCAL6))?)?,
     })
 }
 
@@ -96,28 +98,28 @@ fn neighbour(kind: u16, flags: u16, family: u8, link: u32, own: u8) -> Message {
 #[derive(Clone, Copy, Debug)]
 pub struct End {
     /// Its address within the network.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its hardware address there.
     pub hardware: [u8; 6],
     /// The address of the machine that it is on.
-    pub remote: Ipv4Addr,
+    pub remote: IpAddr,
 }
 
 /// Tells a VXLAN link of another end.
 pub fn know(link: u32, end: &End) -> Vec<Message> {
     let at = neighbour(NEWNEIGH, CREATE | REPLACE, AF_BRIDGE, link, SELF)
         .bytes(LINK_ADDRESS, &end.hardware)
-        .bytes(DESTINATION, &end.remote.octets());
-    let is = neighbour(NEWNEIGH, CREATE | REPLACE, INET, link, 0)
-        .bytes(DESTINATION, &end.address.octets())
+        .bytes(DESTINATION, &octets(end.remote));
+    let is = neighbour(NEWNEIGH, CREATE | REPLACE, Family::of(end.address).number(), link, 0)
+        .bytes(DESTINATION, &octets(end.address))
         .bytes(LINK_ADDRESS, &end.hardware);
     vec![at, is]
 }
 
 /// Has it forget that end.
-pub fn forget(link: u32, address: Ipv4Addr, hardware: [u8; 6]) -> Vec<Message> {
+pub fn forget(link: u32, address: IpAddr, hardware: [u8; 6]) -> Vec<Message> {
     let at = neighbour(DELNEIGH, 0, AF_BRIDGE, link, SELF).bytes(LINK_ADDRESS, &hardware);
-    let is = neighbour(DELNEIGH, 0, INET, link, 0).bytes(DESTINATION, &address.octets());
+    let is = neighbour(DELNEIGH, 0, Family::of(address).number(), link, 0).bytes(DESTINATION, &octets(address));
     vec![at, is]
 }
 

@@ -1,16 +1,17 @@
-//! Addresses that a link answers for although they are nobody's here (proxy ARP), and the routes by which what comes for
+//! Addresses that a link answers for although they are nobody's here (proxied neighbours of ARP and NDP), and the routes by which what comes for
 //! them is forwarded.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use super::route::read_octets;
 use super::{CREATE, DUMP, Message, REPLACE, Socket, attributes};
+use crate::nft::{Family, InPackets, octets};
 
 const NEWNEIGH: u16 = 28;
 const DELNEIGH: u16 = 29;
 const GETNEIGH: u16 = 30;
-const INET: u8 = 2;
 /// `NTF_PROXY`.
 const PROXY: u8 = 8;
 const NDA_DST: u16 = 1;
@@ -19,37 +20,39 @@ const NDA_PROTOCOL: u16 = 12;
 const OWN: u8 = 203;
 const HEADER: usize = 12;
 
-fn header(link: u32) -> [u8; HEADER] {
+fn header(family: Family, link: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
-    header[0] = INET;
+    header[0] = family.number();
     header[4..8].copy_from_slice(&link.to_ne_bytes());
     header[10] = PROXY;
     header
 }
 
 /// Has a link answer for an address that is routed to another one.
-pub fn answer(link: u32, address: Ipv4Addr) -> Message {
-    let message = Message::new(NEWNEIGH, CREATE | REPLACE, &header(link));
-    message.bytes(NDA_DST, &address.octets()).bytes(NDA_PROTOCOL, &[OWN])
+pub fn answer(link: u32, address: IpAddr) -> Message {
+    let message = Message::new(NEWNEIGH, CREATE | REPLACE, &header(Family::of(address), link));
+    message.bytes(NDA_DST, &octets(address)).bytes(NDA_PROTOCOL, &[OWN])
 }
 
 /// Ends that.
-pub fn end(link: u32, address: Ipv4Addr) -> Message {
-    Message::new(DELNEIGH, 0, &header(link)).bytes(NDA_DST, &address.octets())
+pub fn end(link: u32, address: IpAddr) -> Message {
+    Message::new(DELNEIGH, 0, &header(Family::of(address), link)).bytes(NDA_DST, &octets(address))
 }
 
 /// The addresses for which links answer because of [`answer`], by the numbers of the links.
-pub fn answered(socket: &mut Socket) -> io::Result<BTreeSet<(u32, Ipv4Addr)>> {
+pub fn answered(socket: &mut Socket) -> io::Result<BTreeSet<(u32, IpAddr)>> {
     let mut found = BTreeSet::new();
-    socket.dump(Message::new(GETNEIGH, DUMP, &header(0)), |payload| found.extend(read(payload)))?;
+    for family in Family::ALL {
+        socket.dump(Message::new(GETNEIGH, DUMP, &header(family, 0)), |payload| found.extend(read(payload)))?;
+    }
     Ok(found)
 }
 
-fn read(payload: &[u8]) -> Option<(u32, Ipv4Addr)> {
+fn read(payload: &[u8]) -> Option<(u32, IpAddr)> {
     let link = u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?);
     let list = payload.get(HEADER..)?;
     let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
-    let address = <[u8; 4]>::try_from(find(NDA_DST)?).ok()?;
+    let address = read_octets(find(NDA_DST)?)?;
     let is_own = payload.get(10)? & PROXY != 0 && find(NDA_PROTOCOL)? == [OWN];
-    is_own.then(|| (link, address.into()))
+    is_own.then(|| (link, address))
 }

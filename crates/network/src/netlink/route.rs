@@ -1,10 +1,12 @@
 //! Links, addresses and routes (rtnetlink(7)).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+
+use crate::nft::{Family, InPackets, octets};
 
 use super::{CREATE, DUMP, EXCL, Message, REPLACE, Socket, attributes};
 
@@ -31,10 +33,13 @@ const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
 const UP: u32 = 1;
-pub(super) const INET: u8 = 2;
 const SCOPE_LINK: u8 = 253;
 const TABLE_MAIN: u8 = 254;
+const PROTOCOL_STATIC: u8 = 4;
+const UNICAST: u8 = 1;
 
 pub(super) fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut header = [0; 16];
@@ -57,43 +62,45 @@ pub fn mtu(socket: &mut Socket, index: u32) -> io::Result<Option<u32>> {
     Ok(found)
 }
 
-/// The index of the link that has an address.
-pub fn with_address(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option<u32>> {
-    let mut found = None;
-    socket.dump(Message::new(GETADDR, DUMP, &[INET, 0, 0, 0, 0, 0, 0, 0]), |payload| {
-        let mut list = attributes(payload.get(8..).unwrap_or_default());
-        if list.any(|(kind, value)| kind == IFA_LOCAL && value == address.octets()) {
-            found = payload.get(4..8).and_then(|index| index.try_into().ok()).map(u32::from_ne_bytes);
-        }
-    })?;
-    Ok(found)
-}
-
 /// The addresses of all links.
 pub fn addresses(socket: &mut Socket) -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
-    socket.dump(Message::new(GETADDR, DUMP, &[0; 8]), |payload| {
-        let list = payload.get(8..).unwrap_or_default();
-        let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
-        let value = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS)).unwrap_or_default();
-        let v4 = <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
-        found.extend(v4.or_else(|| <[u8; 16]>::try_from(value).ok().map(IpAddr::from)));
+    socket.dump(Message::new(GETADDR, DUMP, &[0; 8]), |payload| found.extend(read_address(payload)))?;
+    Ok(found.into_iter().map(|(_, network)| network.addr()).collect())
+}
+
+/// The link that has an address, and the address with the length of its network's prefix.
+fn place_of(socket: &mut Socket, address: IpAddr) -> io::Result<Option<(u32, IpNet)>> {
+    let mut found = None;
+    socket.dump(Message::new(GETADDR, DUMP, &[Family::of(address).number(), 0, 0, 0, 0, 0, 0, 0]), |payload| {
+        found = read_address(payload).filter(|(_, network)| network.addr() == address).or(found);
     })?;
     Ok(found)
 }
 
+/// Links of IPv6 have no peers, whose addresses are told in place of the own.
+fn read_address(payload: &[u8]) -> Option<(u32, IpNet)> {
+    let list = payload.get(8..)?;
+    let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
+    let address = read_octets(find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))?)?;
+    let link = u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?);
+    Some((link, IpNet::new(address, *payload.get(1)?).ok()?))
+}
+
+/// An address of either family.
+pub(super) fn read_octets(value: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
+    v4.or_else(|| <[u8; 16]>::try_from(value).ok().map(IpAddr::from))
+}
+
+/// The index of the link that has an address.
+pub fn with_address(socket: &mut Socket, address: IpAddr) -> io::Result<Option<u32>> {
+    Ok(place_of(socket, address)?.map(|(link, _)| link))
+}
+
 /// The link that has an address, and the network that it is in there.
-pub fn connected(socket: &mut Socket, address: Ipv4Addr) -> io::Result<Option<(u32, Ipv4Net)>> {
-    let mut found = None;
-    socket.dump(Message::new(GETADDR, DUMP, &[INET, 0, 0, 0, 0, 0, 0, 0]), |payload| {
-        let mut list = attributes(payload.get(8..).unwrap_or_default());
-        if list.any(|(kind, value)| kind == IFA_LOCAL && value == address.octets()) {
-            let link = payload.get(4..8).and_then(|index| index.try_into().ok()).map(u32::from_ne_bytes);
-            let network = payload.get(1).and_then(|prefix| Ipv4Net::new(address, *prefix).ok());
-            found = link.zip(network.map(|network| network.trunc()));
-        }
-    })?;
-    Ok(found)
+pub fn connected(socket: &mut Socket, address: IpAddr) -> io::Result<Option<(u32, IpNet)>> {
+    Ok(place_of(socket, address)?.map(|(link, network)| (link, network.trunc())))
 }
 
 /// The names of a bridge's ports.
@@ -168,7 +175,6 @@ pub fn add_veth(socket: &mut Socket, pair: &Pair<'_>) -> io::Result<()> {
 pub fn set_port(socket: &mut Socket, port: u32, hardware: [u8; 6], isolated: bool) -> io::Result<()> {
     const NOARP: u16 = 0x40;
     const MASTER: u8 = 4;
-    const NDA_LLADDR: u16 = 2;
     const BRPORT_GROUP_FWD_MASK: u16 = 31;
     /// A bit for each of the groups 01:80:c2:00:00:00 to :0f. Those of :01 are dropped anyway.
     const ALL_BUT_PAUSE: u16 = 0xfffd;
@@ -221,39 +227,80 @@ pub fn up(index: u32) -> Message {
     Message::new(NEWLINK, 0, &link_header(index, UP, UP))
 }
 
-/// Gives a link an address.
-pub fn address(index: u32, address: Ipv4Net) -> Message {
-    let mut header = [INET, address.prefix_len(), 0, 0, 0, 0, 0, 0];
+fn address_header(index: u32, address: IpNet) -> [u8; 8] {
+    let mut header = [Family::of_range(address).number(), address.prefix_len(), 0, 0, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
-    let octets = address.addr().octets();
-    Message::new(NEWADDR, CREATE | REPLACE, &header).bytes(IFA_LOCAL, &octets).bytes(IFA_ADDRESS, &octets)
+    header
+}
+
+/// Gives a link an address. Whether another machine has it, which IPv6 would ask for a second, is for who gives it to know;
+/// and one that is a network of its own needs no route to that.
+pub fn address(index: u32, address: IpNet) -> Message {
+    const IFA_FLAGS: u16 = 8;
+    const NODAD: u32 = 2;
+    const NOPREFIXROUTE: u32 = 0x200;
+    let value = octets(address.addr());
+    let message = Message::new(NEWADDR, CREATE | REPLACE, &address_header(index, address));
+    let message = message.bytes(IFA_LOCAL, &value).bytes(IFA_ADDRESS, &value);
+    match (Family::of_range(address), address.prefix_len() == address.max_prefix_len()) {
+        (Family::V4, _) => message,
+        (Family::V6, false) => message.native(IFA_FLAGS, NODAD),
+        (Family::V6, true) => message.native(IFA_FLAGS, NODAD | NOPREFIXROUTE),
+    }
 }
 
 /// Takes an address from a link.
-pub fn delete_address(index: u32, address: Ipv4Net) -> Message {
+pub fn delete_address(index: u32, address: IpNet) -> Message {
     const DELADDR: u16 = 21;
-    let mut header = [INET, address.prefix_len(), 0, 0, 0, 0, 0, 0];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    Message::new(DELADDR, 0, &header).bytes(IFA_LOCAL, &address.addr().octets())
+    Message::new(DELADDR, 0, &address_header(index, address)).bytes(IFA_LOCAL, &octets(address.addr()))
 }
 
-fn route_header(prefix: u8, scope: u8) -> [u8; 12] {
-    const PROTOCOL_STATIC: u8 = 4;
-    const UNICAST: u8 = 1;
-    [INET, prefix, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, scope, UNICAST, 0, 0, 0, 0]
+/// Has a link make itself no address of its own when it comes up, as IPv6 does.
+pub fn without_own_address(index: u32) -> Message {
+    const IFLA_AF_SPEC: u16 = 26;
+    const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+    const NONE: u8 = 1;
+    let family = u16::from(Family::V6.number());
+    Message::new(NEWLINK, 0, &link_header(index, 0, 0))
+        .nest(IFLA_AF_SPEC, |families| families.nest(family, |own| own.bytes(IFLA_INET6_ADDR_GEN_MODE, &[NONE])))
+}
+
+fn neighbour_header(index: u32, address: IpAddr) -> [u8; 12] {
+    const PERMANENT: u16 = 0x80;
+    let mut header = [Family::of(address).number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..10].copy_from_slice(&PERMANENT.to_ne_bytes());
+    header
+}
+
+/// Has a link know the hardware address of another machine for good, so that nobody is asked for it.
+pub fn neighbour(index: u32, address: IpAddr, hardware: [u8; 6]) -> Message {
+    Message::new(NEWNEIGH, CREATE | REPLACE, &neighbour_header(index, address))
+        .bytes(NDA_DST, &octets(address))
+        .bytes(NDA_LLADDR, &hardware)
+}
+
+/// Has it forget that.
+pub fn delete_neighbour(index: u32, address: IpAddr) -> Message {
+    Message::new(DELNEIGH, 0, &neighbour_header(index, address)).bytes(NDA_DST, &octets(address))
+}
+
+fn route_header(network: IpNet, scope: u8) -> [u8; 12] {
+    let family = Family::of_range(network).number();
+    [family, network.prefix_len(), 0, 0, TABLE_MAIN, PROTOCOL_STATIC, scope, UNICAST, 0, 0, 0, 0]
 }
 
 /// A route to a network that is reached on a link itself.
-pub fn link_route(index: u32, network: Ipv4Net) -> Message {
-    Message::new(NEWROUTE, CREATE | REPLACE, &route_header(network.prefix_len(), SCOPE_LINK))
-        .bytes(RTA_DST, &network.network().octets())
+pub fn link_route(index: u32, network: IpNet) -> Message {
+    Message::new(NEWROUTE, CREATE | REPLACE, &route_header(network, SCOPE_LINK))
+        .bytes(RTA_DST, &octets(network.network()))
         .native(RTA_OIF, index)
 }
 
 /// Removes such a route.
-pub fn delete_link_route(index: u32, network: Ipv4Net) -> Message {
-    Message::new(DELROUTE, 0, &route_header(network.prefix_len(), SCOPE_LINK))
-        .bytes(RTA_DST, &network.network().octets())
+pub fn delete_link_route(index: u32, network: IpNet) -> Message {
+    Message::new(DELROUTE, 0, &route_header(network, SCOPE_LINK))
+        .bytes(RTA_DST, &octets(network.network()))
         .native(RTA_OIF, index)
 }
 
@@ -261,28 +308,28 @@ pub fn delete_link_route(index: u32, network: Ipv4Net) -> Message {
 const PROTOCOL_CORACLE: u8 = 107;
 
 /// A route to a network behind another machine, which is on the link even where its address does not say so.
-pub fn route_by(index: u32, network: Ipv4Net, gateway: Ipv4Addr) -> Message {
+pub fn route_by(index: u32, network: IpNet, gateway: IpAddr) -> Message {
     const ON_LINK: u32 = 4;
-    let mut header = route_header(network.prefix_len(), 0);
+    let mut header = route_header(network, 0);
     header[5] = PROTOCOL_CORACLE;
     header[8..12].copy_from_slice(&ON_LINK.to_ne_bytes());
     Message::new(NEWROUTE, CREATE | REPLACE, &header)
-        .bytes(RTA_DST, &network.network().octets())
-        .bytes(RTA_GATEWAY, &gateway.octets())
+        .bytes(RTA_DST, &octets(network.network()))
+        .bytes(RTA_GATEWAY, &octets(gateway))
         .native(RTA_OIF, index)
 }
 
 /// Has packets to what has no other route in a network end here, and their senders told.
-pub fn unreachable(network: Ipv4Net) -> Message {
+pub fn unreachable(network: IpNet) -> Message {
     Message::new(NEWROUTE, CREATE | REPLACE, &unreachable_header(network))
-        .bytes(RTA_DST, &network.network().octets())
+        .bytes(RTA_DST, &octets(network.network()))
         .native(RTA_PRIORITY, LAST)
 }
 
 /// Removes that again.
-pub fn delete_unreachable(network: Ipv4Net) -> Message {
+pub fn delete_unreachable(network: IpNet) -> Message {
     Message::new(DELROUTE, 0, &unreachable_header(network))
-        .bytes(RTA_DST, &network.network().octets())
+        .bytes(RTA_DST, &octets(network.network()))
         .native(RTA_PRIORITY, LAST)
 }
 
@@ -290,24 +337,25 @@ const RTA_PRIORITY: u16 = 6;
 /// Behind any other route to the same network.
 const LAST: u32 = 4_000_000_000;
 
-fn unreachable_header(network: Ipv4Net) -> [u8; 12] {
+fn unreachable_header(network: IpNet) -> [u8; 12] {
     const UNREACHABLE: u8 = 7;
-    let mut header = route_header(network.prefix_len(), 0);
+    let mut header = route_header(network, 0);
     (header[5], header[7]) = (PROTOCOL_CORACLE, UNREACHABLE);
     header
 }
 
 /// Removes a route that [`route_by`] made.
-pub fn delete_route(network: Ipv4Net) -> Message {
-    let mut header = route_header(network.prefix_len(), 0);
+pub fn delete_route(network: IpNet) -> Message {
+    let mut header = route_header(network, 0);
     header[5] = PROTOCOL_CORACLE;
-    Message::new(DELROUTE, 0, &header).bytes(RTA_DST, &network.network().octets())
+    Message::new(DELROUTE, 0, &header).bytes(RTA_DST, &octets(network.network()))
 }
 
 /// The default route.
-pub fn default_route(index: u32, gateway: Ipv4Addr) -> Message {
-    Message::new(NEWROUTE, CREATE | REPLACE, &route_header(0, 0))
-        .bytes(RTA_GATEWAY, &gateway.octets())
+pub fn default_route(index: u32, gateway: IpAddr) -> Message {
+    let everything = [Family::of(gateway).number(), 0, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, 0, UNICAST, 0, 0, 0, 0];
+    Message::new(NEWROUTE, CREATE | REPLACE, &everything)
+        .bytes(RTA_GATEWAY, &octets(gateway))
         .native(RTA_OIF, index)
 }
 
@@ -315,28 +363,29 @@ pub fn default_route(index: u32, gateway: Ipv4Addr) -> Message {
 pub fn foreign_route(
     socket: &mut Socket,
     own: Option<u32>,
-    networks: &[Ipv4Net],
-) -> io::Result<Option<(String, Ipv4Net)>> {
+    networks: &[IpNet],
+) -> io::Result<Option<(String, IpNet)>> {
     const GETROUTE: u16 = 26;
     let mut found = None;
-    let mut header = route_header(0, 0);
-    header[4] = 0;
-    socket.dump(Message::new(GETROUTE, DUMP, &header), |payload| {
-        let route = read_route(payload);
-        found = found.or(route.filter(|(link, to)| Some(*link) != own && networks.iter().any(|net| net.contains(to))));
-    })?;
+    let is_foreign = |(link, to): &(u32, IpNet)| Some(*link) != own && networks.iter().any(|net| net.contains(to));
+    for family in Family::ALL {
+        let header = [family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        socket.dump(Message::new(GETROUTE, DUMP, &header), |payload| {
+            found = found.or(read_route(payload).filter(is_foreign));
+        })?;
+    }
     let Some((link, network)) = found else { return Ok(None) };
     let name = rustix::net::netdevice::index_to_name(&socket.fd, link).unwrap_or_else(|_| format!("number {link}"));
     Ok(Some((name, network)))
 }
 
-/// The link and destination of a route of the main table.
-fn read_route(payload: &[u8]) -> Option<(u32, Ipv4Net)> {
-    let (prefix, table) = (*payload.get(1)?, *payload.get(4)?);
+/// The link and destination of a route of the main table that leads somewhere.
+fn read_route(payload: &[u8]) -> Option<(u32, IpNet)> {
+    let (prefix, table, kind) = (*payload.get(1)?, *payload.get(4)?, *payload.get(7)?);
     let list = payload.get(12..)?;
     let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
     let link = u32::from_ne_bytes(find(RTA_OIF)?.try_into().ok()?);
-    let to = Ipv4Addr::from(<[u8; 4]>::try_from(find(RTA_DST)?).ok()?);
-    (table == TABLE_MAIN).then_some(())?;
-    Some((link, Ipv4Net::new(to, prefix).ok()?))
+    let to = read_octets(find(RTA_DST)?)?;
+    ((table, kind) == (TABLE_MAIN, UNICAST)).then_some(())?;
+    Some((link, IpNet::new(to, prefix).ok()?))
 }

@@ -1,7 +1,8 @@
 //! Expressions: the small program that a rule is.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
+use super::{Family, InPackets, octets};
 use crate::netlink::Message;
 
 /// The first of the sixteen 32-bit registers; a concatenation uses those behind it.
@@ -31,8 +32,8 @@ fn to_chain(message: Message, code: i32, chain: &str) -> Message {
 /// Which addresses a packet's are replaced with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Nat {
-    /// Destination address and port, from the first and the second register.
-    DestinationAndPort,
+    /// Destination address and port, which follow each other in the first registers.
+    DestinationAndPort(Family),
 }
 
 /// One step of a rule. `u32` numbers of registers count from the first.
@@ -52,6 +53,10 @@ pub enum Expr {
     },
     /// Loads the destination port of TCP, UDP or SCTP.
     DestinationPort {
+        into: u32,
+    },
+    /// Loads the type of an ICMP message.
+    IcmpType {
         into: u32,
     },
     /// Loads the number of the transport protocol.
@@ -114,8 +119,8 @@ pub enum Expr {
     /// Masks a register, then flips bits of it.
     Bits {
         register: u32,
-        mask: [u8; 4],
-        flip: [u8; 4],
+        mask: Vec<u8>,
+        flip: Vec<u8>,
     },
     /// Goes on only if a register is equal (or not).
     Compare {
@@ -174,19 +179,10 @@ pub enum Expr {
     Masquerade,
     /// Refuses: a reset for TCP, port unreachable for others.
     RejectTcp,
-    RejectUnreachable,
+    RejectUnreachable(Family),
 }
 
 impl Expr {
-    /// Loads address, protocol and port of the destination.
-    pub fn destination_key() -> Vec<Expr> {
-        vec![
-            Expr::IpHeader { offset: 16, length: 4, into: 0 },
-            Expr::Protocol { into: 1 },
-            Expr::DestinationPort { into: 2 },
-        ]
-    }
-
     /// Loads protocol and port of the destination.
     pub fn protocol_port() -> Vec<Expr> {
         vec![Expr::Protocol { into: 0 }, Expr::DestinationPort { into: 1 }]
@@ -205,29 +201,24 @@ impl Expr {
         vec![Expr::SourceKind { into: 0 }, Expr::Compare { register: 0, equal: true, value: 2u32.to_ne_bytes().into() }]
     }
 
-    /// Loads the source's address.
-    pub fn source(into: u32) -> Expr {
-        Expr::IpHeader { offset: 12, length: 4, into }
-    }
-
     /// Goes on if the source is in a network.
-    pub fn source_in(network: Ipv4Net) -> Vec<Expr> {
-        address_in(12, network, true)
+    pub fn source_in(network: IpNet) -> Vec<Expr> {
+        address_in(Family::of_range(network).source(0), network, true)
     }
 
     /// Goes on if the source is outside a network.
-    pub fn source_not_in(network: Ipv4Net) -> Vec<Expr> {
-        address_in(12, network, false)
+    pub fn source_not_in(network: IpNet) -> Vec<Expr> {
+        address_in(Family::of_range(network).source(0), network, false)
     }
 
     /// Goes on if the destination is in a network.
-    pub fn destination_in(network: Ipv4Net) -> Vec<Expr> {
-        address_in(16, network, true)
+    pub fn destination_in(network: IpNet) -> Vec<Expr> {
+        address_in(Family::of_range(network).destination(0), network, true)
     }
 
     /// Goes on if the destination is outside a network.
-    pub fn destination_not_in(network: Ipv4Net) -> Vec<Expr> {
-        address_in(16, network, false)
+    pub fn destination_not_in(network: IpNet) -> Vec<Expr> {
+        address_in(Family::of_range(network).destination(0), network, false)
     }
 
     /// Goes on if the packet came by another link than the loopback, which is always the first.
@@ -267,7 +258,7 @@ impl Expr {
             Expr::Protocol { into: 0 },
             Expr::Compare { register: 0, equal: true, value: vec![6] },
             Expr::TcpFlags { into: 0 },
-            Expr::Bits { register: 0, mask: [FIN | SYN | RST | ACK, 0, 0, 0], flip: [0; 4] },
+            Expr::Bits { register: 0, mask: vec![FIN | SYN | RST | ACK, 0, 0, 0], flip: vec![0; 4] },
             Expr::Compare { register: 0, equal: false, value: vec![SYN] },
         ]
     }
@@ -297,14 +288,14 @@ impl Expr {
     pub fn marked(bit: u32) -> Vec<Expr> {
         vec![
             Expr::Mark { into: 0 },
-            Expr::Bits { register: 0, mask: bit.to_ne_bytes(), flip: [0; 4] },
+            Expr::Bits { register: 0, mask: bit.to_ne_bytes().into(), flip: vec![0; 4] },
             Expr::Compare { register: 0, equal: true, value: bit.to_ne_bytes().into() },
         ]
     }
 
     /// Sets a bit of the mark; the others stay.
     pub fn mark(bit: u32) -> Vec<Expr> {
-        let keep = Expr::Bits { register: 0, mask: (!bit).to_ne_bytes(), flip: bit.to_ne_bytes() };
+        let keep = Expr::Bits { register: 0, mask: (!bit).to_ne_bytes().into(), flip: bit.to_ne_bytes().into() };
         vec![Expr::Mark { into: 0 }, keep, Expr::SetMark { from: 0 }]
     }
 
@@ -324,7 +315,7 @@ impl Expr {
         const RST: u8 = 4;
         let begins = vec![
             Expr::TcpFlags { into: 0 },
-            Expr::Bits { register: 0, mask: [SYN | RST, 0, 0, 0], flip: [0; 4] },
+            Expr::Bits { register: 0, mask: vec![SYN | RST, 0, 0, 0], flip: vec![0; 4] },
             Expr::Compare { register: 0, equal: true, value: vec![SYN] },
         ];
         let limit = vec![Expr::RouteSegment { into: 0 }, Expr::Swap { register: 0 }, Expr::LimitSegment { from: 0 }];
@@ -341,6 +332,7 @@ impl Expr {
             Expr::IpHeader { offset, length, into } => step("payload", &payload(NETWORK, *offset, *length, *into)),
             Expr::FrameHeader { offset, length, into } => step("payload", &payload(FRAME, *offset, *length, *into)),
             Expr::DestinationPort { into } => step("payload", &payload(TRANSPORT, 2, 2, *into)),
+            Expr::IcmpType { into } => step("payload", &payload(TRANSPORT, 0, 1, *into)),
             Expr::TcpFlags { into } => step("payload", &payload(TRANSPORT, 13, 1, *into)),
             Expr::RouteSegment { into } => step("rt", &|m| m.big(1, REG + into).big(2, 3)),
             Expr::LimitSegment { from } => {
@@ -362,8 +354,8 @@ impl Expr {
             Expr::ConnectionStatus { into } => step("ct", &|m| m.big(2, 2).big(1, REG + into)),
             Expr::SetMark { from } => step("meta", &|m| m.big(2, 3).big(3, REG + from)),
             Expr::Bits { register, mask, flip } => step("bitwise", &|m| {
-                let m = m.big(1, REG + register).big(2, REG + register).big(3, 4);
-                m.nest(4, data(mask.to_vec())).nest(5, data(flip.to_vec()))
+                let m = m.big(1, REG + register).big(2, REG + register).big(3, mask.len() as u32);
+                m.nest(4, data(mask.clone())).nest(5, data(flip.clone()))
             }),
             Expr::Compare { register, equal, value } => {
                 step("cmp", &|m| m.big(1, REG + register).big(2, u32::from(!equal)).nest(3, data(value.clone())))
@@ -392,10 +384,15 @@ impl Expr {
                 m.big(1, REG_VERDICT).nest(2, |inner| inner.nest(2, |verdict| verdict.big(1, code)))
             }),
             Expr::Counter => step("counter", &|m| m),
-            Expr::Nat(Nat::DestinationAndPort) => step("nat", &|m| m.big(1, 1).big(2, 2).big(3, REG).big(5, REG + 1)),
+            Expr::Nat(Nat::DestinationAndPort(family)) => step("nat", &|m| {
+                m.big(1, 1).big(2, family.number().into()).big(3, REG).big(5, REG + family.registers())
+            }),
             Expr::Masquerade => step("masq", &|m| m),
             Expr::RejectTcp => step("reject", &|m| m.big(1, 1)),
-            Expr::RejectUnreachable => step("reject", &|m| m.big(1, 0).bytes(2, &[3])),
+            // Port unreachable, as the family numbers it.
+            Expr::RejectUnreachable(family) => {
+                step("reject", &|m| m.big(1, 0).bytes(2, &[if *family == Family::V4 { 3 } else { 4 }]))
+            }
         }
     }
 }
@@ -404,7 +401,7 @@ fn destination_translated(translated: bool) -> Vec<Expr> {
     const TRANSLATED: u32 = 1 << 5;
     vec![
         Expr::ConnectionStatus { into: 0 },
-        Expr::Bits { register: 0, mask: TRANSLATED.to_ne_bytes(), flip: [0; 4] },
+        Expr::Bits { register: 0, mask: TRANSLATED.to_ne_bytes().into(), flip: vec![0; 4] },
         Expr::Compare { register: 0, equal: !translated, value: 0u32.to_ne_bytes().into() },
     ]
 }
@@ -413,7 +410,7 @@ fn connection_answered(answered: bool) -> Vec<Expr> {
     const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
     vec![
         Expr::ConnectionState { into: 0 },
-        Expr::Bits { register: 0, mask: ESTABLISHED_OR_RELATED.to_ne_bytes(), flip: [0; 4] },
+        Expr::Bits { register: 0, mask: ESTABLISHED_OR_RELATED.to_ne_bytes().into(), flip: vec![0; 4] },
         Expr::Compare { register: 0, equal: !answered, value: 0u32.to_ne_bytes().into() },
     ]
 }
@@ -425,10 +422,12 @@ pub fn link_name(link: &str) -> Vec<u8> {
     name
 }
 
-fn address_in(offset: u32, network: Ipv4Net, inside: bool) -> Vec<Expr> {
+fn address_in(load: Expr, network: IpNet, inside: bool) -> Vec<Expr> {
+    let mask = octets(network.netmask());
+    let flip = vec![0; mask.len()];
     vec![
-        Expr::IpHeader { offset, length: 4, into: 0 },
-        Expr::Bits { register: 0, mask: network.netmask().octets(), flip: [0; 4] },
-        Expr::Compare { register: 0, equal: inside, value: network.network().octets().into() },
+        load,
+        Expr::Bits { register: 0, mask, flip },
+        Expr::Compare { register: 0, equal: inside, value: octets(network.network()) },
     ]
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::netlink::{CREATE, DUMP, Message, Socket, attributes};
 
+pub use coracle_values::addresses::Family;
 pub use expr::{Expr, Nat, Verdict, link_name};
 pub use table::{Part, Rule, Table};
 
@@ -50,74 +51,93 @@ pub enum Hook {
     Postrouting = 4,
 }
 
-/// The addresses that a table's packets have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    V4,
-    V6,
-}
+/// How packets of a family have their addresses.
+pub trait InPackets: Copy {
+    /// The number of the family in messages.
+    fn number(self) -> u8;
 
-impl Family {
-    /// All there are.
-    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
+    /// Bytes of an address.
+    fn length(self) -> u32;
 
-    /// That of an address.
-    pub fn of(address: IpAddr) -> Family {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    /// Registers that an address takes.
+    fn registers(self) -> u32 {
+        self.length() / 4
     }
 
-    /// Its number in messages.
-    pub fn number(self) -> u8 {
+    fn address(self) -> Type;
+    fn address_pair(self) -> Type;
+    fn address_port(self) -> Type;
+    fn address_protocol_port(self) -> Type;
+
+    /// Loads the source's address.
+    fn source(self, into: u32) -> Expr;
+
+    /// Loads the destination's address.
+    fn destination(self, into: u32) -> Expr;
+
+    /// Loads address, protocol and port of the destination.
+    fn destination_key(self) -> Vec<Expr> {
+        let behind = self.registers();
+        vec![self.destination(0), Expr::Protocol { into: behind }, Expr::DestinationPort { into: behind + 1 }]
+    }
+}
+
+impl InPackets for Family {
+    fn number(self) -> u8 {
         match self {
             Family::V4 => INET4,
             Family::V6 => INET6,
         }
     }
 
-    /// Bytes of an address.
-    pub fn length(self) -> u32 {
-        match self {
-            Family::V4 => 4,
-            Family::V6 => 16,
-        }
+    fn length(self) -> u32 {
+        u32::from(self.bits() / 8)
     }
 
-    /// Registers that an address takes.
-    pub fn registers(self) -> u32 {
-        self.length() / 4
-    }
-
-    pub fn address(self) -> Type {
+    fn address(self) -> Type {
         match self {
             Family::V4 => Type::Address,
             Family::V6 => Type::Address6,
         }
     }
 
-    pub fn address_pair(self) -> Type {
+    fn address_pair(self) -> Type {
         match self {
             Family::V4 => Type::AddressPair,
             Family::V6 => Type::AddressPair6,
         }
     }
 
-    pub fn address_protocol_port(self) -> Type {
+    fn address_port(self) -> Type {
+        match self {
+            Family::V4 => Type::AddressPort,
+            Family::V6 => Type::AddressPort6,
+        }
+    }
+
+    fn address_protocol_port(self) -> Type {
         match self {
             Family::V4 => Type::AddressProtocolPort,
             Family::V6 => Type::AddressProtocolPort6,
         }
     }
 
-    /// Loads the source's address.
-    pub fn source(self, into: u32) -> Expr {
+    fn source(self, into: u32) -> Expr {
         let offset = if self == Family::V4 { 12 } else { 8 };
         Expr::IpHeader { offset, length: self.length(), into }
     }
 
-    /// Loads the destination's address.
-    pub fn destination(self, into: u32) -> Expr {
+    fn destination(self, into: u32) -> Expr {
         let offset = if self == Family::V4 { 16 } else { 24 };
         Expr::IpHeader { offset, length: self.length(), into }
+    }
+}
+
+/// An address as sets and headers have it.
+pub fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().into(),
+        IpAddr::V6(address) => address.octets().into(),
     }
 }
 
@@ -136,6 +156,8 @@ pub enum Type {
     AddressPair6,
     /// Address, port.
     AddressPort,
+    /// IPv6 address, port.
+    AddressPort6,
     /// An address.
     Address,
     /// An IPv6 address.
@@ -146,6 +168,8 @@ pub enum Type {
     Link,
     /// The name of a link, hardware address, address.
     LinkHardwareAddress,
+    /// The name of a link, hardware address, IPv6 address.
+    LinkHardwareAddress6,
     /// A number.
     Number,
     /// Two numbers.
@@ -174,9 +198,11 @@ impl Type {
             Type::ProtocolPort => join(&[PROTOCOL, PORT]),
             Type::AddressPair => join(&[ADDRESS, ADDRESS]),
             Type::AddressPort => join(&[ADDRESS, PORT]),
+            Type::AddressPort6 => join(&[ADDRESS6, PORT]),
             Type::Address => ADDRESS,
             Type::Link => LINK,
             Type::LinkHardwareAddress => join(&[LINK, HARDWARE, ADDRESS]),
+            Type::LinkHardwareAddress6 => join(&[LINK, HARDWARE, ADDRESS6]),
             Type::Number => NUMBER,
             Type::NumberPair => join(&[NUMBER, NUMBER]),
             Type::Verdict => 0xffff_ff00,
@@ -191,9 +217,11 @@ impl Type {
             Type::AddressProtocolPort => 12,
             Type::Port => 2,
             Type::Link | Type::Address6 => 16,
+            Type::AddressPort6 => 20,
             Type::AddressProtocolPort6 => 24,
             Type::AddressPair6 => 32,
             Type::LinkHardwareAddress => 28,
+            Type::LinkHardwareAddress6 => 40,
             Type::Verdict => 0,
         }
     }
@@ -224,10 +252,6 @@ fn header(family: u8) -> [u8; 4] {
     [family, 0, 0, 0]
 }
 
-fn message(kind: u16, flags: u16) -> Message {
-    of_family(INET4, kind, flags)
-}
-
 fn of_family(family: u8, kind: u16, flags: u16) -> Message {
     Message::new(SUBSYSTEM << 8 | kind, flags, &header(family))
 }
@@ -256,10 +280,10 @@ fn is_text(value: Option<&[u8]>, text: &str) -> bool {
 }
 
 /// Whether a base chain drops what none of its rules speaks of; not if there is no such chain.
-pub fn drops(socket: &mut Socket, table: &str, chain: &str) -> io::Result<bool> {
+pub fn drops(socket: &mut Socket, family: Family, table: &str, chain: &str) -> io::Result<bool> {
     const GET_CHAIN: u16 = 4;
     let mut drops = false;
-    socket.dump(message(GET_CHAIN, DUMP), |payload| {
+    socket.dump(of_family(family.number(), GET_CHAIN, DUMP), |payload| {
         if is_text(value(payload, 1), table) && is_text(value(payload, 3), chain) {
             drops = value(payload, 5) == Some(&[0; 4]);
         }
@@ -287,10 +311,16 @@ pub fn tables(socket: &mut Socket) -> io::Result<Vec<String>> {
 }
 
 /// The handles of a chain's rules that have a comment.
-pub fn rules(socket: &mut Socket, table: &str, chain: &str, comment: &str) -> io::Result<Vec<u64>> {
+pub fn rules(
+    socket: &mut Socket,
+    family: Family,
+    table: &str,
+    chain: &str,
+    comment: &str,
+) -> io::Result<Vec<u64>> {
     const GET_RULE: u16 = 7;
     let mut handles = Vec::new();
-    socket.dump(message(GET_RULE, DUMP), |payload| {
+    socket.dump(of_family(family.number(), GET_RULE, DUMP), |payload| {
         let in_chain = is_text(value(payload, 1), table) && is_text(value(payload, 2), chain);
         if in_chain && value(payload, 7) == Some(&user_data(comment)) {
             handles.extend(value(payload, 3).and_then(|value| value.try_into().ok()).map(u64::from_be_bytes));
@@ -307,19 +337,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Of tables for packets.
-    pub fn new() -> Batch {
-        Batch { family: INET4, messages: Vec::new(), set_id: 0 }
-    }
-
     /// Of tables for frames that cross bridges; not every kernel has them.
     pub fn of_frames() -> Batch {
-        Batch { family: BRIDGE, ..Batch::new() }
+        Batch { family: BRIDGE, messages: Vec::new(), set_id: 0 }
     }
 
     /// Of tables for packets of a family.
     pub fn of(family: Family) -> Batch {
-        Batch { family: family.number(), ..Batch::new() }
+        Batch { family: family.number(), ..Batch::of_frames() }
     }
 
     fn add(&mut self, kind: u16, flags: u16, fill: impl FnOnce(Message) -> Message) {

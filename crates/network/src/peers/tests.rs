@@ -1,21 +1,22 @@
 use super::*;
 use crate::testing::{
-    Namespace, Wire, datagram, frame, is_root, node_config, tcp_answer, tcp_server, udp_answer, udp_server,
+    Namespace, Wire, any, attach, datagram, frame, host_of_both, is_root, net, node_config, tcp_answer, tcp_server,
+    udp_answer, udp_server, v4,
 };
 use crate::{NodeNetwork, NodeNetworkConfig, host};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 fn peer(name: &str, address: &str, range: &str) -> Peer {
-    Peer { name: name.into(), address: address.parse().unwrap(), ranges: vec![range.parse().unwrap()] }
+    Peer { name: name.into(), addresses: vec![address.parse().unwrap()], ranges: vec![range.parse().unwrap()] }
 }
 
 #[test]
 fn ways_lead_straight_to_nodes_nearby_and_nobody_takes_the_addresses_of_others() {
     let origin = Origin {
-        address: "10.9.1.2".parse().unwrap(),
+        addresses: vec!["10.9.1.2".parse().unwrap()],
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
         overlay: "vx".into(),
@@ -39,11 +40,49 @@ fn ways_lead_straight_to_nodes_nearby_and_nobody_takes_the_addresses_of_others()
             ..peer("two", "10.9.1.8", "10.244.10.0/24")
         },
     ];
-    let ways = ways(&origin, "10.9.1.0/24".parse().unwrap(), &peers);
+    let here = Here::from([(Family::V4, (1, "10.9.1.0/24".parse().unwrap()))]);
+    let ways = ways(&origin, &here, &peers);
     let near = ("10.244.1.0/24".parse().unwrap(), Way::Direct("10.9.1.3".parse().unwrap()));
     let far = ("10.244.2.0/24".parse().unwrap(), Way::Overlay("10.9.2.2".parse().unwrap()));
     let two = ("10.244.10.0/24".parse().unwrap(), Way::Direct("10.9.1.8".parse().unwrap()));
     assert_eq!(ways, BTreeMap::from([near, far, two]));
+}
+
+#[test]
+fn pods_of_both_families_are_reached_by_nodes_of_one_and_of_both() {
+    let text = |text: &str| text.parse().unwrap();
+    let origin = Origin {
+        addresses: vec![text("10.9.1.2"), "fd00:9::2".parse().unwrap()],
+        pod_cidr: "10.244.0.0/24,fd00:10:244::/64".parse().unwrap(),
+        cluster_cidr: "10.244.0.0/16,fd00:10:244::/48".parse().unwrap(),
+        overlay: "vx".into(),
+    };
+    let here = Here::from([
+        (Family::V4, (1, "10.9.1.0/24".parse().unwrap())),
+        (Family::V6, (1, "fd00:9::/64".parse().unwrap())),
+    ]);
+    let node = |number: u8, addresses: &[&str]| Peer {
+        name: number.to_string(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        ranges: vec![
+            format!("10.244.{number}.0/24").parse().unwrap(),
+            format!("fd00:10:244:{number}::/64").parse().unwrap(),
+        ],
+    };
+    let peers = [node(1, &["10.9.1.3", "fd00:9::3"]), node(2, &["10.9.1.4"]), node(3, &["10.9.2.5", "fd00:9:2::5"]), node(4, &["fd00:9::6"])];
+    let found: Vec<String> = ways(&origin, &here, &peers).iter().map(|(range, way)| format!("{range} {way:?}")).collect();
+    assert_eq!(
+        found,
+        [
+            "10.244.1.0/24 Direct(10.9.1.3)",
+            "10.244.2.0/24 Direct(10.9.1.4)",
+            "10.244.3.0/24 Overlay(10.9.2.5)",
+            "fd00:10:244:1::/64 Direct(fd00:9::3)",
+            "fd00:10:244:2::/64 Overlay(10.9.1.4)",
+            "fd00:10:244:3::/64 Overlay(10.9.2.5)",
+            "fd00:10:244:4::/64 Direct(fd00:9::6)",
+        ]
+    );
 }
 
 /// A node with one pod.
@@ -51,7 +90,8 @@ struct Node {
     namespace: Namespace,
     network: Arc<NodeNetwork>,
     pod: Namespace,
-    address: Ipv4Addr,
+    /// Of its pod, by family.
+    addresses: [IpAddr; 2],
     peer: Peer,
 }
 
@@ -64,56 +104,60 @@ struct Scene {
 
 const MTU: u32 = 1500;
 
-/// Nodes at `10.9.SUBNET.HOST`.
-fn scene(places: &[(u8, u8)], on_host: bool) -> Scene {
+/// Nodes at `10.9.SUBNET.HOST` and `fd00:10:9:SUBNET::HOST`, the first of which is of the family by which nodes on other networks
+/// are reached. Pods have both families.
+fn scene(underlay: Family, places: &[(u8, u8)], on_host: bool) -> Scene {
     let (router, dir) = (Namespace::new(), tempfile::tempdir().unwrap());
     router.run(|| {
         for subnet in [1, 2] {
-            let address = Ipv4Net::new(Ipv4Addr::new(10, 9, subnet, 1), 24).unwrap();
-            host::create_bridge(&format!("lan{subnet}"), address).unwrap();
+            let addresses = Family::ALL.map(|family| net(family, &format!("10.9.{subnet}.1/24")));
+            host::create_bridge(&format!("lan{subnet}"), &addresses).unwrap();
         }
     });
     let nodes = places.iter().enumerate().map(|(number, (subnet, host))| {
         let (namespace, pod) = (Namespace::new(), Namespace::new());
-        let address = Ipv4Addr::new(10, 9, *subnet, *host);
-        router.run(|| connect(&format!("lan{subnet}"), &format!("n{number}"), &namespace, address));
+        let links = host_of_both(&format!("10.9.{subnet}.{host}"), &format!("10.9.{subnet}.1"));
+        router.run(|| connect(&format!("lan{subnet}"), &format!("n{number}"), &namespace, &links));
         let state = dir.path().join(number.to_string());
         fs::create_dir(&state).unwrap();
-        let range = Ipv4Net::new(Ipv4Addr::new(10, 244, number as u8, 0), 24).unwrap();
-        let config = NodeNetworkConfig {
-            pod_cidr: range,
-            address: address.into(),
-            mtu: MTU,
-            ..node_config("cni0", &state, on_host)
-        };
+        let config = node(underlay, number, &links, &state, on_host);
+        let ranges = config.pod_cidr.iter().collect();
+        let peer = Peer { name: number.to_string(), addresses: config.addresses.clone(), ranges };
         let network = namespace.run(|| NodeNetwork::new(config).unwrap());
-        let inside = namespace.run(|| network.attach_blocking("pod", pod.fd().as_fd(), &[]).unwrap());
-        let peer = Peer { name: number.to_string(), address: address.into(), ranges: vec![range.into()] };
-        Node { namespace, network, pod, address: inside, peer }
+        let addresses = namespace.run(|| attach(&network, "pod", &pod, &[]));
+        Node { namespace, network, pod, addresses, peer }
     });
     let nodes = nodes.collect();
     Scene { router, nodes, dir }
 }
 
-fn connect(bridge: &str, link: &str, node: &Namespace, address: Ipv4Addr) {
+fn node(
+    underlay: Family,
+    number: usize,
+    links: &[(IpNet, IpAddr)],
+    state: &Path,
+    on_host: bool,
+) -> NodeNetworkConfig {
+    let mut addresses: Vec<IpAddr> = links.iter().map(|(address, _)| address.addr()).collect();
+    addresses.sort_by_key(|address| Family::of(*address) != underlay);
+    let pod_cidr = format!("10.244.{number}.0/24,fd00:10:244:{number}::/64").parse().unwrap();
+    NodeNetworkConfig { pod_cidr, addresses, mtu: MTU, ..node_config("cni0", state, on_host) }
+}
+
+fn connect(bridge: &str, link: &str, node: &Namespace, links: &[(IpNet, IpAddr)]) {
     let mut socket = Socket::route().unwrap();
     let bridge = route::index_of(&mut socket, bridge).unwrap();
-    let netns = node.fd().as_fd();
-    let pair =
-        route::Pair { name: link, bridge, peer: "eth0", hardware: Some(hardware_address(address)), netns, mtu: MTU };
+    let (netns, hardware) = (node.fd().as_fd(), Some(hardware_address(links[0].0.addr())));
+    let pair = route::Pair { name: link, bridge, peer: "eth0", hardware, netns, mtu: MTU };
     route::add_veth(&mut socket, &pair).unwrap();
     node.run(|| {
         let mut socket = Socket::route().unwrap();
         let eth0 = route::index_of(&mut socket, "eth0").unwrap();
         let lo = route::index_of(&mut socket, "lo").unwrap();
-        let [a, b, c, _] = address.octets();
-        let messages = vec![
-            route::up(lo),
-            route::address(eth0, Ipv4Net::new(address, 24).unwrap()),
-            route::up(eth0),
-            route::default_route(eth0, Ipv4Addr::new(a, b, c, 1)),
-        ];
-        socket.batch(messages).unwrap();
+        let addresses = links.iter().map(|(address, _)| route::address(eth0, *address));
+        let routes = links.iter().map(|(_, gateway)| route::default_route(eth0, *gateway));
+        let messages = [route::up(lo), route::up(eth0)].into_iter().chain(addresses).chain(routes);
+        socket.batch(messages.collect()).unwrap();
     });
 }
 
@@ -135,10 +179,10 @@ impl Node {
 }
 
 /// Sends much by TCP and a large datagram from one pod to another.
-fn talk(from: &Node, to: &Node) {
+fn talk(family: Family, from: &Node, to: &Node) {
     const SIZE: usize = 1 << 20;
-    let (address, own) = (to.address, from.address);
-    let listener = to.pod.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7000)).unwrap());
+    let (address, own) = (to.addresses[family as usize], from.addresses[family as usize]);
+    let listener = to.pod.run(|| TcpListener::bind((any(family), 7000)).unwrap());
     let received = std::thread::spawn(move || {
         let (mut stream, seen) = listener.accept().unwrap();
         let mut all = Vec::new();
@@ -149,10 +193,10 @@ fn talk(from: &Node, to: &Node) {
     stream.set_write_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
     stream.write_all(&vec![1; SIZE]).unwrap();
     drop(stream);
-    assert_eq!(received.join().unwrap(), (own.into(), SIZE), "nobody's address is translated");
-    let socket = to.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 7001)).unwrap());
+    assert_eq!(received.join().unwrap(), (own, SIZE), "nobody's address is translated");
+    let socket = to.pod.run(|| UdpSocket::bind((any(family), 7001)).unwrap());
     socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-    let sender = from.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    let sender = from.pod.run(|| UdpSocket::bind((any(family), 0)).unwrap());
     // The first tells the sender how large packets may be, if smaller than its link says.
     let large = vec![2; 4000];
     let mut buffer = vec![0; 8000];
@@ -161,7 +205,7 @@ fn talk(from: &Node, to: &Node) {
         socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
         socket.recv_from(&mut buffer).ok()
     });
-    assert_eq!(arrived.map(|(length, from)| (length, from.ip())), Some((4000, own.into())));
+    assert_eq!(arrived.map(|(length, from)| (length, from.ip())), Some((4000, own)));
 }
 
 #[test]
@@ -169,34 +213,37 @@ fn pods_reach_each_other_across_nodes_of_one_network_and_of_two() {
     if !is_root() {
         return;
     }
-    for on_host in [false, true] {
-        let scene = scene(&[(1, 2), (1, 3), (2, 2)], on_host);
+    // Of each family of pods over each of nodes.
+    for (underlay, on_host) in [(Family::V4, false), (Family::V6, true), (Family::V4, true)] {
+        let scene = scene(underlay, &[(1, 2), (1, 3), (2, 2)], on_host);
         scene.all_know_all();
         let [a, b, c] = &scene.nodes[..] else { panic!("three nodes") };
-        for (from, to) in [(a, b), (b, a), (a, c), (c, b)] {
-            talk(from, to);
-        }
         assert!(a.links().contains(&"vx".to_owned()));
         c.pod.run(|| tcp_server(80, 7));
         b.pod.run(|| tcp_server(80, 8));
         b.pod.run(|| udp_server(80, 9));
-        for (to, answer) in [(c.address, 7), (b.address, 8)] {
-            assert_eq!(a.namespace.run(|| tcp_answer(to, 80)), Some(answer), "from the node itself");
+        for family in Family::ALL {
+            let [b_pod, c_pod] = [b, c].map(|node| node.addresses[family as usize]);
+            for (from, to) in [(a, b), (b, a), (a, c), (c, b)] {
+                talk(family, from, to);
+            }
+            for (to, answer) in [(c_pod, 7), (b_pod, 8)] {
+                assert_eq!(a.namespace.run(|| tcp_answer(to, 80)), Some(answer), "from the node itself");
+            }
+            let socket = a.pod.run(|| UdpSocket::bind((any(family), 0)).unwrap());
+            assert_eq!(udp_answer(&socket, b_pod, 80), Some(9));
         }
-        let socket = a.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
-        assert_eq!(udp_answer(&socket, b.address, 80), Some(9));
+        let answers = |to: &Node| to.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80)));
 
         // The far one goes: what led to it goes too, and the others are not touched.
         let near = [b.peer.clone()];
         a.namespace.run(|| a.network.set_peers_blocking(&near).unwrap());
         assert!(!a.links().contains(&"vx".to_owned()));
-        assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), None);
-        assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), Some(8));
+        assert_eq!((answers(c), answers(b)), ([None; 2], [Some(8); 2]));
         a.namespace.run(|| a.network.set_peers_blocking(std::slice::from_ref(&c.peer)).unwrap());
-        assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), Some(7));
-        assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), None);
+        assert_eq!((answers(c), answers(b)), ([Some(7); 2], [None; 2]));
         a.namespace.run(|| a.network.set_peers_blocking(&[]).unwrap());
-        assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), None);
+        assert_eq!(answers(c), [None; 2]);
     }
 }
 
@@ -205,26 +252,29 @@ fn ways_stay_over_a_restart_and_what_led_to_nodes_that_went_meanwhile_goes() {
     if !is_root() {
         return;
     }
-    let scene = scene(&[(1, 2), (1, 3), (2, 2)], false);
+    let scene = scene(Family::V4, &[(1, 2), (1, 3), (2, 2)], false);
     scene.all_know_all();
     let Scene { nodes, dir, .. } = scene;
     let Ok([a, b, c]) = <[Node; 3]>::try_from(nodes) else { panic!("three nodes") };
     c.pod.run(|| tcp_server(80, 7));
     b.pod.run(|| tcp_server(80, 8));
-    let config =
-        NodeNetworkConfig { address: a.peer.address, mtu: MTU, ..node_config("cni0", &dir.path().join("0"), false) };
+    let links = host_of_both("10.9.1.2", "10.9.1.1");
+    let config = node(Family::V4, 0, &links, &dir.path().join("0"), false);
     drop(a.network);
     let network = a.namespace.run(|| NodeNetwork::new(config).unwrap());
-    assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), Some(8), "before anybody says who there is");
-    assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), Some(7));
+    assert_eq!(b.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [Some(8); 2], "before anybody says who there is");
+    assert_eq!(c.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [Some(7); 2]);
     a.namespace.run(|| network.set_peers_blocking(std::slice::from_ref(&c.peer)).unwrap());
-    assert_eq!(a.pod.run(|| tcp_answer(c.address, 80)), Some(7));
-    assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), None);
-    let routes = || fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap().contains("10.244.2.0");
-    assert!(a.namespace.run(routes));
+    assert_eq!(c.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [Some(7); 2]);
+    assert_eq!(b.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [None; 2]);
+    let routes = || {
+        let has = |file: &str, what: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap().contains(what);
+        [has("fib_trie", "10.244.2.0"), has("ipv6_route", "fd00001002440002")]
+    };
+    assert_eq!(a.namespace.run(routes), [true; 2]);
     let state = dir.path().join("0/addresses");
-    a.namespace.run(|| NodeNetwork::remove("cni0", "vx", &["10.96.0.10".parse().unwrap()], &state).unwrap());
-    assert!(!a.namespace.run(routes));
+    a.namespace.run(|| NodeNetwork::remove("cni0", "vx", &[], &state).unwrap());
+    assert_eq!(a.namespace.run(routes), [false; 2]);
 }
 
 #[test]
@@ -232,14 +282,14 @@ fn a_node_to_which_there_can_be_no_way_keeps_nobody_from_the_others() {
     if !is_root() {
         return;
     }
-    let scene = scene(&[(1, 2), (1, 3)], false);
+    let scene = scene(Family::V4, &[(1, 2), (1, 3)], false);
     let [a, b] = &scene.nodes[..] else { panic!("two nodes") };
     b.pod.run(|| tcp_server(80, 8));
     a.namespace.run(|| {
         // By itself, which the kernel refuses: a further address of this node.
         let mut socket = Socket::route().unwrap();
         let eth0 = route::index_of(&mut socket, "eth0").unwrap();
-        socket.request(route::address(eth0, Ipv4Net::new(Ipv4Addr::new(10, 9, 1, 77), 32).unwrap())).unwrap();
+        socket.request(route::address(eth0, "10.9.1.77/32".parse().unwrap())).unwrap();
         let liar = peer("liar", "10.9.1.77", "10.244.200.0/24");
         let told = a.network.set_peers_blocking(&[liar, b.peer.clone()]);
         let told = format!("{:#}", told.unwrap_err());
@@ -248,7 +298,7 @@ fn a_node_to_which_there_can_be_no_way_keeps_nobody_from_the_others() {
         assert!(written.contains("10.244.200.0/24") && written.contains("10.244.1.0/24"), "{written}");
     });
     b.namespace.run(|| b.network.set_peers_blocking(std::slice::from_ref(&a.peer)).unwrap());
-    assert_eq!(a.pod.run(|| tcp_answer(b.address, 80)), Some(8));
+    assert_eq!(b.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [Some(8); 2]);
 }
 
 #[test]
@@ -259,23 +309,24 @@ fn what_other_machines_send_in_the_name_of_pods_is_dropped() {
     const IPV4: u16 = 0x0800;
     const FORGED: u8 = 1;
     const HONEST: u8 = 2;
-    let scene = scene(&[(1, 2), (1, 3), (2, 2)], false);
+    let scene = scene(Family::V4, &[(1, 2), (1, 3), (2, 2)], false);
     scene.all_know_all();
     let [a, b, c] = &scene.nodes[..] else { panic!("three nodes") };
     let at = a.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 7002)).unwrap());
     at.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
     let wire = scene.router.run(|| Wire::open("lan1"));
     let unused = Ipv4Addr::new(10, 244, 99, 2);
-    for source in [c.address, Ipv4Addr::new(10, 244, 0, 9), a.address, unused] {
-        let packet = datagram(source, a.address, 7002, FORGED);
-        wire.send(&frame(hardware_address(Ipv4Addr::new(10, 9, 1, 2)), [2, 0, 0, 0, 0, 9], IPV4, &packet));
+    let [own, far] = [a, c].map(|node| v4(node.addresses));
+    for source in [far, Ipv4Addr::new(10, 244, 0, 9), own, unused] {
+        let packet = datagram(source, own, 7002, FORGED);
+        wire.send(&frame(hardware_address(Ipv4Addr::new(10, 9, 1, 2).into()), [2, 0, 0, 0, 0, 9], IPV4, &packet));
     }
     // In a packet of VXLAN from a machine that is no node: its headers, then the frame.
     let inner = frame(
-        hardware_address(Ipv4Addr::new(10, 244, 0, 0)),
-        hardware_address(Ipv4Addr::new(10, 244, 2, 0)),
+        hardware_address(Ipv4Addr::new(10, 244, 0, 0).into()),
+        hardware_address(Ipv4Addr::new(10, 244, 2, 0).into()),
         IPV4,
-        &datagram(c.address, a.address, 7002, FORGED),
+        &datagram(far, own, 7002, FORGED),
     );
     let around = [&[8, 0, 0, 0, 0, 0, ID as u8, 0][..], &inner].concat();
     let stranger = scene.router.run(|| UdpSocket::bind((Ipv4Addr::new(10, 9, 1, 1), 0)).unwrap());
@@ -287,13 +338,13 @@ fn what_other_machines_send_in_the_name_of_pods_is_dropped() {
     }
     std::thread::sleep(std::time::Duration::from_millis(50));
     let honest = b.pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
-    honest.send_to(&[HONEST], (a.address, 7002)).unwrap();
+    honest.send_to(&[HONEST], (own, 7002)).unwrap();
     let mut byte = [0];
     let (_, from) = at.recv_from(&mut byte).unwrap();
-    assert_eq!((byte[0], from.ip()), (HONEST, b.address.into()));
+    assert_eq!((byte[0], from.ip()), (HONEST, b.addresses[0]));
     // The same comes from the node.
     let node = c.namespace.run(|| UdpSocket::bind((Ipv4Addr::new(10, 9, 2, 2), 0)).unwrap());
     node.send_to(&around, (Ipv4Addr::new(10, 9, 1, 2), PORT)).unwrap();
     let (_, from) = at.recv_from(&mut byte).unwrap();
-    assert_eq!((byte[0], from.ip()), (FORGED, c.address.into()), "a node vouches for its pods");
+    assert_eq!((byte[0], from.ip()), (FORGED, c.addresses[0]), "a node vouches for its pods");
 }

@@ -9,7 +9,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::policy::{Direction, Peer, Port, Rule, next};
-use crate::nft::{self, Batch, Expr, Family, Hook, Part, Type};
+use crate::nft::{self, Batch, Expr, Family, Hook, InPackets, Part, Type};
+
+pub(crate) use crate::nft::octets as address_key;
 
 pub(crate) const TABLE: &str = "coracle-policies";
 /// Addresses that a sandbox has, and of which it is not known yet whose they are.
@@ -65,14 +67,6 @@ pub(crate) fn base(family: Family, batch: &mut Batch) {
         }
         let to_group = [load.clone(), Expr::Map(chain.into()), Expr::VerdictMap(chains(direction).into())];
         batch.rule(TABLE, chain, &to_group);
-    }
-}
-
-/// An address as sets have it.
-pub(crate) fn address_key(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 

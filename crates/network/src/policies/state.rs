@@ -13,7 +13,7 @@ use super::objects::{Labels, Pod};
 use super::policy::{Direction, Namespaces, Peer, Pods, Policy, Port, Rule};
 use super::render::{self, HELD, ISOLATED, Names, SELF, TABLE, address_key, port_key};
 use crate::netlink::Socket;
-use crate::nft::{Data, Family, Table, Verdict};
+use crate::nft::{Data, Family, InPackets, Table, Verdict};
 
 /// The number of a policy, of a group or of a set, which is never given to another.
 type Id = u32;

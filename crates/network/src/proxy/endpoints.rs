@@ -2,21 +2,24 @@
 //! that end only where no others are.
 //! <https://kubernetes.io/docs/reference/networking/virtual-ips/>, KEP-1669, KEP-2433, KEP-3015.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use coracle_values::addresses::Family;
 use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 /// Address and port of an endpoint.
-pub(super) type At = (Ipv4Addr, u16);
+pub(super) type At = (IpAddr, u16);
 
 /// Endpoints in order, each once.
 pub(super) type Endpoints = Arc<[At]>;
 
 /// Where this is decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
+    /// Of which family the endpoints are.
+    pub family: Family,
     pub node: String,
     pub zone: Option<String>,
 }
@@ -74,7 +77,7 @@ impl Candidate<'_> {
 
 /// Chooses the endpoints of a port.
 pub(super) fn choose<'a>(port: &ServicePort, slices: impl Iterator<Item = &'a EndpointSlice>, place: &Place) -> Chosen {
-    let all: Vec<Candidate<'_>> = slices.flat_map(|slice| candidates(port, slice)).collect();
+    let all: Vec<Candidate<'_>> = slices.flat_map(|slice| candidates(port, slice, place.family)).collect();
     let ready: Vec<&Candidate<'_>> = all.iter().filter(|one| one.is_ready()).collect();
     let last: Vec<&Candidate<'_>> = all.iter().filter(|one| one.is_last_resort()).collect();
     let local = |of: &[&Candidate<'_>]| sorted(of.iter().filter(|one| one.is_on(place)));
@@ -89,7 +92,7 @@ pub(super) fn choose<'a>(port: &ServicePort, slices: impl Iterator<Item = &'a En
 /// How many endpoints of a service are ready on a node, whatever their port.
 pub(super) fn count_local<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, place: &Place) -> usize {
     let mut addresses: Vec<&str> = slices
-        .filter(|slice| slice.address_type == "IPv4")
+        .filter(|slice| slice.address_type == place.family.name())
         .flat_map(|slice| &slice.endpoints)
         .filter(|endpoint| endpoint.node_name.as_deref() == Some(&place.node))
         .filter(|endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true))
@@ -119,16 +122,17 @@ fn sorted<'a, 'b: 'a>(candidates: impl Iterator<Item = &'a &'a Candidate<'b>>) -
     found.into()
 }
 
-fn candidates<'a>(port: &ServicePort, slice: &'a EndpointSlice) -> Vec<Candidate<'a>> {
+fn candidates<'a>(port: &ServicePort, slice: &'a EndpointSlice, family: Family) -> Vec<Candidate<'a>> {
     let name = port.name.as_deref().unwrap_or_default();
     let protocol = super::protocol(port);
     let fits = |own: &&k8s_openapi::api::discovery::v1::EndpointPort| {
         own.name.as_deref().unwrap_or_default() == name && own.protocol.as_deref().unwrap_or("TCP") == protocol
     };
     let number = slice.ports.iter().flatten().find(fits).and_then(|own| u16::try_from(own.port?).ok());
-    let Some(number) = number.filter(|_| slice.address_type == "IPv4") else { return Vec::new() };
+    let Some(number) = number.filter(|_| slice.address_type == family.name()) else { return Vec::new() };
     let at = |endpoint: &'a Endpoint| {
-        let addresses = endpoint.addresses.iter().filter_map(|text| text.parse::<Ipv4Addr>().ok());
+        let addresses = endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+        let addresses = addresses.filter(move |address| Family::of(*address) == family);
         addresses.map(move |address| Candidate { at: (address, number), endpoint })
     };
     slice.endpoints.iter().flat_map(at).collect()
@@ -137,12 +141,13 @@ fn candidates<'a>(port: &ServicePort, slice: &'a EndpointSlice) -> Vec<Candidate
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nft::octets;
     use serde_json::{Value, json};
 
     fn chosen(endpoints: &[Value]) -> Chosen {
         let slice = json!({"metadata": {}, "addressType": "IPv4", "ports": [{"port": 80}], "endpoints": endpoints});
         let slice: EndpointSlice = serde_json::from_value(slice).unwrap();
-        let place = Place { node: "here".into(), zone: Some("z".into()) };
+        let place = Place { family: Family::V4, node: "here".into(), zone: Some("z".into()) };
         choose(&ServicePort { port: 1, ..ServicePort::default() }, [&slice].into_iter(), &place)
     }
 
@@ -152,7 +157,7 @@ mod tests {
     }
 
     fn numbers(endpoints: &Endpoints) -> Vec<u8> {
-        endpoints.iter().map(|(address, _)| address.octets()[3]).collect()
+        endpoints.iter().map(|(address, _)| octets(*address)[3]).collect()
     }
 
     #[test]

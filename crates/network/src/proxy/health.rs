@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::Family;
+use ipnet::IpNet;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -30,10 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a port that something else has is left alone.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Answers at the ports of the newest checks until the sender is gone, at those of the node's addresses at which node ports
-/// are served: all when none are named.
-pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>, addresses: Vec<Ipv4Net>) {
-    let addresses: Arc<[Ipv4Net]> = addresses.into();
+/// Answers at the ports of the newest checks until the sender is gone, at those of the node's addresses of a family at which
+/// node ports are served: all when none are named.
+pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>, family: Family, addresses: Vec<IpNet>) {
+    let addresses: Arc<[IpNet]> = addresses.into();
     let mut servers: BTreeMap<u16, JoinSet<()>> = BTreeMap::new();
     loop {
         let wanted = checks.borrow_and_update().clone();
@@ -41,7 +43,7 @@ pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>, addresses: V
         for port in wanted.keys() {
             servers.entry(*port).or_insert_with(|| {
                 let mut server = JoinSet::new();
-                server.spawn(listen(*port, checks.clone(), addresses.clone()));
+                server.spawn(listen(*port, family, checks.clone(), addresses.clone()));
                 server
             });
         }
@@ -51,9 +53,9 @@ pub(super) async fn serve(mut checks: watch::Receiver<Arc<Checks>>, addresses: V
     }
 }
 
-async fn listen(port: u16, checks: watch::Receiver<Arc<Checks>>, addresses: Arc<[Ipv4Net]>) {
+async fn listen(port: u16, family: Family, checks: watch::Receiver<Arc<Checks>>, addresses: Arc<[IpNet]>) {
     let listener = loop {
-        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await {
+        match bind(family, port) {
             Ok(listener) => break listener,
             Err(error) => {
                 tracing::warn!(%error, port, "failed to listen on the health check port of a service");
@@ -80,9 +82,27 @@ async fn listen(port: u16, checks: watch::Receiver<Arc<Checks>>, addresses: Arc<
     }
 }
 
-fn is_served(stream: &TcpStream, addresses: &[Ipv4Net]) -> bool {
-    let Ok(SocketAddr::V4(at)) = stream.local_addr() else { return false };
-    addresses.is_empty() || addresses.iter().any(|range| range.contains(at.ip()))
+/// A socket of the one family alone: the other one has its own at the same port.
+fn bind(family: Family, port: u16) -> std::io::Result<TcpListener> {
+    const BACKLOG: i32 = 64;
+    let (domain, any): (_, IpAddr) = match family {
+        Family::V4 => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
+        Family::V6 => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(domain, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if family == Family::V6 {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &SocketAddr::new(any, port))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn is_served(stream: &TcpStream, addresses: &[IpNet]) -> bool {
+    let Ok(at) = stream.local_addr() else { return false };
+    addresses.is_empty() || addresses.iter().any(|range| range.contains(&at.ip()))
 }
 
 async fn answer(stream: TcpStream, port: u16, checks: watch::Receiver<Arc<Checks>>) {
@@ -152,7 +172,7 @@ mod tests {
         drop(free);
         let checks = |local| Arc::new(Checks::from([(port, Health { service: ObjectKey::new("n", "s"), local })]));
         let (sender, receiver) = watch::channel(checks(2));
-        let server = tokio::spawn(serve(receiver, vec!["127.0.0.1/32".parse().unwrap()]));
+        let server = tokio::spawn(serve(receiver, Family::V4, vec!["127.0.0.1/32".parse().unwrap()]));
         until(port, Option::is_some).await;
         assert_eq!(ask_at(Ipv4Addr::new(127, 0, 0, 2), port).await, None, "no node ports are served there");
         let answer = ask(port).await.unwrap();

@@ -1,6 +1,6 @@
 //! The service proxy: services as nftables maps, constant time however many there are.
 //!
-//! One verdict map leads from (address, protocol, port) to a chain a service port, another from node ports;
+//! Each family of addresses has a table of its own, of one form. One verdict map leads from (address, protocol, port) to a chain a service port, another from node ports;
 //! a chain picks one endpoint at random. A change of one service is computed alone, and replaces its chains and map
 //! elements in one transaction. <https://kubernetes.io/docs/reference/networking/virtual-ips/>
 //!
@@ -18,19 +18,22 @@ mod tests;
 mod wanted;
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use coracle_client::{Event, Informer, ObjectKey, Store};
-use ipnet::Ipv4Net;
+use coracle_values::addresses::{Family, Ranges};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::mailbox::{CloseOnDrop, Mailbox};
 use crate::netlink::Socket;
+use crate::nft::octets;
 use health::Checks;
 pub(crate) use state::State;
 
@@ -44,14 +47,44 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub struct ProxyConfig {
     /// The node it works for.
     pub node_name: String,
-    /// Addresses of all pods.
-    pub cluster_cidr: Ipv4Net,
+    /// Addresses of all pods, of each family that is served.
+    pub cluster_cidr: Ranges,
     /// Addresses of all services.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Ranges,
     /// Addresses that the node answers at by itself, whatever the services say.
-    pub own_addresses: Vec<Ipv4Addr>,
-    /// The node's addresses at which node ports are served; all when there are none here.
-    pub node_port_addresses: Vec<Ipv4Net>,
+    pub own_addresses: Vec<IpAddr>,
+    /// The node's addresses at which node ports are served; all of a family when there are none of it here.
+    pub node_port_addresses: Vec<IpNet>,
+}
+
+/// The same for one family of addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct FamilyConfig {
+    pub family: Family,
+    pub node_name: String,
+    pub cluster_cidr: IpNet,
+    pub service_cidr: Option<IpNet>,
+    pub own_addresses: Vec<IpAddr>,
+    pub node_port_addresses: Vec<IpNet>,
+}
+
+impl ProxyConfig {
+    /// One for each family of pods.
+    pub(crate) fn of_families(&self) -> Vec<FamilyConfig> {
+        let of = |cluster_cidr: IpNet| {
+            let family = Family::of_range(cluster_cidr);
+            let ranges = self.node_port_addresses.iter().copied();
+            FamilyConfig {
+                family,
+                node_name: self.node_name.clone(),
+                cluster_cidr,
+                service_cidr: self.service_cidr.of(family),
+                own_addresses: self.own_addresses.clone(),
+                node_port_addresses: ranges.filter(|range| Family::of_range(*range) == family).collect(),
+            }
+        };
+        self.cluster_cidr.iter().map(of).collect()
+    }
 }
 
 /// What changed since the thread last looked.
@@ -90,10 +123,14 @@ pub async fn run(
     services.synced().await;
     slices.synced().await;
     nodes.synced().await;
-    let (checks, receiver) = watch::channel(Arc::new(Checks::new()));
-    let addresses = config.node_port_addresses.clone();
     let objects = Objects { services: services.store(), slices: slices.store(), nodes: nodes.store() };
-    let proxy = Proxy { socket: Socket::netfilter()?, state: State::new(config), objects, checks };
+    let (mut families, mut served) = (Vec::new(), JoinSet::new());
+    for own in config.of_families() {
+        let (checks, receiver) = watch::channel(Arc::new(Checks::new()));
+        served.spawn(health::serve(receiver, own.family, own.node_port_addresses.clone()));
+        families.push(OfFamily { state: State::new(own), checks });
+    }
+    let proxy = Proxy { socket: Socket::netfilter()?, node: config.node_name, families, objects };
     let (sender, ended) = oneshot::channel();
     let _close = CloseOnDrop(mailbox.clone());
     std::thread::Builder::new()
@@ -101,7 +138,7 @@ pub async fn run(
         .spawn(move || drop(sender.send(proxy.work(&mailbox, ready))))?;
     tokio::select! {
         result = ended => result?,
-        () = health::serve(receiver, addresses) => anyhow::bail!("the health checks of services ended"),
+        _ = served.join_next() => anyhow::bail!("the health checks of services ended"),
     }
 }
 
@@ -120,8 +157,13 @@ struct Objects {
 /// What the thread has.
 struct Proxy {
     socket: Socket,
-    state: State,
+    node: String,
+    families: Vec<OfFamily>,
     objects: Objects,
+}
+
+struct OfFamily {
+    state: State,
     checks: watch::Sender<Arc<Checks>>,
 }
 
@@ -139,27 +181,27 @@ impl Proxy {
     }
 
     fn take_in(&mut self, inbox: Inbox) -> Result<()> {
-        if inbox.node {
-            let node = self.objects.nodes.get("", self.state.node_name());
-            self.state.set_zone(node.and_then(|node| node.labels().get(ZONE).cloned()));
-        }
-        for key in inbox.slices {
-            let slice = self.objects.slices.get_key(&key);
-            self.state.set_slice(key, slice);
-        }
-        for key in inbox.services {
-            let service = self.objects.services.get_key(&key);
-            self.state.set_service(key, service);
-        }
-        self.state.commit(&mut self.socket).context("failed to make the nftables rules of services")?;
-        let checks = self.state.health_checks();
-        self.checks.send_if_modified(|current| {
-            let changed = **current != checks;
-            if changed {
-                *current = Arc::new(checks);
+        for OfFamily { state, checks } in &mut self.families {
+            if inbox.node {
+                let node = self.objects.nodes.get("", &self.node);
+                state.set_zone(node.and_then(|node| node.labels().get(ZONE).cloned()));
             }
-            changed
-        });
+            for key in &inbox.slices {
+                state.set_slice(key.clone(), self.objects.slices.get_key(key));
+            }
+            for key in &inbox.services {
+                state.set_service(key.clone(), self.objects.services.get_key(key));
+            }
+            state.commit(&mut self.socket).context("failed to make the nftables rules of services")?;
+            let now = state.health_checks();
+            checks.send_if_modified(|current| {
+                let changed = **current != now;
+                if changed {
+                    *current = Arc::new(now);
+                }
+                changed
+            });
+        }
         Ok(())
     }
 }
@@ -168,10 +210,12 @@ fn protocol(port: &ServicePort) -> &str {
     port.protocol.as_deref().unwrap_or("TCP")
 }
 
-/// The addresses of networks as intervals of a set.
-fn intervals(networks: &[Ipv4Net]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-    let behind = |network: &Ipv4Net| u32::from(network.broadcast()).checked_add(1);
-    let key = |address: u32| address.to_be_bytes().to_vec();
-    let joined = Ipv4Net::aggregate(&networks.to_vec());
-    joined.iter().map(|network| (network.network().octets().to_vec(), behind(network).map(key))).collect()
+/// The addresses of networks of one family as intervals of a set.
+fn intervals(networks: &[IpNet]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let behind = |network: &IpNet| match network.broadcast() {
+        IpAddr::V4(last) => u32::from(last).checked_add(1).map(|behind| IpAddr::V4(behind.into())),
+        IpAddr::V6(last) => u128::from(last).checked_add(1).map(|behind| IpAddr::V6(behind.into())),
+    };
+    let joined = IpNet::aggregate(&networks.to_vec());
+    joined.iter().map(|network| (octets(network.network()), behind(network).map(octets))).collect()
 }

@@ -6,12 +6,15 @@
 //! chains of each port would be searched in order whenever one is named. What has affinity or a shortcut has a chain.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::ProxyConfig;
+use super::FamilyConfig;
 use super::endpoints::{At, Endpoints};
 use super::wanted::{PortRules, Target};
-use crate::nft::{self, Batch, Data, Expr, Family, Hook, Nat, Part, Rule, Type, Verdict};
+use coracle_values::addresses::alone;
+use ipnet::IpNet;
+
+use crate::nft::{self, Batch, Data, Expr, Family, Hook, InPackets, Nat, Part, Rule, Type, Verdict, octets};
 use crate::node::{address_port, port_key, protocol_number};
 
 pub(crate) const TABLE: &str = "coracle-services";
@@ -65,37 +68,40 @@ impl Way {
         }
     }
 
-    fn key(self) -> Vec<Expr> {
+    fn key(self, family: Family) -> Vec<Expr> {
         match self {
-            Way::Internal | Way::External => Expr::destination_key(),
+            Way::Internal | Way::External => family.destination_key(),
             Way::Node => Expr::protocol_port(),
         }
     }
 }
 
 /// The sets to which the base chains refer.
-pub(super) const BASE_SETS: [(&str, Type, Option<Type>); 14] = [
-    (ENDPOINTS, Type::NumberPair, Some(Type::AddressPort)),
-    (CHAINS, Type::AddressProtocolPort, Some(Type::Verdict)),
-    (NODE_CHAINS, Type::ProtocolPort, Some(Type::Verdict)),
-    (REFUSED, Type::AddressProtocolPort, None),
-    (REFUSED_PORTS, Type::ProtocolPort, None),
-    (DROPPED, Type::AddressProtocolPort, None),
-    (DROPPED_PORTS, Type::ProtocolPort, None),
-    (FENCED, Type::AddressProtocolPort, Some(Type::Verdict)),
-    (Way::Internal.counts(), Type::AddressProtocolPort, Some(Type::NumberPair)),
-    (Way::External.counts(), Type::AddressProtocolPort, Some(Type::NumberPair)),
-    (Way::Node.counts(), Type::ProtocolPort, Some(Type::NumberPair)),
-    (Way::Internal.picks(), Type::Number, Some(Type::Verdict)),
-    (Way::External.picks(), Type::Number, Some(Type::Verdict)),
-    (Way::Node.picks(), Type::Number, Some(Type::Verdict)),
-];
+pub(super) fn base_sets(family: Family) -> [(&'static str, Type, Option<Type>); 14] {
+    let (at, key) = (family.address_port(), family.address_protocol_port());
+    [
+        (ENDPOINTS, Type::NumberPair, Some(at)),
+        (CHAINS, key, Some(Type::Verdict)),
+        (NODE_CHAINS, Type::ProtocolPort, Some(Type::Verdict)),
+        (REFUSED, key, None),
+        (REFUSED_PORTS, Type::ProtocolPort, None),
+        (DROPPED, key, None),
+        (DROPPED_PORTS, Type::ProtocolPort, None),
+        (FENCED, key, Some(Type::Verdict)),
+        (Way::Internal.counts(), key, Some(Type::NumberPair)),
+        (Way::External.counts(), key, Some(Type::NumberPair)),
+        (Way::Node.counts(), Type::ProtocolPort, Some(Type::NumberPair)),
+        (Way::Internal.picks(), Type::Number, Some(Type::Verdict)),
+        (Way::External.picks(), Type::Number, Some(Type::Verdict)),
+        (Way::Node.picks(), Type::Number, Some(Type::Verdict)),
+    ]
+}
 
 /// The base chains.
-pub(super) fn base(_: Family, batch: &mut Batch) {
+pub(super) fn base(family: Family, batch: &mut Batch) {
     let counted = |way: Way| {
         let lookups = vec![Expr::Map(way.counts().into()), Expr::VerdictMap(way.picks().into())];
-        [way.key(), lookups].concat()
+        [way.key(family), lookups].concat()
     };
     let own_chain = |key: Vec<Expr>, map: &str| [key, vec![Expr::VerdictMap(map.into())]].concat();
     // A rule may refer to a chain that is made before it.
@@ -105,7 +111,7 @@ pub(super) fn base(_: Family, batch: &mut Batch) {
     batch.rule(TABLE, "node-port", &counted(Way::Node));
     for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
         batch.base_chain(TABLE, chain, "nat", hook, nft::PRIORITY_DESTINATION_NAT);
-        batch.rule(TABLE, chain, &own_chain(Expr::destination_key(), CHAINS));
+        batch.rule(TABLE, chain, &own_chain(family.destination_key(), CHAINS));
         batch.rule(TABLE, chain, &counted(Way::Internal));
         batch.rule(TABLE, chain, &counted(Way::External));
         let to_node = [Expr::to_this_machine(), vec![Expr::Jump(NODE_ADDRESSES.into())]];
@@ -115,11 +121,11 @@ pub(super) fn base(_: Family, batch: &mut Batch) {
     batch.rule(TABLE, "postrouting", &[Expr::marked(MASQUERADE), vec![Expr::Masquerade]].concat());
     batch.chain(TABLE, "refuse");
     batch.rule(TABLE, "refuse", &[Expr::protocol_is(6), vec![Expr::RejectTcp]].concat());
-    batch.rule(TABLE, "refuse", &[Expr::RejectUnreachable]);
+    batch.rule(TABLE, "refuse", &[Expr::RejectUnreachable(family)]);
     // Whoever may not use an address is turned away before it is translated.
     for (chain, hook) in [("fence-prerouting", Hook::Prerouting), ("fence-output", Hook::Output)] {
         batch.base_chain(TABLE, chain, "filter", hook, nft::PRIORITY_DESTINATION_NAT - 10);
-        batch.rule(TABLE, chain, &[Expr::unanswered(), own_chain(Expr::destination_key(), FENCED)].concat());
+        batch.rule(TABLE, chain, &[Expr::unanswered(), own_chain(family.destination_key(), FENCED)].concat());
     }
     // A service without endpoints refuses at once instead of letting clients wait.
     let refuse = || Expr::Verdict(Verdict("refuse".into()));
@@ -129,7 +135,7 @@ pub(super) fn base(_: Family, batch: &mut Batch) {
         batch.base_chain(TABLE, chain, "filter", hook, nft::PRIORITY_FILTER);
         batch.rule(TABLE, chain, &[Expr::answered(), vec![Expr::Accept]].concat());
         for (set, end) in [(REFUSED, refuse()), (DROPPED, Expr::Drop)] {
-            batch.rule(TABLE, chain, &[Expr::destination_key(), vec![Expr::InSet(set.into()), end]].concat());
+            batch.rule(TABLE, chain, &[family.destination_key(), vec![Expr::InSet(set.into()), end]].concat());
         }
         if hook == Hook::Input {
             for (set, end) in [(REFUSED_PORTS, refuse()), (DROPPED_PORTS, Expr::Drop)] {
@@ -141,26 +147,27 @@ pub(super) fn base(_: Family, batch: &mut Batch) {
 }
 
 /// The chain that lets through what is for an address at which node ports are served.
-pub(super) fn node_addresses(config: &ProxyConfig) -> Vec<Rule> {
+pub(super) fn node_addresses(config: &FamilyConfig) -> Vec<Rule> {
     let ranges = &config.node_port_addresses;
     let to = Part::Do(Expr::Verdict(Verdict("node-port".into())));
     if ranges.is_empty() {
         return vec![vec![to]];
     }
-    let load = Part::Do(Family::V4.destination(0));
-    vec![vec![load, Part::Within(Type::Address, super::intervals(ranges)), to]]
+    let load = Part::Do(config.family.destination(0));
+    vec![vec![load, Part::Within(config.family.address(), super::intervals(ranges)), to]]
 }
 
 /// The name and the rules of the chain that picks one of so many endpoints.
-pub(super) fn pick(way: Way, count: u32, config: &ProxyConfig) -> (String, Vec<Rule>) {
+pub(super) fn pick(way: Way, count: u32, config: &FamilyConfig) -> (String, Vec<Rule>) {
     let mark = match way {
         // The answer to a client outside the cluster must come back through this node.
         Way::Internal => [Expr::source_not_in(config.cluster_cidr), Expr::mark(MASQUERADE)].concat(),
         Way::External | Way::Node => Expr::mark(MASQUERADE),
     };
     // The place comes where the number of endpoints was, beside the list.
-    let list = [way.key(), vec![Expr::Map(way.counts().into())]].concat();
-    let place = vec![Expr::Random { modulus: count }, Expr::Map(ENDPOINTS.into()), Expr::Nat(Nat::DestinationAndPort)];
+    let list = [way.key(config.family), vec![Expr::Map(way.counts().into())]].concat();
+    let nat = Expr::Nat(Nat::DestinationAndPort(config.family));
+    let place = vec![Expr::Random { modulus: count }, Expr::Map(ENDPOINTS.into()), nat];
     let rules = [mark, [list, place].concat()];
     (format!("{}-{count}", way.picks()), rules.map(|rule| rule.into_iter().map(Part::Do).collect()).into())
 }
@@ -199,9 +206,9 @@ impl Lists {
     }
 }
 
-pub(super) fn service_key(address: Ipv4Addr, rules: &PortRules) -> Vec<u8> {
+pub(super) fn service_key(address: IpAddr, rules: &PortRules) -> Vec<u8> {
     let [high, low] = rules.port.to_be_bytes();
-    [&address.octets()[..], &[protocol_number(&rules.protocol), 0, 0, 0, high, low, 0, 0]].concat()
+    [&octets(address)[..], &[protocol_number(&rules.protocol), 0, 0, 0, high, low, 0, 0]].concat()
 }
 
 /// An element of a set or map.
@@ -289,14 +296,14 @@ pub(super) fn memory(name: &str, rules: &PortRules) -> Option<String> {
 }
 
 /// The chains of a port that has extras.
-pub(super) fn chains(name: &str, rules: &PortRules, first: u32, config: &ProxyConfig) -> Vec<(String, Vec<Rule>)> {
+pub(super) fn chains(name: &str, rules: &PortRules, first: u32, config: &FamilyConfig) -> Vec<(String, Vec<Rule>)> {
     let (mut chains, lists) = (Vec::new(), Lists::of(rules));
     let memory = memory(name, rules);
     if let (Target::To(endpoints), Some(_)) = (&rules.internal, rules.affinity) {
         let from_outside = [Expr::source_not_in(config.cluster_cidr), Expr::mark(MASQUERADE)].concat();
         let mut chain = vec![from_outside.into_iter().map(Part::Do).collect()];
         let list = List { endpoints, number: first.wrapping_add(lists.internal) };
-        balance(&mut chain, &[], list, memory.as_deref());
+        balance(config.family, &mut chain, &[], list, memory.as_deref());
         chains.push((internal_chain(name), chain));
     }
     let is_external = rules.node_port.is_some() || !rules.external_addresses.is_empty();
@@ -306,7 +313,7 @@ pub(super) fn chains(name: &str, rules: &PortRules, first: u32, config: &ProxyCo
         chains.push((external_chain(name), chain(memory.as_deref())));
     }
     if let Some(fence) = &rules.fence {
-        chains.push((fence_chain(name), self::fence(&fence.addresses, &fence.sources)));
+        chains.push((fence_chain(name), self::fence(config.family, &fence.addresses, &fence.sources)));
     }
     chains
 }
@@ -315,7 +322,7 @@ pub(super) fn chains(name: &str, rules: &PortRules, first: u32, config: &ProxyCo
 fn external<'a>(
     rules: &'a PortRules,
     numbers: [u32; 2],
-    config: &'a ProxyConfig,
+    config: &'a FamilyConfig,
 ) -> impl FnOnce(Option<&str>) -> Vec<Rule> + 'a {
     move |memory| {
         let mut chain = Vec::new();
@@ -323,14 +330,14 @@ fn external<'a>(
         let outsiders = List { endpoints: rules.external.endpoints(), number: numbers[0] };
         let Some(shortcut) = &rules.shortcut else {
             chain.push(steps(Expr::mark(MASQUERADE)));
-            balance(&mut chain, &[], outsiders, memory);
+            balance(config.family, &mut chain, &[], outsiders, memory);
             return chain;
         };
         let shortcut = List { endpoints: shortcut, number: numbers[1] };
-        balance(&mut chain, &Expr::source_in(config.cluster_cidr), shortcut, memory);
+        balance(config.family, &mut chain, &Expr::source_in(config.cluster_cidr), shortcut, memory);
         chain.push(steps([Expr::from_this_machine(), Expr::mark(MASQUERADE)].concat()));
-        balance(&mut chain, &Expr::from_this_machine(), shortcut, memory);
-        balance(&mut chain, &[], outsiders, memory);
+        balance(config.family, &mut chain, &Expr::from_this_machine(), shortcut, memory);
+        balance(config.family, &mut chain, &[], outsiders, memory);
         if outsiders.endpoints.is_empty() {
             chain.push(steps(vec![Expr::Drop]));
         }
@@ -339,12 +346,12 @@ fn external<'a>(
 }
 
 /// Lets through who may, and the addresses themselves, by which the node may come; drops the others.
-fn fence(addresses: &BTreeSet<Ipv4Addr>, sources: &[ipnet::Ipv4Net]) -> Vec<Rule> {
-    let own = addresses.iter().map(|address| ipnet::Ipv4Net::new_assert(*address, 32));
-    let all: Vec<ipnet::Ipv4Net> = sources.iter().copied().chain(own).collect();
+fn fence(family: Family, addresses: &BTreeSet<IpAddr>, sources: &[IpNet]) -> Vec<Rule> {
+    let own = addresses.iter().map(|address| alone(*address));
+    let all: Vec<IpNet> = sources.iter().copied().chain(own).collect();
     let may = vec![
-        Part::Do(Family::V4.source(0)),
-        Part::Within(Type::Address, super::intervals(&all)),
+        Part::Do(family.source(0)),
+        Part::Within(family.address(), super::intervals(&all)),
         Part::Do(Expr::Accept),
     ];
     vec![may, vec![Part::Do(Expr::Drop)]]
@@ -359,9 +366,9 @@ struct List<'a> {
 
 /// The rules that send a new connection that fits to one of the endpoints: the one that the memory has for the client, or
 /// any.
-fn balance(chain: &mut Vec<Rule>, condition: &[Expr], list: List<'_>, memory: Option<&str>) {
-    /// The register of the client's address, behind those of an endpoint.
-    const CLIENT: u32 = 2;
+fn balance(family: Family, chain: &mut Vec<Rule>, condition: &[Expr], list: List<'_>, memory: Option<&str>) {
+    // The registers of the client's address are behind those of an endpoint.
+    let by = family.registers() + 1;
     if list.endpoints.is_empty() {
         return;
     }
@@ -369,19 +376,19 @@ fn balance(chain: &mut Vec<Rule>, condition: &[Expr], list: List<'_>, memory: Op
         let condition = condition.iter().cloned().map(Part::Do);
         chain.push(condition.chain(parts).collect());
     };
-    let nat = Expr::Nat(Nat::DestinationAndPort);
+    let nat = Expr::Nat(Nat::DestinationAndPort(family));
     let any = [
         Expr::Load { into: 1, value: list.number.to_ne_bytes() },
         Expr::Random { modulus: list.endpoints.len() as u32 },
         Expr::Map(ENDPOINTS.into()),
     ];
     if let Some(memory) = memory {
-        let (map, by) = (memory.to_owned(), CLIENT);
+        let map = memory.to_owned();
         let (recall, remember, forget) =
             (Expr::Recall { map: map.clone(), by }, Expr::Remember { map: map.clone(), by }, Expr::Forget { map, by });
-        let client = Expr::source(CLIENT);
+        let client = family.source(by);
         let all = list.endpoints.iter().flat_map(|(address, port)| address_port(*address, *port)).collect();
-        let known = Part::OneOf(Type::AddressPort, all);
+        let known = Part::OneOf(family.address_port(), all);
         let found = [client.clone(), recall].map(Part::Do).into_iter().chain([known]);
         add(found.chain([remember.clone(), nat.clone()].map(Part::Do)).collect());
         // The endpoint that the client had may be gone.

@@ -1,7 +1,7 @@
 //! Datagrams that went to an endpoint which is gone go to another: their flows have no end that would show it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::endpoints::At;
 use super::wanted::PortRules;
@@ -13,7 +13,7 @@ use crate::node::protocol_number;
 /// Which endpoints flows may have: by where they were sent.
 #[derive(Default)]
 pub(super) struct Flows {
-    services: BTreeMap<(u8, Ipv4Addr, u16), BTreeSet<At>>,
+    services: BTreeMap<(u8, IpAddr, u16), BTreeSet<At>>,
     node_ports: BTreeMap<(u8, u16), BTreeSet<At>>,
 }
 
@@ -43,16 +43,15 @@ impl Flows {
     }
 
     /// Forgets the flows that have others.
-    pub fn forget(&self, socket: &mut Socket) {
+    pub fn forget(&self, socket: &mut Socket, family: Family) {
         if self.services.is_empty() {
             return;
         }
-        let forgotten = conntrack::forget(socket, Family::V4, |flow| {
-            let (IpAddr::V4(address), port) = flow.destination else { return false };
-            let (IpAddr::V4(by), by_port) = flow.answered_by else { return false };
+        let forgotten = conntrack::forget(socket, family, |flow| {
+            let (address, port) = flow.destination;
             let endpoints = self.services.get(&(flow.protocol, address, port));
             let endpoints = endpoints.or_else(|| self.node_ports.get(&(flow.protocol, port)));
-            endpoints.is_some_and(|endpoints| !endpoints.contains(&(by, by_port)))
+            endpoints.is_some_and(|endpoints| !endpoints.contains(&flow.answered_by))
         });
         if let Err(error) = forgotten {
             tracing::warn!(%error, "failed to forget flows to endpoints that are gone");

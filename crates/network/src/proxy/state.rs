@@ -11,20 +11,20 @@ use kube::ResourceExt;
 
 use super::endpoints::{Endpoints, Place};
 use super::health::Checks;
-use super::rules::{self, BASE_SETS, ENDPOINTS, Entry, LISTS, Lists, NODE_ADDRESSES, TABLE, Way, place_key};
+use super::rules::{self, ENDPOINTS, Entry, LISTS, Lists, NODE_ADDRESSES, TABLE, Way, place_key};
 use super::stale::Flows;
 use super::wanted::{PortRules, Wanted, wanted};
-use super::{ProxyConfig, SERVICE_NAME};
+use super::{FamilyConfig, SERVICE_NAME};
 use crate::netlink::Socket;
-use crate::nft::{Data, Family, Table, Type, Verdict};
+use crate::nft::{Data, InPackets, Table, Verdict};
 use crate::node::address_port;
 
 /// Clients that one service port remembers; further ones get any endpoint each time.
 const CLIENTS: u32 = 65_536;
 
-/// The services of a node.
+/// The services of a node, of one family of addresses.
 pub(crate) struct State {
-    config: ProxyConfig,
+    config: FamilyConfig,
     place: Place,
     table: Table,
     services: HashMap<ObjectKey, Arc<Service>>,
@@ -48,11 +48,11 @@ type Claims = BTreeMap<String, Option<Data>>;
 
 impl State {
     /// No services.
-    pub fn new(config: ProxyConfig) -> State {
-        let mut table = Table::new(Family::V4, TABLE, rules::base, &BASE_SETS);
+    pub fn new(config: FamilyConfig) -> State {
+        let mut table = Table::new(config.family, TABLE, rules::base, &rules::base_sets(config.family));
         table.set_chain(NODE_ADDRESSES, rules::node_addresses(&config));
         State {
-            place: Place { node: config.node_name.clone(), zone: None },
+            place: Place { family: config.family, node: config.node_name.clone(), zone: None },
             config,
             table,
             services: HashMap::new(),
@@ -66,10 +66,6 @@ impl State {
             changed: BTreeSet::new(),
             checks: Checks::new(),
         }
-    }
-
-    pub fn node_name(&self) -> &str {
-        &self.place.node
     }
 
     /// What is answered at the ports for health checks.
@@ -132,7 +128,7 @@ impl State {
             self.change(key, new.unwrap_or_default(), &mut flows);
         }
         self.table.commit(socket)?;
-        flows.forget(socket);
+        flows.forget(socket, self.config.family);
         Ok(())
     }
 
@@ -162,7 +158,7 @@ impl State {
         self.change_memory(name, old, new);
         self.change_endpoints(first, old, new);
         self.change_picks(old, new);
-        let chains = |rules: Option<&PortRules>, config: &ProxyConfig| {
+        let chains = |rules: Option<&PortRules>, config: &FamilyConfig| {
             rules.map(|rules| rules::chains(name, rules, first, config)).unwrap_or_default()
         };
         let (old_chains, new_chains) = (chains(old, &self.config), chains(new, &self.config));
@@ -210,7 +206,8 @@ impl State {
                 self.table.remove_set(&memory);
             }
             if let (Some(memory), Some(time)) = (remembered, new.and_then(|rules| rules.affinity)) {
-                self.table.add_memory(&memory, Type::Address, Type::AddressPort, time, CLIENTS);
+                let (client, endpoint) = (self.config.family.address(), self.config.family.address_port());
+                self.table.add_memory(&memory, client, endpoint, time, CLIENTS);
             }
         }
     }

@@ -1,28 +1,32 @@
 //! Services as packets see them: pods in network namespaces, and the kernel with the table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use coracle_client::ObjectKey;
+use coracle_values::addresses::Family;
 use serde_json::json;
 
-use super::ProxyConfig;
+use super::FamilyConfig;
 use super::stale::Flows;
 use super::state::State;
 use super::wanted::{Fence, PortRules, Target, Wanted};
 use crate::netlink::{Socket, route};
-use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server, udp_answer, udp_server};
+use crate::testing::{
+    Namespace, any, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server, udp_answer, udp_server,
+};
 use crate::{HostPort, NodeNetwork};
 
 type Rules = BTreeMap<String, PortRules>;
 
-pub(super) fn config() -> ProxyConfig {
-    ProxyConfig {
+pub(super) fn config(family: Family) -> FamilyConfig {
+    FamilyConfig {
+        family,
         node_name: "n".into(),
-        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-        service_cidr: "10.96.0.0/16".parse().unwrap(),
+        cluster_cidr: net(family, "10.244.0.0/16"),
+        service_cidr: Some(net(family, "10.96.0.0/16")),
         own_addresses: Vec::new(),
         node_port_addresses: Vec::new(),
     }
@@ -30,17 +34,18 @@ pub(super) fn config() -> ProxyConfig {
 
 /// A proxy of one service, whose ports are said outright.
 struct Scene {
+    family: Family,
     socket: Socket,
     state: State,
 }
 
 impl Scene {
-    fn new() -> Scene {
-        Scene::with(config())
+    fn new(family: Family) -> Scene {
+        Scene::with(config(family))
     }
 
-    fn with(config: ProxyConfig) -> Scene {
-        let mut scene = Scene { socket: Socket::netfilter().unwrap(), state: State::new(config) };
+    fn with(config: FamilyConfig) -> Scene {
+        let mut scene = Scene { family: config.family, socket: Socket::netfilter().unwrap(), state: State::new(config) };
         scene.change(Rules::new());
         scene
     }
@@ -49,18 +54,18 @@ impl Scene {
         let mut flows = Flows::default();
         self.state.change(ObjectKey::new("n", "s"), Wanted { ports, health: None }, &mut flows);
         self.state.commit(&mut self.socket).unwrap();
-        flows.forget(&mut self.socket);
+        flows.forget(&mut self.socket, self.family);
     }
 }
 
-fn target(endpoints: &[Ipv4Addr]) -> Target {
+fn target(endpoints: &[IpAddr]) -> Target {
     let endpoints: BTreeSet<_> = endpoints.iter().map(|address| (*address, 8080)).collect();
     if endpoints.is_empty() { Target::Refuse } else { Target::To(endpoints.into_iter().collect()) }
 }
 
-fn port(endpoints: &[Ipv4Addr], node_port: Option<u16>) -> PortRules {
+fn port(family: Family, endpoints: &[IpAddr], node_port: Option<u16>) -> PortRules {
     PortRules {
-        cluster_ip: "10.96.0.7".parse().unwrap(),
+        cluster_ip: of(family, "10.96.0.7"),
         external_addresses: BTreeSet::new(),
         protocol: "TCP".into(),
         port: 80,
@@ -75,17 +80,17 @@ fn port(endpoints: &[Ipv4Addr], node_port: Option<u16>) -> PortRules {
 
 #[test]
 fn pods_of_a_local_node_reach_each_other_and_services() {
-    pods_reach_each_other_and_services(false);
+    Family::ALL.into_iter().for_each(|family| pods_reach_each_other_and_services(false, family));
 }
 
 /// Where br_netfilter may have packets translated while they cross the bridge.
 #[test]
 fn pods_of_a_host_reach_each_other_and_services() {
-    pods_reach_each_other_and_services(true);
+    Family::ALL.into_iter().for_each(|family| pods_reach_each_other_and_services(true, family));
 }
 
 /// A node with three pods in namespaces: service, hairpin, node port, host port, refusal, removal.
-fn pods_reach_each_other_and_services(on_host: bool) {
+fn pods_reach_each_other_and_services(on_host: bool, family: Family) {
     if !is_root() {
         return;
     }
@@ -97,18 +102,21 @@ fn pods_reach_each_other_and_services(on_host: bool) {
         let pods: Vec<Namespace> = (0..3).map(|_| Namespace::new()).collect();
         let host_port =
             |ip: &str| HostPort { protocol: "TCP".into(), container_port: 8080, host_port: 9090, host_ip: ip.into() };
-        let mut addresses = Vec::new();
+        let (mut addresses, at) = (Vec::new(), family as usize);
         for (n, pod) in pods.iter().enumerate() {
             let ports = [vec![host_port("")], vec![host_port("127.0.0.1")], vec![]];
             // The blocking half directly: the pool's threads are not in this namespace.
-            addresses.push(network.attach_blocking(&format!("pod{n}"), pod.fd().as_fd(), &ports[n]).unwrap());
+            addresses.push(attach(&network, &format!("pod{n}"), pod, &ports[n])[at]);
         }
         for (n, pod) in pods.iter().enumerate() {
             pod.run(|| tcp_server(8080, n as u8));
         }
         assert_eq!(pods[1].run(|| tcp_answer(addresses[0], 8080)), Some(0), "pod to pod");
         assert_eq!(tcp_answer(addresses[1], 8080), Some(1), "node to pod");
-        let host_ports = || [Ipv4Addr::new(10, 96, 0, 10), Ipv4Addr::LOCALHOST].map(|to| tcp_answer(to, 9090));
+        let gateway = of(family, "10.244.0.1");
+        // The kernel routes the loopback address of IPv4 only.
+        let loopback = || if family == Family::V4 { tcp_answer(Ipv4Addr::LOCALHOST, 9090) } else { Some(1) };
+        let host_ports = || [tcp_answer(gateway, 9090), loopback()];
         assert_eq!(host_ports(), [Some(0), Some(1)], "host ports, of all addresses and of one");
         drop(network);
         let network = NodeNetwork::new(settings()).unwrap();
@@ -118,7 +126,7 @@ fn pods_reach_each_other_and_services(on_host: bool) {
         tcp_server(7070, 9);
         assert_eq!(tcp_answer(Ipv4Addr::LOCALHOST, 7070), Some(9));
         let stranger = Namespace::new();
-        network.attach_blocking("stranger", stranger.fd().as_fd(), &[]).unwrap();
+        attach(&network, "stranger", &stranger, &[]);
         let from_pod = stranger.run(|| {
             let mut socket = Socket::route().unwrap();
             let lo = route::index_of(&mut socket, "lo").unwrap();
@@ -129,23 +137,23 @@ fn pods_reach_each_other_and_services(on_host: bool) {
         network.detach_blocking("stranger");
         assert_eq!(from_pod, None, "no pod reaches what listens on the node's loopback only");
 
-        let mut proxy = Scene::new();
+        let mut proxy = Scene::new(family);
         let mut change = |wanted: Rules| proxy.change(wanted);
-        let service = Ipv4Addr::new(10, 96, 0, 7);
-        change(Rules::from([("a".into(), port(&[addresses[0]], Some(30080)))]));
+        let service = of(family, "10.96.0.7");
+        change(Rules::from([("a".into(), port(family, &[addresses[0]], Some(30080)))]));
         assert_eq!(pods[1].run(|| tcp_answer(service, 80)), Some(0), "service");
         assert_eq!(pods[0].run(|| tcp_answer(service, 80)), Some(0), "hairpin");
         assert_eq!(tcp_answer(service, 80), Some(0), "node to service");
-        assert_eq!(tcp_answer(Ipv4Addr::new(10, 244, 0, 1), 30080), Some(0), "node port");
+        assert_eq!(tcp_answer(of(family, "10.244.0.1"), 30080), Some(0), "node port");
 
-        change(Rules::from([("a".into(), port(&addresses, None))]));
+        change(Rules::from([("a".into(), port(family, &addresses, None))]));
         let seen: BTreeSet<_> = (0..60).map(|_| pods[2].run(|| tcp_answer(service, 80))).collect();
         assert_eq!(seen, [Some(0), Some(1), Some(2)].into(), "all endpoints get connections");
-        assert_eq!(tcp_answer(Ipv4Addr::new(10, 244, 0, 1), 30080), None, "the node port is gone");
+        assert_eq!(tcp_answer(of(family, "10.244.0.1"), 30080), None, "the node port is gone");
 
-        let affine = |endpoints: &[Ipv4Addr], seconds: u64| {
+        let affine = |endpoints: &[IpAddr], seconds: u64| {
             let affinity = Some(Duration::from_secs(seconds));
-            Rules::from([("a".into(), PortRules { affinity, ..port(endpoints, Some(30080)) })])
+            Rules::from([("a".into(), PortRules { affinity, ..port(family, endpoints, Some(30080)) })])
         };
         let answers = |from: usize, times: usize| -> BTreeSet<_> {
             (0..times).map(|_| pods[from].run(|| tcp_answer(service, 80))).collect()
@@ -153,7 +161,7 @@ fn pods_reach_each_other_and_services(on_host: bool) {
         change(affine(&addresses, 100));
         let of_two = answers(2, 20);
         assert_eq!(of_two.len(), 1, "a client keeps its endpoint: {of_two:?}");
-        let through_node = Ipv4Addr::new(10, 244, 0, 1);
+        let through_node = of(family, "10.244.0.1");
         assert_eq!(of_two, [pods[2].run(|| tcp_answer(through_node, 30080))].into(), "by the node port too");
         let kept = of_two.first().copied().flatten().unwrap() as usize;
         let other = (kept + 1) % 3;
@@ -172,18 +180,18 @@ fn pods_reach_each_other_and_services(on_host: bool) {
             std::thread::sleep(Duration::from_millis(1100));
         }
         assert!(over_time.len() > 1, "it is forgotten after the timeout");
-        change(Rules::from([("a".into(), port(&addresses, None))]));
+        change(Rules::from([("a".into(), port(family, &addresses, None))]));
         assert!(answers(2, 60).len() == 3, "without affinity all are reached");
 
-        let datagrams = |endpoints: &[Ipv4Addr]| {
-            let rules = PortRules { protocol: "UDP".into(), ..port(endpoints, None) };
+        let datagrams = |endpoints: &[IpAddr]| {
+            let rules = PortRules { protocol: "UDP".into(), ..port(family, endpoints, None) };
             Rules::from([("b".into(), rules)])
         };
         for (n, pod) in pods.iter().enumerate() {
             pod.run(|| udp_server(8080, n as u8));
         }
         change(datagrams(&addresses[..1]));
-        let client = pods[2].run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+        let client = pods[2].run(|| UdpSocket::bind((any(family), 0)).unwrap());
         assert_eq!(udp_answer(&client, service, 80), Some(0));
         change(datagrams(&addresses[1..2]));
         assert_eq!(udp_answer(&client, service, 80), Some(1), "a flow follows the endpoints");
@@ -192,52 +200,55 @@ fn pods_reach_each_other_and_services(on_host: bool) {
         change(datagrams(&addresses[..1]));
         assert_eq!(udp_answer(&client, service, 80), Some(0), "and comes back");
 
-        change(Rules::from([("a".into(), port(&[], None))]));
+        change(Rules::from([("a".into(), port(family, &[], None))]));
         assert_eq!(pods[1].run(|| tcp_answer(service, 80)), None, "no endpoints: refused");
         change(Rules::new());
         network.detach_blocking("pod0");
         let again = Namespace::new();
-        let fresh = network.attach_blocking("pod9", again.fd().as_fd(), &[]).unwrap();
+        let fresh = attach(&network, "pod9", &again, &[])[at];
         assert_ne!(fresh, addresses[0]);
     });
 }
 
 /// A host with a neighbour, and two pods.
-fn with_neighbour(test: impl FnOnce(&Namespace, &[Namespace], &[Ipv4Addr]) + Send) {
-    if !is_root() {
-        return;
+fn with_neighbour(test: impl Fn(Family, &Namespace, &[Namespace], &[IpAddr]) + Sync) {
+    if is_root() {
+        Family::ALL.into_iter().for_each(|family| in_family(family, &test));
     }
+}
+
+fn in_family(family: Family, test: &(impl Fn(Family, &Namespace, &[Namespace], &[IpAddr]) + Sync)) {
     let dir = tempfile::tempdir().unwrap();
     Namespace::new().run(|| {
         let network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
         let pods = [Namespace::new(), Namespace::new()];
-        let attach =
-            |(n, pod): (usize, &Namespace)| network.attach_blocking(&format!("pod{n}"), pod.fd().as_fd(), &[]).unwrap();
-        let addresses: Vec<_> = pods.iter().enumerate().map(attach).collect();
+        let connect =
+            |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
+        let addresses: Vec<_> = pods.iter().enumerate().map(connect).collect();
         for (n, pod) in pods.iter().enumerate() {
             pod.run(|| tcp_server(8080, n as u8));
         }
         let neighbour = Namespace::new();
-        let (own, other) = (Ipv4Addr::new(10, 9, 2, 1), Ipv4Addr::new(10, 9, 2, 2));
-        let net = |address: Ipv4Addr| ipnet::Ipv4Net::new(address, 24).unwrap();
-        crate::host::create_bridge("lan", net(own)).unwrap();
-        crate::host::attach_node("lan", "vlan", neighbour.fd().as_fd(), net(other), own).unwrap();
-        test(&neighbour, &pods, &addresses);
+        let own = Family::ALL.map(|family| net(family, "10.9.2.1/24"));
+        crate::host::create_bridge("lan", &own).unwrap();
+        let links = host_of_both("10.9.2.2", "10.9.2.1");
+        crate::host::attach_node("lan", "vlan", neighbour.fd().as_fd(), &links).unwrap();
+        test(family, &neighbour, &pods, &addresses);
     });
 }
 
 #[test]
 fn outsiders_reach_what_is_for_them_and_pods_go_the_short_way() {
-    with_neighbour(|neighbour, pods, addresses| {
-        let mut proxy = Scene::new();
-        let balanced = Ipv4Addr::new(10, 96, 200, 7);
-        let local = |here: &[Ipv4Addr]| PortRules {
+    with_neighbour(|family, neighbour, pods, addresses| {
+        let mut proxy = Scene::new(family);
+        let balanced = of(family, "10.96.200.7");
+        let local = |here: &[IpAddr]| PortRules {
             external_addresses: [balanced].into(),
             external: if here.is_empty() { Target::Drop } else { target(here) },
             shortcut: Some(addresses.iter().map(|address| (*address, 8080)).collect()),
-            ..port(addresses, Some(30080))
+            ..port(family, addresses, Some(30080))
         };
-        let ways = [(balanced, 80), (Ipv4Addr::new(10, 9, 2, 1), 30080)];
+        let ways = [(balanced, 80), (of(family, "10.9.2.1"), 30080)];
         proxy.change(Rules::from([("a".into(), local(&addresses[..1]))]));
         for (to, at) in ways {
             let seen: BTreeSet<_> = (0..20).map(|_| neighbour.run(|| tcp_answer(to, at))).collect();
@@ -257,72 +268,72 @@ fn outsiders_reach_what_is_for_them_and_pods_go_the_short_way() {
 
 #[test]
 fn a_fence_lets_in_who_may() {
-    with_neighbour(|neighbour, pods, addresses| {
-        let mut proxy = Scene::new();
-        let balanced = Ipv4Addr::new(10, 96, 200, 7);
+    with_neighbour(|family, neighbour, pods, addresses| {
+        let mut proxy = Scene::new(family);
+        let balanced = of(family, "10.96.200.7");
         let mut fenced = |sources: &[&str]| {
-            let sources = sources.iter().map(|range| range.parse().unwrap()).collect();
+            let sources = sources.iter().map(|range| net(family, range)).collect();
             let fence = Some(Fence { addresses: [balanced].into(), sources });
-            let rules = PortRules { external_addresses: [balanced].into(), fence, ..port(addresses, Some(30080)) };
+            let rules = PortRules { external_addresses: [balanced].into(), fence, ..port(family, addresses, Some(30080)) };
             proxy.change(Rules::from([("a".into(), rules)]));
             let outsider = neighbour.run(|| tcp_answer(balanced, 80)).is_some();
-            let by_node_port = neighbour.run(|| tcp_answer(Ipv4Addr::new(10, 9, 2, 1), 30080)).is_some();
+            let by_node_port = neighbour.run(|| tcp_answer(of(family, "10.9.2.1"), 30080)).is_some();
             assert!(by_node_port, "the fence is around the load balancer's address");
             (outsider, pods[0].run(|| tcp_answer(balanced, 80)).is_some())
         };
         assert_eq!(fenced(&["10.9.2.0/24"]), (true, false));
-        assert_eq!(fenced(&["10.244.0.0/16", "172.16.0.0/12"]), (false, true));
+        assert_eq!(fenced(&["10.244.0.0/16", "172.16.0.0/16"]), (false, true));
         assert_eq!(fenced(&[]), (false, false));
     });
 }
 
 #[test]
 fn node_ports_are_at_the_addresses_that_were_chosen() {
-    with_neighbour(|neighbour, _, addresses| {
+    with_neighbour(|family, neighbour, _, addresses| {
         let mut proxy =
-            Scene::with(ProxyConfig { node_port_addresses: vec!["10.9.0.0/16".parse().unwrap()], ..config() });
-        proxy.change(Rules::from([("a".into(), port(addresses, Some(30080)))]));
-        assert!(neighbour.run(|| tcp_answer(Ipv4Addr::new(10, 9, 2, 1), 30080)).is_some());
-        assert_eq!(tcp_answer(Ipv4Addr::LOCALHOST, 30080), None);
-        assert_eq!(neighbour.run(|| tcp_answer(Ipv4Addr::new(10, 244, 0, 1), 30080)), None);
+            Scene::with(FamilyConfig { node_port_addresses: vec![net(family, "10.9.0.0/16")], ..config(family) });
+        proxy.change(Rules::from([("a".into(), port(family, addresses, Some(30080)))]));
+        assert!(neighbour.run(|| tcp_answer(of(family, "10.9.2.1"), 30080)).is_some());
+        assert_eq!(tcp_answer(of(family, "10.244.0.1"), 30080), None);
+        assert_eq!(neighbour.run(|| tcp_answer(of(family, "10.244.0.1"), 30080)), None);
     });
 }
 
 #[test]
 fn of_two_that_ask_for_one_address_the_other_has_it_when_one_goes() {
-    with_neighbour(|_, _, addresses| {
-        let mut proxy = Scene::new();
-        let of = |n: usize| port(&addresses[n..=n], Some(30080));
-        let to = Ipv4Addr::new(10, 96, 0, 7);
+    with_neighbour(|family, _, _, addresses| {
+        let mut proxy = Scene::new(family);
+        let of = |n: usize| port(family, &addresses[n..=n], Some(30080));
+        let to = of(family, "10.96.0.7");
         proxy.change(Rules::from([("a".into(), of(0)), ("b".into(), of(1))]));
-        assert_eq!((tcp_answer(to, 80), tcp_answer(Ipv4Addr::LOCALHOST, 30080)), (Some(0), Some(0)));
+        assert_eq!((tcp_answer(to, 80), tcp_answer(of(family, "10.244.0.1"), 30080)), (Some(0), Some(0)));
         proxy.change(Rules::from([("b".into(), of(1))]));
-        assert_eq!((tcp_answer(to, 80), tcp_answer(Ipv4Addr::LOCALHOST, 30080)), (Some(1), Some(1)));
+        assert_eq!((tcp_answer(to, 80), tcp_answer(of(family, "10.244.0.1"), 30080)), (Some(1), Some(1)));
     });
 }
 
 #[test]
 fn services_stay_until_the_next_process_knows_everything() {
-    with_neighbour(|_, _, addresses| {
-        let to = Ipv4Addr::new(10, 96, 0, 7);
-        let mut proxy = Scene::new();
-        proxy.change(Rules::from([("a".into(), port(&addresses[..1], None))]));
+    with_neighbour(|family, _, _, addresses| {
+        let to = of(family, "10.96.0.7");
+        let mut proxy = Scene::new(family);
+        proxy.change(Rules::from([("a".into(), port(family, &addresses[..1], None))]));
         drop(proxy);
-        let mut next = State::new(config());
+        let mut next = State::new(config(family));
         assert_eq!(tcp_answer(to, 80), Some(0));
         let object = json!({"metadata": {"name": "s", "namespace": "n"},
-            "spec": {"clusterIP": "10.96.0.8", "ports": [{"port": 80}]}});
+            "spec": {"clusterIP": of(family, "10.96.0.8"), "ports": [{"port": 80}]}});
         let key = ObjectKey::new("n", "s");
         next.set_service(key, Some(std::sync::Arc::new(serde_json::from_value(object).unwrap())));
         let slice = json!({"metadata": {"name": "s-1", "namespace": "n", "labels": {"kubernetes.io/service-name": "s"}},
-            "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [{"addresses": [addresses[1]]}]});
+            "addressType": family.name(), "ports": [{"port": 8080}], "endpoints": [{"addresses": [addresses[1]]}]});
         let slice = std::sync::Arc::new(serde_json::from_value(slice).unwrap());
         next.set_slice(ObjectKey::new("n", "s-1"), Some(slice));
         let mut socket = Socket::netfilter().unwrap();
         next.commit(&mut socket).unwrap();
-        assert_eq!((tcp_answer(to, 80), tcp_answer(Ipv4Addr::new(10, 96, 0, 8), 80)), (None, Some(1)));
+        assert_eq!((tcp_answer(to, 80), tcp_answer(of(family, "10.96.0.8"), 80)), (None, Some(1)));
         next.set_slice(ObjectKey::new("n", "s-1"), None);
         next.commit(&mut socket).unwrap();
-        assert_eq!(tcp_answer(Ipv4Addr::new(10, 96, 0, 8), 80), None);
+        assert_eq!(tcp_answer(of(family, "10.96.0.8"), 80), None);
     });
 }

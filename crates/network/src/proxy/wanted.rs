@@ -1,16 +1,17 @@
 //! What services ask of a node, as a function of the objects.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use coracle_client::ObjectKey;
-use ipnet::Ipv4Net;
+use coracle_values::addresses::Family;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::endpoints::{self, Chosen, Endpoints, Place};
-use super::{ProxyConfig, protocol};
+use super::{FamilyConfig, protocol};
 
 /// Another proxy is to see to the services and slices that have this label.
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -42,9 +43,9 @@ pub(super) struct PortRules {
     pub protocol: String,
     pub port: u16,
     /// The address within the cluster.
-    pub cluster_ip: Ipv4Addr,
+    pub cluster_ip: IpAddr,
     /// Addresses for those outside: external ones, and those that a load balancer leads here.
-    pub external_addresses: BTreeSet<Ipv4Addr>,
+    pub external_addresses: BTreeSet<IpAddr>,
     pub node_port: Option<u16>,
     /// Traffic to the cluster's address.
     pub internal: Target,
@@ -61,8 +62,8 @@ pub(super) struct PortRules {
 /// Who may use which addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fence {
-    pub addresses: BTreeSet<Ipv4Addr>,
-    pub sources: Vec<Ipv4Net>,
+    pub addresses: BTreeSet<IpAddr>,
+    pub sources: Vec<IpNet>,
 }
 
 /// What a load balancer asks: whether the node has endpoints (`healthCheckNodePort`).
@@ -82,7 +83,7 @@ pub(super) struct Wanted {
 
 /// What a service with these slices asks of a node.
 pub(super) fn wanted<'a>(
-    config: &ProxyConfig,
+    config: &FamilyConfig,
     place: &Place,
     service: &Service,
     slices: impl Iterator<Item = &'a EndpointSlice> + Clone,
@@ -91,10 +92,12 @@ pub(super) fn wanted<'a>(
     let Some(cluster_ip) = cluster_ip(service, spec, config) else { return Wanted::default() };
     let external = spec.external_ips.iter().flatten().filter_map(|text| text.parse().ok());
     // Addresses within the cluster are given by it alone: nobody takes another service's, or the cluster's DNS.
-    let is_outside =
-        |address: &Ipv4Addr| !config.service_cidr.contains(address) && !config.own_addresses.contains(address);
-    let balanced: BTreeSet<Ipv4Addr> = balanced(service).into_iter().filter(is_outside).collect();
-    let external_addresses: BTreeSet<Ipv4Addr> = external.filter(is_outside).chain(balanced.iter().copied()).collect();
+    let is_outside = |address: &IpAddr| {
+        let is_within = config.service_cidr.is_some_and(|range| range.contains(address));
+        Family::of(*address) == config.family && !is_within && !config.own_addresses.contains(address)
+    };
+    let balanced: BTreeSet<IpAddr> = balanced(service).into_iter().filter(is_outside).collect();
+    let external_addresses: BTreeSet<IpAddr> = external.filter(is_outside).chain(balanced.iter().copied()).collect();
     let ours = slices.filter(|slice| !is_others(slice.metadata.labels.as_ref()));
     let rules = spec.ports.iter().flatten().filter_map(|port| {
         let number = u16::try_from(port.port).ok()?;
@@ -109,7 +112,7 @@ pub(super) fn wanted<'a>(
             external: target(&chosen, is_local(spec.external_traffic_policy.as_ref())),
             shortcut: is_local(spec.external_traffic_policy.as_ref()).then(|| chosen.cluster.clone()),
             affinity: affinity(spec),
-            fence: fence(spec, &balanced),
+            fence: fence(spec, config.family, &balanced),
         };
         Some((format!("{}/{}/{}/{number}", key.namespace, key.name, protocol(port)), rules))
     });
@@ -127,17 +130,20 @@ fn is_local(policy: Option<&String>) -> bool {
     policy.is_some_and(|policy| policy == "Local")
 }
 
-/// The address of a service that is to be seen to.
-fn cluster_ip(service: &Service, spec: &ServiceSpec, config: &ProxyConfig) -> Option<Ipv4Addr> {
+/// The address of the family of a service that is to be seen to.
+fn cluster_ip(service: &Service, spec: &ServiceSpec, config: &FamilyConfig) -> Option<IpAddr> {
     if spec.type_.as_deref() == Some("ExternalName") || is_others(service.metadata.labels.as_ref()) {
         return None;
     }
-    let address: Ipv4Addr = spec.cluster_ip.as_deref()?.parse().ok()?;
+    // One of an older version has the one field alone.
+    let listed = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    let mut addresses = listed.filter_map(|text| text.parse::<IpAddr>().ok());
+    let address = addresses.find(|address| Family::of(*address) == config.family)?;
     (!config.own_addresses.contains(&address)).then_some(address)
 }
 
 /// The addresses that a load balancer leads here as they are; those in the mode `Proxy` it answers itself.
-fn balanced(service: &Service) -> BTreeSet<Ipv4Addr> {
+fn balanced(service: &Service) -> BTreeSet<IpAddr> {
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = status.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten());
     let here = ingress.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
@@ -165,9 +171,11 @@ fn affinity(spec: &ServiceSpec) -> Option<Duration> {
 }
 
 /// Without ranges everybody may; ranges of the other family alone let nobody in.
-fn fence(spec: &ServiceSpec, balanced: &BTreeSet<Ipv4Addr>) -> Option<Fence> {
+fn fence(spec: &ServiceSpec, family: Family, balanced: &BTreeSet<IpAddr>) -> Option<Fence> {
     let ranges = spec.load_balancer_source_ranges.as_ref().filter(|ranges| !ranges.is_empty())?;
-    let sources: Vec<Ipv4Net> = ranges.iter().filter_map(|text| text.trim().parse().ok()).collect();
+    let sources: Vec<IpNet> = ranges.iter().filter_map(|text| text.trim().parse().ok()).collect();
+    let family = |range: &&IpNet| Family::of_range(**range) == family;
+    let sources: Vec<IpNet> = sources.iter().filter(family).copied().collect();
     let everybody = sources.iter().any(|range| range.prefix_len() == 0);
     (!everybody && !balanced.is_empty()).then(|| Fence { addresses: balanced.clone(), sources })
 }
@@ -178,10 +186,11 @@ mod tests {
     use serde_json::{Value, json};
 
     fn of(service: Value, endpoints: &[(&str, &str)]) -> Wanted {
-        let config = ProxyConfig {
+        let config = FamilyConfig {
+            family: Family::V4,
             node_name: "here".into(),
             cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-            service_cidr: "10.96.0.0/16".parse().unwrap(),
+            service_cidr: "10.96.0.0/16".parse().ok(),
             own_addresses: vec!["10.1.0.10".parse().unwrap()],
             node_port_addresses: Vec::new(),
         };
@@ -189,7 +198,7 @@ mod tests {
             endpoints.iter().map(|(ip, node)| json!({"addresses": [ip], "nodeName": node})).collect();
         let slice = json!({"metadata": {}, "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints});
         let slice: EndpointSlice = serde_json::from_value(slice).unwrap();
-        let place = Place { node: "here".into(), zone: None };
+        let place = Place { family: Family::V4, node: "here".into(), zone: None };
         wanted(&config, &place, &serde_json::from_value(service).unwrap(), [&slice].into_iter())
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+mod cluster_ips;
 mod validate;
 
 use std::collections::HashSet;
@@ -68,7 +69,6 @@ impl Strategy for Service {
                 port.insert("targetPort".into(), number);
             }
         }
-        mirror_cluster_ip(obj);
     }
 
     fn has_status(&self) -> bool {
@@ -79,8 +79,14 @@ impl Strategy for Service {
         json!({"loadBalancer": {}})
     }
 
+    fn prepare_create(&self, obj: &mut Value) {
+        super::prepare_create(self, obj);
+        cluster_ips::fill(obj);
+    }
+
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         super::prepare_update(self, new, old);
+        cluster_ips::keep(new, old);
         let (has, had) = (Needs::of(new), Needs::of(old));
         let Some(spec) = spec_mut(new) else { return };
         for ((key, has), (_, had)) in has.fields().zip(had.fields()) {
@@ -94,6 +100,7 @@ impl Strategy for Service {
                 spec.remove(key);
             }
         }
+        cluster_ips::trim(new, old);
         keep_node_ports(new, old);
     }
 
@@ -145,8 +152,13 @@ impl Strategy for Service {
     }
 }
 
-/// Fields that the server fills in.
-const ALLOCATED: [&str; 5] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"];
+/// Checks what a service says of its addresses and their families; of one with a name elsewhere nothing.
+pub fn validate_addresses(service: &Value) -> Vec<FieldError> {
+    validate::cluster_addresses(service)
+}
+
+/// Fields that the server fills in, besides the addresses.
+const ALLOCATED: [&str; 3] = ["ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"];
 
 /// Which fields belong to the type of a service.
 pub(super) struct Needs {
@@ -192,22 +204,6 @@ impl Needs {
             ("externalTrafficPolicy", self.external_policy),
         ]
         .into_iter()
-    }
-}
-
-/// `clusterIP` mirrors the first of `clusterIPs`.
-fn mirror_cluster_ip(obj: &mut Value) {
-    let Some(spec) = spec_mut(obj) else { return };
-    let one = spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").to_owned();
-    let first = spec.get("clusterIPs").and_then(|c| c.get(0)).and_then(Value::as_str).map(str::to_owned);
-    match first {
-        Some(first) if one.is_empty() => {
-            spec.insert("clusterIP".into(), first.into());
-        }
-        None if !one.is_empty() => {
-            spec.insert("clusterIPs".into(), json!([one]));
-        }
-        _ => {}
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::Needs;
+use crate::addresses::Family;
 use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{int, list, text};
 use crate::strategy::common::one_of;
@@ -35,6 +36,7 @@ pub(super) fn service(obj: &Value) -> Errors {
     ports(given, kind, &path.child("ports"), &mut errors);
     crate::labels::labels(&spec["selector"], &path.child("selector"), &mut errors);
     affinity(spec, &path, &mut errors);
+    errors.extend(cluster_addresses(obj));
     addresses(spec, &path, &mut errors);
     one_of(&mut errors, &path.child("type"), &spec["type"], &TYPES, true);
     node_ports(given, kind, &path.child("ports"), &mut errors);
@@ -48,15 +50,12 @@ pub(super) fn update(new: &Value, old: &Value) -> Errors {
     let mut errors = Vec::new();
     let path = Path::new("spec");
     let (has, had) = (Needs::of(new), Needs::of(old));
-    let (now, before) = (text(new, &["spec", "clusterIP"]), text(old, &["spec", "clusterIP"]));
-    if has.cluster_ip && had.cluster_ip && !before.is_empty() && now != before {
-        let path = path.child("clusterIPs").index(0);
-        errors.push(FieldError::invalid(&path, &json!([now]), "may not change once set"));
-    }
-    let families = |o: &Value| list(o, &["spec", "ipFamilies"]).first().cloned().unwrap_or_default();
-    if has.cluster_ip && had.cluster_ip && !families(old).is_null() && families(new) != families(old) {
-        let path = path.child("ipFamilies").index(0);
-        errors.push(FieldError::invalid(&path, &new["spec"]["ipFamilies"], "may not change once set"));
+    let is_headless = |service: &Value| text(service, &["spec", "clusterIP"]) == "None";
+    if has.cluster_ip && had.cluster_ip && !(is_headless(new) && is_headless(old)) {
+        let policy = &new["spec"]["ipFamilyPolicy"];
+        for (key, one) in [("clusterIPs", "clusterIP"), ("ipFamilies", "ipFamily")] {
+            released_or_added(list(new, &["spec", key]), list(old, &["spec", key]), (key, one, policy), &mut errors);
+        }
     }
     let class = |o: &Value| text(o, &["spec", "loadBalancerClass"]).to_owned();
     if has.load_balancer && had.load_balancer && class(new) != class(old) {
@@ -68,6 +67,27 @@ pub(super) fn update(new: &Value, old: &Value) -> Errors {
         errors.push(FieldError::forbidden(&path.child("healthCheckNodePort"), "field is immutable"));
     }
     errors
+}
+
+/// The first address or family stays; the second one comes and goes with the policy.
+fn released_or_added(now: &[Value], before: &[Value], (key, one, policy): (&str, &str, &Value), errors: &mut Errors) {
+    let (path, value) = (Path::new("spec").child(key), json!(now));
+    if before.len() > now.len() {
+        if now.is_empty() {
+            errors.push(FieldError::invalid(&path.index(0), &value, format!("primary {one} can not be unset")));
+        }
+        if now.len() == 1 && policy != "SingleStack" {
+            let detail = format!("must be set to 'SingleStack' when releasing the secondary {one}");
+            errors.push(FieldError::invalid(&Path::new("spec").child("ipFamilyPolicy"), policy, detail));
+        }
+    }
+    // Of lists of two lengths the first is compared.
+    let compared = if now.len() == before.len() { now.len() } else { 1 };
+    for (i, (now, before)) in now.iter().zip(before).enumerate().take(compared) {
+        if now != before {
+            errors.push(FieldError::invalid(&path.index(i), &value, "may not change once set"));
+        }
+    }
 }
 
 fn external_name(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -159,9 +179,36 @@ fn affinity(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
-    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    one_of(errors, &path.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], &policies, false);
+/// What is said of the addresses within the cluster and their families.
+pub(super) fn cluster_addresses(service: &Value) -> Errors {
+    let (spec, path, mut errors) = (&service["spec"], Path::new("spec"), Vec::new());
+    if Needs::of(service).cluster_ip {
+        singular_and_plural(spec, &path, &mut errors);
+        families(spec, &path, &mut errors);
+        if !has_invalid(spec, &path, &mut errors) {
+            one_of_each_family(spec, &path, &mut errors);
+        }
+    }
+    errors
+}
+
+fn singular_and_plural(spec: &Value, path: &Path, errors: &mut Errors) {
+    let (one, all) = (text(spec, &["clusterIP"]), list(spec, &["clusterIPs"]));
+    let path = path.child("clusterIPs");
+    match all.first() {
+        None if !one.is_empty() => errors.push(FieldError::required(&path, "")),
+        Some(_) if one.is_empty() => {
+            let detail = "must be empty when `clusterIP` is not specified";
+            errors.push(FieldError::invalid(&path, &json!(all), detail));
+        }
+        Some(first) if first != one => {
+            errors.push(FieldError::invalid(&path, &json!(all), "first value must match `clusterIP`"));
+        }
+        _ => {}
+    }
+}
+
+fn families(spec: &Value, path: &Path, errors: &mut Errors) {
     let mut families: HashSet<&Value> = HashSet::new();
     for (i, family) in list(spec, &["ipFamilies"]).iter().enumerate() {
         let path = path.child("ipFamilies").index(i);
@@ -170,14 +217,50 @@ fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.push(FieldError::duplicate(&path, family));
         }
     }
-    let cluster_ips = list(spec, &["clusterIPs"]);
-    if let Some(first) = cluster_ips.first().filter(|first| **first != spec["clusterIP"]) {
-        let detail = "first value must match `clusterIP`";
-        errors.push(FieldError::invalid(&path.child("clusterIPs"), &json!([first]), detail));
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    one_of(errors, &path.child("ipFamilyPolicy"), &spec["ipFamilyPolicy"], &policies, false);
+}
+
+/// Checks each address alone; whether one is none, of which more cannot be said.
+fn has_invalid(spec: &Value, path: &Path, errors: &mut Errors) -> bool {
+    let (path, all, before) = (path.child("clusterIPs"), list(spec, &["clusterIPs"]), errors.len());
+    for (i, ip) in all.iter().enumerate() {
+        let ip = ip.as_str().unwrap_or_default();
+        if i == 0 && ip == "None" {
+            if all.len() > 1 {
+                let detail = "'None' must be the first and only value";
+                errors.push(FieldError::invalid(&path, &json!(all), detail));
+            }
+            continue;
+        }
+        push_all(errors, &path.index(i), ip, field::ip(ip));
     }
-    for (i, ip) in cluster_ips.iter().filter_map(Value::as_str).enumerate().filter(|(_, ip)| *ip != "None") {
-        push_all(errors, &path.child("clusterIPs").index(i), ip, field::ip(ip));
+    let has_invalid = errors.len() > before;
+    if all.len() > 2 {
+        errors.push(FieldError::invalid(&path, &json!(all), "may only hold up to 2 values"));
     }
+    has_invalid
+}
+
+fn one_of_each_family(spec: &Value, path: &Path, errors: &mut Errors) {
+    let (path, all) = (path.child("clusterIPs"), list(spec, &["clusterIPs"]));
+    let family = |ip: &Value| Some(Family::of(ip.as_str()?.parse().ok()?));
+    let found: Vec<Family> = all.iter().filter_map(family).collect();
+    let is_dual = matches!(&*found, [first, second] if first != second);
+    if all.len() > 1 && !is_dual {
+        let detail = "may specify no more than one IP for each IP family";
+        errors.push(FieldError::invalid(&path, &json!(all), detail));
+    }
+    for (i, (found, named)) in found.iter().zip(list(spec, &["ipFamilies"])).enumerate() {
+        let Some(expected) = named.as_str().and_then(Family::named).filter(|expected| expected != found) else {
+            continue;
+        };
+        let detail = format!("expected an {} value as indicated by `ipFamilies[{i}]`", expected.name());
+        errors.push(FieldError::invalid(&path.index(i), all.get(i).unwrap_or(&Value::Null), detail));
+    }
+}
+
+fn addresses(spec: &Value, path: &Path, errors: &mut Errors) {
     for (i, ip) in list(spec, &["externalIPs"]).iter().filter_map(Value::as_str).enumerate() {
         push_all(errors, &path.child("externalIPs").index(i), ip, endpoints::endpoint_ip(ip));
     }

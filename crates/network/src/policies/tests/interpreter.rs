@@ -1,6 +1,6 @@
 //! The documented rules, word for word and with no thought of speed. It shares no code with what it judges.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::world::World;
@@ -72,7 +72,7 @@ fn selects(selector: &Value, labels: &Value) -> bool {
 fn is_peer(world: &World, peer: &Value, pod: usize, own_namespace: &str) -> bool {
     if !peer["ipBlock"].is_null() {
         let address = world.address(pod).unwrap();
-        let inside = |cidr: &Value| cidr.as_str().unwrap().parse::<Ipv4Net>().unwrap().contains(&address);
+        let inside = |cidr: &Value| cidr.as_str().unwrap().parse::<IpNet>().unwrap().contains(&address);
         return inside(&peer["ipBlock"]["cidr"]) && !list(&peer["ipBlock"]["except"]).iter().any(inside);
     }
     let namespace = world.key(pod).namespace;

@@ -4,7 +4,7 @@ mod interpreter;
 mod packets;
 mod world;
 
-use std::net::IpAddr;
+use coracle_values::addresses::Family;
 
 use super::policy::Policy;
 use super::state::State;
@@ -42,8 +42,8 @@ fn tell(state: &mut State, world: &World) {
 #[test]
 fn what_is_allowed_follows_every_change_as_the_documented_rules_say() {
     let mut dice = Dice(SEED);
-    for _ in 0..8 {
-        let mut world = World::new(&mut dice);
+    for family in Family::ALL.into_iter().cycle().take(8) {
+        let mut world = World::new(&mut dice, family);
         let mut state = State::new();
         state.knows_pods(true);
         for _ in 0..25 {
@@ -52,7 +52,6 @@ fn what_is_allowed_follows_every_change_as_the_documented_rules_say() {
             for connection in connections() {
                 let (client, server, protocol, port) = connection;
                 let (Some(from), Some(to)) = (world.address(client), world.address(server)) else { continue };
-                let (from, to) = (IpAddr::V4(from), IpAddr::V4(to));
                 let expected = allowed(&world, connection);
                 assert_eq!(state.allows(protocol, from, (to, port)), expected, "{connection:?} of {world:#?}");
             }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, sendto, socket_with};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recvfrom, sendto, socket_with};
 use serde_json::{Value, json};
 
 use coracle_client::{ObjectKey, Store};
@@ -18,16 +18,17 @@ use super::world::{Dice, PODS, World};
 use super::*;
 use crate::NodeNetwork;
 use crate::netlink::Socket;
-use crate::nft::{Family, table_exists};
-use crate::testing::{Namespace, is_root, node_config};
+use crate::nft::{octets, table_exists};
+use crate::testing::{Namespace, any, attach, is_root, node_config, of};
 
 const TCP: u8 = 6;
 const SYN: u8 = 2;
 
 /// A node with nine pods, seen from the node's namespace.
 struct Scene {
+    family: Family,
     pods: Vec<Namespace>,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
     netfilter: Socket,
     route: Socket,
     state: State,
@@ -35,21 +36,25 @@ struct Scene {
     _dir: tempfile::TempDir,
 }
 
-fn in_scene(test: impl FnOnce(Scene) + Send) {
-    if !is_root() {
-        return;
+/// Once with the pods' addresses of each family.
+fn in_scene(test: impl Fn(Scene) + Sync) {
+    if is_root() {
+        Family::ALL.into_iter().for_each(|family| in_scene_of(family, &test));
     }
+}
+
+fn in_scene_of(family: Family, test: &(impl Fn(Scene) + Sync)) {
     Namespace::new().run(|| {
         let dir = tempfile::tempdir().unwrap();
         let network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
         let pods: Vec<Namespace> = (0..PODS).map(|_| Namespace::new()).collect();
-        let attach =
-            |(n, pod): (usize, &Namespace)| network.attach_blocking(&format!("pod{n}"), pod.fd().as_fd(), &[]).unwrap();
-        let addresses = pods.iter().enumerate().map(attach).collect();
+        let connect =
+            |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
+        let addresses = pods.iter().enumerate().map(connect).collect();
         let mut state = State::new();
         state.knows_pods(true);
         let (netfilter, route) = (Socket::netfilter().unwrap(), Socket::route().unwrap());
-        test(Scene { pods, addresses, netfilter, route, state, _network: network, _dir: dir });
+        test(Scene { family, pods, addresses, netfilter, route, state, _network: network, _dir: dir });
     });
 }
 
@@ -63,34 +68,37 @@ impl Scene {
 }
 
 /// Packets of the three protocols, as a pod sends and gets them.
-struct Raw([OwnedFd; 3]);
+struct Raw(Family, [OwnedFd; 3]);
 
 impl Raw {
-    fn open() -> Raw {
-        Raw([ipproto::TCP, ipproto::UDP, ipproto::SCTP].map(|protocol| {
+    fn open(family: Family) -> Raw {
+        let domain = if family == Family::V4 { AddressFamily::INET } else { AddressFamily::INET6 };
+        Raw(family, [ipproto::TCP, ipproto::UDP, ipproto::SCTP].map(|protocol| {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            socket_with(AddressFamily::INET, SocketType::RAW, flags, Some(protocol)).unwrap()
+            socket_with(domain, SocketType::RAW, flags, Some(protocol)).unwrap()
         }))
     }
 
     /// Sends the first packet of a connection.
-    fn begin(&self, protocol: u8, from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16)) {
+    fn begin(&self, protocol: u8, from: IpAddr, to: IpAddr, ports: (u16, u16)) {
         let at = PROTOCOLS.iter().position(|one| *one == protocol).unwrap();
         let packet = first_packet(protocol, from, to, ports);
-        sendto(&self.0[at], &packet, SendFlags::empty(), &SocketAddrV4::new(to, 0)).unwrap();
+        sendto(&self.1[at], &packet, SendFlags::empty(), &SocketAddr::new(to, 0)).unwrap();
     }
 
     /// The first packets that came: sender, protocol, ports.
-    fn came(&self) -> BTreeSet<(Ipv4Addr, u8, (u16, u16))> {
+    fn came(&self) -> BTreeSet<(IpAddr, u8, (u16, u16))> {
         let mut found = BTreeSet::new();
         let mut buffer = [0; 256];
-        for (socket, protocol) in self.0.iter().zip(PROTOCOLS) {
-            while let Ok((length, _)) = recv(socket, &mut buffer[..], RecvFlags::empty()) {
-                let packet = &buffer[..length];
-                let from = Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]);
+        // Of IPv6 the header stays with the kernel.
+        let behind = if self.0 == Family::V4 { 20 } else { 0 };
+        for (socket, protocol) in self.1.iter().zip(PROTOCOLS) {
+            while let Ok((length, _, Some(from))) = recvfrom(socket, &mut buffer[..], RecvFlags::empty()) {
+                let packet = &buffer[behind..length];
+                let from = SocketAddr::try_from(from).unwrap().ip();
                 let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-                if protocol != TCP || packet[33] == SYN {
-                    found.insert((from, protocol, (port(20), port(22))));
+                if protocol != TCP || packet[13] == SYN {
+                    found.insert((from, protocol, (port(0), port(2))));
                 }
             }
         }
@@ -98,7 +106,7 @@ impl Raw {
     }
 }
 
-fn first_packet(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16)) -> Vec<u8> {
+fn first_packet(protocol: u8, from: IpAddr, to: IpAddr, ports: (u16, u16)) -> Vec<u8> {
     let ports = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
     match protocol {
         TCP => {
@@ -120,8 +128,8 @@ fn first_packet(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16)) -
     }
 }
 
-fn pseudo_header(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, length: u8) -> Vec<u8> {
-    [&from.octets()[..], &to.octets(), &[0, protocol, 0, length]].concat()
+fn pseudo_header(protocol: u8, from: IpAddr, to: IpAddr, length: u8) -> Vec<u8> {
+    [&octets(from)[..], &octets(to), &[0, protocol, 0, length]].concat()
 }
 
 fn internet_checksum(bytes: &[u8]) -> u16 {
@@ -141,7 +149,7 @@ fn packets_pass_where_the_documented_rules_say() {
     in_scene(|mut scene| {
         let mut dice = Dice(SEED);
         let mut world = World::with_addresses(&mut dice, scene.addresses.clone());
-        let wires: Vec<Raw> = scene.pods.iter().map(|pod| pod.run(Raw::open)).collect();
+        let wires: Vec<Raw> = scene.pods.iter().map(|pod| pod.run(|| Raw::open(scene.family))).collect();
         let (mut made, mut passed, mut dropped) = (0, 0, 0);
         for round in 0.. {
             if made >= 100 {
@@ -190,7 +198,7 @@ fn packets_pass_where_the_documented_rules_say() {
     });
 }
 
-fn pod(namespace: &str, name: &str, address: Ipv4Addr) -> (ObjectKey, Option<Pod>) {
+fn pod(namespace: &str, name: &str, address: IpAddr) -> (ObjectKey, Option<Pod>) {
     let object = json!({"metadata": {"name": name, "namespace": namespace, "labels": {"name": name}},
         "spec": {"nodeName": "here"}, "status": {"phase": "Running", "podIP": address.to_string()}});
     let object: PodObject = serde_json::from_value(object).unwrap();
@@ -207,7 +215,7 @@ struct Echo(TcpStream);
 
 impl Echo {
     fn server(port: u16) {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        let listener = TcpListener::bind((any(Family::V6), port)).unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming().take(100).flatten() {
                 let mut stream = stream;
@@ -219,8 +227,8 @@ impl Echo {
         });
     }
 
-    fn open(to: Ipv4Addr, port: u16) -> Option<Echo> {
-        let stream = TcpStream::connect_timeout(&SocketAddrV4::new(to, port).into(), Duration::from_secs(1)).ok()?;
+    fn open(to: IpAddr, port: u16) -> Option<Echo> {
+        let stream = TcpStream::connect_timeout(&SocketAddr::new(to, port), Duration::from_secs(1)).ok()?;
         Some(Echo(stream))
     }
 
@@ -252,7 +260,7 @@ fn a_connection_ends_when_a_policy_comes_to_forbid_it_and_others_go_on() {
         assert!(!forbidden.answers(), "it was allowed before");
         assert!(allowed.answers() && from_node.answers(), "those go on");
         assert!(open(&scene, 0).is_none() && open(&scene, 1).is_some());
-        let (key, seen) = pod("a", "friend", Ipv4Addr::new(10, 244, 0, 200));
+        let (key, seen) = pod("a", "friend", of(scene.family, "10.244.0.200"));
         scene.state.set_pod(&key, seen);
         scene.commit();
         assert!(!allowed.answers(), "the address is no longer that of a friend");
@@ -267,20 +275,20 @@ fn an_address_is_held_until_it_is_known_whose_it_is() {
     in_scene(|mut scene| {
         let (first, second) = (scene.addresses[0], scene.addresses[1]);
         let key = ObjectKey::new("a", "late");
-        scene.state.attach(IpAddr::V4(second), Some(key.clone()));
+        scene.state.attach(second, Some(key.clone()));
         scene.commit();
         scene.pods[1].run(|| Echo::server(80));
         let reached = |scene: &Scene| scene.pods[0].run(|| Echo::open(second, 80)).is_some();
         assert!(!reached(&scene), "nobody knows whose it is");
         assert!(Echo::open(second, 80).is_some(), "the node reaches it");
-        let (_, seen) = pod("a", "late", Ipv4Addr::new(10, 244, 0, 201));
+        let (_, seen) = pod("a", "late", of(scene.family, "10.244.0.201"));
         scene.state.set_pod(&key, seen);
         scene.commit();
         assert!(reached(&scene), "the pod is known, and no policy is about it");
         scene.state.set_pod(&key, None);
         scene.commit();
         assert!(!reached(&scene), "it is gone while its sandbox is not");
-        scene.state.detach(IpAddr::V4(second));
+        scene.state.detach(second);
         scene.commit();
         assert!(reached(&scene));
         assert_ne!(first, second);
@@ -303,7 +311,7 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
         assert!(!reached(&scene));
         let mut next = Kernel::open().unwrap();
         assert!(!reached(&scene), "it stays");
-        let fresh = IpAddr::V4(scene.addresses[2]);
+        let fresh = scene.addresses[2];
         next.to_hold.insert(fresh);
         next.hold();
         scene.pods[2].run(|| Echo::server(80));
@@ -321,7 +329,7 @@ fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_th
     in_scene(|scene| {
         let mut kernel = Kernel::open().unwrap();
         let (told, _) = tokio::sync::oneshot::channel();
-        let early = Sandbox::Attached(scene.addresses[1].into(), Some(ObjectKey::new("a", "early")), told);
+        let early = Sandbox::Attached(scene.addresses[1], Some(ObjectKey::new("a", "early")), told);
         kernel.take_in(Inbox { sandboxes: vec![early], ..Inbox::default() });
         scene.pods[1].run(|| Echo::server(80));
         let reached = || scene.pods[0].run(|| Echo::open(scene.addresses[1], 80)).is_some();
@@ -339,11 +347,11 @@ fn a_pod_that_ran_before_a_restart_is_reached_before_anything_is_known() {
         let mut next = Kernel::open().unwrap();
         let [old, new] = [scene.addresses[1], scene.addresses[2]];
         let sandbox =
-            |address: Ipv4Addr, pod| Sandbox::Attached(address.into(), pod, tokio::sync::oneshot::channel().0);
+            |address: IpAddr, pod| Sandbox::Attached(address, pod, tokio::sync::oneshot::channel().0);
         let sandboxes = vec![sandbox(old, None), sandbox(new, Some(ObjectKey::new("a", "new")))];
         next.take_in(Inbox { sandboxes, ..Inbox::default() });
         (1..3).for_each(|pod| scene.pods[pod].run(|| Echo::server(80)));
-        let reached = |to: Ipv4Addr| scene.pods[0].run(|| Echo::open(to, 80)).is_some();
+        let reached = |to: IpAddr| scene.pods[0].run(|| Echo::open(to, 80)).is_some();
         assert_eq!([old, new].map(reached), [true, false]);
     });
 }
@@ -356,7 +364,7 @@ fn a_pod_is_not_told_to_start_while_the_kernel_refuses_its_policies() {
         // Nothing can be changed in a table that is gone.
         remove(&mut scene.netfilter).unwrap();
         let (told, mut done) = tokio::sync::oneshot::channel();
-        let new = Sandbox::Attached(scene.addresses[1].into(), Some(ObjectKey::new("a", "new")), told);
+        let new = Sandbox::Attached(scene.addresses[1], Some(ObjectKey::new("a", "new")), told);
         kernel.take_in(Inbox { sandboxes: vec![new], ..Inbox::default() });
         assert!(kernel.refused && done.try_recv().is_err());
         scene.state.renew();

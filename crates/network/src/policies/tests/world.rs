@@ -1,13 +1,16 @@
 //! Nine pods in three namespaces, and policies of which any may be.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use coracle_client::ObjectKey;
+use coracle_values::addresses::Family;
+use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 
 use super::super::objects::{Labels, Pod, PodObject};
+use crate::testing::of;
 
 pub const PODS: usize = 9;
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
@@ -41,16 +44,16 @@ pub struct World {
     pods: Vec<Value>,
     /// Those that are gone as well.
     pub policies: BTreeMap<ObjectKey, Option<NetworkPolicy>>,
-    addresses: Vec<Ipv4Addr>,
+    addresses: Vec<IpAddr>,
 }
 
 impl World {
-    pub fn new(dice: &mut Dice) -> World {
-        let addresses = (0..PODS).map(|pod| Ipv4Addr::new(10, 244, 0, 2 + pod as u8)).collect();
+    pub fn new(dice: &mut Dice, family: Family) -> World {
+        let addresses = (0..PODS).map(|pod| of(family, &format!("10.244.0.{}", 2 + pod))).collect();
         World::with_addresses(dice, addresses)
     }
 
-    pub fn with_addresses(dice: &mut Dice, addresses: Vec<Ipv4Addr>) -> World {
+    pub fn with_addresses(dice: &mut Dice, addresses: Vec<IpAddr>) -> World {
         let namespaces = NAMESPACES.iter().map(|name| (name.to_string(), labels(dice, name))).collect();
         let mut world = World { namespaces, pods: Vec::new(), policies: BTreeMap::new(), addresses };
         world.pods = (0..PODS).map(|pod| world.pod(dice, pod)).collect();
@@ -128,10 +131,11 @@ impl World {
             2 => json!({"podSelector": selector(dice), "namespaceSelector": selector(dice)}),
             _ => {
                 let address = *dice.one(&self.addresses);
-                let block =
-                    |prefix: u8| format!("{}/{prefix}", ipnet::Ipv4Net::new(address, prefix).unwrap().network());
-                let except: Vec<_> = [block(32), block(31)].into_iter().filter(|_| dice.below(2) == 0).collect();
-                json!({"ipBlock": {"cidr": block(*dice.one(&[0, 16, 29, 30])), "except": except}})
+                // How many of the last bits differ.
+                let block = |bits: u8| IpNet::new(address, Family::of(address).bits() - bits).unwrap().trunc();
+                let except: Vec<_> = [block(0), block(1)].into_iter().filter(|_| dice.below(2) == 0).collect();
+                let all = Family::of(address).bits();
+                json!({"ipBlock": {"cidr": block(*dice.one(&[all, 16, 3, 2])), "except": except}})
             }
         }
     }
@@ -157,7 +161,7 @@ impl World {
     }
 
     /// `None` for one that has ended.
-    pub fn address(&self, pod: usize) -> Option<Ipv4Addr> {
+    pub fn address(&self, pod: usize) -> Option<IpAddr> {
         (self.pods[pod]["status"]["phase"] == "Running").then(|| self.addresses[pod])
     }
 }
