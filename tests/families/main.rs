@@ -36,7 +36,8 @@ fn server(namespace: &Namespace<'_>, name: &str, node: &str) -> Value {
     let mut object = pod(name, &["serve", "--port", "8080", "--body", name]);
     object["metadata"]["labels"] = json!({"app": "server"});
     object["spec"]["nodeName"] = json!(node);
-    object["spec"]["containers"][0]["readinessProbe"] = json!({"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1});
+    object["spec"]["containers"][0]["readinessProbe"] =
+        json!({"httpGet": {"port": 8080, "path": "/healthz"}, "periodSeconds": 1});
     namespace.create("pods", &object);
     namespace.pod_ready(name)
 }
@@ -77,7 +78,8 @@ fn works(cluster: &Cluster, expected: &[&str]) {
         own
     });
     let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
-    let spec = json!({"type": "NodePort", "ipFamilyPolicy": "PreferDualStack", "selector": {"app": "server"}, "ports": ports});
+    let spec =
+        json!({"type": "NodePort", "ipFamilyPolicy": "PreferDualStack", "selector": {"app": "server"}, "ports": ports});
     let service = namespace.create("services", &json!({"metadata": {"name": "web"}, "spec": spec}));
     let node_port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap() as u16;
     let cluster_ips = addresses(&service, "/spec/clusterIPs");
@@ -91,7 +93,11 @@ fn works(cluster: &Cluster, expected: &[&str]) {
             let own = |slice: &&Value| {
                 slice["addressType"] == family && slice["metadata"]["labels"]["kubernetes.io/service-name"] == "web"
             };
-            slices.iter().filter(own).flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default()).count()
+            slices
+                .iter()
+                .filter(own)
+                .flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default())
+                .count()
         };
         let found: Vec<usize> = ["IPv4", "IPv6"].map(of).into();
         let wanted: Vec<usize> = ["IPv4", "IPv6"].map(|family| if expected.contains(&family) { 2 } else { 0 }).into();
@@ -117,7 +123,10 @@ fn works(cluster: &Cluster, expected: &[&str]) {
         all.sort();
         assert_eq!(namespace.run_until_ok(&["nslookup", "all", record]), format!("{}\n", all.join("\n")));
         let reversed = match cluster_ip {
-            IpAddr::V4(address) => format!("{}.in-addr.arpa", address.octets().map(|byte| byte.to_string()).into_iter().rev().collect::<Vec<_>>().join(".")),
+            IpAddr::V4(address) => format!(
+                "{}.in-addr.arpa",
+                address.octets().map(|byte| byte.to_string()).into_iter().rev().collect::<Vec<_>>().join(".")
+            ),
             IpAddr::V6(address) => {
                 let digits = format!("{:032x}", u128::from(*address));
                 format!("{}.ip6.arpa", digits.chars().rev().map(String::from).collect::<Vec<_>>().join("."))
@@ -126,7 +135,9 @@ fn works(cluster: &Cluster, expected: &[&str]) {
         assert_eq!(namespace.run_until_ok(&["nslookup", &reversed, "PTR"]), "web.families.svc.cluster.local.\n");
     }
     let hosts = namespace.create("pods", &with_fields());
-    namespace.pod_until(hosts["metadata"]["name"].as_str().unwrap(), "it ended", |pod| pod["status"]["phase"] == "Succeeded");
+    namespace.pod_until(hosts["metadata"]["name"].as_str().unwrap(), "it ended", |pod| {
+        pod["status"]["phase"] == "Succeeded"
+    });
     let told = namespace.log("fields");
     let own = addresses(&namespace.pod("fields"), "/status/podIPs");
     let joined = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");

@@ -50,9 +50,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use coracle_api::addresses::Ranges;
 use coracle_client::{Election, Informers, LeaderElection};
 use coracle_pki::{Authority, TokenKey};
-use coracle_api::addresses::Ranges;
 use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Event, EventType, WorkQueue, is_conflict, is_not_found};
 use coracle_api::addresses::{Family, Ranges, nth};
+use coracle_client::{Event, EventType, WorkQueue, is_conflict, is_not_found};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
@@ -220,7 +220,11 @@ mod tests {
     fn ranges_are_given_out_once() {
         for (cluster, mask, all) in [
             ("10.244.0.0/22", 24, ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24"]),
-            ("fd00:10:244::/62", 64, ["fd00:10:244::/64", "fd00:10:244:1::/64", "fd00:10:244:2::/64", "fd00:10:244:3::/64"]),
+            (
+                "fd00:10:244::/62",
+                64,
+                ["fd00:10:244::/64", "fd00:10:244:1::/64", "fd00:10:244:2::/64", "fd00:10:244:3::/64"],
+            ),
         ] {
             let mut pool = Pool::new(cluster.parse().unwrap(), mask).unwrap();
             pool.occupy(all[1].parse().unwrap());
@@ -238,7 +242,8 @@ mod tests {
     fn a_node_gets_a_range_of_each_family_or_none() {
         let cluster = "fd00:10:244::/63,10.244.0.0/16".parse().unwrap();
         let mut pools = Pools::new(cluster, NodeMasks::default()).unwrap();
-        let given = |pools: &mut Pools| pools.allocate().map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let given =
+            |pools: &mut Pools| pools.allocate().map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(given(&mut pools).unwrap(), ["fd00:10:244::/64", "10.244.0.0/24"]);
         assert_eq!(given(&mut pools).unwrap(), ["fd00:10:244:1::/64", "10.244.1.0/24"]);
         assert_eq!(given(&mut pools), None);

@@ -195,7 +195,8 @@ pub fn node_addresses(named: &[IpAddr], cluster_cidr: Ranges) -> Result<Vec<IpAd
             primary.name()
         ),
     };
-    let second = |family: &Family| named_of(*family).or_else(|| default_address(*family).ok().filter(|_| named.is_empty()));
+    let second =
+        |family: &Family| named_of(*family).or_else(|| default_address(*family).ok().filter(|_| named.is_empty()));
     Ok(std::iter::once(first).chain(rest.iter().filter_map(second)).collect())
 }
 

@@ -70,8 +70,7 @@ pub fn beside(subnet: Ipv4Net) -> Ipv6Net {
 
 /// The address of a host in the networks of both families.
 pub fn host(subnet: Ipv4Net, number: u32) -> [IpAddr; 2] {
-    [IpNet::V4(subnet), IpNet::V6(beside(subnet))]
-        .map(|network| coracle_values::addresses::nth(network, number.into()))
+    [IpNet::V4(subnet), IpNet::V6(beside(subnet))].map(|network| coracle_values::addresses::nth(network, number.into()))
 }
 
 #[cfg(test)]

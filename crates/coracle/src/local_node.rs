@@ -85,7 +85,8 @@ impl LocalNode<'_> {
     /// What its link has, each with the gateway to the world.
     fn links(&self) -> Result<Vec<(IpNet, IpAddr)>> {
         let gateways = self.cluster.gateways()?;
-        let link = |(address, gateway): (IpAddr, IpNet)| Ok((IpNet::new(address, gateway.prefix_len())?, gateway.addr()));
+        let link =
+            |(address, gateway): (IpAddr, IpNet)| Ok((IpNet::new(address, gateway.prefix_len())?, gateway.addr()));
         self.of_both().into_iter().zip(gateways).map(link).collect()
     }
 

@@ -111,7 +111,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         on_host: !own.in_node,
     };
     let network = PodNetwork::new(settings, own.pod_cidr)?;
-    let policies = Policies::start()?;
+    let policies = Policies::start(&cluster_cidr.families().collect::<Vec<_>>())?;
     let runtime = Runtime::new(
         RuntimeConfig {
             root: dir.join("images"),

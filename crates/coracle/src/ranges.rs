@@ -61,7 +61,9 @@ pub fn first_node(cluster: Ranges, masks: NodeMasks) -> Result<Ranges> {
 /// They do not fit each other.
 pub fn check(pods: Ranges, cluster: Ranges, services: Ranges) -> Result<()> {
     if !pods.families().eq(cluster.families()) {
-        bail!("--pod-cidr {pods} has not the families of the range of all pods, --cluster-cidr {cluster}, in their order");
+        bail!(
+            "--pod-cidr {pods} has not the families of the range of all pods, --cluster-cidr {cluster}, in their order"
+        );
     }
     for (own, all) in pods.iter().zip(cluster.iter()) {
         if !all.contains(&own) {
@@ -96,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_node_has_a_part_of_the_range_of_pods_which_has_no_address_of_a_service() {
-        let check = |pods: &str, cluster: &str, services: &str| check(range(pods), range(cluster), range(services)).is_ok();
+        let check =
+            |pods: &str, cluster: &str, services: &str| check(range(pods), range(cluster), range(services)).is_ok();
         let v4 = |pods: &str, cluster: &str| check(pods, cluster, "10.96.0.0/16");
         assert!(v4("10.244.0.0/24", "10.244.0.0/16") && v4("10.244.0.0/16", "10.244.0.0/16"));
         assert!(!v4("10.245.0.0/24", "10.244.0.0/16") && !v4("10.244.0.0/31", "10.244.0.0/16"));

@@ -32,7 +32,13 @@ pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Server) -> Result<()> {
     let which = Which { name: options.name.clone(), data_dir: options.data_dir.clone() };
-    let start = Start { in_node: options.in_node, kind: Kind::Host, which, default: "server", cluster_cidr: options.node.cluster_cidr };
+    let start = Start {
+        in_node: options.in_node,
+        kind: Kind::Host,
+        which,
+        default: "server",
+        cluster_cidr: options.node.cluster_cidr,
+    };
     daemon::run(&start, |cluster| async move { serve(options, &cluster).await })
 }
 

@@ -99,11 +99,7 @@ struct Objects {
 }
 
 /// Brings the kernel to what is wanted now, if that is not what it was, and answers with it.
-fn follow(
-    config: &AnnounceConfig,
-    objects: &Objects,
-    before: Option<BTreeSet<IpAddr>>,
-) -> Result<BTreeSet<IpAddr>> {
+fn follow(config: &AnnounceConfig, objects: &Objects, before: Option<BTreeSet<IpAddr>>) -> Result<BTreeSet<IpAddr>> {
     let connected = route::connected(&mut Socket::route()?, config.node_ip)?;
     let (link, network) = connected.with_context(|| format!("no link has the node's address {}", config.node_ip))?;
     let wanted = wanted(config, network, objects);
@@ -262,10 +258,10 @@ pub(crate) fn remove(socket: &mut Socket) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
     use crate::NodeNetwork;
-    use crate::testing::{Namespace, is_root, node_config, tcp_answer, tcp_server, host_of_both, of};
+    use crate::testing::{Namespace, host_of_both, is_root, node_config, of, tcp_answer, tcp_server};
     use serde_json::{Value, json};
+    use std::net::Ipv4Addr;
     use std::os::fd::AsFd;
 
     fn config(node: &str) -> AnnounceConfig {

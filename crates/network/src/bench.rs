@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::Value;
 
 use crate::netlink::Socket;
+use crate::nft::Family;
 use crate::policies;
 use crate::proxy::{self, ProxyConfig};
 
@@ -63,7 +64,7 @@ impl Policies {
     /// # Errors
     /// There can be no netlink socket, or the kernel refuses the table.
     pub fn new(node: &str) -> Result<Policies> {
-        Ok(Policies { kernel: policies::Kernel::open()?, node: node.to_owned() })
+        Ok(Policies { kernel: policies::Kernel::open(&[Family::V4])?, node: node.to_owned() })
     }
 
     /// Adds or changes a pod.

@@ -135,7 +135,8 @@ fn rules(batch: &mut Batch) {
 mod tests {
     use super::*;
     use crate::testing::{
-        EVERYBODY, Lacks, Namespace, Wire, arp, attach, datagram, frame, is_root, node_config, skip, tcp_answer, tcp_server,
+        EVERYBODY, Lacks, Namespace, Wire, arp, attach, datagram, frame, is_root, node_config, skip, tcp_answer,
+        tcp_server,
     };
     use crate::{NodeNetwork, host};
     use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -147,7 +148,7 @@ mod tests {
     const FORGED: u8 = 1;
     const HONEST: u8 = 2;
 
-    fn hardware(address: impl Into<IpAddr>) -> [u8; 6] {
+    fn hardware_of(address: impl Into<IpAddr>) -> [u8; 6] {
         hardware_address(address.into())
     }
 
@@ -195,7 +196,7 @@ mod tests {
             let (wire, own) = (self.wire(), self.addresses[0]);
             forged.iter().for_each(|frame| wire.send(frame));
             let honest = datagram(own, to, PORT, HONEST);
-            wire.send(&frame(hardware(GATEWAY), hardware(own), IPV4, &honest));
+            wire.send(&frame(hardware_of(GATEWAY), hardware_of(own), IPV4, &honest));
             at.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let mut byte = [0];
             let (_, from) = at.recv_from(&mut byte).unwrap();
@@ -214,16 +215,16 @@ mod tests {
                     let packet = datagram(source, to, PORT, FORGED);
                     // Through the gateway, straight to the other, to all, and as bridges talk to each other.
                     let between_bridges = (0..16).map(|group| [1, 0x80, 0xc2, 0, 0, group]);
-                    let ways = [hardware(GATEWAY), hardware(other), EVERYBODY];
+                    let ways = [hardware_of(GATEWAY), hardware_of(other), EVERYBODY];
                     for way in ways.into_iter().chain(between_bridges) {
-                        let forged = frame(way, hardware(own), IPV4, &packet);
+                        let forged = frame(way, hardware_of(own), IPV4, &packet);
                         scene.only_the_honest_one_comes(at, to, &[forged], &format!("{source} to {to} by {way:x?}"));
                     }
                 }
                 let packet = datagram(own, to, PORT, FORGED);
-                let foreign = frame(hardware(GATEWAY), hardware(other), IPV4, &packet);
+                let foreign = frame(hardware_of(GATEWAY), hardware_of(other), IPV4, &packet);
                 let tagged = [&[0, 1][..], &IPV4.to_be_bytes(), &packet].concat();
-                let tagged = frame(hardware(GATEWAY), hardware(own), 0x8100, &tagged);
+                let tagged = frame(hardware_of(GATEWAY), hardware_of(own), 0x8100, &tagged);
                 scene.only_the_honest_one_comes(at, to, &[foreign, tagged], "another's hardware address, a tag");
             }
         });
@@ -234,13 +235,13 @@ mod tests {
         in_scene(|scene| {
             let (own, other) = (scene.addresses[0], scene.addresses[1]);
             let (node, wire) = (Wire::open("cni0"), scene.wire());
-            let hardware = hardware(own);
+            let hardware = hardware_of(own);
             for (claimed, by, from) in [
                 (GATEWAY, hardware, hardware),
                 (other, hardware, hardware),
-                (other, hardware(other), hardware),
-                (own, hardware, hardware(other)),
-                (own, hardware(other), hardware),
+                (other, hardware_of(other), hardware),
+                (own, hardware, hardware_of(other)),
+                (own, hardware_of(other), hardware),
             ] {
                 wire.send(&frame(EVERYBODY, from, ARP, &arp(by, claimed, GATEWAY)));
             }
@@ -264,7 +265,7 @@ mod tests {
             const ICMP: u8 = 58;
             const NOTHING: u8 = 59;
             let (own, other, all) = (scene.others[0], scene.others[1], Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-            let (node, wire, hardware) = (Wire::open("cni0"), scene.wire(), hardware(scene.addresses[0]));
+            let (node, wire, hardware) = (Wire::open("cni0"), scene.wire(), hardware_of(scene.addresses[0]));
             let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
             // Solicitations and advertisements, of routers and of neighbours, and redirects.
             for kind in 133..=137 {
@@ -291,12 +292,12 @@ mod tests {
         in_scene(|scene| {
             let (own, other) = (scene.addresses[0], scene.addresses[1]);
             let (neighbour, wire) = (scene.pods[1].run(|| Wire::open("eth0")), scene.wire());
-            let hardware = hardware(own);
+            let hardware = hardware_of(own);
             wire.send(&frame(EVERYBODY, hardware, ARP, &arp(hardware, own, other)));
-            wire.send(&frame(hardware(other), hardware, IPV4, &datagram(own, other, PORT, FORGED)));
-            wire.send(&frame(hardware(GATEWAY), hardware, IPV4, &datagram(own, other, PORT, HONEST)));
+            wire.send(&frame(hardware_of(other), hardware, IPV4, &datagram(own, other, PORT, FORGED)));
+            wire.send(&frame(hardware_of(GATEWAY), hardware, IPV4, &datagram(own, other, PORT, HONEST)));
             let seen = neighbour.next(|frame| frame.windows(4).any(|part| part == own.octets()));
-            assert_eq!((seen[6..12].to_vec(), seen.get(42)), (hardware(GATEWAY).to_vec(), Some(&HONEST)));
+            assert_eq!((seen[6..12].to_vec(), seen.get(42)), (hardware_of(GATEWAY).to_vec(), Some(&HONEST)));
         });
     }
 
@@ -307,9 +308,9 @@ mod tests {
             scene.pods[1].run(|| tcp_server(80, 7));
             assert_eq!(tcp_answer(other, 80), Some(7));
             let wire = scene.wire();
-            for to in [EVERYBODY, hardware(GATEWAY), [1, 0x80, 0xc2, 0, 0, 14]] {
-                wire.send(&frame(to, hardware(other), IPV4, &datagram(own, GATEWAY, PORT, FORGED)));
-                wire.send(&frame(to, hardware(other), 0x88cc, &[0; 46]));
+            for to in [EVERYBODY, hardware_of(GATEWAY), [1, 0x80, 0xc2, 0, 0, 14]] {
+                wire.send(&frame(to, hardware_of(other), IPV4, &datagram(own, GATEWAY, PORT, FORGED)));
+                wire.send(&frame(to, hardware_of(other), 0x88cc, &[0; 46]));
             }
             assert_eq!(tcp_answer(other, 80), Some(7));
         });

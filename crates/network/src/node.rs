@@ -405,8 +405,7 @@ fn base_rules(config: &NodeNetworkConfig, family: Family) -> Batch {
     batch.set(TABLE, HOST_PORTS, Type::ProtocolPort, Some(family.address_port()));
     batch.set(TABLE, ADDRESS_PORTS, family.address_protocol_port(), Some(family.address_port()));
     batch.base_chain(TABLE, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
-    let pair =
-        [family.source(0), family.destination(family.registers()), Expr::InSet(SELF.into()), Expr::Masquerade];
+    let pair = [family.source(0), family.destination(family.registers()), Expr::InSet(SELF.into()), Expr::Masquerade];
     batch.rule(TABLE, "postrouting", &pair);
     let outside = [Expr::source_in(cluster), Expr::destination_not_in(cluster), vec![Expr::Masquerade]].concat();
     batch.rule(TABLE, "postrouting", &outside);
@@ -492,12 +491,15 @@ pub(crate) fn port_name(address: IpAddr) -> String {
 /// Whether ports can be isolated from each other. br_netfilter hands what it translates from one to the other, so that
 /// no pod would reach a service on its own node; nobody but the host has use for it.
 fn can_isolate(on_host: bool) -> bool {
-    const FILTER: &str = "net/bridge/bridge-nf-call-iptables";
-    let path = format!("/proc/sys/{FILTER}");
-    if !on_host && std::fs::exists(&path).unwrap_or(false) && set_sysctl(FILTER, "0").is_err() {
-        tracing::debug!("the node's bridge uses br_netfilter");
-    }
-    std::fs::read_to_string(&path).map_or(true, |value| value.trim() == "0")
+    // Of IPv4, and of IPv6.
+    const FILTERS: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
+    FILTERS.into_iter().all(|filter| {
+        let path = format!("/proc/sys/{filter}");
+        if !on_host && std::fs::exists(&path).unwrap_or(false) && set_sysctl(filter, "0").is_err() {
+            tracing::debug!("the node's bridge uses br_netfilter");
+        }
+        std::fs::read_to_string(&path).map_or(true, |value| value.trim() == "0")
+    })
 }
 
 /// Fails when packets to pods or services go elsewhere already: two servers on one host would take each other's.
@@ -666,9 +668,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::host::{attach_node, create_bridge, masquerade};
-    use crate::testing::{
-        Namespace, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server,
-    };
+    use crate::testing::{Namespace, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server};
     use std::os::fd::AsFd;
 
     const LAN: &str = "10.9.2.1";

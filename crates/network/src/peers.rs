@@ -72,13 +72,13 @@ type Here = BTreeMap<Family, (u32, IpNet)>;
 enum Way {
     /// Straight to it.
     Direct(IpAddr),
-    /// In a packet to it.
-    Overlay(IpAddr),
+    /// In a packet to it; the other end of VXLAN there has this hardware address.
+    Overlay(IpAddr, [u8; 6]),
 }
 
 impl Way {
     fn node(self) -> IpAddr {
-        let (Way::Direct(node) | Way::Overlay(node)) = self;
+        let (Way::Direct(node) | Way::Overlay(node, _)) = self;
         node
     }
 }
@@ -147,7 +147,7 @@ impl Routes {
     fn change(&mut self, routes: &mut Socket, netfilter: &mut Socket, here: &Here, wanted: &Ways) -> Result<()> {
         let mut failed = Ok(());
         let far: BTreeSet<IpAddr> =
-            wanted.values().filter(|way| matches!(way, Way::Overlay(_))).map(|way| way.node()).collect();
+            wanted.values().filter(|way| matches!(way, Way::Overlay(..))).map(|way| way.node()).collect();
         let mut overlay = Ok(());
         if !far.is_empty() {
             // Before the link is there, so that there is no moment without.
@@ -169,7 +169,7 @@ impl Routes {
         }
         for (range, way) in wanted {
             let is_there = self.ways.get(range) == Some(way);
-            if is_there || matches!(way, Way::Overlay(_)) && !has_overlay {
+            if is_there || matches!(way, Way::Overlay(..)) && !has_overlay {
                 continue;
             }
             let made = self
@@ -200,13 +200,13 @@ impl Routes {
 
     fn make_way(&self, socket: &mut Socket, here: &Here, range: IpNet, way: Way) -> io::Result<()> {
         match (way, self.overlay) {
-            (Way::Overlay(remote), Some(overlay)) => {
-                let end = End { address: range.network(), hardware: hardware_address(range.network()), remote };
+            (Way::Overlay(remote, hardware), Some(overlay)) => {
+                let end = End { address: range.network(), hardware, remote };
                 let mut messages = overlay::know(overlay, &end);
                 messages.push(route::route_by(overlay, range, end.address));
                 socket.batch(messages)
             }
-            (Way::Direct(node) | Way::Overlay(node), _) => {
+            (Way::Direct(node) | Way::Overlay(node, _), _) => {
                 let (link, _) = here.get(&Family::of(node)).ok_or(io::ErrorKind::AddrNotAvailable)?;
                 socket.request(route::route_by(*link, range, node))?;
                 self.forget_end(socket, range)
@@ -216,10 +216,16 @@ impl Routes {
 
     fn forget_end(&self, socket: &mut Socket, range: IpNet) -> io::Result<()> {
         let Some(overlay) = self.overlay else { return Ok(()) };
-        let address = range.network();
-        overlay::forget(overlay, address, hardware_address(address))
-            .into_iter()
-            .try_for_each(|message: Message| gone(socket.request(message)))
+        let end = |range: &IpNet| match self.ways.get(range) {
+            Some(Way::Overlay(_, hardware)) => Some(*hardware),
+            _ => None,
+        };
+        // A node's pods of the other family may still be reached by the same end.
+        let own = end(&range).unwrap_or_else(|| hardware_address(range.network()));
+        let is_used = self.ways.keys().filter(|other| **other != range).any(|other| end(other) == Some(own));
+        let [at, is] = overlay::forget(overlay, range.network(), own);
+        let messages: [Option<Message>; 2] = [(!is_used).then_some(at), Some(is)];
+        messages.into_iter().flatten().try_for_each(|message| gone(socket.request(message)))
     }
 
     /// Has the VXLAN link be there as it should.
@@ -333,11 +339,12 @@ fn ways(origin: &Origin, here: &Here, peers: &[Peer]) -> Ways {
         // One range a family.
         let Some(range) = peer.ranges.iter().find(|range| Family::of_range(**range) == family) else { continue };
         let range = range.trunc();
-        let near = of_family(&peer.addresses, family).filter(|address| {
-            here.get(&family).is_some_and(|(_, network)| network.contains(address))
-        });
+        let near = of_family(&peer.addresses, family)
+            .filter(|address| here.get(&family).is_some_and(|(_, network)| network.contains(address)));
         let way = near.map(Way::Direct);
-        let way = way.or_else(|| of_family(&peer.addresses, far?).map(Way::Overlay));
+        // What an end is called follows from the node's primary range, which is the first of them.
+        let hardware = peer.ranges.first().map(|range| hardware_address(range.trunc().network())).unwrap_or_default();
+        let way = way.or_else(|| of_family(&peer.addresses, far?).map(|node| Way::Overlay(node, hardware)));
         let Some(way) = way else {
             tracing::warn!(node = peer.name, "the node has no address of the family of this one's first");
             continue;

@@ -76,7 +76,8 @@ pub(crate) fn follow(
     }
     for (address, service) in now.iter().zip(new.into_iter().cycle()) {
         if objects.get(address)?.is_none() {
-            let (key, value) = (store_key(kind, None, address), encode::for_store(&object(address, service), None).bytes);
+            let (key, value) =
+                (store_key(kind, None, address), encode::for_store(&object(address, service), None).bytes);
             txn.compares.push(Compare::ModRevision(key.clone(), 0));
             txn.ops.push(Op::Put { key, value, ttl: None });
         }
@@ -107,8 +108,8 @@ pub(crate) fn missing(storage: &Storage) -> Result<Vec<Value>, Status> {
         addresses::of(service).filter(is_missing).map(|address| object(address, service)).collect()
     };
     // Those with no address need not be read.
-    let addressed = snapshot.range("", None).filter(|service| {
-        service.field(services, "spec.clusterIP").is_some_and(|ip| ip.parse::<IpAddr>().is_ok())
-    });
+    let addressed = snapshot
+        .range("", None)
+        .filter(|service| service.field(services, "spec.clusterIP").is_some_and(|ip| ip.parse::<IpAddr>().is_ok()));
     Ok(addressed.flat_map(|service| without(&service.value())).collect())
 }

@@ -110,14 +110,21 @@ async fn families_that_do_not_fit_are_refused_with_the_reason() {
             "may specify no more than one IP for each IP family",
         ),
         (json!({"clusterIPs": ["10.96.0.50"]}), "must be empty when `clusterIP` is not specified"),
-        (json!({"clusterIP": "None", "clusterIPs": ["None", "fd00:10:96::50"]}), "'None' must be the first and only value"),
+        (
+            json!({"clusterIP": "None", "clusterIPs": ["None", "fd00:10:96::50"]}),
+            "'None' must be the first and only value",
+        ),
         (json!({"ipFamilies": ["IPv4", "IPv4"]}), "spec.ipFamilies[1]: Duplicate value: \"IPv4\""),
         (json!({"ipFamilyPolicy": "Both"}), "spec.ipFamilyPolicy: Unsupported value: \"Both\""),
         (json!({"clusterIP": "fd00:10:97::1"}), "the provided IP (fd00:10:97::1) is not in the valid range"),
     ];
     for (spec, expected) in cases {
         let answer = api.post(SERVICES, &service("a", spec.clone())).await;
-        assert!(answer.status == 422 && answer.text.contains(&json!(expected).to_string().trim_matches('"').to_owned()), "{spec}: {}", answer.text);
+        assert!(
+            answer.status == 422 && answer.text.contains(&json!(expected).to_string().trim_matches('"').to_owned()),
+            "{spec}: {}",
+            answer.text
+        );
     }
     // An address that is taken, of the second family, and nothing is left of the first.
     let spec = json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "10.96.0.50", "clusterIPs": two});
@@ -125,7 +132,9 @@ async fn families_that_do_not_fit_are_refused_with_the_reason() {
     let spec = json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "10.96.0.51", "clusterIPs": ["10.96.0.51", "fd00:10:96::50"]});
     let answer = api.post(SERVICES, &service("c", spec)).await;
     assert!(answer.text.contains("provided IP is already allocated"), "{}", answer.text);
-    api.get(&format!("{ADDRESSES}/10.96.0.51")).await.refused(404, "ipaddresses.networking.k8s.io \"10.96.0.51\" not found");
+    api.get(&format!("{ADDRESSES}/10.96.0.51"))
+        .await
+        .refused(404, "ipaddresses.networking.k8s.io \"10.96.0.51\" not found");
 }
 
 #[tokio::test]
@@ -175,7 +184,10 @@ async fn what_prefers_two_families_keeps_what_it_has_when_the_cluster_changes() 
 async fn a_cluster_has_addresses_of_the_other_family_alone() {
     let api = with_ranges("fd00:10:96::/112").await;
     let own = api.get(&format!("{SERVICES}/kubernetes")).await.ok();
-    assert_eq!((families(&own), &own["spec"]["clusterIP"]), (json!(["SingleStack", ["IPv6"]]), &json!("fd00:10:96::1")));
+    assert_eq!(
+        (families(&own), &own["spec"]["clusterIP"]),
+        (json!(["SingleStack", ["IPv6"]]), &json!("fd00:10:96::1"))
+    );
     let dns = api.get("/api/v1/namespaces/kube-system/services/kube-dns").await.ok();
     assert_eq!(dns["spec"]["clusterIP"], "fd00:10:96::a");
     let answer = api.post(SERVICES, &service("a", json!({"clusterIP": "10.96.0.9"}))).await;

@@ -26,7 +26,13 @@ use join::Joined;
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Agent) -> Result<()> {
     let which = Which { name: options.name.clone(), data_dir: options.data_dir.clone() };
-    let start = Start { in_node: options.in_node, kind: Kind::Agent, which, default: "agent", cluster_cidr: options.node.cluster_cidr };
+    let start = Start {
+        in_node: options.in_node,
+        kind: Kind::Agent,
+        which,
+        default: "agent",
+        cluster_cidr: options.node.cluster_cidr,
+    };
     daemon::run(&start, |cluster| async move { serve(options, &cluster).await })
 }
 

@@ -74,7 +74,8 @@ pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsA
                 continue;
             }
         };
-        let (k, acceptor, places, stranger) = (k.clone(), acceptor.clone(), places.clone(), strangers.admit(from.ip().to_canonical()));
+        let (k, acceptor, places, stranger) =
+            (k.clone(), acceptor.clone(), places.clone(), strangers.admit(from.ip().to_canonical()));
         tokio::spawn(async move {
             tokio::select! {
                 () = connection(k, stream, acceptor, &places, &stranger) => {}

@@ -116,11 +116,12 @@ pub fn know(link: u32, end: &End) -> Vec<Message> {
     vec![at, is]
 }
 
-/// Has it forget that end.
-pub fn forget(link: u32, address: IpAddr, hardware: [u8; 6]) -> Vec<Message> {
+/// Has it forget that end:
+/// where the hardware address is, and that the address has it.
+pub fn forget(link: u32, address: IpAddr, hardware: [u8; 6]) -> [Message; 2] {
     let at = neighbour(DELNEIGH, 0, AF_BRIDGE, link, SELF).bytes(LINK_ADDRESS, &hardware);
     let is = neighbour(DELNEIGH, 0, Family::of(address).number(), link, 0).bytes(DESTINATION, &octets(address));
-    vec![at, is]
+    [at, is]
 }
 
 #[cfg(test)]

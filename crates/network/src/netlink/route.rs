@@ -354,17 +354,11 @@ pub fn delete_route(network: IpNet) -> Message {
 /// The default route.
 pub fn default_route(index: u32, gateway: IpAddr) -> Message {
     let everything = [Family::of(gateway).number(), 0, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, 0, UNICAST, 0, 0, 0, 0];
-    Message::new(NEWROUTE, CREATE | REPLACE, &everything)
-        .bytes(RTA_GATEWAY, &octets(gateway))
-        .native(RTA_OIF, index)
+    Message::new(NEWROUTE, CREATE | REPLACE, &everything).bytes(RTA_GATEWAY, &octets(gateway)).native(RTA_OIF, index)
 }
 
 /// The name and network of a route of another link than `own` that leads into one of the networks.
-pub fn foreign_route(
-    socket: &mut Socket,
-    own: Option<u32>,
-    networks: &[IpNet],
-) -> io::Result<Option<(String, IpNet)>> {
+pub fn foreign_route(socket: &mut Socket, own: Option<u32>, networks: &[IpNet]) -> io::Result<Option<(String, IpNet)>> {
     const GETROUTE: u16 = 26;
     let mut found = None;
     let is_foreign = |(link, to): &(u32, IpNet)| Some(*link) != own && networks.iter().any(|net| net.contains(to));

@@ -311,13 +311,7 @@ pub fn tables(socket: &mut Socket) -> io::Result<Vec<String>> {
 }
 
 /// The handles of a chain's rules that have a comment.
-pub fn rules(
-    socket: &mut Socket,
-    family: Family,
-    table: &str,
-    chain: &str,
-    comment: &str,
-) -> io::Result<Vec<u64>> {
+pub fn rules(socket: &mut Socket, family: Family, table: &str, chain: &str, comment: &str) -> io::Result<Vec<u64>> {
     const GET_RULE: u16 = 7;
     let mut handles = Vec::new();
     socket.dump(of_family(family.number(), GET_RULE, DUMP), |payload| {

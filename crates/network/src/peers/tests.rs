@@ -43,7 +43,10 @@ fn ways_lead_straight_to_nodes_nearby_and_nobody_takes_the_addresses_of_others()
     let here = Here::from([(Family::V4, (1, "10.9.1.0/24".parse().unwrap()))]);
     let ways = ways(&origin, &here, &peers);
     let near = ("10.244.1.0/24".parse().unwrap(), Way::Direct("10.9.1.3".parse().unwrap()));
-    let far = ("10.244.2.0/24".parse().unwrap(), Way::Overlay("10.9.2.2".parse().unwrap()));
+    let far = (
+        "10.244.2.0/24".parse().unwrap(),
+        Way::Overlay("10.9.2.2".parse().unwrap(), hardware_address([10, 244, 2, 0].into())),
+    );
     let two = ("10.244.10.0/24".parse().unwrap(), Way::Direct("10.9.1.8".parse().unwrap()));
     assert_eq!(ways, BTreeMap::from([near, far, two]));
 }
@@ -69,8 +72,19 @@ fn pods_of_both_families_are_reached_by_nodes_of_one_and_of_both() {
             format!("fd00:10:244:{number}::/64").parse().unwrap(),
         ],
     };
-    let peers = [node(1, &["10.9.1.3", "fd00:9::3"]), node(2, &["10.9.1.4"]), node(3, &["10.9.2.5", "fd00:9:2::5"]), node(4, &["fd00:9::6"])];
-    let found: Vec<String> = ways(&origin, &here, &peers).iter().map(|(range, way)| format!("{range} {way:?}")).collect();
+    let peers = [
+        node(1, &["10.9.1.3", "fd00:9::3"]),
+        node(2, &["10.9.1.4"]),
+        node(3, &["10.9.2.5", "fd00:9:2::5"]),
+        node(4, &["fd00:9::6"]),
+    ];
+    let found: Vec<String> = ways(&origin, &here, &peers)
+        .iter()
+        .map(|(range, way)| {
+            let kind = if matches!(way, Way::Direct(_)) { "Direct" } else { "Overlay" };
+            format!("{range} {kind}({})", way.node())
+        })
+        .collect();
     assert_eq!(
         found,
         [
@@ -131,13 +145,7 @@ fn scene(underlay: Family, places: &[(u8, u8)], on_host: bool) -> Scene {
     Scene { router, nodes, dir }
 }
 
-fn node(
-    underlay: Family,
-    number: usize,
-    links: &[(IpNet, IpAddr)],
-    state: &Path,
-    on_host: bool,
-) -> NodeNetworkConfig {
+fn node(underlay: Family, number: usize, links: &[(IpNet, IpAddr)], state: &Path, on_host: bool) -> NodeNetworkConfig {
     let mut addresses: Vec<IpAddr> = links.iter().map(|(address, _)| address.addr()).collect();
     addresses.sort_by_key(|address| Family::of(*address) != underlay);
     let pod_cidr = format!("10.244.{number}.0/24,fd00:10:244:{number}::/64").parse().unwrap();
@@ -262,13 +270,19 @@ fn ways_stay_over_a_restart_and_what_led_to_nodes_that_went_meanwhile_goes() {
     let config = node(Family::V4, 0, &links, &dir.path().join("0"), false);
     drop(a.network);
     let network = a.namespace.run(|| NodeNetwork::new(config).unwrap());
-    assert_eq!(b.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [Some(8); 2], "before anybody says who there is");
+    assert_eq!(
+        b.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))),
+        [Some(8); 2],
+        "before anybody says who there is"
+    );
     assert_eq!(c.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [Some(7); 2]);
     a.namespace.run(|| network.set_peers_blocking(std::slice::from_ref(&c.peer)).unwrap());
     assert_eq!(c.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [Some(7); 2]);
     assert_eq!(b.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80))), [None; 2]);
     let routes = || {
-        let has = |file: &str, what: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap().contains(what);
+        let has = |file: &str, what: &str| {
+            fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap().contains(what)
+        };
         [has("fib_trie", "10.244.2.0"), has("ipv6_route", "fd00001002440002")]
     };
     assert_eq!(a.namespace.run(routes), [true; 2]);

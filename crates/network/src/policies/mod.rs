@@ -87,13 +87,13 @@ struct Caches {
 }
 
 impl Policies {
-    /// Starts the thread. It ends with the last use of what is returned.
+    /// Starts the thread, for pods with addresses of these families. It ends with the last use of what is returned.
     ///
     /// # Errors
     /// There can be no thread or netlink socket, or the kernel refuses the table.
-    pub fn start() -> Result<Arc<Policies>> {
+    pub fn start(families: &[Family]) -> Result<Arc<Policies>> {
         let mailbox = Arc::new(Mailbox::new());
-        let (mut kernel, own) = (Kernel::open()?, mailbox.clone());
+        let (mut kernel, own) = (Kernel::open(families)?, mailbox.clone());
         let (running, ended) = oneshot::channel();
         let run = move || {
             let _running: oneshot::Sender<()> = running;
@@ -218,10 +218,13 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Tables of an earlier process stay until it is known what comes in their place.
-    pub(crate) fn open() -> Result<Kernel> {
+    pub(crate) fn open(families: &[Family]) -> Result<Kernel> {
         let mut netfilter = Socket::netfilter()?;
-        let mut state = State::new();
-        let fresh = !nft::table_exists(&mut netfilter, Family::V4, TABLE)?;
+        let mut state = State::new(families);
+        let mut fresh = true;
+        for family in families {
+            fresh &= !nft::table_exists(&mut netfilter, *family, TABLE)?;
+        }
         if fresh {
             state.commit(&mut netfilter).context("failed to make the nftables table of network policies")?;
         }

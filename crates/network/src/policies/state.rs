@@ -21,7 +21,7 @@ type Id = u32;
 /// What is known and what follows from it.
 pub(crate) struct State {
     tables: [Table; 2],
-    /// Whether some pod of this node has an address of the family: without, the kernel is not bothered with a table.
+    /// Whether pods of this node have addresses of the family: without, the kernel is not bothered with a table.
     in_use: [bool; 2],
     pods: BTreeMap<ObjectKey, Known>,
     namespaces: HashMap<String, Labels>,
@@ -102,10 +102,10 @@ fn group_chain(direction: Direction, id: Id) -> String {
 
 impl State {
     /// Nothing is known.
-    pub fn new() -> State {
+    pub fn new(families: &[Family]) -> State {
         State {
             tables: Family::ALL.map(|family| Table::new(family, TABLE, render::base, &render::base_sets(family))),
-            in_use: [true, false],
+            in_use: Family::ALL.map(|family| families.contains(&family)),
             pods: BTreeMap::new(),
             namespaces: HashMap::new(),
             ids: BTreeMap::new(),

@@ -45,7 +45,8 @@ impl Scene {
     }
 
     fn with(config: FamilyConfig) -> Scene {
-        let mut scene = Scene { family: config.family, socket: Socket::netfilter().unwrap(), state: State::new(config) };
+        let mut scene =
+            Scene { family: config.family, socket: Socket::netfilter().unwrap(), state: State::new(config) };
         scene.change(Rules::new());
         scene
     }
@@ -222,8 +223,7 @@ fn in_family(family: Family, test: &(impl Fn(Family, &Namespace, &[Namespace], &
     Namespace::new().run(|| {
         let network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
         let pods = [Namespace::new(), Namespace::new()];
-        let connect =
-            |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
+        let connect = |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
         let addresses: Vec<_> = pods.iter().enumerate().map(connect).collect();
         for (n, pod) in pods.iter().enumerate() {
             pod.run(|| tcp_server(8080, n as u8));
@@ -274,7 +274,8 @@ fn a_fence_lets_in_who_may() {
         let mut fenced = |sources: &[&str]| {
             let sources = sources.iter().map(|range| net(family, range)).collect();
             let fence = Some(Fence { addresses: [balanced].into(), sources });
-            let rules = PortRules { external_addresses: [balanced].into(), fence, ..port(family, addresses, Some(30080)) };
+            let rules =
+                PortRules { external_addresses: [balanced].into(), fence, ..port(family, addresses, Some(30080)) };
             proxy.change(Rules::from([("a".into(), rules)]));
             let outsider = neighbour.run(|| tcp_answer(balanced, 80)).is_some();
             let by_node_port = neighbour.run(|| tcp_answer(of(family, "10.9.2.1"), 30080)).is_some();
@@ -303,11 +304,11 @@ fn node_ports_are_at_the_addresses_that_were_chosen() {
 fn of_two_that_ask_for_one_address_the_other_has_it_when_one_goes() {
     with_neighbour(|family, _, _, addresses| {
         let mut proxy = Scene::new(family);
-        let of = |n: usize| port(family, &addresses[n..=n], Some(30080));
+        let of_one = |n: usize| port(family, &addresses[n..=n], Some(30080));
         let to = of(family, "10.96.0.7");
-        proxy.change(Rules::from([("a".into(), of(0)), ("b".into(), of(1))]));
+        proxy.change(Rules::from([("a".into(), of_one(0)), ("b".into(), of_one(1))]));
         assert_eq!((tcp_answer(to, 80), tcp_answer(of(family, "10.244.0.1"), 30080)), (Some(0), Some(0)));
-        proxy.change(Rules::from([("b".into(), of(1))]));
+        proxy.change(Rules::from([("b".into(), of_one(1))]));
         assert_eq!((tcp_answer(to, 80), tcp_answer(of(family, "10.244.0.1"), 30080)), (Some(1), Some(1)));
     });
 }

@@ -219,7 +219,7 @@ mod tests {
     fn a_local_policy_keeps_to_the_node_and_tells_where_nobody_is_from_where_others_are() {
         let local = service(json!({}), json!({"internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local"}));
         let rules = one(of(local.clone(), &[("10.0.0.1", "here"), ("10.0.0.2", "there")]));
-        assert_eq!(rules.internal.endpoints(), [(Ipv4Addr::new(10, 0, 0, 1), 8080)]);
+        assert_eq!(rules.internal.endpoints(), [(IpAddr::from([10, 0, 0, 1]), 8080)]);
         assert_eq!((&rules.internal, rules.shortcut.unwrap().len()), (&rules.external, 2));
         assert_eq!(one(of(local.clone(), &[("10.0.0.2", "there")])).internal, Target::Drop);
         assert_eq!(one(of(local, &[])).external, Target::Refuse);
@@ -245,9 +245,9 @@ mod tests {
         object["spec"]["loadBalancerSourceRanges"] = json!(["10.0.0.0/8"]);
         object["status"] = json!({"loadBalancer": {"ingress": ingress}});
         let rules = one(of(object, &[]));
-        let two = BTreeSet::from([Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(2, 2, 2, 2)]);
+        let two = BTreeSet::from([IpAddr::from([1, 1, 1, 1]), IpAddr::from([2, 2, 2, 2])]);
         assert_eq!(rules.external_addresses, two);
-        assert_eq!(rules.fence.unwrap().addresses, BTreeSet::from([Ipv4Addr::new(2, 2, 2, 2)]));
+        assert_eq!(rules.fence.unwrap().addresses, BTreeSet::from([IpAddr::from([2, 2, 2, 2])]));
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         let health = Health { service: ObjectKey::new("n", "s"), local: 1 };
         assert_eq!(wanted.health, Some((31_000, health)));
         let rules = one(wanted);
-        let text = |addresses: &BTreeSet<Ipv4Addr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let text = |addresses: &BTreeSet<IpAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(text(&rules.external_addresses), ["1.1.1.1", "2.2.2.2", "4.4.4.4"]);
         let fence = rules.fence.unwrap();
         assert_eq!(text(&fence.addresses), ["2.2.2.2", "4.4.4.4"]);

@@ -44,7 +44,7 @@ fn what_is_allowed_follows_every_change_as_the_documented_rules_say() {
     let mut dice = Dice(SEED);
     for family in Family::ALL.into_iter().cycle().take(8) {
         let mut world = World::new(&mut dice, family);
-        let mut state = State::new();
+        let mut state = State::new(&[family]);
         state.knows_pods(true);
         for _ in 0..25 {
             world.change(&mut dice);

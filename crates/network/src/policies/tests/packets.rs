@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recvfrom, sendto, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recvfrom, sendto, socket_with,
+};
 use serde_json::{Value, json};
 
 use coracle_client::{ObjectKey, Store};
@@ -48,10 +50,9 @@ fn in_scene_of(family: Family, test: &(impl Fn(Scene) + Sync)) {
         let dir = tempfile::tempdir().unwrap();
         let network = NodeNetwork::new(node_config("cni0", dir.path(), false)).unwrap();
         let pods: Vec<Namespace> = (0..PODS).map(|_| Namespace::new()).collect();
-        let connect =
-            |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
+        let connect = |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
         let addresses = pods.iter().enumerate().map(connect).collect();
-        let mut state = State::new();
+        let mut state = State::new(&[family]);
         state.knows_pods(true);
         let (netfilter, route) = (Socket::netfilter().unwrap(), Socket::route().unwrap());
         test(Scene { family, pods, addresses, netfilter, route, state, _network: network, _dir: dir });
@@ -73,10 +74,13 @@ struct Raw(Family, [OwnedFd; 3]);
 impl Raw {
     fn open(family: Family) -> Raw {
         let domain = if family == Family::V4 { AddressFamily::INET } else { AddressFamily::INET6 };
-        Raw(family, [ipproto::TCP, ipproto::UDP, ipproto::SCTP].map(|protocol| {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            socket_with(domain, SocketType::RAW, flags, Some(protocol)).unwrap()
-        }))
+        Raw(
+            family,
+            [ipproto::TCP, ipproto::UDP, ipproto::SCTP].map(|protocol| {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                socket_with(domain, SocketType::RAW, flags, Some(protocol)).unwrap()
+            }),
+        )
     }
 
     /// Sends the first packet of a connection.
@@ -309,7 +313,7 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
         scene.pods[1].run(|| Echo::server(80));
         let reached = |scene: &Scene| scene.pods[0].run(|| Echo::open(server, 80)).is_some();
         assert!(!reached(&scene));
-        let mut next = Kernel::open().unwrap();
+        let mut next = Kernel::open(&[scene.family]).unwrap();
         assert!(!reached(&scene), "it stays");
         let fresh = scene.addresses[2];
         next.to_hold.insert(fresh);
@@ -327,7 +331,7 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
 #[test]
 fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_then() {
     in_scene(|scene| {
-        let mut kernel = Kernel::open().unwrap();
+        let mut kernel = Kernel::open(&[scene.family]).unwrap();
         let (told, _) = tokio::sync::oneshot::channel();
         let early = Sandbox::Attached(scene.addresses[1], Some(ObjectKey::new("a", "early")), told);
         kernel.take_in(Inbox { sandboxes: vec![early], ..Inbox::default() });
@@ -344,10 +348,9 @@ fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_th
 fn a_pod_that_ran_before_a_restart_is_reached_before_anything_is_known() {
     in_scene(|mut scene| {
         scene.commit();
-        let mut next = Kernel::open().unwrap();
+        let mut next = Kernel::open(&[scene.family]).unwrap();
         let [old, new] = [scene.addresses[1], scene.addresses[2]];
-        let sandbox =
-            |address: IpAddr, pod| Sandbox::Attached(address, pod, tokio::sync::oneshot::channel().0);
+        let sandbox = |address: IpAddr, pod| Sandbox::Attached(address, pod, tokio::sync::oneshot::channel().0);
         let sandboxes = vec![sandbox(old, None), sandbox(new, Some(ObjectKey::new("a", "new")))];
         next.take_in(Inbox { sandboxes, ..Inbox::default() });
         (1..3).for_each(|pod| scene.pods[pod].run(|| Echo::server(80)));
@@ -360,7 +363,7 @@ fn a_pod_that_ran_before_a_restart_is_reached_before_anything_is_known() {
 fn a_pod_is_not_told_to_start_while_the_kernel_refuses_its_policies() {
     in_scene(|mut scene| {
         scene.commit();
-        let mut kernel = Kernel::open().unwrap();
+        let mut kernel = Kernel::open(&[scene.family]).unwrap();
         // Nothing can be changed in a table that is gone.
         remove(&mut scene.netfilter).unwrap();
         let (told, mut done) = tokio::sync::oneshot::channel();
