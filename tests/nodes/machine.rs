@@ -42,7 +42,7 @@ impl Machine {
         router.in_network(|| {
             for subnet in subnets {
                 let address = Ipv4Net::new(Ipv4Addr::new(10, 9, *subnet, 1), 24).unwrap();
-                host::create_bridge(&format!("lan{subnet}"), address).unwrap();
+                host::create_bridge(&format!("lan{subnet}"), &[address.into()]).unwrap();
             }
         });
         router
@@ -54,7 +54,8 @@ impl Machine {
         let (bridge, link) = (format!("lan{subnet}"), format!("m{subnet}-{number}"));
         let network = Ipv4Net::new(address, 24).unwrap();
         let gateway = Ipv4Addr::new(10, 9, subnet, 1);
-        self.in_network(|| host::attach_node(&bridge, &link, machine.net.as_fd(), network, gateway).unwrap());
+        let links = [(network.into(), gateway.into())];
+        self.in_network(|| host::attach_node(&bridge, &link, machine.net.as_fd(), &links).unwrap());
         address
     }
 

@@ -89,7 +89,7 @@ mod tests {
             }
             assert_eq!(taken.len(), count, "{range}");
         }
-        let large = "fd00::/64".parse().unwrap();
+        let large: IpNet = "fd00::/64".parse().unwrap();
         assert!(large.contains(&free(large, &HashSet::new()).unwrap()));
     }
 
