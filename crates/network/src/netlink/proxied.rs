@@ -54,5 +54,5 @@ fn read(payload: &[u8]) -> Option<(u32, IpAddr)> {
     let find = |wanted| attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value));
     let address = read_octets(find(NDA_DST)?)?;
     let is_own = payload.get(10)? & PROXY != 0 && find(NDA_PROTOCOL)? == [OWN];
-    is_own.then(|| (link, address))
+    is_own.then_some((link, address))
 }
