@@ -304,11 +304,13 @@ mod tests {
         assert!(Service.validate(&obj).is_empty(), "{:?}", Service.validate(&obj));
         let mut old = obj.clone();
         old["spec"]["clusterIP"] = "10.0.0.1".into();
+        old["spec"]["clusterIPs"] = json!(["10.0.0.1"]);
         old["spec"]["ports"][0]["nodePort"] = 30_000.into();
         Service.prepare_update(&mut obj, &old);
         assert_eq!(obj["spec"]["clusterIP"], "10.0.0.1");
         assert_eq!(obj["spec"]["ports"][0]["nodePort"], 30_000);
         obj["spec"]["clusterIP"] = "10.0.0.2".into();
+        Service.prepare_update(&mut obj, &old);
         assert_eq!(
             Service.validate_update(&obj, &old)[0].to_string(),
             "spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set"
