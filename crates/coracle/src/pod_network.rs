@@ -129,9 +129,15 @@ impl PodNetwork {
 
     /// Takes the range that the node's object has.
     async fn take_range(self, node: Arc<Node>) -> Result<()> {
-        let Some(range) = Ranges::of_list(&ranges(&node)) else { return Ok(()) };
+        let listed = ranges(&node);
+        if self.is_given || listed.is_empty() {
+            return Ok(());
+        }
+        let Some(range) = Ranges::of_list(&listed) else {
+            bail!("the node got the ranges {listed:?} for its pods: it can have no more than one of each family");
+        };
         let has = *self.range.borrow();
-        if self.is_given || has == Some(range) {
+        if has == Some(range) {
             return Ok(());
         }
         let of_cluster = |own: &IpNet| self.settings.cluster_cidr.iter().any(|all| all.contains(own));
@@ -204,5 +210,30 @@ mod tests {
         let peers = peers(&nodes, "own");
         assert_eq!(peers.iter().map(|peer| &*peer.name).collect::<Vec<_>>(), ["c", "b"]);
         assert_eq!(peers[0].ranges, ["10.244.3.0/24".parse::<IpNet>().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn a_node_with_two_ranges_of_one_family_says_why_its_pods_have_no_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            node: "own".into(),
+            addresses: vec![[10, 0, 0, 1].into()],
+            dir: dir.path().into(),
+            bridge: "none".into(),
+            overlay: "none".into(),
+            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
+            service_cidr: "10.96.0.0/16".parse().unwrap(),
+            dns_address: [10, 96, 0, 10].into(),
+            on_host: false,
+        };
+        let network = PodNetwork::new(settings, None).unwrap();
+        let node = |ranges: &[&str]| {
+            let node = json!({"metadata": {"name": "own"}, "spec": {"podCIDRs": ranges}});
+            Arc::new(serde_json::from_value::<Node>(node).unwrap())
+        };
+        network.clone().take_range(node(&[])).await.unwrap();
+        let two = node(&["10.244.1.0/24", "10.244.2.0/24"]);
+        let told = network.take_range(two).await.unwrap_err().to_string();
+        assert!(told.contains("10.244.2.0/24") && told.contains("no more than one of each family"), "{told}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use std::collections::HashSet;
 
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::common::{self, age, or, spec_mut};
 use super::{AGE, Column, NAME, Strategy, column, wide};
+use crate::addresses::Ranges;
 use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{self, at, list, text};
 
@@ -76,8 +78,14 @@ impl Strategy for Node {
                 errors.push(FieldError::duplicate(&path, taint));
             }
         }
-        for (i, cidr) in list(obj, &["spec", "podCIDRs"]).iter().filter_map(Value::as_str).enumerate() {
-            push_all(&mut errors, &Path::new("spec").child("podCIDRs").index(i), cidr, field::cidr(cidr));
+        let (path, cidrs) = (Path::new("spec").child("podCIDRs"), list(obj, &["spec", "podCIDRs"]));
+        for (i, cidr) in cidrs.iter().filter_map(Value::as_str).enumerate() {
+            push_all(&mut errors, &path.index(i), cidr, field::cidr(cidr));
+        }
+        let parsed: Vec<IpNet> = cidrs.iter().filter_map(|cidr| cidr.as_str()?.parse().ok()).collect();
+        if cidrs.len() > 1 && (parsed.len() < cidrs.len() || Ranges::of_list(&parsed).is_none()) {
+            let detail = "may specify no more than one CIDR for each IP family";
+            errors.push(FieldError::invalid(&path, at(obj, &["spec", "podCIDRs"]), detail));
         }
         errors
     }
@@ -178,5 +186,28 @@ mod tests {
         taints.push(taint("k7".into(), "NoSchedule"));
         let errors = Node.validate(&node(&taints));
         assert!(errors.len() == 1 && errors[0].to_string().starts_with("spec.taints[100001]: Duplicate value"));
+    }
+
+    #[test]
+    fn a_node_has_at_most_one_range_of_each_family() {
+        let errors = |cidrs: &[&str]| {
+            let node = json!({"metadata": {"name": "a"}, "spec": {"podCIDRs": cidrs}});
+            Node.validate(&node).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        for good in
+            [&["10.244.1.0/24"][..], &["fd00::/64"], &["10.244.1.0/24", "fd00::/64"], &["fd00::/64", "10.0.0.0/24"]]
+        {
+            assert_eq!(errors(good), "", "{good:?}");
+        }
+        for bad in [
+            &["10.244.1.0/24", "10.244.2.0/24"][..],
+            &["fd00::/64", "fd01::/64"],
+            &["10.244.1.0/24", "fd00::/64", "10.244.2.0/24"],
+        ] {
+            let told = errors(bad);
+            let whole = told.starts_with("spec.podCIDRs: Invalid value: ");
+            assert!(whole && told.ends_with("may specify no more than one CIDR for each IP family"), "{told}");
+        }
+        assert!(errors(&["10.244.1.0/24", "nowhere"]).starts_with("spec.podCIDRs[1]: Invalid value"));
     }
 }
