@@ -48,7 +48,7 @@ pub fn check(text: &str, all: &[String], range: IpNet, taken: &HashSet<IpAddr>) 
     let path = Path::new("spec").child("clusterIPs");
     let invalid = |why: &str| FieldError::invalid(&path, &json!(all), why.to_owned());
     let Ok(address) = text.parse::<IpAddr>() else { return Err(invalid("must be a valid IP address")) };
-    if !range.contains(&address) {
+    if !range.contains(&address) || address == range.network() || Some(address) == broadcast(range) {
         return Err(invalid(&format!(
             "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
         )));
@@ -59,13 +59,17 @@ pub fn check(text: &str, all: &[String], range: IpNet, taken: &HashSet<IpAddr>) 
     Ok(address)
 }
 
+/// The last address of an IPv4 network, which is that of all its hosts.
+fn broadcast(range: IpNet) -> Option<IpAddr> {
+    (Family::of_range(range) == Family::V4).then(|| range.broadcast())
+}
+
 /// A random free address, outside the lower band that upstream leaves to addresses chosen by users
 /// while there are others (KEP-3070).
 pub fn free(range: IpNet, taken: &HashSet<IpAddr>) -> Result<IpAddr, FieldError> {
     let size = size(range).min(MOST);
     let band = (size / 16).clamp(16, 256).min(size / 2);
-    // The last address of an IPv4 network is that of all its hosts.
-    let last = if Family::of_range(range) == Family::V4 { size.saturating_sub(1) } else { size };
+    let last = if broadcast(range).is_some() { size.saturating_sub(1) } else { size };
     let (low, high) = (band.max(2), last);
     let start = u128::from(super::random()) % high.saturating_sub(low).max(1);
     let upper = (0..high.saturating_sub(low)).map(|n| low + (start + n) % (high - low));
@@ -91,6 +95,21 @@ mod tests {
         }
         let large: IpNet = "fd00::/64".parse().unwrap();
         assert!(large.contains(&free(large, &HashSet::new()).unwrap()));
+    }
+
+    #[test]
+    fn no_service_asks_for_the_address_of_the_network_or_of_all_its_hosts() {
+        for (range, bad, good) in [
+            ("10.96.0.0/16", &["10.96.0.0", "10.96.255.255", "10.97.0.1"][..], &["10.96.0.1", "10.96.255.254"][..]),
+            ("fd00::/112", &["fd00::", "fd00::1:0"], &["fd00::1", "fd00::ffff"]),
+        ] {
+            let asked = |text: &str| check(text, &[text.to_owned()], range.parse().unwrap(), &HashSet::new());
+            for text in bad {
+                let told = asked(text).unwrap_err().to_string();
+                assert!(told.contains("is not in the valid range"), "{told}");
+            }
+            assert!(good.iter().all(|text| asked(text).is_ok()), "{range}");
+        }
     }
 
     #[test]
