@@ -64,6 +64,7 @@ struct Pool {
 impl Pool {
     fn new(cluster: IpNet, mask: u8) -> anyhow::Result<Pool> {
         let most = cluster.max_prefix_len() - 2;
+        anyhow::ensure!(cluster.prefix_len() > 0, "the cluster range {cluster} is every address there is");
         anyhow::ensure!(
             (cluster.prefix_len()..=most).contains(&mask),
             "the node mask /{mask} does not fit into the cluster range {cluster}: it must be between /{} and /{most}",
@@ -233,7 +234,9 @@ mod tests {
             pool.release(all[2].parse().unwrap());
             assert_eq!(pool.allocate().unwrap().to_string(), all[2]);
         }
-        for (cluster, mask) in [("10.244.0.0/24", 16), ("10.244.0.0/16", 31), ("fd00::/40", 64)] {
+        for (cluster, mask) in
+            [("10.244.0.0/24", 16), ("10.244.0.0/16", 31), ("fd00::/40", 64), ("::/0", 0), ("0.0.0.0/0", 0)]
+        {
             assert!(Pool::new(cluster.parse().unwrap(), mask).is_err(), "{cluster} /{mask}");
         }
     }
