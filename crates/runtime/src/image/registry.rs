@@ -243,7 +243,8 @@ fn host_of(authority: &str) -> &str {
 
 /// Whether a host is this node, or one that only this node's link knows, such as a cloud's metadata service.
 fn is_own(host: &str) -> bool {
-    match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+    // An address of IPv4 in disguise leads where that one does.
+    match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().map(|address| address.to_canonical()) {
         Ok(std::net::IpAddr::V4(address)) => {
             address.is_loopback() || address.is_link_local() || address.is_unspecified()
         }
@@ -512,7 +513,9 @@ mod tests {
 
     #[test]
     fn a_node_and_its_metadata_service_are_no_place_for_tokens_of_a_registry_elsewhere() {
-        for host in ["127.0.0.1", "[::1]", "localhost", "169.254.169.254", "0.0.0.0", "[fe80::1]"] {
+        let disguised = ["[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]"];
+        let plain = ["127.0.0.1", "[::1]", "localhost", "169.254.169.254", "0.0.0.0", "[fe80::1]"];
+        for host in plain.iter().chain(&disguised) {
             assert!(is_own(host), "{host}");
         }
         for host in ["auth.docker.io", "10.0.0.5", "[2001:db8::1]"] {
