@@ -1,10 +1,12 @@
 //! ServiceCIDR and IPAddress.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::common::age;
 use super::{AGE, Column, NAME, Strategy, column, immutable};
+use crate::addresses::Ranges;
 use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{self, at, list, text};
 
@@ -27,12 +29,23 @@ impl Strategy for ServiceCidr {
         for (i, cidr) in cidrs.iter().filter_map(Value::as_str).enumerate() {
             push_all(&mut errors, &path.index(i), cidr, field::cidr(cidr));
         }
+        let parsed: Vec<IpNet> = cidrs.iter().filter_map(|cidr| cidr.as_str()?.parse().ok()).collect();
+        if parsed.len() == 2 && Ranges::of_list(&parsed).is_none() {
+            let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+            errors.push(FieldError::invalid(&path, at(obj, &["spec", "cidrs"]), detail));
+        }
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        immutable(&mut errors, &Path::new("spec").child("cidrs"), &new["spec"]["cidrs"], &old["spec"]["cidrs"]);
+        let path = Path::new("spec").child("cidrs");
+        let (now, before) = (list(new, &["spec", "cidrs"]), list(old, &["spec", "cidrs"]));
+        match (before, now) {
+            // A cluster of one family may come to have both.
+            ([first], [same, _]) => immutable(&mut errors, &path.index(0), same, first),
+            _ => immutable(&mut errors, &path, at(new, &["spec", "cidrs"]), at(old, &["spec", "cidrs"])),
+        }
         errors
     }
 
@@ -95,4 +108,29 @@ fn parent(obj: &Value) -> String {
     }
     parts.extend([get("namespace"), get("name")].into_iter().filter(|p| !p.is_empty()));
     parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_the_range_of_the_other_family_is_added() {
+        let object = |cidrs: &[&str]| json!({"metadata": {"name": "a"}, "spec": {"cidrs": cidrs}});
+        let (one, both) = (object(&["10.96.0.0/16"]), object(&["10.96.0.0/16", "fd00::/112"]));
+        assert_eq!(ServiceCidr.validate_update(&both, &one), []);
+        assert_eq!(ServiceCidr.validate_update(&both, &both), []);
+        for (new, old) in [
+            (&one, &both),
+            (&object(&["fd00::/112", "10.96.0.0/16"]), &one),
+            (&object(&["10.97.0.0/16"]), &one),
+            (&object(&["10.96.0.0/16", "fd01::/112"]), &both),
+        ] {
+            let errors = ServiceCidr.validate_update(new, old);
+            assert!(errors.len() == 1 && errors[0].to_string().contains("field is immutable"), "{errors:?}");
+        }
+        let same = ServiceCidr.validate(&object(&["10.96.0.0/16", "10.97.0.0/16"]));
+        assert!(same[0].to_string().contains("no more than one IP for each IP family"));
+    }
 }

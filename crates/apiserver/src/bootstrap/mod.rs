@@ -154,7 +154,7 @@ fn condition(kind: &str, reason: &str, message: &str) -> Value {
     json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now})
 }
 
-/// The range that the addresses of services are from.
+/// The ranges that the addresses of services are from. A cluster of one family may come to have the other one, too.
 async fn cluster_range(objects: &Objects) -> Result<()> {
     let ranges: Vec<String> = objects.services.ranges().iter().map(|range| range.to_string()).collect();
     let object = json!({
@@ -162,7 +162,33 @@ async fn cluster_range(objects: &Objects) -> Result<()> {
         "spec": {"cidrs": ranges},
     });
     let status = json!({"conditions": [condition("Ready", "", "Kubernetes Service CIDR is ready")]});
-    ensure_with_status(objects, "networking.k8s.io", "servicecidrs", object, status).await
+    let (group, plural) = ("networking.k8s.io", "servicecidrs");
+    ensure_with_status(objects, group, plural, object, status).await?;
+    let kind = kinds::by_resource(group, "v1", plural).ok_or_else(|| anyhow!("{plural} are not in the kind table"))?;
+    let known = objects.storage.cache(kind).and_then(|cache| cache.get("kubernetes"));
+    // The caches do not have it yet, or somebody deleted it: the next round looks again.
+    let Ok(Some(known)) = known else { return Ok(()) };
+    let known = known.value();
+    let has: Vec<&str> = meta::list(&known, &["spec", "cidrs"]).iter().filter_map(Value::as_str).collect();
+    if has == ranges {
+        return Ok(());
+    }
+    anyhow::ensure!(
+        has.len() == 1 && ranges.len() == 2 && has[0] == ranges[0],
+        "the services of this cluster have addresses of {}, and --service-cluster-ip-range says {}: nothing but a second \
+         range, of the other family, can be added",
+        has.join(","),
+        ranges.join(",")
+    );
+    let mut add = |current: &Value| {
+        let mut new = current.clone();
+        new["spec"]["cidrs"] = json!(ranges);
+        Ok(new)
+    };
+    match Box::pin(objects.update(&Operation::by_server(kind, Verb::Update), "kubernetes", &mut add)).await {
+        Err(status) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()).map_err(|status| failed(plural, &status)),
+    }
 }
 
 /// What upstream answers for its components when it asks them. Here they live and end with this server.

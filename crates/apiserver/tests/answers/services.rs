@@ -1,8 +1,10 @@
 //! Addresses and ports of services.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use coracle_store::{Op, Txn};
+use coracle_apiserver::Config;
+use coracle_store::{Embedded, Op, Options, Store, Txn};
 use serde_json::{Value, json};
 
 use crate::Api;
@@ -307,4 +309,24 @@ async fn a_service_whose_ports_another_server_may_have_given_is_given_others() {
     held.release().await;
     let made = task.await.expect("an answer").ok();
     assert!(made["spec"]["ports"][0]["nodePort"].is_u64() && made["spec"]["clusterIP"].is_string(), "{made}");
+}
+
+#[tokio::test]
+async fn a_cluster_comes_to_have_the_other_family_and_no_other_ranges() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(&dir.path().join("store"), Options::default()).unwrap());
+    let start = |ranges: &'static str| {
+        let (store, own) = (store.clone(), tempfile::tempdir().unwrap());
+        let change = move |config: &mut Config| config.service_cidr = ranges.parse().unwrap();
+        tokio::spawn(Api::set_up(Ipv4Addr::new(192, 0, 2, 1), own, store, change))
+    };
+    let at = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    let single = start("10.96.0.0/16").await.unwrap();
+    assert_eq!(single.get(at).await.ok()["spec"]["cidrs"], json!(["10.96.0.0/16"]));
+    let refused = start("10.97.0.0/16").await.err().unwrap().into_panic();
+    let told = refused.downcast_ref::<String>().unwrap();
+    assert!(told.contains("10.96.0.0/16") && told.contains("--service-cluster-ip-range says 10.97.0.0/16"), "{told}");
+    let both = start(BOTH).await.unwrap();
+    assert_eq!(both.get(at).await.ok()["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));
+    assert!(start("10.96.0.0/16").await.is_err(), "what services may have already is not taken away");
 }
