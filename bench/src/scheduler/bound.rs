@@ -84,6 +84,7 @@ async fn serve(directory: &Path) -> Result<Server> {
         runtime_config: Default::default(),
         service_cidr: "10.96.0.0/16".parse()?,
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        inside: Vec::new(),
         port: 6443,
         kubelet_client,
         audit: Default::default(),

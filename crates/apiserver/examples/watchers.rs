@@ -41,6 +41,7 @@ async fn main() -> Result<()> {
         initial: Vec::new(),
         service_cidr: "10.96.0.0/16".parse()?,
         advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        inside: Vec::new(),
         port: 6443,
     };
     let server = Server::new(config).await?;

@@ -1,11 +1,13 @@
 //! Who is connected: a place for each connection, so that no address, and nobody without credentials, takes them all.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use coracle_api::addresses;
 use coracle_api::status::Status;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +47,7 @@ pub struct Connections(Arc<Shared>);
 
 struct Shared {
     limits: Limits,
+    inside: Vec<IpNet>,
     table: Mutex<Table>,
 }
 
@@ -77,14 +80,15 @@ pub struct Place {
 }
 
 impl Connections {
-    pub fn new(limits: Limits) -> Connections {
-        Connections(Arc::new(Shared { limits, table: Mutex::default() }))
+    /// None yet. In these networks each address of IPv6 counts for itself, elsewhere the network of it.
+    pub fn new(limits: Limits, inside: Vec<IpNet>) -> Connections {
+        Connections(Arc::new(Shared { limits, inside, table: Mutex::default() }))
     }
 
     /// Makes a place for a connection. Where there is none, the oldest without credentials has to go: first of the
     /// same address, then of all; `None` when all have credentials.
     pub fn admit(&self, from: IpAddr) -> Option<Place> {
-        let address = network(from);
+        let address = addresses::client(from, &self.0.inside);
         let limits = self.0.limits;
         let own = if address.is_loopback() { limits.unproven_of_loopback } else { limits.unproven_of_address };
         let mut table = self.0.table.lock();
@@ -189,17 +193,6 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one address: of IPv6 the part that one network shares.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
-        IpAddr::V4(address) if address.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_oldest_without_credentials_of_an_address_makes_room() {
-        let connections = Connections::new(LIMITS);
+        let connections = Connections::new(LIMITS, Vec::new());
         let a: Vec<_> = (0..3).map(|_| from(&connections, "192.0.2.1")).collect();
         let b = from(&connections, "192.0.2.2");
         assert_eq!(a.iter().map(is_evicted).collect::<Vec<_>>(), [true, false, false]);
@@ -229,7 +222,7 @@ mod tests {
 
     #[test]
     fn who_has_credentials_stays_whoever_comes() {
-        let connections = Connections::new(LIMITS);
+        let connections = Connections::new(LIMITS, Vec::new());
         let proven: Vec<_> = (0..2).map(|_| from(&connections, "192.0.2.1").unwrap()).collect();
         proven.iter().for_each(|place| place.prove(false).unwrap());
         let more = from(&connections, "192.0.2.1").unwrap();
@@ -246,7 +239,7 @@ mod tests {
 
     #[test]
     fn nobody_is_let_in_when_all_have_credentials() {
-        let connections = Connections::new(LIMITS);
+        let connections = Connections::new(LIMITS, Vec::new());
         let admit = || from(&connections, "127.0.0.1");
         let all: Vec<_> = (0..6).filter_map(|_| admit().inspect(|place| place.prove(true).unwrap())).collect();
         assert_eq!((all.len(), admit().is_none()), (6, true));
@@ -255,9 +248,11 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_the_sixth_version_is_one_address() {
-        let of = |text: &str| network(text.parse().unwrap()).to_string();
-        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
-        assert_eq!((of("::ffff:192.0.2.1"), of("127.0.0.9")), ("192.0.2.1".into(), "127.0.0.1".into()));
+    fn a_foreign_network_shares_its_places_and_each_pod_has_its_own() {
+        let connections = Connections::new(LIMITS, vec!["fd00:10:244::/56".parse().unwrap()]);
+        for (network, left) in [("2001:db8:", 2), ("fd00:10:244:", 3)] {
+            let all: Vec<_> = (1..=3).map(|n| from(&connections, &format!("{network}:{n}"))).collect();
+            assert_eq!(all.iter().filter(|place| !is_evicted(place)).count(), left, "{network}");
+        }
     }
 }

@@ -94,7 +94,7 @@ impl Server {
     async fn accept(self, listener: TcpListener, serving: Arc<Current>, pages: Pages) -> Result<()> {
         let config = tls(self.authorities().roots(), serving).context("failed to set up TLS")?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let connections = Connections::new(Limits::of_process());
+        let connections = Connections::new(Limits::of_process(), self.inside().to_vec());
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,

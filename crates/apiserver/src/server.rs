@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -74,6 +75,8 @@ pub struct Config {
     pub service_cidr: Ranges,
     /// The address under which nodes and pods reach this server.
     pub advertise_address: IpAddr,
+    /// Networks of pods and nodes, in which each address is a client of its own.
+    pub inside: Vec<IpNet>,
     /// The port of this server.
     pub port: u16,
     /// The client certificate shown to kubelets.
@@ -98,6 +101,7 @@ struct Inner {
     state: Arc<State>,
     /// Whose clients are known.
     authorities: Authorities,
+    inside: Vec<IpNet>,
     in_flight: Semaphore,
     in_flight_of_others: Semaphore,
     shares_of_others: Shares,
@@ -182,10 +186,16 @@ impl Server {
         Ok(Server(Arc::new(Inner {
             state: Arc::new(state),
             authorities,
+            inside: config.inside,
             in_flight: Semaphore::new(IN_FLIGHT),
             in_flight_of_others: Semaphore::new(IN_FLIGHT_OF_OTHERS),
             shares_of_others: Shares::new(IN_FLIGHT_OF_ONE),
         })))
+    }
+
+    /// Networks in which each address is a client of its own.
+    pub(crate) fn inside(&self) -> &[IpNet] {
+        &self.0.inside
     }
 
     /// A service for a component in the same process, acting as a user.

@@ -140,6 +140,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         node_name: node_name.clone(),
         node_ip: address,
         second_node_ip: own.addresses.get(1).copied(),
+        cluster_cidr,
         root_dir: dir.join("kubelet"),
         log_dir: dir.join("log/pods"),
         cluster_dns: vec![dns_address],

@@ -14,7 +14,7 @@ use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
 use coracle_network::policies::ACCOUNT as POLICIES;
 use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
-use coracle_values::addresses::Family;
+use coracle_values::addresses::{Family, inside};
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -72,6 +72,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         authentication: options.api.authentication.options(options.token_auth_file.clone())?,
         service_cidr,
         advertise_address: node_ip,
+        inside: inside(cluster_cidr, &node_ips),
         port: options.port,
         kubelet_client: certificates.kubelet_client.clone(),
         authorization: options.api.authorization.options(),

@@ -21,6 +21,8 @@ pub struct KubeletConfig {
     pub node_ip: IpAddr,
     /// Its address of the other family, if it has one.
     pub second_node_ip: Option<IpAddr>,
+    /// The ranges of all pods of the cluster.
+    pub cluster_cidr: Ranges,
     /// Where pods' volumes and files live (`/var/lib/kubelet`).
     pub root_dir: PathBuf,
     /// The root of pods' logs (`/var/log/pods`).

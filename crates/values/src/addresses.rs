@@ -84,6 +84,24 @@ pub fn alone(address: IpAddr) -> IpNet {
     IpNet::from(address)
 }
 
+/// The networks in which each address is somebody of its own: those of a cluster's pods and of a node's own links.
+pub fn inside(pods: Ranges, node: &[IpAddr]) -> Vec<IpNet> {
+    let of_node = node.iter().filter_map(|address| IpNet::new(*address, Family::of(*address).bits() / 2).ok());
+    pods.iter().chain(of_node.filter(|range| Family::of_range(*range) == Family::V6)).collect()
+}
+
+/// Who a client is, for limits that are each one's: of IPv6 outside those networks everyone in a /64, as one host may have
+/// all its addresses.
+pub fn client(address: IpAddr, inside: &[IpNet]) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) if address.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if !v6.is_loopback() && !inside.iter().any(|range| range.contains(&IpAddr::V6(v6))) => {
+            Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address => address,
+    }
+}
+
 /// What is no [`Ranges`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RangesError {
@@ -213,6 +231,19 @@ impl fmt::Display for Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_foreign_network_is_one_client_and_each_pod_and_node_is_one() {
+        let of_node: [IpAddr; 2] = ["10.90.1.2".parse().unwrap(), "2001:db8:90:1::2".parse().unwrap()];
+        let inside = inside("10.244.0.0/16,fd00:10:244::/56".parse().unwrap(), &of_node);
+        let of = |text: &str| client(text.parse().unwrap(), &inside).to_string();
+        for own in ["fd00:10:244:1::5", "2001:db8:90:1::3", "192.0.2.1", "10.90.1.3", "::1"] {
+            assert_eq!(of(own), own);
+        }
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!((of("::ffff:192.0.2.1"), of("127.0.0.9")), ("192.0.2.1".into(), "127.0.0.1".into()));
+    }
 
     #[test]
     fn there_is_one_range_or_one_of_each_family() {

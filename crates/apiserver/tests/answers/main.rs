@@ -140,6 +140,7 @@ impl Api {
             initial: Vec::new(),
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(advertised),
+            inside: Vec::new(),
             port: 6443,
             kubelet_client: current(&kubelet_client),
             audit: Default::default(),

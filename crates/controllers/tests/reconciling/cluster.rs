@@ -43,6 +43,7 @@ impl Cluster {
             admission: Default::default(),
             service_cidr: "10.96.0.0/16".parse().expect("a range"),
             advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            inside: Vec::new(),
             port: 6443,
             kubelet_client: Current::new(&kubelet_client).expect("a usable certificate"),
             audit: Default::default(),

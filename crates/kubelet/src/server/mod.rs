@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use coracle_values::addresses::{client, inside};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -63,7 +64,8 @@ pub(crate) async fn listen(config: &KubeletConfig) -> Result<(TcpListener, TlsAc
 
 /// Accepts connections, for ever.
 pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let (places, strangers) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Strangers::default());
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (strangers, inside) = (Strangers::default(), inside(k.config.cluster_cidr, &k.config.node_ips()));
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -75,7 +77,7 @@ pub(crate) async fn serve(k: Arc<Kubelet>, listener: TcpListener, acceptor: TlsA
             }
         };
         let (k, acceptor, places, stranger) =
-            (k.clone(), acceptor.clone(), places.clone(), strangers.admit(from.ip().to_canonical()));
+            (k.clone(), acceptor.clone(), places.clone(), strangers.admit(client(from.ip(), &inside)));
         tokio::spawn(async move {
             tokio::select! {
                 () = connection(k, stream, acceptor, &places, &stranger) => {}

@@ -30,9 +30,8 @@ pub(super) struct Stranger {
 }
 
 impl Strangers {
-    /// Lets one in. Where there is no place, the oldest has to go: of the same address if that has its share, else of all.
+    /// Lets a client in. Where there is no place, the oldest has to go: of the same address if that has its share, else of all.
     pub(super) fn admit(&self, address: IpAddr) -> Stranger {
-        let address = address.to_canonical();
         let mut table = self.0.lock();
         let own: Vec<u64> =
             table.open.iter().filter(|(_, (other, _))| *other == address).map(|(number, _)| *number).collect();

@@ -283,6 +283,7 @@ fn spawn(
         node_name: "node".into(),
         node_ip: "127.0.0.1".parse().unwrap(),
         second_node_ip: None,
+        cluster_cidr: "10.244.0.0/16".parse().unwrap(),
         root_dir: dir.join("kubelet"),
         log_dir: dir.join("logs"),
         cluster_dns: vec!["10.96.0.10".parse().unwrap()],
