@@ -14,7 +14,7 @@ use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
 use coracle_network::policies::ACCOUNT as POLICIES;
 use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
-use coracle_values::addresses::{Family, inside};
+use coracle_values::addresses::{Family, inside, nth};
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -139,6 +139,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
                 node_name: node_name.clone(),
                 node_ip,
                 node_ips: node_ips.clone(),
+                bridge_ips: pod_cidr.iter().map(|range| nth(range, 1)).collect(),
                 port: coracle_ingress::PORT,
                 service_cidr,
                 leader_elect: is_shared,

@@ -114,6 +114,8 @@ pub struct Forbidden {
     pub services: Option<Ranges>,
     /// The node's own, but for pods in its network.
     pub node: Vec<IpAddr>,
+    /// Those of the bridge of its pods, at which no pod is.
+    pub bridge: Vec<IpAddr>,
     /// Where this proxy is reached itself.
     pub own: HashSet<SocketAddrV4>,
 }
@@ -132,6 +134,7 @@ impl Forbidden {
             || at.ip().is_multicast()
             || self.services.is_some_and(|ranges| ranges.contains(at.ip()))
             || (self.node.contains(&at.ip()) && !is_pod)
+            || self.bridge.contains(&at.ip())
             || matches!(at, SocketAddr::V4(own) if self.own.contains(&own))
     }
 }
@@ -311,6 +314,7 @@ mod tests {
         let forbidden = Forbidden {
             services: Some("10.96.0.0/16".parse().unwrap()),
             node: vec![[10, 90, 0, 2].into()],
+            bridge: vec!["10.244.0.1".parse().unwrap(), "fd00:10:244::1".parse().unwrap()],
             own: HashSet::new(),
         };
         Backends::new(services, Store::of(slices, Vec::new()), forbidden)
@@ -375,6 +379,17 @@ mod tests {
         assert_eq!(backend.endpoints().addresses, ["10.90.0.2:8080".parse().unwrap()]);
         backends.forbid(["10.90.0.2:8080".parse().unwrap()].into());
         assert!(backend.endpoints().addresses.is_empty());
+    }
+
+    #[test]
+    fn nothing_leads_to_the_bridge_of_the_nodes_pods_whatever_it_says_it_is() {
+        let mut endpoints = ["10.244.0.1", "fd00:10:244::1", "10.244.0.2"].map(|address| endpoint(address, "ready"));
+        for one in &mut endpoints {
+            one["targetRef"] = json!({"kind": "Pod", "name": "p", "namespace": "n"});
+        }
+        let web = service(json!({"ports": [{"name": "http", "port": 80}]}));
+        let found = resolved(&backends(web, vec![slice(json!(endpoints))]), Port::Number(80));
+        assert_eq!(found.addresses, ["10.244.0.2:8080".parse().unwrap()]);
     }
 
     #[test]

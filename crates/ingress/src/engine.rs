@@ -89,8 +89,12 @@ impl Engine {
         config: Config,
     ) -> Arc<Engine> {
         let changed = Arc::new(Notify::new());
-        let forbidden =
-            Forbidden { services: Some(config.service_cidr), node: config.node_ips.clone(), ..Forbidden::default() };
+        let forbidden = Forbidden {
+            services: Some(config.service_cidr),
+            node: config.node_ips.clone(),
+            bridge: config.bridge_ips.clone(),
+            own: HashSet::new(),
+        };
         Arc::new(Engine {
             ingresses: Informer::new(Api::all(client.clone())),
             classes: Informer::new(Api::all(client.clone())),

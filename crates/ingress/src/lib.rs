@@ -45,6 +45,8 @@ pub struct Config {
     pub node_ip: Ipv4Addr,
     /// All addresses of the node.
     pub node_ips: Vec<IpAddr>,
+    /// Those of the bridge of its pods.
+    pub bridge_ips: Vec<IpAddr>,
     /// The port to listen on.
     pub port: u16,
     /// The addresses of services, to none of which requests are led.
