@@ -200,13 +200,8 @@ pub fn node_addresses(named: &[IpAddr], cluster_cidr: Ranges) -> Result<Vec<IpAd
     Ok(std::iter::once(first).chain(rest.iter().filter_map(second)).collect())
 }
 
-/// The address at which a server listens that others reach by any of these. One of IPv6 takes IPv4, too.
-pub fn any(addresses: &[IpAddr]) -> IpAddr {
-    match addresses.iter().any(IpAddr::is_ipv6) {
-        true => Ipv6Addr::UNSPECIFIED.into(),
-        false => Ipv4Addr::UNSPECIFIED.into(),
-    }
-}
+/// The socket of a server that others reach by any of these addresses.
+pub use coracle_kubelet::listen_at_any as any;
 
 /// Waits until what runs in a node of a local cluster, and began before its link was there, is connected.
 ///

@@ -16,7 +16,6 @@ use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
 use coracle_values::addresses::{Family, inside, nth};
 use kube::Client;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::args::{Server, Which};
@@ -87,7 +86,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         },
     })
     .await?;
-    let listener = TcpListener::bind((daemon::any(&node_ips), options.port)).await.with_context(|| {
+    let listener = daemon::any(&node_ips, options.port).with_context(|| {
         format!("failed to listen on port {}: is another API server running? --port takes another port", options.port)
     })?;
     let mut parts = Parts::default();
@@ -100,8 +99,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     for (pages, port) in
         [(Pages::Scheduler, options.kube_scheduler_port), (Pages::Controllers, options.kube_controller_manager_port)]
     {
-        let (server, serving, any) = (api.clone(), certificates.serving.clone(), daemon::any(&node_ips));
-        parts.spawn("metrics of a part", async move { tell(server, serving, pages, (any, port)).await });
+        let (server, serving, own) = (api.clone(), certificates.serving.clone(), node_ips.clone());
+        parts.spawn("metrics of a part", async move { tell(server, serving, pages, (&own, port)).await });
     }
 
     daemon::connected(options.in_node).await?;
@@ -215,9 +214,9 @@ pub(crate) fn as_user(api: &ApiServer, name: &str, groups: &[&str], agent: &'sta
 }
 
 /// Tells the metrics of a part where upstream's part does. Another server of this host may do that already.
-async fn tell(server: ApiServer, serving: Arc<Current>, pages: Pages, (any, port): (IpAddr, u16)) -> Result<()> {
+async fn tell(server: ApiServer, serving: Arc<Current>, pages: Pages, (own, port): (&[IpAddr], u16)) -> Result<()> {
     if port != 0 {
-        match TcpListener::bind((any, port)).await {
+        match daemon::any(own, port) {
             Ok(listener) => return server.serve_pages(listener, serving, pages).await,
             Err(error) => {
                 tracing::warn!(port, %error, "no metrics of the {pages:?} of their own, only the API server's")

@@ -53,6 +53,7 @@ pub use certificates::client_certificate;
 pub use config::KubeletConfig;
 pub use eviction::config as eviction_config;
 pub use run::run;
+pub use server::listen_at_any;
 
 /// The server's own words for an API error, without the client's wrapping.
 pub(crate) fn message_of(error: &kube::Error) -> String {

@@ -12,6 +12,7 @@ mod strangers;
 mod summary;
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -47,16 +49,32 @@ const MAX_STREAMS: u32 = 128;
 
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
+/// A socket that others reach by any of these addresses. One of IPv6 takes IPv4, too, whatever `net.ipv6.bindv6only` says.
+///
+/// # Errors
+/// The port is taken, or the machine has no IPv6.
+pub fn listen_at_any(addresses: &[IpAddr], port: u16) -> std::io::Result<TcpListener> {
+    const BACKLOG: i32 = 1024;
+    let is_v6 = addresses.iter().any(IpAddr::is_ipv6);
+    let (domain, any): (_, IpAddr) = match is_v6 {
+        true => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
+        false => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(domain, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if is_v6 {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    rustix::net::bind(&socket, &SocketAddr::new(any, port))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
 /// Binds the port and reads the certificates.
 pub(crate) async fn listen(config: &KubeletConfig) -> Result<(TcpListener, TlsAcceptor)> {
     let tls = auth::tls_config(config)?;
-    let any: std::net::IpAddr = if config.node_ips().iter().any(std::net::IpAddr::is_ipv6) {
-        // Those of the other family come there, too.
-        std::net::Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        std::net::Ipv4Addr::UNSPECIFIED.into()
-    };
-    let listener = TcpListener::bind((any, config.port)).await.with_context(|| {
+    let listener = listen_at_any(&config.node_ips(), config.port).with_context(|| {
         format!("the kubelet cannot listen on port {}; is another one running on this node?", config.port)
     })?;
     Ok((listener, TlsAcceptor::from(Arc::new(tls))))
@@ -282,6 +300,17 @@ mod tests {
         client.read_to_string(&mut text).await.unwrap();
         task.await.unwrap();
         text
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_both_families_says_itself_that_it_takes_ipv4() {
+        let both = [IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap()];
+        let listener = listen_at_any(&both, 0).unwrap();
+        assert!(!sockopt::ipv6_v6only(&listener).unwrap());
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let alone = listen_at_any(&both[..1], 0).unwrap();
+        assert!(alone.local_addr().unwrap().is_ipv4());
     }
 
     #[tokio::test]
