@@ -173,13 +173,21 @@ async fn cluster_range(objects: &Objects) -> Result<()> {
     if has == ranges {
         return Ok(());
     }
+    // A second range may come and, as what has addresses of it keeps them, be left out again.
     anyhow::ensure!(
-        has.len() == 1 && ranges.len() == 2 && has[0] == ranges[0],
-        "the services of this cluster have addresses of {}, and --service-cluster-ip-range says {}: nothing but a second \
-         range, of the other family, can be added",
+        has.first().copied() == ranges.first().map(String::as_str) && (has.len() == 1 || ranges.len() == 1),
+        "the services of this cluster have addresses of {}, and --service-cluster-ip-range says {}: only a second range, of \
+         the other family, can be added or left out",
         has.join(","),
         ranges.join(",")
     );
+    if ranges.len() == 1 {
+        static TELL: std::sync::Once = std::sync::Once::new();
+        TELL.call_once(|| {
+            tracing::warn!(?has, ?ranges, "new services get addresses of fewer ranges than the cluster has")
+        });
+        return Ok(());
+    }
     let mut add = |current: &Value| {
         let mut new = current.clone();
         new["spec"]["cidrs"] = json!(ranges);

@@ -323,10 +323,15 @@ async fn a_cluster_comes_to_have_the_other_family_and_no_other_ranges() {
     let at = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
     let single = start("10.96.0.0/16").await.unwrap();
     assert_eq!(single.get(at).await.ok()["spec"]["cidrs"], json!(["10.96.0.0/16"]));
-    let refused = start("10.97.0.0/16").await.err().unwrap().into_panic();
-    let told = refused.downcast_ref::<String>().unwrap();
-    assert!(told.contains("10.96.0.0/16") && told.contains("--service-cluster-ip-range says 10.97.0.0/16"), "{told}");
+    for other in ["10.97.0.0/16", "fd00:10:96::/112,10.96.0.0/16"] {
+        let refused = start(other).await.err().unwrap().into_panic();
+        let told = refused.downcast_ref::<String>().unwrap();
+        assert!(told.contains(&format!("10.96.0.0/16, and --service-cluster-ip-range says {other}:")), "{told}");
+    }
     let both = start(BOTH).await.unwrap();
     assert_eq!(both.get(at).await.ok()["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));
-    assert!(start("10.96.0.0/16").await.is_err(), "what services may have already is not taken away");
+    let without = start("10.96.0.0/16").await.unwrap();
+    let kept = without.get(at).await.ok();
+    assert_eq!(kept["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));
+    assert!(start("10.96.0.0/16,fd00:10:97::/112").await.is_err());
 }
