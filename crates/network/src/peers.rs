@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::host::{allow_ipv6, delete_table, hardware_address};
 use crate::netlink::overlay::{self, End, Vxlan};
-use crate::netlink::{Message, Socket, route};
+use crate::netlink::{Socket, route};
 use crate::nft::{self, Batch, Expr, Family, Hook, InPackets, octets};
 
 /// The VXLAN network's number and port, as flannel has them on Linux.
@@ -216,16 +216,19 @@ impl Routes {
 
     fn forget_end(&self, socket: &mut Socket, range: IpNet) -> io::Result<()> {
         let Some(overlay) = self.overlay else { return Ok(()) };
-        let end = |range: &IpNet| match self.ways.get(range) {
-            Some(Way::Overlay(_, hardware)) => Some(*hardware),
-            _ => None,
+        let own = match self.ways.get(&range) {
+            Some(Way::Overlay(_, hardware)) => *hardware,
+            _ => end_of(range),
         };
-        // A node's pods of the other family may still be reached by the same end.
-        let own = end(&range).unwrap_or_else(|| hardware_address(range.network()));
-        let is_used = self.ways.keys().filter(|other| **other != range).any(|other| end(other) == Some(own));
         let [at, is] = overlay::forget(overlay, range.network(), own);
-        let messages: [Option<Message>; 2] = [(!is_used).then_some(at), Some(is)];
-        messages.into_iter().flatten().try_for_each(|message| gone(socket.request(message)))
+        // A node's pods of the other family may still be reached by the same end: the entry is to say where that is.
+        let others = self.ways.iter().filter(|(other, _)| **other != range);
+        let remote = others.map(|(_, way)| *way).find_map(|way| match way {
+            Way::Overlay(remote, hardware) if hardware == own => Some(remote),
+            _ => None,
+        });
+        let at = remote.map_or(at, |remote| overlay::is_at(overlay, own, remote));
+        [at, is].into_iter().try_for_each(|message| gone(socket.request(message)))
     }
 
     /// Has the VXLAN link be there as it should.
@@ -242,7 +245,7 @@ impl Routes {
                     route::delete(socket, name)?;
                 }
                 let mtu = route::mtu(socket, link)?.unwrap_or(1500).saturating_sub(around(local));
-                overlay::add(socket, name, hardware_address(self.origin.pod_cidr.primary().network()), mtu, &wanted)
+                overlay::add(socket, name, end_of(self.origin.pod_cidr.primary()), mtu, &wanted)
                     .with_context(|| format!("failed to make the VXLAN link {name}"))?;
                 // With the link went what led through it.
                 self.ways.retain(|_, way| matches!(way, Way::Direct(_)));
@@ -328,41 +331,61 @@ fn is_nodes(origin: &Origin, here: &Here, address: IpAddr) -> bool {
         || origin.addresses.contains(&address))
 }
 
-/// The way to each node's pods, the elders first: who claims addresses that another one has, or that are no pods', gets none.
+/// The way to each node's pods, the elders first: who claims addresses that another one has, or that are no pods', gets none
+/// for either family, nor who would be the same end of VXLAN as another one or this node.
 /// A node is reached straight by its address of the pods' family, if it is on a network of ours, and else by its address of
 /// the family of our first.
 fn ways(origin: &Origin, here: &Here, peers: &[Peer]) -> Ways {
-    let far = origin.addresses.first().map(|own| Family::of(*own));
     let mut ways = Ways::new();
-    for (peer, own) in peers.iter().flat_map(|peer| origin.pod_cidr.iter().map(move |own| (peer, own))) {
-        let family = Family::of_range(own);
+    let mut taken: Vec<IpNet> = origin.pod_cidr.iter().collect();
+    let mut ends = BTreeSet::from([end_of(origin.pod_cidr.primary())]);
+    for peer in peers {
         // One range a family.
-        let Some(range) = peer.ranges.iter().find(|range| Family::of_range(**range) == family) else { continue };
-        let range = range.trunc();
-        let near = of_family(&peer.addresses, family)
-            .filter(|address| here.get(&family).is_some_and(|(_, network)| network.contains(address)));
-        let way = near.map(Way::Direct);
+        let of = |family| peer.ranges.iter().map(IpNet::trunc).find(|range| Family::of_range(*range) == family);
+        let ranges: Vec<IpNet> = origin.pod_cidr.families().filter_map(of).collect();
         // What an end is called follows from the node's primary range, which is the first of them.
-        let hardware = peer.ranges.first().map(|range| hardware_address(range.trunc().network())).unwrap_or_default();
-        let way = way.or_else(|| of_family(&peer.addresses, far?).map(|node| Way::Overlay(node, hardware)));
-        let Some(way) = way else {
-            tracing::warn!(node = peer.name, "the node has no address of the family of this one's first");
-            continue;
+        let Some(end) = peer.ranges.first().map(|range| end_of(*range)) else { continue };
+        let is_free = |range: &IpNet| {
+            let cluster = origin.cluster_cidr.of(Family::of_range(*range));
+            cluster.is_some_and(|cluster| cluster.contains(range)) && !taken.iter().any(|other| overlap(*other, *range))
         };
-        let address = way.node();
-        if !is_nodes(origin, here, address) {
-            tracing::warn!(node = peer.name, %address, "the node's address is none that a node can have, or this one's");
-            continue;
-        }
-        let is_taken = overlap(range, own) || ways.keys().any(|other| overlap(*other, range));
-        let of_cluster = origin.cluster_cidr.of(family);
-        if is_taken || !of_cluster.is_some_and(|cluster| cluster.contains(&range)) {
+        if let Some(range) = ranges.iter().find(|range| !is_free(range)) {
             tracing::warn!(node = peer.name, %range, "the node's range of pod addresses is another's, or no pods'");
             continue;
         }
-        ways.insert(range, way);
+        if !ends.insert(end) {
+            tracing::warn!(node = peer.name, "the node's first range gives it the hardware address of another one");
+            continue;
+        }
+        taken.extend(&ranges);
+        ways.extend(ranges.into_iter().filter_map(|range| Some((range, way(origin, here, peer, (range, end))?))));
     }
     ways
+}
+
+/// The hardware address of the node with a primary range, as an end of VXLAN.
+fn end_of(primary: IpNet) -> [u8; 6] {
+    hardware_address(primary.network())
+}
+
+/// The way to a range of a node, which is that end of VXLAN; none if the node has no address for it.
+fn way(origin: &Origin, here: &Here, peer: &Peer, (range, end): (IpNet, [u8; 6])) -> Option<Way> {
+    let family = Family::of_range(range);
+    let far = origin.addresses.first().map(|own| Family::of(*own));
+    let near = of_family(&peer.addresses, family)
+        .filter(|address| here.get(&family).is_some_and(|(_, network)| network.contains(address)));
+    let way = near.map(Way::Direct);
+    let way = way.or_else(|| of_family(&peer.addresses, far?).map(|node| Way::Overlay(node, end)));
+    let Some(way) = way else {
+        tracing::warn!(node = peer.name, "the node has no address of the family of this one's first");
+        return None;
+    };
+    let address = way.node();
+    if !is_nodes(origin, here, address) {
+        tracing::warn!(node = peer.name, %address, "the node's address is none that a node can have, or this one's");
+        return None;
+    }
+    Some(way)
 }
 
 /// Drops what others than these nodes send to the VXLAN port, and what a service sends there in a node's name.

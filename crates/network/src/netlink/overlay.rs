@@ -107,13 +107,17 @@ pub struct End {
 
 /// Tells a VXLAN link of another end.
 pub fn know(link: u32, end: &End) -> Vec<Message> {
-    let at = neighbour(NEWNEIGH, CREATE | REPLACE, AF_BRIDGE, link, SELF)
-        .bytes(LINK_ADDRESS, &end.hardware)
-        .bytes(DESTINATION, &octets(end.remote));
     let is = neighbour(NEWNEIGH, CREATE | REPLACE, Family::of(end.address).number(), link, 0)
         .bytes(DESTINATION, &octets(end.address))
         .bytes(LINK_ADDRESS, &end.hardware);
-    vec![at, is]
+    vec![is_at(link, end.hardware, end.remote), is]
+}
+
+/// Tells it only on which machine a hardware address is.
+pub fn is_at(link: u32, hardware: [u8; 6], remote: IpAddr) -> Message {
+    neighbour(NEWNEIGH, CREATE | REPLACE, AF_BRIDGE, link, SELF)
+        .bytes(LINK_ADDRESS, &hardware)
+        .bytes(DESTINATION, &octets(remote))
 }
 
 /// Has it forget that end:

@@ -52,6 +52,77 @@ fn ways_lead_straight_to_nodes_nearby_and_nobody_takes_the_addresses_of_others()
 }
 
 #[test]
+fn a_node_that_claims_a_range_or_the_end_of_another_one_gets_no_way_at_all() {
+    let origin = Origin {
+        addresses: vec!["10.9.1.2".parse().unwrap()],
+        pod_cidr: "10.244.0.0/24,fd00:10:244::/64".parse().unwrap(),
+        cluster_cidr: "10.244.0.0/16,fd00:10:244::/48".parse().unwrap(),
+        overlay: "vx".into(),
+    };
+    let node = |host: u8, ranges: &[&str]| Peer {
+        name: host.to_string(),
+        addresses: vec![IpAddr::from([10, 9, 2, host])],
+        ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+    };
+    let peers = [
+        node(3, &["10.244.1.0/24", "fd00:10:244:1::/64"]),
+        node(4, &["fd00:10:244:2::/64", "10.244.2.0/24"]),
+        node(5, &["10.244.1.0/24", "fd00:10:244:67::/64"]),
+        node(6, &["10.244.68.0/24", "fd00:10:244:1::/64"]),
+        node(7, &["10.244.0.0/24", "fd00:10:244:69::/64"]),
+        // Other ranges, by which the hardware address would be that of the fourth, and of this node.
+        node(8, &["fd00:10:244:3:0:1::/96"]),
+        node(9, &["10.244.0.0/25"]),
+    ];
+    assert_eq!(end_of(peers[5].ranges[0]), end_of(peers[1].ranges[0]));
+    let here = Here::from([(Family::V4, (1, "10.9.1.0/24".parse().unwrap()))]);
+    let ways = ways(&origin, &here, &peers);
+    let nodes: Vec<String> = ways.iter().map(|(range, way)| format!("{range} {}", way.node())).collect();
+    let wanted = [
+        "10.244.1.0/24 10.9.2.3",
+        "10.244.2.0/24 10.9.2.4",
+        "fd00:10:244:1::/64 10.9.2.3",
+        "fd00:10:244:2::/64 10.9.2.4",
+    ];
+    assert_eq!(nodes, wanted);
+    // Nor do those of the family that this node does not have.
+    let of_one =
+        Origin { pod_cidr: "10.244.0.0/24".parse().unwrap(), cluster_cidr: "10.244.0.0/16".parse().unwrap(), ..origin };
+    let rogue = node(10, &["fd00:10:244:3:0:1::/96", "10.244.70.0/24"]);
+    let found = super::ways(&of_one, &here, &[peers[1].clone(), rogue]);
+    assert_eq!(found.keys().map(IpNet::to_string).collect::<Vec<_>>(), ["10.244.2.0/24"]);
+}
+
+#[test]
+fn no_node_takes_what_goes_to_the_pods_of_another_one_through_vxlan() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene(Family::V4, &[(1, 2), (1, 3), (2, 2)], false);
+    scene.all_know_all();
+    let [a, b, c] = &scene.nodes[..] else { panic!("three nodes") };
+    c.pod.run(|| tcp_server(80, 7));
+    let answers = || c.addresses.map(|to| a.pod.run(|| tcp_answer(to, 80)));
+    let know = |peers: &[Peer]| a.namespace.run(|| a.network.set_peers_blocking(peers).unwrap());
+    // It has no address of IPv6, so that its pods of that are reached through VXLAN.
+    let ranges = ["10.244.2.0/24", "fd00:10:244:67::/64"].map(|range| range.parse().unwrap()).into();
+    let rogue = Peer { name: "rogue".into(), addresses: vec![b.peer.addresses[0]], ranges };
+    know(&[c.peer.clone(), rogue]);
+    assert_eq!(answers(), [Some(7); 2]);
+    know(std::slice::from_ref(&c.peer));
+    assert_eq!(answers(), [Some(7); 2]);
+
+    // The kernel was told of another place: with a range of the node goes no more than that.
+    a.namespace.run(|| {
+        let mut socket = Socket::route().unwrap();
+        let link = route::index_of(&mut socket, "vx").unwrap();
+        socket.request(overlay::is_at(link, end_of(c.peer.ranges[0]), b.peer.addresses[0])).unwrap();
+    });
+    know(&[Peer { ranges: vec![c.peer.ranges[0]], ..c.peer.clone() }]);
+    assert_eq!(answers(), [Some(7), None]);
+}
+
+#[test]
 fn pods_of_both_families_are_reached_by_nodes_of_one_and_of_both() {
     let text = |text: &str| text.parse().unwrap();
     let origin = Origin {
