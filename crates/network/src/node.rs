@@ -418,7 +418,7 @@ fn base_rules(config: &NodeNetworkConfig, family: Family) -> Batch {
         let to_address = [family.destination_key(), vec![Expr::Map(ADDRESS_PORTS.into()), nat.clone()]].concat();
         batch.rule(TABLE, chain, &to_address);
         let to_port =
-            [Expr::to_this_machine(), Expr::protocol_port(), vec![Expr::Map(HOST_PORTS.into()), nat]].concat();
+            [Expr::to_node_port(family), Expr::protocol_port(), vec![Expr::Map(HOST_PORTS.into()), nat]].concat();
         batch.rule(TABLE, chain, &to_port);
     }
     batch

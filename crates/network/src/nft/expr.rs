@@ -1,6 +1,8 @@
 //! Expressions: the small program that a rule is.
 
-use ipnet::IpNet;
+use std::net::Ipv6Addr;
+
+use ipnet::{IpNet, Ipv6Net};
 
 use super::{Family, InPackets, octets};
 use crate::netlink::Message;
@@ -189,11 +191,21 @@ impl Expr {
     }
 
     /// Goes on if the destination is this machine.
-    pub fn to_this_machine() -> Vec<Expr> {
+    fn to_this_machine() -> Vec<Expr> {
         vec![
             Expr::DestinationKind { into: 0 },
             Expr::Compare { register: 0, equal: true, value: 2u32.to_ne_bytes().into() },
         ]
+    }
+
+    /// Goes on if the packet is for an address of this machine at which ports of the node are served: the loopback address of
+    /// IPv6 is none, since the kernel routes nothing from there.
+    pub fn to_node_port(family: Family) -> Vec<Expr> {
+        const LOOPBACK: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128));
+        match family {
+            Family::V4 => Expr::to_this_machine(),
+            Family::V6 => [Expr::to_this_machine(), Expr::destination_not_in(LOOPBACK)].concat(),
+        }
     }
 
     /// Goes on if the source is this machine.

@@ -114,7 +114,7 @@ pub(super) fn base(family: Family, batch: &mut Batch) {
         batch.rule(TABLE, chain, &own_chain(family.destination_key(), CHAINS));
         batch.rule(TABLE, chain, &counted(Way::Internal));
         batch.rule(TABLE, chain, &counted(Way::External));
-        let to_node = [Expr::to_this_machine(), vec![Expr::Jump(NODE_ADDRESSES.into())]];
+        let to_node = [Expr::to_node_port(family), vec![Expr::Jump(NODE_ADDRESSES.into())]];
         batch.rule(TABLE, chain, &to_node.concat());
     }
     batch.base_chain(TABLE, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
@@ -140,7 +140,7 @@ pub(super) fn base(family: Family, batch: &mut Batch) {
         if hook == Hook::Input {
             for (set, end) in [(REFUSED_PORTS, refuse()), (DROPPED_PORTS, Expr::Drop)] {
                 let listed = [Expr::protocol_port(), vec![Expr::InSet(set.into()), end]].concat();
-                batch.rule(TABLE, chain, &[Expr::to_this_machine(), listed].concat());
+                batch.rule(TABLE, chain, &[Expr::to_node_port(family), listed].concat());
             }
         }
     }

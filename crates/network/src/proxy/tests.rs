@@ -1,7 +1,7 @@
 //! Services as packets see them: pods in network namespaces, and the kernel with the table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -146,6 +146,15 @@ fn pods_reach_each_other_and_services(on_host: bool, family: Family) {
         assert_eq!(pods[0].run(|| tcp_answer(service, 80)), Some(0), "hairpin");
         assert_eq!(tcp_answer(service, 80), Some(0), "node to service");
         assert_eq!(tcp_answer(of(family, "10.244.0.1"), 30080), Some(0), "node port");
+        if family == Family::V6 {
+            for port in [9090, 30080] {
+                // It is the node's own.
+                let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).unwrap();
+                assert!(TcpStream::connect_timeout(&listener.local_addr().unwrap(), Duration::from_secs(3)).is_ok());
+                listener.set_nonblocking(true).unwrap();
+                assert!(listener.accept().is_ok(), "{port} of the loopback address");
+            }
+        }
 
         change(Rules::from([("a".into(), port(family, &addresses, None))]));
         let seen: BTreeSet<_> = (0..60).map(|_| pods[2].run(|| tcp_answer(service, 80))).collect();
