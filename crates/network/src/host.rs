@@ -1,5 +1,6 @@
 //! What a local cluster needs on the host: a bridge, the node's link, and a way to the world.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ pub fn create_bridge(name: &str, addresses: &[IpNet]) -> Result<()> {
     if addresses.iter().any(|address| address.addr().is_ipv6()) {
         allow_ipv6(name)?;
     }
+    ignore_advertisements(name)?;
     let messages = addresses.iter().map(|address| route::address(index, *address));
     socket
         .batch(messages.chain([route::up(index)]).collect())
@@ -61,6 +63,27 @@ pub fn allow_ipv6(link: &str) -> Result<()> {
         set_sysctl(&format!("net/ipv6/conf/{link}/{parameter}"), value)?;
     }
     Ok(())
+}
+
+/// Has a link take no addresses or routes that somebody advertises, if the kernel has IPv6.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn ignore_advertisements(link: &str) -> Result<()> {
+    let parameter = format!("net/ipv6/conf/{link}/accept_ra");
+    if !fs::exists(format!("/proc/sys/{parameter}"))? {
+        return Ok(());
+    }
+    set_sysctl(&parameter, "0")
+}
+
+/// The names of this host's links to the world that have routes which routers advertised: no bridges, their ports or
+/// pairs, on which containers could say that they were routers.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn advertised_links() -> Result<BTreeSet<String>> {
+    Ok(route::advertised_links(&mut Socket::route()?)?)
 }
 
 /// Sets a kernel parameter of this namespace unless it has the value already.
@@ -224,6 +247,7 @@ pub(crate) fn folded(address: IpAddr) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::overlay::{self, Vxlan};
     use crate::testing::{Namespace, is_root, tcp_answer, tcp_server};
     use std::os::fd::AsFd;
 
@@ -243,6 +267,41 @@ mod tests {
             }
             delete_table("t").unwrap();
             delete_table("t").unwrap();
+        });
+    }
+
+    #[test]
+    fn only_links_to_the_world_are_ones_whose_routers_are_listened_to() {
+        if !is_root() {
+            return;
+        }
+        Namespace::new().run(|| {
+            let (node, other) = (Namespace::new(), Namespace::new());
+            create_bridge("cb", &["10.9.1.1/24".parse().unwrap()]).unwrap();
+            let read = fs::read_to_string("/proc/sys/net/ipv6/conf/cb/accept_ra").unwrap();
+            assert_eq!(read.trim(), "0", "the bridge of a cluster without IPv6");
+            let links = addresses(1, 2).into_iter().zip(addresses(1, 1).map(|address| address.addr()));
+            attach_node("cb", "port", node.fd().as_fd(), &links.collect::<Vec<_>>()).unwrap();
+            let mut socket = Socket::route().unwrap();
+            let pair = route::Pair {
+                name: "pair",
+                bridge: 0,
+                peer: "eth0",
+                hardware: None,
+                netns: other.fd().as_fd(),
+                mtu: 1500,
+            };
+            route::add_veth(&mut socket, &pair).unwrap();
+            let link = route::index_of(&mut socket, "cb").unwrap();
+            let wire = Vxlan { id: 5, port: 9999, link, local: "10.9.1.1".parse().unwrap() };
+            overlay::add(&mut socket, "up0", hardware_address(wire.local), 1400, &wire).unwrap();
+            for link in ["cb", "port", "pair", "up0"] {
+                let index = route::index_of(&mut socket, link).unwrap();
+                socket
+                    .batch(vec![route::up(index), route::advertised_route(index, "fd00:77::/64".parse().unwrap())])
+                    .unwrap();
+            }
+            assert_eq!(advertised_links().unwrap(), BTreeSet::from(["up0".to_owned()]));
         });
     }
 

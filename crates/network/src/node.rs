@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 use crate::conntrack;
 use crate::frames;
 use crate::host::{
-    allow_ipv6, close_firewall, delete_table, folded, forward_packets, hardware_address, open_firewall, set_sysctl,
+    allow_ipv6, close_firewall, delete_table, folded, forward_packets, hardware_address, ignore_advertisements,
+    open_firewall, set_sysctl,
 };
 use crate::ipam::Ipam;
 use crate::netlink::{Socket, in_namespace, route};
@@ -121,6 +122,7 @@ impl NodeNetwork {
             have_ipv6(&config)?;
             changes.push(route::without_own_address(bridge));
         }
+        ignore_advertisements(name)?;
         for ipam in &ipams {
             changes.push(route::address(bridge, IpNet::new(ipam.gateway(), ipam.range().prefix_len())?));
         }

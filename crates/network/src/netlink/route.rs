@@ -1,5 +1,6 @@
 //! Links, addresses and routes (rtnetlink(7)).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -115,6 +116,46 @@ pub fn ports(socket: &mut Socket, bridge: u32) -> io::Result<Vec<String>> {
         }
     })?;
     Ok(names)
+}
+
+fn find(list: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(list).find_map(|(kind, value)| (kind == wanted).then_some(value))
+}
+
+/// `RTPROT_RA`.
+const PROTOCOL_ADVERTISED: u8 = 9;
+
+/// The names of links with routes that routers advertised, without bridges, ports of bridges and virtual pairs.
+pub fn advertised_links(socket: &mut Socket) -> io::Result<BTreeSet<String>> {
+    const GETROUTE: u16 = 26;
+    const INFO_SLAVE_KIND: u16 = 4;
+    let mut links = BTreeSet::new();
+    let header = [Family::V6.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    socket.dump(Message::new(GETROUTE, DUMP, &header), |payload| {
+        if payload.get(5) == Some(&PROTOCOL_ADVERTISED) {
+            links.extend(find(payload.get(12..).unwrap_or_default(), RTA_OIF).map(<[u8]>::to_vec));
+        }
+    })?;
+    let mut names = BTreeSet::new();
+    socket.dump(Message::new(GETLINK, DUMP, &link_header(0, 0, 0)), |payload| {
+        let list = payload.get(16..).unwrap_or_default();
+        let info = find(list, IFLA_LINKINFO).unwrap_or_default();
+        let is = |wanted, kind: &[u8]| find(info, wanted).is_some_and(|found| found.strip_suffix(&[0]) == Some(kind));
+        let of_containers = is(INFO_KIND, b"bridge") || is(INFO_KIND, b"veth") || is(INFO_SLAVE_KIND, b"bridge");
+        if payload.get(4..8).is_some_and(|index| links.contains(index)) && !of_containers {
+            let name = find(list, IFLA_IFNAME).and_then(|name| std::str::from_utf8(name.strip_suffix(&[0])?).ok());
+            names.extend(name.map(str::to_owned));
+        }
+    })?;
+    Ok(names)
+}
+
+/// A route as one that a router advertised.
+#[cfg(test)]
+pub fn advertised_route(index: u32, network: IpNet) -> Message {
+    let mut header = route_header(network, 0);
+    header[5] = PROTOCOL_ADVERTISED;
+    Message::new(NEWROUTE, CREATE, &header).bytes(RTA_DST, &octets(network.network())).native(RTA_OIF, index)
 }
 
 /// The index of a link that must be there.
