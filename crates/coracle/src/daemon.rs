@@ -124,11 +124,9 @@ fn on_host(start: &Start<'_>) -> Result<Cluster> {
     // There is no network between host and node.
     let cluster = Cluster::new(&place, start.kind, Ipv4Net::default());
     cluster.save()?;
-    let mut settings = host_settings::forwarding(start.cluster_cidr.families())?;
-    if start.cluster_cidr.of(Family::V4).is_some() {
-        settings.push(("net/ipv4/conf/all/send_redirects".into(), "0".into()));
-    }
-    host_settings::hold(&cluster.name, &settings)?;
+    let quiet = ("net/ipv4/conf/all/send_redirects", "0");
+    let more = start.cluster_cidr.of(Family::V4).map(|_| quiet);
+    host_settings::hold(&cluster.name, start.cluster_cidr.families(), more.as_slice())?;
     cluster.set_process(NodeProcess::own().context("this process is not in /proc")?)?;
     Ok(cluster)
 }

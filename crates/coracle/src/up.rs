@@ -202,7 +202,7 @@ fn left(deadline: Instant) -> Duration {
 /// Makes the bridge that connects the nodes with the host and each other, and their way to the world.
 fn make_network(cluster: &Cluster) -> Result<()> {
     let networks = cluster.networks();
-    host_settings::hold(&cluster.name, &host_settings::forwarding(networks.iter().copied().map(Family::of_range))?)?;
+    host_settings::hold(&cluster.name, networks.iter().copied().map(Family::of_range), &[])?;
     host::create_bridge(&cluster.bridge(), &cluster.gateways()?)
         .with_context(|| format!("failed to make the bridge for {networks:?}"))?;
     host::masquerade(&cluster.table(), &cluster.bridge(), &networks)
