@@ -184,6 +184,9 @@ pub fn node_addresses(named: &[IpAddr], cluster_cidr: Ranges) -> Result<Vec<IpAd
     if let Some(odd) = named.iter().find(|address| address.is_loopback() || address.is_unspecified()) {
         bail!("--node-ip {odd} is an address which pods do not reach: name one of another link");
     }
+    if let Some(odd) = named.iter().find(|address| is_of_link(**address) || address.is_multicast()) {
+        bail!("--node-ip {odd} is a link-local or multicast address, at which other nodes do not reach this one");
+    }
     let (primary, rest) = families.split_first().context("there is a range of pods")?;
     let first = match named_of(*primary) {
         Some(address) => address,
@@ -196,6 +199,13 @@ pub fn node_addresses(named: &[IpAddr], cluster_cidr: Ranges) -> Result<Vec<IpAd
     let second =
         |family: &Family| named_of(*family).or_else(|| default_address(*family).ok().filter(|_| named.is_empty()));
     Ok(std::iter::once(first).chain(rest.iter().filter_map(second)).collect())
+}
+
+fn is_of_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 /// The socket of a server that others reach by any of these addresses.
@@ -249,8 +259,10 @@ fn default_address(family: Family) -> Result<IpAddr> {
             socket.connect((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), PORT)).and_then(|()| socket.local_addr())
         }),
     };
-    match found {
-        Ok(address) if !address.ip().is_unspecified() => Ok(address.ip()),
+    // The kernel may prefer a temporary address (RFC 8981), which is gone tomorrow.
+    let stable = |address| coracle_network::host::stable_address(address).ok().flatten().unwrap_or(address);
+    match found.map(|address| stable(address.ip())) {
+        Ok(address) if !address.is_unspecified() && !is_of_link(address) => Ok(address),
         _ => bail!(
             "this host has no default route of {} to take an address from: name one with --node-ip",
             family.name()
@@ -264,4 +276,21 @@ fn host_name() -> Result<String> {
         bail!("this host has no name: give the node one with --node-name");
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_has_no_address_that_other_nodes_do_not_reach() {
+        let ranges: Ranges = "fd00:10:244::/56,10.244.0.0/16".parse().unwrap();
+        for odd in ["fe80::1", "ff02::1", "169.254.1.1", "224.0.0.1"] {
+            let named = [odd.parse().unwrap()];
+            let error = node_addresses(&named, ranges).unwrap_err().to_string();
+            assert!(error.contains("link-local or multicast"), "{error}");
+        }
+        let named = ["10.9.1.2".parse().unwrap(), "fd00:9::2".parse().unwrap()];
+        assert_eq!(node_addresses(&named, ranges).unwrap(), [named[1], named[0]]);
+    }
 }

@@ -122,6 +122,14 @@ pub fn ports(bridge: &str) -> Result<Vec<String>> {
     Ok(route::ports(&mut socket, index)?)
 }
 
+/// An address beside one of this host that does not stay, as temporary ones do not (RFC 8981); none if that one stays or is alone.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn stable_address(address: IpAddr) -> Result<Option<IpAddr>> {
+    Ok(route::stable(&mut Socket::route()?, address)?)
+}
+
 /// Removes a link; that it is not there is no error.
 pub fn delete_link(name: &str) -> Result<()> {
     Ok(route::delete(&mut Socket::route()?, name)?)

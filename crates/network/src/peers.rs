@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use coracle_values::addresses::{Ranges, alone, overlap};
 use ipnet::IpNet;
 
@@ -130,8 +130,14 @@ impl Routes {
         let mut here = Here::new();
         for address in &self.origin.addresses {
             let found = route::connected(routes, *address)?;
-            let found = found.with_context(|| format!("no link has the node's address {address}"))?;
-            here.insert(Family::of(*address), found);
+            // Without that of one family, nodes are not reached straight by that.
+            match found {
+                Some(found) => drop(here.insert(Family::of(*address), found)),
+                None => tracing::warn!(%address, "no link has this address of the node"),
+            }
+        }
+        if here.is_empty() {
+            bail!("no link has the node's addresses {:?}", self.origin.addresses);
         }
         let wanted = ways(&self.origin, &here, peers);
         if wanted == self.ways && self.left.is_empty() {

@@ -99,6 +99,30 @@ pub fn with_address(socket: &mut Socket, address: IpAddr) -> io::Result<Option<u
     Ok(place_of(socket, address)?.map(|(link, _)| link))
 }
 
+/// An address that stays of the network of the link that has an address of IPv6, if that one does not stay: neither temporary
+/// nor no longer to be used.
+pub fn stable(socket: &mut Socket, address: IpAddr) -> io::Result<Option<IpAddr>> {
+    const IFA_FLAGS: u16 = 8;
+    /// `IFA_F_TEMPORARY`, `IFA_F_DADFAILED`, `IFA_F_DEPRECATED`, `IFA_F_TENTATIVE`.
+    const PASSING: u32 = 0x01 | 0x08 | 0x20 | 0x40;
+    let mut own = None;
+    let mut stable = Vec::new();
+    socket.dump(Message::new(GETADDR, DUMP, &[Family::of(address).number(), 0, 0, 0, 0, 0, 0, 0]), |payload| {
+        let Some((link, network)) = read_address(payload) else { return };
+        let list = payload.get(8..).unwrap_or_default();
+        let flags = find(list, IFA_FLAGS).and_then(|flags| flags.try_into().ok()).map(u32::from_ne_bytes);
+        let passes = flags.unwrap_or_default() & PASSING != 0;
+        if network.addr() == address {
+            own = Some((link, network, passes));
+        } else if !passes {
+            stable.push((link, network));
+        }
+    })?;
+    let Some((link, network, true)) = own else { return Ok(None) };
+    let is_beside = |(other, address): &&(u32, IpNet)| *other == link && network.contains(&address.addr());
+    Ok(stable.iter().find(is_beside).map(|(_, address)| address.addr()))
+}
+
 /// The link that has an address, and the network that it is in there.
 pub fn connected(socket: &mut Socket, address: IpAddr) -> io::Result<Option<(u32, IpNet)>> {
     Ok(place_of(socket, address)?.map(|(link, network)| (link, network.trunc())))
@@ -288,6 +312,15 @@ pub fn address(index: u32, address: IpNet) -> Message {
         (Family::V6, false) => message.native(IFA_FLAGS, NODAD),
         (Family::V6, true) => message.native(IFA_FLAGS, NODAD | NOPREFIXROUTE),
     }
+}
+
+/// Gives a link an address that is no longer to be used.
+#[cfg(test)]
+pub fn deprecated_address(index: u32, address: IpNet) -> Message {
+    const IFA_CACHEINFO: u16 = 6;
+    // Preferred for no time, and valid for ever.
+    let times = [0, u32::MAX, 0, 0].map(u32::to_ne_bytes).concat();
+    self::address(index, address).bytes(IFA_CACHEINFO, &times)
 }
 
 /// Takes an address from a link.

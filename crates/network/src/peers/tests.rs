@@ -387,6 +387,40 @@ fn a_node_to_which_there_can_be_no_way_keeps_nobody_from_the_others() {
 }
 
 #[test]
+fn a_node_that_loses_an_address_keeps_the_ways_of_the_other_family() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene(Family::V4, &[(1, 2), (1, 3)], false);
+    let [a, b] = &scene.nodes[..] else { panic!("two nodes") };
+    b.pod.run(|| tcp_server(80, 8));
+    b.namespace.run(|| b.network.set_peers_blocking(std::slice::from_ref(&a.peer)).unwrap());
+    a.namespace.run(|| {
+        let mut socket = Socket::route().unwrap();
+        let eth0 = route::index_of(&mut socket, "eth0").unwrap();
+        socket.request(route::delete_address(eth0, net(Family::V6, "10.9.1.2/24"))).unwrap();
+        a.network.set_peers_blocking(std::slice::from_ref(&b.peer)).unwrap();
+    });
+    assert_eq!(a.pod.run(|| tcp_answer(b.addresses[0], 80)), Some(8));
+}
+
+#[test]
+fn an_address_that_does_not_stay_is_changed_for_one_beside_it_that_does() {
+    if !is_root() {
+        return;
+    }
+    Namespace::new().run(|| {
+        host::create_bridge("up", &["fd00:9::5/64", "fd00:8::5/64"].map(|address| address.parse().unwrap())).unwrap();
+        let mut socket = Socket::route().unwrap();
+        let link = route::index_of(&mut socket, "up").unwrap();
+        socket.request(route::deprecated_address(link, "fd00:9::77/64".parse().unwrap())).unwrap();
+        let stable = |address: &str| host::stable_address(address.parse().unwrap()).unwrap();
+        assert_eq!(stable("fd00:9::77"), Some("fd00:9::5".parse().unwrap()));
+        assert_eq!(stable("fd00:9::5"), None);
+    });
+}
+
+#[test]
 fn what_other_machines_send_in_the_name_of_pods_is_dropped() {
     if !is_root() {
         return;
