@@ -101,6 +101,8 @@ pub fn attach_node(bridge: &str, link: &str, netns: BorrowedFd<'_>, addresses: &
     let index = route::index_of(&mut socket, bridge)?;
     let pair = route::Pair { name: link, bridge: index, peer: "eth0", hardware: None, netns, mtu: MTU };
     route::add_veth(&mut socket, &pair).with_context(|| format!("failed to make the link {link}"))?;
+    let port = route::index_of(&mut socket, link)?;
+    socket.request(route::up(port)).with_context(|| format!("failed to bring {link} up"))?;
     in_namespace(netns, || {
         let mut socket = Socket::route()?;
         let lo = route::index_of(&mut socket, "lo")?;

@@ -580,6 +580,9 @@ impl State {
         }
         .with_context(|| format!("failed to make the link {name}"))?;
         let port = route::index_of(&mut self.route, &name)?;
+        let own = addresses.iter().any(IpAddr::is_ipv6).then(|| route::without_own_address(port));
+        let changes = own.into_iter().chain([route::up(port)]);
+        self.route.batch(changes.collect()).with_context(|| format!("failed to bring {name} up"))?;
         route::set_port(&mut self.route, port, hardware, self.isolated)
             .with_context(|| format!("failed to set up the bridge port of {name}"))
     }

@@ -261,6 +261,7 @@ impl Routes {
         if self.overlay != Some(index) {
             if self.origin.pod_cidr.of(Family::V6).is_some() {
                 allow_ipv6(name)?;
+                socket.request(route::without_own_address(index))?;
             }
             let addresses = own.iter().map(|address| route::address(index, *address));
             socket.batch(addresses.chain([route::up(index)]).collect())?;

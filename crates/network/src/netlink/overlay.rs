@@ -33,12 +33,11 @@ pub struct Vxlan {
     pub local: IpAddr,
 }
 
-/// Makes a VXLAN link and brings it up.
+/// Makes a VXLAN link, which is down.
 pub fn add(socket: &mut Socket, name: &str, hardware: [u8; 6], mtu: u32, vxlan: &Vxlan) -> io::Result<()> {
     const IFLA_ADDRESS: u16 = 1;
     const IFLA_IFNAME: u16 = 3;
     const IFLA_MTU: u16 = 4;
-    const UP: u32 = 1;
     let data = |data: Message| {
         data.native(VXLAN_ID, vxlan.id)
             .native(VXLAN_LINK, vxlan.link)
@@ -46,7 +45,7 @@ pub fn add(socket: &mut Socket, name: &str, hardware: [u8; 6], mtu: u32, vxlan: 
             .bytes(VXLAN_LEARNING, &[0])
             .bytes(VXLAN_PORT, &vxlan.port.to_be_bytes())
     };
-    let message = Message::new(16, CREATE | EXCL, &link_header(0, UP, UP))
+    let message = Message::new(16, CREATE | EXCL, &link_header(0, 0, 0))
         .text(IFLA_IFNAME, name)
         .bytes(IFLA_ADDRESS, &hardware)
         .native(IFLA_MTU, mtu)

@@ -202,7 +202,7 @@ pub fn add_bridge(socket: &mut Socket, name: &str, hardware: [u8; 6]) -> io::Res
     socket.request(message)
 }
 
-/// A pair of links: one here, on a bridge, and its peer at once in another namespace. Moving the peer there later
+/// A pair of links: one here, on a bridge and down, and its peer at once in another namespace. Moving the peer there later
 /// would take twenty times as long.
 pub struct Pair<'a> {
     pub name: &'a str,
@@ -222,7 +222,7 @@ pub fn add_veth(socket: &mut Socket, pair: &Pair<'_>) -> io::Result<()> {
         let inner = inner.native(IFLA_NET_NS_FD, pair.netns.as_raw_fd() as u32);
         pair.hardware.iter().fold(inner, |inner, hardware| inner.bytes(IFLA_ADDRESS, hardware))
     };
-    let message = Message::new(NEWLINK, CREATE | EXCL, &link_header(0, UP, UP))
+    let message = Message::new(NEWLINK, CREATE | EXCL, &link_header(0, 0, 0))
         .text(IFLA_IFNAME, pair.name)
         .native(IFLA_MTU, pair.mtu)
         .native(IFLA_MASTER, pair.bridge)

@@ -229,6 +229,8 @@ fn connect(bridge: &str, link: &str, node: &Namespace, links: &[(IpNet, IpAddr)]
     let (netns, hardware) = (node.fd().as_fd(), Some(hardware_address(links[0].0.addr())));
     let pair = route::Pair { name: link, bridge, peer: "eth0", hardware, netns, mtu: MTU };
     route::add_veth(&mut socket, &pair).unwrap();
+    let port = route::index_of(&mut socket, link).unwrap();
+    socket.request(route::up(port)).unwrap();
     node.run(|| {
         let mut socket = Socket::route().unwrap();
         let eth0 = route::index_of(&mut socket, "eth0").unwrap();
@@ -298,6 +300,10 @@ fn pods_reach_each_other_across_nodes_of_one_network_and_of_two() {
         scene.all_know_all();
         let [a, b, c] = &scene.nodes[..] else { panic!("three nodes") };
         assert!(a.links().contains(&"vx".to_owned()));
+        let own = a.namespace.run(|| fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap());
+        let of_links: Vec<&str> =
+            own.lines().filter(|line| line.starts_with("fe80") && !line.ends_with("eth0")).collect();
+        assert_eq!(of_links, [""; 0], "no link of pods or to nodes makes itself an address");
         c.pod.run(|| tcp_server(80, 7));
         b.pod.run(|| tcp_server(80, 8));
         b.pod.run(|| udp_server(80, 9));
