@@ -62,7 +62,8 @@ pub fn back_up(options: &args::Backup) -> Result<()> {
     Ok(())
 }
 
-/// Writes a file without a name, of which nothing is left when its writer is killed, and names it once it is a backup.
+/// Writes a file without a name, of which nothing is left when its writer is killed, and names it once it is a backup. Where the
+/// file system has no such files, and for a moment before another backup is replaced, it is `FILE.UUID.tmp`.
 fn make(path: &Path, overwrite: bool, write: impl FnOnce(&mut File) -> Result<()>) -> Result<Summary> {
     // Two that are made at once do not get into each other's file.
     let temporary = path.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
