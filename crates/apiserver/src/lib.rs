@@ -44,6 +44,7 @@ mod request;
 mod resource_metrics;
 mod rest;
 mod runtime_config;
+mod selected;
 mod server;
 mod services;
 mod shares;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use triomphe::ThinArc;
 
 use crate::encode::Digits;
-use crate::stored;
+use crate::{selected, stored};
 
 /// One stored object at one revision. Never changes; a clone shares it. Kept by the hundred thousand and for long, so it
 /// is one piece of memory besides what the store holds.
@@ -413,7 +413,7 @@ fn parts(kind: &Kind, json: &[u8]) -> Option<Option<Parts>> {
     }
     let mut fields = 0;
     if kind.strategy.has_fields() {
-        let value = serde_json::from_slice(json).ok()?;
+        let value = selected::read(json, kind.strategy.selected_from())?;
         for text in kind.strategy.selectable_fields(&value) {
             texts.push(&text)?;
             fields += 1;
@@ -486,6 +486,8 @@ mod tests {
                 let values = kind.strategy.selectable_fields(&value);
                 assert_eq!(values.len(), fields.len(), "{} {}", kind.group, kind.kind);
                 assert!(values[number] == *field || NO_TEXTS.contains(field), "{field}: {values:?}");
+                let read = selected::read(value.to_string().as_bytes(), kind.strategy.selected_from()).unwrap();
+                assert_eq!(kind.strategy.selectable_fields(&read), values);
             }
         }
     }

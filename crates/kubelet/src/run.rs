@@ -59,6 +59,9 @@ async fn agent(
         make_private(&dir).with_context(|| made(&dir))?;
     }
     std::fs::create_dir_all(&config.log_dir).with_context(|| made(&config.log_dir))?;
+    for dir in [&config.root_dir.join("pods"), &config.log_dir] {
+        coracle_runtime::tree::spread(dir);
+    }
     let mut tasks = JoinSet::new();
     if config.server_tls_bootstrap {
         let serving = Kept::serving(&config);

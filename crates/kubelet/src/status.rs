@@ -23,6 +23,8 @@ use crate::sync::{IMAGE, Observed, ProbeState};
 pub(crate) struct Input<'a> {
     /// With the resources that it is allocated.
     pub(crate) pod: &'a Pod,
+    /// The status that this one follows.
+    pub(crate) old: &'a PodStatus,
     pub(crate) allocation: &'a Allocation,
     pub(crate) resizes: &'a Resizes,
     pub(crate) observed: &'a Observed,
@@ -206,7 +208,7 @@ impl Input<'_> {
 pub(crate) fn pod_status(input: &Input<'_>) -> PodStatus {
     let pod = input.pod;
     let spec = pod.spec();
-    let old = pod.status.clone().unwrap_or_default();
+    let old = input.old;
     let has_init = !pod.init_containers().is_empty();
     let regular_reason = if has_init { "PodInitializing" } else { "ContainerCreating" };
     let init: Vec<_> =
@@ -274,11 +276,12 @@ pub(crate) fn pod_status(input: &Input<'_>) -> PodStatus {
         resource_claim_statuses: old.resource_claim_statuses.clone(),
         ..Default::default()
     };
-    status.conditions = Some(conditions(input, &old, &status, &incomplete));
+    status.conditions = Some(conditions(input, &status, &incomplete));
     status
 }
 
-fn conditions(input: &Input<'_>, old: &PodStatus, status: &PodStatus, incomplete: &[&str]) -> Vec<PodCondition> {
+fn conditions(input: &Input<'_>, status: &PodStatus, incomplete: &[&str]) -> Vec<PodCondition> {
+    let old = input.old;
     let pod = input.pod;
     let phase = status.phase.as_deref().unwrap_or_default();
     let completed = match phase {
@@ -381,6 +384,10 @@ pub(crate) fn own_condition(type_: &str) -> bool {
 /// The strategic merge patch from one status to another; `None` when they are equal. Conditions of others are not
 /// touched, so a readiness gate that is set at the same time is not lost.
 pub(crate) fn status_patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Option<Value> {
+    // Most times.
+    if old == new {
+        return None;
+    }
     let (before, after) = (serde_json::to_value(old).ok()?, serde_json::to_value(new).ok()?);
     let (before, after) = (before.as_object()?, after.as_object()?);
     let mut patch = serde_json::Map::new();
@@ -473,6 +480,7 @@ mod tests {
         let probes = HashMap::from([("a".to_owned(), ready), ("b".to_owned(), ready)]);
         pod_status(&Input {
             pod,
+            old: &pod.status.clone().unwrap_or_default(),
             allocation: &Allocation::default(),
             resizes: &Resizes::default(),
             observed: &observed,
@@ -548,6 +556,7 @@ mod tests {
         let failure = ("OutOfpods".to_owned(), "Pod was rejected: m".to_owned());
         let status = pod_status(&Input {
             pod: &pod,
+            old: &PodStatus::default(),
             allocation: &Allocation::default(),
             resizes: &Resizes::default(),
             observed: &Observed::default(),

@@ -1,4 +1,4 @@
-//! Removing directory trees that containers wrote to, without ever leaving them.
+//! Directory trees that containers write to: where they lie, and removing them without ever leaving them.
 //!
 //! What is mounted below is unmounted first, and the walk then opens every directory beneath its parent with
 //! `RESOLVE_NO_XDEV`: a mount that is left, such as a bind of a user's own directory, is an error and is never
@@ -13,7 +13,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, StatxFlags, ioctl_getflags, ioctl_setflags,
+};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
@@ -21,6 +23,17 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 const MAX_DEPTH: usize = 64;
 /// Most looks at the mount table while unmounting: each but the last takes a layer of mounts away.
 const MAX_PASSES: usize = 64;
+
+/// Asks the file system to put directories that are made in `dir` far from each other (`chattr +T`), where it knows of that. ext4
+/// gives an inode out again only minutes after it was freed, and passes over all of those that lie near the directory: where
+/// pods come and go, each would take longer to start than the one before.
+pub fn spread(dir: &Path) {
+    // It is only slower without.
+    let _ = || -> rustix::io::Result<()> {
+        let dir = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        ioctl_setflags(&dir, ioctl_getflags(&dir)? | IFlags::TOPDIR)
+    }();
+}
 
 /// Unmounts everything mounted below `dir` and removes `dir` with all it holds. One that is not there is fine; a
 /// symlink or a file goes by itself. Blocks.

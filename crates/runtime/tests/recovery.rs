@@ -99,3 +99,60 @@ async fn a_shim_that_died_without_a_daemon_is_cleaned_up() {
     assert!(bench.runtime.pod_sandbox_status("nope").await.is_err());
     bench.end().await;
 }
+
+/// IDs of the shims that wait for a pod.
+fn spares(bench: &Bench) -> Vec<String> {
+    let entries = std::fs::read_dir(bench.config.state.join("sandboxes")).unwrap().flatten();
+    let waiting = entries.filter(|entry| !entry.path().join("sandbox.json").exists());
+    let mut ids: Vec<_> = waiting.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    ids.sort();
+    ids
+}
+
+/// Whether a shim of a sandbox lives.
+fn lives(id: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.into_iter().any(|line| line.split('\0').any(|word| word == id))
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what}");
+}
+
+#[tokio::test]
+async fn shims_wait_for_the_next_pods_and_go_with_their_daemon() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::with_image().await;
+    assert!(spares(&bench).is_empty());
+    let first = bench.sandbox().await;
+    eventually("shims wait", || spares(&bench).len() == 2).await;
+    let before = spares(&bench);
+    eventually("they live", || before.iter().all(|id| lives(id))).await;
+    let second = bench.sandbox().await;
+    assert!(before.contains(&second) && second != first);
+    // It is a sandbox as others are.
+    let config = Bench::container_config(&["echo", "hello"]);
+    let (status, log) = bench.run(&second, config).await;
+    assert_eq!((status.exit_code, log.len()), (0, 1), "{log:?}");
+    eventually("others take their place", || spares(&bench).len() == 2).await;
+    let mut config = bench.sandbox_config();
+    config.namespaces.host_network = true;
+    let waiting = spares(&bench);
+    let host = bench.runtime.run_pod_sandbox(config).await.unwrap();
+    assert!(!waiting.contains(&host));
+    bench.stop_daemon().await;
+    eventually("those without a pod end", || !waiting.iter().any(|id| lives(id))).await;
+    assert!([&first, &second, &host].iter().all(|id| lives(id)));
+    bench.restart().await;
+    assert!(spares(&bench).is_empty());
+    bench.end().await;
+}

@@ -207,12 +207,18 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
-    /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`, which every kind has.
+    /// Paths of all that [`Strategy::selectable_fields`] reads, so that the rest of an object need not be; empty for everything
+    /// but its metadata, which it never reads.
+    fn selected_from(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether the checks of one object can take so long that nobody else must wait for them.
     fn validates_slowly(&self) -> bool {
         false
     }
 
+    /// Fields that field selectors may name, besides `metadata.name` and `metadata.namespace`, which every kind has.
     /// Kinds that are not built in say so by [`Strategy::field_number`] and [`Strategy::has_fields`] alone.
     fn supported_fields(&self) -> &'static [&'static str] {
         &[]

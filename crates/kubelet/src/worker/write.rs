@@ -8,15 +8,14 @@ const REPLACEMENT_DELAY: Duration = Duration::from_secs(1);
 
 impl Worker {
     pub(super) fn status(&self) -> PodStatus {
-        let mut pod = (*self.pod).clone();
-        pod.status = Some(self.last.clone());
         let ends = self.finished || self.pod.is_deleted() || self.gone;
         let terminal = ends
             && self.stage >= Stage::Stopping
             && self.observed.running().next().is_none()
             && self.starting.is_none();
         pod_status(&Input {
-            pod: &pod,
+            pod: &self.pod,
+            old: &self.last,
             allocation: &self.resize.allocation,
             resizes: &self.resize.told,
             observed: &self.observed,

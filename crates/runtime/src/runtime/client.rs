@@ -57,14 +57,15 @@ fn address(dir: &Path) -> io::Result<(OwnedFd, SocketAddrUnix)> {
     Ok((fd, address))
 }
 
-/// Starts a shim that serves a socket in `dir`; it needs no answer before it can be connected to.
-pub fn spawn(exe: &Path, id: &str, dir: &Path) -> io::Result<std::process::Child> {
+/// Starts a shim that serves a socket in `dir`; answers with a connection, which it has from its first moment.
+pub fn spawn(exe: &Path, id: &str, dir: &Path) -> io::Result<(OwnedFd, std::process::Child)> {
     let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let (_dir, address) = address(dir)?;
     rustix::net::bind(&listener, &address)?;
     rustix::net::listen(&listener, 8)?;
+    let socket = dial(dir)?;
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("shim.log"))?;
-    Command::new(exe)
+    let child = Command::new(exe)
         .arg0("coracle")
         .args(["shim", id])
         .env_clear()
@@ -72,7 +73,8 @@ pub fn spawn(exe: &Path, id: &str, dir: &Path) -> io::Result<std::process::Child
         .stdout(Stdio::null())
         .stderr(Stdio::from(log))
         .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("starting the shim {}: {error}", exe.display())))
+        .map_err(|error| io::Error::new(error.kind(), format!("starting the shim {}: {error}", exe.display())))?;
+    Ok((socket, child))
 }
 
 /// Connects to the socket in `dir`. An error means that no shim serves it.
@@ -101,7 +103,9 @@ impl ShimClient {
     /// Sends a request and waits for its answer, for as long as that kind of request may take.
     pub async fn call(&self, request: Request, fds: &[BorrowedFd<'_>]) -> Answer {
         let limit = match &request {
-            Request::Init(_) | Request::Start(_) | Request::Exec { .. } | Request::Shutdown => WORK,
+            Request::Prepare(_) | Request::Init(_) | Request::Start(_) | Request::Exec { .. } | Request::Shutdown => {
+                WORK
+            }
             _ => ANSWER,
         };
         self.call_within(limit, request, fds).await

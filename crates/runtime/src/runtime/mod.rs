@@ -7,6 +7,7 @@ mod program;
 mod recover;
 mod sandbox;
 mod service;
+mod spares;
 mod spec;
 mod stream;
 
@@ -96,6 +97,7 @@ pub struct Runtime {
     pulls: crate::image::Puller,
     /// What shims are started from.
     program: program::Program,
+    spares: spares::Spares,
     /// Compiled default seccomp profiles, by the capabilities they are for.
     default_profiles: Mutex<BTreeMap<u64, PathBuf>>,
     me: Weak<Runtime>,
@@ -155,6 +157,8 @@ impl Runtime {
             for dir in [at.sandboxes_dir(), at.containers_dir(), at.state.join("seccomp")] {
                 std::fs::create_dir_all(&dir).map_err(internal(format_args!("making {}", dir.display())))?;
             }
+            crate::tree::spread(&at.sandboxes_dir());
+            crate::tree::spread(&at.containers_dir());
             // Containers leave files here that other users of the node must not run, such as setuid ones.
             std::fs::set_permissions(&at.state, std::os::unix::fs::PermissionsExt::from_mode(0o700))
                 .map_err(internal(format_args!("closing {}", at.state.display())))?;
@@ -176,10 +180,12 @@ impl Runtime {
             containers: Mutex::new(BTreeMap::new()),
             events: broadcast::channel(EVENT_BUFFER).0,
             program,
+            spares: spares::Spares::new(),
             default_profiles: Mutex::new(BTreeMap::new()),
             me: me.clone(),
         });
         runtime.recover().await?;
+        tokio::spawn(spares::keep(Arc::downgrade(&runtime), runtime.spares.changes()));
         Ok(runtime)
     }
 

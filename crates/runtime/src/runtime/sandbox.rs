@@ -1,9 +1,9 @@
 //! The life of a sandbox.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use super::client::{self, Listener, ShimClient};
+use super::spares::Started;
 use super::{Runtime, Sandbox, SandboxRecord, blocking, internal, new_id, save};
 use crate::cri::{
     ContainerEventType, CriError, LinuxContainerResources, PodSandbox, PodSandboxConfig, Result, SandboxState,
@@ -27,7 +27,12 @@ impl Runtime {
     pub(super) async fn run_sandbox(&self, mut config: PodSandboxConfig) -> Result<String> {
         check_cgroup(&config.cgroup_parent)?;
         config.cgroup_parent = config.cgroup_parent.trim_matches('/').to_string();
-        let id = new_id();
+        let namespaces = config.namespaces;
+        let started = match namespaces.host_network || namespaces.host_ipc {
+            true => None,
+            false => self.spares.take(),
+        };
+        let id = started.as_ref().map_or_else(new_id, |started| started.id.clone());
         let dir = self.config.sandboxes_dir().join(&id);
         let status = PodSandbox {
             id: id.clone(),
@@ -46,7 +51,7 @@ impl Runtime {
             changing: tokio::sync::Mutex::new(()),
         });
         self.sandboxes.lock().insert(id.clone(), sandbox.clone());
-        match self.make_sandbox(&id, &sandbox).await {
+        match self.make_sandbox(&id, &sandbox, started).await {
             Ok(()) => Ok(id),
             Err(error) => {
                 // Nobody knows the ID, so what was made goes now.
@@ -57,21 +62,19 @@ impl Runtime {
         }
     }
 
-    async fn make_sandbox(&self, id: &str, sandbox: &Arc<Sandbox>) -> Result<()> {
-        let (runtime, at, name) = (self.strong()?, sandbox.clone(), id.to_string());
-        // All disk work in one hop.
-        let (socket, child) = blocking(move || runtime.lay_out(&name, &at)).await?;
-        // The child ends as soon as the shim has left our process tree.
-        tokio::task::spawn_blocking(move || {
-            let mut child = child;
-            let _ = child.wait();
-        });
-        let listener: Weak<dyn Listener> = self.me.clone();
-        let shim =
-            Arc::new(ShimClient::new(socket, id.to_string(), listener).map_err(internal("talking to the shim"))?);
+    async fn make_sandbox(&self, id: &str, sandbox: &Arc<Sandbox>, started: Option<Started>) -> Result<()> {
+        let (runtime, at) = (self.strong()?, sandbox.clone());
+        let laid_out = blocking(move || runtime.lay_out(&at));
+        let namespaces = sandbox.record.lock().config.namespaces;
+        let (started, laid_out) = match started {
+            Some(started) => (Ok(started), laid_out.await),
+            // The shim sets itself up while the rest is made.
+            None => tokio::join!(self.start_shim(id, namespaces.host_network, namespaces.host_ipc), laid_out),
+        };
+        let shim = started?.shim;
         *sandbox.shim.lock() = Some(shim.clone());
+        laid_out?;
         let config = sandbox.record.lock().config.clone();
-        let namespaces = config.namespaces;
         let spec = SandboxSpec {
             id: id.to_string(),
             dir: sandbox.dir.clone(),
@@ -82,7 +85,6 @@ impl Runtime {
             host_ipc: namespaces.host_ipc,
             shared_pid: namespaces.shared_pid,
             sysctls: config.sysctls.clone(),
-            cgroup: self.cgroups.join("shims"),
         };
         let failed = |error| CriError::Internal(format!("failed to create pod sandbox: {error}"));
         let (_, mut fds) = shim.call(Request::Init(Box::new(spec)), &[]).await.map_err(failed)?;
@@ -108,15 +110,13 @@ impl Runtime {
         Ok(())
     }
 
-    /// Directory, records, cgroup and shim process of a new sandbox.
-    fn lay_out(&self, id: &str, sandbox: &Sandbox) -> Result<(std::os::fd::OwnedFd, std::process::Child)> {
+    /// Files and cgroup of a new sandbox.
+    fn lay_out(&self, sandbox: &Sandbox) -> Result<()> {
         let at = |what: &'static str| internal(format!("failed to create pod sandbox: {what}"));
-        std::fs::create_dir(&sandbox.dir).map_err(at("making its directory"))?;
-        // The shim sets itself up while the rest is made.
-        let child = client::spawn(&self.program.path(), id, &sandbox.dir).map_err(at("shim"))?;
+        // Whoever starts its shim needs it too.
+        std::fs::create_dir_all(&sandbox.dir).map_err(at("making its directory"))?;
         let record = sandbox.record.lock().clone();
         save(&sandbox.dir, "sandbox.json", &record)?;
-        std::fs::create_dir(sandbox.dir.join("shm")).map_err(at("making its directory"))?;
         let resolv = match &record.config.dns_config {
             Some(dns) => {
                 let mut text = String::new();
@@ -146,9 +146,7 @@ impl Runtime {
         if resources.pids_limit == 0 {
             resources.pids_limit = POD_PIDS_LIMIT;
         }
-        self.cgroups.limit(parent, &resources).map_err(at("limiting its cgroup"))?;
-        let socket = client::dial(&sandbox.dir).map_err(at("connecting to the shim"))?;
-        Ok((socket, child))
+        self.cgroups.limit(parent, &resources).map_err(at("limiting its cgroup"))
     }
 
     pub(super) async fn update_sandbox(&self, id: &str, resources: LinuxContainerResources) -> Result<()> {

@@ -1,8 +1,8 @@
 //! The shim: one small single-threaded process a pod, which is the pod's infra container.
 //!
 //! It holds the pod's namespaces, starts and reaps containers, writes their logs, and outlives the daemon.
-//! Steps from birth: leave the daemon's process tree, serve the socket it was given, make the sandbox on
-//! `Init`. Everything it learns of an exit is on disk before the daemon is told.
+//! Steps from birth: leave the daemon's process tree, serve the socket it was given, make namespaces on `Prepare` and the
+//! sandbox on `Init`. Before that it ends with its daemon. Everything it learns of an exit is on disk before the daemon is told.
 
 mod container;
 pub(crate) mod devices;
@@ -26,8 +26,8 @@ pub(crate) use self::rootfs::plain;
 
 use self::container::{Container, Exec, Start};
 use self::process::Stdio;
-use self::proto::{ContainerReport, Envelope, Message, Progress, Received, Reply, Request};
-use self::sandbox::Sandbox;
+use self::proto::{ContainerReport, Envelope, Message, Progress, Received, Reply, Request, SandboxSpec};
+use self::sandbox::{Namespaces, Sandbox};
 use crate::sys;
 
 /// Most daemons (and debuggers) connected at once.
@@ -77,6 +77,7 @@ fn run() -> io::Result<()> {
         signals: sys::child_signal_fd()?,
         connections: BTreeMap::new(),
         next_connection: 0,
+        namespaces: None,
         sandbox: None,
         containers: BTreeMap::new(),
         execs: BTreeMap::new(),
@@ -101,6 +102,8 @@ struct Shim {
     signals: OwnedFd,
     connections: BTreeMap<u64, OwnedFd>,
     next_connection: u64,
+    /// Those that no sandbox has been made of yet.
+    namespaces: Option<Namespaces>,
     sandbox: Option<Sandbox>,
     containers: BTreeMap<String, Container>,
     execs: BTreeMap<i32, Exec>,
@@ -135,6 +138,10 @@ impl Shim {
             self.starts.retain(|start| !start.done);
             for container in self.containers.values_mut() {
                 container.drop_attached(if stalled { now() - ATTACH_STALL_SECONDS * 1_000_000_000 } else { 0 });
+            }
+            // Who was to make a sandbox of it is gone, and nobody else knows of it.
+            if self.sandbox.is_none() && self.next_connection > 0 && self.connections.is_empty() {
+                return Ok(());
             }
             if self.sandbox_is_dead() && self.containers.values().all(|container| container.exit.is_some()) {
                 return Ok(());
@@ -226,7 +233,11 @@ impl Shim {
     fn handle(&mut self, connection: u64, envelope: Envelope, fds: Vec<OwnedFd>) {
         let id = envelope.id;
         match envelope.request {
-            Request::Init(spec) => match Sandbox::make(*spec) {
+            Request::Prepare(spec) => {
+                let made = Namespaces::make(&spec).map(|namespaces| self.namespaces = Some(namespaces));
+                self.reply(connection, id, made.map(|()| Reply::Done), &[]);
+            }
+            Request::Init(spec) => match self.sandbox(*spec) {
                 Ok((sandbox, netns)) => {
                     self.sandbox = Some(sandbox);
                     self.reply(connection, id, Ok(Reply::Done), &[netns.as_fd()]);
@@ -317,6 +328,11 @@ impl Shim {
                 self.shutdown = Some((connection, id));
             }
         }
+    }
+
+    fn sandbox(&mut self, spec: SandboxSpec) -> Result<(Sandbox, OwnedFd), String> {
+        let namespaces = self.namespaces.take().ok_or("the shim has made no namespaces for a sandbox")?;
+        Sandbox::make(namespaces, spec)
     }
 
     fn reply(&mut self, connection: u64, id: u64, result: Result<Reply, String>, fds: &[BorrowedFd<'_>]) {

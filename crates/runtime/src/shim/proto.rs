@@ -26,6 +26,19 @@ pub struct CgroupJoin {
     pub directory: Option<PathBuf>,
 }
 
+/// The namespaces of a new shim, which may be made before it is known for which pod.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NamespacesSpec {
+    /// The sandbox's state directory.
+    pub dir: PathBuf,
+    /// Keep the node's network and UTS namespace.
+    pub host_network: bool,
+    /// Keep the node's IPC namespace.
+    pub host_ipc: bool,
+    /// The shim's own cgroup.
+    pub cgroup: CgroupJoin,
+}
+
 /// What a new shim makes of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -47,8 +60,6 @@ pub struct SandboxSpec {
     pub shared_pid: bool,
     /// Namespaced sysctls.
     pub sysctls: BTreeMap<String, String>,
-    /// The shim's own cgroup.
-    pub cgroup: CgroupJoin,
 }
 
 /// Who a process runs as, before names are looked up in the container's files.
@@ -177,7 +188,9 @@ pub struct ExitRecord {
 /// A request to a shim.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Make the sandbox. Answered with a descriptor of the network namespace.
+    /// Make the namespaces.
+    Prepare(Box<NamespacesSpec>),
+    /// Make the sandbox of them. Answered with a descriptor of the network namespace.
     Init(Box<SandboxSpec>),
     /// Start the container of this ID from its `spec.json`.
     Start(String),

@@ -10,8 +10,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::plain;
 use super::process::join_cgroups;
-use super::proto::SandboxSpec;
+use super::proto::{NamespacesSpec, SandboxSpec};
 use crate::sys::{self, Child};
+
+/// The namespaces that a shim has made for itself.
+pub struct Namespaces {
+    host_mounts: OwnedFd,
+}
 
 /// A made sandbox.
 pub struct Sandbox {
@@ -38,14 +43,9 @@ fn at<T>(what: &str, result: io::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("{what}: {}", plain(&error)))
 }
 
-impl Sandbox {
-    /// Whether a process is PID 1 of the shared PID namespace.
-    pub fn is_init(&self, pid: i32) -> bool {
-        self.init.as_ref().is_some_and(|init| init.pid == pid)
-    }
-
-    /// Makes the namespaces; answers also with a descriptor of the network namespace.
-    pub fn make(spec: SandboxSpec) -> Result<(Self, OwnedFd), String> {
+impl Namespaces {
+    /// Makes them.
+    pub fn make(spec: &NamespacesSpec) -> Result<Self, String> {
         join_cgroups(&spec.cgroup)?;
         // Lowering it needs a capability that a node in a container may lack.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
@@ -68,8 +68,22 @@ impl Sandbox {
             )?;
         }
         if !spec.host_network {
-            at("setting the hostname", sys::set_hostname(&spec.hostname))?;
             at("bringing up lo", sys::loopback_up())?;
+        }
+        Ok(Self { host_mounts })
+    }
+}
+
+impl Sandbox {
+    /// Whether a process is PID 1 of the shared PID namespace.
+    pub fn is_init(&self, pid: i32) -> bool {
+        self.init.as_ref().is_some_and(|init| init.pid == pid)
+    }
+
+    /// Makes the namespaces that a shim is in those of a pod; answers also with a descriptor of the network namespace.
+    pub fn make(namespaces: Namespaces, spec: SandboxSpec) -> Result<(Self, OwnedFd), String> {
+        if !spec.host_network {
+            at("setting the hostname", sys::set_hostname(&spec.hostname))?;
         }
         for (name, value) in &spec.sysctls {
             let path = Path::new("/proc/sys").join(name.replace('.', "/"));
@@ -78,7 +92,7 @@ impl Sandbox {
         }
         let netns = namespace("net")?;
         let init = if spec.shared_pid && !spec.host_pid { Some(start_init(&spec)?) } else { None };
-        Ok((Self { spec, host_mounts, init, dead: false }, netns))
+        Ok((Self { spec, host_mounts: namespaces.host_mounts, init, dead: false }, netns))
     }
 }
 

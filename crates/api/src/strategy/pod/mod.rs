@@ -147,6 +147,20 @@ impl Strategy for Pod {
         ]
     }
 
+    fn selected_from(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ]
+    }
+
     fn supported_fields(&self) -> &'static [&'static str] {
         &[
             "spec.nodeName",
