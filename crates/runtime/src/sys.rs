@@ -224,12 +224,6 @@ pub unsafe fn duplicate_onto(from: RawFd, to: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(from, to) }).map(drop)
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
-pub fn close_on_exec_from(first: u32) {
-    // SAFETY: takes no pointers. Failure (an old kernel) is harmless: all descriptors are opened close-on-exec.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-}
-
 /// Closes every descriptor but these.
 ///
 /// # Safety

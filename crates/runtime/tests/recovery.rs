@@ -45,10 +45,16 @@ async fn a_killed_shim_is_noticed_and_takes_its_containers_along() {
         return;
     }
     let bench = Bench::with_image().await;
+    // Such as a lock of whoever starts the daemon: the shim would hold it for ever.
+    let left_open = rustix::fs::open("/proc/version", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
     let sandbox = bench.sandbox().await;
     let id = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
     let pid = bench.runtime.container_status(&id).await.unwrap().pid;
     let shim = parent(pid);
+    drop(left_open);
+    let files = std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().flatten();
+    let files: Vec<_> = files.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+    assert!(!files.is_empty() && !files.iter().any(|file| file.ends_with("proc/version")), "{files:?}");
     // The kernel refuses to write what is executed; afterwards, only the mount does.
     let program = rustix::fs::statvfs(format!("/proc/{shim}/exe")).unwrap();
     assert!(program.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));

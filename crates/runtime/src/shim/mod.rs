@@ -52,6 +52,8 @@ fn run() -> io::Result<()> {
     sys::forbid_dumping();
     sys::name_process(c"coracle");
     let listener = sys::take_standard_input()?;
+    // SAFETY: nothing else is open by now but what whoever started the daemon left open for it.
+    unsafe { sys::close_all_but(&mut [0, 1, 2, listener.as_raw_fd()]) };
     // SAFETY: a shim never starts a thread.
     if !unsafe { sys::fork_is_child() }? {
         // The child's parent is now init, which reaps it whatever becomes of the daemon.
@@ -66,7 +68,6 @@ fn run() -> io::Result<()> {
         sys::duplicate_onto(null.as_raw_fd(), 1)?;
     }
     drop(null);
-    sys::close_on_exec_from(3);
     for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
         sys::ignore_signal(signal);
     }
