@@ -1,7 +1,8 @@
 //! The pod network of one node.
 //!
 //! Every pod has one address of each family with a full-length prefix, and reaches everything by way of the bridge's
-//! address. So every packet between pods passes the node's IP layer, where services are translated, and
+//! address; the bridge's network has no route, each pod has one, so that nobody is asked for addresses that no pod has.
+//! So every packet between pods passes the node's IP layer, where services are translated, and
 //! bridges need no netfilter of their own. In IPv6 pod and node know each other's hardware address for good: what somebody
 //! says of his neighbours is believed by nobody.
 
@@ -38,6 +39,7 @@ const ADDRESS_PORTS: &str = "address-ports";
 const LOOPBACK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
 const EEXIST: i32 = 17;
 const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
 const EADDRNOTAVAIL: i32 = 99;
 
 /// How a node's network is set up.
@@ -124,9 +126,13 @@ impl NodeNetwork {
         }
         ignore_advertisements(name)?;
         for ipam in &ipams {
-            changes.push(route::address(bridge, IpNet::new(ipam.gateway(), ipam.range().prefix_len())?));
+            changes.push(route::address_without_route(bridge, IpNet::new(ipam.gateway(), ipam.range().prefix_len())?));
         }
         changes.extend([route::up(bridge), route::up(lo)]);
+        // Each pod has a route, and the bridge's own address one by which others see that its range is taken.
+        let pods: Vec<Vec<IpAddr>> = sandboxes(&ipams).iter().map(|sandbox| addresses(&ipams, sandbox)).collect();
+        let known = ipams.iter().map(Ipam::gateway).chain(pods.iter().flatten().copied());
+        changes.extend(known.map(|address| route::link_route(bridge, alone(address))));
         // A node without a default route reaches services too: the route only has to let the packet come as
         // far as the rule that translates it.
         changes.extend(config.service_cidr.iter().map(|range| route::link_route(bridge, range)));
@@ -135,6 +141,11 @@ impl NodeNetwork {
         let file = answered_file(&config.state);
         std::fs::write(&file, answered).with_context(|| format!("failed to write {}", file.display()))?;
         route.batch(changes).context("failed to set up the pod bridge")?;
+        for ipam in &ipams {
+            // Of a bridge that an earlier version made.
+            let removed = route.request(route::delete_address_route(bridge, ipam.range().trunc()));
+            absent(removed).context("failed to remove the route to all addresses of pods")?;
+        }
         families.iter().try_for_each(|family| forward_packets(*family))?;
         if let Err(error) = open_firewall(name) {
             tracing::warn!(error = format!("{error:#}"), "a firewall may keep pods from each other and the world");
@@ -160,7 +171,6 @@ impl NodeNetwork {
             };
             batch.commit(&mut netfilter).context("failed to make the nftables rules of the pod network")?;
         }
-        let pods: Vec<Vec<IpAddr>> = sandboxes(&ipams).iter().map(|sandbox| addresses(&ipams, sandbox)).collect();
         let frames = frames::renew(&mut netfilter, &pods);
         if let Err(error) = &frames {
             tracing::warn!(
@@ -348,6 +358,14 @@ impl NodeNetwork {
     }
 }
 
+/// A route that is not there is as good as removed.
+fn absent(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.raw_os_error() == Some(ESRCH) => Ok(()),
+        other => other,
+    }
+}
+
 /// The addresses of a sandbox, that of the primary family first.
 fn addresses(ipams: &[Ipam], sandbox: &str) -> Vec<IpAddr> {
     ipams.iter().filter_map(|ipam| ipam.find(sandbox)).collect()
@@ -400,6 +418,9 @@ fn base_rules(config: &NodeNetworkConfig, family: Family) -> Batch {
     // Where a part of the way takes smaller packets than the pods' links do.
     batch.rule(TABLE, "forward", &[Expr::source_in(cluster), Expr::fit_segments()].concat());
     batch.rule(TABLE, "forward", &[Expr::destination_in(cluster), Expr::fit_segments()].concat());
+    if let Some(services) = config.service_cidr.of(family) {
+        refuse_unserved(&mut batch, config, services);
+    }
     if config.on_host {
         keep_strangers_out(&mut batch, config, cluster);
     }
@@ -450,6 +471,17 @@ fn refuse_forged(batch: &mut Batch, config: &NodeNetworkConfig, cluster: IpNet) 
         vec![Expr::Drop],
     ];
     batch.rule(TABLE, "forged", &forged.concat());
+}
+
+/// What no service translated ends here, before the kernel asks for a neighbour of that address: the table of neighbours
+/// is one for all namespaces, and the range may be larger than it. The service proxy has its say first.
+fn refuse_unserved(batch: &mut Batch, config: &NodeNetworkConfig, services: IpNet) {
+    for (chain, hook) in [("unserved-forward", Hook::Forward), ("unserved-output", Hook::Output)] {
+        batch.base_chain(TABLE, chain, "filter", hook, nft::PRIORITY_FILTER + 10);
+        let refuse = vec![Expr::RejectUnreachable(Family::of_range(services))];
+        let by_bridge = Expr::link_is(&config.bridge, true, true);
+        batch.rule(TABLE, chain, &[by_bridge, Expr::destination_in(services), refuse].concat());
+    }
 }
 
 /// Nobody but the host and the pods begins anything with addresses of pods and services: neighbours of the host, who can
@@ -610,7 +642,10 @@ impl State {
         let Some(first) = addresses.first() else { return Ok(()) };
         let neighbours = addresses.iter().filter(|address| address.is_ipv6());
         let neighbours = neighbours.map(|address| route::neighbour(self.bridge, *address, hardware_address(*first)));
-        self.route.batch(neighbours.collect()).context("failed to have the node know a pod's hardware address")?;
+        let routes = addresses.iter().map(|address| route::link_route(self.bridge, alone(*address)));
+        self.route
+            .batch(neighbours.chain(routes).collect())
+            .context("failed to have the node know the way to a pod")?;
         addresses.iter().try_for_each(|address| self.add_rules_of(*address))
     }
 
@@ -654,6 +689,9 @@ impl State {
                 // One that is not there is as good as removed.
                 let _ = self.route.request(route::delete_neighbour(self.bridge, *address));
             }
+            if let Err(error) = absent(self.route.request(route::delete_link_route(self.bridge, alone(*address)))) {
+                tracing::warn!(%error, %address, "failed to remove the route to a pod");
+            }
             let mut batch = Batch::of(family);
             batch.delete_elements(TABLE, SELF, &[pair_key(*address)]);
             for (map, key) in self.ports(*address).iter().filter_map(|port| map_and_key(port, family)) {
@@ -668,6 +706,9 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod unused;
 
 #[cfg(test)]
 mod tests {

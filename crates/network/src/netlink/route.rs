@@ -301,17 +301,27 @@ fn address_header(index: u32, address: IpNet) -> [u8; 8] {
 /// Gives a link an address. Whether another machine has it, which IPv6 would ask for a second, is for who gives it to know;
 /// and one that is a network of its own needs no route to that.
 pub fn address(index: u32, address: IpNet) -> Message {
-    const IFA_FLAGS: u16 = 8;
-    const NODAD: u32 = 2;
-    const NOPREFIXROUTE: u32 = 0x200;
+    let is_alone = address.prefix_len() == address.max_prefix_len();
+    match Family::of_range(address) {
+        Family::V4 => address_message(index, address),
+        Family::V6 if is_alone => address_message(index, address).native(IFA_FLAGS, NODAD | NOPREFIXROUTE),
+        Family::V6 => address_message(index, address).native(IFA_FLAGS, NODAD),
+    }
+}
+
+/// Gives a link an address, and no route to the rest of its network: what is there has routes of its own.
+pub fn address_without_route(index: u32, address: IpNet) -> Message {
+    address_message(index, address).native(IFA_FLAGS, NODAD | NOPREFIXROUTE)
+}
+
+const IFA_FLAGS: u16 = 8;
+const NODAD: u32 = 2;
+const NOPREFIXROUTE: u32 = 0x200;
+
+fn address_message(index: u32, address: IpNet) -> Message {
     let value = octets(address.addr());
     let message = Message::new(NEWADDR, CREATE | REPLACE, &address_header(index, address));
-    let message = message.bytes(IFA_LOCAL, &value).bytes(IFA_ADDRESS, &value);
-    match (Family::of_range(address), address.prefix_len() == address.max_prefix_len()) {
-        (Family::V4, _) => message,
-        (Family::V6, false) => message.native(IFA_FLAGS, NODAD),
-        (Family::V6, true) => message.native(IFA_FLAGS, NODAD | NOPREFIXROUTE),
-    }
+    message.bytes(IFA_LOCAL, &value).bytes(IFA_ADDRESS, &value)
 }
 
 /// Gives a link an address that is no longer to be used.
@@ -376,6 +386,24 @@ pub fn delete_link_route(index: u32, network: IpNet) -> Message {
     Message::new(DELROUTE, 0, &route_header(network, SCOPE_LINK))
         .bytes(RTA_DST, &octets(network.network()))
         .native(RTA_OIF, index)
+}
+
+/// Removes the route to the network of a link's address, which the kernel made with that.
+pub fn delete_address_route(index: u32, network: IpNet) -> Message {
+    let mut header = route_header(network, SCOPE_LINK);
+    // Whoever made it.
+    header[5] = 0;
+    Message::new(DELROUTE, 0, &header).bytes(RTA_DST, &octets(network.network())).native(RTA_OIF, index)
+}
+
+/// How many neighbours there are in the tables of this namespace.
+#[cfg(test)]
+pub fn count_neighbours(socket: &mut Socket, family: Family) -> usize {
+    const GETNEIGH: u16 = 30;
+    let mut count = 0;
+    let header = [family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    socket.dump(Message::new(GETNEIGH, DUMP, &header), |_| count += 1).unwrap();
+    count
 }
 
 /// Whose routes are ours: no routing daemon's, and not those that somebody made by hand.
