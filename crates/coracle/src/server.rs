@@ -8,14 +8,14 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{Pages, Server as ApiServer};
-use coracle_client::{LeadershipLost, in_process};
+use coracle_client::{Informer, LeadershipLost, in_process};
 use coracle_ingress::ACCOUNT as INGRESS;
 use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
 use coracle_network::policies::ACCOUNT as POLICIES;
 use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
 use coracle_values::addresses::{Family, inside, nth};
-use kube::Client;
+use kube::{Api, Client};
 use tokio::sync::watch;
 
 use crate::args::{Server, Which};
@@ -145,7 +145,11 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
                 identity: identity.clone(),
             };
             let informers = &started.informers;
-            parts.spawn("ingress", coracle_ingress::run(client, informers.all(), informers.all(), config));
+            // As the node, which may see these; those in its network alone.
+            let own = Api::all(as_user(&api, &node, &["system:nodes"], "ingress"));
+            let fields = format!("spec.nodeName={node_name},spec.hostNetwork=true");
+            let pods = Informer::with_selectors(own, None, Some(fields), Vec::new());
+            parts.spawn("ingress", coracle_ingress::run(client, informers.all(), informers.all(), pods, config));
         }
         (runtime, containers, ready) = (Some(started.runtime), Some(started.containers), started.ready);
     }

@@ -1,14 +1,14 @@
 //! Services as backends: the addresses of their pods, followed while a route leads there.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use coracle_api::addresses::Ranges;
 use coracle_client::{ObjectKey, Store};
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use parking_lot::Mutex;
 use smol_str::SmolStr;
@@ -121,7 +121,7 @@ pub struct Forbidden {
 }
 
 impl Forbidden {
-    fn has(&self, at: SocketAddr, is_pod: bool) -> bool {
+    fn has(&self, at: SocketAddr, is_pod: impl FnOnce() -> bool) -> bool {
         let nowhere = match at.ip() {
             IpAddr::V4(address) => address.is_link_local() || address.is_broadcast() || address.octets()[0] == 0,
             // An address of IPv4 in disguise is none of a pod.
@@ -133,14 +133,28 @@ impl Forbidden {
             || at.ip().is_loopback()
             || at.ip().is_multicast()
             || self.services.is_some_and(|ranges| ranges.contains(at.ip()))
-            || (self.node.contains(&at.ip()) && !is_pod)
             || self.bridge.contains(&at.ip())
             || matches!(at, SocketAddr::V4(own) if self.own.contains(&own))
+            || ((self.node.contains(&at.ip()) || is_here(at.ip())) && !is_pod())
     }
+}
+
+/// Whether an address is one of this machine's, of whatever link: the kernel sends to those from themselves. Nothing is sent.
+fn is_here(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == address)
 }
 
 /// The backends to which routes lead.
 pub struct Backends {
+    pods: Store<Pod>,
     services: Store<Service>,
     slices: Store<EndpointSlice>,
     forbidden: Mutex<Forbidden>,
@@ -148,9 +162,14 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// None yet. The stores are those of informers.
-    pub fn new(services: Store<Service>, slices: Store<EndpointSlice>, forbidden: Forbidden) -> Backends {
-        Backends { services, slices, forbidden: Mutex::new(forbidden), known: Mutex::default() }
+    /// None yet. The stores are those of informers; the pods are those of this node.
+    pub fn new(
+        services: Store<Service>,
+        slices: Store<EndpointSlice>,
+        pods: Store<Pod>,
+        forbidden: Forbidden,
+    ) -> Backends {
+        Backends { services, slices, pods, forbidden: Mutex::new(forbidden), known: Mutex::default() }
     }
 
     /// Where this proxy is reached now, to which no request comes back.
@@ -158,6 +177,11 @@ impl Backends {
         if std::mem::replace(&mut self.forbidden.lock().own, own.clone()) == own {
             return;
         }
+        self.look_at_all();
+    }
+
+    /// Looks anew at all of them: a pod in the node's network came, changed or went.
+    pub fn look_at_all(&self) {
         self.known.lock().values().for_each(|backend| self.look(backend));
     }
 
@@ -214,7 +238,7 @@ impl Backends {
         let protocol = reference.protocol.unwrap_or_else(|| protocol_of(port));
         let slices = self.slices.list_namespace(&reference.service.namespace);
         let own = slices.iter().filter(|slice| service_of(slice).as_ref() == Some(&reference.service));
-        let addresses = addresses(port, own.map(|slice| &**slice), &self.forbidden.lock());
+        let addresses = addresses(port, own.map(|slice| &**slice), &self.pods, &self.forbidden.lock());
         Endpoints { addresses, protocol, fault: None }
     }
 }
@@ -248,6 +272,7 @@ fn protocol_of(port: &ServicePort) -> Protocol {
 fn addresses<'a>(
     port: &ServicePort,
     slices: impl Iterator<Item = &'a EndpointSlice>,
+    pods: &Store<Pod>,
     forbidden: &Forbidden,
 ) -> Vec<SocketAddr> {
     let name = port.name.as_deref().unwrap_or_default();
@@ -264,9 +289,9 @@ fn addresses<'a>(
                 State::Not => continue,
             };
             let parsed = endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
-            let is_pod = is_pod(endpoint, slice.metadata.namespace.as_deref());
+            let is_pod = |at| is_pod(pods, endpoint, slice.metadata.namespace.as_deref(), at);
             let at = parsed.map(|address| SocketAddr::new(address, number));
-            into.extend(at.filter(|at| !forbidden.has(*at, is_pod)));
+            into.extend(at.filter(|at| !forbidden.has(*at, || is_pod(*at))));
         }
     }
     let mut found = if ready.is_empty() { last } else { ready };
@@ -279,11 +304,38 @@ fn addresses<'a>(
     found
 }
 
-/// Whether an endpoint says that it is a pod of its slice's namespace.
-fn is_pod(endpoint: &Endpoint, namespace: Option<&str>) -> bool {
-    endpoint.target_ref.as_ref().is_some_and(|target| {
-        target.kind.as_deref() == Some("Pod") && target.namespace.as_deref().is_none_or(|own| Some(own) == namespace)
-    })
+/// Whether an endpoint is a pod of its slice's namespace in the network of this node, as the pod itself says, and offers
+/// the port: beside it, that address has what belongs to the node, as its kubelet and API server.
+fn is_pod(pods: &Store<Pod>, endpoint: &Endpoint, namespace: Option<&str>, at: SocketAddr) -> bool {
+    let Some(target) = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod")) else {
+        return false;
+    };
+    let (Some(namespace), Some(name)) = (namespace, target.name.as_deref()) else { return false };
+    if target.namespace.as_deref().is_some_and(|own| own != namespace) {
+        return false;
+    }
+    pods.get(namespace, name).is_some_and(|pod| shares_network(&pod) && has_address(&pod, at.ip()) && offers(&pod, at))
+}
+
+/// Whether a pod is in the network of its node.
+pub fn shares_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
+}
+
+fn has_address(pod: &Pod, address: IpAddr) -> bool {
+    let addresses = pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten());
+    addresses.filter_map(|one| one.ip.parse::<IpAddr>().ok()).any(|own| own == address)
+}
+
+/// Whether a container of it says that it has a port.
+fn offers(pod: &Pod, at: SocketAddr) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let sidecars = spec.init_containers.iter().flatten().filter(|one| one.restart_policy.as_deref() == Some("Always"));
+    spec.containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| container.ports.iter().flatten())
+        .any(|port| port.container_port == i32::from(at.port()) && port.protocol.as_deref().unwrap_or("TCP") == "TCP")
 }
 
 enum State {
@@ -309,6 +361,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn backends(service: Value, slices: Vec<Value>) -> Backends {
+        backends_with(service, slices, json!([]))
+    }
+
+    fn backends_with(service: Value, slices: Vec<Value>, pods: Value) -> Backends {
         let services = Store::of(vec![serde_json::from_value(service).unwrap()], Vec::new());
         let slices = slices.into_iter().map(|slice| serde_json::from_value(slice).unwrap()).collect();
         let forbidden = Forbidden {
@@ -317,7 +373,8 @@ mod tests {
             bridge: vec!["10.244.0.1".parse().unwrap(), "fd00:10:244::1".parse().unwrap()],
             own: HashSet::new(),
         };
-        Backends::new(services, Store::of(slices, Vec::new()), forbidden)
+        let pods = serde_json::from_value(pods).unwrap();
+        Backends::new(services, Store::of(slices, Vec::new()), Store::of(pods, Vec::new()), forbidden)
     }
 
     fn service(spec: Value) -> Value {
@@ -364,21 +421,50 @@ mod tests {
         assert_eq!(found.addresses, ["10.90.0.3:10380".parse().unwrap()]);
     }
 
+    fn pod(name: &str, host_network: bool, address: &str, port: u16) -> Value {
+        json!({"metadata": {"name": name, "namespace": "n"},
+            "spec": {"hostNetwork": host_network, "containers": [{"name": "c", "ports": [{"containerPort": port}]}]},
+            "status": {"podIPs": [{"ip": address}]}})
+    }
+
     #[test]
-    fn the_node_itself_is_reached_for_pods_in_its_network_and_this_proxy_never() {
+    fn the_node_itself_is_reached_for_what_a_pod_in_its_network_offers_and_this_proxy_never() {
         let spec = json!({"ports": [{"name": "http", "port": 80}]});
-        let with = |namespace: &str| {
+        let with = |target: Value| {
             let mut one = endpoint("10.90.0.2", "ready");
-            one["targetRef"] = json!({"kind": "Pod", "name": "p", "namespace": namespace});
-            backends(service(spec.clone()), vec![slice(json!([one]))])
+            one["targetRef"] = target;
+            let pods = json!([
+                pod("right", true, "10.90.0.2", 8080),
+                pod("inside", false, "10.90.0.2", 8080),
+                pod("elsewhere", true, "10.90.0.3", 8080),
+                pod("other-port", true, "10.90.0.2", 8081),
+            ]);
+            backends_with(service(spec.clone()), vec![slice(json!([one]))], pods)
         };
-        assert!(resolved(&with("other"), Port::Number(80)).addresses.is_empty());
-        let backends = with("n");
+        let named = |name: &str| json!({"kind": "Pod", "name": name, "namespace": "n"});
+        for wrong in [
+            named("none"),
+            named("inside"),
+            named("elsewhere"),
+            named("other-port"),
+            json!({"kind": "Pod", "name": "right", "namespace": "other"}),
+            json!({"kind": "Node", "name": "right", "namespace": "n"}),
+            json!({"kind": "Pod", "namespace": "n"}),
+        ] {
+            assert!(resolved(&with(wrong.clone()), Port::Number(80)).addresses.is_empty(), "{wrong}");
+        }
+        let backends = with(named("right"));
         let reference = Reference { service: ObjectKey::new("n", "web"), port: Port::Number(80), protocol: None };
         let backend = backends.get(reference);
         assert_eq!(backend.endpoints().addresses, ["10.90.0.2:8080".parse().unwrap()]);
         backends.forbid(["10.90.0.2:8080".parse().unwrap()].into());
         assert!(backend.endpoints().addresses.is_empty());
+    }
+
+    #[test]
+    fn the_addresses_of_this_machine_are_known_whichever_link_has_them() {
+        assert!(is_here("127.0.0.5".parse().unwrap()) && is_here("127.0.0.1".parse().unwrap()));
+        assert!(!is_here("192.0.2.1".parse().unwrap()) && !is_here("2001:db8::1".parse().unwrap()));
     }
 
     #[test]

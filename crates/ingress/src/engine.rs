@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use coracle_client::{Event, Informer, ObjectKey};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::{Api, Client, ResourceExt};
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use rustls::sign::CertifiedKey;
 use tokio::sync::{Notify, watch};
 
-use crate::backend::{Backends, Forbidden, service_of};
+use crate::backend::{Backends, Forbidden, service_of, shares_network};
 use crate::entrance::{Door, Tables};
 use crate::gateway::objects::Follow;
 use crate::gateway::types::Gateway;
@@ -67,6 +67,7 @@ pub struct Engine {
     client: Client,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    pods: Informer<Pod>,
     ingresses: Informer<Ingress>,
     classes: Informer<IngressClass>,
     gateways: Follow,
@@ -86,6 +87,7 @@ impl Engine {
         client: Client,
         services: Informer<Service>,
         slices: Informer<EndpointSlice>,
+        pods: Informer<Pod>,
         config: Config,
     ) -> Arc<Engine> {
         let changed = Arc::new(Notify::new());
@@ -100,7 +102,7 @@ impl Engine {
             classes: Informer::new(Api::all(client.clone())),
             gateways: Follow::new(client.clone(), changed.clone()),
             secrets: Secrets::new(client.clone(), changed.clone()),
-            backends: Arc::new(Backends::new(services.store(), slices.store(), forbidden)),
+            backends: Arc::new(Backends::new(services.store(), slices.store(), pods.store(), forbidden)),
             shared: Arc::default(),
             follows: AtomicBool::new(false),
             default_certificate: Mutex::new(None),
@@ -109,6 +111,7 @@ impl Engine {
             client,
             services,
             slices,
+            pods,
             changed,
         })
     }
@@ -240,6 +243,7 @@ impl Engine {
         }
         self.services.start();
         self.slices.start();
+        self.pods.start();
         let (engine, changed) = (Arc::downgrade(self), self.changed.clone());
         self.services.subscribe(move |event| {
             let (Event::Added(service) | Event::Updated { new: service, .. } | Event::Deleted(service)) = event;
@@ -263,8 +267,16 @@ impl Engine {
                 changed.notify_one();
             }
         });
+        let engine = Arc::downgrade(self);
+        self.pods.subscribe(move |event| {
+            let (Event::Added(pod) | Event::Updated { new: pod, .. } | Event::Deleted(pod)) = event;
+            if let Some(engine) = engine.upgrade().filter(|_| shares_network(pod)) {
+                engine.backends.look_at_all();
+            }
+        });
         self.services.synced().await;
         self.slices.synced().await;
+        self.pods.synced().await;
     }
 
     /// Makes tables of objects. Where a secret is not known yet, its rule alone waits, or all where that may be: then

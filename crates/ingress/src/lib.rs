@@ -25,7 +25,7 @@ use std::pin::Pin;
 use anyhow::Result;
 use coracle_api::addresses::Ranges;
 use coracle_client::{Election, Informer, LeaderElection};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 
@@ -57,7 +57,7 @@ pub struct Config {
     pub identity: String,
 }
 
-/// Serves until the future is dropped. Nothing is listened on, and the informers are not subscribed to, before an object
+/// Serves until the future is dropped; `pods` are those of this node. Nothing is listened on, and the informers are not subscribed to, before an object
 /// asks for it.
 ///
 /// # Errors
@@ -66,12 +66,13 @@ pub fn run(
     client: Client,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    pods: Informer<Pod>,
     config: Config,
 ) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> {
     Box::pin(async move {
         let election = LeaderElection::new(client.clone(), Election::default(), "coracle-ingress", &config.identity);
         let is_one_of_many = config.leader_elect;
-        let engine = engine::Engine::new(client.clone(), services, slices, config);
+        let engine = engine::Engine::new(client.clone(), services, slices, pods, config);
         let control = || control::run(client.clone(), engine.clone());
         let told = async {
             if !is_one_of_many {

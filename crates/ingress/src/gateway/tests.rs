@@ -46,7 +46,12 @@ fn backends() -> Backends {
     let service = json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {"ports": [
         {"port": 80}, {"name": "tls", "port": 443, "appProtocol": "https"}]}});
     let services: Vec<Service> = vec![serde_json::from_value(service).unwrap()];
-    Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default())
+    Backends::new(
+        Store::of(services, vec![]),
+        Store::of(vec![], vec![]),
+        Store::of(vec![], vec![]),
+        Forbidden::default(),
+    )
 }
 
 fn built_with(backends: &Backends, class: Value, gateway: Arc<Gateway>, routes: Vec<AnyRoute>) -> Built {

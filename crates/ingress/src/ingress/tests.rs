@@ -33,7 +33,12 @@ fn made_with(ingresses: Vec<Arc<Ingress>>, secrets: &dyn Fn(&ObjectKey) -> Known
             serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n"}, "spec": ports})).unwrap()
         })
         .into();
-    let backends = Backends::new(Store::of(services, vec![]), Store::of(vec![], vec![]), Forbidden::default());
+    let backends = Backends::new(
+        Store::of(services, vec![]),
+        Store::of(vec![], vec![]),
+        Store::of(vec![], vec![]),
+        Forbidden::default(),
+    );
     let fallback = self_signed().unwrap();
     build(
         ingresses,
