@@ -139,17 +139,23 @@ impl Forbidden {
     }
 }
 
-/// Whether an address is one of this machine's, of whatever link: the kernel sends to those from themselves. Nothing is sent.
+/// Whether an address is one of this machine's, of whatever link: a socket can have it. Where sockets can have any
+/// (`ip_nonlocal_bind`), those are known that the kernel sends to from themselves. Nothing is sent.
 fn is_here(address: IpAddr) -> bool {
-    let any: IpAddr = match address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    let can_be_had = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
+    // Nobody has these (RFC 5737, RFC 3849).
+    let (nobody, any): (IpAddr, IpAddr) = match address {
+        IpAddr::V4(_) => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::UNSPECIFIED.into()),
+        IpAddr::V6(_) => (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(), Ipv6Addr::UNSPECIFIED.into()),
     };
+    if !can_be_had(nobody) {
+        return can_be_had(address);
+    }
     let source = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect((address, 9))?;
         socket.local_addr()
     });
-    source.is_ok_and(|source| source.ip() == address)
+    address.is_loopback() || source.is_ok_and(|source| source.ip() == address)
 }
 
 /// The backends to which routes lead.
