@@ -44,12 +44,14 @@ impl<'de> Visitor<'de> for Part<'_> {
         let mut found = Map::new();
         while let Some(Key(key)) = map.next_key()? {
             let at = format!("{}{key}", self.at);
-            if if self.paths.is_empty() { at != "metadata" } else { self.paths.contains(&&*at) } {
-                found.insert(key.into_owned(), map.next_value()?);
-                continue;
-            }
             let is_before = |path: &&str| path.strip_prefix(&*at).is_some_and(|rest| rest.starts_with('.'));
-            if self.paths.iter().any(is_before) {
+            let is_wanted = match self.paths {
+                [] => at != "metadata",
+                paths => paths.contains(&&*at),
+            };
+            if is_wanted {
+                found.insert(key.into_owned(), map.next_value()?);
+            } else if self.paths.iter().any(is_before) {
                 let part = Part { paths: self.paths, at: at + "." };
                 found.insert(key.into_owned(), map.next_value_seed(part)?);
             } else {

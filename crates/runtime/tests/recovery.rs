@@ -155,6 +155,18 @@ async fn shims_wait_for_the_next_pods_and_go_with_their_daemon() {
     let waiting = spares(&bench);
     let host = bench.runtime.run_pod_sandbox(config).await.unwrap();
     assert!(!waiting.contains(&host));
+    // One that dies is not taken, and nothing of it stays.
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_first = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&waiting[0]))
+    };
+    let pid = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_first).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    eventually("it ends", || !lives(&waiting[0])).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_ne!(bench.sandbox().await, waiting[0]);
+    eventually("nothing of it stays", || spares(&bench).len() == 2 && !spares(&bench).contains(&waiting[0])).await;
+    let waiting = spares(&bench);
     bench.stop_daemon().await;
     eventually("those without a pod end", || !waiting.iter().any(|id| lives(id))).await;
     assert!([&first, &second, &host].iter().all(|id| lives(id)));

@@ -47,8 +47,17 @@ impl Spares {
     pub fn take(&self) -> Option<Started> {
         self.taken.send_replace(());
         let mut ready = self.ready.lock();
-        // The directory of one that died goes when the daemon starts the next time.
-        std::iter::from_fn(|| ready.pop_front()).find(|started| !started.shim.is_closed())
+        let place = ready.iter().position(|started| !started.shim.is_closed())?;
+        ready.remove(place)
+    }
+
+    /// Those that live, and the IDs of those that do not.
+    fn count(&self) -> (usize, Vec<String>) {
+        let mut ready = self.ready.lock();
+        let (dead, living): (VecDeque<_>, _) =
+            std::mem::take(&mut *ready).into_iter().partition(|one| one.shim.is_closed());
+        *ready = living;
+        (ready.len(), dead.into_iter().map(|started: Started| started.id).collect())
     }
 }
 
@@ -57,13 +66,23 @@ pub(super) async fn keep(runtime: Weak<Runtime>, mut taken: watch::Receiver<()>)
     while taken.changed().await.is_ok() {
         while let Ok(Ok(())) = timeout(PAUSE, taken.changed()).await {}
         let Some(runtime) = runtime.upgrade() else { return };
-        while runtime.spares.ready.lock().len() < SPARES {
-            match runtime.start_shim(&new_id(), false, false).await {
+        let (living, mut failed) = runtime.spares.count();
+        for _ in living..SPARES {
+            let id = new_id();
+            match runtime.start_shim(&id, false, false).await {
                 Ok(started) => runtime.spares.ready.lock().push_back(started),
                 Err(error) => {
                     tracing::debug!(%error, "no shim could be started for a later pod");
+                    failed.push(id);
                     break;
                 }
+            }
+        }
+        for id in failed {
+            let dir = runtime.config.sandboxes_dir().join(id);
+            let removed = blocking(move || crate::tree::remove(&dir).map_err(internal("removing what a shim left")));
+            if let Err(error) = removed.await {
+                tracing::warn!(%error, "a shim that was for no pod yet is gone");
             }
         }
     }

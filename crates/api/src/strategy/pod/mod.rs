@@ -30,6 +30,19 @@ static COLUMNS: &[Column] = &[
     wide("Readiness Gates"),
 ];
 
+/// The selectable fields, then what the address is read from besides.
+const FIELDS: [&str; 9] = [
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.nominatedNodeName",
+    "status.podIPs",
+];
+
 impl Strategy for Pod {
     fn is_answered_when_deleted(&self) -> bool {
         true
@@ -148,30 +161,11 @@ impl Strategy for Pod {
     }
 
     fn selected_from(&self) -> &'static [&'static str] {
-        &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.podIPs",
-            "status.nominatedNodeName",
-        ]
+        &FIELDS
     }
 
     fn supported_fields(&self) -> &'static [&'static str] {
-        &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ]
+        &FIELDS[..FIELDS.len() - 1]
     }
 
     fn default_grace_seconds(&self, obj: &Value) -> Option<i64> {
