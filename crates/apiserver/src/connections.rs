@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use coracle_api::addresses;
 use coracle_api::status::Status;
@@ -11,6 +11,9 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
+
+use crate::auth::User;
+use crate::authz::is_system;
 
 /// How many connections are open at once.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +26,10 @@ pub struct Limits {
     pub unproven_of_address: usize,
     /// The same from the machine itself, where everyone may have the same address.
     pub unproven_of_loopback: usize,
-    /// With credentials, from one address; administrators and the system's own parts are not counted.
+    /// With credentials, from one address. Administrators and the system's own parts are not counted.
     pub proven_of_address: usize,
+    /// With the credentials of one node, from wherever.
+    pub of_node: usize,
 }
 
 impl Limits {
@@ -38,6 +43,7 @@ impl Limits {
             unproven_of_address: (all / 4).min(256),
             unproven_of_loopback: (all / 4).min(1000),
             proven_of_address: 1000,
+            of_node: (all / 4).min(1000),
         }
     }
 }
@@ -58,6 +64,12 @@ struct Table {
     /// Those without credentials, the oldest first.
     unproven: BTreeMap<u64, IpAddr>,
     addresses: HashMap<IpAddr, Address>,
+    /// Connections with the credentials of each node.
+    nodes: HashMap<String, usize>,
+    /// Where each node was last, if others have addresses that would count as one with its own.
+    seen: HashMap<String, IpAddr>,
+    /// The same addresses, each of which counts for itself.
+    apart: HashMap<IpAddr, String>,
 }
 
 #[derive(Default)]
@@ -76,11 +88,18 @@ pub struct Place {
     /// Cancelled when the connection has to make room.
     evicted: CancellationToken,
     proven: AtomicBool,
-    counted: AtomicBool,
+    counted: OnceLock<Counted>,
+}
+
+/// For whom a connection with credentials counts.
+enum Counted {
+    Address,
+    Node(String),
 }
 
 impl Connections {
-    /// None yet. In these networks each address of IPv6 counts for itself, elsewhere the network of it.
+    /// None yet. In these networks each address of IPv6 counts for itself, elsewhere the network of it, but for addresses
+    /// from which nodes came: who is on a node's network cannot take what is the node's.
     pub fn new(limits: Limits, inside: Vec<IpNet>) -> Connections {
         Connections(Arc::new(Shared { limits, inside, table: Mutex::default() }))
     }
@@ -88,10 +107,10 @@ impl Connections {
     /// Makes a place for a connection. Where there is none, the oldest without credentials has to go: first of the
     /// same address, then of all; `None` when all have credentials.
     pub fn admit(&self, from: IpAddr) -> Option<Place> {
-        let address = addresses::client(from, &self.0.inside);
         let limits = self.0.limits;
-        let own = if address.is_loopback() { limits.unproven_of_loopback } else { limits.unproven_of_address };
         let mut table = self.0.table.lock();
+        let address = if table.apart.contains_key(&from) { from } else { addresses::client(from, &self.0.inside) };
+        let own = if address.is_loopback() { limits.unproven_of_loopback } else { limits.unproven_of_address };
         if let Some(known) = table.addresses.get(&address)
             && known.unproven.len() >= own
             && let Some(oldest) = known.unproven.keys().next().copied()
@@ -107,7 +126,7 @@ impl Connections {
         table.unproven.insert(number, address);
         table.addresses.entry(address).or_default().unproven.insert(number, evicted.clone());
         drop(table);
-        let (proven, counted) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (proven, counted) = (AtomicBool::new(false), OnceLock::new());
         Some(Place { shared: self.0.clone(), number, from, address, evicted, proven, counted })
     }
 }
@@ -129,6 +148,19 @@ impl Table {
         }
     }
 
+    /// A node is where it was seen last, and nowhere else.
+    fn saw(&mut self, node: &str, at: IpAddr) {
+        if self.seen.get(node) == Some(&at) {
+            return;
+        }
+        if let Some(before) = self.seen.insert(node.to_owned(), at)
+            && self.apart.get(&before).is_some_and(|there| there == node)
+        {
+            self.apart.remove(&before);
+        }
+        self.apart.insert(at, node.to_owned());
+    }
+
     fn tidy(&mut self, address: IpAddr) {
         if self.addresses.get(&address).is_some_and(|known| known.unproven.is_empty() && known.proven == 0) {
             self.addresses.remove(&address);
@@ -142,28 +174,65 @@ impl Place {
         self.proven.load(Ordering::Acquire)
     }
 
-    /// Someone on this connection has shown valid credentials; `system` when they are always let in.
+    /// Someone on this connection has shown valid credentials. Administrators and parts of the system are always let in.
     ///
     /// # Errors
-    /// 429 when their address has too many connections.
-    pub fn prove(&self, system: bool) -> Result<(), Status> {
+    /// 429 when their address, or their node, has too many connections.
+    pub fn prove(&self, user: &User) -> Result<(), Status> {
+        match user.node() {
+            Some(node) => self.prove_as(Some(Counted::Node(node.to_owned()))),
+            None if is_system(user) => self.prove_as(None),
+            None => self.prove_as(Some(Counted::Address)),
+        }
+    }
+
+    /// The same of a proxy that says who its users are.
+    pub fn prove_proxy(&self) {
+        let _ = self.prove_as(None);
+    }
+
+    fn prove_as(&self, whose: Option<Counted>) -> Result<(), Status> {
         if self.is_proven() {
             return Ok(());
         }
         let mut table = self.shared.table.lock();
-        let has = table.addresses.get(&self.address).map_or(0, |known| known.proven);
-        if !system && has >= self.shared.limits.proven_of_address {
-            let why = format!("{} has too many connections, please try again later.", self.address);
-            return Err(Status::too_many_requests(why, 1));
+        let limits = self.shared.limits;
+        let has = match &whose {
+            None => (0, usize::MAX),
+            Some(Counted::Node(node)) => (table.nodes.get(node).copied().unwrap_or(0), limits.of_node),
+            Some(Counted::Address) => {
+                (table.addresses.get(&self.address).map_or(0, |known| known.proven), limits.proven_of_address)
+            }
+        };
+        if has.0 >= has.1 {
+            let who = match whose {
+                Some(Counted::Node(node)) => format!("node {node}"),
+                _ => self.address.to_string(),
+            };
+            return Err(Status::too_many_requests(
+                format!("{who} has too many connections, please try again later."),
+                1,
+            ));
         }
         if self.proven.swap(true, Ordering::AcqRel) || table.remove_unproven(self.number).is_none() {
             return Ok(());
         }
-        if !system {
-            let known = table.addresses.entry(self.address).or_default();
-            known.proven = known.proven.saturating_add(1);
-            self.counted.store(true, Ordering::Release);
+        match &whose {
+            None => return Ok(()),
+            Some(Counted::Node(node)) => {
+                // Where nobody else counts as one with it, there is nothing to remember.
+                if addresses::client(self.from, &self.shared.inside) != self.from {
+                    table.saw(node, self.from);
+                }
+                let has = table.nodes.entry(node.clone()).or_default();
+                *has = has.saturating_add(1);
+            }
+            Some(Counted::Address) => {
+                let known = table.addresses.entry(self.address).or_default();
+                known.proven = known.proven.saturating_add(1);
+            }
         }
+        whose.into_iter().for_each(|whose| _ = self.counted.set(whose));
         Ok(())
     }
 
@@ -184,11 +253,22 @@ impl Drop for Place {
         if table.remove_unproven(self.number).is_some() || (self.is_proven() && !self.evicted.is_cancelled()) {
             table.open = table.open.saturating_sub(1);
         }
-        if self.counted.load(Ordering::Acquire)
-            && let Some(known) = table.addresses.get_mut(&self.address)
-        {
-            known.proven = known.proven.saturating_sub(1);
-            table.tidy(self.address);
+        match self.counted.get() {
+            None => {}
+            Some(Counted::Address) => {
+                if let Some(known) = table.addresses.get_mut(&self.address) {
+                    known.proven = known.proven.saturating_sub(1);
+                    table.tidy(self.address);
+                }
+            }
+            Some(Counted::Node(node)) => {
+                if let Some(has) = table.nodes.get_mut(node) {
+                    *has = has.saturating_sub(1);
+                    if *has == 0 {
+                        table.nodes.remove(node);
+                    }
+                }
+            }
         }
     }
 }
@@ -197,8 +277,22 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { all: 6, unproven: 4, unproven_of_address: 2, unproven_of_loopback: 3, proven_of_address: 2 };
+    const LIMITS: Limits = Limits {
+        all: 6,
+        unproven: 4,
+        unproven_of_address: 2,
+        unproven_of_loopback: 3,
+        proven_of_address: 2,
+        of_node: 2,
+    };
+
+    fn user(name: &str, groups: &[&str]) -> User {
+        User::new(name, groups)
+    }
+
+    fn node(name: &str) -> User {
+        user(&format!("system:node:{name}"), &["system:nodes"])
+    }
 
     fn from(connections: &Connections, address: &str) -> Option<Place> {
         connections.admit(address.parse().unwrap())
@@ -224,10 +318,10 @@ mod tests {
     fn who_has_credentials_stays_whoever_comes() {
         let connections = Connections::new(LIMITS, Vec::new());
         let proven: Vec<_> = (0..2).map(|_| from(&connections, "192.0.2.1").unwrap()).collect();
-        proven.iter().for_each(|place| place.prove(false).unwrap());
+        proven.iter().for_each(|place| place.prove(&user("joe", &[])).unwrap());
         let more = from(&connections, "192.0.2.1").unwrap();
-        assert_eq!(more.prove(false).unwrap_err().code, 429);
-        more.prove(true).unwrap();
+        assert_eq!(more.prove(&user("joe", &[])).unwrap_err().code, 429);
+        more.prove(&user("root", &["system:masters"])).unwrap();
         let others: Vec<_> = (1..=9).map(|n| from(&connections, &format!("198.51.100.{n}"))).collect();
         assert!(others.iter().all(Option::is_some));
         assert_eq!(others.iter().filter(|place| !is_evicted(place)).count(), 3, "three of six are left");
@@ -241,7 +335,7 @@ mod tests {
     fn nobody_is_let_in_when_all_have_credentials() {
         let connections = Connections::new(LIMITS, Vec::new());
         let admit = || from(&connections, "127.0.0.1");
-        let all: Vec<_> = (0..6).filter_map(|_| admit().inspect(|place| place.prove(true).unwrap())).collect();
+        let all: Vec<_> = (0..6).filter_map(|_| admit().inspect(|place| place.prove_proxy())).collect();
         assert_eq!((all.len(), admit().is_none()), (6, true));
         drop(all);
         assert!(admit().is_some());
@@ -254,5 +348,34 @@ mod tests {
             let all: Vec<_> = (1..=3).map(|n| from(&connections, &format!("{network}:{n}"))).collect();
             assert_eq!(all.iter().filter(|place| !is_evicted(place)).count(), left, "{network}");
         }
+    }
+
+    #[test]
+    fn a_node_has_its_own_places_whoever_is_on_its_network() {
+        let connections = Connections::new(LIMITS, Vec::new());
+        let first = from(&connections, "2001:db8::1").unwrap();
+        first.prove(&node("a")).unwrap();
+        let of_node = from(&connections, "2001:db8::1");
+        let others: Vec<_> = (2..=4).map(|n| from(&connections, &format!("2001:db8::{n}"))).collect();
+        assert_eq!(others.iter().map(is_evicted).collect::<Vec<_>>(), [true, false, false]);
+        assert!(!is_evicted(&of_node), "others made room for each other");
+        // Where it is now counts, and not where it was.
+        drop((of_node, others));
+        from(&connections, "2001:db8:0:1::1").unwrap().prove(&node("a")).unwrap();
+        let table = connections.0.table.lock();
+        assert_eq!(table.apart.keys().map(ToString::to_string).collect::<Vec<_>>(), ["2001:db8:0:1::1"]);
+    }
+
+    #[test]
+    fn what_was_stolen_from_a_node_takes_no_more_than_a_nodes_share() {
+        let connections = Connections::new(LIMITS, Vec::new());
+        let admit = |n: u8| from(&connections, &format!("192.0.2.{n}")).unwrap();
+        let of_a: Vec<_> = (1..=2).map(admit).inspect(|place| place.prove(&node("a")).unwrap()).collect();
+        let more = admit(3);
+        assert_eq!(more.prove(&node("a")).unwrap_err().code, 429);
+        more.prove(&node("b")).unwrap();
+        drop((of_a, more));
+        let table = connections.0.table.lock();
+        assert!(table.open == 0 && table.nodes.is_empty() && table.addresses.is_empty());
     }
 }

@@ -32,7 +32,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::auth::certificate_left;
 use crate::auth::request_header::{FromProxy, Peer};
-use crate::authz::is_system;
 use crate::body::{Body, BoxError};
 use crate::connections::{Connections, Limits, Place};
 use crate::metrics::{METRICS, Pages};
@@ -145,9 +144,10 @@ impl Server {
             Peer::Proxy | Peer::Nobody => None,
         };
         let is_proxy = matches!(peer, Peer::Proxy);
-        if is_proxy || user.is_some() {
-            let is_system = is_proxy || user.as_deref().is_some_and(is_system);
-            place.prove(is_system).map_err(|status| anyhow::anyhow!(status.message))?;
+        match &user {
+            Some(user) => place.prove(user).map_err(|status| anyhow::anyhow!(status.message))?,
+            None if is_proxy => place.prove_proxy(),
+            None => {}
         }
         let activity = Arc::new(Activity::default());
         let service = service_fn(|mut request: Request<Incoming>| {

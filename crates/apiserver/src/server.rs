@@ -446,7 +446,7 @@ impl Inner {
         if user.name != auth::ANONYMOUS
             && let Some(connection) = parts.extensions.get::<Arc<connections::Place>>()
         {
-            connection.prove(authz::is_system(&user))?;
+            connection.prove(&user)?;
         }
         let acting = auth::impersonated(user.clone(), &mut parts.headers, authorizer).await?;
         trail.filter(|_| !Arc::ptr_eq(&user, &acting)).inspect(|trail| trail.acts_as(&acting));
