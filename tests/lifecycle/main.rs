@@ -6,6 +6,7 @@ mod backup_on_etcd;
 mod broken;
 mod claims;
 mod drain;
+mod installing;
 mod on_the_host;
 mod ownership;
 mod scheduler_config;

@@ -7,7 +7,7 @@ use coracle_e2e::*;
 use coracle_testing::etcd;
 use parking_lot::Mutex;
 
-struct Server(Child);
+pub struct Server(pub Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -17,7 +17,7 @@ impl Drop for Server {
 }
 
 /// A host has room for one server at a time.
-static HOST: Mutex<()> = Mutex::new(());
+pub static HOST: Mutex<()> = Mutex::new(());
 
 fn start(cluster: &Cluster, more: &[String]) -> Server {
     let mut command = Command::new(built("coracle"));
@@ -38,7 +38,7 @@ fn ready(cluster: &Cluster) {
 }
 
 /// Whether this host has an address that pods could reach.
-fn has_an_address() -> bool {
+pub fn has_an_address() -> bool {
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let found = routes.lines().skip(1).any(|line| line.split_whitespace().nth(1) == Some("00000000"));
     if !found {

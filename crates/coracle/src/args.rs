@@ -13,6 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::api_server::ApiServer;
 use crate::cluster::MAX_NODES;
 use crate::election::LeaderElection;
+use crate::install::{Install, Uninstall};
 use crate::ip_family::IpFamily;
 use crate::node_args::KubeletArgs;
 use crate::why::Why;
@@ -51,6 +52,10 @@ pub enum Command {
     Server(Box<Server>),
     /// Make this host a node of a cluster, in the foreground
     Agent(Box<Agent>),
+    /// Keep a server or an agent as a service of this host
+    Install(Box<Install>),
+    /// Remove a service that was installed, with its data
+    Uninstall(Uninstall),
     /// Add, remove, stop, start and list nodes of a local cluster
     Node(Node),
     /// Make, list and remove tokens by which nodes join
@@ -67,6 +72,12 @@ pub enum Command {
     Why(Box<Why>),
     /// Print the version
     Version,
+    /// Print the JSON schema of the file of options that --config names
+    ConfigSchema {
+        /// The command
+        #[arg(value_name = "COMMAND", value_parser = crate::config_file::COMMANDS)]
+        of: String,
+    },
     /// Print a completion script for a shell
     Completion {
         /// The shell
@@ -94,6 +105,9 @@ pub struct Which {
 pub struct Up {
     #[command(flatten)]
     pub which: Which,
+    /// A file of YAML that has options, each under its name; those of the command line count in place of its own
+    #[arg(long = "config", id = "options", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// How long to wait until the cluster is ready; 0s does not wait
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub wait: Duration,
@@ -179,6 +193,9 @@ pub enum Format {
 /// Options of `server`.
 #[derive(ClapArgs, Clone)]
 pub struct Server {
+    /// A file of YAML that has options, each under its name; those of the command line count in place of its own
+    #[arg(long = "config", id = "options", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The cluster's name [default: that of --data-dir, else server]
     #[arg(long, value_parser = cluster_name)]
     pub name: Option<String>,
@@ -276,6 +293,9 @@ pub struct NodeArgs {
 /// Options of `agent`.
 #[derive(ClapArgs, Clone)]
 pub struct Agent {
+    /// A file of YAML that has options, each under its name; those of the command line count in place of its own
+    #[arg(long = "config", id = "options", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The name under which this host knows what runs here [default: that of --data-dir, else agent]
     #[arg(long, value_parser = cluster_name)]
     pub name: Option<String>,

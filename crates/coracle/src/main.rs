@@ -8,6 +8,7 @@ mod balancing;
 mod certificates;
 mod checks;
 mod cluster;
+mod config_file;
 mod control;
 mod control_plane;
 mod daemon;
@@ -17,6 +18,7 @@ mod files;
 mod host_node;
 mod host_settings;
 mod image;
+mod install;
 mod ip_family;
 mod kubeconfig;
 mod local_node;
@@ -26,6 +28,7 @@ mod node;
 mod node_args;
 mod node_init;
 mod nodes;
+mod notify;
 mod pod_network;
 mod policed_network;
 mod process;
@@ -58,7 +61,13 @@ fn main() -> ExitCode {
     }
     // Started by /proc/self/exe, as the parts of a node are, it would be called "exe" by ps and top.
     coracle_runtime::name_process(c"coracle");
-    let args = Args::parse();
+    let args = match config_file::expand(std::env::args_os().collect()) {
+        Ok(line) => Args::parse_from(line),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     // What is made is for its owner alone, unless a mode is asked for.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let result = match args.command {
@@ -71,6 +80,8 @@ fn main() -> ExitCode {
         Command::Logs(options) => logs::logs(&options),
         Command::Server(options) => server::run(&options),
         Command::Agent(options) => agent::run(&options),
+        Command::Install(options) => install::install(&options),
+        Command::Uninstall(options) => install::uninstall(&options),
         Command::Node(options) => nodes::run(&options),
         Command::Token(options) => token::run(&options),
         Command::Backup(options) => store::back_up(&options),
@@ -83,6 +94,7 @@ fn main() -> ExitCode {
             println!("coracle {} (Kubernetes {})", env!("CARGO_PKG_VERSION"), coracle_apiserver::KUBERNETES_VERSION);
             Ok(())
         }
+        Command::ConfigSchema { of } => config_file::schema(&of).map(|schema| println!("{schema:#}")),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "coracle", &mut std::io::stdout());
             Ok(())

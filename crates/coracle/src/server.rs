@@ -24,7 +24,7 @@ use crate::cluster::{Cluster, Kind};
 use crate::control::{self, Access, Ready};
 use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
-use crate::{balancing, control_plane, kubeconfig, node, ranges, store, volumes};
+use crate::{balancing, control_plane, kubeconfig, node, notify, ranges, store, volumes};
 
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
@@ -206,6 +206,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     parts.spawn("controllers", lead(run));
 
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
+    notify::ready();
     tokio::select! {
         error = parts.first_end() => Err(error),
         () = daemon::asked_to_end() => Ok(()),

@@ -19,7 +19,7 @@ use coracle_pki::{BootstrapToken, Current};
 use crate::args::{Agent, Which};
 use crate::cluster::{Cluster, Kind};
 use crate::daemon::{self, Parts, Start, make_directories};
-use crate::{control, node};
+use crate::{control, node, notify};
 
 use join::Joined;
 
@@ -82,6 +82,7 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, state).await });
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
+    notify::ready();
     tokio::select! {
         error = parts.first_end() => Err(error),
         () = daemon::asked_to_end() => Ok(()),
