@@ -251,7 +251,8 @@ fn given(role: &str) -> Result<String> {
 }
 
 /// The unit, <https://www.freedesktop.org/software/systemd/man/latest/systemd.service.html>. Containers are in cgroups of their
-/// own and go on while the daemon is replaced; controllers that are delegated stay available to them.
+/// own and go on while the daemon is replaced; controllers that are delegated stay available to them. The home is where the
+/// administrator's kubeconfig is.
 fn unit(role: &str, name: &str, program: &Path, copied: bool) -> String {
     let options = Path::new("/").join(OPTIONS).join(format!("{name}.yaml"));
     let mut text = format!("{OURS}{}\n", options.display());
@@ -263,7 +264,7 @@ fn unit(role: &str, name: &str, program: &Path, copied: bool) -> String {
         text,
         "[Unit]\nDescription=Coracle {role} {name} (Kubernetes)\nWants=network-online.target\nAfter=network-online.target\n\
          StartLimitIntervalSec=0\n\n\
-         [Service]\nType=notify\nExecStart=\"{quoted}\" {role} --config {}\nRestart=always\nRestartSec=1s\n\
+         [Service]\nType=notify\nEnvironment=HOME=%h\nExecStart=\"{quoted}\" {role} --config {}\nRestart=always\nRestartSec=1s\n\
          TimeoutStartSec=infinity\nKillMode=process\nDelegate=yes\nLimitNOFILE=1048576\nLimitNPROC=infinity\n\
          LimitCORE=infinity\nTasksMax=infinity\nOOMScoreAdjust=-999\n\n\
          [Install]\nWantedBy=multi-user.target\n",
