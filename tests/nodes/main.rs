@@ -4,3 +4,4 @@ mod joining;
 mod local;
 mod machine;
 mod overlay;
+mod upstream;

@@ -1,7 +1,7 @@
 //! Roles of parts that are add-ons upstream and built in here, and what nodes need to join, which administrators bind
 //! there.
 
-use super::table::Subject::{Group, ServiceAccount};
+use super::table::Subject::{Group, ServiceAccount, User};
 use super::table::{Binding, EVENTS, READ, Role, bind, role, rule};
 
 /// The roles.
@@ -88,6 +88,8 @@ pub(super) const BINDINGS: &[Binding] = &[
     bind("system:node-proxier-of-nodes", "system:node-proxier", &[Group("system:nodes")]),
     // So it has of its own what keeps its pods apart.
     bind("system:network-policy-of-nodes", "system:network-policy", &[Group("system:nodes")]),
+    // An upstream kubelet asks this server what the server itself may do there.
+    bind("system:kube-apiserver-kubelet-client", "system:kubelet-api-admin", &[User("kube-apiserver-kubelet-client")]),
     // By the names that the documentation of kubelets' bootstrapping gives them.
     bind("create-csrs-for-bootstrapping", "system:node-bootstrapper", &[Group("system:bootstrappers")]),
     bind(
