@@ -2,7 +2,7 @@
 //!
 //! Which one, every node computes by itself: of those that are ready, and have an endpoint where the service keeps its
 //! traffic there, the one with the highest hash of its name and the address. So another takes over when it goes, and few
-//! addresses move. The address is on no link, so that nothing of the node but the service is reached by it.
+//! addresses move, of which it tells the neighbours. The address is on no link, so that nothing of the node but the service is reached by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::host::set_sysctl;
 use crate::netlink::{Message, Socket, proxied, route};
 use crate::nft::{Family, octets};
+use crate::takeover;
 
 /// Nodes with this label have no part in it.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
@@ -74,19 +75,57 @@ pub async fn run(
     nodes.synced().await;
     let objects = Objects { services: services.store(), slices: slices.store(), nodes: nodes.store() };
     let mut current: Option<BTreeSet<IpAddr>> = None;
+    let mut telling = Telling::default();
     loop {
-        let (config, objects, before) = (config.clone(), objects.clone(), current.take());
-        let done = tokio::task::spawn_blocking(move || follow(&config, &objects, before)).await;
+        let before = current.take();
+        let (own, objects, known) = (config.clone(), objects.clone(), before.clone());
+        let done = tokio::task::spawn_blocking(move || follow(&own, &objects, known)).await;
         match done.map_err(anyhow::Error::from).flatten() {
             Ok(answered) => {
+                telling.of(&answered, &before.unwrap_or_default());
                 current = Some(answered);
-                changed.notified().await;
+                telling.until(changed.notified(), config.node_ip).await;
             }
             Err(error) => {
                 tracing::warn!("the addresses of load balancers are not all answered for: {error:#}");
                 let _ = tokio::time::timeout(AGAIN, changed.notified()).await;
             }
         }
+    }
+}
+
+/// The addresses of which the neighbours are told, and how often still.
+#[derive(Default)]
+struct Telling(BTreeMap<IpAddr, usize>);
+
+impl Telling {
+    fn of(&mut self, answered: &BTreeSet<IpAddr>, before: &BTreeSet<IpAddr>) {
+        self.0.retain(|address, _| answered.contains(address));
+        self.0.extend(answered.difference(before).map(|address| (*address, takeover::TIMES)));
+    }
+
+    /// Tells them until something else is to be done.
+    async fn until(&mut self, done: impl Future<Output = ()>, own: IpAddr) {
+        let mut done = std::pin::pin!(done);
+        while !self.0.is_empty() {
+            let addresses: BTreeSet<IpAddr> = self.0.keys().copied().collect();
+            let tell = move || -> Result<()> {
+                let link = route::with_address(&mut Socket::route()?, own)?;
+                link.map_or(Ok(()), |link| takeover::tell(link, own, &addresses))
+            };
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(tell).await {
+                tracing::warn!("the neighbours are not told of the addresses of load balancers: {error:#}");
+            }
+            self.0.retain(|_, left| {
+                *left = left.saturating_sub(1);
+                *left > 0
+            });
+            tokio::select! {
+                () = &mut done => return,
+                () = tokio::time::sleep(takeover::APART) => {}
+            }
+        }
+        done.await;
     }
 }
 

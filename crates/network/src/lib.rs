@@ -4,7 +4,7 @@
 //! policies ([`policies`]), addresses of load balancers on the node's network ([`announce`]), and what `coracle up` needs on the
 //! host ([`host`]). The kernel is reached by netlink only.
 //! Never: decides which pods or endpoints there are.
-#![cfg_attr(not(test), forbid(unsafe_code))]
+#![cfg_attr(not(test), deny(unsafe_code))]
 
 pub mod announce;
 pub mod bench;
@@ -19,8 +19,11 @@ mod node;
 mod peers;
 pub mod policies;
 pub mod proxy;
+mod takeover;
 #[cfg(test)]
 mod testing;
+#[allow(unsafe_code, reason = "it makes a system call that no crate has")]
+mod wire;
 
 pub use node::{HostPort, NodeNetwork, NodeNetworkConfig};
 pub use peers::Peer;

@@ -52,12 +52,21 @@ pub(super) fn link_header(index: u32, flags: u32, change: u32) -> [u8; 16] {
 
 /// The size of packets on a link, in bytes; `None` when there is no such link.
 pub fn mtu(socket: &mut Socket, index: u32) -> io::Result<Option<u32>> {
+    Ok(of_link(socket, index, IFLA_MTU)?.map(u32::from_ne_bytes))
+}
+
+/// The hardware address of a link; `None` when there is no such link, or it has none as Ethernet has.
+pub fn hardware(socket: &mut Socket, index: u32) -> io::Result<Option<[u8; 6]>> {
+    of_link(socket, index, IFLA_ADDRESS)
+}
+
+fn of_link<const SIZE: usize>(socket: &mut Socket, index: u32, wanted: u16) -> io::Result<Option<[u8; SIZE]>> {
     let mut found = None;
     socket.dump(Message::new(GETLINK, DUMP, &link_header(0, 0, 0)), |payload| {
         if payload.get(4..8) == Some(&index.to_ne_bytes()) {
             let mut list = attributes(payload.get(16..).unwrap_or_default());
-            let mtu = list.find_map(|(kind, value)| (kind == IFLA_MTU).then_some(value));
-            found = mtu.and_then(|value| value.try_into().ok()).map(u32::from_ne_bytes);
+            let value = list.find_map(|(kind, value)| (kind == wanted).then_some(value));
+            found = value.and_then(|value| value.try_into().ok());
         }
     })?;
     Ok(found)

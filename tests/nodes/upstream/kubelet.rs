@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use coracle_e2e::*;
 use serde_json::json;
 
+use super::{has_tools, program, write};
 use crate::machine::{Daemon, Machine};
 
 /// Where Debian has the plugins.
@@ -57,33 +58,22 @@ fn hierarchies() -> Vec<PathBuf> {
 
 /// The kubelet, if everything is there that this takes.
 fn kubelet() -> Option<OsString> {
-    let Some(program) = std::env::var_os("CORACLE_KUBELET") else {
-        skip(Lacks::Tool("CORACLE_KUBELET does not name upstream's kubelet"));
-        return None;
-    };
-    for (tool, argument) in [
+    let program = program("CORACLE_KUBELET")?;
+    let tools = [
         ("containerd", "--version"),
         ("ctr", "--version"),
         ("runc", "--version"),
         ("unshare", "--version"),
         ("ip", "-V"),
-    ] {
-        if Command::new(tool).arg(argument).output().is_err() {
-            skip(Lacks::Tool(&format!("{tool} is not there")));
-            return None;
-        }
+    ];
+    if !has_tools(&tools) {
+        return None;
     }
     if !Path::new(PLUGINS).join("bridge").exists() {
         skip(Lacks::Tool("the package containernetworking-plugins is not there"));
         return None;
     }
     Some(program)
-}
-
-fn write(path: PathBuf, text: &str) -> PathBuf {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, text).unwrap();
-    path
 }
 
 fn start(machine: &Machine, kubelet: &OsString, server: &Cluster, token: &str, address: &str) -> Upstream {
