@@ -334,9 +334,9 @@ mod tests {
             let bridge = crate::netlink::route::index_of(&mut routes, "cni0").unwrap();
             let way = coracle_values::addresses::alone(addresses[1].into());
             routes.request(crate::netlink::route::link_route(bridge, way)).unwrap();
-            // The node may still wait for the answer to its last question where the address is.
-            let answer = (0..10).find_map(|_| tcp_answer(addresses[1], 80));
-            assert_eq!(answer, Some(8), "an address that is given out again");
+            let hardware = crate::host::hardware_address(addresses[1].into());
+            routes.request(crate::netlink::route::neighbour(bridge, addresses[1].into(), hardware)).unwrap();
+            assert_eq!(tcp_answer(addresses[1], 80), Some(8), "an address that is given out again");
         });
     }
 

@@ -293,7 +293,9 @@ impl NodeNetwork {
             let mut socket = Socket::route()?;
             let lo = route::index_of(&mut socket, "lo")?;
             let eth0 = route::index_of(&mut socket, "eth0")?;
-            let mut changes = vec![route::up(lo)];
+            // A program may say by which link it sends, and then every address is a neighbour to the kernel, whatever the
+            // routes are. First, as those that are known are forgotten with it.
+            let mut changes = vec![route::up(lo), route::without_neighbours(eth0)];
             if addresses.iter().any(IpAddr::is_ipv6) {
                 ["all", "eth0"].into_iter().try_for_each(allow_ipv6)?;
                 set_sysctl("net/ipv6/conf/eth0/accept_redirects", "0")?;
@@ -303,9 +305,7 @@ impl NodeNetwork {
             changes.push(route::up(eth0));
             for gateway in gateways {
                 changes.push(route::link_route(eth0, alone(gateway)));
-                if gateway.is_ipv6() {
-                    changes.push(route::neighbour(eth0, gateway, hardware));
-                }
+                changes.push(route::neighbour(eth0, gateway, hardware));
                 changes.push(route::default_route(eth0, gateway));
             }
             socket.batch(changes).context("failed to set up the pod's link")
@@ -640,8 +640,8 @@ impl State {
             frames::allow(&mut self.netfilter, addresses).context("failed to let a pod send")?;
         }
         let Some(first) = addresses.first() else { return Ok(()) };
-        let neighbours = addresses.iter().filter(|address| address.is_ipv6());
-        let neighbours = neighbours.map(|address| route::neighbour(self.bridge, *address, hardware_address(*first)));
+        let neighbours =
+            addresses.iter().map(|address| route::neighbour(self.bridge, *address, hardware_address(*first)));
         let routes = addresses.iter().map(|address| route::link_route(self.bridge, alone(*address)));
         self.route
             .batch(neighbours.chain(routes).collect())
@@ -685,10 +685,8 @@ impl State {
         }
         for address in addresses {
             let family = Family::of(*address);
-            if family == Family::V6 {
-                // One that is not there is as good as removed.
-                let _ = self.route.request(route::delete_neighbour(self.bridge, *address));
-            }
+            // One that is not there is as good as removed.
+            let _ = self.route.request(route::delete_neighbour(self.bridge, *address));
             if let Err(error) = absent(self.route.request(route::delete_link_route(self.bridge, alone(*address)))) {
                 tracing::warn!(%error, %address, "failed to remove the route to a pod");
             }

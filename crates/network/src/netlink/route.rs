@@ -301,6 +301,12 @@ pub fn up(index: u32) -> Message {
     Message::new(NEWLINK, 0, &link_header(index, UP, UP))
 }
 
+/// Has a link look for no neighbour: who is there, it is told.
+pub fn without_neighbours(index: u32) -> Message {
+    const NOARP: u32 = 0x80;
+    Message::new(NEWLINK, 0, &link_header(index, NOARP, NOARP))
+}
+
 fn address_header(index: u32, address: IpNet) -> [u8; 8] {
     let mut header = [Family::of_range(address).number(), address.prefix_len(), 0, 0, 0, 0, 0, 0];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
@@ -412,6 +418,21 @@ pub fn count_neighbours(socket: &mut Socket, family: Family) -> usize {
     let mut count = 0;
     let header = [family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     socket.dump(Message::new(GETNEIGH, DUMP, &header), |_| count += 1).unwrap();
+    count
+}
+
+/// How many of them the kernel looks for, or has found so.
+#[cfg(test)]
+pub fn count_searched(socket: &mut Socket, family: Family) -> usize {
+    const GETNEIGH: u16 = 30;
+    const NO_ARP_OR_PERMANENT: u16 = 0xc0;
+    let mut count = 0;
+    let header = [family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let count_it = |payload: &[u8]| {
+        let state = payload.get(8..10).and_then(|state| state.try_into().ok()).map(u16::from_ne_bytes);
+        count += usize::from(state.is_some_and(|state| state & NO_ARP_OR_PERMANENT == 0));
+    };
+    socket.dump(Message::new(GETNEIGH, DUMP, &header), count_it).unwrap();
     count
 }
 

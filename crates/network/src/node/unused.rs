@@ -55,6 +55,33 @@ fn sending_to_addresses_that_nobody_has_leaves_the_table_of_neighbours_as_it_was
 }
 
 #[test]
+fn a_pod_that_names_its_link_fills_no_table_of_neighbours_either() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    Namespace::new().run(|| {
+        let network = NodeNetwork::new(node_config("coracle0", dir.path(), false)).unwrap();
+        let pod = Namespace::new();
+        let addresses = attach(&network, "pod", &pod, &[]);
+        pod.run(|| tcp_server(8080, 1));
+        for (family, range) in [(Family::V4, "172.29.0.0/16"), (Family::V6, "fd00:172:29::/64")] {
+            let range = range.parse().unwrap();
+            let searched = pod.run(|| {
+                // As the options SO_BINDTODEVICE and SO_DONTROUTE have it.
+                let mut socket = Socket::route().unwrap();
+                let eth0 = route::index_of(&mut socket, "eth0").unwrap();
+                socket.request(route::link_route(eth0, range)).unwrap();
+                send_to_many(range);
+                route::count_searched(&mut socket, family)
+            });
+            assert_eq!(searched, 0, "{family:?}");
+            assert_eq!(tcp_answer(addresses[family as usize], 8080), Some(1));
+        }
+    });
+}
+
+#[test]
 fn pods_of_an_earlier_version_are_reached_and_lose_the_route_of_all_their_range() {
     if !is_root() {
         return;
@@ -80,7 +107,7 @@ fn pods_of_an_earlier_version_are_reached_and_lose_the_route_of_all_their_range(
         }
         let of_range = |text: &str| text.contains("00FFFFFF") || text.contains("fd000010024400000000000000000000 40 ");
         assert!(of_range(&routes()));
-        NodeNetwork::new(config).unwrap();
+        NodeNetwork::new(config).unwrap().retain_blocking(&["pod".into()]).unwrap();
         assert!(!of_range(&routes()), "{}", routes());
         for (family, address) in Family::ALL.into_iter().zip(addresses) {
             assert_eq!(tcp_answer(address, 8080), Some(1), "{family:?}");
