@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::User;
 use crate::authz::is_system;
 
+/// Of how many nodes it is remembered where they were last.
+const NODES: usize = 10_000;
+
 /// How many connections are open at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -152,6 +155,11 @@ impl Table {
     fn saw(&mut self, node: &str, at: IpAddr) {
         if self.seen.get(node) == Some(&at) {
             return;
+        }
+        // Nodes that are gone are not told here.
+        if self.seen.len() >= NODES {
+            self.seen.clear();
+            self.apart.clear();
         }
         if let Some(before) = self.seen.insert(node.to_owned(), at)
             && self.apart.get(&before).is_some_and(|there| there == node)

@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
+use crate::neighbours;
 use crate::netlink::{Socket, in_namespace, route};
 use crate::nft::{self, Batch, Expr, Family, Hook};
 
@@ -168,6 +169,7 @@ fn masquerade_one(table: &str, bridge: &str, network: IpNet) -> Result<()> {
     ];
     batch.rule(table, "forward", &begins.concat());
     batch.rule(table, "forward", &Expr::fit_segments());
+    neighbours::bound(&mut batch, table, Family::of_range(network), bridge, &[Expr::destination_in(network)]);
     batch.commit(&mut Socket::netfilter()?).context("failed to make an nftables table")
 }
 

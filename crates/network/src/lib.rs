@@ -13,6 +13,7 @@ mod frames;
 pub mod host;
 mod ipam;
 mod mailbox;
+mod neighbours;
 mod netlink;
 mod nft;
 mod node;

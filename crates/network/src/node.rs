@@ -24,6 +24,7 @@ use crate::host::{
     open_firewall, set_sysctl,
 };
 use crate::ipam::Ipam;
+use crate::neighbours;
 use crate::netlink::{Socket, in_namespace, route};
 use crate::nft::{self, Batch, Data, Expr, Hook, InPackets, Nat, Type, octets};
 use crate::peers::{self, Origin, Peer, Routes};
@@ -421,6 +422,8 @@ fn base_rules(config: &NodeNetworkConfig, family: Family) -> Batch {
     if let Some(services) = config.service_cidr.of(family) {
         refuse_unserved(&mut batch, config, services);
     }
+    let nodes = vec![family.destination(0), Expr::InSet(PEERS.into())];
+    neighbours::bound(&mut batch, TABLE, family, &config.bridge, &[Expr::destination_in(cluster), nodes]);
     if config.on_host {
         keep_strangers_out(&mut batch, config, cluster);
     }

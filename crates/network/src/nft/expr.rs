@@ -156,6 +156,22 @@ pub enum Expr {
         map: String,
         by: u32,
     },
+    /// Has a set know the first registers for its time. Goes on only if it had room.
+    RememberKey {
+        set: String,
+    },
+    /// Goes on only if the first registers came more often than `per_second`, and more than `burst` times at once, as far as a
+    /// set with room for them says.
+    TooOften {
+        set: String,
+        per_second: u64,
+        burst: u32,
+    },
+    /// Loads the address of the machine that gets the packet next: of the gateway, or that of the destination itself.
+    NextHop {
+        family: Family,
+        into: u32,
+    },
     /// Loads a random number below `modulus`.
     Random {
         modulus: u32,
@@ -382,6 +398,17 @@ impl Expr {
             Expr::Recall { map, by } => step("lookup", &|m| m.text(1, map).big(2, REG + by).big(3, REG)),
             Expr::Remember { map, by } => step("dynset", &|m| m.text(1, map).big(3, 1).big(4, REG + by).big(5, REG)),
             Expr::Forget { map, by } => step("dynset", &|m| m.text(1, map).big(3, 2).big(4, REG + by).big(5, REG)),
+            Expr::RememberKey { set } => step("dynset", &|m| m.text(1, set).big(3, 1).big(4, REG)),
+            Expr::TooOften { set, per_second, burst } => step("dynset", &|m| {
+                let limit = |m: Message| {
+                    let m = m.bytes(1, &per_second.to_be_bytes()).bytes(2, &1u64.to_be_bytes());
+                    m.big(3, *burst).big(4, 0).big(5, 1)
+                };
+                m.text(1, set).big(3, 1).big(4, REG).nest(7, |m| m.text(1, "limit").nest(2, limit))
+            }),
+            Expr::NextHop { family, into } => {
+                step("rt", &|m| m.big(1, REG + into).big(2, if *family == Family::V4 { 1 } else { 2 }))
+            }
             Expr::Random { modulus } => step("numgen", &|m| m.big(1, REG).big(2, *modulus).big(3, 1).big(4, 0)),
             Expr::Load { into, value } => step("immediate", &|m| m.big(1, REG + into).nest(2, data(value.to_vec()))),
             Expr::Verdict(verdict) => {

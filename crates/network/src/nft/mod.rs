@@ -405,11 +405,11 @@ impl Batch {
         self.messages.push(set);
     }
 
-    /// A map that rules fill: what it was not reminded of for `timeout` is forgotten; of at most `size` elements.
-    pub fn memory(&mut self, table: &str, name: &str, key: Type, value: Type, timeout: Duration, size: u32) {
+    /// A set, or a map when it has a value type, that rules fill: what it was not reminded of for `timeout` is forgotten; of at most `size` elements.
+    pub fn memory(&mut self, table: &str, name: &str, key: Type, value: Option<Type>, timeout: Duration, size: u32) {
         const TIMEOUT: u32 = 0x10;
         const EVAL: u32 = 0x20;
-        let (set, _) = self.set_message(table, name, key, Some(value), TIMEOUT | EVAL);
+        let (set, _) = self.set_message(table, name, key, value, TIMEOUT | EVAL);
         let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.messages.push(set.nest(9, |inner| inner.big(1, size)).bytes(11, &milliseconds.to_be_bytes()));
     }

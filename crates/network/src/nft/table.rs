@@ -259,7 +259,7 @@ impl Table {
     fn declare(&self, batch: &mut Batch, name: &str) {
         let Some(set) = self.sets.get(name) else { return };
         match (set.memory, set.value) {
-            (Some((timeout, size)), Some(value)) => batch.memory(self.name, name, set.key, value, timeout, size),
+            (Some((timeout, size)), Some(value)) => batch.memory(self.name, name, set.key, Some(value), timeout, size),
             _ => batch.set(self.name, name, set.key, set.value),
         }
     }

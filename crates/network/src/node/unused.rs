@@ -2,6 +2,7 @@
 //! for all namespaces.
 
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 
 use super::*;
 use crate::testing::{Namespace, any, attach, is_root, net, node_config, of, tcp_answer, tcp_server};
@@ -77,6 +78,36 @@ fn a_pod_that_names_its_link_fills_no_table_of_neighbours_either() {
             });
             assert_eq!(searched, 0, "{family:?}");
             assert_eq!(tcp_answer(addresses[family as usize], 8080), Some(1));
+        }
+    });
+}
+
+#[test]
+fn a_pod_does_not_fill_the_table_with_the_neighbours_of_its_node() {
+    if !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    Namespace::new().run(|| {
+        let network = NodeNetwork::new(node_config("coracle0", dir.path(), false)).unwrap();
+        let [pod, other, neighbour] = [(); 3].map(|()| Namespace::new());
+        attach(&network, "pod", &pod, &[]);
+        attach(&network, "other", &other, &[]);
+        crate::host::create_bridge("lan", &["10.9.0.1/16".parse().unwrap(), "fd00:9:2::1/64".parse().unwrap()])
+            .unwrap();
+        let links = [("10.9.2.2/16", "10.9.0.1"), ("fd00:9:2::2/64", "fd00:9:2::1")];
+        let links = links.map(|(address, gateway)| (address.parse::<IpNet>().unwrap(), gateway.parse().unwrap()));
+        crate::host::attach_node("lan", "vlan", neighbour.fd().as_fd(), &links).unwrap();
+        neighbour.run(|| tcp_server(80, 3));
+        let mut socket = Socket::route().unwrap();
+        for (family, range) in [(Family::V4, "10.9.0.0/16"), (Family::V6, "fd00:9:2::/64")] {
+            let before = route::count_searched(&mut socket, family);
+            pod.run(|| send_to_many(range.parse().unwrap()));
+            let after = route::count_searched(&mut socket, family);
+            assert!(after > before && after < before + 200, "{range}: {before} before, {after} now");
+        }
+        for address in links.map(|(address, _)| address.addr()) {
+            assert_eq!(other.run(|| tcp_answer(address, 80)), Some(3), "others reach {address}");
         }
     });
 }
