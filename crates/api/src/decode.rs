@@ -2,6 +2,7 @@
 //! refused, and values brought into the form that upstream's codecs write.
 
 mod custom;
+mod source;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,8 @@ use crate::protobuf::Envelope;
 use crate::quantity::Quantity;
 use crate::schema::{self, DefId, Schema, Ty, id};
 use crate::status::Status;
+
+pub use source::Source;
 
 /// What happens with unknown and duplicate fields: the query parameter `fieldValidation`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,9 +56,9 @@ pub fn decode(
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     let gvk = (&*kind.group, &*kind.version, &*kind.kind);
-    let (mut value, duplicates) = parse_as(gvk, kind.def(), body, format)?;
+    let (mut value, source) = parse_as(gvk, kind.def(), body, format)?;
     check_type(gvk, &mut value)?;
-    let warnings = conform(&kind.schema, gvk, &mut value, validation, duplicates)?;
+    let warnings = conform(&kind.schema, gvk, &mut value, validation, &source)?;
     Ok((value, warnings))
 }
 
@@ -71,8 +74,8 @@ pub fn decode_options(def_name: &str, body: &[u8], format: Format) -> Result<Val
         return Ok(Value::Object(Map::new()));
     }
     let gvk = ("", "v1", def.def().type_name());
-    let (mut value, duplicates) = parse_as(gvk, Some(def), body, format)?;
-    conform(&def.into(), gvk, &mut value, FieldValidation::Ignore, duplicates)?;
+    let (mut value, source) = parse_as(gvk, Some(def), body, format)?;
+    conform(&def.into(), gvk, &mut value, FieldValidation::Ignore, &source)?;
     Ok(value)
 }
 
@@ -82,7 +85,7 @@ pub fn decode_options(def_name: &str, body: &[u8], format: Format) -> Result<Val
 /// 400 with upstream's messages.
 pub fn decode_value(def: DefId, value: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
     let gvk = def.def().gvk.unwrap_or(("", "", def.def().type_name()));
-    conform(&def.into(), gvk, value, validation, Vec::new())
+    conform(&def.into(), gvk, value, validation, &Source::default())
 }
 
 /// Brings the outcome of a patch into the form of its kind, which a patch cannot change. Returns the warnings.
@@ -99,7 +102,7 @@ pub fn decode_patched(kind: &Kind, value: &mut Value, validation: FieldValidatio
     if given != kind.kind || version != kind.api_version() {
         return Err(unregistered(given, version).into());
     }
-    fit(&kind.schema, value, validation, Vec::new())
+    fit(&kind.schema, value, validation, &Source::default())
 }
 
 /// Why a value is not an object of its definition, in the words of upstream's two decoders.
@@ -121,13 +124,16 @@ impl From<String> for Misfit {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), String> {
-    let mut duplicates = Vec::new();
+pub fn parse(body: &[u8], format: Format) -> Result<(Value, Source<'_>), String> {
+    let mut source = Source::default();
     let value = match format {
-        Format::Json => json::parse(body, &mut duplicates).map_err(|e| e.to_string())?,
+        Format::Json => {
+            source.json = body;
+            json::parse(body, &mut source.duplicates).map_err(|e| e.to_string())?
+        }
         Format::Yaml => {
             let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
-            serde_saphyr::from_str(text).map_err(|e| format!("error converting YAML to JSON: {e}"))?
+            source::yaml(text, &mut source).map_err(|e| format!("error converting YAML to JSON: {e}"))?
         }
         Format::Protobuf => {
             let envelope = Envelope::parse(body)?;
@@ -138,16 +144,21 @@ pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), String
             envelope.object(envelope.def().ok_or_else(unknown)?)?
         }
     };
-    Ok((value, duplicates))
+    Ok((value, source))
 }
 
 type Gvk<'a> = (&'a str, &'a str, &'a str);
 
 /// `def` is what protobuf is read by; what has none is not sent in it.
-fn parse_as(gvk: Gvk<'_>, def: Option<DefId>, body: &[u8], format: Format) -> Result<(Value, Vec<String>), Status> {
+fn parse_as<'a>(
+    gvk: Gvk<'_>,
+    def: Option<DefId>,
+    body: &'a [u8],
+    format: Format,
+) -> Result<(Value, Source<'a>), Status> {
     if format == Format::Protobuf {
         let def = def.ok_or_else(|| Status::unsupported_media_type(&["application/json", "application/yaml"]))?;
-        return protobuf_as(gvk, def, body).map(|value| (value, Vec::new()));
+        return protobuf_as(gvk, def, body).map(|value| (value, Source::default()));
     }
     let unrecognized = |error: &str| {
         Status::bad_request(format!(
@@ -156,7 +167,7 @@ fn parse_as(gvk: Gvk<'_>, def: Option<DefId>, body: &[u8], format: Format) -> Re
             json::summary(body)
         ))
     };
-    let (value, duplicates) =
+    let (value, source) =
         parse(body, format).map_err(|e| unrecognized(&format!("couldn't get version/kind; json parse error: {e}")))?;
     if !value.is_object() {
         let go = go_value(&value);
@@ -164,7 +175,7 @@ fn parse_as(gvk: Gvk<'_>, def: Option<DefId>, body: &[u8], format: Format) -> Re
             "couldn't get version/kind; json parse error: json: cannot unmarshal {go} into Go value of type struct"
         )));
     }
-    Ok((value, duplicates))
+    Ok((value, source))
 }
 
 /// An object of another type than expected is not read: its type alone says what is wrong with it.
@@ -244,9 +255,9 @@ fn conform(
     gvk: Gvk<'_>,
     value: &mut Value,
     validation: FieldValidation,
-    duplicates: Vec<String>,
+    source: &Source<'_>,
 ) -> Result<Vec<String>, Status> {
-    fit(schema, value, validation, duplicates).map_err(|misfit| {
+    fit(schema, value, validation, source).map_err(|misfit| {
         Status::bad_request(format!(
             "{} in version {} cannot be handled as a {}: {}",
             gvk.2,
@@ -261,7 +272,7 @@ fn fit(
     schema: &Schema,
     value: &mut Value,
     validation: FieldValidation,
-    duplicates: Vec<String>,
+    source: &Source<'_>,
 ) -> Result<Vec<String>, Misfit> {
     if json::is_too_deep(value) {
         return Err("json: exceeded max depth".to_owned().into());
@@ -282,11 +293,8 @@ fn fit(
     if validation == FieldValidation::Ignore {
         return Ok(Vec::new());
     }
-    let problems: Vec<String> = duplicates
-        .iter()
-        .map(|path| format!("duplicate field \"{path}\""))
-        .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
-        .collect();
+    // Upstream looks for what definitions of custom resources do not know once the text is read.
+    let problems = source.problems(&unknown, matches!(schema, Schema::Generated(_)));
     if validation == FieldValidation::Strict && !problems.is_empty() {
         return Err(format!("strict decoding error: {}", problems.join(", ")).into());
     }
@@ -555,15 +563,41 @@ mod tests {
         let (value, warnings) = run(pod, body, FieldValidation::Warn).expect("it decodes");
         assert_eq!(value["spec"].get("foo"), None);
         assert_eq!(value["kind"], "Pod");
-        assert_eq!(warnings, [r#"unknown field "spec.containers[0].bar""#, r#"unknown field "spec.foo""#]);
+        assert_eq!(warnings, [r#"unknown field "spec.foo""#, r#"unknown field "spec.containers[0].bar""#]);
         assert_eq!(
             run(pod, body, FieldValidation::Strict).unwrap_err(),
-            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.containers[0].bar\", unknown field \"spec.foo\""
+            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.foo\", unknown field \"spec.containers[0].bar\""
         );
         assert!(run(pod, body, FieldValidation::Ignore).expect("it decodes").1.is_empty());
         let twice = r#"{"spec":{"nodeName":"a","nodeName":"b"}}"#;
         let (_, warnings) = run(pod, twice, FieldValidation::Warn).expect("it decodes");
         assert_eq!(warnings, ["duplicate field \"spec.nodeName\""]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_fields_is_told_in_the_order_of_the_document() {
+        let body = r#"{"spec":{"zoo":1,"nodeName":"a","nodeName":"b","ant":{"x":1},"nodeName":"c"}}"#;
+        let (_, warnings) = run(kind("", "Pod"), body, FieldValidation::Warn).expect("it decodes");
+        let [unknown, twice] =
+            ["unknown", "duplicate"].map(|what| move |path: &str| format!("{what} field \"spec.{path}\""));
+        assert_eq!(warnings, [unknown("zoo"), twice("nodeName"), unknown("ant"), twice("nodeName")]);
+    }
+
+    #[test]
+    fn a_key_that_yaml_has_twice_has_its_last_value_and_is_told_with_its_line() {
+        let body = "metadata:\n  name: a\nspec:\n  nodeName: a\n  nodeName: b\n  foo: 1\n";
+        let pod = kind("", "Pod");
+        let run = |validation| decode(pod, body.as_bytes(), Format::Yaml, validation).map_err(|s| s.message);
+        let twice = "yaml: unmarshal errors:\n  line 5: key \"nodeName\" already set in map";
+        let (value, warnings) = run(FieldValidation::Warn).expect("it decodes");
+        assert_eq!((value["spec"]["nodeName"].as_str(), &*warnings[0]), (Some("b"), twice));
+        assert!(run(FieldValidation::Ignore).expect("it decodes").1.is_empty());
+        assert_eq!(
+            run(FieldValidation::Strict).unwrap_err(),
+            format!(
+                "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: {twice}, unknown field \"spec.foo\""
+            )
+        );
     }
 
     #[test]

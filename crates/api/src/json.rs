@@ -1,5 +1,6 @@
 //! Parses JSON into a value, telling which keys occurred twice.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -87,6 +88,83 @@ pub fn parse(text: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_j
     let value = Seed { place: &Place::Root, duplicates }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
+}
+
+/// Which of these paths a document has, in its order, each as often as it has it.
+pub fn order<'a>(text: &[u8], paths: &HashSet<&'a str>) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    // What is no document has none.
+    let _ = Order { place: &Place::Root, paths, found: &mut found }.deserialize(&mut deserializer);
+    found
+}
+
+struct Order<'a, 'b> {
+    place: &'b Place<'b>,
+    paths: &'b HashSet<&'a str>,
+    found: &'b mut Vec<&'a str>,
+}
+
+impl<'de> DeserializeSeed<'de> for Order<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Order<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        for index in 0.. {
+            let place = Place::Item(self.place, index);
+            let seed = Order { place: &place, paths: self.paths, found: &mut *self.found };
+            if items.next_element_seed(seed)?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(key) = entries.next_key::<String>()? {
+            let place = Place::Key(self.place, &key);
+            if let Some(path) = self.paths.get(&*place.to_string()) {
+                self.found.push(path);
+            }
+            entries.next_value_seed(Order { place: &place, paths: self.paths, found: &mut *self.found })?;
+        }
+        Ok(())
+    }
 }
 
 struct Seed<'a> {

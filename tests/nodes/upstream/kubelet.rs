@@ -76,6 +76,13 @@ fn kubelet() -> Option<OsString> {
     Some(program)
 }
 
+/// The second number of its version.
+fn minor(kubelet: &OsString) -> u32 {
+    let told = Command::new(kubelet).arg("--version").output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    told.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("{told}"))
+}
+
 fn start(machine: &Machine, kubelet: &OsString, server: &Cluster, token: &str, address: &str) -> Upstream {
     let remote = server.remote();
     let dir = server.directory().join("upstream");
@@ -92,7 +99,7 @@ fn start(machine: &Machine, kubelet: &OsString, server: &Cluster, token: &str, a
     for root in hierarchies() {
         let _ = fs::create_dir_all(root.join(&cgroup));
     }
-    let config = json!({
+    let mut config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": true}, "x509": {"clientCAFile": authority}},
         "authorization": {"mode": "Webhook"},
@@ -102,6 +109,10 @@ fn start(machine: &Machine, kubelet: &OsString, server: &Cluster, token: &str, a
         "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
         "imageGCHighThresholdPercent": 100, "healthzPort": 0, "oomScoreAdj": 0,
     });
+    if minor(kubelet) >= 31 {
+        // From 1.35 on it refuses hosts with cgroups of version 1 otherwise; earlier ones do not know the field.
+        config["failCgroupV1"] = json!(false);
+    }
     let config = show(&write(dir.join("kubelet.json"), &config.to_string()));
     let server_address = remote.server.trim_start_matches("https://").trim_end_matches(":6443");
     let (socket, networks) = (show(&dir.join("containerd.sock")), show(&dir.join("cni")));
@@ -121,7 +132,7 @@ fn start(machine: &Machine, kubelet: &OsString, server: &Cluster, token: &str, a
          containerd --config {containerd} > {0}/containerd.log 2>&1 &\n\
          until ctr -a {socket} -n k8s.io images import {archive}; do sleep 0.1; done\n\
          exec \"$KUBELET\" --config {config} --bootstrap-kubeconfig {bootstrap} --kubeconfig {0}/kubeconfig --root-dir {0}/kubelet \
-         --cert-dir {0}/pki --container-runtime remote --container-runtime-endpoint unix://{socket} --node-ip {address} \
+         --cert-dir {0}/pki --container-runtime-endpoint unix://{socket} --node-ip {address} \
          --hostname-override two --volume-plugin-dir {0}/plugins > {0}/kubelet.log 2>&1",
         dir.display()
     );

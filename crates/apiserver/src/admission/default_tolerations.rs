@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Plugin, Request, Verdict, at_once, makes};
-use crate::operation::Operation;
+use crate::operation::{Operation, Verb};
 
 pub(super) struct DefaultTolerationSeconds;
 
@@ -12,8 +12,9 @@ impl Plugin for DefaultTolerationSeconds {
         "DefaultTolerationSeconds"
     }
 
+    /// Who replaces the tolerations of a pod keeps these, which could not go.
     fn handles(&self, op: &Operation) -> bool {
-        makes(op, "", "Pod")
+        makes(op, "", "Pod") || (op.verb == Verb::Update && op.subresource.is_empty() && op.kind.is("", "Pod"))
     }
 
     fn admit<'a>(&'a self, _request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {

@@ -24,7 +24,7 @@ impl Configuration {
     pub fn parse(cx: &Context<'_>) -> Result<Configuration, Status> {
         let wrong = |error: String| Status::bad_request(format!("error decoding YAML: {error}"));
         // JSON is YAML, and what clients send.
-        let (object, duplicates) =
+        let (object, source) =
             decode::parse(&cx.body, Format::Json).or_else(|_| decode::parse(&cx.body, Format::Yaml)).map_err(wrong)?;
         let unlike = match &object {
             Value::Object(_) | Value::Null => None,
@@ -38,7 +38,8 @@ impl Configuration {
                 "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {unlike} into Go value of type map[string]interface {{}}"
             )));
         }
-        let told: Vec<String> = duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
+        let told: Vec<String> =
+            source.doubled().into_iter().map(|text| format!("error converting YAML to JSON: {text}")).collect();
         match cx.field_validation()? {
             FieldValidation::Ignore => Ok(Configuration { object, told: Vec::new() }),
             FieldValidation::Strict if !told.is_empty() => {

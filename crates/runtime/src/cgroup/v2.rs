@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Cgroups, Fields, Usage, child_groups, kill_tree, read_number, remove_tree, write};
@@ -18,12 +19,13 @@ pub struct V2 {
     root: PathBuf,
 }
 
-/// Makes one directory; one that exists is fine.
+/// Makes one directory; one that exists is fine. Everybody may look into it: a container sees its own, whoever its user is.
 pub fn make_dir(path: &Path) -> io::Result<()> {
+    let readable = || fs::set_permissions(path, fs::Permissions::from_mode(0o755));
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path),
-        result => result,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(path).and_then(|()| readable()),
+        result => result.and_then(|()| readable()),
     }
     .map_err(|error| io::Error::new(error.kind(), format!("making cgroup {}: {error}", path.display())))
 }
