@@ -1,6 +1,7 @@
 //! LIST: selection, pages, and the pieces of the answer.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -134,6 +135,15 @@ impl Selection {
 struct Continue {
     revision: Option<u64>,
     after: String,
+    /// When the first page was cut, in seconds since 1970. Tokens of other servers do not say.
+    begun: Option<u64>,
+}
+
+/// How long after its first page a list goes on exactly: as long as upstream's servers keep history at least.
+const EXACT: u64 = 5 * 60;
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Continue {
@@ -142,14 +152,19 @@ impl Continue {
         let value: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let parsed = value.and_then(|value| {
             let revision = Some(value["rv"].as_i64()?).filter(|revision| *revision != -1).map(u64::try_from);
-            Some(Continue { revision: revision.transpose().ok()?, after: value["start"].as_str()?.to_owned() })
+            let (after, begun) = (value["start"].as_str()?.to_owned(), value["begun"].as_u64());
+            Some(Continue { revision: revision.transpose().ok()?, after, begun })
         });
         parsed.ok_or_else(|| Status::bad_request("continue key is not valid: it was not made by this server"))
     }
 
     fn token(&self) -> String {
         let revision = self.revision.map_or(json!(-1), Value::from);
-        BASE64.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": self.after}).to_string())
+        let mut token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": self.after});
+        if let Some(begun) = self.begun {
+            token["begun"] = begun.into();
+        }
+        BASE64.encode(token.to_string())
     }
 }
 
@@ -263,6 +278,8 @@ fn limit(cx: &Context<'_>) -> Result<usize, Status> {
 struct Cut {
     snapshot: Snapshot,
     after: Option<String>,
+    /// When the first page was, as a token of it says.
+    begun: Option<u64>,
 }
 
 impl Cut {
@@ -278,12 +295,15 @@ impl Cut {
                     return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
                 }
                 let position = Continue::parse(token)?;
-                (continued(&cache, &position)?, Some(position.after))
+                (continued(&cache, &position)?, Some(position))
             }
             None => (at_revision(&cache, wanted, matching)?, None),
         };
+        // One that goes on with what is there by now begins anew.
+        let begun = after.as_ref().filter(|position| position.revision.is_some()).map(|position| position.begun);
+        let (begun, after) = (begun.unwrap_or_else(|| Some(now())), after.map(|position| position.after));
         snapshot.check(&selection.prefix, after.as_deref())?;
-        Ok(Cut { snapshot, after })
+        Ok(Cut { snapshot, after, begun })
     }
 
     fn objects(&self, selection: &Selection) -> impl Iterator<Item = &Object> + use<'_> {
@@ -296,7 +316,8 @@ impl Cut {
         objects.extend(found.by_ref().take(limit).cloned());
         let left = if objects.len() < limit { 0 } else { found.count() as u64 };
         let last = objects.last().filter(|_| left > 0);
-        let next = last.map(|last| Continue { revision: Some(revision), after: last.key().to_owned() });
+        let next =
+            last.map(|last| Continue { revision: Some(revision), after: last.key().to_owned(), begun: self.begun });
         let remaining = selection.is_everything().then_some(left);
         Page { revision, objects, next, remaining }
     }
@@ -312,13 +333,14 @@ fn continued(cache: &crate::cache::Cache, position: &Continue) -> Result<Snapsho
     let Some(revision) = position.revision else {
         return Ok(cache.snapshot());
     };
-    cache.snapshot_at(revision).map_err(|status| match status.code {
-        410 => Status {
-            continue_token: Continue { revision: None, after: position.after.clone() }.token(),
-            ..Status::expired(TOO_LATE)
-        },
-        _ => status,
-    })
+    let too_late = || Status {
+        continue_token: Continue { revision: None, after: position.after.clone(), begun: None }.token(),
+        ..Status::expired(TOO_LATE)
+    };
+    if position.begun.is_some_and(|begun| now().saturating_sub(begun) > EXACT) {
+        return Err(too_late());
+    }
+    cache.snapshot_at(revision).map_err(|status| if status.code == 410 { too_late() } else { status })
 }
 
 const TOO_LATE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a \

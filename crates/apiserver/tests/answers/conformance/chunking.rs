@@ -78,3 +78,25 @@ async fn should_support_continue_listing_from_the_last_key_if_the_original_versi
     assert_eq!(second["items"].as_array().map(Vec::len), Some(6));
     the_rest(&api, second, 6, 6).await;
 }
+
+/// The first page was, as the token says, so long ago that upstream's servers would have forgotten what was there.
+#[tokio::test]
+async fn a_list_goes_on_exactly_for_some_minutes_only() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let api = with_templates().await;
+    let first = page(&api, 6, "").await.ok();
+    let begun = |ago: u64| {
+        let mut told: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token(&first)).unwrap()).unwrap();
+        told["begun"] = (told["begun"].as_u64().unwrap() - ago).into();
+        URL_SAFE_NO_PAD.encode(told.to_string())
+    };
+    let second = page(&api, 6, &begun(200)).await.ok();
+    // Later pages are as old as the first.
+    let third = token(&second);
+    assert_ne!(third, token(&first));
+    let expired = page(&api, 6, &begun(301)).await;
+    assert_eq!(expired.status.as_u16(), 410, "{}", expired.text);
+    let rest = page(&api, 6, &token(&expired.json())).await.ok();
+    the_rest(&api, rest, 6, 6).await;
+}
