@@ -82,12 +82,20 @@ struct Bookmark {
 /// everything is listed anew. Nothing is repeated on a timer.
 pub async fn follow<F: Follower>(source: &Source, follower: &F) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(15));
+    let mut told = false;
     loop {
         match list(source).await {
             Ok((objects, version)) => {
+                told = false;
                 backoff.reset();
                 follower.replace(objects);
                 watch(source, follower, version, &mut backoff).await;
+            }
+            // Whoever starts parts without their rights would wait for ever and not know for what.
+            Err(kube::Error::Api(status)) if status.code == 403 && !told => {
+                told = true;
+                tracing::warn!(url = source.url, "it may not be listed, trying again: {}", status.message);
+                backoff.sleep().await;
             }
             Err(error) => {
                 tracing::debug!(url = source.url, %error, "list failed, trying again");

@@ -81,7 +81,12 @@ fn let_nodes_join(api: &Api, server: &str, authority: &str, token: &BootstrapTok
     let everybody = json!({"metadata": {"name": "info"}, "roleRef": of("Role", "info"), "subjects": [of("User", "system:anonymous")]});
     api.post(&format!("{rbac}/namespaces/kube-public/rolebindings"), &everybody).ok();
     let requests = "system:certificates.k8s.io:certificatesigningrequests";
+    let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["list", "watch"]});
+    let rules = [rule("", &["pods", "namespaces"]), rule("networking.k8s.io", &["networkpolicies"])];
+    let role = json!({"metadata": {"name": "network-policy-of-nodes"}, "rules": rules});
+    api.post(&format!("{rbac}/clusterroles"), &role).ok();
     for (name, role, group) in [
+        ("network-policy-of-nodes", "network-policy-of-nodes", "system:nodes"),
         ("a", "system:node-bootstrapper", group),
         ("b", &*format!("{requests}:nodeclient"), group),
         ("c", &*format!("{requests}:selfnodeclient"), "system:nodes"),
