@@ -141,6 +141,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
                 bridge_ips: pod_cidr.iter().map(|range| nth(range, 1)).collect(),
                 port: coracle_ingress::PORT,
                 service_cidr,
+                marks: coracle_ingress::Marks { as_sent: coracle_network::proxy::MARK_AS_SENT },
                 leader_elect: is_shared,
                 identity: identity.clone(),
             };

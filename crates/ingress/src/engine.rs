@@ -23,7 +23,7 @@ use crate::gateway::types::Gateway;
 use crate::gateway::{self, Needed, Objects, Told};
 use crate::ingress::{self, Means, class};
 use crate::metrics::METRICS;
-use crate::proxy::{self, Listening, Shared};
+use crate::proxy::{self, Dial, Listening, Shared};
 use crate::secrets::{Known, Secrets};
 use crate::{Config, slice};
 
@@ -103,7 +103,7 @@ impl Engine {
             gateways: Follow::new(client.clone(), changed.clone()),
             secrets: Secrets::new(client.clone(), changed.clone()),
             backends: Arc::new(Backends::new(services.store(), slices.store(), pods.store(), forbidden)),
-            shared: Arc::default(),
+            shared: Arc::new(Shared::new(Dial::new(config.marks))),
             follows: AtomicBool::new(false),
             default_certificate: Mutex::new(None),
             outcome: watch::Sender::new(Arc::default()),

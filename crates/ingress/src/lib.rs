@@ -30,6 +30,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 
 pub use crate::ingress::class::default_class;
+pub use crate::proxy::Marks;
 
 /// The service account that this is, in `kube-system`.
 pub const ACCOUNT: &str = "ingress-controller";
@@ -51,6 +52,8 @@ pub struct Config {
     pub port: u16,
     /// The addresses of services, to none of which requests are led.
     pub service_cidr: Ranges,
+    /// What keeps the kernel from leading connections to endpoints elsewhere.
+    pub marks: Marks,
     /// Whether others do the same on the same objects, so that one has to be chosen who tells of it.
     pub leader_elect: bool,
     /// The name of this process among them.

@@ -75,7 +75,7 @@ pub fn listen(shared: &Arc<Shared>, address: Ipv4Addr, port: u16, fixed: Option<
         sockets.push(socket(address, port).with_context(|| format!("failed to listen on {address}:{port}"))?);
     }
     for (number, socket) in sockets.into_iter().enumerate() {
-        let worker = Arc::new(Worker { shared: shared.clone(), pool: Arc::new(Pool::new()?) });
+        let worker = Arc::new(Worker { shared: shared.clone(), pool: Arc::new(Pool::new(shared.dial.clone())?) });
         let (fixed, ended) = (fixed.clone(), ended.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name(format!("ingress-{number}")).spawn(move || {
@@ -225,7 +225,7 @@ async fn connection(
             let to = backends.fitting(&name).next().and_then(|all| one_of(all));
             let to = to.with_context(|| format!("no route leads to {name:?}"))?;
             drop(entrance);
-            let other = TcpStream::connect(to);
+            let other = shared.dial.connect(to);
             let other = tokio::time::timeout(Duration::from_secs(5), other).await??;
             tunnel::connect(stream, other, Duration::from_secs(600), tunnel::end(ended)).await;
         }

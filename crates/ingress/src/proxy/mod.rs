@@ -2,6 +2,7 @@
 
 mod admit;
 mod body;
+mod dial;
 mod forward;
 mod going;
 mod listen;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use self::admit::Limiter;
 pub use self::admit::Rate;
 use self::body::{Fate, RequestBody, ResponseBody, Used};
+pub use self::dial::{Dial, Marks};
 use self::going::Going;
 pub use self::listen::{Listening, listen};
 use self::places::{Activity, Places};
@@ -54,9 +56,17 @@ const TRIES: usize = 3;
 pub struct Shared {
     /// What is served now.
     pub tables: ArcSwap<Tables>,
+    dial: Dial,
     places: Arc<Places>,
     limiter: Limiter,
     room: mirror::Room,
+}
+
+impl Shared {
+    /// Nothing is served yet.
+    pub fn new(dial: Dial) -> Shared {
+        Shared { dial, ..Shared::default() }
+    }
 }
 
 /// Who is at the other end of a connection.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::Dial;
 use super::body::RequestBody;
 use crate::backend::Protocol;
 
@@ -70,6 +71,7 @@ struct Idle {
 
 /// The connections of one thread.
 pub struct Pool {
+    dial: Dial,
     idle: Mutex<Waiting>,
     tls: [Arc<ClientConfig>; 2],
 }
@@ -85,13 +87,13 @@ impl Pool {
     ///
     /// # Errors
     /// TLS cannot be set up.
-    pub fn new() -> anyhow::Result<Pool> {
+    pub fn new(dial: Dial) -> anyhow::Result<Pool> {
         let with = |protocol: &[u8]| {
             let mut config = coracle_pki::client_config(coracle_pki::Trust::Anybody, None)?;
             config.alpn_protocols = vec![protocol.to_vec()];
             anyhow::Ok(Arc::new(config))
         };
-        Ok(Pool { idle: Mutex::default(), tls: [with(b"http/1.1")?, with(b"h2")?] })
+        Ok(Pool { dial, idle: Mutex::default(), tls: [with(b"http/1.1")?, with(b"h2")?] })
     }
 
     /// One that waits, if there is one.
@@ -159,8 +161,7 @@ impl Pool {
     }
 
     async fn make(&self, address: SocketAddr, protocol: Protocol) -> io::Result<Sender> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let stream = self.dial.connect(address).await?;
         match protocol {
             Protocol::Http => http1(stream).await,
             Protocol::H2c => http2(stream).await,

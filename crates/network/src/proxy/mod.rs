@@ -42,6 +42,10 @@ pub(crate) use rules::TABLE;
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// The bit of a packet's mark by which who connects says that it dials endpoints, and no addresses of services: a connection
+/// that a rule translates, of whatever table, is refused. For those who are told by others where to connect.
+pub const MARK_AS_SENT: u32 = 0x1000;
+
 /// How the proxy is set up.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {

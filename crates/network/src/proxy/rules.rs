@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::FamilyConfig;
 use super::endpoints::{At, Endpoints};
 use super::wanted::{PortRules, Target};
+use super::{FamilyConfig, MARK_AS_SENT};
 use coracle_values::addresses::alone;
 use ipnet::IpNet;
 
@@ -134,6 +134,10 @@ pub(super) fn base(family: Family, batch: &mut Batch) {
     {
         batch.base_chain(TABLE, chain, "filter", hook, nft::PRIORITY_FILTER);
         batch.rule(TABLE, chain, &[Expr::answered(), vec![Expr::Accept]].concat());
+        if hook == Hook::Output {
+            let translated = [Expr::marked(MARK_AS_SENT), Expr::destination_chosen(), vec![refuse()]];
+            batch.rule(TABLE, chain, &translated.concat());
+        }
         for (set, end) in [(REFUSED, refuse()), (DROPPED, Expr::Drop)] {
             batch.rule(TABLE, chain, &[family.destination_key(), vec![Expr::InSet(set.into()), end]].concat());
         }

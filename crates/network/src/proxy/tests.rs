@@ -1,7 +1,8 @@
 //! Services as packets see them: pods in network namespaces, and the kernel with the table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use coracle_client::ObjectKey;
 use coracle_values::addresses::Family;
 use serde_json::json;
 
-use super::FamilyConfig;
 use super::stale::Flows;
 use super::state::State;
 use super::wanted::{Fence, PortRules, Target, Wanted};
+use super::{FamilyConfig, MARK_AS_SENT};
 use crate::netlink::{Socket, route};
 use crate::testing::{
     Namespace, any, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server, udp_answer, udp_server,
@@ -306,6 +307,29 @@ fn node_ports_are_at_the_addresses_that_were_chosen() {
         assert!(neighbour.run(|| tcp_answer(of(family, "10.9.2.1"), 30080)).is_some());
         assert_eq!(tcp_answer(of(family, "10.244.0.1"), 30080), None);
         assert_eq!(neighbour.run(|| tcp_answer(of(family, "10.244.0.1"), 30080)), None);
+    });
+}
+
+/// How a connection ends whose packets have a mark.
+fn marked(mark: u32, address: IpAddr, port: u16) -> Result<(), ErrorKind> {
+    let to = SocketAddr::new(address, port);
+    let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None).unwrap();
+    socket.set_mark(mark).unwrap();
+    socket.connect_timeout(&to.into(), Duration::from_secs(10)).map_err(|error| error.kind())
+}
+
+#[test]
+fn who_asks_for_endpoints_alone_is_led_to_no_other_address() {
+    with_neighbour(|family, _, _, addresses| {
+        let mut proxy = Scene::new(family);
+        let balanced = of(family, "10.96.200.7");
+        let rules = PortRules { external_addresses: [balanced].into(), ..port(family, addresses, Some(30080)) };
+        proxy.change(Rules::from([("a".into(), rules)]));
+        for (to, at) in [(of(family, "10.96.0.7"), 80), (balanced, 80), (of(family, "10.9.2.1"), 30080)] {
+            assert_eq!(marked(0, to, at), Ok(()), "{to}");
+            assert_eq!(marked(MARK_AS_SENT, to, at), Err(ErrorKind::ConnectionRefused), "{to}");
+        }
+        assert_eq!(marked(MARK_AS_SENT, addresses[0], 8080), Ok(()));
     });
 }
 
