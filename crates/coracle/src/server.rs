@@ -12,6 +12,7 @@ use coracle_client::{Informer, LeadershipLost, in_process};
 use coracle_ingress::ACCOUNT as INGRESS;
 use coracle_kubelet::provisioner::ACCOUNT as PROVISIONER;
 use coracle_network::policies::ACCOUNT as POLICIES;
+use coracle_network::proxy::{MARK_AS_SENT, MARK_ELSEWHERE};
 use coracle_pki::Current;
 use coracle_scheduler::SchedulerConfiguration;
 use coracle_values::addresses::{Family, inside, nth};
@@ -141,7 +142,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
                 bridge_ips: pod_cidr.iter().map(|range| nth(range, 1)).collect(),
                 port: coracle_ingress::PORT,
                 service_cidr,
-                marks: coracle_ingress::Marks { as_sent: coracle_network::proxy::MARK_AS_SENT },
+                marks: coracle_ingress::Marks { as_sent: MARK_AS_SENT, elsewhere: MARK_ELSEWHERE },
                 leader_elect: is_shared,
                 identity: identity.clone(),
             };

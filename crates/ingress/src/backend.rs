@@ -1,7 +1,7 @@
 //! Services as backends: the addresses of their pods, followed while a route leads there.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -107,7 +107,8 @@ impl Backend {
     }
 }
 
-/// Addresses to which no request ever goes, whatever slices say.
+/// Addresses to which no request ever goes, whatever slices say. Which others lead to this machine changes at any time: that
+/// is asked when a connection is made ([`crate::proxy::Dial`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forbidden {
     /// Addresses of services: what is there is reached through its own pods.
@@ -135,27 +136,8 @@ impl Forbidden {
             || self.services.is_some_and(|ranges| ranges.contains(at.ip()))
             || self.bridge.contains(&at.ip())
             || matches!(at, SocketAddr::V4(own) if self.own.contains(&own))
-            || ((self.node.contains(&at.ip()) || is_here(at.ip())) && !is_pod())
+            || (self.node.contains(&at.ip()) && !is_pod())
     }
-}
-
-/// Whether an address is one of this machine's, of whatever link: a socket can have it. Where sockets can have any
-/// (`ip_nonlocal_bind`), those are known that the kernel sends to from themselves. Nothing is sent.
-fn is_here(address: IpAddr) -> bool {
-    let can_be_had = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
-    // Nobody has these (RFC 5737, RFC 3849).
-    let (nobody, any): (IpAddr, IpAddr) = match address {
-        IpAddr::V4(_) => (Ipv4Addr::new(192, 0, 2, 1).into(), Ipv4Addr::UNSPECIFIED.into()),
-        IpAddr::V6(_) => (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(), Ipv6Addr::UNSPECIFIED.into()),
-    };
-    if !can_be_had(nobody) {
-        return can_be_had(address);
-    }
-    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((address, 9))?;
-        socket.local_addr()
-    });
-    address.is_loopback() || source.is_ok_and(|source| source.ip() == address)
 }
 
 /// The backends to which routes lead.
@@ -465,12 +447,6 @@ mod tests {
         assert_eq!(backend.endpoints().addresses, ["10.90.0.2:8080".parse().unwrap()]);
         backends.forbid(["10.90.0.2:8080".parse().unwrap()].into());
         assert!(backend.endpoints().addresses.is_empty());
-    }
-
-    #[test]
-    fn the_addresses_of_this_machine_are_known_whichever_link_has_them() {
-        assert!(is_here("127.0.0.5".parse().unwrap()) && is_here("127.0.0.1".parse().unwrap()));
-        assert!(!is_here("192.0.2.1".parse().unwrap()) && !is_here("2001:db8::1".parse().unwrap()));
     }
 
     #[test]

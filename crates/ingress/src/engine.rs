@@ -103,7 +103,7 @@ impl Engine {
             gateways: Follow::new(client.clone(), changed.clone()),
             secrets: Secrets::new(client.clone(), changed.clone()),
             backends: Arc::new(Backends::new(services.store(), slices.store(), pods.store(), forbidden)),
-            shared: Arc::new(Shared::new(Dial::new(config.marks))),
+            shared: Arc::new(Shared::new(Dial::new(config.marks, config.node_ips.clone()))),
             follows: AtomicBool::new(false),
             default_certificate: Mutex::new(None),
             outcome: watch::Sender::new(Arc::default()),

@@ -207,7 +207,7 @@ impl Expr {
     }
 
     /// Goes on if the destination is this machine.
-    fn to_this_machine() -> Vec<Expr> {
+    pub fn to_this_machine() -> Vec<Expr> {
         vec![
             Expr::DestinationKind { into: 0 },
             Expr::Compare { register: 0, equal: true, value: 2u32.to_ne_bytes().into() },

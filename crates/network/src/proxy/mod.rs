@@ -45,6 +45,9 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The bit of a packet's mark by which who connects says that it dials endpoints, and no addresses of services: a connection
 /// that a rule translates, of whatever table, is refused. For those who are told by others where to connect.
 pub const MARK_AS_SENT: u32 = 0x1000;
+/// The bit by which they say that they dial no address of this machine: such a connection is refused, whichever link has the
+/// address, and since whenever.
+pub const MARK_ELSEWHERE: u32 = 0x800;
 
 /// How the proxy is set up.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::endpoints::{At, Endpoints};
 use super::wanted::{PortRules, Target};
-use super::{FamilyConfig, MARK_AS_SENT};
+use super::{FamilyConfig, MARK_AS_SENT, MARK_ELSEWHERE};
 use coracle_values::addresses::alone;
 use ipnet::IpNet;
 
@@ -136,7 +136,8 @@ pub(super) fn base(family: Family, batch: &mut Batch) {
         batch.rule(TABLE, chain, &[Expr::answered(), vec![Expr::Accept]].concat());
         if hook == Hook::Output {
             let translated = [Expr::marked(MARK_AS_SENT), Expr::destination_chosen(), vec![refuse()]];
-            batch.rule(TABLE, chain, &translated.concat());
+            let here = [Expr::marked(MARK_ELSEWHERE), Expr::to_this_machine(), vec![refuse()]];
+            [translated, here].iter().for_each(|rule| batch.rule(TABLE, chain, &rule.concat()));
         }
         for (set, end) in [(REFUSED, refuse()), (DROPPED, Expr::Drop)] {
             batch.rule(TABLE, chain, &[family.destination_key(), vec![Expr::InSet(set.into()), end]].concat());

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::stale::Flows;
 use super::state::State;
 use super::wanted::{Fence, PortRules, Target, Wanted};
-use super::{FamilyConfig, MARK_AS_SENT};
+use super::{FamilyConfig, MARK_AS_SENT, MARK_ELSEWHERE};
 use crate::netlink::{Socket, route};
 use crate::testing::{
     Namespace, any, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server, udp_answer, udp_server,
@@ -329,7 +329,16 @@ fn who_asks_for_endpoints_alone_is_led_to_no_other_address() {
             assert_eq!(marked(0, to, at), Ok(()), "{to}");
             assert_eq!(marked(MARK_AS_SENT, to, at), Err(ErrorKind::ConnectionRefused), "{to}");
         }
-        assert_eq!(marked(MARK_AS_SENT, addresses[0], 8080), Ok(()));
+        assert_eq!(marked(MARK_AS_SENT | MARK_ELSEWHERE, addresses[0], 8080), Ok(()));
+        tcp_server(7070, 9);
+        let (mut socket, new) = (Socket::route().unwrap(), net(family, "10.9.2.7/24"));
+        let lan = route::index_of(&mut socket, "lan").unwrap();
+        // The kernel calls others than the first address of a network from the first.
+        socket.request(route::address(lan, new)).unwrap();
+        for own in [of(family, "10.9.2.1"), of(family, "10.244.0.1"), any(family), new.addr()] {
+            assert_eq!(marked(MARK_AS_SENT, own, 7070), Ok(()), "{own}");
+            assert_eq!(marked(MARK_ELSEWHERE, own, 7070), Err(ErrorKind::ConnectionRefused), "{own}");
+        }
     });
 }
 
