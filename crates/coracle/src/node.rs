@@ -34,7 +34,8 @@ use crate::sandbox_network::BuiltIn;
 use crate::{ranges, volumes};
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
-const KUBELET_PORT: u16 = 10250;
+/// The port of the kubelet's server.
+pub const KUBELET_PORT: u16 = 10250;
 /// How long who had the containers ended may take to end the server as well. A node without a kubelet is none.
 const UNTIL_ENDED: Duration = Duration::from_secs(10);
 

@@ -141,6 +141,13 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
                 node_ips: node_ips.clone(),
                 bridge_ips: pod_cidr.iter().map(|range| nth(range, 1)).collect(),
                 port: coracle_ingress::PORT,
+                ports: [
+                    options.port,
+                    node::KUBELET_PORT,
+                    options.kube_scheduler_port,
+                    options.kube_controller_manager_port,
+                ]
+                .into(),
                 service_cidr,
                 marks: coracle_ingress::Marks { as_sent: MARK_AS_SENT, elsewhere: MARK_ELSEWHERE },
                 leader_elect: is_shared,

@@ -1,9 +1,10 @@
 //! Services as backends: the addresses of their pods, followed while a route leads there.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use coracle_api::addresses::Ranges;
@@ -117,8 +118,8 @@ pub struct Forbidden {
     pub node: Vec<IpAddr>,
     /// Those of the bridge of its pods, at which no pod is.
     pub bridge: Vec<IpAddr>,
-    /// Where this proxy is reached itself.
-    pub own: HashSet<SocketAddrV4>,
+    /// The ports at which the node's own parts listen, this proxy among them: no pod has these.
+    pub ports: BTreeSet<u16>,
 }
 
 impl Forbidden {
@@ -135,8 +136,7 @@ impl Forbidden {
             || at.ip().is_multicast()
             || self.services.is_some_and(|ranges| ranges.contains(at.ip()))
             || self.bridge.contains(&at.ip())
-            || matches!(at, SocketAddr::V4(own) if self.own.contains(&own))
-            || (self.node.contains(&at.ip()) && !is_pod())
+            || (self.node.contains(&at.ip()) && (self.ports.contains(&at.port()) || !is_pod()))
     }
 }
 
@@ -160,12 +160,12 @@ impl Backends {
         Backends { services, slices, pods, forbidden: Mutex::new(forbidden), known: Mutex::default() }
     }
 
-    /// Where this proxy is reached now, to which no request comes back.
-    pub fn forbid(&self, own: HashSet<SocketAddrV4>) {
-        if std::mem::replace(&mut self.forbidden.lock().own, own.clone()) == own {
-            return;
+    /// The port of the node at which this proxy is: no request comes back there.
+    pub fn forbid(&self, port: u16) {
+        let is_new = self.forbidden.lock().ports.insert(port);
+        if is_new {
+            self.look_at_all();
         }
-        self.look_at_all();
     }
 
     /// Looks anew at all of them: a pod in the node's network came, changed or went.
@@ -302,7 +302,15 @@ fn is_pod(pods: &Store<Pod>, endpoint: &Endpoint, namespace: Option<&str>, at: S
     if target.namespace.as_deref().is_some_and(|own| own != namespace) {
         return false;
     }
-    pods.get(namespace, name).is_some_and(|pod| shares_network(&pod) && has_address(&pod, at.ip()) && offers(&pod, at))
+    pods.get(namespace, name)
+        .is_some_and(|pod| shares_network(&pod) && is_running(&pod) && has_address(&pod, at.ip()) && offers(&pod, at))
+}
+
+/// Whether its containers may still have ports: it has not ended, and has time left where it was told to.
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let ends = pod.metadata.deletion_timestamp.as_ref().map(|at| SystemTime::from(at.0));
+    phase == Some("Running") && ends.is_none_or(|at| at > SystemTime::now())
 }
 
 /// Whether a pod is in the network of its node.
@@ -359,7 +367,7 @@ mod tests {
             services: Some("10.96.0.0/16".parse().unwrap()),
             node: vec![[10, 90, 0, 2].into()],
             bridge: vec!["10.244.0.1".parse().unwrap(), "fd00:10:244::1".parse().unwrap()],
-            own: HashSet::new(),
+            ports: [10250].into(),
         };
         let pods = serde_json::from_value(pods).unwrap();
         Backends::new(services, Store::of(slices, Vec::new()), Store::of(pods, Vec::new()), forbidden)
@@ -412,7 +420,7 @@ mod tests {
     fn pod(name: &str, host_network: bool, address: &str, port: u16) -> Value {
         json!({"metadata": {"name": name, "namespace": "n"},
             "spec": {"hostNetwork": host_network, "containers": [{"name": "c", "ports": [{"containerPort": port}]}]},
-            "status": {"podIPs": [{"ip": address}]}})
+            "status": {"phase": "Running", "podIPs": [{"ip": address}]}})
     }
 
     #[test]
@@ -421,7 +429,18 @@ mod tests {
         let with = |target: Value| {
             let mut one = endpoint("10.90.0.2", "ready");
             one["targetRef"] = target;
+            let (mut ended, mut late, mut ends) = (
+                pod("ended", true, "10.90.0.2", 8080),
+                pod("late", true, "10.90.0.2", 8080),
+                pod("ends", true, "10.90.0.2", 8080),
+            );
+            ended["status"]["phase"] = json!("Succeeded");
+            late["metadata"]["deletionTimestamp"] = json!("2020-01-01T00:00:00Z");
+            ends["metadata"]["deletionTimestamp"] = json!("2999-01-01T00:00:00Z");
             let pods = json!([
+                ended,
+                late,
+                ends,
                 pod("right", true, "10.90.0.2", 8080),
                 pod("inside", false, "10.90.0.2", 8080),
                 pod("elsewhere", true, "10.90.0.3", 8080),
@@ -435,18 +454,27 @@ mod tests {
             named("inside"),
             named("elsewhere"),
             named("other-port"),
+            named("ended"),
+            named("late"),
             json!({"kind": "Pod", "name": "right", "namespace": "other"}),
             json!({"kind": "Node", "name": "right", "namespace": "n"}),
             json!({"kind": "Pod", "namespace": "n"}),
         ] {
             assert!(resolved(&with(wrong.clone()), Port::Number(80)).addresses.is_empty(), "{wrong}");
         }
+        assert_eq!(resolved(&with(named("ends")), Port::Number(80)).addresses.len(), 1);
         let backends = with(named("right"));
         let reference = Reference { service: ObjectKey::new("n", "web"), port: Port::Number(80), protocol: None };
         let backend = backends.get(reference);
         assert_eq!(backend.endpoints().addresses, ["10.90.0.2:8080".parse().unwrap()]);
-        backends.forbid(["10.90.0.2:8080".parse().unwrap()].into());
+        backends.forbid(8080);
         assert!(backend.endpoints().addresses.is_empty());
+        let mut kubelet = slice(json!([endpoint("10.90.0.2", "ready")]));
+        kubelet["ports"][0]["port"] = json!(10250);
+        kubelet["endpoints"][0]["targetRef"] = named("kubelet");
+        let pods = json!([pod("kubelet", true, "10.90.0.2", 10250)]);
+        let backends = backends_with(service(spec), vec![kubelet], pods);
+        assert!(resolved(&backends, Port::Number(80)).addresses.is_empty(), "no pod has a port of the daemon");
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Engine {
             services: Some(config.service_cidr),
             node: config.node_ips.clone(),
             bridge: config.bridge_ips.clone(),
-            own: HashSet::new(),
+            ports: config.ports.clone(),
         };
         Arc::new(Engine {
             ingresses: Informer::new(Api::all(client.clone())),
@@ -227,9 +227,7 @@ impl Engine {
                 listening.insert(made).port
             }
         };
-        let reached = self.shared.tables.load().addresses.keys().copied().collect::<HashSet<_>>();
-        let socket = SocketAddrV4::new(self.config.node_ip, port);
-        self.backends.forbid(reached.into_iter().chain([socket]).collect());
+        self.backends.forbid(port);
         for service in self.services.store().list_namespace(NAMESPACE).iter().filter(|service| is_ours(service)) {
             slice::ensure(&self.client, service, &self.slices.store(), &self.config, port).await?;
         }

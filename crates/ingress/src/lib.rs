@@ -19,6 +19,7 @@ pub mod route;
 pub mod secrets;
 mod slice;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub bridge_ips: Vec<IpAddr>,
     /// The port to listen on.
     pub port: u16,
+    /// The ports of the node at which the daemon's other parts listen.
+    pub ports: BTreeSet<u16>,
     /// The addresses of services, to none of which requests are led.
     pub service_cidr: Ranges,
     /// What keeps the kernel from leading connections to endpoints elsewhere.
