@@ -199,7 +199,7 @@ impl Control {
     }
 
     /// Makes the class of Gateways, once for each definition of classes: an owner who deletes it does not get it again. For
-    /// which one it was made stays in a lease, the one kind of object that this account may write in any case.
+    /// which one it was made stays in a lease, which this account may write as it may the one of its election.
     async fn class(&mut self, definition: &str) -> Result<()> {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
         let found = api.get_opt(CLASS_MADE).await?;

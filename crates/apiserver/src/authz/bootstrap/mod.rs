@@ -80,4 +80,15 @@ mod tests {
             assert!(role.is_some(), "{binding}");
         }
     }
+
+    #[test]
+    fn the_ingress_changes_no_lease_but_its_own() {
+        let (_, role) = namespaced::ROLES.iter().find(|(_, role)| role.name == "system:ingress").expect("its role");
+        let object = role.object("kube-system");
+        let all = object["rules"].as_array().expect("rules").iter();
+        for rule in all.filter(|rule| rule["resources"] == serde_json::json!(["leases"])) {
+            let own = serde_json::json!(["coracle-ingress", "coracle-gateway-class"]);
+            assert!(rule["verbs"] == serde_json::json!(["create"]) || rule["resourceNames"] == own, "{rule}");
+        }
+    }
 }

@@ -52,7 +52,9 @@ pub(super) const ROLES: &[(&str, Role)] = &[
             &[
                 rule("create delete list patch", "core", "services"),
                 rule("create delete patch", "discovery.k8s.io", "endpointslices"),
-                rule("create get update", "coordination.k8s.io", "leases"),
+                // What is created has no name yet.
+                rule("create", "coordination.k8s.io", "leases"),
+                rule("get update", "coordination.k8s.io", "leases").named("coracle-ingress coracle-gateway-class"),
             ],
         ),
     ),
