@@ -102,6 +102,12 @@ impl Backend {
         self.endpoints.load_full()
     }
 
+    /// Has it be elsewhere.
+    #[cfg(test)]
+    pub fn is_now_at(&self, addresses: Vec<SocketAddr>) {
+        self.endpoints.store(Arc::new(Endpoints { addresses, ..(**self.endpoints.load()).clone() }));
+    }
+
     /// Whose turn it is, of so many.
     pub fn next(&self, count: usize) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed) % count.max(1)

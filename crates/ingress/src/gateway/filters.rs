@@ -134,20 +134,25 @@ pub fn timeouts(asked: &Timeouts) -> Result<(Option<Duration>, Option<Duration>)
 /// When a backend is asked once more.
 ///
 /// # Errors
-/// It is too often, or after no duration, or names what is no status.
+/// It is too often, or after no duration or too long a one, or names what is no status, or the one of requests that go round.
 pub fn retry(asked: &RetryRule) -> Result<Retry, String> {
     const MOST: u32 = 10;
+    const LONGEST: Duration = Duration::from_secs(30);
     let attempts = asked.attempts.unwrap_or(1);
     if attempts > MOST {
         return Err(format!("a backend is asked at most {MOST} times more, not {attempts}"));
     }
-    let code = |code: &u16| StatusCode::from_u16(*code).map_err(|_| format!("{code} is no status"));
+    let code = |code: &u16| match StatusCode::from_u16(*code) {
+        Ok(StatusCode::LOOP_DETECTED) => Err("what goes round (508) is not asked once more".to_owned()),
+        Ok(status) => Ok(status),
+        Err(_) => Err(format!("{code} is no status")),
+    };
     let backoff = asked.backoff.as_deref().map_or(Some(Duration::from_millis(25)), duration);
-    Ok(Retry {
-        codes: asked.codes.iter().map(code).collect::<Result<_, _>>()?,
-        attempts,
-        backoff: backoff.ok_or_else(|| format!("{:?} is no duration", asked.backoff))?,
-    })
+    let backoff = backoff.ok_or_else(|| format!("{:?} is no duration", asked.backoff))?;
+    if backoff > LONGEST {
+        return Err(format!("a backend is asked once more {LONGEST:?} later at most, not {backoff:?}"));
+    }
+    Ok(Retry { codes: asked.codes.iter().map(code).collect::<Result<_, _>>()?, attempts, backoff })
 }
 
 /// A duration of GEP-2257: numbers with `h`, `m`, `s` and `ms`.
@@ -200,6 +205,8 @@ mod tests {
         assert_eq!(retry(&asked(None, "1s")).unwrap().attempts, 1);
         assert!(retry(&RetryRule::default()).unwrap().codes.is_empty());
         assert!(retry(&asked(Some(11), "1s")).is_err() && retry(&asked(Some(1), "soon")).is_err());
+        assert!(retry(&asked(Some(1), "30s")).is_ok() && retry(&asked(Some(1), "31s")).is_err());
+        assert!(retry(&RetryRule { codes: vec![508], ..RetryRule::default() }).is_err());
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl<'a> Sticky<'a> {
     }
 
     /// Whether a client is to come again to the endpoint that it was led to, as it had none, or that could not be reached.
-    pub fn moves(&self, before: Option<usize>, now: usize) -> bool {
+    pub fn moves(&self, before: Option<SocketAddr>, now: SocketAddr) -> bool {
         before.is_none_or(|before| before != now && self.affinity.changes_on_failure)
     }
 
@@ -395,7 +395,9 @@ mod tests {
         let asked = HeaderMap::from_iter([(COOKIE, HeaderValue::try_from(cookie).unwrap())]);
         assert_eq!(Sticky::of(&affinity("uid", false), &asked).place(&endpoints), Some(1));
         assert_eq!(Sticky::of(&affinity("other", false), &asked).place(&endpoints), None);
-        let moves = |affinity: &Affinity, before| Sticky::of(affinity, &asked).moves(before, 0);
+        let moves = |affinity: &Affinity, before: Option<usize>| {
+            Sticky::of(affinity, &asked).moves(before.map(|place| endpoints[place]), endpoints[0])
+        };
         assert_eq!((moves(&one, None), moves(&one, Some(1)), moves(&one, Some(0))), (true, false, false));
         assert!(moves(&affinity("uid", true), Some(1)));
     }

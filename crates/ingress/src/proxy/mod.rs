@@ -1,6 +1,7 @@
 //! Answers requests: finds the route, does what its policy says, and passes the request on.
 
 mod admit;
+mod again;
 mod body;
 mod dial;
 mod forward;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 
 use self::admit::Limiter;
 pub use self::admit::Rate;
+use self::again::Came;
 use self::body::{Fate, RequestBody, ResponseBody, Used};
 pub use self::dial::{Dial, Marks};
 use self::going::Going;
@@ -41,7 +43,7 @@ use self::pool::{Failure, Pool, Sender};
 pub use self::tls::{certified, self_signed};
 use self::tunnel::Tunnel;
 use self::unread::Watched;
-use crate::backend::Backend;
+use crate::backend::{Backend, Endpoints, Protocol};
 use crate::entrance::{Door, Entrance, Tables};
 use crate::metrics::METRICS;
 use crate::route::action::{Action, Policy, Redirect, Target, Weighted};
@@ -259,7 +261,8 @@ impl Worker {
                     return Err(reply(StatusCode::PAYLOAD_TOO_LARGE));
                 }
                 let ends = action.policy.request_timeout.and_then(|limit| Instant::now().checked_add(limit));
-                let pass = self.pass(peer, action, weighted, &backend, &sent_path, request);
+                let came = action.policy.retry.is_some().then(|| Came::of(host, path, &request));
+                let pass = self.pass(peer, action, weighted, &backend, &sent_path, request, came);
                 match ends {
                     None => pass.await,
                     Some(at) => tokio::time::timeout_at(at, pass)
@@ -271,7 +274,23 @@ impl Worker {
         }
     }
 
+    /// Where a backend is by now, for a request that is sent once more; an answer if it is nowhere, or the request would not
+    /// be led there any longer.
+    fn anew(
+        &self,
+        peer: &Peer,
+        backend: &Arc<Backend>,
+        protocol: Protocol,
+        came: Option<&Came<'_>>,
+    ) -> Result<Arc<Endpoints>, Reply> {
+        let endpoints = backend.endpoints();
+        let is_led = came.is_none_or(|came| came.leads_to(backend, &peer.door, &self.shared.tables.load()));
+        let is_there = !endpoints.addresses.is_empty() && endpoints.protocol == protocol;
+        if is_led && is_there { Ok(endpoints) } else { Err(reply(StatusCode::SERVICE_UNAVAILABLE)) }
+    }
+
     /// Passes a request on to a backend.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request")]
     async fn pass(
         &self,
         peer: &Peer,
@@ -280,35 +299,39 @@ impl Worker {
         backend: &Arc<Backend>,
         path: &str,
         mut request: Request<Incoming>,
+        came: Option<Came<'_>>,
     ) -> Result<Passed, Reply> {
         let policy = &action.policy;
-        if forward::hops(request.headers()) >= forward::HOPS_MAX {
+        let hops = forward::hops(request.headers());
+        if hops >= forward::HOPS_MAX {
             return Err(reply(StatusCode::LOOP_DETECTED));
         }
-        let endpoints = backend.endpoints();
+        let mut endpoints = backend.endpoints();
+        let protocol = endpoints.protocol;
         if endpoints.addresses.is_empty() {
             return Err(reply(StatusCode::SERVICE_UNAVAILABLE));
         }
-        let count = endpoints.addresses.len();
         let cookie = policy.affinity.as_ref().map(|affinity| admit::Sticky::of(affinity, request.headers()));
         let sticky = cookie.as_ref().and_then(|cookie| cookie.place(&endpoints.addresses));
-        let first = sticky.unwrap_or_else(|| backend.next(count));
+        let first = sticky.unwrap_or_else(|| backend.next(endpoints.addresses.len()));
+        let sticky = sticky.map(|place| endpoints.addresses[place]);
 
-        let mut upgrade = forward::upgrade(&request, endpoints.protocol);
+        let mut upgrade = forward::upgrade(&request, protocol);
         let on_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let query = parts.uri.query().map(str::to_owned);
         forward::prepare(&mut parts, peer, policy, weighted, upgrade.take());
         let fate = Arc::new(Fate::default());
         let is_upgrade = parts.headers.contains_key(http::header::UPGRADE);
-        let copies = self.copies(policy, &body).filter(|_| !is_upgrade);
-        let retry = policy.retry.as_deref().filter(|_| !is_upgrade);
+        // What goes round is not multiplied.
+        let may_repeat = !is_upgrade && hops == 0;
+        let copies = self.copies(policy, &body).filter(|_| may_repeat);
+        let retry = policy.retry.as_deref().filter(|_| may_repeat);
         // A body that has no room is sent once.
         let held = retry.and_then(|_| self.shared.room.of(&body));
         let is_held = retry.is_some() && (held.is_some() || body.is_end_stream());
         let (body, copy) = self.body(policy, body, &fate, is_upgrade, copies.is_some() || held.is_some()).await?;
-        forward::address(&mut parts, endpoints.protocol, path, query.as_deref())
-            .map_err(|()| reply(StatusCode::BAD_REQUEST))?;
+        forward::address(&mut parts, protocol, path, query.as_deref()).map_err(|()| reply(StatusCode::BAD_REQUEST))?;
         if let Some(copies) = copies {
             self.mirror(copies, &parts, &copy, path, query.as_deref());
         }
@@ -318,9 +341,13 @@ impl Worker {
         let (mut tries, mut at) = (0, first);
         let mut left = retry.filter(|_| is_held).map_or(0, |retry| retry.attempts);
         let pause = retry.map(|retry| retry.backoff).unwrap_or_default();
-        let mut is_new = false;
+        let (mut is_first, mut is_new) = (true, false);
         let (mut sender, key, response) = loop {
-            let key = (endpoints.addresses[at % count], endpoints.protocol);
+            if !std::mem::take(&mut is_first) {
+                endpoints = self.anew(peer, backend, protocol, came.as_ref())?;
+            }
+            let count = endpoints.addresses.len();
+            let key = (endpoints.addresses[at % count], protocol);
             let kept = if is_new { None } else { self.pool.take(key) };
             let was_kept = kept.is_some();
             let made = match kept {
@@ -406,7 +433,7 @@ impl Worker {
             forward::strip_response(response.headers_mut());
         }
         weighted.response_headers.apply(response.headers_mut());
-        if let Some(cookie) = cookie.filter(|cookie| cookie.moves(sticky, at % count)) {
+        if let Some(cookie) = cookie.filter(|cookie| cookie.moves(sticky, key.0)) {
             cookie.set(response.headers_mut(), key.0, peer.is_tls);
         }
         let used = match &mut sender {

@@ -332,6 +332,62 @@ async fn a_backend_is_asked_once_more_as_often_as_a_route_says() {
     assert!(world.get("/", "").await.starts_with("HTTP/1.1 200"));
 }
 
+/// A backend that has something happen at each request, of which it answers none well, and counts them.
+async fn unwell(happens: impl Fn() + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let count = requests.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            head(&mut stream).await.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            happens();
+            stream.write_all(b"HTTP/1.1 500 S\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        }
+    });
+    (address, requests)
+}
+
+fn patient() -> Policy {
+    let retry =
+        Retry { codes: vec![StatusCode::INTERNAL_SERVER_ERROR], attempts: 3, backoff: Duration::from_millis(1) };
+    Policy { retry: Some(Arc::new(retry)), ..Policy::default() }
+}
+
+#[tokio::test]
+async fn what_is_asked_once_more_goes_where_the_backend_is_by_then() {
+    let (well, _) = echo("").await;
+    let backend = Backend::fixed("b", vec![], Protocol::Http);
+    let moved = backend.clone();
+    let (address, asked) = unwell(move || moved.is_now_at(vec![well])).await;
+    backend.is_now_at(vec![address]);
+    let target = Target::Backends(vec![Weighted::only(backend)]);
+    let world = World::new(vec![("/", Action { source: "n/i".into(), target, policy: patient() })]);
+    assert!(world.get("/", "").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_asked_once_more_by_a_route_that_is_gone() {
+    let shared = Arc::new(Shared::default());
+    let own = shared.clone();
+    let (address, asked) = unwell(move || serve(&own, Speaks::Http, vec![])).await;
+    serve(&shared, Speaks::Http, vec![("/", http(vec![address], patient()))]);
+    let world = World { listening: listen(&shared, LOOPBACK, 0, Some(door())).unwrap(), shared };
+    assert!(world.get("/", "").await.starts_with("HTTP/1.1 503"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_goes_round_is_not_multiplied() {
+    let (address, asked) = unwell(|| ()).await;
+    let world = World::new(vec![("/", http(vec![address], patient()))]);
+    for (came, times) in [("", 4), ("CDN-Loop: other\r\n", 8), ("CDN-Loop: coracle\r\n", 9)] {
+        assert!(world.get("/", came).await.starts_with("HTTP/1.1 500"));
+        assert_eq!(asked.load(Ordering::SeqCst), times, "{came}");
+    }
+}
+
 #[tokio::test]
 async fn a_request_has_its_time_with_its_answer() {
     // The head comes at once, and then a byte again and again.
