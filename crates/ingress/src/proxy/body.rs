@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::going::Going;
 use super::pool::{Key, Pool, Sender};
+use super::room::Taken;
 
 /// What became of the body of a request.
 #[derive(Debug, Default)]
@@ -75,6 +76,9 @@ impl Patience {
 /// The body of a request, as a backend gets it.
 pub struct RequestBody {
     from: From,
+    /// What came of it already, and the room that this has.
+    held: Bytes,
+    room: Option<Arc<Taken>>,
     /// Bytes that may still come.
     left: u64,
     patience: Patience,
@@ -95,13 +99,34 @@ impl RequestBody {
     /// One that is there already.
     pub fn of(bytes: Bytes) -> RequestBody {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-        RequestBody { from: From::Memory(bytes), left: u64::MAX, patience: Patience::new(Duration::MAX), fate: None }
+        RequestBody::from(From::Memory(bytes), u64::MAX, Duration::MAX, None)
     }
 
     /// What a client sends: so many bytes at most (0 is no bound), none later than so long after the one before.
     pub fn from_client(body: Incoming, max: u64, patience: Duration, fate: Arc<Fate>) -> RequestBody {
         let left = if max == 0 { u64::MAX } else { max };
-        RequestBody { from: From::Client(body), left, patience: Patience::new(patience), fate: Some(fate) }
+        RequestBody::from(From::Client(body), left, patience, Some(fate))
+    }
+
+    fn from(from: From, left: u64, patience: Duration, fate: Option<Arc<Fate>>) -> RequestBody {
+        RequestBody { from, held: Bytes::new(), room: None, left, patience: Patience::new(patience), fate }
+    }
+
+    /// The rest of one of which this came already. The room is given back once that is sent.
+    pub fn behind(self, held: Bytes, room: Arc<Taken>) -> RequestBody {
+        RequestBody { room: Some(room).filter(|_| !held.is_empty()), held, ..self }
+    }
+
+    /// A part of what came already, of its own, so that the rest takes no memory for longer.
+    fn next_held(&mut self) -> Option<Bytes> {
+        const PART: usize = 64 << 10;
+        let length = self.held.len().min(PART);
+        let part = Bytes::copy_from_slice(self.held.get(..length).filter(|part| !part.is_empty())?);
+        self.held.advance(length);
+        if self.held.is_empty() {
+            (self.held, self.room) = (Bytes::new(), None);
+        }
+        Some(part)
     }
 
     fn fail(&self, how: u8, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
@@ -116,6 +141,9 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
+        if let Some(part) = this.next_held() {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
         let body = match &mut this.from {
             From::Memory(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             From::Client(body) => body,
@@ -143,15 +171,20 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.from {
             From::Memory(bytes) => bytes.is_none(),
-            From::Client(body) => body.is_end_stream(),
+            From::Client(body) => self.held.is_empty() && body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.from {
-            From::Memory(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+        let body = match &self.from {
+            From::Memory(bytes) => return SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             From::Client(body) => body.size_hint(),
-        }
+        };
+        let held = self.held.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(held));
+        body.upper().and_then(|upper| upper.checked_add(held)).into_iter().for_each(|upper| hint.set_upper(upper));
+        hint
     }
 }
 

@@ -10,6 +10,7 @@ mod listen;
 mod mirror;
 mod places;
 mod pool;
+mod room;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -40,6 +41,7 @@ use self::going::Going;
 pub use self::listen::{Listening, listen};
 use self::places::{Activity, Places};
 use self::pool::{Failure, Pool, Sender};
+use self::room::{Room, Taken};
 pub use self::tls::{certified, self_signed};
 use self::tunnel::Tunnel;
 use self::unread::Watched;
@@ -61,7 +63,7 @@ pub struct Shared {
     dial: Dial,
     places: Arc<Places>,
     limiter: Limiter,
-    room: mirror::Room,
+    room: Arc<Room>,
 }
 
 impl Shared {
@@ -325,21 +327,25 @@ impl Worker {
         let is_upgrade = parts.headers.contains_key(http::header::UPGRADE);
         // What goes round is not multiplied.
         let may_repeat = !is_upgrade && hops == 0;
-        let copies = self.copies(policy, &body).filter(|_| may_repeat);
+        let copies = if may_repeat { mirror::copies(policy) } else { Vec::new() };
         let retry = policy.retry.as_deref().filter(|_| may_repeat);
+        let times = copies.len() + usize::from(retry.is_some() && !body.is_end_stream());
+        let length = body.size_hint().upper().filter(|_| times > 0);
+        let room = length.and_then(|length| self.shared.room.take(peer.address.ip(), &action.source, times, length));
         // A body that has no room is sent once.
-        let held = retry.and_then(|_| self.shared.room.of(&body));
-        let is_held = retry.is_some() && (held.is_some() || body.is_end_stream());
-        let (body, copy) = self.body(policy, body, &fate, is_upgrade, copies.is_some() || held.is_some()).await?;
+        let (body, copy) = self.body(policy, body, &fate, is_upgrade, room.as_ref()).await?;
+        let room = room.filter(|_| copy.is_some());
         forward::address(&mut parts, protocol, path, query.as_deref()).map_err(|()| reply(StatusCode::BAD_REQUEST))?;
-        if let Some(copies) = copies {
-            self.mirror(copies, &parts, &copy, path, query.as_deref());
+        if let (Some(body), Some(room)) = (&copy, &room) {
+            let copied = mirror::Copied { parts: &parts, body, to: (path, query.as_deref()), room };
+            self.mirror(peer, copies, &copied);
         }
 
         let mut request = Request::from_parts(parts, body);
         // How often there was no connection; to which endpoint it goes, from the first on; and how often it may be asked yet.
         let (mut tries, mut at) = (0, first);
-        let mut left = retry.filter(|_| is_held).map_or(0, |retry| retry.attempts);
+        let mut left = retry.filter(|_| copy.is_some()).map_or(0, |retry| retry.attempts);
+        let copy = copy.unwrap_or_default();
         let pause = retry.map(|retry| retry.backoff).unwrap_or_default();
         let (mut is_first, mut is_new) = (true, false);
         let (mut sender, key, response) = loop {
@@ -444,25 +450,32 @@ impl Worker {
         Ok(Passed { response, used, patience: policy.read_timeout, ends: None })
     }
 
-    /// The body as it is sent, and a copy of it where it is copied.
+    /// The body as it is sent, and all of it where that is known: it is empty, or has room and came soon.
     async fn body(
         &self,
         policy: &Policy,
         body: Incoming,
         fate: &Arc<Fate>,
         is_upgrade: bool,
-        is_copied: bool,
-    ) -> Result<(RequestBody, Bytes), Reply> {
+        room: Option<&Arc<Taken>>,
+    ) -> Result<(RequestBody, Option<Bytes>), Reply> {
         if is_upgrade || body.is_end_stream() {
-            return Ok((RequestBody::empty(), Bytes::new()));
+            return Ok((RequestBody::empty(), Some(Bytes::new())));
         }
-        let passed = RequestBody::from_client(body, policy.max_body, policy.send_timeout, fate.clone());
-        if !is_copied {
-            return Ok((passed, Bytes::new()));
+        let mut passed = RequestBody::from_client(body, policy.max_body, policy.send_timeout, fate.clone());
+        let Some(room) = room else { return Ok((passed, None)) };
+        let until = Instant::now() + self.shared.room.patience;
+        let mut whole = BytesMut::new();
+        loop {
+            match tokio::time::timeout_at(until, passed.frame()).await {
+                Ok(Some(Ok(frame))) => frame.data_ref().into_iter().for_each(|data| whole.extend_from_slice(data)),
+                Ok(Some(Err(_))) => return Err(reply(fate.status().unwrap_or(StatusCode::BAD_REQUEST))),
+                Ok(None) => break,
+                Err(_) => return Ok((passed.behind(whole.freeze(), room.clone()), None)),
+            }
         }
-        let whole = passed.collect().await.map_err(|_| reply(fate.status().unwrap_or(StatusCode::BAD_REQUEST)))?;
-        let whole = whole.to_bytes();
-        Ok((RequestBody::of(whole.clone()), whole))
+        let whole = whole.freeze();
+        Ok((RequestBody::of(whole.clone()), Some(whole)))
     }
 }
 

@@ -73,6 +73,7 @@ impl Places {
     }
 
     /// How many requests are going on.
+    #[cfg(test)]
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }

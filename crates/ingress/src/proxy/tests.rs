@@ -164,6 +164,30 @@ async fn a_copy_of_a_request_goes_to_another_backend() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_held_no_longer_and_sent_once() {
+    let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shared = Arc::new(Shared { room: Arc::new(Room::with(Duration::from_millis(50))), ..Shared::default() });
+    serve(&shared, Speaks::Http, vec![("/", http(vec![address], patient()))]);
+    let world = World { listening: listen(&shared, LOOPBACK, 0, Some(door())).unwrap(), shared };
+    let mut client = world.connect().await;
+    client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc").await.unwrap();
+    let passed = async {
+        let (mut backend, _) = listener.accept().await.unwrap();
+        let head = head(&mut backend).await.unwrap().to_lowercase();
+        assert!(head.contains("content-length: 6\r\n"), "{head}");
+        let mut body = [0; 6];
+        backend.read_exact(&mut body[..3]).await.unwrap();
+        client.write_all(b"def").await.unwrap();
+        backend.read_exact(&mut body[3..]).await.unwrap();
+        assert_eq!(&body, b"abcdef");
+        backend.write_all(b"HTTP/1.1 500 S\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(20), passed).await.unwrap();
+    assert!(head(&mut client).await.unwrap().starts_with("HTTP/1.1 500"), "it is not asked once more");
+}
+
+#[tokio::test]
 async fn what_others_could_read_otherwise_is_refused() {
     let (address, connections) = echo("").await;
     let world = World::new(vec![("/", http(vec![address], Policy::default()))]);
