@@ -75,7 +75,10 @@ pub fn listen(shared: &Arc<Shared>, address: Ipv4Addr, port: u16, fixed: Option<
         sockets.push(socket(address, port).with_context(|| format!("failed to listen on {address}:{port}"))?);
     }
     for (number, socket) in sockets.into_iter().enumerate() {
-        let worker = Arc::new(Worker { shared: shared.clone(), pool: Arc::new(Pool::new(shared.dial.clone())?) });
+        let worker = Arc::new(Worker {
+            shared: shared.clone(),
+            pool: Arc::new(Pool::new(shared.dial.clone(), shared.places.limits.idle / threads)?),
+        });
         let (fixed, ended) = (fixed.clone(), ended.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name(format!("ingress-{number}")).spawn(move || {
@@ -220,6 +223,8 @@ async fn connection(
             serve(worker, peer(server_name), stream, ended).await?;
         }
         Speaks::Tls(_) => {
+            // It has a connection to a backend, as a request has.
+            let Some(_busy) = shared.places.begin(&Arc::new(place.activity())) else { return reset(&stream.stream) };
             let name = tokio::time::timeout(HANDSHAKE, server_name(&stream.stream)).await??;
             let Speaks::Tls(backends) = &entrance.speaks else { return Ok(()) };
             let to = backends.fitting(&name).next().and_then(|all| one_of(all));

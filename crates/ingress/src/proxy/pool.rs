@@ -20,9 +20,8 @@ use super::Dial;
 use super::body::RequestBody;
 use crate::backend::Protocol;
 
-/// How many connections wait for a request, to one endpoint and to all, on one thread.
+/// How many connections to one endpoint wait for a request on one thread.
 const IDLE_PER_ENDPOINT: usize = 64;
-const IDLE: usize = 1024;
 /// How long one waits. Servers close theirs after five seconds or more; one that was closed is noticed before it is used.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 /// Bytes of an answer's head.
@@ -72,6 +71,8 @@ struct Idle {
 /// The connections of one thread.
 pub struct Pool {
     dial: Dial,
+    /// How many connections may wait for a request.
+    most: usize,
     idle: Mutex<Waiting>,
     tls: [Arc<ClientConfig>; 2],
 }
@@ -83,17 +84,17 @@ struct Waiting {
 }
 
 impl Pool {
-    /// None yet.
+    /// None yet; so many may wait for a request.
     ///
     /// # Errors
     /// TLS cannot be set up.
-    pub fn new(dial: Dial) -> anyhow::Result<Pool> {
+    pub fn new(dial: Dial, most: usize) -> anyhow::Result<Pool> {
         let with = |protocol: &[u8]| {
             let mut config = coracle_pki::client_config(coracle_pki::Trust::Anybody, None)?;
             config.alpn_protocols = vec![protocol.to_vec()];
             anyhow::Ok(Arc::new(config))
         };
-        Ok(Pool { dial, idle: Mutex::default(), tls: [with(b"http/1.1")?, with(b"h2")?] })
+        Ok(Pool { dial, most, idle: Mutex::default(), tls: [with(b"http/1.1")?, with(b"h2")?] })
     }
 
     /// One that waits, if there is one.
@@ -135,12 +136,12 @@ impl Pool {
     /// Keeps one for the next request.
     pub fn put(&self, key: Key, sender: Sender) {
         let mut idle = self.idle.lock();
-        if idle.count >= IDLE {
+        if idle.count >= self.most {
             idle.sweep();
         }
         let Waiting { by_endpoint, count } = &mut *idle;
         let waiting = by_endpoint.entry(key).or_default();
-        if *count < IDLE && waiting.len() < IDLE_PER_ENDPOINT {
+        if *count < self.most && waiting.len() < IDLE_PER_ENDPOINT {
             waiting.push(Idle { sender, since: Instant::now() });
             *count += 1;
         }
