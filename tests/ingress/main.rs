@@ -1,6 +1,7 @@
 //! The ways in: Ingresses, from the host to the pods.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod astray;
 mod client;
 mod gateways;
 mod life;
