@@ -334,6 +334,8 @@ impl Worker {
         let room = length.and_then(|length| self.shared.room.take(peer.address.ip(), &action.source, times, length));
         // A body that has no room is sent once.
         let (body, copy) = self.body(policy, body, &fate, is_upgrade, room.as_ref()).await?;
+        // Where the body was waited for, its backend may have gone elsewhere.
+        let mut is_known = room.is_none();
         let room = room.filter(|_| copy.is_some());
         forward::address(&mut parts, protocol, path, query.as_deref()).map_err(|()| reply(StatusCode::BAD_REQUEST))?;
         if let (Some(body), Some(room)) = (&copy, &room) {
@@ -347,9 +349,9 @@ impl Worker {
         let mut left = retry.filter(|_| copy.is_some()).map_or(0, |retry| retry.attempts);
         let copy = copy.unwrap_or_default();
         let pause = retry.map(|retry| retry.backoff).unwrap_or_default();
-        let (mut is_first, mut is_new) = (true, false);
+        let mut is_new = false;
         let (mut sender, key, response) = loop {
-            if !std::mem::take(&mut is_first) {
+            if !std::mem::take(&mut is_known) {
                 endpoints = self.anew(peer, backend, protocol, came.as_ref())?;
             }
             let count = endpoints.addresses.len();

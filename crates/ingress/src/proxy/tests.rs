@@ -392,6 +392,26 @@ async fn what_is_asked_once_more_goes_where_the_backend_is_by_then() {
 }
 
 #[tokio::test]
+async fn a_body_that_was_waited_for_goes_where_the_backend_is_by_then() {
+    let ((before, asked), (well, _)) = (unwell(|| ()).await, echo("").await);
+    let backend = Backend::fixed("b", vec![before], Protocol::Http);
+    let target = Target::Backends(vec![Weighted::only(backend.clone())]);
+    let world = World::new(vec![("/", Action { source: "n/i".into(), target, policy: patient() })]);
+    let mut client = world.connect().await;
+    client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na").await.unwrap();
+    let begun = async {
+        while world.shared.places.requests() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begun).await.unwrap();
+    backend.is_now_at(vec![well]);
+    client.write_all(b"bc").await.unwrap();
+    assert!(head(&mut client).await.unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn nothing_is_asked_once_more_by_a_route_that_is_gone() {
     let shared = Arc::new(Shared::default());
     let own = shared.clone();
