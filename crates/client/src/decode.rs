@@ -17,11 +17,19 @@ use crate::follow::Followed;
 /// not know empty (a condition's time is then `null`), and an API server keeps what the schema allows.
 #[derive(Clone, Debug)]
 pub enum Decoded<K> {
+    /// As its type says.
     Object(K),
-    Broken { key: ObjectKey, version: Option<String> },
+    /// Not so.
+    Broken {
+        /// Which one it is.
+        key: ObjectKey,
+        /// Its resource version.
+        version: Option<String>,
+    },
 }
 
 impl<K: Resource> Decoded<K> {
+    /// Which one it is.
     pub fn key(&self) -> ObjectKey {
         match self {
             Decoded::Object(object) => ObjectKey::of(object),
@@ -29,6 +37,7 @@ impl<K: Resource> Decoded<K> {
         }
     }
 
+    /// The object, unless it is broken.
     pub fn object(self) -> Option<K> {
         match self {
             Decoded::Object(object) => Some(object),

@@ -63,6 +63,7 @@ pub fn object_reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectRefe
 
 /// One occurrence, before it is correlated with others.
 struct Occurrence {
+    source: EventSource,
     object: ObjectReference,
     kind: EventType,
     reason: String,
@@ -73,6 +74,7 @@ struct Occurrence {
 /// Records events without waiting for the API server. Cheap to clone.
 #[derive(Clone)]
 pub struct EventRecorder {
+    source: EventSource,
     queue: mpsc::Sender<Occurrence>,
     /// How many were not written.
     dropped: Arc<AtomicU64>,
@@ -87,8 +89,15 @@ impl EventRecorder {
             component: Some(component.to_owned()),
             host: Some(host.to_owned()).filter(|host| !host.is_empty()),
         };
-        tokio::spawn(write_all(client, source, receiver));
-        EventRecorder { queue, dropped: Arc::default() }
+        tokio::spawn(write_all(client, receiver));
+        EventRecorder { source, queue, dropped: Arc::default() }
+    }
+
+    /// The same for the component on another host: what it records is written by the same task.
+    pub fn on_host(&self, host: &str) -> EventRecorder {
+        let mut recorder = self.clone();
+        recorder.source.host = Some(host.to_owned());
+        recorder
     }
 
     /// Records an event about an object.
@@ -111,7 +120,8 @@ impl EventRecorder {
             message.truncate(end);
             message.push_str("...");
         }
-        let occurrence = Occurrence { object, kind, reason: reason.to_owned(), message, at: Timestamp::now() };
+        let source = self.source.clone();
+        let occurrence = Occurrence { source, object, kind, reason: reason.to_owned(), message, at: Timestamp::now() };
         if let Err(error) = self.queue.try_send(occurrence) {
             // Who records more than can be written does not fill the log as well.
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -122,21 +132,15 @@ impl EventRecorder {
     }
 }
 
-async fn write_all(client: Client, source: EventSource, mut receiver: mpsc::Receiver<Occurrence>) {
+async fn write_all(client: Client, mut receiver: mpsc::Receiver<Occurrence>) {
     let mut correlator = Correlator::default();
     while let Some(occurrence) = receiver.recv().await {
         let Some(correlated) = correlator.correlate(&occurrence, Instant::now()) else { continue };
-        write(&client, &source, &mut correlator, occurrence, correlated).await;
+        write(&client, &mut correlator, occurrence, correlated).await;
     }
 }
 
-async fn write(
-    client: &Client,
-    source: &EventSource,
-    correlator: &mut Correlator,
-    occurrence: Occurrence,
-    correlated: Correlated,
-) {
+async fn write(client: &Client, correlator: &mut Correlator, occurrence: Occurrence, correlated: Correlated) {
     let namespace = occurrence.object.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into());
     let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -154,7 +158,7 @@ async fn write(
                     .map(|_| Record { name: record.name.clone(), count: record.count + 1 })
             }
             None => {
-                let event = event(&namespace, source, &occurrence, &correlated.message);
+                let event = event(&namespace, &occurrence, &correlated.message);
                 let name = event.metadata.name.clone().unwrap_or_default();
                 api.create(&PostParams::default(), &event).await.map(|_| Record { name, count: 1 })
             }
@@ -178,7 +182,7 @@ async fn write(
     }
 }
 
-fn event(namespace: &str, source: &EventSource, occurrence: &Occurrence, message: &str) -> Event {
+fn event(namespace: &str, occurrence: &Occurrence, message: &str) -> Event {
     let name = occurrence.object.name.clone().unwrap_or_default();
     let now = Time(occurrence.at);
     Event {
@@ -194,9 +198,9 @@ fn event(namespace: &str, source: &EventSource, occurrence: &Occurrence, message
         count: Some(1),
         first_timestamp: Some(now.clone()),
         last_timestamp: Some(now),
-        source: Some(source.clone()),
-        reporting_component: source.component.clone(),
-        reporting_instance: source.host.clone().or(Some(String::new())),
+        source: Some(occurrence.source.clone()),
+        reporting_component: occurrence.source.component.clone(),
+        reporting_instance: occurrence.source.host.clone().or(Some(String::new())),
         ..Default::default()
     }
 }
@@ -316,6 +320,7 @@ mod tests {
     fn occurrence(message: &str) -> Occurrence {
         let object = ObjectReference { name: Some("web".into()), ..Default::default() };
         Occurrence {
+            source: EventSource::default(),
             object,
             kind: EventType::Warning,
             reason: "BackOff".into(),

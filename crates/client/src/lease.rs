@@ -15,7 +15,6 @@ const NAMESPACE: &str = "kube-node-lease";
 
 /// Renews the Lease of a node: 40 s long, renewed every 10 s, as the kubelet does.
 pub struct NodeLease {
-    api: Api<Lease>,
     node_name: String,
     owner: Option<OwnerReference>,
     last: Option<Lease>,
@@ -28,7 +27,7 @@ impl NodeLease {
     pub const DURATION_SECONDS: i32 = 40;
 
     /// The lease of a node; `node_uid` makes it the lease's owner.
-    pub fn new(client: Client, node_name: &str, node_uid: Option<String>) -> NodeLease {
+    pub fn new(node_name: &str, node_uid: Option<String>) -> NodeLease {
         let owner = node_uid.map(|uid| OwnerReference {
             api_version: "v1".into(),
             kind: "Node".into(),
@@ -36,23 +35,26 @@ impl NodeLease {
             uid,
             ..Default::default()
         });
-        NodeLease { api: Api::namespaced(client, NAMESPACE), node_name: node_name.into(), owner, last: None }
+        NodeLease { node_name: node_name.into(), owner, last: None }
     }
 
-    /// Renews once, creating the lease when there is none.
-    pub async fn renew(&mut self) -> kube::Result<()> {
+    /// Renews once as the node, creating the lease when there is none.
+    pub async fn renew(&mut self, client: Client) -> kube::Result<()> {
+        let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
         for _ in 0..5 {
             let current = match self.last.take() {
                 Some(lease) => Some(lease),
-                None => self.api.get_opt(&self.node_name).await?,
+                None => api.get_opt(&self.node_name).await?,
             };
             let lease = self.renewed(current.clone());
             let written = match current {
-                Some(_) => self.api.replace(&self.node_name, &PostParams::default(), &lease).await,
-                None => self.api.create(&PostParams::default(), &lease).await,
+                Some(_) => api.replace(&self.node_name, &PostParams::default(), &lease).await,
+                None => api.create(&PostParams::default(), &lease).await,
             };
             match written {
-                Ok(lease) => {
+                Ok(mut lease) => {
+                    // A server keeps those of what is written without.
+                    lease.metadata.managed_fields = None;
                     self.last = Some(lease);
                     return Ok(());
                 }
@@ -62,14 +64,14 @@ impl NodeLease {
                 Err(error) => return Err(error),
             }
         }
-        self.api.get(&self.node_name).await.map(|_| ())
+        api.get(&self.node_name).await.map(|_| ())
     }
 
     /// Renews for ever; failures are tried again with backoff up to 7 s.
-    pub async fn run(mut self) {
+    pub async fn run(mut self, client: Client) {
         let mut backoff = crate::Backoff::new(Duration::from_millis(100), Duration::from_secs(4));
         loop {
-            match self.renew().await {
+            match self.renew(client.clone()).await {
                 Ok(()) => {
                     backoff.reset();
                     tokio::time::sleep(Self::PERIOD).await;

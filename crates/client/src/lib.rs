@@ -22,6 +22,7 @@ mod time;
 mod transport;
 
 pub use backoff::Backoff;
+pub use decode::Decoded;
 pub use events::{EventRecorder, EventType, object_reference};
 pub use follow::{Followed, Follower, Source, follow};
 pub use informer::{Event, Informer, Informers};

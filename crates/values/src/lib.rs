@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod hollow;
 pub mod names;
 pub mod quantity;
