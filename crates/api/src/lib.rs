@@ -32,7 +32,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 
-pub use coracle_values::{addresses, quantity};
+pub use coracle_values::{addresses, hollow, quantity};
 pub use kind::Kind;
 pub use registry::Registry;
 pub use status::Status;

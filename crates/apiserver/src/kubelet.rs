@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use coracle_api::hollow;
 use coracle_api::status::Status;
 use coracle_pki::Current;
 use http::{Request, Response};
@@ -48,7 +49,16 @@ impl Client {
 }
 
 /// Where a node's kubelet listens.
+///
+/// # Errors
+/// The node has no address, or is hollow: then it has no kubelet that listens.
 pub fn address_of(node: &Value) -> Result<SocketAddr, Status> {
+    if node["metadata"]["labels"][hollow::LABEL] == "true" {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "node {name} is hollow: nothing runs there, so there are no logs, and nothing to attach, execute or forward to"
+        )));
+    }
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
     let internal = addresses
         .filter(|address| address["type"] == "InternalIP")

@@ -13,6 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::api_server::ApiServer;
 use crate::cluster::MAX_NODES;
 use crate::election::LeaderElection;
+use crate::hollow::HollowArgs;
 use crate::install::{Install, Uninstall};
 use crate::ip_family::IpFamily;
 use crate::node_args::KubeletArgs;
@@ -133,6 +134,8 @@ pub struct Up {
     /// An option of the kubelet, as `coracle server` has them, in place of those it had; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = crate::node_args::argument)]
     pub kubelet_arg: Vec<String>,
+    #[command(flatten)]
+    pub hollow: HollowArgs,
 }
 
 /// Options of `start`.
@@ -240,6 +243,8 @@ pub struct Server {
     pub etcd: Etcd,
     #[command(flatten)]
     pub api: ApiServer,
+    #[command(flatten)]
+    pub hollow: HollowArgs,
 }
 
 /// How large the ranges of nodes are, named as upstream's controllers name it.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Which;
 use crate::files::{self, write_atomically};
+use crate::hollow::Hollow;
 use crate::ip_family::{self, IpFamily};
 use crate::local_node::{FIRST, LocalNode};
 use crate::process::{self, NodeProcess};
@@ -87,6 +88,9 @@ pub struct Cluster {
     /// Options of the kubelet.
     #[serde(default)]
     pub kubelet: Vec<String>,
+    /// Its hollow nodes, once something was said of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hollow: Option<Hollow>,
     /// Further nodes of a local cluster, by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<FurtherNode>,
@@ -218,6 +222,7 @@ impl Cluster {
             insecure_registries: Vec::new(),
             api_server: Vec::new(),
             kubelet: Vec::new(),
+            hollow: None,
             nodes: Vec::new(),
         }
     }

@@ -26,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::certificates::Certificates;
+use crate::hollow::Running;
 use crate::store::pieces;
 
 /// The longest text that is sent: the names of all images of an archive.
@@ -67,6 +68,7 @@ pub struct State {
 pub struct Server {
     pub certificates: Arc<Certificates>,
     pub store: Arc<dyn Store>,
+    pub hollow: Running,
 }
 
 /// How the containers of the node are ended.
@@ -86,6 +88,9 @@ pub struct DaemonStatus {
     pub address: String,
     pub uptime_seconds: u64,
     pub ready: Ready,
+    /// Hollow nodes that are registered.
+    #[serde(default)]
+    pub hollow_nodes: u32,
 }
 
 /// Images that another node of a local cluster has.
@@ -138,10 +143,19 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
                 address: state.address.clone(),
                 uptime_seconds: state.started.elapsed().as_secs(),
                 ready,
+                hollow_nodes: state.server.as_ref().map_or(0, |server| server.hollow.registered()),
             })
         }
         (&Method::GET, "/ready/node") => wait(state, |ready| ready.node).await,
         (&Method::GET, "/ready/dns") => wait(state, |ready| ready.dns).await,
+        (&Method::GET, "/ready/hollow") => {
+            server(state)?.hollow.ready().await?;
+            json(&())
+        }
+        (&Method::POST, "/hollow") => {
+            server(state)?.hollow.want(&serde_json::from_str(&text(request).await?)?);
+            json(&())
+        }
         (&Method::POST, "/end-containers") => {
             let grace = Duration::from_millis(text(request).await?.parse()?);
             if let Some(containers) = &state.containers {
@@ -221,7 +235,7 @@ pub fn access(socket: &Path) -> Result<Access> {
     call(socket, Method::GET, "/access", Outgoing::Nothing)
 }
 
-/// Waits until `node` or `dns` is ready, but not longer than a time.
+/// Waits until `node`, `dns` or `hollow` is ready, but not longer than a time.
 pub fn wait_until(socket: &Path, what: &str, patience: Duration) -> Result<()> {
     let path = format!("/ready/{what}");
     call_within(patience, socket, Method::GET, &path, Outgoing::Nothing)

@@ -15,6 +15,7 @@ mod daemon;
 mod down;
 mod election;
 mod files;
+mod hollow;
 mod host_node;
 mod host_settings;
 mod image;

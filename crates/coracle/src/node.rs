@@ -15,6 +15,7 @@ use coracle_network::proxy;
 use coracle_pki::Current;
 use coracle_runtime::{Runtime, RuntimeConfig};
 use coracle_values::addresses::{Family, Ranges, nth};
+use coracle_values::hollow;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -189,7 +190,12 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
 
     let informers = Informers::new(own.clients.proxy);
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
-    parts.spawn("pod network", network.clone().follow(informers.all()));
+    // Hollow nodes are nobody's peers, and there may be very many.
+    let not_hollow = Some(hollow::NOT_HOLLOW.to_owned());
+    let nodes: Informer<Node> =
+        Informer::with_selectors(Api::all(informers.client().clone()), not_hollow, None, Vec::new());
+    nodes.start();
+    parts.spawn("pod network", network.clone().follow(nodes.clone()));
     let proxy = proxy::ProxyConfig {
         node_name: node_name.clone(),
         cluster_cidr,
@@ -197,13 +203,13 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         own_addresses: vec![dns_address],
         node_port_addresses: options.nodeport_addresses.clone(),
     };
-    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), informers.all(), proxy, || ()));
+    parts.spawn("service proxy", proxy::run(services.clone(), slices.clone(), nodes.clone(), proxy, || ()));
     // The pool is of IPv4.
     let announced_at = own.addresses.iter().copied().find(IpAddr::is_ipv4).filter(|_| !pool.is_empty());
     if let Some(node_ip) = announced_at.filter(|_| cluster_cidr.of(Family::V4).is_some()) {
         let pool = pool.into_iter().map(IpNet::V4).collect();
         let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
-        let announced = announce::run(services.clone(), slices.clone(), informers.all(), config);
+        let announced = announce::run(services.clone(), slices.clone(), nodes, config);
         let mut connected = network.network.subscribe();
         parts.spawn("load balancers' addresses", async move {
             // The routes lead to the pods' bridge.

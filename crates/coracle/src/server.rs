@@ -25,7 +25,7 @@ use crate::cluster::{Cluster, Kind};
 use crate::control::{self, Access, Ready};
 use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
-use crate::{balancing, control_plane, kubeconfig, node, notify, ranges, store, volumes};
+use crate::{balancing, control_plane, hollow, kubeconfig, node, notify, ranges, store, volumes};
 
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
@@ -172,9 +172,15 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         renewed.keep(tell_of).await;
         Ok(())
     });
+    let wanted = match options.in_node {
+        true => cluster.hollow.clone(),
+        false => options.hollow.over(None)?,
+    };
+    let (hollow, kept) = hollow::Running::start(&api, &node_name, cluster_cidr, &wanted.unwrap_or_default())?;
+    parts.spawn("hollow nodes", kept);
     let control_state = control::State {
         runtime,
-        server: Some(control::Server { certificates: certificates.clone(), store }),
+        server: Some(control::Server { certificates: certificates.clone(), store, hollow }),
         node: node_name.clone(),
         address: node_ip.to_string(),
         ready,

@@ -15,7 +15,7 @@ use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
 use crate::local_node::{FIRST, LocalNode, tail};
 use crate::progress::Progress;
 use crate::registry::Lock;
-use crate::{checks, control, down, host_settings, kubeconfig, nodes, token};
+use crate::{checks, control, down, hollow, host_settings, kubeconfig, nodes, token};
 
 /// Creates the cluster or starts a stopped one; does nothing to one that runs.
 pub fn up(options: &Up) -> Result<()> {
@@ -62,6 +62,7 @@ pub fn up(options: &Up) -> Result<()> {
     if !options.kubelet_arg.is_empty() {
         cluster.kubelet = options.kubelet_arg.clone();
     }
+    cluster.hollow = options.hollow.over(cluster.hollow.take())?;
     for _ in cluster.all_nodes().len()..usize::from(options.nodes) {
         nodes::describe_next(&mut cluster, None)?;
     }
@@ -119,6 +120,9 @@ fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
     }
     let path = kubeconfig::path()?;
     kubeconfig::add(&path, &cluster.context(), &access)?;
+    if let Some(hollow) = cluster.hollow.as_ref().filter(|_| found) {
+        hollow::tell(&cluster.control_socket(), hollow).context("the hollow nodes are not changed")?;
+    }
     if !wait.is_zero() {
         let nodes = cluster.all_nodes();
         let phase =
@@ -128,6 +132,11 @@ fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
             nodes.iter().try_for_each(|node| wait_until(node, what, deadline))?;
         }
         nodes.iter().for_each(nodes::forget_token);
+        if let Some(hollow) = &cluster.hollow {
+            progress.phase("Waiting for the hollow nodes");
+            let patience = left(deadline).saturating_add(hollow::patience(hollow.count));
+            control::wait_until(&cluster.control_socket(), "hollow", patience)?;
+        }
     }
     let took = progress.finish();
     println!("Cluster {:?} is ready at {} after {:.0} ms.", cluster.name, access.server, took.as_secs_f64() * 1000.0);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use coracle_values::addresses::{Family, Ranges, alone, nth};
+use coracle_values::hollow;
 use ipnet::{IpNet, Ipv4Net};
 use parking_lot::Mutex;
 
@@ -185,6 +186,11 @@ impl NodeNetwork {
             pod_cidr: config.pod_cidr,
             cluster_cidr: config.cluster_cidr,
             overlay: config.overlay.clone(),
+            // On a host, this is for its owner to say.
+            unreachable: match config.on_host {
+                true => Vec::new(),
+                false => config.cluster_cidr.families().map(hollow::pods).collect(),
+            },
         };
         let routes = Routes::open(&mut route, origin, routes_file(&config.state))?;
         let (frames, peers) = (frames.is_ok(), BTreeSet::new());

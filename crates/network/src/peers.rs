@@ -50,9 +50,16 @@ pub(crate) struct Origin {
     pub cluster_cidr: Ranges,
     /// The name of the VXLAN link.
     pub overlay: String,
+    /// Further ranges in which nobody is reached.
+    pub unreachable: Vec<IpNet>,
 }
 
 impl Origin {
+    /// Ranges in which nobody is reached but whom there is a way to.
+    fn nobody(&self) -> impl Iterator<Item = IpNet> {
+        self.cluster_cidr.iter().chain(self.unreachable.iter().copied())
+    }
+
     /// The one by which packets to nodes on other networks go.
     fn address(&self) -> Result<IpAddr> {
         self.addresses.first().copied().context("the node has an address")
@@ -100,17 +107,17 @@ pub(crate) struct Routes {
 impl Routes {
     /// Takes over what an earlier process had. What leads to no node is unreachable, instead of going to the world.
     pub fn open(socket: &mut Socket, origin: Origin, file: PathBuf) -> Result<Routes> {
-        let cluster = origin.cluster_cidr;
+        let nobody: Vec<IpNet> = origin.nobody().collect();
         let mut left = read(&file)?;
-        for range in cluster.iter() {
-            left.remove(&range);
+        for range in &nobody {
+            left.remove(range);
         }
         for range in &left {
             gone(socket.request(route::delete_unreachable(*range)))?;
         }
         let routes = Routes { origin, file, ways: Ways::new(), left, overlay: None };
         routes.remember([])?;
-        for range in cluster.iter() {
+        for range in nobody {
             socket
                 .request(route::unreachable(range))
                 .with_context(|| format!("failed to make a route for the unused addresses of {range}"))?;
@@ -278,7 +285,7 @@ impl Routes {
 
     fn remember(&self, more: impl IntoIterator<Item = IpNet>) -> Result<()> {
         let all: BTreeSet<IpNet> = self.left.iter().chain(self.ways.keys()).copied().chain(more).collect();
-        let text: String = self.origin.cluster_cidr.iter().chain(all).map(|range| format!("{range}\n")).collect();
+        let text: String = self.origin.nobody().chain(all).map(|range| format!("{range}\n")).collect();
         let failed = || format!("failed to write {}", self.file.display());
         let temporary = self.file.with_extension("tmp");
         fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.file)).with_context(failed)

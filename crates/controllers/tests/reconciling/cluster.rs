@@ -64,6 +64,10 @@ impl Cluster {
         in_process(self.server.service(User::service_account("kube-system", account)))
     }
 
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// Kills the controllers.
     pub fn stop_controllers(&self) {
         self.controllers.abort();

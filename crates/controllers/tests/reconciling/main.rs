@@ -8,6 +8,7 @@ mod conformance;
 mod cron_jobs;
 mod daemon_sets;
 mod garbage;
+mod hollow_nodes;
 mod jobs;
 mod load_balancers;
 mod provisioning;

@@ -98,15 +98,15 @@ fn taint() -> Taint {
 }
 
 /// Keeps the nodes that are wanted until the future is dropped, and removes others of this server. `account` is the client of
-/// [`ACCOUNT`]; `ready` is told whether all that are wanted are registered.
+/// [`ACCOUNT`]; `registered` is told how many there are.
 pub fn run(
     config: HollowConfig,
     wanted: watch::Receiver<HollowNodes>,
     account: Client,
     clients: Clients,
-    ready: watch::Sender<bool>,
+    registered: watch::Sender<u32>,
 ) -> BoxFuture<'static, ()> {
-    Box::pin(keep(config, wanted, account, clients, ready))
+    Box::pin(keep(config, wanted, account, clients, registered))
 }
 
 async fn keep(
@@ -114,12 +114,11 @@ async fn keep(
     mut wanted: watch::Receiver<HollowNodes>,
     account: Client,
     clients: Clients,
-    ready: watch::Sender<bool>,
+    registered: watch::Sender<u32>,
 ) {
     let account = user_agent(account, "kubelet");
     // Most clusters have none: then nothing is followed.
     if wanted.borrow_and_update().count == 0 {
-        ready.send_replace(true);
         nodes::remove_left(&config.server, &account).await;
         if wanted.wait_for(|wanted| wanted.count > 0).await.is_err() {
             return std::future::pending().await;
@@ -128,6 +127,6 @@ async fn keep(
     let recorder = EventRecorder::new(account.clone(), "kubelet", "");
     let shared = Arc::new(Shared { config, account, clients, recorder, wanted });
     let pods = Pods::new(shared.clone());
-    let nodes = Nodes::new(shared, pods.clone(), ready);
+    let nodes = Nodes::new(shared, pods.clone(), registered);
     tokio::join!(nodes.clone().run(), pods.run(), leases::run(nodes));
 }

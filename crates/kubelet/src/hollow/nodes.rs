@@ -39,12 +39,13 @@ pub(super) struct Nodes {
     pods: Arc<Pods>,
     registered: Mutex<HashMap<u32, Registered>>,
     queue: WorkQueue<u32>,
-    ready: watch::Sender<bool>,
+    /// Told how many are registered.
+    told: watch::Sender<u32>,
 }
 
 impl Nodes {
-    pub(super) fn new(shared: Arc<Shared>, pods: Arc<Pods>, ready: watch::Sender<bool>) -> Arc<Nodes> {
-        Arc::new(Nodes { shared, pods, registered: Mutex::default(), queue: WorkQueue::new(), ready })
+    pub(super) fn new(shared: Arc<Shared>, pods: Arc<Pods>, told: watch::Sender<u32>) -> Arc<Nodes> {
+        Arc::new(Nodes { shared, pods, registered: Mutex::default(), queue: WorkQueue::new(), told })
     }
 
     pub(super) fn name(&self, number: u32) -> String {
@@ -85,7 +86,6 @@ impl Nodes {
             let count = wanted.borrow_and_update().count;
             // Known ones beyond the count are to go.
             let known = self.numbers();
-            self.tell_readiness();
             self.pods.look_again();
             (1..=count).chain(known).for_each(|number| self.queue.add(number));
             if wanted.changed().await.is_err() {
@@ -94,10 +94,9 @@ impl Nodes {
         }
     }
 
-    fn tell_readiness(&self) {
-        let count = usize::try_from(self.count()).unwrap_or(usize::MAX);
-        let is_ready = self.registered.lock().len() == count;
-        self.ready.send_if_modified(|ready| std::mem::replace(ready, is_ready) != is_ready);
+    fn tell_count(&self) {
+        let count = u32::try_from(self.registered.lock().len()).unwrap_or(u32::MAX);
+        self.told.send_if_modified(|told| std::mem::replace(told, count) != count);
     }
 
     async fn reconcile(&self, number: u32) -> kube::Result<Option<Duration>> {
@@ -105,7 +104,7 @@ impl Nodes {
         if number > wanted.count {
             self.registered.lock().remove(&number);
             remove(&self.shared.account, &self.name(number), None).await?;
-            self.tell_readiness();
+            self.tell_count();
             return Ok(None);
         }
         let api: Api<Node> = Api::all(self.shared.client_of(number));
@@ -222,7 +221,7 @@ impl Nodes {
         self.registered.lock().insert(number, new);
         let told = format!("Node {name} status is now: NodeReady");
         self.shared.recorder.on_host(&name).event(node, EventType::Normal, "NodeReady", told);
-        self.tell_readiness();
+        self.tell_count();
         Ok(())
     }
 
@@ -275,7 +274,7 @@ impl Follower for Nodes {
         if let Some(number) = self.shared.number(&name) {
             // It registers anew, as a kubelet does whose node was deleted.
             self.registered.lock().remove(&number);
-            self.tell_readiness();
+            self.tell_count();
             self.queue.add(number);
         }
     }

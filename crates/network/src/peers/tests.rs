@@ -20,6 +20,7 @@ fn ways_lead_straight_to_nodes_nearby_and_nobody_takes_the_addresses_of_others()
         pod_cidr: "10.244.0.0/24".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16".parse().unwrap(),
         overlay: "vx".into(),
+        unreachable: Vec::new(),
     };
     let peers = [
         peer("near", "10.9.1.3", "10.244.1.0/24"),
@@ -58,6 +59,7 @@ fn a_node_that_claims_a_range_or_the_end_of_another_one_gets_no_way_at_all() {
         pod_cidr: "10.244.0.0/24,fd00:10:244::/64".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16,fd00:10:244::/48".parse().unwrap(),
         overlay: "vx".into(),
+        unreachable: Vec::new(),
     };
     let node = |host: u8, ranges: &[&str]| Peer {
         name: host.to_string(),
@@ -130,6 +132,7 @@ fn pods_of_both_families_are_reached_by_nodes_of_one_and_of_both() {
         pod_cidr: "10.244.0.0/24,fd00:10:244::/64".parse().unwrap(),
         cluster_cidr: "10.244.0.0/16,fd00:10:244::/48".parse().unwrap(),
         overlay: "vx".into(),
+        unreachable: Vec::new(),
     };
     let here = Here::from([
         (Family::V4, (1, "10.9.1.0/24".parse().unwrap())),

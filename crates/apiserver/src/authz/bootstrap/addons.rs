@@ -56,6 +56,11 @@ pub(super) const ROLES: &[Role] = &[
             EVENTS,
         ],
     ),
+    // What hollow nodes write they write as nodes. No role can say "those nodes that are hollow".
+    role(
+        "system:hollow-nodes",
+        &[rule("delete get list patch watch", "core", "nodes"), rule("list watch", "core", "pods"), EVENTS],
+    ),
     // What admission lets a node make of it is about its own volumes.
     role(
         "system:local-directory-provisioner-of-nodes",
@@ -77,6 +82,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         &[ServiceAccount("kube-system", "local-directory-provisioner")],
     ),
     bind("system:ingress", "system:ingress", &[ServiceAccount("kube-system", "ingress-controller")]),
+    bind("system:hollow-nodes", "system:hollow-nodes", &[ServiceAccount("kube-system", "hollow-nodes")]),
     bind("system:network-policy", "system:network-policy", &[ServiceAccount("kube-system", "network-policy")]),
     bind(
         "system:local-directory-provisioner-of-nodes",
