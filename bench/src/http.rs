@@ -82,6 +82,20 @@ impl Connection {
         Ok((status, read))
     }
 
+    /// Sends a request without a body and reads an answer that is not sent in pieces.
+    pub async fn body(&mut self, method: &str, path: &str) -> Result<String> {
+        self.send(method, path, b"").await?;
+        let (status, length) = self.head().await?;
+        let length =
+            length.filter(|_| status == 200).with_context(|| format!("the answer is {status}, or in pieces"))?;
+        while self.buffer.len() - self.at < length {
+            self.fill().await?;
+        }
+        let text = String::from_utf8_lossy(&self.buffer[self.at..self.at + length]).into_owned();
+        self.at += length;
+        Ok(text)
+    }
+
     /// Starts a watch; its events are read with [`Connection::event`].
     pub async fn watch(&mut self, path: &str) -> Result<()> {
         self.send("GET", path, b"").await?;
@@ -134,7 +148,8 @@ impl Connection {
         }
     }
 
-    async fn line(&mut self) -> Result<String> {
+    /// The next line of an answer, as it is sent.
+    pub async fn line(&mut self) -> Result<String> {
         loop {
             if let Some(end) = self.buffer[self.at..].iter().position(|byte| *byte == b'\n') {
                 let line = String::from_utf8_lossy(&self.buffer[self.at..self.at + end]).trim_end().to_owned();

@@ -13,16 +13,17 @@ pub fn measure(cluster: &Cluster, report: &mut Report) -> Result<()> {
     // What starting left to do is done by then.
     std::thread::sleep(Duration::from_secs(5));
     report.line("memory of an idle cluster (PSS of all processes)", memory(cluster)? / 1e6, "MB", "60 MB");
-    let (start, before) = (Instant::now(), ticks(cluster));
-    std::thread::sleep(Duration::from_secs(20));
-    let used = ticks(cluster).saturating_sub(before) as f64 / clock_ticks();
-    report.line(
-        "processor use of an idle cluster, over 20 s",
-        used / start.elapsed().as_secs_f64() * 100.0,
-        "% of a core",
-        "0.3% of a core",
-    );
+    let used = use_of(cluster, Duration::from_secs(20));
+    report.line("processor use of an idle cluster, over 20 s", used * 100.0, "% of a core", "0.3% of a core");
     Ok(())
+}
+
+/// How much of a core the processes of a cluster use, looked at for some time.
+pub fn use_of(cluster: &Cluster, time: Duration) -> f64 {
+    let (start, before) = (Instant::now(), ticks(cluster));
+    std::thread::sleep(time);
+    let used = ticks(cluster).saturating_sub(before) as f64 / clock_ticks();
+    used / start.elapsed().as_secs_f64()
 }
 
 /// The proportional set size of all of a cluster's processes, in bytes.

@@ -1,9 +1,10 @@
 //! Measures a cluster on this machine and prints one table: `cargo run --release -p coracle-bench`.
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
-//! (`rbac`, `scheduler`, `network`, `ingress`, `up`, `pods`, `jobs`, `api`, `watch`, `memory`, `idle`, `others`); without any, all are measured and the file is written.
+//! (`rbac`, `scheduler`, `network`, `ingress`, `up`, `pods`, `jobs`, `api`, `watch`, `memory`, `idle`, `hollow`, `others`); without any, all are measured and the file is written.
 
 mod api;
+mod hollow;
 mod http;
 mod idle;
 mod ingress;
@@ -55,8 +56,12 @@ fn main() -> Result<()> {
     if is_wanted("ingress") {
         ingress::measure(&mut report)?;
     }
+    if is_wanted("hollow") {
+        built("coracle-test-image");
+        hollow::measure(&mut report)?;
+    }
     if !wanted.is_empty()
-        && wanted.iter().all(|one| ["rbac", "scheduler", "network", "ingress"].contains(&one.as_str()))
+        && wanted.iter().all(|one| ["rbac", "scheduler", "network", "ingress", "hollow"].contains(&one.as_str()))
     {
         print!("{}", report.text());
         return Ok(());

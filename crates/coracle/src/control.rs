@@ -235,7 +235,7 @@ pub fn access(socket: &Path) -> Result<Access> {
     call(socket, Method::GET, "/access", Outgoing::Nothing)
 }
 
-/// Waits until `node`, `dns` or `hollow` is ready, but not longer than a time.
+/// Waits until `node` or `dns` is ready, but not longer than a time.
 pub fn wait_until(socket: &Path, what: &str, patience: Duration) -> Result<()> {
     let path = format!("/ready/{what}");
     call_within(patience, socket, Method::GET, &path, Outgoing::Nothing)
@@ -250,7 +250,8 @@ pub fn end_containers(socket: &Path, grace: Duration) -> Result<()> {
     call_within(grace.saturating_add(MORE), socket, Method::POST, "/end-containers", body)
 }
 
-fn call_within(patience: Duration, socket: &Path, method: Method, path: &str, body: Outgoing) -> Result<()> {
+/// Calls the daemon for what answers with nothing, and waits no longer than a time.
+pub fn call_within(patience: Duration, socket: &Path, method: Method, path: &str, body: Outgoing) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = call_async(socket, method, path, body);
     runtime

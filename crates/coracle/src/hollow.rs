@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgAction, Args as ClapArgs};
 use coracle_apiserver::auth::User;
 use coracle_apiserver::{KUBERNETES_VERSION, Server};
@@ -174,6 +174,12 @@ impl Running {
 /// Has a server that runs keep these.
 pub fn tell(socket: &Path, hollow: &Hollow) -> Result<()> {
     control::call(socket, hyper::Method::POST, "/hollow", Outgoing::Text(serde_json::to_string(hollow)?))
+}
+
+/// Waits until all of them are registered, but not longer than a time.
+pub fn wait(socket: &Path, patience: Duration) -> Result<()> {
+    control::call_within(patience, socket, hyper::Method::GET, "/ready/hollow", Outgoing::Nothing)
+        .context("the hollow nodes are not all registered yet")
 }
 
 /// How long the registration of so many may take beside everything else.

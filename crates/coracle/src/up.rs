@@ -135,7 +135,7 @@ fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
         if let Some(hollow) = &cluster.hollow {
             progress.phase("Waiting for the hollow nodes");
             let patience = left(deadline).saturating_add(hollow::patience(hollow.count));
-            control::wait_until(&cluster.control_socket(), "hollow", patience)?;
+            hollow::wait(&cluster.control_socket(), patience)?;
         }
     }
     let took = progress.finish();

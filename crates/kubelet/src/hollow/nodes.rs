@@ -1,6 +1,6 @@
 //! The Node objects of hollow nodes: registration, status, and the end of those that are not wanted any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ pub(super) struct Nodes {
     shared: Arc<Shared>,
     pods: Arc<Pods>,
     registered: Mutex<HashMap<u32, Registered>>,
+    /// Those that were there at the start: an earlier process made them.
+    found: Mutex<HashSet<u32>>,
+    listed: watch::Sender<bool>,
     queue: WorkQueue<u32>,
     /// Told how many are registered.
     told: watch::Sender<u32>,
@@ -45,7 +48,15 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn new(shared: Arc<Shared>, pods: Arc<Pods>, told: watch::Sender<u32>) -> Arc<Nodes> {
-        Arc::new(Nodes { shared, pods, registered: Mutex::default(), queue: WorkQueue::new(), told })
+        Arc::new(Nodes {
+            shared,
+            pods,
+            registered: Mutex::default(),
+            found: Mutex::default(),
+            listed: watch::Sender::new(false),
+            queue: WorkQueue::new(),
+            told,
+        })
     }
 
     pub(super) fn name(&self, number: u32) -> String {
@@ -82,6 +93,8 @@ impl Nodes {
     /// Looks at all nodes whenever something else is wanted.
     async fn follow_wishes(&self) {
         let mut wanted = self.shared.wanted.clone();
+        // The sender is kept, so that waiting cannot fail.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
         loop {
             let count = wanted.borrow_and_update().count;
             // Known ones beyond the count are to go.
@@ -108,18 +121,20 @@ impl Nodes {
             return Ok(None);
         }
         let api: Api<Node> = Api::all(self.shared.client_of(number));
-        let is_known = self.registered.lock().contains_key(&number);
+        let is_found = self.found.lock().remove(&number);
+        let is_known = is_found || self.registered.lock().contains_key(&number);
         let Some(node) = self.current(&api, number, &wanted, is_known).await? else { return Ok(Some(REPORT_PERIOD)) };
         let old = serde_json::to_value(&node.status).map_err(kube::Error::SerdeError)?;
         let new = self.status(number, &wanted, &old);
         let due = |known: &Registered| known.uid != node.metadata.uid || known.reported.elapsed() >= REPORT_PERIOD;
-        let force = self.registered.lock().get(&number).is_none_or(due);
+        let force = self.registered.lock().get(&number).map_or(!is_found, due);
         let reported = force || is_changed(&old, &new);
         let node = report(&api, &self.name(number), &node, (&old, &new), force).await?;
         self.taint(&node, wanted.tainted).await?;
         self.registered_as(number, &node, reported).await?;
         // A first report soon spreads the others, which would all come at once for ever.
-        let part = if is_known { REPORT_PERIOD } else { REPORT_PERIOD / 97 * (number % 97).saturating_add(1) };
+        let part =
+            if is_known && !is_found { REPORT_PERIOD } else { REPORT_PERIOD / 97 * (number % 97).saturating_add(1) };
         Ok(Some(part))
     }
 
@@ -132,7 +147,7 @@ impl Nodes {
         is_known: bool,
     ) -> kube::Result<Option<Node>> {
         let name = self.name(number);
-        if is_known && let Some(node) = api.get_opt(&name).await? {
+        if is_known && let Some(node) = api.get_opt(&name).await?.filter(is_own) {
             return Ok(Some(node));
         }
         let (provider_id, labels_of_all) = (provider_id(&name), [(hollow::LABEL.to_owned(), "true".to_owned())].into());
@@ -260,7 +275,12 @@ impl Follower for Nodes {
     type Object = Decoded<Node>;
 
     fn replace(&self, objects: Vec<Decoded<Node>>) {
+        if !*self.listed.borrow() {
+            let known = objects.iter().filter_map(|object| self.shared.number(&object.key().name));
+            self.found.lock().extend(known);
+        }
         objects.into_iter().for_each(|object| self.put(object));
+        self.listed.send_replace(true);
         // Those that are gone are found by looking at all.
         self.numbers().into_iter().for_each(|number| self.queue.add(number));
     }

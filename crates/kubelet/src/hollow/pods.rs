@@ -4,12 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Decoded, Follower, Source, WorkQueue, follow, is_conflict, is_not_found, patch_status_strategic};
+use coracle_client::{Decoded, Follower, Source, WorkQueue, follow, is_conflict, is_not_found};
 use coracle_values::hollow;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, DeleteParams, PartialObjectMeta, Preconditions};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
+use kube::Resource;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, Request};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Shared;
@@ -30,6 +33,12 @@ struct Entry {
     written: u64,
     /// Its newest object, while there is something to do.
     object: Option<Arc<Pod>>,
+}
+
+/// What is read of the answer to a write.
+#[derive(Deserialize)]
+struct Written {
+    metadata: ListMeta,
 }
 
 #[derive(Default)]
@@ -194,9 +203,11 @@ impl Pods {
 
     /// Writes a status; answers with the pod's version then.
     async fn write(&self, pod: &Pod, node: u32, patch: &Value) -> kube::Result<u64> {
-        let api: Api<PartialObjectMeta<Pod>> = Api::namespaced(self.shared.client_of(node), pod.namespace());
-        match patch_status_strategic(&api, pod.name(), patch).await {
-            Ok(pod) => Ok(version(&pod.metadata.resource_version)),
+        let pods = Request::new(Pod::url_path(&(), Some(pod.namespace())));
+        let request = pods.patch_subresource("status", pod.name(), &PatchParams::default(), &Patch::Strategic(patch));
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        match self.shared.client_of(node).request::<Written>(request).await {
+            Ok(written) => Ok(version(&written.metadata.resource_version)),
             // The object is gone or another one has its name: there is nothing to write to.
             Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(0),
             Err(error) => Err(error),
