@@ -30,6 +30,8 @@ pub struct Report {
     pub data_dir: String,
     uptime_seconds: u64,
     nodes: Vec<nodes::Report>,
+    /// Hollow nodes that are registered.
+    hollow_nodes: u32,
     memory: Vec<Memory>,
 }
 
@@ -67,6 +69,9 @@ pub fn status(options: &Status) -> Result<()> {
     for node in &report.nodes {
         println!("Node        {} at {}, {}", node.name, node.address, node.state);
     }
+    if report.hollow_nodes > 0 {
+        println!("Hollow      {} nodes", report.hollow_nodes);
+    }
     for memory in &report.memory {
         println!("Memory      {}", memory_line(memory));
     }
@@ -98,6 +103,7 @@ pub fn report(cluster: &Cluster) -> Report {
         url: daemon.as_ref().map_or_else(|| cluster.url(), |daemon| daemon.url.clone()),
         data_dir: cluster.dir.display().to_string(),
         uptime_seconds: daemon.as_ref().map_or(0, |daemon| daemon.uptime_seconds),
+        hollow_nodes: daemon.as_ref().map_or(0, |daemon| daemon.hollow_nodes),
         nodes: match (daemon, cluster.kind) {
             (Some(_), Kind::Local) => nodes::reports(cluster),
             (Some(daemon), _) => vec![nodes::Report::new(daemon.node, daemon.address, Some(ready))],

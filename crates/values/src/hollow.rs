@@ -46,7 +46,7 @@ pub fn number(server: &str, name: &str) -> Option<u32> {
     let digits = name.strip_prefix(server)?.strip_prefix("-hollow-")?;
     // One number has one name.
     let is_canonical = digits.bytes().all(|digit| digit.is_ascii_digit()) && !digits.starts_with('0');
-    digits.parse().ok().filter(|_| is_canonical)
+    digits.parse().ok().filter(|number| is_canonical && *number <= MAX_NODES)
 }
 
 /// The address of a node.
@@ -76,7 +76,7 @@ mod tests {
         for other in ["dev", "dev-hollow-", "dev-hollow-07", "dev-hollow-0", "dev-hollow-+7", "dev-2-hollow-7"] {
             assert_eq!(number("dev", other), None, "{other}");
         }
-        assert_eq!(number("dev", "dev-hollow-99999999999"), None);
+        assert_eq!(number("dev", &name("dev", MAX_NODES + 1)), None);
     }
 
     #[test]

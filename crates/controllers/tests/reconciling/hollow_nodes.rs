@@ -131,6 +131,8 @@ async fn nodes_come_and_go_as_they_are_wanted_and_no_other_is_touched() {
     for object in [&other, &real] {
         api.create(&Default::default(), object).await.unwrap();
     }
+    // Its pods are none of ours.
+    cluster.create::<Pod>(pod("theirs", "dev-hollow-2", json!({}))).await;
     let hollow = start(&cluster, 3);
     node(&cluster, "dev-hollow-3", "a Ready node", is_ready).await;
     hollow.wanted.send_replace(HollowNodes { tainted: false, ..nodes(4) });
@@ -150,6 +152,7 @@ async fn nodes_come_and_go_as_they_are_wanted_and_no_other_is_touched() {
     let seven = |node: &Node| node.status.as_ref().is_some_and(|s| s.capacity.as_ref().unwrap()["pods"].0 == "7");
     node(&cluster, "dev-hollow-1", "another capacity", seven).await;
     let left = node(&cluster, "dev-hollow-2", "a node of somebody else", |_| true).await;
+    cluster.wait::<Pod>("theirs", "a pod that waits", |pod| phase(pod) == "Pending").await;
     assert!(!is_ready(&left) && left.labels().get("coracle.io/hollow").is_none(), "{left:?}");
     drop(hollow);
     // The next process is asked for none.

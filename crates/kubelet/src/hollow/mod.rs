@@ -16,7 +16,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,9 +27,10 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use nodes::Nodes;
+use nodes::{Nodes, Registered};
 use pods::Pods;
 
 /// The service account of `kube-system` that follows the pods and nodes, and deletes nodes that are not wanted any more.
@@ -67,6 +68,8 @@ struct Shared {
     clients: Clients,
     recorder: EventRecorder,
     wanted: watch::Receiver<HollowNodes>,
+    /// The nodes that are registered, by number.
+    registered: Mutex<HashMap<u32, Registered>>,
 }
 
 impl Shared {
@@ -125,7 +128,7 @@ async fn keep(
         }
     }
     let recorder = EventRecorder::new(account.clone(), "kubelet", "");
-    let shared = Arc::new(Shared { config, account, clients, recorder, wanted });
+    let shared = Arc::new(Shared { config, account, clients, recorder, wanted, registered: Mutex::default() });
     let pods = Pods::new(shared.clone());
     let nodes = Nodes::new(shared, pods.clone(), registered);
     tokio::join!(nodes.clone().run(), pods.run(), leases::run(nodes));

@@ -1,6 +1,6 @@
 //! The Node objects of hollow nodes: registration, status, and the end of those that are not wanted any more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const WORKERS: usize = 32;
 const NONE: [&str; 2] = ["hugepages-1Gi", "hugepages-2Mi"];
 
 /// A node that is registered.
-struct Registered {
+pub(super) struct Registered {
     uid: Option<String>,
     /// None while it is being renewed.
     lease: Option<NodeLease>,
@@ -37,7 +37,6 @@ struct Registered {
 pub(super) struct Nodes {
     shared: Arc<Shared>,
     pods: Arc<Pods>,
-    registered: Mutex<HashMap<u32, Registered>>,
     /// Those that were there at the start: an earlier process made them.
     found: Mutex<HashSet<u32>>,
     listed: watch::Sender<bool>,
@@ -51,7 +50,6 @@ impl Nodes {
         Arc::new(Nodes {
             shared,
             pods,
-            registered: Mutex::default(),
             found: Mutex::default(),
             listed: watch::Sender::new(false),
             queue: WorkQueue::new(),
@@ -70,7 +68,7 @@ impl Nodes {
 
     /// Those that are registered.
     pub(super) fn numbers(&self) -> Vec<u32> {
-        self.registered.lock().keys().copied().collect()
+        self.shared.registered.lock().keys().copied().collect()
     }
 
     /// Works until the future is dropped.
@@ -99,7 +97,6 @@ impl Nodes {
             let count = wanted.borrow_and_update().count;
             // Known ones beyond the count are to go.
             let known = self.numbers();
-            self.pods.look_again();
             (1..=count).chain(known).for_each(|number| self.queue.add(number));
             if wanted.changed().await.is_err() {
                 return std::future::pending().await;
@@ -108,26 +105,26 @@ impl Nodes {
     }
 
     fn tell_count(&self) {
-        let count = u32::try_from(self.registered.lock().len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(self.shared.registered.lock().len()).unwrap_or(u32::MAX);
         self.told.send_if_modified(|told| std::mem::replace(told, count) != count);
     }
 
     async fn reconcile(&self, number: u32) -> kube::Result<Option<Duration>> {
         let wanted = self.shared.wanted();
         if number > wanted.count {
-            self.registered.lock().remove(&number);
+            self.shared.registered.lock().remove(&number);
             remove(&self.shared.account, &self.name(number), None).await?;
             self.tell_count();
             return Ok(None);
         }
         let api: Api<Node> = Api::all(self.shared.client_of(number));
         let is_found = self.found.lock().remove(&number);
-        let is_known = is_found || self.registered.lock().contains_key(&number);
+        let is_known = is_found || self.shared.registered.lock().contains_key(&number);
         let Some(node) = self.current(&api, number, &wanted, is_known).await? else { return Ok(Some(REPORT_PERIOD)) };
         let old = serde_json::to_value(&node.status).map_err(kube::Error::SerdeError)?;
         let new = self.status(number, &wanted, &old);
         let due = |known: &Registered| known.uid != node.metadata.uid || known.reported.elapsed() >= REPORT_PERIOD;
-        let force = self.registered.lock().get(&number).map_or(!is_found, due);
+        let force = self.shared.registered.lock().get(&number).map_or(!is_found, due);
         let reported = force || is_changed(&old, &new);
         let node = report(&api, &self.name(number), &node, (&old, &new), force).await?;
         self.taint(&node, wanted.tainted).await?;
@@ -221,7 +218,7 @@ impl Nodes {
     async fn registered_as(&self, number: u32, node: &Node, reported: bool) -> kube::Result<()> {
         let uid = node.metadata.uid.clone();
         {
-            let mut registered = self.registered.lock();
+            let mut registered = self.shared.registered.lock();
             if let Some(known) = registered.get_mut(&number).filter(|known| known.uid == uid) {
                 if reported {
                     known.reported = Instant::now();
@@ -233,21 +230,26 @@ impl Nodes {
         let mut lease = NodeLease::new(&name, uid.clone());
         lease.renew(self.shared.client_of(number)).await?;
         let new = Registered { uid, lease: Some(lease), reported: Instant::now() };
-        self.registered.lock().insert(number, new);
+        self.shared.registered.lock().insert(number, new);
         let told = format!("Node {name} status is now: NodeReady");
         self.shared.recorder.on_host(&name).event(node, EventType::Normal, "NodeReady", told);
         self.tell_count();
+        self.pods.node_came(number);
         Ok(())
     }
 
     /// Renews the lease of a node.
     pub(super) async fn renew(&self, number: u32) -> kube::Result<()> {
-        let taken =
-            self.registered.lock().get_mut(&number).and_then(|known| Some((known.uid.clone(), known.lease.take()?)));
+        let taken = self
+            .shared
+            .registered
+            .lock()
+            .get_mut(&number)
+            .and_then(|known| Some((known.uid.clone(), known.lease.take()?)));
         let Some((uid, mut lease)) = taken else { return Ok(()) };
         let renewed = lease.renew(self.shared.client_of(number)).await;
         // It may be another node's of this name by now.
-        if let Some(known) = self.registered.lock().get_mut(&number).filter(|known| known.uid == uid) {
+        if let Some(known) = self.shared.registered.lock().get_mut(&number).filter(|known| known.uid == uid) {
             known.lease = Some(lease);
         }
         renewed
@@ -259,7 +261,8 @@ impl Nodes {
         if number > wanted.count {
             return self.queue.add(number);
         }
-        let known = self.registered.lock().get(&number).map(|known| (known.uid.clone(), known.reported.elapsed()));
+        let known =
+            self.shared.registered.lock().get(&number).map(|known| (known.uid.clone(), known.reported.elapsed()));
         let Some((uid, since)) = known else { return };
         let old = json!(node.status);
         let is_as_told = uid == node.metadata.uid && !is_changed(&old, &self.status(number, &wanted, &old));
@@ -293,7 +296,7 @@ impl Follower for Nodes {
         let name = object.key().name;
         if let Some(number) = self.shared.number(&name) {
             // It registers anew, as a kubelet does whose node was deleted.
-            self.registered.lock().remove(&number);
+            self.shared.registered.lock().remove(&number);
             self.tell_count();
             self.queue.add(number);
         }

@@ -45,6 +45,8 @@ struct Written {
 struct State {
     pods: HashMap<Arc<str>, Entry>,
     rooms: HashMap<u32, Room>,
+    /// Pods whose nodes are not registered.
+    waiting: HashMap<u32, HashSet<Arc<str>>>,
 }
 
 /// All of them, by UID.
@@ -77,21 +79,29 @@ impl Pods {
         tokio::join!(follow(&source, &*self), work);
     }
 
-    /// Looks at all pods with which something is to be done: their node may have become one that is wanted.
-    pub(super) fn look_again(&self) {
-        let state = self.state.lock();
-        let waiting = state.pods.iter().filter(|(_, entry)| entry.object.is_some());
-        waiting.for_each(|(uid, _)| self.queue.add(uid.clone()));
+    /// Looks at the pods that have waited for their node.
+    pub(super) fn node_came(&self, node: u32) {
+        let waiting = self.state.lock().waiting.remove(&node);
+        waiting.into_iter().flatten().for_each(|uid| self.queue.add(uid));
+    }
+
+    /// Whether a pod waits for its node: there may be another of that name, which is not ours to speak for.
+    fn waits(&self, uid: &Arc<str>, node: u32) -> bool {
+        let mut state = self.state.lock();
+        let waits = !self.shared.registered.lock().contains_key(&node);
+        if waits {
+            state.waiting.entry(node).or_default().insert(uid.clone());
+        }
+        waits
     }
 
     fn update(&self, pod: Pod) {
         let name = pod.spec().node_name.clone().unwrap_or_default();
         let Some(node) = hollow::number(&self.shared.config.server, &name) else { return };
         let mut guard = self.state.lock();
-        let State { pods, rooms } = &mut *guard;
+        let State { pods, rooms, .. } = &mut *guard;
         let uid: Arc<str> = pod.uid().into();
         let entry = pods.entry(uid.clone()).or_insert(Entry { node, share: None, written: 0, object: None });
-        // What was seen before the last write would have it all done again.
         if version(&pod.metadata.resource_version) < entry.written {
             return;
         }
@@ -102,7 +112,8 @@ impl Pods {
         if has_ended || is_admitted {
             // It may ask for something else than before.
             let known = entry.share.take();
-            let known_place = known.as_ref().map(|share| share.place).or_else(|| place(&pod, node));
+            let known_place =
+                known.as_ref().map(|share| share.place).filter(|place| *place != 0).or_else(|| place(&pod, node));
             known.into_iter().for_each(|share| room.give_back(share));
             entry.share = (!has_ended).then(|| room.take(&pod, known_place));
         }
@@ -117,18 +128,23 @@ impl Pods {
 
     fn gone(&self, uid: &str) {
         let mut state = self.state.lock();
-        if let Some(entry) = state.pods.remove(uid)
-            && let (Some(room), Some(share)) = (state.rooms.get_mut(&entry.node), entry.share)
-        {
+        let Some(entry) = state.pods.remove(uid) else { return };
+        if let Some(waiting) = state.waiting.get_mut(&entry.node) {
+            waiting.remove(uid);
+        }
+        if let (Some(room), Some(share)) = (state.rooms.get_mut(&entry.node), entry.share) {
             room.give_back(share);
         }
     }
 
     async fn reconcile(&self, uid: &Arc<str>) -> kube::Result<Option<Duration>> {
-        let known = self.state.lock().pods.get(uid).and_then(|entry| Some((entry.node, entry.object.clone()?)));
-        let Some((node, pod)) = known.filter(|(node, _)| *node <= self.shared.wanted.borrow().count) else {
-            return Ok(None);
+        let newest = |entry: &Entry| {
+            // What was seen before the last write would have it all done again.
+            let object = entry.object.clone().filter(|pod| version(&pod.metadata.resource_version) >= entry.written);
+            Some((entry.node, object?))
         };
+        let known = self.state.lock().pods.get(uid).and_then(newest);
+        let Some((node, pod)) = known.filter(|(node, _)| !self.waits(uid, *node)) else { return Ok(None) };
         let object = self.node_for(&pod, node).await?;
         let Some(facts) = self.facts(uid, &pod, node, object.as_ref()) else { return Ok(None) };
         let next = step(&pod, facts);
@@ -157,7 +173,7 @@ impl Pods {
     fn facts(&self, uid: &Arc<str>, pod: &Pod, node: u32, object: Option<&Node>) -> Option<Facts> {
         let wanted = self.shared.wanted();
         let mut guard = self.state.lock();
-        let State { pods, rooms } = &mut *guard;
+        let State { pods, rooms, .. } = &mut *guard;
         let entry = pods.get_mut(uid)?;
         let room = rooms.entry(node).or_default();
         let mut refusal = None;
@@ -181,8 +197,8 @@ impl Pods {
             if let Some(entry) = self.state.lock().pods.get_mut(uid) {
                 entry.written = entry.written.max(written);
             }
-            let recorder = self.shared.recorder.on_host(&self.shared.name(node));
             for told in next.events {
+                let recorder = self.shared.recorder.on_host(&self.shared.name(node));
                 recorder.record(told.about, told.kind, &told.reason, told.message);
             }
         }
