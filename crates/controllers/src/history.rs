@@ -64,14 +64,11 @@ pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSp
     serde_json::from_value(without_absent(template.clone())).ok()
 }
 
-/// What a revision keeps: the strategic merge patch that gives the owner this template. Clients up to 1.33 compare it byte
-/// by byte with what they would write, in which templates have a `creationTimestamp` that is null.
+/// What a revision keeps: the strategic merge patch that gives the owner this template. Clients compare it byte by byte with
+/// what they would write, in which templates have had no `creationTimestamp` that is null since 1.34.
 fn patch_of(template: &PodTemplateSpec) -> Value {
     let mut template = json!(template);
     template["$patch"] = "replace".into();
-    if let Some(metadata) = template["metadata"].as_object_mut() {
-        metadata.insert("creationTimestamp".into(), Value::Null);
-    }
     json!({"spec": {"template": template}})
 }
 
@@ -256,9 +253,11 @@ mod tests {
         assert_eq!(template_of(&new), Some(template("a")));
         assert!(is_of(&new, &patch));
         assert!(!is_of(&new, &patch_of(&template("b"))));
-        assert_eq!(patch["spec"]["template"]["metadata"].get("creationTimestamp"), Some(&Value::Null));
-        let theirs = ControllerRevision { data: Some(RawExtension(without_absent(patch.clone()))), ..new.clone() };
-        assert!(is_of(&theirs, &patch));
+        assert_eq!(patch["spec"]["template"]["metadata"].get("creationTimestamp"), None);
+        let mut earlier = patch.clone();
+        earlier["spec"]["template"]["metadata"]["creationTimestamp"] = Value::Null;
+        let earlier = ControllerRevision { data: Some(RawExtension(earlier)), ..new.clone() };
+        assert!(is_of(&earlier, &patch));
         let salted = new_revision(&owner, &template("a"), &patch, 3, Some(1));
         assert_ne!(hash_of(&salted), hash_of(&new));
     }
