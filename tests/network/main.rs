@@ -1,6 +1,7 @@
 //! Who reaches whom, and under which names.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod cni;
 mod load_balancers;
 mod policies;
 

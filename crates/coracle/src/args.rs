@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::api_server::ApiServer;
 use crate::cluster::MAX_NODES;
+use crate::cni_network::CniArgs;
 use crate::election::LeaderElection;
 use crate::hollow::HollowArgs;
 use crate::install::{Install, Uninstall};
@@ -136,6 +137,8 @@ pub struct Up {
     pub kubelet_arg: Vec<String>,
     #[command(flatten)]
     pub hollow: HollowArgs,
+    #[command(flatten)]
+    pub cni: CniArgs,
 }
 
 /// Options of `start`.
@@ -291,6 +294,8 @@ pub struct NodeArgs {
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
+    #[command(flatten)]
+    pub cni: CniArgs,
     #[command(flatten)]
     pub kubelet: KubeletArgs,
 }

@@ -12,6 +12,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Which;
+use crate::cni_network::CniArgs;
 use crate::files::{self, write_atomically};
 use crate::hollow::Hollow;
 use crate::ip_family::{self, IpFamily};
@@ -91,6 +92,9 @@ pub struct Cluster {
     /// Its hollow nodes, once something was said of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hollow: Option<Hollow>,
+    /// Which plugins connect pods, if the built-in network does not.
+    #[serde(default, skip_serializing_if = "CniArgs::is_default")]
+    pub cni: CniArgs,
     /// Further nodes of a local cluster, by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<FurtherNode>,
@@ -220,6 +224,7 @@ impl Cluster {
             token_auth_file: None,
             scheduler_config: None,
             insecure_registries: Vec::new(),
+            cni: CniArgs::default(),
             api_server: Vec::new(),
             kubelet: Vec::new(),
             hollow: None,

@@ -12,6 +12,7 @@ use coracle_runtime::tree;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::Cluster;
+use crate::cni_network;
 use crate::down::cgroup_mounts;
 
 /// Where the DNS of clusters answered that do not say where.
@@ -26,6 +27,7 @@ pub fn end(cluster: &Cluster) -> Vec<(String, Error)> {
         failed.extend(result.err().map(|error| (what.to_owned(), error)));
     };
     step("the containers", end_processes(&cluster.cgroup()));
+    step("what CNI plugins did", cni_network::remove(&cluster.dir));
     step("the mounts of volumes", unmount_below(&cluster.dir));
     step("the pod network", remove_network(cluster));
     failed

@@ -8,6 +8,7 @@ mod balancing;
 mod certificates;
 mod checks;
 mod cluster;
+mod cni_network;
 mod config_file;
 mod control;
 mod control_plane;

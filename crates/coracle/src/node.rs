@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::KUBERNETES_VERSION;
-use coracle_client::{Event, Informer, Informers};
+use coracle_client::{Event, EventRecorder, Informer, Informers};
+use coracle_cni::Cni;
 use coracle_kubelet::KubeletConfig;
 use coracle_network::announce::{self, AnnounceConfig};
 use coracle_network::policies::Policies;
-use coracle_network::proxy;
+use coracle_network::{ForeignConfig, ForeignPods, proxy};
 use coracle_pki::Current;
+use coracle_runtime::cri::SandboxNetwork;
 use coracle_runtime::{Runtime, RuntimeConfig};
 use coracle_values::addresses::{Family, Ranges, nth};
 use coracle_values::hollow;
@@ -27,6 +29,7 @@ use crate::args::NodeArgs;
 use crate::balancing;
 use crate::certificates::KUBELET_CLIENT;
 use crate::cluster::Cluster;
+use crate::cni_network::{self, After, Plugins};
 use crate::control::{Containers, Ready};
 use crate::daemon::{Parts, make_directories};
 use crate::pod_network::{self, PodNetwork};
@@ -111,9 +114,11 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         service_cidr,
         dns_address,
         on_host: !own.in_node,
+        foreign: !options.cni.is_default(),
     };
-    let network = PodNetwork::new(settings, own.pod_cidr)?;
-    let policies = Policies::start(&cluster_cidr.families().collect::<Vec<_>>())?;
+    let cni = options.cni.open(dir, own.in_node)?;
+    let network = PodNetwork::new(settings.clone(), own.pod_cidr)?;
+    let (sandboxes, policies) = pods(&cni, &network, &settings, &own.clients.kubelet)?;
     let runtime = Runtime::new(
         RuntimeConfig {
             root: dir.join("images"),
@@ -123,7 +128,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
             insecure_registries: options.insecure_registry.clone(),
             resolv_conf: resolv_conf.clone(),
         },
-        Arc::new(Policed { network: BuiltIn(network.network.subscribe()), policies: policies.clone() }),
+        sandboxes,
     )
     .await
     .map_err(|error| anyhow!("the container runtime did not start: {error}"))?;
@@ -160,6 +165,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         taints,
         resolv_conf: resolv_conf.clone(),
         pod_cidr: network.range.subscribe(),
+        network_plugin: cni.as_ref().map(|cni| cni.not_ready()),
         image_dir: dir.join("images"),
         eviction,
         image_gc,
@@ -186,7 +192,16 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let beside_server = own.clients.accounts.is_some();
     volumes::start(own.clients.provisioner, beside_server, &node_name, &dir.join("kubelet"), parts);
 
-    parts.spawn("network policies", policies.run(own.clients.policies, node_name.clone()));
+    match policies {
+        Some(policies) => parts.spawn("network policies", policies.run(own.clients.policies, node_name.clone())),
+        None => tracing::warn!("network policies are for the CNI plugins to enforce: this node does not"),
+    }
+    if let Some(cni) = cni {
+        parts.spawn("CNI configuration", async move {
+            cni.follow().await;
+            Ok(())
+        });
+    }
 
     let informers = Informers::new(own.clients.proxy);
     let (services, slices) = (informers.all::<Service>(), informers.all::<EndpointSlice>());
@@ -208,13 +223,13 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let announced_at = own.addresses.iter().copied().find(IpAddr::is_ipv4).filter(|_| !pool.is_empty());
     if let Some(node_ip) = announced_at.filter(|_| cluster_cidr.of(Family::V4).is_some()) {
         let pool = pool.into_iter().map(IpNet::V4).collect();
-        let config = AnnounceConfig { node_name: node_name.clone(), node_ip, bridge, pool };
+        // The routes lead to the pods' bridge, where there is one.
+        let link = if settings.foreign { "lo".to_owned() } else { bridge };
+        let config = AnnounceConfig { node_name: node_name.clone(), node_ip, link, pool };
         let announced = announce::run(services.clone(), slices.clone(), nodes, config);
-        let mut connected = network.network.subscribe();
+        let connected = pod_network::connected(network.clone());
         parts.spawn("load balancers' addresses", async move {
-            // The routes lead to the pods' bridge.
-            connected.wait_for(Option::is_some).await?;
-            drop(connected);
+            connected.await?;
             announced.await;
             Ok(())
         });
@@ -224,17 +239,47 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         listen: vec![SocketAddr::new(dns_address, 53)],
         upstreams: upstreams(&resolv_conf),
     };
-    let (dns_ready, mut connected) = (ready_sender.clone(), network.network.subscribe());
+    let (dns_ready, connected) = (ready_sender.clone(), pod_network::connected(network));
     parts.spawn("DNS server", async move {
         // The network has its address.
-        connected.wait_for(Option::is_some).await?;
-        drop(connected);
+        connected.await?;
         let ready = move || dns_ready.send_modify(|ready| ready.dns = true);
         coracle_dns::run(services, slices, dns, ready).await
     });
     tokio::spawn(watch_readiness(own.clients.kubelet, own.clients.accounts, node_name, ready_sender));
     let containers = Containers { end: Mutex::new(Some(end)), ended };
     Ok(Started { runtime, containers, ready, informers })
+}
+
+/// What connects pods: plugins, or the built-in network, which follows network policies.
+fn pods(
+    cni: &Option<Arc<Cni>>,
+    network: &PodNetwork,
+    settings: &pod_network::Settings,
+    kubelet: &Client,
+) -> Result<(Arc<dyn SandboxNetwork>, Option<Arc<Policies>>)> {
+    let Some(cni) = cni.clone() else {
+        let policies = Policies::start(&settings.cluster_cidr.families().collect::<Vec<_>>())?;
+        let network = Policed { network: BuiltIn(network.network.subscribe()), policies: policies.clone() };
+        let cni = cni_network::earlier(&settings.dir)?;
+        return Ok((Arc::new(After { network, cni }), Some(policies)));
+    };
+    let pods = ForeignPods::new(&ForeignConfig {
+        bridge: settings.bridge.clone(),
+        overlay: settings.overlay.clone(),
+        state: settings.dir.join("run/addresses"),
+        service_cidr: settings.service_cidr,
+        service_addresses: vec![settings.dns_address],
+        on_host: settings.on_host,
+    })?;
+    let plugins = Plugins {
+        cni,
+        pods,
+        range: network.range.subscribe(),
+        primary: Family::of_range(settings.cluster_cidr.primary()),
+        recorder: EventRecorder::new(kubelet.clone(), "kubelet", &settings.node),
+    };
+    Ok((Arc::new(plugins), None))
 }
 
 /// The node counts as ready while its condition says so, once pods can be made.

@@ -127,6 +127,7 @@ fn start_daemon(node: &LocalNode<'_>) -> Result<Child> {
     for registry in &cluster.insecure_registries {
         command.arg("--insecure-registry").arg(registry);
     }
+    command.args(cluster.cni.arguments());
     command.args(node.kubelet());
     if node.is_first() {
         if let Some(file) = &cluster.scheduler_config {

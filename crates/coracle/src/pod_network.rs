@@ -40,6 +40,8 @@ pub struct Settings {
     pub dns_address: IpAddr,
     /// The node is no node of a local cluster.
     pub on_host: bool,
+    /// Others connect the pods, and only the range is known here.
+    pub foreign: bool,
 }
 
 /// What becomes of it, for who needs it.
@@ -52,6 +54,17 @@ pub struct PodNetwork {
     pub network: watch::Sender<Option<Arc<NodeNetwork>>>,
     /// Its ranges.
     pub range: watch::Sender<Option<Ranges>>,
+}
+
+/// Waits until there is a network; not where others connect pods.
+///
+/// # Errors
+/// There will be none.
+pub async fn connected(network: PodNetwork) -> Result<()> {
+    if !network.settings.foreign {
+        network.network.subscribe().wait_for(Option::is_some).await?;
+    }
+    Ok(())
 }
 
 impl PodNetwork {
@@ -76,6 +89,10 @@ impl PodNetwork {
 
     fn make(&self, pod_cidr: Ranges) -> Result<()> {
         let own = &self.settings;
+        if own.foreign {
+            self.range.send_replace(Some(pod_cidr));
+            return Ok(());
+        }
         let made = NodeNetwork::new(NodeNetworkConfig {
             bridge: own.bridge.clone(),
             state: own.dir.join("run/addresses"),
@@ -225,6 +242,7 @@ mod tests {
             service_cidr: "10.96.0.0/16".parse().unwrap(),
             dns_address: [10, 96, 0, 10].into(),
             on_host: false,
+            foreign: false,
         };
         let network = PodNetwork::new(settings, None).unwrap();
         let node = |ranges: &[&str]| {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use coracle_client::ObjectKey;
 use coracle_network::policies::Policies;
-use coracle_runtime::cri::{PodSandboxMetadata, PortMapping, SandboxNetwork};
+use coracle_runtime::cri::{PodSandboxConfig, SandboxNetwork};
 
 /// A network, and the policies that are told of its addresses.
 pub struct Policed<N> {
@@ -23,13 +23,12 @@ impl<N: SandboxNetwork> SandboxNetwork for Policed<N> {
     async fn attach(
         &self,
         sandbox_id: &str,
-        pod: &PodSandboxMetadata,
+        pod: &PodSandboxConfig,
         netns: BorrowedFd<'_>,
-        ports: &[PortMapping],
     ) -> anyhow::Result<Vec<IpAddr>> {
-        let addresses = self.network.attach(sandbox_id, pod, netns, ports).await?;
+        let addresses = self.network.attach(sandbox_id, pod, netns).await?;
         for address in &addresses {
-            let key = ObjectKey::new(pod.namespace.clone(), pod.name.clone());
+            let key = ObjectKey::new(pod.metadata.namespace.clone(), pod.metadata.name.clone());
             self.policies.attached(key, *address).await.context("failed to have a pod follow its network policies")?;
         }
         Ok(addresses)

@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use coracle_network::NodeNetwork;
-use coracle_runtime::cri::{PodSandboxMetadata, PortMapping, SandboxNetwork};
+use coracle_runtime::cri::{PodSandboxConfig, SandboxNetwork};
 use tokio::sync::watch;
 
 /// How long a sandbox waits for the network of a node that has just joined.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The built-in pod network as the runtime wants it; there once the node has a range of addresses.
 pub struct BuiltIn(pub watch::Receiver<Option<Arc<NodeNetwork>>>);
@@ -28,14 +28,8 @@ impl BuiltIn {
 
 #[async_trait]
 impl SandboxNetwork for BuiltIn {
-    async fn attach(
-        &self,
-        sandbox_id: &str,
-        _: &PodSandboxMetadata,
-        netns: BorrowedFd<'_>,
-        ports: &[PortMapping],
-    ) -> Result<Vec<IpAddr>> {
-        let ports = ports.iter().map(|port| coracle_network::HostPort {
+    async fn attach(&self, sandbox_id: &str, pod: &PodSandboxConfig, netns: BorrowedFd<'_>) -> Result<Vec<IpAddr>> {
+        let ports = pod.port_mappings.iter().map(|port| coracle_network::HostPort {
             protocol: port.protocol.clone(),
             container_port: port.container_port,
             host_port: port.host_port,

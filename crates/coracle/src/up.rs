@@ -59,6 +59,9 @@ pub fn up(options: &Up) -> Result<()> {
     if !options.kube_apiserver_arg.is_empty() {
         cluster.api_server = options.kube_apiserver_arg.clone();
     }
+    if !options.cni.is_default() {
+        cluster.cni = options.cni.clone();
+    }
     if !options.kubelet_arg.is_empty() {
         cluster.kubelet = options.kubelet_arg.clone();
     }

@@ -59,6 +59,8 @@ pub struct KubeletConfig {
     /// The ranges of the addresses of the node's pods, which the node tells of. None yet while another part is to give it one;
     /// until then the node is not Ready, as pods could not be connected.
     pub pod_cidr: watch::Receiver<Option<Ranges>>,
+    /// Why plugins that connect pods, if they do, can connect none now; none when they can (`NetworkReady` of CRI).
+    pub network_plugin: Option<watch::Receiver<Option<String>>>,
     /// The directory of the images, whose disk is `imagefs`.
     pub image_dir: PathBuf,
     /// When pods are ended for want of room.

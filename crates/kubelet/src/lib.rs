@@ -23,6 +23,7 @@ mod kubelet;
 mod lifecycle;
 mod logs;
 mod metrics;
+mod network;
 mod node;
 mod node_object;
 mod objects;

@@ -15,6 +15,7 @@ use crate::config::KubeletConfig;
 use crate::eviction::config::Signal;
 use crate::kubelet::Kubelet;
 use crate::message_of;
+use crate::network;
 use crate::node_object::{self, Registration, addresses, architecture, conditions, labels, now};
 use crate::stats::node::{FileSystem, Memory};
 
@@ -79,10 +80,6 @@ fn node_info(k: &Kubelet) -> Value {
     })
 }
 
-/// Whether pods can be connected.
-fn has_network(config: &KubeletConfig) -> bool {
-    config.pod_cidr.borrow().is_some()
-}
 
 async fn images(k: &Kubelet) -> Vec<Value> {
     let mut images = k.images.service().list_images().await.unwrap_or_default();
@@ -103,7 +100,7 @@ async fn status(k: &Kubelet, port: u16, old: &Value) -> Value {
     json!({
         "capacity": capacity,
         "allocatable": allocatable,
-        "conditions": conditions(&k.pressure, has_network(&k.config), &known, &now()),
+        "conditions": conditions(&k.pressure, network::not_ready(&k.config).as_deref(), &known, &now()),
         "addresses": addresses(&k.config.node_ips(), &k.config.node_name),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": node_info(k),
@@ -180,7 +177,7 @@ async fn report(k: &Kubelet, port: u16, node: &Node, force: bool) -> kube::Resul
 pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(7));
     let mut registered = Some(registered);
-    let mut network = k.config.pod_cidr.clone();
+    let mut network = network::Changes::of(&k.config);
     let mut lease = None;
     loop {
         let mut node = loop {
@@ -198,7 +195,7 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
         lease = Some(AbortOnDropHandle::new(tokio::spawn(renewal.run(k.client.clone()))));
         let mut reported = tokio::time::Instant::now();
         loop {
-            if has_network(&k.config)
+            if network::not_ready(&k.config).is_none()
                 && let Some(registered) = registered.take()
             {
                 k.recorder.event(
@@ -212,7 +209,7 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
             tokio::select! {
                 () = tokio::time::sleep(CHECK_PERIOD) => {}
                 () = k.pressure.changed.notified() => {}
-                Ok(()) = network.changed() => {}
+                () = network.next() => {}
             }
             // What others changed (conditions, labels) is taken from the informer; a node deleted there registers anew.
             if k.nodes.has_synced() {

@@ -77,13 +77,12 @@ fn pressures(pressure: &Pressure) -> [(&'static str, bool, &'static str, &'stati
     ]
 }
 
-/// The conditions that the kubelet tells; `old` are those that there are, whose times are kept where nothing changed.
-pub(crate) fn conditions(pressure: &Pressure, has_network: bool, old: &[Value], now: &str) -> Vec<Value> {
-    const NO_NETWORK: &str = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
-        message:Network plugin returns error: the node has no range of pod addresses yet";
-    let ready = match has_network {
-        true => ("Ready", true, "KubeletReady", "kubelet is posting ready status"),
-        false => ("Ready", false, "KubeletNotReady", NO_NETWORK),
+/// The conditions that the kubelet tells, with why no pod can be connected, if none can; `old` are those that there are, whose
+/// times are kept where nothing changed.
+pub(crate) fn conditions(pressure: &Pressure, network: Option<&str>, old: &[Value], now: &str) -> Vec<Value> {
+    let ready = match network {
+        None => ("Ready", true, "KubeletReady", "kubelet is posting ready status"),
+        Some(why) => ("Ready", false, "KubeletNotReady", why),
     };
     pressures(pressure)
         .into_iter()

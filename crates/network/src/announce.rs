@@ -41,8 +41,8 @@ pub struct AnnounceConfig {
     pub node_name: String,
     /// The node's address: that of the link on which it answers.
     pub node_ip: IpAddr,
-    /// The pods' bridge.
-    pub bridge: String,
+    /// The link by which the addresses have routes: the pods' bridge, or the loopback link.
+    pub link: String,
     /// The addresses that may be announced.
     pub pool: Vec<IpNet>,
 }
@@ -241,7 +241,7 @@ fn hash(node: &str, address: IpAddr) -> u64 {
 /// Brings the kernel there, whatever an earlier process left.
 fn apply(config: &AnnounceConfig, link: u32, wanted: &BTreeSet<IpAddr>) -> Result<()> {
     let mut socket = Socket::route()?;
-    let bridge = route::index_of(&mut socket, &config.bridge)?;
+    let bridge = route::index_of(&mut socket, &config.link)?;
     if !wanted.is_empty() {
         let name = route::name_of(&socket, link)?;
         // The kernel would wait up to a second before it answers for another.
@@ -288,10 +288,14 @@ fn give_up(socket: &mut Socket, changes: impl IntoIterator<Item = Message>) -> s
     Ok(())
 }
 
-/// Has the node answer for no address any more. The routes go with the bridge.
+/// Has the node answer for no address any more. Routes by the bridge go with it.
 pub(crate) fn remove(socket: &mut Socket) -> std::io::Result<()> {
     let answered = proxied::answered(socket)?;
-    give_up(socket, answered.into_iter().map(|(link, address)| proxied::end(link, address)))
+    let lo = route::index_of(socket, "lo")?;
+    let ends = answered
+        .into_iter()
+        .flat_map(|(link, address)| [proxied::end(link, address), route::delete_link_route(lo, alone(address))]);
+    give_up(socket, ends)
 }
 
 #[cfg(test)]
@@ -307,7 +311,7 @@ mod tests {
         AnnounceConfig {
             node_name: node.into(),
             node_ip: "10.9.2.1".parse().unwrap(),
-            bridge: "cni0".into(),
+            link: "cni0".into(),
             pool: vec!["10.9.2.128/25".parse().unwrap()],
         }
     }

@@ -9,6 +9,7 @@
 pub mod announce;
 pub mod bench;
 mod conntrack;
+mod foreign;
 mod frames;
 pub mod host;
 mod ipam;
@@ -26,5 +27,6 @@ mod testing;
 #[allow(unsafe_code, reason = "it makes a system call that no crate has")]
 mod wire;
 
+pub use foreign::{ForeignConfig, ForeignPods};
 pub use node::{HostPort, NodeNetwork, NodeNetworkConfig};
 pub use peers::Peer;

@@ -30,9 +30,9 @@ use crate::netlink::{Socket, in_namespace, route};
 use crate::nft::{self, Batch, Data, Expr, Hook, InPackets, Nat, Type, octets};
 use crate::peers::{self, Origin, Peer, Routes};
 
-const TABLE: &str = "coracle-pods";
+pub(crate) const TABLE: &str = "coracle-pods";
 /// Pods that talk to themselves by way of a service.
-const SELF: &str = "self";
+pub(crate) const SELF: &str = "self";
 const HOST_PORTS: &str = "host-ports";
 /// Nodes that are reached straight.
 const PEERS: &str = "peers";
@@ -138,11 +138,8 @@ impl NodeNetwork {
         // A node without a default route reaches services too: the route only has to let the packet come as
         // far as the rule that translates it.
         changes.extend(config.service_cidr.iter().map(|range| route::link_route(bridge, range)));
-        changes.extend(config.service_addresses.iter().map(|address| route::address(lo, alone(*address))));
-        let answered = config.service_addresses.iter().map(|address| format!("{address}\n")).collect::<String>();
-        let file = answered_file(&config.state);
-        std::fs::write(&file, answered).with_context(|| format!("failed to write {}", file.display()))?;
         route.batch(changes).context("failed to set up the pod bridge")?;
+        answer_at(&mut route, lo, &config.service_addresses, &config.state)?;
         for ipam in &ipams {
             // Of a bridge that an earlier version made.
             let removed = route.request(route::delete_address_route(bridge, ipam.range().trunc()));
@@ -159,6 +156,7 @@ impl NodeNetwork {
             // The node's own loopback address leads to host ports and node ports too; a rule keeps pods from it.
             set_sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
         }
+        delete_table(crate::foreign::TABLE)?;
         let mut netfilter = Socket::netfilter()?;
         for family in Family::ALL {
             let batch = match families.contains(&family) {
@@ -240,7 +238,7 @@ impl NodeNetwork {
         }
         route::delete(&mut route, bridge).with_context(|| format!("failed to remove the bridge {bridge}"))?;
         close_firewall(bridge)?;
-        for table in [TABLE, crate::proxy::TABLE] {
+        for table in [TABLE, crate::foreign::TABLE, crate::proxy::TABLE] {
             delete_table(table).with_context(|| format!("failed to remove the nftables table {table}"))?;
         }
         crate::announce::remove(&mut route).context("failed to give up the addresses of load balancers")?;
@@ -398,6 +396,15 @@ fn have_ipv6(config: &NodeNetworkConfig) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Has the node answer at further addresses, and writes them down for who removes them.
+pub(crate) fn answer_at(socket: &mut Socket, lo: u32, addresses: &[IpAddr], state: &Path) -> Result<()> {
+    let answered = addresses.iter().map(|address| format!("{address}\n")).collect::<String>();
+    let file = answered_file(state);
+    std::fs::write(&file, answered).with_context(|| format!("failed to write {}", file.display()))?;
+    let changes = addresses.iter().map(|address| route::address(lo, alone(*address))).collect();
+    socket.batch(changes).context("failed to have the node answer at the addresses of its services")
 }
 
 /// Where it is written down at which further addresses the node answers: beside the addresses.
@@ -559,7 +566,7 @@ fn refuse_taken(socket: &mut Socket, config: &NodeNetworkConfig) -> Result<()> {
     )
 }
 
-fn pair_key(address: IpAddr) -> Vec<u8> {
+pub(crate) fn pair_key(address: IpAddr) -> Vec<u8> {
     [octets(address), octets(address)].concat()
 }
 

@@ -694,9 +694,8 @@ pub trait SandboxNetwork: Send + Sync + 'static {
     async fn attach(
         &self,
         sandbox_id: &str,
-        pod: &PodSandboxMetadata,
+        pod: &PodSandboxConfig,
         netns: BorrowedFd<'_>,
-        ports: &[PortMapping],
     ) -> anyhow::Result<Vec<IpAddr>>;
     /// Gives the addresses back, and answers with them; removes what the kernel did not. Idempotent; works without the
     /// namespace.

@@ -189,7 +189,7 @@ impl Nodes {
         json!({
             "capacity": capacity,
             "allocatable": capacity,
-            "conditions": conditions(&Pressure::default(), true, &known, &now()),
+            "conditions": conditions(&Pressure::default(), None, &known, &now()),
             "addresses": addresses(&self.shared.addresses(number), &name),
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
             "nodeInfo": {

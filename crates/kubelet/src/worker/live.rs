@@ -226,10 +226,20 @@ impl Worker {
             );
         }
         let config = self.sandbox_config(attempt);
-        let (k, pod) = (self.k.clone(), self.pod.clone());
+        let (k, pod, cancel) = (self.k.clone(), self.pod.clone(), self.cancel.clone());
         self.spawn(Concern::Sandbox, async move {
             if let Err(refusal) = support::sandbox(&k, &pod).await {
                 return Done::Sandbox(Err(refusal));
+            }
+            if !pod.host_network() {
+                let tell = |why| {
+                    let message = format!("network is not ready: {why}");
+                    k.recorder.event(&*pod, EventType::Warning, "NetworkNotReady", message);
+                };
+                tokio::select! {
+                    () = network::plugin_ready(&k.config, tell) => {}
+                    () = cancel.cancelled() => return Done::NoSandbox,
+                }
             }
             if let Some(old) = old
                 && let Err(error) = k.runtime.stop_pod_sandbox(&old.id).await

@@ -44,7 +44,7 @@ use crate::status::{Input, own_condition, pod_status, status_patch};
 use crate::sync::{Actions, Observed, ProbeState, compute};
 use crate::termination::termination_message;
 use crate::volumes::{Facts, Mounted, NotReady};
-use crate::{admission, message_of, support};
+use crate::{admission, message_of, network, support};
 
 pub(crate) use end::clean_up;
 use job::{Concern, Killing, Step, Sync};
@@ -74,6 +74,8 @@ pub(crate) enum Message {
 
 enum Done {
     Sandbox(Result<PodSandbox, String>),
+    /// The pod ended before one could be made.
+    NoSandbox,
     Volumes(Result<Mounted, NotReady>),
     Started(String, Box<Result<ContainerStatus, (Waiting, Option<ContainerStatus>)>>),
     PostStart(String, String, Result<(), String>),
@@ -470,6 +472,7 @@ impl Worker {
                     }
                 }
             }
+            Done::NoSandbox => self.sandbox.busy = false,
             Done::Volumes(result) => {
                 self.mounting.busy = false;
                 match result {

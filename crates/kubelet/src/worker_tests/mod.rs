@@ -301,6 +301,7 @@ fn spawn(
         taints: Vec::new(),
         resolv_conf: "/etc/resolv.conf".into(),
         pod_cidr: tokio::sync::watch::channel(Some("10.244.0.0/24".parse().unwrap())).1,
+        network_plugin: None,
         image_dir: dir.join("images"),
         // However full the disk of the machine is.
         eviction: Eviction { hard: Default::default(), ..Default::default() },

@@ -91,7 +91,7 @@ impl Runtime {
         let mut ips = Vec::new();
         if !namespaces.host_network {
             let netns = fds.pop().ok_or_else(|| failed("the shim gave no network namespace".into()))?;
-            let attached = self.network.attach(id, &config.metadata, netns.as_fd(), &config.port_mappings).await;
+            let attached = self.network.attach(id, &config, netns.as_fd()).await;
             ips = attached.map_err(|error| {
                 CriError::Internal(format!("failed to setup network for sandbox {id:?}: {error:#}"))
             })?;

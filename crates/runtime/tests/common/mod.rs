@@ -18,13 +18,7 @@ pub struct NoNetwork;
 
 #[async_trait]
 impl SandboxNetwork for NoNetwork {
-    async fn attach(
-        &self,
-        _: &str,
-        _: &PodSandboxMetadata,
-        _: BorrowedFd<'_>,
-        _: &[PortMapping],
-    ) -> anyhow::Result<Vec<IpAddr>> {
+    async fn attach(&self, _: &str, _: &PodSandboxConfig, _: BorrowedFd<'_>) -> anyhow::Result<Vec<IpAddr>> {
         Ok(vec![IpAddr::from([10, 0, 0, 1])])
     }
     async fn detach(&self, _: &str) -> anyhow::Result<Vec<IpAddr>> {
