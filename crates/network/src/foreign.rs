@@ -196,3 +196,6 @@ fn rules(batch: &mut Batch, config: &ForeignConfig, family: Family) {
         batch.rule(TABLE, chain, &refuse.concat());
     }
 }
+
+#[cfg(test)]
+mod tests;

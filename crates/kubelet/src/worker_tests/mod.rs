@@ -278,6 +278,16 @@ fn spawn(
     dir: &std::path::Path,
     ending: &CancellationToken,
 ) -> (CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>) {
+    spawn_with(api, runtime, dir, ending, None)
+}
+
+fn spawn_with(
+    api: &Api,
+    runtime: &Arc<FakeRuntime>,
+    dir: &std::path::Path,
+    ending: &CancellationToken,
+    network_plugin: Option<tokio::sync::watch::Receiver<Option<String>>>,
+) -> (CancellationToken, tokio::task::JoinHandle<anyhow::Result<()>>) {
     let (ca, serving, _) = &*PKI;
     let config = KubeletConfig {
         node_name: "node".into(),
@@ -301,7 +311,7 @@ fn spawn(
         taints: Vec::new(),
         resolv_conf: "/etc/resolv.conf".into(),
         pod_cidr: tokio::sync::watch::channel(Some("10.244.0.0/24".parse().unwrap())).1,
-        network_plugin: None,
+        network_plugin,
         image_dir: dir.join("images"),
         // However full the disk of the machine is.
         eviction: Eviction { hard: Default::default(), ..Default::default() },
@@ -328,9 +338,14 @@ fn spawn(
 }
 
 fn start() -> Cluster {
+    start_with(None)
+}
+
+/// One whose pods plugins connect, if they say that they can.
+fn start_with(network_plugin: Option<tokio::sync::watch::Receiver<Option<String>>>) -> Cluster {
     let (api, runtime, dir) = (Api::new(), FakeRuntime::new(), tempfile::tempdir().unwrap());
     let ending = CancellationToken::new();
-    let (shutdown, task) = spawn(&api, &runtime, dir.path(), &ending);
+    let (shutdown, task) = spawn_with(&api, &runtime, dir.path(), &ending, network_plugin);
     Cluster { api, runtime, shutdown, ending, dir, task }
 }
 

@@ -168,3 +168,36 @@ async fn a_failing_liveness_probe_restarts_and_readiness_decides_ready() {
     drop(objects);
     cluster.shutdown.cancel();
 }
+
+#[tokio::test]
+async fn pods_wait_for_plugins_that_cannot_connect_them_but_not_those_of_the_nodes_network() {
+    const NODE: &str = "/api/v1/nodes/node";
+    let why = tokio::sync::watch::Sender::new(Some("cni plugin not initialized".to_owned()));
+    let cluster = start_with(Some(why.subscribe()));
+    let node = cluster.api.wait(NODE, |node| condition(node, "Ready", "False")).await.unwrap();
+    let conditions = node["status"]["conditions"].as_array().unwrap();
+    let ready = conditions.iter().find(|condition| condition["type"] == "Ready").unwrap();
+    let message = "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network \
+        plugin returns error: cni plugin not initialized";
+    assert_eq!((&ready["reason"], &ready["message"]), (&json!("KubeletNotReady"), &json!(message)));
+    let containers = json!([{"name": "c", "image": "i:1"}]);
+    create(&cluster.api, json!({"containers": containers}));
+    let host = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "h", "namespace": "n", "uid": "h"},
+        "spec": {"nodeName": "node", "hostNetwork": true, "containers": containers}});
+    cluster.api.put("/api/v1/namespaces/n/pods/h", host, "ADDED");
+    cluster.api.wait("/api/v1/namespaces/n/pods/h", |pod| condition(pod, "Ready", "True")).await;
+    until("the pod is told", || told(&cluster.api, "NetworkNotReady") == 1).await;
+    assert_eq!(cluster.runtime.state.lock().sandboxes.len(), 1);
+    // One that goes before they can is not held up, and has had no sandbox.
+    delete(&cluster.api);
+    cluster.api.wait(POD, |pod| pod.is_none()).await;
+    create(&cluster.api, json!({"containers": containers}));
+    until("the next is told", || told(&cluster.api, "NetworkNotReady") == 2).await;
+    why.send_replace(None);
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    cluster.api.wait(NODE, |node| condition(node, "Ready", "True")).await;
+    why.send_replace(Some("plugins are gone".to_owned()));
+    cluster.api.wait(NODE, |node| condition(node, "Ready", "False")).await;
+    assert!(condition(cluster.api.get(POD).as_ref(), "Ready", "True"), "those that run go on");
+    cluster.shutdown.cancel();
+}
