@@ -335,6 +335,23 @@ fn a_host_port_is_reached_at_the_node() {
 }
 
 #[test]
+fn a_pods_annotations_limit_its_traffic() {
+    let cluster = cluster!();
+    let namespace = cluster.namespace("bandwidth");
+    let limited = |name: &str, ingress: &str, egress: &str| {
+        let mut object = pod(name, &["serve", "--port", "8080"]);
+        object["metadata"]["annotations"] =
+            json!({"kubernetes.io/ingress-bandwidth": ingress, "kubernetes.io/egress-bandwidth": egress});
+        namespace.create("pods", &object);
+    };
+    limited("s", "10M", "1G");
+    let to = address(&namespace, "s");
+    assert_eq!(namespace.run_until_ok(&["wget", &format!("http://{to}:8080/")]), "s\n");
+    limited("odd", "10M", "999");
+    namespace.event("odd", "FailedCreatePodSandBox", "kubernetes.io/egress-bandwidth: resource is unreasonably small");
+}
+
+#[test]
 fn the_api_server_passes_requests_on_to_pods_services_and_nodes() {
     let cluster = cluster!();
     let namespace = cluster.namespace("proxied");

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use coracle_network::NodeNetwork;
+use coracle_cni::Bandwidth;
+use coracle_network::{NodeNetwork, TrafficLimits};
 use coracle_runtime::cri::{PodSandboxConfig, SandboxNetwork};
 use tokio::sync::watch;
 
@@ -36,7 +37,14 @@ impl SandboxNetwork for BuiltIn {
             host_ip: port.host_ip.clone(),
         });
         let ports: Vec<_> = ports.collect();
-        self.network().await?.attach(sandbox_id, netns, &ports).await
+        let bandwidth = Bandwidth::of(&pod.annotations).map_err(anyhow::Error::msg)?;
+        let network = self.network().await?;
+        let addresses = network.attach(sandbox_id, netns, &ports).await?;
+        if !bandwidth.is_unlimited() {
+            let limits = TrafficLimits { ingress: bandwidth.ingress, egress: bandwidth.egress };
+            network.limit(&addresses, netns, limits).await.context("failed to limit the pod's traffic")?;
+        }
+        Ok(addresses)
     }
 
     async fn detach(&self, sandbox_id: &str) -> Result<Vec<IpAddr>> {

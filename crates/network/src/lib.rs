@@ -28,5 +28,5 @@ mod testing;
 mod wire;
 
 pub use foreign::{ForeignConfig, ForeignPods};
-pub use node::{HostPort, NodeNetwork, NodeNetworkConfig};
+pub use node::{HostPort, NodeNetwork, NodeNetworkConfig, TrafficLimits};
 pub use peers::Peer;

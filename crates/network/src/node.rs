@@ -721,8 +721,11 @@ impl State {
     }
 }
 
+mod limits;
 #[cfg(test)]
 mod unused;
+
+pub use limits::TrafficLimits;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 pub mod overlay;
 pub mod proxied;
+pub mod qdisc;
 pub mod route;
 
 use std::io;
