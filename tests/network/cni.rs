@@ -116,7 +116,8 @@ fn a_chain_of_plugins_connects_pods_and_takes_back_what_it_did() {
     namespace.event("s", "NetworkNotReady", &format!("network is not ready: {NOT_READY}"));
     assert!(namespace.pod("s")["status"]["podIP"].is_null());
 
-    scene.configure("10-e2e.conflist", &bridge("e2e", &[portmap()]));
+    let bandwidth = json!({"type": "bandwidth", "capabilities": {"bandwidth": true}});
+    scene.configure("10-e2e.conflist", &bridge("e2e", &[portmap(), bandwidth]));
     scene.until_node_is("True", "kubelet is posting ready status");
     let to = address(&namespace, "s");
     assert!(to.starts_with("10.244.77."), "{to}");
@@ -141,9 +142,23 @@ fn a_chain_of_plugins_connects_pods_and_takes_back_what_it_did() {
     assert_eq!(eventually("the node port is served", || page(&format!("{node}:31877"), "/")), "s");
     let mut mapped = tolerant("mapped");
     mapped["spec"]["containers"][0]["ports"] = json!([{"containerPort": 8080, "hostPort": 18077}]);
+    mapped["metadata"]["annotations"] =
+        json!({"kubernetes.io/ingress-bandwidth": "800M", "kubernetes.io/egress-bandwidth": "900M"});
     namespace.create("pods", &mapped);
     let taken = address(&namespace, "mapped");
     assert_eq!(eventually("the host port is served", || page(&format!("{node}:18077"), "/")), "mapped");
+
+    // The plugin makes a link for each pod whose traffic it limits.
+    let limiting = || {
+        let daemon = cluster.daemon().unwrap_or_default();
+        let links = fs::read_to_string(format!("/proc/{daemon}/net/dev")).unwrap_or_default();
+        links.lines().filter(|line| line.trim_start().starts_with("bwp")).count()
+    };
+    assert_eq!(limiting(), 1);
+    let mut odd = tolerant("odd");
+    odd["metadata"]["annotations"] = json!({"kubernetes.io/egress-bandwidth": "10"});
+    namespace.create("pods", &odd);
+    namespace.event("odd", "FailedCreatePodSandBox", "resource is unreasonably small (< 1kbit)");
 
     // The next daemon knows all of them.
     scene.kill_daemon();
@@ -173,6 +188,7 @@ fn a_chain_of_plugins_connects_pods_and_takes_back_what_it_did() {
         left => Err(format!("{left:?}")),
     });
     assert!(page(&format!("{node}:18077"), "/").is_err());
+    assert_eq!(limiting(), 0);
     let state =
         || fs::read_dir(cluster.data.join("run/cni")).unwrap().flatten().map(|file| file.path()).collect::<Vec<_>>();
     eventually("no attachment is left", || if state().is_empty() { Ok(()) } else { Err(format!("{:?}", state())) });

@@ -11,6 +11,7 @@ mod configured;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
+mod foreign_network;
 mod in_use_protection;
 mod limit_ranger;
 mod mutating_policy;
@@ -119,6 +120,9 @@ impl Admission {
         let names = plugins.iter().map(|plugin| plugin.name()).filter(|name| !name.is_empty());
         options.check(&names.chain([RESOURCE_QUOTA]).collect::<Vec<_>>())?;
         plugins.retain(|plugin| options.selects(plugin.name()));
+        if options.foreign_network {
+            plugins.push(Box::new(foreign_network::ForeignNetwork));
+        }
         Ok(Admission { plugins, counts_quotas: options.selects(RESOURCE_QUOTA) })
     }
 

@@ -76,7 +76,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         port: options.port,
         kubelet_client: certificates.kubelet_client.clone(),
         authorization: options.api.authorization.options(),
-        admission: options.api.admission.options(),
+        admission: options.api.admission.options(!options.node.cni.is_default()),
         runtime_config: options.api.served.options()?,
         audit: options.api.audit.options(),
         // Without a node of its own, nobody would make volumes of it.

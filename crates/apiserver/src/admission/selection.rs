@@ -14,6 +14,8 @@ pub struct Options {
     pub enable: Vec<String>,
     /// Not asked.
     pub disable: Vec<String>,
+    /// Pods are connected by plugins that are none of ours, whose matter network policies are.
+    pub foreign_network: bool,
 }
 
 impl Options {
@@ -47,7 +49,7 @@ mod tests {
     fn plugins_are_asked_as_options_say() {
         let options = |enable: &[&str], disable: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-            Options { enable: owned(enable), disable: owned(disable) }
+            Options { enable: owned(enable), disable: owned(disable), foreign_network: false }
         };
         let known = ["Priority", USUALLY_OFF[0]];
         let usual = Options::default();

@@ -29,6 +29,7 @@ mod legacy_tokens;
 mod limit_ranges;
 mod metrics;
 mod mutating_policies;
+mod network_policies;
 mod node;
 mod objects;
 mod other_server;

@@ -12,7 +12,7 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
 
 async fn set_up(enable: &[&str]) -> Api {
     let enable = enable.iter().map(|name| (*name).to_owned()).collect();
-    let api = Api::with(|config| config.admission = AdmissionOptions { enable, disable: Vec::new() }).await;
+    let api = Api::with(|config| config.admission = AdmissionOptions { enable, ..AdmissionOptions::default() }).await;
     for (name, verbs, resources) in [
         ("writer", json!(["create", "update"]), json!(["configmaps"])),
         ("deleter", json!(["create", "update", "delete"]), json!(["configmaps"])),

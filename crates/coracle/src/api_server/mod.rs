@@ -81,8 +81,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// What the API server makes of it.
-    pub fn options(&self) -> AdmissionOptions {
-        AdmissionOptions { enable: self.enable.clone(), disable: self.disable.clone() }
+    /// What the API server makes of it, and of who connects pods.
+    pub fn options(&self, foreign_network: bool) -> AdmissionOptions {
+        AdmissionOptions { enable: self.enable.clone(), disable: self.disable.clone(), foreign_network }
     }
 }
