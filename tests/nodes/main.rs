@@ -1,5 +1,6 @@
 //! Clusters of several nodes: local ones, hosts that join, and networks between them.
 
+mod cni;
 mod hollow;
 mod joining;
 mod local;

@@ -118,7 +118,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     };
     let cni = options.cni.open(dir, own.in_node)?;
     let network = PodNetwork::new(settings.clone(), own.pod_cidr)?;
-    let (sandboxes, policies) = pods(&cni, &network, &settings, &own.clients.kubelet)?;
+    let Connected { sandboxes, policies } = connected(&cni, &network, &settings, &own.clients.kubelet)?;
     let runtime = Runtime::new(
         RuntimeConfig {
             root: dir.join("images"),
@@ -251,18 +251,25 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     Ok(Started { runtime, containers, ready, informers })
 }
 
-/// What connects pods: plugins, or the built-in network, which follows network policies.
-fn pods(
+/// What connects pods.
+struct Connected {
+    sandboxes: Arc<dyn SandboxNetwork>,
+    /// Where it follows them.
+    policies: Option<Arc<Policies>>,
+}
+
+/// Plugins, or the built-in network, which follows network policies.
+fn connected(
     cni: &Option<Arc<Cni>>,
     network: &PodNetwork,
     settings: &pod_network::Settings,
     kubelet: &Client,
-) -> Result<(Arc<dyn SandboxNetwork>, Option<Arc<Policies>>)> {
+) -> Result<Connected> {
     let Some(cni) = cni.clone() else {
         let policies = Policies::start(&settings.cluster_cidr.families().collect::<Vec<_>>())?;
         let network = Policed { network: BuiltIn(network.network.subscribe()), policies: policies.clone() };
         let cni = cni_network::earlier(&settings.dir)?;
-        return Ok((Arc::new(After { network, cni }), Some(policies)));
+        return Ok(Connected { sandboxes: Arc::new(After { network, cni }), policies: Some(policies) });
     };
     let pods = ForeignPods::new(&ForeignConfig {
         bridge: settings.bridge.clone(),
@@ -279,7 +286,7 @@ fn pods(
         primary: Family::of_range(settings.cluster_cidr.primary()),
         recorder: EventRecorder::new(kubelet.clone(), "kubelet", &settings.node),
     };
-    Ok((Arc::new(plugins), None))
+    Ok(Connected { sandboxes: Arc::new(plugins), policies: None })
 }
 
 /// The node counts as ready while its condition says so, once pods can be made.

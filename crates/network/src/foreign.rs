@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use coracle_values::addresses::{Family, Ranges};
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use crate::host::{allow_ipv6, forward_packets, set_sysctl};
@@ -55,6 +56,13 @@ impl ForeignPods {
     pub fn new(config: &ForeignConfig) -> Result<Arc<ForeignPods>> {
         let mut socket = Socket::route()?;
         remove_built_in(&mut socket, config)?;
+        let services: Vec<IpNet> = config.service_cidr.iter().collect();
+        if let Some((link, network)) = route::foreign_route(&mut socket, None, &services)? {
+            bail!(
+                "the link {link} has a route to {network}, but services need {}: another cluster or network uses them on this host",
+                config.service_cidr
+            );
+        }
         let families: Vec<Family> = config.service_cidr.families().collect();
         if families.contains(&Family::V6) && !config.on_host {
             allow_ipv6("all")?;
