@@ -27,7 +27,8 @@ fn has_plugins() -> bool {
 fn folder(directory: &Path, ipam: Value) -> PathBuf {
     let folder = directory.join("net.d");
     fs::create_dir(&folder).unwrap();
-    let plugin = json!({"type": "ptp", "ipMasq": true, "ipam": ipam, "capabilities": {"ipRanges": true}});
+    let takes = ipam["ranges"].is_null();
+    let plugin = json!({"type": "ptp", "ipMasq": true, "ipam": ipam, "capabilities": {"ipRanges": takes}});
     let list = json!({"cniVersion": "1.0.0", "name": "e2e", "plugins": [plugin]});
     fs::write(folder.join("10-e2e.conflist"), list.to_string()).unwrap();
     folder

@@ -281,7 +281,11 @@ impl Cni {
     async fn del_alone(&self, record: &Record) -> Result<()> {
         let sandbox = &record.sandbox;
         self.records.settled(sandbox).await?;
-        self.chain(record)?.del().await?;
+        if let Err(error) = self.chain(record)?.del().await {
+            // What was wrong with the chain may have been mended since.
+            let Some(mended) = self.mended(record) else { return Err(error) };
+            self.chain(&mended)?.del().await?;
+        }
         let (records, name) = (self.records.clone(), sandbox.clone());
         tokio::task::spawn_blocking(move || {
             netns::unbind(&records.netns(&name)?)?;
@@ -291,6 +295,13 @@ impl Cni {
         .context("failed to forget what plugins did")?;
         self.known.lock().remove(sandbox);
         Ok(())
+    }
+
+    /// The attachment with the chain that its network has now, if that is another one.
+    fn mended(&self, record: &Record) -> Option<Record> {
+        let network = self.network.borrow().clone().filter(|network| network.name == record.network.name)?;
+        let mended = Record { network: (*network).clone(), path: self.config.bin_dirs.clone(), ..record.clone() };
+        (mended != *record).then_some(mended)
     }
 
     fn chain<'a>(&'a self, record: &'a Record) -> Result<Chain<'a>> {

@@ -188,6 +188,20 @@ async fn a_pod_whose_plugin_refuses_is_taken_back_until_that_succeeds() {
 }
 
 #[tokio::test]
+async fn a_chain_that_cannot_take_back_what_it_did_is_asked_again_as_it_is_mended() {
+    let Some(scene) = Scene::new("1.0.0") else { return };
+    let cni = scene.ready().await;
+    cni.retain(&[]);
+    scene.refuse("ADD-two", true);
+    scene.refuse("DEL-two", true);
+    add(&cni, "a").await.unwrap_err();
+    scene.until("it is refused", || scene.asked().iter().any(|call| call["verb"] == "DEL")).await;
+    scene.configure(r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "one", "key": [2]}]}"#);
+    scene.until("nothing is left", || scene.is_clean()).await;
+    assert_eq!(scene.asked().last().unwrap()["request"]["key"], json!([2]));
+}
+
+#[tokio::test]
 async fn a_refused_end_of_a_pod_is_told_and_asked_again() {
     let Some(scene) = Scene::new("1.0.0") else { return };
     let cni = scene.ready().await;
