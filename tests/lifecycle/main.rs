@@ -9,6 +9,7 @@ mod drain;
 mod installing;
 mod on_the_host;
 mod ownership;
+mod published;
 mod scheduler_config;
 mod several_servers;
 mod up_and_down;

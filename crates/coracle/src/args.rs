@@ -18,6 +18,7 @@ use crate::hollow::HollowArgs;
 use crate::install::{Install, Uninstall};
 use crate::ip_family::IpFamily;
 use crate::node_args::KubeletArgs;
+use crate::publish::Publish;
 use crate::why::Why;
 
 /// Kubernetes in one small binary.
@@ -125,6 +126,12 @@ pub struct Up {
     /// What the scheduler does: a file of a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1
     #[arg(long, value_name = "FILE")]
     pub scheduler_config: Option<PathBuf>,
+    /// A port of this host that leads to a port of a node, as [[HOSTIP:][HOSTPORT]:]NODEPORT[/tcp|udp][@NODE], or as many of
+    /// both as 8000-8010:8000-8010; these in place of those it had, and none for none of them; may be given several times.
+    /// Only this host reaches it, at 127.0.0.1, unless HOSTIP is 0.0.0.0 or another address; HOSTPORT 0, or none, is one that is
+    /// free. What listens at the node answers, else the service of type LoadBalancer that has the port, that of Ingresses first
+    #[arg(short, long, value_name = "PORTS", value_parser = publish)]
+    pub publish: Vec<Option<Publish>>,
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
@@ -211,6 +218,9 @@ pub struct Server {
     /// Set by a local cluster's node in the server it starts
     #[arg(long, hide = true)]
     pub in_node: bool,
+    /// Sockets of published ports that the node's first process hands on
+    #[arg(long, hide = true, default_value = "", requires = "in_node")]
+    pub published: String,
     /// Run the control plane only: this host is no node of the cluster
     #[arg(long)]
     pub disable_agent: bool,
@@ -315,6 +325,9 @@ pub struct Agent {
     /// Set by a local cluster's node in the agent it starts
     #[arg(long, hide = true)]
     pub in_node: bool,
+    /// Sockets of published ports that the node's first process hands on
+    #[arg(long, hide = true, default_value = "", requires = "in_node")]
+    pub published: String,
     /// Where the API server answers, as https://HOST:PORT; known from then on
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
@@ -541,6 +554,9 @@ pub struct NodeInit {
     /// Which node of the cluster
     #[arg(long, default_value_t = 1)]
     pub number: u8,
+    /// Sockets of published ports that `up` hands on
+    #[arg(long, default_value = "")]
+    pub published: String,
     /// Set in the process that is PID 1 of the node
     #[arg(long)]
     pub inside: bool,
@@ -581,6 +597,11 @@ pub enum ImageCommand {
         #[arg(required = true)]
         images: Vec<String>,
     },
+}
+
+/// What is published, or `none`.
+fn publish(text: &str) -> Result<Option<Publish>, String> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// A digest of a public key.

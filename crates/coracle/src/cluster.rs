@@ -18,6 +18,7 @@ use crate::hollow::Hollow;
 use crate::ip_family::{self, IpFamily};
 use crate::local_node::{FIRST, LocalNode};
 use crate::process::{self, NodeProcess};
+use crate::publish;
 use crate::registry::{self, DATA, Running};
 
 /// Says whose data a directory has, also when its description is damaged. Written once, before anything else.
@@ -52,7 +53,7 @@ impl Kind {
 pub const MAX_NODES: u8 = 100;
 
 /// A node of a local cluster besides the first, which has the server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FurtherNode {
     /// From 2 on; says which name, address and links it has.
     pub number: u8,
@@ -98,6 +99,9 @@ pub struct Cluster {
     /// Further nodes of a local cluster, by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<FurtherNode>,
+    /// Ports of the host that lead to nodes of a local cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<publish::Port>,
 }
 
 /// A name and a directory that a command is about; a cluster need not be there.
@@ -229,6 +233,7 @@ impl Cluster {
             kubelet: Vec::new(),
             hollow: None,
             nodes: Vec::new(),
+            published: Vec::new(),
         }
     }
 

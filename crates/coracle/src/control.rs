@@ -27,6 +27,7 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::certificates::Certificates;
 use crate::hollow::Running;
+use crate::publish::Told;
 use crate::store::pieces;
 
 /// The longest text that is sent: the names of all images of an archive.
@@ -62,6 +63,8 @@ pub struct State {
     pub started: std::time::Instant,
     /// Those of the node; a server without one has none.
     pub containers: Option<Containers>,
+    /// Ports of the host that lead to the node.
+    pub published: Vec<Told>,
 }
 
 /// What a server answers from.
@@ -91,6 +94,8 @@ pub struct DaemonStatus {
     /// Hollow nodes that are registered.
     #[serde(default)]
     pub hollow_nodes: u32,
+    #[serde(default)]
+    pub published: Vec<Told>,
 }
 
 /// Images that another node of a local cluster has.
@@ -144,6 +149,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
                 uptime_seconds: state.started.elapsed().as_secs(),
                 ready,
                 hollow_nodes: state.server.as_ref().map_or(0, |server| server.hollow.registered()),
+                published: state.published.clone(),
             })
         }
         (&Method::GET, "/ready/node") => wait(state, |ready| ready.node).await,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,7 @@ use crate::cluster::{Cluster, short_hash};
 use crate::daemon::FAILURE;
 use crate::ip_family::{self, IpFamily};
 use crate::process::{self, NodeProcess, wait_for_exit};
+use crate::publish::{self, Listening};
 use crate::registry::{self, Running};
 use crate::{control, sys};
 
@@ -136,7 +137,8 @@ impl LocalNode<'_> {
     }
 
     /// Has its namespaces made and its daemon begin, which goes on with the node itself once that is connected.
-    pub fn begin(&self) -> Result<Begun<'_>> {
+    /// It keeps the sockets that are its own.
+    pub fn begin(&self, listening: &Listening) -> Result<Begun<'_>> {
         let log = self.dir().join("log");
         fs::create_dir_all(&log).with_context(|| format!("failed to make {}", log.display()))?;
         let _ = fs::remove_file(self.failure());
@@ -145,6 +147,9 @@ impl LocalNode<'_> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("coracle").arg("node-init").arg("--data-dir").arg(&self.cluster.dir);
         command.arg("--number").arg(self.number.to_string());
+        let published = listening.of(self.number);
+        command.arg("--published").arg(publish::argument(published));
+        sys::pass_on(&mut command, published.iter().map(|one| one.socket.as_raw_fd()).collect());
         command.stdin(Stdio::piped()).stdout(errors.try_clone()?).stderr(errors).current_dir("/");
         let outer = sys::in_own_session(&mut command).spawn().context("failed to start the node")?;
         Ok(Begun { node: *self, outer, init_log })

@@ -35,6 +35,7 @@ mod pod_network;
 mod policed_network;
 mod process;
 mod progress;
+mod publish;
 mod ranges;
 mod registry;
 mod sandbox_network;

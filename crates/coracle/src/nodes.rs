@@ -17,6 +17,7 @@ use crate::cluster::{Cluster, FurtherNode, Kind, MAX_NODES};
 use crate::control::{self, DaemonStatus, Outgoing};
 use crate::files::write_atomically;
 use crate::local_node::{Begun, FIRST, LocalNode};
+use crate::publish::{Listening, Told};
 use crate::registry::Lock;
 use crate::{administrator, down, token, up};
 
@@ -89,7 +90,8 @@ fn start(node: &LocalNode<'_>, wait: Duration) -> Result<()> {
     }
     if node.process().is_none() {
         let token = BootstrapToken::generate()?;
-        start_one(node, &token)?;
+        let listening = Listening::open(&[*node])?;
+        start_one(node, &listening, &token)?;
         token::make_for_nodes(&control::access(&node.cluster.control_socket())?, &token)?;
     }
     if !wait.is_zero() {
@@ -115,14 +117,15 @@ pub fn make_authority(cluster: &Cluster) -> Result<()> {
 }
 
 /// Starts those that do not run, with a token by which they can join; whether there were any.
-pub fn start_stopped(cluster: &Cluster, token: &BootstrapToken) -> Result<bool> {
+/// They take the sockets that are open for them.
+pub fn start_stopped(cluster: &Cluster, listening: &Listening, token: &BootstrapToken) -> Result<bool> {
     let nodes = cluster.all_nodes();
     let stopped: Vec<_> = nodes.iter().filter(|node| !node.is_first() && node.process().is_none()).collect();
     if stopped.is_empty() {
         return Ok(false);
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = stopped.iter().map(|node| scope.spawn(|| start_one(node, token))).collect();
+        let threads: Vec<_> = stopped.iter().map(|node| scope.spawn(|| start_one(node, listening, token))).collect();
         threads
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -130,12 +133,12 @@ pub fn start_stopped(cluster: &Cluster, token: &BootstrapToken) -> Result<bool> 
     Ok(true)
 }
 
-fn start_one(node: &LocalNode<'_>, token: &BootstrapToken) -> Result<()> {
+fn start_one(node: &LocalNode<'_>, listening: &Listening, token: &BootstrapToken) -> Result<()> {
     node.end();
     let dir = node.dir();
     fs::create_dir_all(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
     write_atomically(&dir.join(TOKEN), token.to_string().as_bytes(), 0o600)?;
-    node.begin().and_then(Begun::connect).inspect_err(|_| node.end())
+    node.begin(listening).and_then(Begun::connect).inspect_err(|_| node.end())
 }
 
 /// Removes the token of a node that has joined.
@@ -173,6 +176,8 @@ fn remove(cluster: Cluster, name: &str) -> Result<()> {
         down::remove_data(&dir)?;
     }
     cluster.nodes.retain(|node| node.number != number);
+    // The next node of that number is another one.
+    cluster.published.retain(|port| port.node != number);
     cluster.save()?;
     println!("Node {name:?} is gone.");
     Ok(())
@@ -190,6 +195,9 @@ pub struct Report {
     pub ready: bool,
     /// `Ready`, `NotReady` or `Stopped`.
     pub state: &'static str,
+    /// Ports of the host that lead to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Told>,
 }
 
 impl Report {
@@ -200,7 +208,7 @@ impl Report {
             Some(true) => "Ready",
             Some(false) => "NotReady",
         };
-        Report { name, address, ready: daemon == Some(true), state }
+        Report { name, address, ready: daemon == Some(true), state, published: Vec::new() }
     }
 }
 
@@ -210,8 +218,9 @@ pub fn reports(cluster: &Cluster) -> Vec<Report> {
         let asked = |_| control::call(&node.control_socket(), hyper::Method::GET, "/status", Outgoing::Nothing).ok();
         let process = node.process();
         let daemon: Option<DaemonStatus> = process.and_then(asked);
-        let ready = process.map(|_| daemon.is_some_and(|daemon| daemon.ready.node));
-        Report::new(node.name(), node.address().to_string(), ready)
+        let ready = process.map(|_| daemon.as_ref().is_some_and(|daemon| daemon.ready.node));
+        let published = daemon.map(|daemon| daemon.published).unwrap_or_default();
+        Report { published, ..Report::new(node.name(), node.address().to_string(), ready) }
     };
     cluster.all_nodes().iter().map(look).collect()
 }

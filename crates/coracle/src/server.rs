@@ -25,6 +25,7 @@ use crate::cluster::{Cluster, Kind};
 use crate::control::{self, Access, Ready};
 use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
+use crate::publish::{self, Published};
 use crate::{balancing, control_plane, hollow, kubeconfig, node, notify, ranges, store, volumes};
 
 /// The name under which controllers own what they write.
@@ -44,6 +45,8 @@ pub fn run(options: &Server) -> Result<()> {
 
 async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
+    let published = publish::take(&options.published)?;
+    let ports = published.iter().map(Published::told).collect::<Result<Vec<_>, _>>()?;
     let dir = &cluster.dir;
     make_directories(dir, &["pki"])?;
     let node_ips = daemon::node_addresses(&options.node.node_ip, options.node.cluster_cidr)?;
@@ -160,6 +163,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             let pods = Informer::with_selectors(own, None, Some(fields), Vec::new());
             parts.spawn("ingress", coracle_ingress::run(client, informers.all(), informers.all(), pods, config));
         }
+        parts.spawn("published ports", publish::run(published, node_ips.clone(), started.informers));
         (runtime, containers, ready) = (Some(started.runtime), Some(started.containers), started.ready);
     }
     let as_user = |name, agent| as_user(&api, name, &[], agent);
@@ -186,6 +190,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         ready,
         started,
         containers,
+        published: ports,
     };
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });

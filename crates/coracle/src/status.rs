@@ -68,6 +68,9 @@ pub fn status(options: &Status) -> Result<()> {
     println!("Uptime      {} s", report.uptime_seconds);
     for node in &report.nodes {
         println!("Node        {} at {}, {}", node.name, node.address, node.state);
+        for port in &node.published {
+            println!("Published   {port} of {}", node.name);
+        }
     }
     if report.hollow_nodes > 0 {
         println!("Hollow      {} nodes", report.hollow_nodes);

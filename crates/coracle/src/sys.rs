@@ -1,9 +1,11 @@
 //! The system calls of this crate that the compiler cannot check.
 
 use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::thread::UnshareFlags;
 
 /// Moves this process into namespaces of its own, and its future children into a PID namespace.
@@ -22,6 +24,37 @@ pub fn in_own_session(command: &mut Command) -> &mut Command {
     use std::os::unix::process::CommandExt;
     // SAFETY: setsid is async-signal-safe and touches no memory.
     unsafe { command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into)) }
+}
+
+/// Lets a command have some of our descriptors, under the same numbers. They must be open until it is started.
+pub fn pass_on(command: &mut Command, descriptors: Vec<RawFd>) -> &mut Command {
+    use std::os::unix::process::CommandExt;
+    let pass = move || {
+        descriptors.iter().try_for_each(|descriptor| {
+            // SAFETY: the descriptor is open, as who calls this has promised; it is only borrowed.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
+            Ok(fcntl_setfd(descriptor, FdFlags::empty())?)
+        })
+    };
+    // SAFETY: fcntl is async-signal-safe, and what was allocated was so before the fork.
+    unsafe { command.pre_exec(pass) }
+}
+
+/// Takes over a descriptor that whoever started this process has left open for it. Programs that are started from here on do
+/// not have it.
+///
+/// # Errors
+/// It is not open, or is one of the standard ones.
+pub fn take_descriptor(descriptor: RawFd) -> io::Result<OwnedFd> {
+    if descriptor <= libc::STDERR_FILENO {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: only used to ask whether it is open.
+    fcntl_getfd(unsafe { BorrowedFd::borrow_raw(descriptor) })?;
+    // SAFETY: it is open, and was opened by whoever started us: nothing here has it, and it is named to us once.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+    Ok(descriptor)
 }
 
 /// The time that all processors have worked for this process.

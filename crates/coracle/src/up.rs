@@ -14,8 +14,9 @@ use crate::args::{Start, Up};
 use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
 use crate::local_node::{FIRST, LocalNode, tail};
 use crate::progress::Progress;
+use crate::publish::Listening;
 use crate::registry::Lock;
-use crate::{checks, control, down, hollow, host_settings, kubeconfig, nodes, token};
+use crate::{checks, control, down, hollow, host_settings, kubeconfig, nodes, publish, token};
 
 /// Creates the cluster or starts a stopped one; does nothing to one that runs.
 pub fn up(options: &Up) -> Result<()> {
@@ -24,13 +25,25 @@ pub fn up(options: &Up) -> Result<()> {
     let _lock = Lock::take(&place.name)?;
     place.check_name()?;
     let found = Cluster::read(&place.dir)?;
+    let is_new = found.is_none();
     place.prepare()?;
+    let described = describe(options, &place, found).inspect_err(|_| {
+        if is_new {
+            place.forsake();
+        }
+    });
+    let (cluster, listening) = described?;
+    bring_up(&cluster, listening, options.wait)
+}
+
+/// What the cluster is to be, written down once nothing of it is wrong, and the sockets of its ports.
+fn describe(options: &Up, place: &Place, found: Option<Cluster>) -> Result<(Cluster, Listening)> {
     let mut cluster = match found {
         Some(cluster) => cluster,
         None => {
             let ip_family = options.ip_family.unwrap_or_default();
             let subnet = cluster::free_subnet(&place.name, ip_family)?;
-            Cluster { ip_family, ..Cluster::new(&place, Kind::Local, subnet) }
+            Cluster { ip_family, ..Cluster::new(place, Kind::Local, subnet) }
         }
     };
     check_kind(&cluster)?;
@@ -69,8 +82,27 @@ pub fn up(options: &Up) -> Result<()> {
     for _ in cluster.all_nodes().len()..usize::from(options.nodes) {
         nodes::describe_next(&mut cluster, None)?;
     }
+    if !options.publish.is_empty() {
+        publish(options, &mut cluster)?;
+    }
+    let listening = Listening::open(&cluster.all_nodes())?;
     cluster.save()?;
-    bring_up(&cluster, options.wait)
+    Ok((cluster, listening))
+}
+
+/// Takes what is published in place of what was.
+fn publish(options: &Up, cluster: &mut Cluster) -> Result<()> {
+    let wanted: Vec<_> = options.publish.iter().flatten().cloned().collect();
+    let wanted = publish::resolve(&wanted, cluster)?;
+    if wanted != cluster.published && cluster.process().is_some() {
+        bail!(
+            "the cluster {:?} runs, and ports are published when its nodes start: end them with `coracle stop --name {0}`, and \
+             give --publish to the next `coracle up`",
+            cluster.name
+        );
+    }
+    cluster.published = wanted;
+    Ok(())
 }
 
 /// Starts a stopped cluster.
@@ -82,7 +114,8 @@ pub fn start(options: &Start) -> Result<()> {
     place.check_name()?;
     place.prepare()?;
     check_kind(&cluster)?;
-    bring_up(&cluster, options.wait)
+    let listening = Listening::open(&cluster.all_nodes())?;
+    bring_up(&cluster, listening, options.wait)
 }
 
 fn check_kind(cluster: &Cluster) -> Result<()> {
@@ -97,22 +130,25 @@ fn check_kind(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
+fn bring_up(cluster: &Cluster, mut listening: Listening, wait: Duration) -> Result<()> {
     let mut progress = Progress::new();
     let mut cluster = cluster.clone();
     let found = cluster.process().is_some();
     if !found {
-        make_first_node(&mut cluster, &mut progress)?;
+        make_first_node(&mut cluster, &listening, &mut progress)?;
     }
     let token = BootstrapToken::generate()?;
-    let mut started = nodes::start_stopped(&cluster, &token)?;
+    let mut started = nodes::start_stopped(&cluster, &listening, &token)?;
     progress.phase("Starting the API server");
     let deadline = Instant::now() + wait.max(Duration::from_secs(10));
     let access = match wait_for(&first(&cluster), deadline, control::access) {
         // What was found belonged to an `up` that was killed before its node was connected.
         Err(_) if found && cluster.process().is_none() => {
-            make_first_node(&mut cluster, &mut progress)?;
-            started = nodes::start_stopped(&cluster, &token)?;
+            down::end_node(&cluster);
+            drop(listening);
+            listening = Listening::open(&cluster.all_nodes())?;
+            make_first_node(&mut cluster, &listening, &mut progress)?;
+            started = nodes::start_stopped(&cluster, &listening, &token)?;
             wait_for(&first(&cluster), deadline, control::access)?
         }
         other => other?,
@@ -144,6 +180,11 @@ fn bring_up(cluster: &Cluster, wait: Duration) -> Result<()> {
     let took = progress.finish();
     println!("Cluster {:?} is ready at {} after {:.0} ms.", cluster.name, access.server, took.as_secs_f64() * 1000.0);
     println!("kubectl uses it by the context {:?} in {}.", cluster.context(), path.display());
+    if !cluster.published.is_empty() {
+        for node in nodes::reports(cluster) {
+            node.published.iter().for_each(|port| println!("Published {port} of {}.", node.name));
+        }
+    }
     Ok(())
 }
 
@@ -151,7 +192,7 @@ fn first(cluster: &Cluster) -> LocalNode<'_> {
     LocalNode { cluster, number: FIRST }
 }
 
-fn make_first_node(cluster: &mut Cluster, progress: &mut Progress) -> Result<()> {
+fn make_first_node(cluster: &mut Cluster, listening: &Listening, progress: &mut Progress) -> Result<()> {
     progress.phase("Making the node's namespaces and link");
     down::end_node(cluster);
     // Another cluster may have taken the network while this one was stopped.
@@ -163,7 +204,7 @@ fn make_first_node(cluster: &mut Cluster, progress: &mut Progress) -> Result<()>
         nodes::make_authority(cluster)?;
         // The server begins while its network is made.
         let node = first(cluster);
-        let begun = node.begin()?;
+        let begun = node.begin(listening)?;
         make_network(cluster)?;
         begun.connect()
     };

@@ -19,6 +19,7 @@ use coracle_pki::{BootstrapToken, Current};
 use crate::args::{Agent, Which};
 use crate::cluster::{Cluster, Kind};
 use crate::daemon::{self, Parts, Start, make_directories};
+use crate::publish::{self, Published, Told};
 use crate::{control, node, notify};
 
 use join::Joined;
@@ -38,6 +39,8 @@ pub fn run(options: &Agent) -> Result<()> {
 
 async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
+    let published = publish::take(&options.published)?;
+    let told = published.iter().map(Published::told).collect::<Result<Vec<_>, _>>()?;
     let dir = &cluster.dir;
     make_directories(dir, &["kubelet"])?;
     daemon::connected(options.in_node).await?;
@@ -78,7 +81,8 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
         clients,
     };
     let node = node::start(&options.node, cluster, own, &mut parts).await?;
-    let state = state(node, &name, &addresses, started);
+    parts.spawn("published ports", publish::run(published, addresses.clone(), node.informers.clone()));
+    let state = state(node, &name, &addresses, started, told);
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, state).await });
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "all parts are started");
@@ -89,7 +93,13 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     }
 }
 
-fn state(node: node::Started, name: &str, addresses: &[IpAddr], started: Instant) -> control::State {
+fn state(
+    node: node::Started,
+    name: &str,
+    addresses: &[IpAddr],
+    started: Instant,
+    published: Vec<Told>,
+) -> control::State {
     control::State {
         runtime: Some(node.runtime),
         server: None,
@@ -98,6 +108,7 @@ fn state(node: node::Started, name: &str, addresses: &[IpAddr], started: Instant
         ready: node.ready,
         started,
         containers: Some(node.containers),
+        published,
     }
 }
 

@@ -1,0 +1,143 @@
+//! What the daemon does with published ports: it takes connections on to the node.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use coracle_client::Informers;
+use rustix::net::sockopt;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+
+use super::behind::Behind;
+use super::datagrams;
+use super::grammar::Protocol;
+use super::sockets::Published;
+
+/// Most connections of one port; others wait in its socket.
+const MAX_CONNECTIONS: usize = 1000;
+/// How long whoever is connected to may take to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+/// After how much silence both ends are asked whether they are still there, and how often.
+const SILENCE: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(15);
+/// How long is waited when nothing can be taken, as when there are no descriptors left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the traffic of one port goes.
+#[derive(Clone)]
+pub(super) struct Target {
+    /// The node's addresses, the primary one first.
+    pub node: Arc<[IpAddr]>,
+    pub port: u16,
+    pub protocol: Protocol,
+    pub behind: Behind,
+}
+
+impl Target {
+    /// Who may answer, in the order in which they are asked. The service is looked up when nobody else has answered.
+    pub fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let service = std::iter::once_with(|| self.behind.find(self.protocol, self.port)).flatten();
+        self.node.iter().copied().chain(service).map(|address| SocketAddr::new(address, self.port))
+    }
+}
+
+/// Takes what comes to the ports on to the node, on a thread of its own, as no load of theirs may hold up the API server.
+///
+/// # Errors
+/// A socket is none; the thread ends.
+pub async fn run(published: Vec<Published>, node: Vec<IpAddr>, informers: Informers) -> Result<()> {
+    if published.is_empty() {
+        return std::future::pending().await;
+    }
+    let (behind, node) = (Behind::new(&informers), Arc::<[IpAddr]>::from(node));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (sender, ended) = oneshot::channel();
+    let work = move || {
+        let result = runtime.block_on(async {
+            let mut ports = JoinSet::new();
+            for one in published {
+                let target = Target {
+                    node: node.clone(),
+                    port: one.node_port,
+                    protocol: one.protocol()?,
+                    behind: behind.clone(),
+                };
+                match target.protocol {
+                    Protocol::Tcp => drop(ports.spawn(connections(TcpListener::from(one.socket), target))),
+                    Protocol::Udp => drop(ports.spawn(datagrams::forward(one.socket.into(), target))),
+                }
+            }
+            ports.join_next().await.context("there are no ports")??
+        });
+        drop(sender.send(result));
+    };
+    std::thread::Builder::new().name("published-ports".into()).spawn(work)?;
+    ended.await.context("the thread of published ports ended")?
+}
+
+async fn connections(listener: TcpListener, target: Target) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let place = places.clone().acquire_owned().await?;
+        let client = match listener.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => {
+                tracing::debug!(port = target.port, "a published port takes no connection: {error}");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let target = target.clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection(client, &target).await {
+                tracing::debug!(port = target.port, "a connection of a published port ended: {error}");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// One connection, until both ends have said all that they had to say.
+async fn connection(mut client: TcpStream, target: &Target) -> io::Result<()> {
+    let mut backend = match connect(target).await {
+        Ok(backend) => backend,
+        Err(error) => {
+            // As who connects to a port where nobody listens is told.
+            let _ = sockopt::set_socket_linger(&client, Some(Duration::ZERO));
+            return Err(error);
+        }
+    };
+    for stream in [&client, &backend] {
+        stream.set_nodelay(true)?;
+        sockopt::set_socket_keepalive(stream, true)?;
+        sockopt::set_tcp_keepidle(stream, SILENCE)?;
+        sockopt::set_tcp_keepintvl(stream, AGAIN)?;
+    }
+    let copied = tokio::io::copy_bidirectional(&mut client, &mut backend).await;
+    if copied.is_err() {
+        // What one end broke off does not look to the other as if it were complete.
+        for stream in [&client, &backend] {
+            let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        }
+    }
+    copied.map(drop)
+}
+
+/// Connects to the first who is there.
+async fn connect(target: &Target) -> io::Result<TcpStream> {
+    let mut failed = io::Error::from(io::ErrorKind::ConnectionRefused);
+    for address in target.all() {
+        match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failed)
+}
