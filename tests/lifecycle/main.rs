@@ -7,6 +7,7 @@ mod broken;
 mod claims;
 mod drain;
 mod installing;
+mod mounts;
 mod on_the_host;
 mod ownership;
 mod published;

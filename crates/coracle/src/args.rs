@@ -17,6 +17,7 @@ use crate::election::LeaderElection;
 use crate::hollow::HollowArgs;
 use crate::install::{Install, Uninstall};
 use crate::ip_family::IpFamily;
+use crate::mounts::Mount;
 use crate::node_args::KubeletArgs;
 use crate::publish::Publish;
 use crate::why::Why;
@@ -132,6 +133,11 @@ pub struct Up {
     /// free. What listens at the node answers, else the service of type LoadBalancer that has the port, that of Ingresses first
     #[arg(short, long, value_name = "PORTS", value_parser = publish)]
     pub publish: Vec<Option<Publish>>,
+    /// A directory or file of this host that all nodes have at another path, for hostPath volumes, as HOSTPATH:NODEPATH or
+    /// HOSTPATH:NODEPATH:ro; these in place of those it had, and none for none of them; may be given several times. NODEPATH is one
+    /// that this host has, and that the nodes alone see covered, or one whose first part it has not, as /NAME
+    #[arg(long, value_name = "MOUNT", value_parser = mount)]
+    pub mount: Vec<Option<Mount>>,
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
@@ -366,6 +372,10 @@ pub enum NodeCommand {
         /// An option of its kubelet, in place of those of the cluster, as node-labels=KEY=VALUE; may be given several times
         #[arg(long, value_name = "NAME=VALUE", value_parser = crate::node_args::argument)]
         kubelet_arg: Vec<String>,
+        /// A directory or file of this host that it has at another path, in place of those of the cluster, as `coracle up --mount`;
+        /// may be given several times
+        #[arg(long, value_name = "MOUNT", value_parser = mount)]
+        mount: Vec<Option<Mount>>,
     },
     /// Remove a node with all that is on it, and its object
     Rm {
@@ -597,6 +607,11 @@ pub enum ImageCommand {
         #[arg(required = true)]
         images: Vec<String>,
     },
+}
+
+/// What is mounted, or `none`.
+fn mount(text: &str) -> Result<Option<Mount>, String> {
+    if text == "none" { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// What is published, or `none`.

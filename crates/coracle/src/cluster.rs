@@ -17,6 +17,7 @@ use crate::files::{self, write_atomically};
 use crate::hollow::Hollow;
 use crate::ip_family::{self, IpFamily};
 use crate::local_node::{FIRST, LocalNode};
+use crate::mounts::Mount;
 use crate::process::{self, NodeProcess};
 use crate::publish;
 use crate::registry::{self, DATA, Running};
@@ -60,6 +61,9 @@ pub struct FurtherNode {
     /// Options of its kubelet.
     #[serde(default)]
     pub kubelet: Vec<String>,
+    /// What of the host it has at other paths, if not what the cluster says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<Vec<Mount>>,
 }
 
 /// A cluster, kept as `cluster.json` in its data directory.
@@ -102,6 +106,9 @@ pub struct Cluster {
     /// Ports of the host that lead to nodes of a local cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<publish::Port>,
+    /// What of the host the nodes of a local cluster have at other paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
 }
 
 /// A name and a directory that a command is about; a cluster need not be there.
@@ -234,6 +241,7 @@ impl Cluster {
             hollow: None,
             nodes: Vec::new(),
             published: Vec::new(),
+            mounts: Vec::new(),
         }
     }
 

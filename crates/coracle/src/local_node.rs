@@ -18,6 +18,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use crate::cluster::{Cluster, short_hash};
 use crate::daemon::FAILURE;
 use crate::ip_family::{self, IpFamily};
+use crate::mounts::Mount;
 use crate::process::{self, NodeProcess, wait_for_exit};
 use crate::publish::{self, Listening};
 use crate::registry::{self, Running};
@@ -110,6 +111,12 @@ impl LocalNode<'_> {
     pub fn kubelet(&self) -> &[String] {
         let own = self.cluster.nodes.iter().find(|node| node.number == self.number);
         own.map_or(&self.cluster.kubelet, |node| &node.kubelet)
+    }
+
+    /// What of the host it has at other paths.
+    pub fn mounts(&self) -> &[Mount] {
+        let own = self.cluster.nodes.iter().find(|node| node.number == self.number);
+        own.and_then(|node| node.mounts.as_ref()).unwrap_or(&self.cluster.mounts)
     }
 
     /// Its first process, when it lives.
@@ -233,7 +240,7 @@ mod tests {
         let place = Place { name: "dev".into(), dir: "/x".into(), listed: None };
         let mut cluster = Cluster::new(&place, Kind::Local, "10.90.7.0/24".parse().unwrap());
         cluster.kubelet = vec!["--a".into()];
-        cluster.nodes = vec![FurtherNode { number: 3, kubelet: vec!["--b".into()] }];
+        cluster.nodes = vec![FurtherNode { number: 3, kubelet: vec!["--b".into()], ..FurtherNode::default() }];
         let nodes = cluster.all_nodes();
         let seen: Vec<_> = nodes.iter().map(|node| (node.name(), node.address().to_string(), node.dir())).collect();
         assert_eq!(seen[0], ("dev".into(), "10.90.7.2".into(), "/x".into()));

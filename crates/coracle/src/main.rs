@@ -26,6 +26,7 @@ mod kubeconfig;
 mod local_node;
 mod logs;
 mod ls;
+mod mounts;
 mod node;
 mod node_args;
 mod node_init;

@@ -22,7 +22,7 @@ use crate::cluster::Cluster;
 use crate::local_node::LocalNode;
 use crate::process::{NodeProcess, start_time_in};
 use crate::publish::{self, Published};
-use crate::{nodes, server_log, sys};
+use crate::{mounts, nodes, server_log, sys};
 
 /// Runs either half.
 pub fn run(options: &NodeInit) -> Result<()> {
@@ -58,14 +58,15 @@ fn inner(node: &LocalNode<'_>, published: &[Published]) -> Result<()> {
     // The host must not see the node's mounts, nor the node new ones of the host.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("failed to make mounts private")?;
-    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)
-        .context("failed to share mounts within the node")?;
     let proc_flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", "proc", proc_flags, None).context("failed to mount /proc")?;
     rustix::system::sethostname(node.name().as_bytes()).context("failed to set the host name")?;
     // From here on output goes to the log.
     let dir = node.dir();
     server_log::open(&dir).with_context(|| format!("failed to open {}", server_log::path(&dir).display()))?;
+    mounts::attach(node.mounts(), &dir)?;
+    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)
+        .context("failed to share mounts within the node")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;

@@ -17,9 +17,10 @@ use crate::cluster::{Cluster, FurtherNode, Kind, MAX_NODES};
 use crate::control::{self, DaemonStatus, Outgoing};
 use crate::files::write_atomically;
 use crate::local_node::{Begun, FIRST, LocalNode};
+use crate::mounts::Mount;
 use crate::publish::{Listening, Told};
 use crate::registry::Lock;
-use crate::{administrator, down, token, up};
+use crate::{administrator, down, mounts, token, up};
 
 /// The file in a further node's directory by which it joins.
 pub const TOKEN: &str = "token";
@@ -35,7 +36,7 @@ pub fn run(options: &Node) -> Result<()> {
         );
     }
     match &options.command {
-        NodeCommand::Add { wait, kubelet_arg } => add(cluster, *wait, kubelet_arg),
+        NodeCommand::Add { wait, kubelet_arg, mount } => add(cluster, *wait, kubelet_arg, mount),
         NodeCommand::Rm { node } => remove(cluster, node),
         NodeCommand::Stop { node, grace } => {
             let _lock = Lock::take(&cluster.name)?;
@@ -70,16 +71,21 @@ pub fn describe_next(cluster: &mut Cluster, kubelet: Option<Vec<String>>) -> Res
     let next = (FIRST + 1..=MAX_NODES).find(|number| !taken.contains(number));
     let number = next.with_context(|| format!("a local cluster has {MAX_NODES} nodes at most"))?;
     let kubelet = kubelet.unwrap_or_else(|| cluster.kubelet.clone());
-    cluster.nodes.push(FurtherNode { number, kubelet });
+    cluster.nodes.push(FurtherNode { number, kubelet, mounts: None });
     cluster.nodes.sort_by_key(|node| node.number);
     Ok(number)
 }
 
-fn add(cluster: Cluster, wait: Duration, kubelet: &[String]) -> Result<()> {
+fn add(cluster: Cluster, wait: Duration, kubelet: &[String], mounts: &[Option<Mount>]) -> Result<()> {
     let _lock = Lock::take(&cluster.name)?;
     let mut cluster = Cluster::read(&cluster.dir)?.context("the cluster's description is missing")?;
     let kubelet = (!kubelet.is_empty()).then(|| kubelet.to_vec());
     let number = describe_next(&mut cluster, kubelet)?;
+    if !mounts.is_empty() {
+        let mounts = mounts::resolve(&mounts.iter().flatten().cloned().collect::<Vec<_>>(), &cluster)?;
+        let added = cluster.nodes.iter_mut().filter(|node| node.number == number);
+        added.for_each(|node| node.mounts = Some(mounts.clone()));
+    }
     cluster.save()?;
     start(&LocalNode { cluster: &cluster, number }, wait)
 }
@@ -90,7 +96,7 @@ fn start(node: &LocalNode<'_>, wait: Duration) -> Result<()> {
     }
     if node.process().is_none() {
         let token = BootstrapToken::generate()?;
-        let listening = Listening::open(&[*node])?;
+        let listening = open(&[*node])?;
         start_one(node, &listening, &token)?;
         token::make_for_nodes(&control::access(&node.cluster.control_socket())?, &token)?;
     }
@@ -114,6 +120,17 @@ pub fn make_authority(cluster: &Cluster) -> Result<()> {
     let pki = cluster.dir.join("pki");
     fs::create_dir_all(&pki).with_context(|| format!("failed to make {}", pki.display()))?;
     Authority::open(&pki).map(drop)
+}
+
+/// Looks whether those of the nodes that do not run can be started, and opens the sockets of their ports.
+///
+/// # Errors
+/// What is to be mounted in one is not there, or a port of the host is in use.
+pub fn open(nodes: &[LocalNode<'_>]) -> Result<Listening> {
+    for node in nodes.iter().filter(|node| node.process().is_none()) {
+        mounts::resolve(node.mounts(), node.cluster)?;
+    }
+    Listening::open(nodes)
 }
 
 /// Starts those that do not run, with a token by which they can join; whether there were any.

@@ -18,7 +18,7 @@ use crate::process::NodeProcess;
 /// Where clusters have their data unless told otherwise.
 pub const DATA: &str = "/var/lib/coracle";
 const CLUSTERS: &str = "/var/lib/coracle/.clusters";
-const RUN: &str = "/run/coracle";
+pub const RUN: &str = "/run/coracle";
 
 /// The first process of a cluster, and the data it runs on.
 #[derive(Clone, Debug, Serialize, Deserialize)]

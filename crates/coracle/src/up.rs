@@ -16,7 +16,7 @@ use crate::local_node::{FIRST, LocalNode, tail};
 use crate::progress::Progress;
 use crate::publish::Listening;
 use crate::registry::Lock;
-use crate::{checks, control, down, hollow, host_settings, kubeconfig, nodes, publish, token};
+use crate::{checks, control, down, hollow, host_settings, kubeconfig, mounts, nodes, publish, token};
 
 /// Creates the cluster or starts a stopped one; does nothing to one that runs.
 pub fn up(options: &Up) -> Result<()> {
@@ -83,25 +83,30 @@ fn describe(options: &Up, place: &Place, found: Option<Cluster>) -> Result<(Clus
         nodes::describe_next(&mut cluster, None)?;
     }
     if !options.publish.is_empty() {
-        publish(options, &mut cluster)?;
+        let wanted: Vec<_> = options.publish.iter().flatten().cloned().collect();
+        let wanted = publish::resolve(&wanted, &cluster)?;
+        replace(wanted, &cluster.clone(), &mut cluster.published, "--publish")?;
     }
-    let listening = Listening::open(&cluster.all_nodes())?;
+    if !options.mount.is_empty() {
+        let wanted: Vec<_> = options.mount.iter().flatten().cloned().collect();
+        let wanted = mounts::resolve(&wanted, &cluster)?;
+        replace(wanted, &cluster.clone(), &mut cluster.mounts, "--mount")?;
+    }
+    let listening = nodes::open(&cluster.all_nodes())?;
     cluster.save()?;
     Ok((cluster, listening))
 }
 
-/// Takes what is published in place of what was.
-fn publish(options: &Up, cluster: &mut Cluster) -> Result<()> {
-    let wanted: Vec<_> = options.publish.iter().flatten().cloned().collect();
-    let wanted = publish::resolve(&wanted, cluster)?;
-    if wanted != cluster.published && cluster.process().is_some() {
+/// Takes something that nodes are started with in place of what it was.
+fn replace<T: PartialEq>(wanted: T, cluster: &Cluster, current: &mut T, option: &str) -> Result<()> {
+    if wanted != *current && cluster.process().is_some() {
         bail!(
-            "the cluster {:?} runs, and ports are published when its nodes start: end them with `coracle stop --name {0}`, and \
-             give --publish to the next `coracle up`",
+            "the cluster {:?} runs, and {option} says what its nodes are started with: end them with `coracle stop --name {0}`, \
+             and give {option} to the next `coracle up`",
             cluster.name
         );
     }
-    cluster.published = wanted;
+    *current = wanted;
     Ok(())
 }
 
@@ -114,7 +119,7 @@ pub fn start(options: &Start) -> Result<()> {
     place.check_name()?;
     place.prepare()?;
     check_kind(&cluster)?;
-    let listening = Listening::open(&cluster.all_nodes())?;
+    let listening = nodes::open(&cluster.all_nodes())?;
     bring_up(&cluster, listening, options.wait)
 }
 
@@ -146,7 +151,7 @@ fn bring_up(cluster: &Cluster, mut listening: Listening, wait: Duration) -> Resu
         Err(_) if found && cluster.process().is_none() => {
             down::end_node(&cluster);
             drop(listening);
-            listening = Listening::open(&cluster.all_nodes())?;
+            listening = nodes::open(&cluster.all_nodes())?;
             make_first_node(&mut cluster, &listening, &mut progress)?;
             started = nodes::start_stopped(&cluster, &listening, &token)?;
             wait_for(&first(&cluster), deadline, control::access)?

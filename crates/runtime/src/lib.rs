@@ -16,4 +16,4 @@ pub mod tree;
 pub use image::{ImageStore, Reference};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use shim::shim_main;
-pub use sys::{MountAttributes, name_process, set_mount_attributes};
+pub use sys::{MOUNT_ATTR_RDONLY, MountAttributes, name_process, set_mount_attributes};
