@@ -138,6 +138,10 @@ pub struct Up {
     /// that this host has, and that the nodes alone see covered, or one whose first part it has not, as /NAME
     #[arg(long, value_name = "MOUNT", value_parser = mount)]
     pub mount: Vec<Option<Mount>>,
+    /// A registry of images at a port of this host, which this host alone reaches [default port: 5000], from which all nodes pull
+    /// localhost:PORT/IMAGE and NAME-registry:PORT/IMAGE; `coracle image push`, or any client, fills it; none for none
+    #[arg(long, value_name = "HOSTPORT", num_args = 0..=1, default_missing_value = "5000", value_parser = registry)]
+    pub registry: Option<RegistryPort>,
     /// A registry (HOST:PORT) to which plain HTTP is spoken; may be given several times
     #[arg(long, value_name = "REGISTRY")]
     pub insecure_registry: Vec<String>,
@@ -153,6 +157,10 @@ pub struct Up {
     #[command(flatten)]
     pub cni: CniArgs,
 }
+
+/// At which port a registry is, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistryPort(pub Option<u16>);
 
 /// Options of `start`.
 #[derive(ClapArgs)]
@@ -590,6 +598,12 @@ pub enum ImageCommand {
         /// The file
         file: PathBuf,
     },
+    /// Push images into the registry of a local cluster, and print what pods call them
+    Push {
+        /// Files as `coracle image load` has them; - reads standard input
+        #[arg(required = true, value_name = "ARCHIVE")]
+        images: Vec<PathBuf>,
+    },
     /// Pull an image from its registry
     Pull {
         /// The image's name
@@ -607,6 +621,15 @@ pub enum ImageCommand {
         #[arg(required = true)]
         images: Vec<String>,
     },
+}
+
+/// A port, or `none`.
+fn registry(text: &str) -> Result<RegistryPort, String> {
+    match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(RegistryPort(Some(port))),
+        _ if text == "none" => Ok(RegistryPort(None)),
+        _ => Err(format!("{text:?} is no port: ports are from 1 to 65535")),
+    }
 }
 
 /// What is mounted, or `none`.

@@ -109,6 +109,9 @@ pub struct Cluster {
     /// What of the host the nodes of a local cluster have at other paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// The port of the host at which a local cluster has a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<u16>,
 }
 
 /// A name and a directory that a command is about; a cluster need not be there.
@@ -242,6 +245,7 @@ impl Cluster {
             nodes: Vec::new(),
             published: Vec::new(),
             mounts: Vec::new(),
+            registry: None,
         }
     }
 

@@ -27,6 +27,7 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use crate::certificates::Certificates;
 use crate::hollow::Running;
+use crate::local_registry;
 use crate::publish::Told;
 use crate::store::pieces;
 
@@ -65,6 +66,8 @@ pub struct State {
     pub containers: Option<Containers>,
     /// Ports of the host that lead to the node.
     pub published: Vec<Told>,
+    /// The cluster's registry, on the node with the server.
+    pub registry: Option<local_registry::Open>,
 }
 
 /// What a server answers from.
@@ -178,6 +181,12 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
         }
         (&Method::GET, "/images") => json(&runtime(state)?.list_images().await?),
         (&Method::POST, "/images/load") => load(state, request).await,
+        (&Method::POST, "/images/push") => {
+            let registry = registry(state)?;
+            let reader = reader(request);
+            let runtime = runtime(state)?.clone();
+            json(&tokio::task::spawn_blocking(move || registry.push_archive(&runtime, reader)).await??)
+        }
         (&Method::POST, "/images/pull") => {
             let name = text(request).await?;
             json(&runtime(state)?.pull_image(&name, None).await?)
@@ -219,10 +228,20 @@ async fn text(request: Request<Incoming>) -> Result<String> {
     Ok(String::from_utf8(bytes.to_bytes().to_vec())?)
 }
 
+fn registry(state: &State) -> Result<local_registry::Open> {
+    let registry = state.registry.clone();
+    registry.context("the cluster has no registry: `coracle stop`, and then `coracle up --registry`")
+}
+
+/// Reads what is sent as it comes, on a thread that may wait.
+fn reader(request: Request<Incoming>) -> impl std::io::Read + Send {
+    let pieces = TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
+    SyncIoBridge::new(tokio_util::io::StreamReader::new(pieces))
+}
+
 /// The archive goes from the socket into the content store as it comes; nothing holds all of it.
 async fn load(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
-    let pieces = TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
-    let reader = SyncIoBridge::new(tokio_util::io::StreamReader::new(pieces));
+    let reader = reader(request);
     let runtime = runtime(state)?.clone();
     let names = tokio::task::spawn_blocking(move || runtime.import(reader, None)).await??;
     json(&names)

@@ -1,11 +1,13 @@
 //! `coracle image`: images of a cluster.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use coracle_runtime::cri;
 use hyper::Method;
+use tokio::io::AsyncRead;
 
 use crate::args::{Format, Image, ImageCommand};
 use crate::cluster::Cluster;
@@ -21,6 +23,14 @@ pub fn run(options: &Image) -> Result<()> {
     let socket = &first.control_socket();
     match &options.command {
         ImageCommand::Load { file } => load(first, &others, file),
+        ImageCommand::Push { images } => {
+            for file in images {
+                let pushed: Vec<String> = call(socket, Method::POST, "/images/push", Outgoing::Reader(open(file)?))
+                    .with_context(|| format!("failed to push {}", file.display()))?;
+                pushed.iter().for_each(|name| println!("Pushed {name}"));
+            }
+            Ok(())
+        }
         ImageCommand::Pull { image } => {
             let id: String = pull(socket, image)?;
             // The name may be a short one; by its ID it is asked for which ones it has.
@@ -80,15 +90,19 @@ fn on_all(nodes: &[&LocalNode<'_>], work: impl Fn(&LocalNode<'_>) -> Result<()> 
     })
 }
 
+/// A file, or standard input.
+fn open(file: &Path) -> Result<Pin<Box<dyn AsyncRead + Send>>> {
+    if file == Path::new("-") {
+        return Ok(Box::pin(tokio::io::stdin()));
+    }
+    let file = std::fs::File::open(file).with_context(|| format!("failed to open {}", file.display()))?;
+    Ok(Box::pin(tokio::fs::File::from_std(file)))
+}
+
 /// The first node unpacks the archive, and the others share what it has.
 fn load(first: &LocalNode<'_>, others: &[&LocalNode<'_>], file: &Path) -> Result<()> {
-    let reader: std::pin::Pin<Box<dyn tokio::io::AsyncRead + Send>> = if file == Path::new("-") {
-        Box::pin(tokio::io::stdin())
-    } else {
-        let file = std::fs::File::open(file).with_context(|| format!("failed to open {}", file.display()))?;
-        Box::pin(tokio::fs::File::from_std(file))
-    };
-    let names: Vec<String> = call(&first.control_socket(), Method::POST, "/images/load", Outgoing::Reader(reader))?;
+    let names: Vec<String> =
+        call(&first.control_socket(), Method::POST, "/images/load", Outgoing::Reader(open(file)?))?;
     let failed = |node: &LocalNode<'_>| format!("failed to bring the images to the node {}", node.name());
     on_all(others, |node| share(first, node, &names).with_context(|| failed(node)))?;
     for name in names {

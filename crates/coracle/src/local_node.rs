@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +20,7 @@ use crate::daemon::FAILURE;
 use crate::ip_family::{self, IpFamily};
 use crate::mounts::Mount;
 use crate::process::{self, NodeProcess, wait_for_exit};
-use crate::publish::{self, Listening};
+use crate::publish::Listening;
 use crate::registry::{self, Running};
 use crate::{control, sys};
 
@@ -154,9 +154,9 @@ impl LocalNode<'_> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("coracle").arg("node-init").arg("--data-dir").arg(&self.cluster.dir);
         command.arg("--number").arg(self.number.to_string());
-        let published = listening.of(self.number);
-        command.arg("--published").arg(publish::argument(published));
-        sys::pass_on(&mut command, published.iter().map(|one| one.socket.as_raw_fd()).collect());
+        if let Some(sockets) = listening.of(self.number) {
+            sockets.pass_on(&mut command);
+        }
         command.stdin(Stdio::piped()).stdout(errors.try_clone()?).stderr(errors).current_dir("/");
         let outer = sys::in_own_session(&mut command).spawn().context("failed to start the node")?;
         Ok(Begun { node: *self, outer, init_log })

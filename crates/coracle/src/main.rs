@@ -24,6 +24,7 @@ mod install;
 mod ip_family;
 mod kubeconfig;
 mod local_node;
+mod local_registry;
 mod logs;
 mod ls;
 mod mounts;

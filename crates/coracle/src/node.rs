@@ -15,7 +15,7 @@ use coracle_network::policies::Policies;
 use coracle_network::{ForeignConfig, ForeignPods, proxy};
 use coracle_pki::Current;
 use coracle_runtime::cri::SandboxNetwork;
-use coracle_runtime::{Runtime, RuntimeConfig};
+use coracle_runtime::{LocalRegistry, Runtime, RuntimeConfig};
 use coracle_values::addresses::{Family, Ranges, nth};
 use coracle_values::hollow;
 use ipnet::IpNet;
@@ -61,6 +61,8 @@ pub struct Own<'a> {
     pub pod_cidr: Option<Ranges>,
     /// Where another node on the same disk has its images, which this one has too at its first start.
     pub images: Option<PathBuf>,
+    /// The registry of the local cluster that it is in.
+    pub registry: Option<LocalRegistry>,
     /// How its parts reach the API.
     pub clients: Clients,
 }
@@ -126,6 +128,7 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
             cgroup_root: options.cgroup_root.clone().unwrap_or_else(|| cluster.cgroup()),
             shim_exe: "/proc/self/exe".into(),
             insecure_registries: options.insecure_registry.clone(),
+            local_registry: own.registry,
             resolv_conf: resolv_conf.clone(),
         },
         sandboxes,

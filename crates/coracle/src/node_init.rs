@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,40 +20,32 @@ use crate::args::NodeInit;
 use crate::cluster::Cluster;
 use crate::local_node::LocalNode;
 use crate::process::{NodeProcess, start_time_in};
-use crate::publish::{self, Published};
+use crate::publish::Sockets;
 use crate::{mounts, nodes, server_log, sys};
 
 /// Runs either half.
 pub fn run(options: &NodeInit) -> Result<()> {
     let cluster = Cluster::read(&options.data_dir)?.context("the cluster's description is missing")?;
     let node = LocalNode { cluster: &cluster, number: options.number };
-    let published = publish::take(&options.published)?;
-    if options.inside { inner(&node, &published) } else { outer(&node, &published) }
+    let sockets = Sockets::take(&options.published)?;
+    if options.inside { inner(&node, &sockets) } else { outer(&node, &sockets) }
 }
 
-fn outer(node: &LocalNode<'_>, published: &[Published]) -> Result<()> {
+fn outer(node: &LocalNode<'_>, sockets: &Sockets) -> Result<()> {
     // The inner process mounts another /proc over this one.
     let proc = fs::File::open("/proc")?;
     sys::enter_node_namespaces().context("failed to make the node's namespaces")?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("coracle").args(["node-init", "--inside", "--data-dir"]).arg(&node.cluster.dir);
     command.arg("--number").arg(node.number.to_string());
-    pass_on(&mut command, published);
+    sockets.pass_on(&mut command);
     let child = command.stdin(Stdio::inherit()).spawn().context("failed to start the node's first process")?;
     let pid = child.id() as i32;
     let started = start_time_in(&proc, pid).context("the node's first process ended at once")?;
     node.set_process(NodeProcess { pid, started })
 }
 
-/// Hands the sockets of published ports on.
-fn pass_on(command: &mut Command, published: &[Published]) {
-    if !published.is_empty() {
-        command.arg("--published").arg(publish::argument(published));
-        sys::pass_on(command, published.iter().map(|one| one.socket.as_raw_fd()).collect());
-    }
-}
-
-fn inner(node: &LocalNode<'_>, published: &[Published]) -> Result<()> {
+fn inner(node: &LocalNode<'_>, sockets: &Sockets) -> Result<()> {
     // The host must not see the node's mounts, nor the node new ones of the host.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("failed to make mounts private")?;
@@ -70,9 +61,9 @@ fn inner(node: &LocalNode<'_>, published: &[Published]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let first = start_daemon(node, published)?;
+        let first = start_daemon(node, sockets)?;
         wait_for_link()?;
-        keep_alive(node, published, first, &mut signals).await
+        keep_alive(node, sockets, first, &mut signals).await
     })
 }
 
@@ -100,7 +91,7 @@ impl Signals {
     }
 }
 
-async fn keep_alive(node: &LocalNode<'_>, published: &[Published], first: Child, signals: &mut Signals) -> Result<()> {
+async fn keep_alive(node: &LocalNode<'_>, sockets: &Sockets, first: Child, signals: &mut Signals) -> Result<()> {
     let (mut server, mut started, mut delay) = (first, Instant::now(), Duration::ZERO);
     loop {
         let pid = server.id() as i32;
@@ -120,12 +111,12 @@ async fn keep_alive(node: &LocalNode<'_>, published: &[Published], first: Child,
         let _ = writeln!(std::io::stderr(), "node-init: the server ended; it is started again in {delay:?}");
         tokio::time::sleep(delay).await;
         started = Instant::now();
-        server = start_daemon(node, published)?;
+        server = start_daemon(node, sockets)?;
     }
 }
 
 /// The server on the first node, an agent on others.
-fn start_daemon(node: &LocalNode<'_>, published: &[Published]) -> Result<Child> {
+fn start_daemon(node: &LocalNode<'_>, sockets: &Sockets) -> Result<Child> {
     let (cluster, dir) = (node.cluster, node.dir());
     let mut command = Command::new("/proc/self/exe");
     command.arg0("coracle").arg(if node.is_first() { "server" } else { "agent" });
@@ -155,7 +146,7 @@ fn start_daemon(node: &LocalNode<'_>, published: &[Published]) -> Result<Child> 
         command.arg("--server").arg(cluster.url()).arg("--token-file").arg(dir.join(nodes::TOKEN));
         command.arg("--discovery-token-ca-cert-hash").arg(coracle_pki::public_key_hash(&authority)?);
     }
-    pass_on(&mut command, published);
+    sockets.pass_on(&mut command);
     command.stdin(Stdio::null()).process_group(0).spawn().context("failed to start the daemon")
 }
 

@@ -27,6 +27,9 @@ use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
 use crate::publish::{self, Published};
 use crate::{balancing, control_plane, hollow, kubeconfig, node, notify, ranges, store, volumes};
+use crate::local_registry::{self, Open};
+use crate::publish::{self, Sockets};
+use crate::{balancing, control_plane, kubeconfig, node, notify, ranges, store, volumes};
 
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
@@ -45,8 +48,9 @@ pub fn run(options: &Server) -> Result<()> {
 
 async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
-    let published = publish::take(&options.published)?;
-    let ports = published.iter().map(Published::told).collect::<Result<Vec<_>, _>>()?;
+    let sockets = Sockets::take(&options.published)?;
+    let ports = sockets.told()?;
+    let registry = local_registry::open(cluster, &cluster.dir)?;
     let dir = &cluster.dir;
     make_directories(dir, &["pki"])?;
     let node_ips = daemon::node_addresses(&options.node.node_ip, options.node.cluster_cidr)?;
@@ -107,6 +111,12 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         parts.spawn("metrics of a part", async move { tell(server, serving, pages, (&own, port)).await });
     }
 
+    if let (Some(registry), Some(socket)) = (&registry, sockets.registry) {
+        let administrator = as_user(&api, "system:apiserver", &[MASTERS], "kube-apiserver");
+        let served = local_registry::serve(registry.registry.clone(), socket);
+        parts.spawn("registry", served);
+        tokio::spawn(local_registry::tell(administrator, registry.port));
+    }
     daemon::connected(options.in_node).await?;
     let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
     let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
@@ -130,6 +140,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             client_certificate: None,
             pod_cidr: Some(pod_cidr),
             images: None,
+            registry: registry.as_ref().map(Open::for_nodes),
             clients,
         };
         let started = node::start(&options.node, cluster, own, &mut parts).await?;
@@ -163,7 +174,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             let pods = Informer::with_selectors(own, None, Some(fields), Vec::new());
             parts.spawn("ingress", coracle_ingress::run(client, informers.all(), informers.all(), pods, config));
         }
-        parts.spawn("published ports", publish::run(published, node_ips.clone(), started.informers));
+        parts.spawn("published ports", publish::run(sockets.ports, node_ips.clone(), started.informers));
         (runtime, containers, ready) = (Some(started.runtime), Some(started.containers), started.ready);
     }
     let as_user = |name, agent| as_user(&api, name, &[], agent);
@@ -191,6 +202,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         started,
         containers,
         published: ports,
+        registry,
     };
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });

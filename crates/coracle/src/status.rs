@@ -28,6 +28,9 @@ pub struct Report {
     pub url: String,
     /// Where its data are.
     pub data_dir: String,
+    /// Where the host reaches its registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<String>,
     uptime_seconds: u64,
     nodes: Vec<nodes::Report>,
     /// Hollow nodes that are registered.
@@ -66,6 +69,9 @@ pub fn status(options: &Status) -> Result<()> {
         return Ok(());
     }
     println!("Uptime      {} s", report.uptime_seconds);
+    if let Some(registry) = &report.registry {
+        println!("Registry    {registry}");
+    }
     for node in &report.nodes {
         println!("Node        {} at {}, {}", node.name, node.address, node.state);
         for port in &node.published {
@@ -105,6 +111,7 @@ pub fn report(cluster: &Cluster) -> Report {
         kubernetes_version: KUBERNETES_VERSION,
         url: daemon.as_ref().map_or_else(|| cluster.url(), |daemon| daemon.url.clone()),
         data_dir: cluster.dir.display().to_string(),
+        registry: cluster.registry.map(|port| format!("localhost:{port}")),
         uptime_seconds: daemon.as_ref().map_or(0, |daemon| daemon.uptime_seconds),
         hollow_nodes: daemon.as_ref().map_or(0, |daemon| daemon.hollow_nodes),
         nodes: match (daemon, cluster.kind) {

@@ -10,7 +10,7 @@ use coracle_pki::BootstrapToken;
 use coracle_scheduler::SchedulerConfiguration;
 use coracle_values::addresses::Family;
 
-use crate::args::{Start, Up};
+use crate::args::{RegistryPort, Start, Up};
 use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
 use crate::local_node::{FIRST, LocalNode, tail};
 use crate::progress::Progress;
@@ -91,6 +91,9 @@ fn describe(options: &Up, place: &Place, found: Option<Cluster>) -> Result<(Clus
         let wanted: Vec<_> = options.mount.iter().flatten().cloned().collect();
         let wanted = mounts::resolve(&wanted, &cluster)?;
         replace(wanted, &cluster.clone(), &mut cluster.mounts, "--mount")?;
+    }
+    if let Some(RegistryPort(wanted)) = options.registry {
+        replace(wanted, &cluster.clone(), &mut cluster.registry, "--registry")?;
     }
     let listening = nodes::open(&cluster.all_nodes())?;
     cluster.save()?;
@@ -185,6 +188,9 @@ fn bring_up(cluster: &Cluster, mut listening: Listening, wait: Duration) -> Resu
     let took = progress.finish();
     println!("Cluster {:?} is ready at {} after {:.0} ms.", cluster.name, access.server, took.as_secs_f64() * 1000.0);
     println!("kubectl uses it by the context {:?} in {}.", cluster.context(), path.display());
+    if let Some(port) = cluster.registry {
+        println!("Images that are pushed to localhost:{port} are pulled by all nodes.");
+    }
     if !cluster.published.is_empty() {
         for node in nodes::reports(cluster) {
             node.published.iter().for_each(|port| println!("Published {port} of {}.", node.name));

@@ -13,7 +13,7 @@ mod shim;
 mod sys;
 pub mod tree;
 
-pub use image::{ImageStore, Reference};
+pub use image::{Archived, ImageStore, LocalRegistry, Reference, Room};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use shim::shim_main;
 pub use sys::{MOUNT_ATTR_RDONLY, MountAttributes, name_process, set_mount_attributes};

@@ -19,7 +19,8 @@ use coracle_pki::{BootstrapToken, Current};
 use crate::args::{Agent, Which};
 use crate::cluster::{Cluster, Kind};
 use crate::daemon::{self, Parts, Start, make_directories};
-use crate::publish::{self, Published, Told};
+use crate::local_registry::{self, Open};
+use crate::publish::{self, Sockets, Told};
 use crate::{control, node, notify};
 
 use join::Joined;
@@ -39,8 +40,8 @@ pub fn run(options: &Agent) -> Result<()> {
 
 async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
     let started = Instant::now();
-    let published = publish::take(&options.published)?;
-    let told = published.iter().map(Published::told).collect::<Result<Vec<_>, _>>()?;
+    let sockets = Sockets::take(&options.published)?;
+    let told = sockets.told()?;
     let dir = &cluster.dir;
     make_directories(dir, &["kubelet"])?;
     daemon::connected(options.in_node).await?;
@@ -68,6 +69,9 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
         accounts: None,
     };
     let mut parts = Parts::default();
+    // Beside the directory of nodes, in which this one's is.
+    let whole = dir.ancestors().nth(2).filter(|_| options.in_node);
+    let registry = whole.map(|whole| local_registry::open(cluster, whole)).transpose()?.flatten();
     let own = node::Own {
         name: &name,
         addresses: addresses.clone(),
@@ -76,12 +80,12 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
         serving: Current::empty(),
         client_certificate: Some(certificate),
         pod_cidr: None,
-        // Beside the directory of nodes, in which this one's is.
-        images: if options.in_node { dir.ancestors().nth(2).map(|whole| whole.join("images")) } else { None },
+        images: whole.map(|whole| whole.join("images")),
+        registry: registry.as_ref().map(Open::for_nodes),
         clients,
     };
     let node = node::start(&options.node, cluster, own, &mut parts).await?;
-    parts.spawn("published ports", publish::run(published, addresses.clone(), node.informers.clone()));
+    parts.spawn("published ports", publish::run(sockets.ports, addresses.clone(), node.informers.clone()));
     let state = state(node, &name, &addresses, started, told);
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, state).await });
@@ -109,6 +113,7 @@ fn state(
         started,
         containers: Some(node.containers),
         published,
+        registry: None,
     }
 }
 

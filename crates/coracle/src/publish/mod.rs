@@ -14,4 +14,4 @@ mod sockets;
 
 pub use forward::run;
 pub use grammar::{Port, Publish, resolve};
-pub use sockets::{Listening, Published, Told, argument, take};
+pub use sockets::{Listening, Sockets, Told};

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt};
 use serde::{Deserialize, Serialize};
 
-use crate::local_node::LocalNode;
+use crate::local_node::{FIRST, LocalNode};
 use crate::sys;
 
 use super::grammar::{Port, Protocol};
@@ -62,9 +63,63 @@ impl Published {
     }
 }
 
+/// The sockets of a node.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Those that lead to its ports.
+    pub ports: Vec<Published>,
+    /// That of the cluster's registry, on the node with the server.
+    pub registry: Option<OwnedFd>,
+}
+
+/// What the registry is called where its socket is handed on.
+const REGISTRY: &str = "registry";
+
+impl Sockets {
+    /// Has a command inherit them, and tells it which they are.
+    pub fn pass_on(&self, command: &mut Command) {
+        let ports = self.ports.iter().map(|one| (one.socket.as_raw_fd(), one.node_port.to_string()));
+        let registry = self.registry.iter().map(|socket| (socket.as_raw_fd(), REGISTRY.to_owned()));
+        let all: Vec<(RawFd, String)> = ports.chain(registry).collect();
+        if !all.is_empty() {
+            let named: Vec<String> = all.iter().map(|(descriptor, what)| format!("{descriptor}={what}")).collect();
+            command.arg("--published").arg(named.join(","));
+            sys::pass_on(command, all.into_iter().map(|(descriptor, _)| descriptor).collect());
+        }
+    }
+
+    /// Takes them over by what [`Sockets::pass_on`] told. Nobody who is started from here on has them, unless told so.
+    ///
+    /// # Errors
+    /// There are none of that name.
+    pub fn take(told: &str) -> Result<Sockets> {
+        let mut sockets = Sockets::default();
+        let mut one = |text: &str| {
+            let (descriptor, what) = text.split_once('=').context("it is DESCRIPTOR=PORT")?;
+            let socket = sys::take_descriptor(descriptor.parse()?)?;
+            match what {
+                REGISTRY => sockets.registry = Some(socket),
+                port => sockets.ports.push(Published { socket, node_port: port.parse()? }),
+            }
+            anyhow::Ok(())
+        };
+        let mut named = told.split(',').filter(|text| !text.is_empty());
+        named.try_for_each(&mut one).with_context(|| format!("failed to take over the sockets {told:?}"))?;
+        Ok(sockets)
+    }
+
+    /// What people are told of the ports.
+    ///
+    /// # Errors
+    /// One is no socket of an address.
+    pub fn told(&self) -> io::Result<Vec<Told>> {
+        self.ports.iter().map(Published::told).collect()
+    }
+}
+
 /// The sockets of nodes that are about to be started, by their numbers.
 #[derive(Debug, Default)]
-pub struct Listening(BTreeMap<u8, Vec<Published>>);
+pub struct Listening(BTreeMap<u8, Sockets>);
 
 impl Listening {
     /// Opens the sockets of those nodes of a cluster that do not run, on the host, where this process is.
@@ -75,15 +130,30 @@ impl Listening {
         let mut open = BTreeMap::new();
         for node in nodes.iter().filter(|node| node.process().is_none()) {
             let ports = node.cluster.published.iter().filter(|port| port.node == node.number);
-            open.insert(node.number, ports.map(open_one).collect::<Result<Vec<_>>>()?);
+            let ports = ports.map(open_one).collect::<Result<Vec<_>>>()?;
+            let registry = node.cluster.registry.filter(|_| node.is_first());
+            let registry = registry.map(|port| open_registry(port)).transpose()?;
+            open.insert(node.number, Sockets { ports, registry });
         }
         Ok(Listening(open))
     }
 
     /// Those of a node.
-    pub fn of(&self, node: u8) -> &[Published] {
-        self.0.get(&node).map_or(&[], Vec::as_slice)
+    pub fn of(&self, node: u8) -> Option<&Sockets> {
+        self.0.get(&node)
     }
+}
+
+/// On this host alone, as it has no credentials and no TLS.
+fn open_registry(port: u16) -> Result<OwnedFd> {
+    let host = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    let opened = open_one(&Port { host, node_port: 0, protocol: Protocol::Tcp, node: FIRST });
+    opened.map(|one| one.socket).with_context(|| {
+        format!(
+            "there is no place for the registry: name another port of this host, as `--registry {}`",
+            port.wrapping_add(1)
+        )
+    })
 }
 
 fn open_one(port: &Port) -> Result<Published> {
@@ -119,26 +189,6 @@ fn open_one(port: &Port) -> Result<Published> {
     Ok(Published { socket, node_port })
 }
 
-/// How the sockets are named to a process that is to have them: descriptors and ports of the node.
-pub fn argument(published: &[Published]) -> String {
-    let named = published.iter().map(|one| format!("{}={}", one.socket.as_raw_fd(), one.node_port));
-    named.collect::<Vec<_>>().join(",")
-}
-
-/// Takes the sockets over that [`argument`] names. Nobody who is started from here on has them, unless told so.
-///
-/// # Errors
-/// There are none of that name.
-pub fn take(argument: &str) -> Result<Vec<Published>> {
-    let one = |text: &str| {
-        let (descriptor, node_port) = text.split_once('=').context("it is DESCRIPTOR=PORT")?;
-        let descriptor: RawFd = descriptor.parse()?;
-        Ok(Published { socket: sys::take_descriptor(descriptor)?, node_port: node_port.parse()? })
-    };
-    let named = argument.split(',').filter(|text| !text.is_empty());
-    named.map(one).collect::<Result<_>>().with_context(|| format!("failed to take over the sockets {argument:?}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,12 +219,15 @@ mod tests {
         cluster.published =
             vec![port("127.0.0.1:0", Protocol::Tcp), Port { node: 2, ..port("127.0.0.1:0", Protocol::Tcp) }];
         let listening = Listening::open(&cluster.all_nodes()).unwrap();
-        assert_eq!((listening.of(1).len(), listening.of(2).len()), (1, 0));
-        let argument = argument(listening.of(1));
-        assert!(argument.ends_with("=80"), "{argument}");
+        let first = listening.of(1).unwrap();
+        assert!(first.ports.len() == 1 && first.registry.is_none() && listening.of(2).is_none());
+        let mut command = Command::new("x");
+        first.pass_on(&mut command);
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+        assert!(arguments[0] == "--published" && arguments[1].ends_with("=80"), "{arguments:?}");
         for wrong in ["x", "3", "-1=80", "99999=80", "0=80"] {
-            assert!(take(wrong).is_err(), "{wrong}");
+            assert!(Sockets::take(wrong).is_err(), "{wrong}");
         }
-        assert!(take("").unwrap().is_empty());
+        assert!(Sockets::take("").unwrap().ports.is_empty());
     }
 }

@@ -144,78 +144,103 @@ fn blob_name(digest: &str) -> String {
     format!("blobs/{}", digest.replacen(':', "/", 1))
 }
 
+/// An image of an archive, on disk while it is looked at.
+pub struct Archived {
+    /// What it is called, in full, with tags.
+    pub tags: Vec<String>,
+    /// Its config.
+    pub config: Vec<u8>,
+    /// Its manifest, if the archive has one.
+    pub manifest: Option<Vec<u8>>,
+    /// Its layers, the lowest first, compressed or not, with the digests that they are to have, where those are known.
+    pub layers: Vec<(PathBuf, Option<String>)>,
+}
+
+/// What is done with each image of an archive.
+type Take<'a> = &'a mut dyn FnMut(Archived) -> Result<()>;
+
 impl ImageStore {
     /// Imports every image of an archive and answers with the references it loaded. `name` names an image that
     /// the archive gives no reference. Blocks; the reader is read to the end of the archive.
     pub fn import(&self, reader: impl Read, name: Option<&str>) -> Result<Vec<String>> {
+        let mut loaded = Vec::new();
+        self.read_archive(reader, name, &mut |image| {
+            self.add_archived(&image)?;
+            loaded.extend(image.tags);
+            Ok(())
+        })?;
+        Ok(loaded)
+    }
+
+    /// Reads an archive, and does something with every image of it; nothing of it stays. Blocks.
+    ///
+    /// # Errors
+    /// It is none, or what is done fails.
+    pub fn read_archive(&self, reader: impl Read, name: Option<&str>, take: Take<'_>) -> Result<()> {
         let spool = Spool::fill(reader, self.ingest_path()).map_err(invalid)?;
         if spool.members.contains_key("manifest.json") {
-            self.import_docker(&spool, name)
+            read_docker(&spool, name, take)
         } else if spool.members.contains_key("index.json") {
-            self.import_layout(&spool, name)
+            read_layout(&spool, name, take)
         } else {
             Err(invalid("it has neither manifest.json (docker save) nor index.json (OCI layout)"))
         }
     }
 
-    fn import_docker(&self, spool: &Spool, name: Option<&str>) -> Result<Vec<String>> {
-        let images: Vec<DockerImage> = serde_json::from_slice(&spool.json("manifest.json")?).map_err(invalid)?;
-        let mut loaded = Vec::new();
-        for image in images.into_iter().take(MAX_IMAGES) {
-            let config = spool.json(&image.config)?;
-            let parsed = parse_config(&config)?;
-            let tags = names(image.repo_tags.unwrap_or_default().iter().map(String::as_str), name)?;
-            let mut layers = Vec::new();
-            for (diff_id, member) in parsed.diff_ids.iter().zip(&image.layers) {
-                let path = spool.path(member)?.to_path_buf();
-                layers.push(LayerSource {
-                    diff_id: diff_id.clone(),
-                    contents: Contents::Blob(Box::new(move || open(&path, None))),
-                });
-            }
-            self.add(&config, None, &tags, &[], layers)?;
-            loaded.extend(tags);
-        }
-        Ok(loaded)
-    }
-
-    fn import_layout(&self, spool: &Spool, name: Option<&str>) -> Result<Vec<String>> {
-        let index: ImageIndex = serde_json::from_slice(&spool.json("index.json")?).map_err(invalid)?;
-        let mut loaded = Vec::new();
-        for descriptor in index.manifests().iter().take(MAX_IMAGES) {
-            let annotations = descriptor.annotations().clone().unwrap_or_default();
-            let given = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
-                .iter()
-                .find_map(|key| annotations.get(*key))
-                // The annotation may be a mere tag, which names no image.
-                .filter(|name| name.contains(['/', ':']) || name.contains('@'));
-            let tags = names(given.iter().map(|name| name.as_str()), name)?;
-            let manifest = spool_manifest(spool, descriptor, 0)?;
-            let digest = super::unpack::digest_of(&manifest);
-            let parsed: ImageManifest = serde_json::from_slice(&manifest).map_err(invalid)?;
-            let config = spool.blob(parsed.config())?;
-            let diff_ids = parse_config(&config)?.diff_ids;
-            if diff_ids.len() != parsed.layers().len() {
-                return Err(invalid("its config names other layers than its manifest"));
-            }
-            let mut layers = Vec::new();
-            for (diff_id, layer) in diff_ids.into_iter().zip(parsed.layers()) {
-                let digest = layer.digest().to_string();
-                let path = spool.path(&blob_name(&digest))?.to_path_buf();
-                layers.push(LayerSource {
-                    diff_id,
-                    contents: Contents::Blob(Box::new(move || open(&path, Some(&digest)))),
-                });
-            }
-            let mut digests = Vec::new();
-            for tag in &tags {
+    fn add_archived(&self, image: &Archived) -> Result<()> {
+        let diff_ids = parse_config(&image.config)?.diff_ids;
+        let layers = diff_ids.into_iter().zip(&image.layers).map(|(diff_id, (path, digest))| LayerSource {
+            diff_id,
+            contents: Contents::Blob(Box::new(move || open(path, digest.as_deref()))),
+        });
+        let mut digests = Vec::new();
+        if let Some(manifest) = &image.manifest {
+            let digest = super::unpack::digest_of(manifest);
+            for tag in &image.tags {
                 digests.push(format!("{}@{digest}", Reference::parse(tag).map_err(invalid)?.name()));
             }
-            self.add(&config, Some(&manifest), &tags, &digests, layers)?;
-            loaded.extend(tags);
         }
-        Ok(loaded)
+        self.add(&image.config, image.manifest.as_deref(), &image.tags, &digests, layers.collect()).map(drop)
     }
+}
+
+fn read_docker(spool: &Spool, name: Option<&str>, take: Take<'_>) -> Result<()> {
+    let images: Vec<DockerImage> = serde_json::from_slice(&spool.json("manifest.json")?).map_err(invalid)?;
+    for image in images.into_iter().take(MAX_IMAGES) {
+        let config = spool.json(&image.config)?;
+        let count = parse_config(&config)?.diff_ids.len();
+        let tags = names(image.repo_tags.unwrap_or_default().iter().map(String::as_str), name)?;
+        let layers = image.layers.iter().take(count).map(|member| Ok((spool.path(member)?.to_path_buf(), None)));
+        let layers = layers.collect::<Result<_>>()?;
+        take(Archived { tags, config, manifest: None, layers })?;
+    }
+    Ok(())
+}
+
+fn read_layout(spool: &Spool, name: Option<&str>, take: Take<'_>) -> Result<()> {
+    let index: ImageIndex = serde_json::from_slice(&spool.json("index.json")?).map_err(invalid)?;
+    for descriptor in index.manifests().iter().take(MAX_IMAGES) {
+        let annotations = descriptor.annotations().clone().unwrap_or_default();
+        let given = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
+            .iter()
+            .find_map(|key| annotations.get(*key))
+            // The annotation may be a mere tag, which names no image.
+            .filter(|name| name.contains(['/', ':']) || name.contains('@'));
+        let tags = names(given.iter().map(|name| name.as_str()), name)?;
+        let manifest = spool_manifest(spool, descriptor, 0)?;
+        let parsed: ImageManifest = serde_json::from_slice(&manifest).map_err(invalid)?;
+        let config = spool.blob(parsed.config())?;
+        if parse_config(&config)?.diff_ids.len() != parsed.layers().len() {
+            return Err(invalid("its config names other layers than its manifest"));
+        }
+        let mut layers = Vec::new();
+        for layer in parsed.layers() {
+            let digest = layer.digest().to_string();
+            layers.push((spool.path(&blob_name(&digest))?.to_path_buf(), Some(digest)));
+        }
+        take(Archived { tags, config, manifest: Some(manifest), layers })?;
+    }
+    Ok(())
 }
 
 /// Completes the references of one image.

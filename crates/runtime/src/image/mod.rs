@@ -9,8 +9,11 @@ mod share;
 mod store;
 mod unpack;
 
+pub use self::import::Archived;
 pub use self::reference::Reference;
+pub use self::registry::LocalRegistry;
 pub(crate) use self::registry::Puller;
+pub use self::room::Room;
 pub use self::store::ImageStore;
 pub(crate) use self::store::{ImageRecord, Layer};
 pub(crate) use self::unpack::digest_of;

@@ -19,7 +19,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::import::{is_for_us, is_index, platform};
 use super::reference::Reference;
@@ -36,6 +36,8 @@ const MAX_JSON: usize = 8 << 20;
 /// Longest time to connect, and longest silence.
 const CONNECT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(60);
+/// Bytes on the way from a registry in this process.
+const LOCAL_BUFFER: usize = 256 << 10;
 /// Longest time for all of a pull: whoever drips must not keep others from pulling.
 const WHOLE: Duration = Duration::from_secs(4 * 3600);
 /// Slowest a registry may be with a blob, in bytes a second, after the time for silence.
@@ -65,9 +67,25 @@ fn other(what: impl std::fmt::Display) -> Failure {
 
 type Fetched<T> = std::result::Result<T, Failure>;
 
+/// A registry that is asked within this process.
+#[derive(Clone)]
+pub struct LocalRegistry {
+    /// What images say that are in it, as HOST:PORT.
+    pub names: Vec<String>,
+    /// Answers what comes of a connection, by HTTP/1.1.
+    pub serve: Arc<dyn Fn(DuplexStream) + Send + Sync>,
+}
+
+impl std::fmt::Debug for LocalRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalRegistry").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
 /// Pulls images; one for the whole runtime.
 pub struct Puller {
     insecure: Vec<String>,
+    local: Option<LocalRegistry>,
     pace: Pace,
     tls: parking_lot::Mutex<Option<Arc<rustls::ClientConfig>>>,
 }
@@ -97,13 +115,20 @@ struct Session<'a> {
 }
 
 impl Puller {
-    /// `insecure` are registries spoken to without TLS.
-    pub fn new(insecure: Vec<String>) -> Self {
+    /// `insecure` are registries spoken to without TLS; `local` needs no network.
+    pub fn new(insecure: Vec<String>, local: Option<LocalRegistry>) -> Self {
         let pace = Pace { silence: SILENCE, whole: WHOLE, slowest: SLOWEST };
-        Self { insecure, pace, tls: parking_lot::Mutex::new(None) }
+        Self { insecure, local, pace, tls: parking_lot::Mutex::new(None) }
+    }
+
+    fn local(&self, host: &str) -> Option<&LocalRegistry> {
+        self.local.as_ref().filter(|local| local.names.iter().any(|known| known == host))
     }
 
     fn scheme(&self, host: &str) -> &'static str {
+        if self.local(host).is_some() {
+            return "http";
+        }
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
         let loopback = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         if loopback || self.insecure.iter().any(|known| known == host) { "http" } else { "https" }
@@ -170,18 +195,25 @@ impl Puller {
         let name = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let failed = |error: String| other(format_args!("failed to do request: Get \"{uri}\": {error}"));
-        let connecting = tokio::net::TcpStream::connect((name.as_str(), port));
-        let stream = tokio::time::timeout(CONNECT, connecting)
-            .await
-            .map_err(|_| failed(format!("dial tcp {name}:{port}: i/o timeout")))?
-            .map_err(|error| failed(format!("dial tcp {name}:{port}: {}", crate::shim::plain(&error))))?;
         let mut request = Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
-            .header(HOST, host)
+            .header(HOST, &host)
             .header(USER_AGENT, concat!("coracle/", env!("CARGO_PKG_VERSION")));
         for (header, value) in headers {
             request = request.header(header, value);
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(error.to_string()))?;
+        let silent = || failed("the server does not answer".into());
+        if let Some(local) = self.local(&host) {
+            let (ours, theirs) = tokio::io::duplex(LOCAL_BUFFER);
+            (local.serve)(theirs);
+            let answer = tokio::time::timeout(self.pace.silence, exchange(ours, request)).await;
+            return answer.map_err(|_| silent())?.map_err(failed);
+        }
+        let connecting = tokio::net::TcpStream::connect((name.as_str(), port));
+        let stream = tokio::time::timeout(CONNECT, connecting)
+            .await
+            .map_err(|_| failed(format!("dial tcp {name}:{port}: i/o timeout")))?
+            .map_err(|error| failed(format!("dial tcp {name}:{port}: {}", crate::shim::plain(&error))))?;
         let response = async {
             if secure {
                 let config = self.tls().map_err(|error| error.to_string())?;
@@ -193,10 +225,7 @@ impl Puller {
                 exchange(stream, request).await
             }
         };
-        tokio::time::timeout(self.pace.silence, response)
-            .await
-            .map_err(|_| failed("the server does not answer".into()))?
-            .map_err(failed)
+        tokio::time::timeout(self.pace.silence, response).await.map_err(|_| silent())?.map_err(failed)
     }
 }
 
@@ -526,7 +555,7 @@ mod tests {
 
     #[test]
     fn only_loopback_and_named_registries_go_without_tls() {
-        let puller = Puller::new(vec!["reg.lan:5000".into()]);
+        let puller = Puller::new(vec!["reg.lan:5000".into()], None);
         for (host, scheme) in [
             ("127.0.0.1:5000", "http"),
             ("[::1]:5000", "http"),
@@ -573,7 +602,7 @@ mod tests {
     async fn a_registry_that_drips_does_not_hold_a_pull_for_ever() {
         let (dir, host) = (tempfile::tempdir().unwrap(), dripping(1 << 20));
         let images = Arc::new(ImageStore::open(dir.path()).unwrap());
-        let mut puller = Puller::new(Vec::new());
+        let mut puller = Puller::new(Vec::new(), None);
         puller.pace = Pace { silence: Duration::from_secs(60), whole: Duration::from_millis(300), slowest: 1 };
         let error = puller.pull(&images, &format!("{host}/a:1"), None).await.unwrap_err().to_string();
         assert!(error.ends_with("it took longer than 300ms"), "{error}");

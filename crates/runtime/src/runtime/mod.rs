@@ -26,7 +26,7 @@ use crate::cri::{
     ContainerConfig, ContainerEvent, ContainerEventType, ContainerState, ContainerStatus, CriError, PodSandbox,
     PodSandboxConfig, Result, SandboxNetwork, SandboxState,
 };
-use crate::image::ImageStore;
+use crate::image::{ImageStore, LocalRegistry};
 use crate::shim::now;
 use crate::shim::proto::ExitRecord;
 
@@ -46,6 +46,8 @@ pub struct RuntimeConfig {
     pub shim_exe: PathBuf,
     /// Registries (`host:port`) spoken to without TLS; loopback addresses are anyway.
     pub insecure_registries: Vec<String>,
+    /// A registry that needs no network.
+    pub local_registry: Option<LocalRegistry>,
     /// The node's resolv.conf, for pods that have none of their own.
     pub resolv_conf: PathBuf,
 }
@@ -171,7 +173,7 @@ impl Runtime {
         })
         .await?;
         let runtime = Arc::new_cyclic(|me| Self {
-            pulls: crate::image::Puller::new(config.insecure_registries.clone()),
+            pulls: crate::image::Puller::new(config.insecure_registries.clone(), config.local_registry.clone()),
             config,
             network,
             cgroups,
@@ -198,6 +200,19 @@ impl Runtime {
     /// Blocks: call it from a blocking thread.
     pub fn import(&self, reader: impl io::Read, name: Option<&str>) -> Result<Vec<String>> {
         self.images.import(reader, name)
+    }
+
+    /// Reads an archive, and does something with every image of it; nothing of it stays. Blocks.
+    ///
+    /// # Errors
+    /// It is none, or what is done fails.
+    pub fn read_archive(
+        &self,
+        reader: impl io::Read,
+        name: Option<&str>,
+        take: &mut dyn FnMut(crate::Archived) -> Result<()>,
+    ) -> Result<()> {
+        self.images.read_archive(reader, name, take)
     }
 
     /// Takes over all images that the store in another directory on the same disk has, if there are none here. Blocks.

@@ -118,6 +118,7 @@ impl Bench {
             cgroup_root: format!("coracle/test-{}-{number}", std::process::id()),
             shim_exe: program("shim"),
             insecure_registries: Vec::new(),
+            local_registry: None,
             resolv_conf: "/etc/resolv.conf".into(),
         };
         let runtime = Runtime::new(config.clone(), Arc::new(NoNetwork)).await.unwrap();
