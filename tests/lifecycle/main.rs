@@ -11,6 +11,7 @@ mod mounts;
 mod on_the_host;
 mod ownership;
 mod published;
+mod registry;
 mod scheduler_config;
 mod several_servers;
 mod up_and_down;
