@@ -98,6 +98,13 @@ fn every_node_pulls_what_was_pushed_and_pods_do_not_reach_the_registry() {
     cluster.ok("start", &[]);
     assert_eq!(ask(port, "GET /v2/test/manifests/1").unwrap().0, 200);
 
+    // What a node has is packed again, and runs as it did.
+    cluster.load_image(&["loaded:3"]);
+    assert_eq!(cluster.ok("image push", &["loaded:3"]), format!("Pushed localhost:{port}/loaded:3\n"));
+    let run = run_of(&namespace, &format!("localhost:{port}/loaded:3"), &second, false, &["echo", "packed"]);
+    assert_eq!(run.log, "packed\n");
+    assert!(!cluster.run("image push", &["nowhere:1"]).status.success());
+
     // What is no archive leaves nothing, and what is removed is not pulled any more.
     std::fs::write(&archive, b"no archive").unwrap();
     assert!(!cluster.run("image push", &[&archive.to_string_lossy()]).status.success());

@@ -600,9 +600,10 @@ pub enum ImageCommand {
     },
     /// Push images into the registry of a local cluster, and print what pods call them
     Push {
-        /// Files as `coracle image load` has them; - reads standard input
-        #[arg(required = true, value_name = "ARCHIVE")]
-        images: Vec<PathBuf>,
+        /// Files as `coracle image load` has them, - for standard input, or names of images that the first node has, whose
+        /// layers are packed again
+        #[arg(required = true, value_name = "ARCHIVE|IMAGE")]
+        images: Vec<String>,
     },
     /// Pull an image from its registry
     Pull {

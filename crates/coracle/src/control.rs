@@ -187,6 +187,10 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             let runtime = runtime(state)?.clone();
             json(&tokio::task::spawn_blocking(move || registry.push_archive(&runtime, reader)).await??)
         }
+        (&Method::POST, "/images/push-stored") => {
+            let (registry, runtime, name) = (registry(state)?, runtime(state)?.clone(), text(request).await?);
+            json(&tokio::task::spawn_blocking(move || registry.push_stored(&runtime, &name)).await??)
+        }
         (&Method::POST, "/images/pull") => {
             let name = text(request).await?;
             json(&runtime(state)?.pull_image(&name, None).await?)

@@ -24,9 +24,13 @@ pub fn run(options: &Image) -> Result<()> {
     match &options.command {
         ImageCommand::Load { file } => load(first, &others, file),
         ImageCommand::Push { images } => {
-            for file in images {
-                let pushed: Vec<String> = call(socket, Method::POST, "/images/push", Outgoing::Reader(open(file)?))
-                    .with_context(|| format!("failed to push {}", file.display()))?;
+            for image in images {
+                let (path, body) = match Path::new(image) {
+                    file if image == "-" || file.exists() => ("/images/push", Outgoing::Reader(open(file)?)),
+                    _ => ("/images/push-stored", Outgoing::Text(image.clone())),
+                };
+                let pushed: Vec<String> = call(socket, Method::POST, path, body)
+                    .with_context(|| format!("failed to push {image}, as a file or an image of the node"))?;
                 pushed.iter().for_each(|name| println!("Pushed {name}"));
             }
             Ok(())

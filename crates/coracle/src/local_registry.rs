@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use coracle_client::Backoff;
 use coracle_registry::{Access, Config, Registry, serve_connection};
-use coracle_runtime::cri::CriError;
+use coracle_runtime::cri::{CriError, Result as CriResult};
 use coracle_runtime::{Archived, LocalRegistry, Reference, Room, Runtime};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -73,9 +73,23 @@ impl Open {
     /// # Errors
     /// The archive cannot be read, or the disk has no room.
     pub fn push_archive(&self, runtime: &Runtime, reader: impl Read) -> Result<Vec<String>> {
-        let mut pushed = Vec::new();
-        let mut failed = None;
-        let read = runtime.read_archive(reader, None, &mut |image| match self.push(&image) {
+        self.push_each(|take| runtime.read_archive(reader, None, take))
+    }
+
+    /// Stores an image that the node has; answers as [`Open::push_archive`].
+    ///
+    /// # Errors
+    /// There is no such image, or the disk has no room.
+    pub fn push_stored(&self, runtime: &Runtime, image: &str) -> Result<Vec<String>> {
+        self.push_each(|take| runtime.export(image, take))
+    }
+
+    fn push_each(
+        &self,
+        read: impl FnOnce(&mut dyn FnMut(Archived) -> CriResult<()>) -> CriResult<()>,
+    ) -> Result<Vec<String>> {
+        let (mut pushed, mut failed) = (Vec::new(), None);
+        let result = read(&mut |image| match self.push(&image) {
             Ok(names) => {
                 pushed.extend(names);
                 Ok(())
@@ -88,7 +102,7 @@ impl Open {
         });
         match failed {
             Some(error) => Err(error),
-            None => read.map(|()| pushed).map_err(|error| anyhow!(error)),
+            None => result.map(|()| pushed).map_err(|error| anyhow!(error)),
         }
     }
 

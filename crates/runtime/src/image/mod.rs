@@ -1,5 +1,6 @@
 //! Images: references, content by digest, unpacked layers, import from archives and pull from registries.
 
+mod export;
 mod import;
 mod members;
 mod reference;

@@ -199,6 +199,16 @@ impl ImageStore {
         self.root.join("ingest").join(format!("{}-{number}", std::process::id()))
     }
 
+    /// Keeps the layers of an image from being collected.
+    pub(super) fn pin(&self, record: &ImageRecord) -> impl Sized + '_ {
+        record.layers.iter().map(|layer| Pin::new(&self.pins, &layer.diff_id)).collect::<Vec<_>>()
+    }
+
+    /// A config or manifest.
+    pub(super) fn content(&self, digest: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.content_path(digest))
+    }
+
     fn content_path(&self, digest: &str) -> PathBuf {
         self.root.join("content/sha256").join(digest.trim_start_matches("sha256:"))
     }

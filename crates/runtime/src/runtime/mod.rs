@@ -215,6 +215,14 @@ impl Runtime {
         self.images.read_archive(reader, name, take)
     }
 
+    /// Packs an image, and does something with it; nothing of what was packed stays. Blocks.
+    ///
+    /// # Errors
+    /// There is no such image, or what is done fails.
+    pub fn export(&self, image: &str, take: &mut dyn FnMut(crate::Archived) -> Result<()>) -> Result<()> {
+        self.images.export(image, take)
+    }
+
     /// Takes over all images that the store in another directory on the same disk has, if there are none here. Blocks.
     ///
     /// # Errors
