@@ -66,8 +66,7 @@ where
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let connection = server.serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(WHOLE, connection).await {
-        Ok(Err(error)) => tracing::debug!(%error, "a connection to the registry ended"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(WHOLE, connection).await {
+        tracing::debug!(%error, "a connection to the registry ended");
     }
 }

@@ -132,7 +132,7 @@ impl Listening {
             let ports = node.cluster.published.iter().filter(|port| port.node == node.number);
             let ports = ports.map(open_one).collect::<Result<Vec<_>>>()?;
             let registry = node.cluster.registry.filter(|_| node.is_first());
-            let registry = registry.map(|port| open_registry(port)).transpose()?;
+            let registry = registry.map(open_registry).transpose()?;
             open.insert(node.number, Sockets { ports, registry });
         }
         Ok(Listening(open))
