@@ -25,11 +25,9 @@ use crate::cluster::{Cluster, Kind};
 use crate::control::{self, Access, Ready};
 use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
-use crate::publish::{self, Published};
-use crate::{balancing, control_plane, hollow, kubeconfig, node, notify, ranges, store, volumes};
 use crate::local_registry::{self, Open};
 use crate::publish::{self, Sockets};
-use crate::{balancing, control_plane, kubeconfig, node, notify, ranges, store, volumes};
+use crate::{balancing, control_plane, hollow, kubeconfig, node, notify, ranges, store, volumes};
 
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";

@@ -80,7 +80,6 @@ fn node_info(k: &Kubelet) -> Value {
     })
 }
 
-
 async fn images(k: &Kubelet) -> Vec<Value> {
     let mut images = k.images.service().list_images().await.unwrap_or_default();
     images.sort_by_key(|image| std::cmp::Reverse(image.size));
