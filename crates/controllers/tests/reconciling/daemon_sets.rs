@@ -108,10 +108,7 @@ async fn a_new_template_rolls_out_and_an_old_one_comes_back_as_the_newest() {
     let before = history[0].name_any();
     let kept = serde_json::to_value(&history[0].data).expect("a patch");
     let template = kept.pointer("/spec/template").expect("a template");
-    assert_eq!(
-        (&template["$patch"], template["metadata"].get("creationTimestamp")),
-        (&json!("replace"), Some(&Value::Null))
-    );
+    assert_eq!((&template["$patch"], template["metadata"].get("creationTimestamp")), (&json!("replace"), None));
     roll(&cluster, "i:1").await;
     let history = revisions(&cluster).await;
     assert_eq!(history.iter().map(|revision| revision.revision).collect::<Vec<_>>(), [2, 3]);
