@@ -581,6 +581,11 @@ mod tests {
         let [unknown, twice] =
             ["unknown", "duplicate"].map(|what| move |path: &str| format!("{what} field \"spec.{path}\""));
         assert_eq!(warnings, [unknown("zoo"), twice("nodeName"), unknown("ant"), twice("nodeName")]);
+        // Paths that are too long to be looked for come last, and none is lost.
+        let long = "x".repeat(2000);
+        let body = format!(r#"{{"spec":{{"{long}":1,"zoo":2,"nodeName":"a","nodeName":"b","ant":3}}}}"#);
+        let (_, warnings) = run(kind("", "Pod"), &body, FieldValidation::Warn).expect("it decodes");
+        assert_eq!(warnings, [unknown("zoo"), twice("nodeName"), unknown("ant"), unknown(&long)]);
     }
 
     #[test]

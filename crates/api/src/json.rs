@@ -90,17 +90,22 @@ pub fn parse(text: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_j
     Ok(value)
 }
 
-/// Which of these paths a document has, in its order, each as often as it has it.
+/// The longest path whose place in a document is looked for, bytes: each key of the document costs as much.
+const LONGEST: usize = 512;
+
+/// Which of these paths a document has, in its order, each as often as it has it; none that is very long.
 pub fn order<'a>(text: &[u8], paths: &HashSet<&'a str>) -> Vec<&'a str> {
     let mut found = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     // What is no document has none.
-    let _ = Order { place: &Place::Root, paths, found: &mut found }.deserialize(&mut deserializer);
+    let _ = Order { place: &Place::Root, length: 0, paths, found: &mut found }.deserialize(&mut deserializer);
     found
 }
 
 struct Order<'a, 'b> {
     place: &'b Place<'b>,
+    /// Bytes of its path at least.
+    length: usize,
     paths: &'b HashSet<&'a str>,
     found: &'b mut Vec<&'a str>,
 }
@@ -147,7 +152,8 @@ impl<'de> Visitor<'de> for Order<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         for index in 0.. {
             let place = Place::Item(self.place, index);
-            let seed = Order { place: &place, paths: self.paths, found: &mut *self.found };
+            let length = self.length.saturating_add(3);
+            let seed = Order { place: &place, length, paths: self.paths, found: &mut *self.found };
             if items.next_element_seed(seed)?.is_none() {
                 break;
             }
@@ -158,10 +164,13 @@ impl<'de> Visitor<'de> for Order<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(key) = entries.next_key::<String>()? {
             let place = Place::Key(self.place, &key);
-            if let Some(path) = self.paths.get(&*place.to_string()) {
+            let length = self.length.saturating_add(key.len());
+            if length <= LONGEST
+                && let Some(path) = self.paths.get(&*place.to_string())
+            {
                 self.found.push(path);
             }
-            entries.next_value_seed(Order { place: &place, paths: self.paths, found: &mut *self.found })?;
+            entries.next_value_seed(Order { place: &place, length, paths: self.paths, found: &mut *self.found })?;
         }
         Ok(())
     }

@@ -29,17 +29,18 @@ impl Source<'_> {
 
     /// The same and unknown fields, in the order of a text of JSON where that is asked for.
     pub(super) fn problems(&self, unknown: &[String], ordered: bool) -> Vec<String> {
-        let others = unknown.iter().map(|path| format!("unknown field \"{path}\""));
+        let others = unknown.iter().map(|path| unknown_field(path));
         if !ordered || self.json.is_empty() || unknown.len() + self.duplicates.len() < 2 {
             return self.doubled().into_iter().chain(others).collect();
         }
-        let mut unknown: HashSet<&str> = unknown.iter().map(String::as_str).collect();
+        let all = unknown;
+        let mut unknown: HashSet<&str> = all.iter().map(String::as_str).collect();
         let mut again: Vec<&str> = self.duplicates.iter().map(String::as_str).collect();
         let paths: HashSet<&str> = unknown.iter().chain(&again).copied().collect();
         let (mut seen, mut problems) = (HashSet::new(), Vec::new());
         for path in json::order(self.json, &paths) {
             if unknown.remove(path) {
-                problems.push(format!("unknown field \"{path}\""));
+                problems.push(unknown_field(path));
             } else if seen.contains(path)
                 && let Some(at) = again.iter().position(|other| *other == path)
             {
@@ -48,8 +49,15 @@ impl Source<'_> {
             }
             seen.insert(path);
         }
+        // What is not found again is told all the same.
+        problems.extend(again.into_iter().map(duplicate));
+        problems.extend(all.iter().filter(|path| unknown.contains(&***path)).map(|path| unknown_field(path)));
         problems
     }
+}
+
+fn unknown_field(path: &str) -> String {
+    format!("unknown field \"{path}\"")
 }
 
 fn duplicate(path: &str) -> String {
