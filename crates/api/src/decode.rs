@@ -356,7 +356,7 @@ impl Walker {
         for (key, inner) in map.iter_mut() {
             let Some(field) = definition.field(key) else {
                 if self.unknown.len() < MAX_UNKNOWN {
-                    self.unknown.push(Place::Key(place, key).to_string());
+                    self.unknown.push(Place::Key(place, key).told());
                 }
                 drop.push(key.clone());
                 continue;
@@ -585,7 +585,8 @@ mod tests {
         let long = "x".repeat(2000);
         let body = format!(r#"{{"spec":{{"{long}":1,"zoo":2,"nodeName":"a","nodeName":"b","ant":3}}}}"#);
         let (_, warnings) = run(kind("", "Pod"), &body, FieldValidation::Warn).expect("it decodes");
-        assert_eq!(warnings, [unknown("zoo"), twice("nodeName"), unknown("ant"), unknown(&long)]);
+        let cut = format!("{}...", &long[.."x".len() * (256 - "spec.".len())]);
+        assert_eq!(warnings, [unknown("zoo"), twice("nodeName"), unknown("ant"), unknown(&cut)]);
     }
 
     #[test]

@@ -37,6 +37,37 @@ impl Place<'_> {
     }
 }
 
+/// How much of a path is told, bytes.
+const TOLD: usize = 256;
+
+impl Place<'_> {
+    /// The path as it is told to clients: of a very long one only how it begins.
+    pub fn told(&self) -> String {
+        let mut told = Told(String::new());
+        // It ends with the room.
+        let _ = write!(told, "{self}");
+        told.0
+    }
+}
+
+struct Told(String);
+
+impl Write for Told {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = TOLD.saturating_sub(self.0.len());
+        match text.len() <= room {
+            true => self.0.push_str(text),
+            false => {
+                let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+                self.0.push_str(text.get(..end).unwrap_or_default());
+                self.0.push_str("...");
+                return Err(fmt::Error);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,10 +121,8 @@ pub fn parse(text: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_j
     Ok(value)
 }
 
-/// The longest path whose place in a document is looked for, bytes: each key of the document costs as much.
-const LONGEST: usize = 512;
-
-/// Which of these paths a document has, in its order, each as often as it has it; none that is very long.
+/// Which of these paths a document has, in its order, each as often as it has it; none that is told cut: each key of the document
+/// would cost as much.
 pub fn order<'a>(text: &[u8], paths: &HashSet<&'a str>) -> Vec<&'a str> {
     let mut found = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(text);
@@ -165,7 +194,7 @@ impl<'de> Visitor<'de> for Order<'_, '_> {
         while let Some(key) = entries.next_key::<String>()? {
             let place = Place::Key(self.place, &key);
             let length = self.length.saturating_add(key.len());
-            if length <= LONGEST
+            if length <= TOLD
                 && let Some(path) = self.paths.get(&*place.to_string())
             {
                 self.found.push(path);
@@ -242,7 +271,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let place = Place::Key(self.place, &key);
             let value = entries.next_value_seed(Seed { place: &place, duplicates: &mut *self.duplicates })?;
             if out.contains_key(&key) && self.duplicates.len() < MAX_DUPLICATES {
-                self.duplicates.push(place.to_string());
+                self.duplicates.push(place.told());
             }
             out.insert(key, value);
         }

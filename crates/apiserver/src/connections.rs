@@ -29,7 +29,9 @@ pub struct Limits {
     pub unproven_of_address: usize,
     /// The same from the machine itself, where everyone may have the same address.
     pub unproven_of_loopback: usize,
-    /// With credentials, from one address. Administrators and the system's own parts are not counted.
+    /// With credentials, in all. Administrators and the system's own parts are not counted, so that there is room for them.
+    pub proven: usize,
+    /// The same from one address.
     pub proven_of_address: usize,
     /// With the credentials of one node, from wherever.
     pub of_node: usize,
@@ -45,7 +47,8 @@ impl Limits {
             unproven: all / 4,
             unproven_of_address: (all / 4).min(256),
             unproven_of_loopback: (all / 4).min(1000),
-            proven_of_address: 1000,
+            proven: all / 2,
+            proven_of_address: (all / 4).min(1000),
             of_node: (all / 4).min(1000),
         }
     }
@@ -67,6 +70,8 @@ struct Table {
     /// Those without credentials, the oldest first.
     unproven: BTreeMap<u64, IpAddr>,
     addresses: HashMap<IpAddr, Address>,
+    /// Those with credentials that count for their address.
+    proven: usize,
     /// Connections with the credentials of each node.
     nodes: HashMap<String, usize>,
     /// Where each node was last, if others have addresses that would count as one with its own.
@@ -207,6 +212,7 @@ impl Place {
         let limits = self.shared.limits;
         let has = match &whose {
             None => (0, usize::MAX),
+            Some(Counted::Address) if table.proven >= limits.proven => (table.proven, limits.proven),
             Some(Counted::Node(node)) => (table.nodes.get(node).copied().unwrap_or(0), limits.of_node),
             Some(Counted::Address) => {
                 (table.addresses.get(&self.address).map_or(0, |known| known.proven), limits.proven_of_address)
@@ -236,6 +242,7 @@ impl Place {
                 *has = has.saturating_add(1);
             }
             Some(Counted::Address) => {
+                table.proven = table.proven.saturating_add(1);
                 let known = table.addresses.entry(self.address).or_default();
                 known.proven = known.proven.saturating_add(1);
             }
@@ -264,6 +271,7 @@ impl Drop for Place {
         match self.counted.get() {
             None => {}
             Some(Counted::Address) => {
+                table.proven = table.proven.saturating_sub(1);
                 if let Some(known) = table.addresses.get_mut(&self.address) {
                     known.proven = known.proven.saturating_sub(1);
                     table.tidy(self.address);
@@ -290,6 +298,7 @@ mod tests {
         unproven: 4,
         unproven_of_address: 2,
         unproven_of_loopback: 3,
+        proven: 3,
         proven_of_address: 2,
         of_node: 2,
     };
@@ -385,5 +394,20 @@ mod tests {
         drop((of_a, more));
         let table = connections.0.table.lock();
         assert!(table.open == 0 && table.nodes.is_empty() && table.addresses.is_empty());
+    }
+
+    #[test]
+    fn many_addresses_together_leave_room_for_nodes_and_administrators() {
+        let connections = Connections::new(LIMITS, Vec::new());
+        let prove = |n: u8| {
+            let place = from(&connections, &format!("192.0.2.{n}")).unwrap();
+            place.prove(&user("joe", &[])).map(|()| place)
+        };
+        let held: Vec<_> = (1..=3).map(|n| prove(n).unwrap()).collect();
+        assert_eq!(prove(4).err().map(|status| status.code), Some(429));
+        from(&connections, "192.0.2.5").unwrap().prove(&node("a")).unwrap();
+        drop(held);
+        assert!(prove(4).is_ok());
+        assert_eq!(connections.0.table.lock().proven, 0);
     }
 }

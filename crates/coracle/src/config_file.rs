@@ -66,7 +66,11 @@ fn is(arg: &Arg, word: &OsStr) -> bool {
     }
 }
 
-fn read(file: &Path) -> Result<Map<String, Value>> {
+/// The options that a file has, none of which is looked at.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(file: &Path) -> Result<Map<String, Value>> {
     let size = fs::metadata(file)?.len();
     if size > MOST {
         bail!("it has {size} bytes, more than a file of options needs");

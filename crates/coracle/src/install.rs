@@ -170,9 +170,11 @@ pub fn uninstall(options: &Uninstall) -> Result<()> {
 
 /// Ends what the service left running, as containers, and removes its data.
 fn end(name: &str, service: &Service<'_>, keep_data: bool) -> Result<()> {
-    let told = fs::read_to_string(service.options()).unwrap_or_default();
-    let told: serde_json::Value = serde_saphyr::from_str(&told).unwrap_or_default();
-    let which = Which { name: Some(name.to_owned()), data_dir: told["data-dir"].as_str().map(PathBuf::from) };
+    // Without them it is not known where its data are.
+    let told = config_file::read(&service.options())
+        .with_context(|| format!("failed to read {}: nothing of its data was removed", service.options().display()))?;
+    let data_dir = told.get("data-dir").and_then(|dir| dir.as_str()).map(PathBuf::from);
+    let which = Which { name: Some(name.to_owned()), data_dir };
     match keep_data {
         false => down::down(&which),
         // It may never have started.

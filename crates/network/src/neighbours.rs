@@ -29,9 +29,10 @@ pub fn bound(batch: &mut Batch, table: &str, family: Family, from: &str, excepti
         batch.rule(table, CHAIN, &[&pass[..], &[Expr::Accept]].concat());
     }
     let pair = [family.source(0), Expr::NextHop { family, into: family.registers() }];
-    let known = [&pair[..], &[Expr::InSet(REACHED.into()), Expr::Accept]].concat();
-    batch.rule(table, CHAIN, &known);
+    // What is in use stays known, whoever else of the same sender takes all that it may begin with.
+    let again = Expr::RememberKey { set: REACHED.into() };
+    batch.rule(table, CHAIN, &[&pair[..], &[Expr::InSet(REACHED.into()), again.clone(), Expr::Accept]].concat());
     let too_often = Expr::TooOften { set: SENDERS.into(), per_second: PER_SECOND, burst: AT_ONCE };
     batch.rule(table, CHAIN, &[family.source(0), too_often, Expr::Drop]);
-    batch.rule(table, CHAIN, &[&pair[..], &[Expr::RememberKey { set: REACHED.into() }]].concat());
+    batch.rule(table, CHAIN, &[&pair[..], &[again]].concat());
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, LINK, LOCATION, ORIGIN, RANGE};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, LINK, LOCATION, ORIGIN, RANGE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -339,7 +342,7 @@ fn build(
     headers: impl IntoIterator<Item = (HeaderName, String)>,
     body: Body,
 ) -> Result<Response<Body>, Error> {
-    let mut response = Response::builder().status(status);
+    let mut response = Response::builder().status(status).header(X_CONTENT_TYPE_OPTIONS, "nosniff");
     for (name, value) in headers {
         response = response.header(name, value);
     }

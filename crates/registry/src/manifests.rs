@@ -68,6 +68,10 @@ impl Registry {
         if media_type.is_empty() || media_type.len() > 255 || !media_type.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::new(Code::ManifestInvalid, "a manifest is sent with its media type as Content-Type"));
         }
+        // It is answered under the same type, and browsers run what says that it is a page.
+        if !media_type.starts_with("application/vnd.") {
+            return Err(Error::new(Code::ManifestInvalid, format!("{media_type} is no media type of manifests")));
+        }
         let named = manifest::read(bytes, media_type)?;
         let _gate = self.gate.read();
         let layers = self.repository_dir(repository).join("layers");

@@ -15,7 +15,7 @@ pub(super) fn fit(schema: &Structural, object: &mut Value) -> Result<Vec<String>
     let unknown = &mut walker.unknown;
     schema.prune(object, &mut |place| {
         if unknown.len() < MAX_UNKNOWN {
-            unknown.push(place.to_string());
+            unknown.push(place.told());
         }
     });
     schema.fill(object);
