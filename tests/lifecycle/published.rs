@@ -68,6 +68,8 @@ fn ports_of_the_host_lead_to_ingresses_host_ports_and_services_and_outlive_the_d
     if !can_run() {
         return;
     }
+    // Others look whether the host is as before, and wait for a minute only.
+    let _alone = crate::on_the_host::HOST.lock();
     let cluster = Cluster::new("loc-ports");
     let (web, direct) = (free_port(), free_port());
     let publish = [

@@ -39,6 +39,8 @@ fn every_node_pulls_what_was_pushed_and_pods_do_not_reach_the_registry() {
     if !can_run() {
         return;
     }
+    // Others look whether the host is as before, and wait for a minute only.
+    let _alone = crate::on_the_host::HOST.lock();
     let cluster = Cluster::new("loc-registry");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
