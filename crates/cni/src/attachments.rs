@@ -252,6 +252,11 @@ impl Cni {
         Ok(added(record.addresses))
     }
 
+    /// The addresses that a sandbox has, which are its own until [`Cni::del`] begins.
+    pub fn addresses_of(&self, sandbox: &str) -> Vec<IpAddr> {
+        self.known.lock().get(sandbox).map(|record| record.addresses.clone()).unwrap_or_default()
+    }
+
     /// Has the plugins take back what they did for a sandbox; answers with its addresses. Nothing is left of it then.
     ///
     /// # Errors

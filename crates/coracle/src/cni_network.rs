@@ -187,9 +187,9 @@ impl SandboxNetwork for Plugins {
     }
 
     async fn detach(&self, sandbox_id: &str) -> Result<Vec<IpAddr>> {
-        let addresses = self.cni.del(sandbox_id).await?;
-        self.pods.detached(&addresses);
-        Ok(addresses)
+        // Before a plugin may give them to another pod.
+        self.pods.detached(&self.cni.addresses_of(sandbox_id));
+        self.cni.del(sandbox_id).await
     }
 
     async fn retain(&self, live: &[String]) -> Result<Vec<IpAddr>> {
