@@ -158,7 +158,12 @@ pub(crate) async fn report(
 fn merged(old: &Value, new: &Value) -> Value {
     let mut merged = old.as_object().cloned().unwrap_or_default();
     for (key, value) in new.as_object().into_iter().flatten() {
-        merged.insert(key.clone(), value.clone());
+        // The API has no empty lists, so that one would be a change each time.
+        if value.as_array().is_some_and(Vec::is_empty) {
+            merged.remove(key);
+        } else {
+            merged.insert(key.clone(), value.clone());
+        }
     }
     let mut conditions = new["conditions"].as_array().cloned().unwrap_or_default();
     let is_ours = |theirs: &&Value| !conditions.iter().any(|ours| ours["type"] == theirs["type"]);
@@ -180,6 +185,29 @@ fn merged(old: &Value, new: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_changed_is_written_but_for_when_it_was_told() {
+        let status = |images: Value, at: &str| {
+            json!({
+                "capacity": {"cpu": "1"}, "allocatable": {"cpu": "1"}, "images": images,
+                "conditions": conditions(&Pressure::default(), None, &[], at),
+            })
+        };
+        let (image, none) = (json!([{"names": ["a"], "sizeBytes": 1}]), json!([]));
+        // As the API answers: without what is empty.
+        let mut told = status(none.clone(), "2026-01-01T00:00:00Z");
+        told.as_object_mut().unwrap().remove("images");
+        let since = told["conditions"].as_array().unwrap().clone();
+        let mut later = status(none.clone(), "2026-01-01T00:00:10Z");
+        later["conditions"] = json!(conditions(&Pressure::default(), None, &since, "2026-01-01T00:00:10Z"));
+        assert!(!is_changed(&told, &later));
+        later["images"] = image.clone();
+        assert!(is_changed(&told, &later));
+        let patch = merge_diff(&later, &merged(&later, &status(none, "2026-01-01T00:00:10Z"))).unwrap();
+        assert_eq!(patch["images"], Value::Null);
+        assert!(patch.as_object().unwrap().contains_key("images"));
+    }
 
     #[test]
     fn what_others_wrote_into_the_status_stays_and_their_resources_can_be_used() {
