@@ -154,6 +154,8 @@ impl LocalNode<'_> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("coracle").arg("node-init").arg("--data-dir").arg(&self.cluster.dir);
         command.arg("--number").arg(self.number.to_string());
+        // Errors are ordinary there. A static binary sorts all its unwind tables for its first backtrace.
+        command.env("RUST_LIB_BACKTRACE", "0");
         if let Some(sockets) = listening.of(self.number) {
             sockets.pass_on(&mut command);
         }

@@ -4,6 +4,7 @@ mod administrator;
 mod agent;
 mod api_server;
 mod args;
+mod arrivals;
 mod balancing;
 mod certificates;
 mod checks;

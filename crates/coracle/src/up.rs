@@ -10,6 +10,7 @@ use coracle_pki::BootstrapToken;
 use coracle_scheduler::SchedulerConfiguration;
 use coracle_values::addresses::Family;
 
+use crate::arrivals::Arrivals;
 use crate::args::{RegistryPort, Start, Up};
 use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
 use crate::local_node::{FIRST, LocalNode, tail};
@@ -17,6 +18,9 @@ use crate::progress::Progress;
 use crate::publish::Listening;
 use crate::registry::Lock;
 use crate::{checks, control, down, hollow, host_settings, kubeconfig, mounts, nodes, publish, token};
+
+/// How often to look whether a node's first process lives, while nothing else is told of it.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Creates the cluster or starts a stopped one; does nothing to one that runs.
 pub fn up(options: &Up) -> Result<()> {
@@ -233,13 +237,16 @@ pub fn wait_until(node: &LocalNode<'_>, what: &str, deadline: Instant) -> Result
 
 /// Calls the daemon until it answers, the node's first process ends, or time is over.
 fn wait_for<T>(node: &LocalNode<'_>, deadline: Instant, call: impl Fn(&Path) -> Result<T>) -> Result<T> {
+    let (socket, failure) = (node.control_socket(), node.failure());
+    let dirs: Vec<_> = [&socket, &failure].into_iter().filter_map(|file| file.parent()).collect();
+    let arrivals = Arrivals::of(&dirs);
     loop {
-        let error = match call(&node.control_socket()) {
+        let error = match call(&socket) {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         let (log, name) = (node.log(), node.name());
-        if let Ok(failure) = fs::read_to_string(node.failure()) {
+        if let Ok(failure) = fs::read_to_string(&failure) {
             // A further node tries again; without the first there is no cluster.
             let who = if node.is_first() { "the server".to_owned() } else { format!("the node {name}") };
             if node.is_first() {
@@ -255,7 +262,7 @@ fn wait_for<T>(node: &LocalNode<'_>, deadline: Instant, call: impl Fn(&Path) -> 
                 format!("the node {name} did not become ready in time; its log is {}:\n{}", log.display(), tail(&log))
             });
         }
-        std::thread::sleep(Duration::from_millis(2));
+        arrivals.wait(LOOK.min(left(deadline)));
     }
 }
 
