@@ -172,6 +172,7 @@ impl Writer {
         for (reply, outcome) in replies {
             let _ = reply.send(outcome);
         }
+        self.log.write_ahead();
         self.look_for_room();
         true
     }
