@@ -7,6 +7,7 @@
 
 mod backoff;
 mod decode;
+mod definitions;
 mod events;
 mod follow;
 mod informer;
@@ -23,6 +24,7 @@ mod transport;
 
 pub use backoff::Backoff;
 pub use decode::Decoded;
+pub use definitions::Definitions;
 pub use events::{EventRecorder, EventType, object_reference};
 pub use follow::{Followed, Follower, Source, follow};
 pub use informer::{Event, Informer, Informers};

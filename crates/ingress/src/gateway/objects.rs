@@ -1,20 +1,17 @@
 //! The objects of the Gateway API as they come: followed once their definitions are there, most of them once a Gateway
 //! of ours is.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use coracle_client::{Followed, Follower, Informer, ObjectKey, Source, follow};
+use coracle_client::{Definitions, Informer, ObjectKey};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use super::routes::{AnyRoute, Rules};
 use super::types::{GROUP, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ReferenceGrant, TLSRoute};
@@ -30,129 +27,11 @@ const KINDS: [(&str, &str); 6] = [
     ("referencegrants", "v1beta1"),
 ];
 
-/// The definitions that there are, by name.
-#[derive(Default)]
-struct Definitions {
-    known: Mutex<BTreeMap<String, Known>>,
-    /// Those that were there when this process began were told.
-    began: AtomicBool,
-    changed: Arc<Notify>,
-}
-
-/// What is known of a definition.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Known {
-    uid: String,
-    /// The versions that are served.
-    served: BTreeSet<String>,
-}
-
-/// A definition: its name and versions are read.
-#[derive(Deserialize)]
-struct Definition {
-    metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    name: String,
-    #[serde(default)]
-    uid: String,
-    resource_version: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Spec {
-    versions: Vec<Version>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Version {
-    name: String,
-    served: bool,
-}
-
-impl Definition {
-    fn named(self) -> (String, Known) {
-        let served = self.spec.versions.into_iter().filter(|version| version.served).map(|version| version.name);
-        (self.metadata.name, Known { uid: self.metadata.uid, served: served.collect() })
-    }
-}
-
-impl Followed for Definition {
-    fn read(text: &str) -> serde_json::Result<Definition> {
-        serde_json::from_str(text)
-    }
-
-    fn version(&self) -> Option<&str> {
-        self.metadata.resource_version.as_deref()
-    }
-}
-
-impl Definitions {
-    fn take(&self, change: impl FnOnce(&mut BTreeMap<String, Known>)) {
-        let mut known = self.known.lock();
-        let before = known.clone();
-        change(&mut known);
-        if *known != before {
-            // Once for each change, and not for each look.
-            for (plural, version) in KINDS {
-                let of = |all: &BTreeMap<String, Known>| all.get(&format!("{plural}.{GROUP}")).cloned();
-                let now = of(&known);
-                if now != of(&before) && now.is_some_and(|now| !now.served.contains(version)) {
-                    tracing::warn!("the definition of {plural} does not serve {version}: they are left out");
-                }
-            }
-            self.changed.notify_one();
-        }
-    }
-
-    /// Whether objects of a kind are served in the version in which they are read.
-    fn serves(&self, plural: &str) -> bool {
-        let known = self.known.lock();
-        let version = KINDS.iter().find(|(own, _)| *own == plural).map(|(_, version)| *version);
-        known.get(&format!("{plural}.{GROUP}")).zip(version).is_some_and(|(own, version)| own.served.contains(version))
-    }
-}
-
-fn is_ours(name: &str) -> bool {
-    name.split_once('.').is_some_and(|(_, group)| group == GROUP)
-}
-
-impl Follower for Definitions {
-    type Object = Definition;
-
-    fn replace(&self, objects: Vec<Definition>) {
-        let ours = objects.into_iter().filter(|object| is_ours(&object.metadata.name)).map(Definition::named);
-        self.take(|known| *known = ours.collect());
-        if !self.began.swap(true, Ordering::AcqRel) {
-            self.changed.notify_one();
-        }
-    }
-
-    fn put(&self, object: Definition) {
-        if is_ours(&object.metadata.name) {
-            let (name, own) = object.named();
-            self.take(|known| drop(known.insert(name, own)));
-        }
-    }
-
-    fn remove(&self, object: Definition) {
-        self.take(|known| drop(known.remove(&object.metadata.name)));
-    }
-}
-
 /// What is followed.
 pub struct Follow {
     client: Client,
     changed: Arc<Notify>,
-    definitions: Arc<Definitions>,
-    task: AbortHandle,
+    definitions: Definitions,
     kinds: Mutex<Kinds>,
     /// Whether no route says any more that it belongs to a Gateway, while there is none.
     is_clean: AtomicBool,
@@ -170,27 +49,12 @@ struct Kinds {
     namespaces: Option<Informer<Namespace>>,
 }
 
-impl Drop for Follow {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Follow {
-    /// Follows the definitions, of which it reads names and versions alone; `changed` is told of everything.
+    /// Follows the definitions; `changed` is told of everything.
     pub fn new(client: Client, changed: Arc<Notify>) -> Follow {
-        let definitions = Arc::new(Definitions { changed: changed.clone(), ..Definitions::default() });
-        let source = Source {
-            client: client.clone(),
-            url: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions".into(),
-            labels: None,
-            fields: None,
-            // Versions are no metadata.
-            metadata_only: false,
-        };
-        let follower = definitions.clone();
-        let task = tokio::spawn(async move { follow(&source, &*follower).await }).abort_handle();
-        Follow { client, changed, definitions, task, kinds: Mutex::default(), is_clean: AtomicBool::new(false) }
+        let wake = changed.clone();
+        let definitions = Definitions::follow(client.clone(), GROUP, &KINDS, move || wake.notify_one());
+        Follow { client, changed, definitions, kinds: Mutex::default(), is_clean: AtomicBool::new(false) }
     }
 
     /// Whether there are the definitions of Gateways and their classes.
@@ -200,8 +64,7 @@ impl Follow {
 
     /// The unique name of the definition of classes, for each of which a class is made once.
     pub fn definition_of_classes(&self) -> Option<String> {
-        let known = self.definitions.known.lock();
-        known.get(&format!("gatewayclasses.{GROUP}")).filter(|own| own.served.contains("v1")).map(|own| own.uid.clone())
+        self.definitions.uid("gatewayclasses")
     }
 
     fn keep<K>(&self, place: &mut Option<Informer<K>>, is_wanted: bool)
@@ -229,7 +92,7 @@ impl Follow {
     /// Follows what there is to follow, and answers with what there is; `None` while that is not all known. Without a
     /// Gateway of ours there are no routes in it.
     pub fn objects(&self) -> Option<Objects> {
-        if !self.definitions.began.load(Ordering::Acquire) {
+        if !self.definitions.are_known() {
             return None;
         }
         let is_installed = self.is_installed();
@@ -328,36 +191,5 @@ fn any<K: Resource<DynamicType = ()>>(
         rules,
         status: status.clone(),
         version: object.resource_version(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn definition(plural: &str, versions: &[(&str, bool)]) -> Definition {
-        let versions: Vec<_> =
-            versions.iter().map(|(name, served)| json!({"name": name, "served": served, "storage": true})).collect();
-        let text = json!({"metadata": {"name": format!("{plural}.{GROUP}"), "uid": "u", "resourceVersion": "1"},
-            "spec": {"group": GROUP, "versions": versions}});
-        Definition::read(&text.to_string()).unwrap()
-    }
-
-    #[test]
-    fn a_kind_that_is_served_in_another_version_alone_is_left_out() {
-        let definitions = Definitions::default();
-        definitions.replace(vec![
-            definition("gateways", &[("v1beta1", true), ("v1", true)]),
-            definition("tlsroutes", &[("v1alpha2", true), ("v1", false)]),
-        ]);
-        assert!(
-            definitions.serves("gateways") && !definitions.serves("tlsroutes") && !definitions.serves("httproutes")
-        );
-        definitions.put(definition("tlsroutes", &[("v1alpha2", true), ("v1", true)]));
-        assert!(definitions.serves("tlsroutes"));
-        definitions.remove(definition("tlsroutes", &[]));
-        assert!(!definitions.serves("tlsroutes"));
     }
 }
