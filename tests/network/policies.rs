@@ -84,9 +84,18 @@ fn policies_hold_while_the_daemon_is_away_and_when_it_is_back() {
     let namespace = cluster.namespace("policy-kill");
     server(&namespace, "s", "s");
     let to = address(&namespace, "s");
-    policy(&namespace, "deny", json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
-    until_reached(&namespace, "any", &format!("http://{to}:8080/"), false);
-    let line = format!("wget http://{to}:8080/client");
+    server(&namespace, "t", "t");
+    let other = address(&namespace, "t");
+    policy(&namespace, "deny", json!({"podSelector": {"matchLabels": {"app": "s"}}, "policyTypes": ["Ingress"]}));
+    let subject = json!({"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "t"}}}});
+    let deny = json!([{"action": "Deny", "from": [{"namespaces": {}}]}]);
+    let object = json!({"apiVersion": "policy.networking.k8s.io/v1alpha1", "kind": "AdminNetworkPolicy",
+        "metadata": {"name": "deny"}, "spec": {"priority": 7, "subject": subject, "ingress": deny}});
+    cluster.api().post("/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies", &object).ok();
+    for to in [&to, &other] {
+        until_reached(&namespace, "any", &format!("http://{to}:8080/"), false);
+    }
+    let line = format!("wget http://{to}:8080/client;wget http://{other}:8080/client");
     let mut object = pod("knocks", &["sh", "-c", &vec![line; 200].join(";")]);
     object["spec"]["containers"][0]["command"][0] = "sh".into();
     namespace.create("pods", &object);
@@ -104,7 +113,13 @@ fn policies_hold_while_the_daemon_is_away_and_when_it_is_back() {
     let log = namespace.log("knocks");
     let came_through = |line: &str| line.parse::<std::net::Ipv4Addr>().is_ok();
     assert!(!log.lines().any(came_through), "{log}");
-    until_reached(&namespace, "any", &format!("http://{to}:8080/"), false);
+    for to in [&to, &other] {
+        until_reached(&namespace, "any", &format!("http://{to}:8080/"), false);
+    }
+    let definition = "customresourcedefinitions/adminnetworkpolicies.policy.networking.k8s.io";
+    cluster.api().delete(&format!("/apis/apiextensions.k8s.io/v1/{definition}"), &json!({})).ok();
+    until_reached(&namespace, "any", &format!("http://{other}:8080/"), true);
+    assert!(!reaches(&namespace, "any", &format!("http://{to}:8080/")), "policies of namespaces are there");
 }
 
 /// A cluster that other tests have no part in.

@@ -269,7 +269,7 @@ fn connected(
     kubelet: &Client,
 ) -> Result<Connected> {
     let Some(cni) = cni.clone() else {
-        let policies = Policies::start(&settings.cluster_cidr.families().collect::<Vec<_>>())?;
+        let policies = Policies::start(&settings.cluster_cidr.families().collect::<Vec<_>>(), settings.dns_address)?;
         let network = Policed { network: BuiltIn(network.network.subscribe()), policies: policies.clone() };
         let cni = cni_network::earlier(&settings.dir)?;
         return Ok(Connected { sandboxes: Arc::new(After { network, cni }), policies: Some(policies) });

@@ -64,7 +64,7 @@ impl Policies {
     /// # Errors
     /// There can be no netlink socket, or the kernel refuses the table.
     pub fn new(node: &str) -> Result<Policies> {
-        Ok(Policies { kernel: policies::Kernel::open(&[Family::V4])?, node: node.to_owned() })
+        Ok(Policies { kernel: policies::Kernel::open(&[Family::V4], None)?, node: node.to_owned() })
     }
 
     /// Adds or changes a pod.

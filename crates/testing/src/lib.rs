@@ -1,12 +1,14 @@
 //! What tests do that need more than every machine has.
 //!
 //! Owns: how a test says that it is not run here. It passes all the same, unless `CORACLE_TESTS=all` says that everything
-//! must run; a file that `CORACLE_SKIPPED` names gets a line for each. Clusters of etcd that tests run, and how pages for Prometheus are read.
+//! must run; a file that `CORACLE_SKIPPED` names gets a line for each. Clusters of etcd that tests run, how pages for Prometheus are
+//! read, and what an interpreter of the documented rules says of made-up network policies.
 //! Never: is part of a program.
 #![forbid(unsafe_code)]
 
 pub mod etcd;
 pub mod exposition;
+pub mod policies;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -82,7 +82,12 @@ fn let_nodes_join(api: &Api, server: &str, authority: &str, token: &BootstrapTok
     api.post(&format!("{rbac}/namespaces/kube-public/rolebindings"), &everybody).ok();
     let requests = "system:certificates.k8s.io:certificatesigningrequests";
     let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["list", "watch"]});
-    let rules = [rule("", &["pods", "namespaces"]), rule("networking.k8s.io", &["networkpolicies"])];
+    let rules = [
+        rule("", &["pods", "namespaces", "nodes"]),
+        rule("networking.k8s.io", &["networkpolicies"]),
+        rule("policy.networking.k8s.io", &["adminnetworkpolicies", "baselineadminnetworkpolicies"]),
+        rule("apiextensions.k8s.io", &["customresourcedefinitions"]),
+    ];
     let role = json!({"metadata": {"name": "network-policy-of-nodes"}, "rules": rules});
     api.post(&format!("{rbac}/clusterroles"), &role).ok();
     for (name, role, group) in [

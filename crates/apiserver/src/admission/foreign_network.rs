@@ -10,11 +10,15 @@ pub(super) struct ForeignNetwork;
 impl Plugin for ForeignNetwork {
     fn handles(&self, op: &Operation) -> bool {
         makes(op, "networking.k8s.io", "NetworkPolicy")
+            || ["AdminNetworkPolicy", "BaselineAdminNetworkPolicy"]
+                .into_iter()
+                .any(|kind| makes(op, "policy.networking.k8s.io", kind))
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, _: &'a Value) -> Verdict<'a> {
+        let kind = &request.op.kind.kind;
         let warning =
-            "NetworkPolicy is for the CNI plugins of this cluster to enforce (--cni-conf-dir): Coracle does not";
+            format!("{kind} is for the CNI plugins of this cluster to enforce (--cni-conf-dir): Coracle does not");
         request.op.notes.warn(warning);
         at_once(Ok(()))
     }

@@ -185,6 +185,8 @@ pub enum Expr {
     Verdict(Verdict),
     /// Goes on in another chain, and comes back when that ends without a decision.
     Jump(String),
+    /// Comes back to the chain that jumped to this one.
+    Return,
     /// Ends the packet.
     Drop,
     /// Lets the packet through, as far as this chain is concerned.
@@ -327,6 +329,12 @@ impl Expr {
         vec![Expr::Mark { into: 0 }, keep, Expr::SetMark { from: 0 }]
     }
 
+    /// Clears a bit of the mark; the others stay.
+    pub fn unmark(bit: u32) -> Vec<Expr> {
+        let keep = Expr::Bits { register: 0, mask: (!bit).to_ne_bytes().into(), flip: vec![0; 4] };
+        vec![Expr::Mark { into: 0 }, keep, Expr::SetMark { from: 0 }]
+    }
+
     /// Goes on if the protocol is this one.
     pub fn protocol_is(number: u8) -> Vec<Expr> {
         vec![Expr::Protocol { into: 0 }, Expr::Compare { register: 0, equal: true, value: vec![number] }]
@@ -418,8 +426,13 @@ impl Expr {
                 const JUMP: i32 = -3;
                 step("immediate", &|m| m.big(1, REG_VERDICT).nest(2, |inner| to_chain(inner, JUMP, chain)))
             }
-            Expr::Drop | Expr::Accept => step("immediate", &|m| {
-                let code = u32::from(*self == Expr::Accept);
+            Expr::Drop | Expr::Accept | Expr::Return => step("immediate", &|m| {
+                const RETURN: i32 = -5;
+                let code = match self {
+                    Expr::Drop => 0,
+                    Expr::Accept => 1,
+                    _ => RETURN as u32,
+                };
                 m.big(1, REG_VERDICT).nest(2, |inner| inner.nest(2, |verdict| verdict.big(1, code)))
             }),
             Expr::Counter => step("counter", &|m| m),

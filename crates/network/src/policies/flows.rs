@@ -10,14 +10,19 @@ use super::state::State;
 use crate::conntrack;
 use crate::netlink::{Socket, route};
 
-/// Forgets the flows that are forbidden. What the node itself sends or answers is not forwarded, and always allowed.
+/// Forgets the flows that are forbidden. What the node itself sends is not forwarded, and always allowed.
 pub(crate) fn end_forbidden(state: &State, netfilter: &mut Socket, route: &mut Socket) -> std::io::Result<()> {
     let own: HashSet<IpAddr> = route::addresses(route)?.into_iter().collect();
     for family in state.families() {
         conntrack::forget(netfilter, family, |flow| {
             let (client, server) = (flow.source.0, flow.answered_by);
-            let passes_by = own.contains(&client) || own.contains(&server.0) || client.is_loopback();
-            !passes_by && !state.allows(flow.protocol, client, server)
+            if own.contains(&client) || client.is_loopback() {
+                return false;
+            }
+            match own.contains(&server.0) {
+                true => !state.allows_to_node(flow.protocol, client, server),
+                false => !state.allows(flow.protocol, client, server),
+            }
         })?;
     }
     Ok(())

@@ -1,13 +1,14 @@
-//! NetworkPolicies: who may begin a connection with whom, as nftables sets and chains.
+//! Network policies, and those of administrators: who may begin a connection with whom, as nftables sets and chains.
 //! <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
+//! <https://network-policy-api.sigs.k8s.io/>
 //!
-//! [`policy`] reads a policy, [`state`] keeps what follows from policies, pods and namespaces, and [`render`] says how that
+//! [`follow`] watches, [`policy`] and [`admin`] read a policy, [`state`] keeps what follows from policies, pods and namespaces, and [`render`] says how that
 //! stands in nftables. A thread of its own takes in what changed, all there is at once, and has the kernel take it over.
 //!
 //! # What is allowed
 //! Policies are asked of what is forwarded, after services are translated and before sources are masqueraded. So the node
 //! always reaches its own pods, with its probes, and they reach it, the cluster's DNS among the rest; a pod always reaches
-//! itself. A client that comes by a node port of another node is that node, unless the service's traffic policy keeps it.
+//! itself. Policies of administrators can forbid pods to send to their node, all but DNS. A client that comes by a node port of another node is that node, unless the service's traffic policy keeps it.
 //! Protocols without ports are allowed by rules without ports only.
 //!
 //! # Guarantees
@@ -15,7 +16,9 @@
 //! is, nothing but the node reaches it. The tables stay when the process ends, and are replaced as a whole once the next
 //! one knows everything. Connections that were allowed end when a policy forbids them.
 
+mod admin;
 mod flows;
+mod follow;
 mod objects;
 mod policy;
 mod render;
@@ -23,23 +26,23 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use coracle_client::{Event, Informer, Informers, ObjectKey, Store};
+use coracle_client::{ObjectKey, Store};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::{Client, Resource};
+use kube::Client;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::mailbox::{CloseOnDrop, Mailbox};
 use crate::netlink::Socket;
 use crate::nft::{self, Batch, Family};
-use objects::{NamespaceObject, PodObject};
-use policy::Policy;
+use objects::{NamespaceObject, NodeObject, PodObject};
+use policy::{Policy, PolicyKey};
 use render::{HELD, address_key};
 use state::State;
 
@@ -65,6 +68,9 @@ struct Inbox {
     pods: HashSet<ObjectKey>,
     namespaces: HashSet<ObjectKey>,
     policies: HashSet<ObjectKey>,
+    nodes: HashSet<ObjectKey>,
+    /// What became of policies of administrators.
+    admin: HashMap<PolicyKey, Option<Policy>>,
     sandboxes: Vec<Sandbox>,
     /// Everything there is was listed.
     caches: Option<Caches>,
@@ -84,16 +90,19 @@ struct Caches {
     policies: Store<NetworkPolicy>,
     /// Only where there are policies.
     others: Option<(Store<PodObject>, Store<NamespaceObject>)>,
+    /// Only where a policy names nodes.
+    nodes: Option<Store<NodeObject>>,
 }
 
 impl Policies {
-    /// Starts the thread, for pods with addresses of these families. It ends with the last use of what is returned.
+    /// Starts the thread, for pods with addresses of these families. What they ask the node at the address `dns` for names,
+    /// no policy forbids. It ends with the last use of what is returned.
     ///
     /// # Errors
     /// There can be no thread or netlink socket, or the kernel refuses the table.
-    pub fn start(families: &[Family]) -> Result<Arc<Policies>> {
+    pub fn start(families: &[Family], dns: IpAddr) -> Result<Arc<Policies>> {
         let mailbox = Arc::new(Mailbox::new());
-        let (mut kernel, own) = (Kernel::open(families)?, mailbox.clone());
+        let (mut kernel, own) = (Kernel::open(families, Some(dns))?, mailbox.clone());
         let (running, ended) = oneshot::channel();
         let run = move || {
             let _running: oneshot::Sender<()> = running;
@@ -133,8 +142,8 @@ impl Policies {
         self.mailbox.0.tell(|inbox| inbox.sandboxes.push(Sandbox::Detached(address)));
     }
 
-    /// Follows the API as a user who may list and watch policies, pods and namespaces. Pods and namespaces are watched from
-    /// the first policy on.
+    /// Follows the API as a user who may list and watch policies of all kinds, the definitions of those of administrators, pods,
+    /// namespaces and nodes. Pods and namespaces are watched from the first policy on.
     ///
     /// # Errors
     /// The thread ended. Without an error it never returns.
@@ -147,57 +156,10 @@ impl Policies {
             }
         };
         tokio::select! {
-            never = self.follow_all(client, node) => never,
+            () = follow::follow_all(&self.mailbox.0, client, node) => Ok(()),
             () = ended => bail!("the thread of the network policies ended"),
         }
     }
-
-    async fn follow_all(&self, client: Client, node: String) -> Result<()> {
-        let informers = Informers::new(client);
-        let policies = informers.all::<NetworkPolicy>();
-        self.follow(&policies, |inbox| &mut inbox.policies);
-        policies.synced().await;
-        let mut caches = Caches { node, policies: policies.store(), others: None };
-        if policies.store().is_empty() {
-            self.mailbox.0.tell(|inbox| inbox.caches = Some(caches.clone()));
-            first(&policies).await;
-        }
-        let (pods, namespaces) = (informers.all::<PodObject>(), informers.all::<NamespaceObject>());
-        self.follow(&pods, |inbox| &mut inbox.pods);
-        self.follow(&namespaces, |inbox| &mut inbox.namespaces);
-        pods.synced().await;
-        namespaces.synced().await;
-        caches.others = Some((pods.store(), namespaces.store()));
-        self.mailbox.0.tell(|inbox| inbox.caches = Some(caches));
-        std::future::pending().await
-    }
-
-    fn follow<K>(&self, informer: &Informer<K>, which: fn(&mut Inbox) -> &mut HashSet<ObjectKey>)
-    where
-        K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-    {
-        let mailbox = self.mailbox.0.clone();
-        informer.subscribe(move |event| {
-            let (Event::Added(object) | Event::Updated { new: object, .. } | Event::Deleted(object)) = event;
-            mailbox.tell(|inbox| {
-                which(inbox).insert(ObjectKey::of(&**object));
-            });
-        });
-    }
-}
-
-/// Returns once there is an object.
-async fn first<K>(informer: &Informer<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-{
-    let (sender, mut seen) = tokio::sync::watch::channel(false);
-    informer.subscribe(move |event| {
-        if !matches!(event, Event::Deleted(_)) {
-            sender.send_replace(true);
-        }
-    });
-    let _ = seen.wait_for(|seen| *seen).await;
 }
 
 /// What the thread has: the state, and the kernel that is to be as it.
@@ -218,9 +180,9 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     /// Tables of an earlier process stay until it is known what comes in their place.
-    pub(crate) fn open(families: &[Family]) -> Result<Kernel> {
+    pub(crate) fn open(families: &[Family], dns: Option<IpAddr>) -> Result<Kernel> {
         let mut netfilter = Socket::netfilter()?;
-        let mut state = State::new(families);
+        let mut state = State::new(families, dns);
         let mut fresh = true;
         for family in families {
             fresh &= !nft::table_exists(&mut netfilter, *family, TABLE)?;
@@ -253,10 +215,19 @@ impl Kernel {
         if let Some(caches) = inbox.caches {
             self.look_at_all(caches);
         }
+        for (key, policy) in inbox.admin {
+            self.state.set_policy(&key, policy);
+        }
         self.look_at(inbox.pods.iter());
         if let Some(caches) = self.caches.clone() {
             for key in &inbox.policies {
-                self.state.set_policy(key, caches.policies.get_key(key).map(|object| Policy::read(&object)));
+                let policy = caches.policies.get_key(key).map(|object| Policy::read(&object));
+                self.state.set_policy(&PolicyKey::Network(key.clone()), policy);
+            }
+            if let Some(nodes) = &caches.nodes {
+                for key in &inbox.nodes {
+                    self.state.set_node(&key.name, nodes.get_key(key).map(|object| object.seen()));
+                }
             }
             if let Some((_, namespaces)) = &caches.others {
                 for key in &inbox.namespaces {
@@ -285,7 +256,7 @@ impl Kernel {
 
     /// A policy, without a cache that has it.
     pub(crate) fn set_policy(&mut self, policy: &NetworkPolicy) {
-        self.state.set_policy(&ObjectKey::of(policy), Some(Policy::read(policy)));
+        self.state.set_policy(&PolicyKey::Network(ObjectKey::of(policy)), Some(Policy::read(policy)));
     }
 
     /// What of these pods policies see.
@@ -309,8 +280,11 @@ impl Kernel {
                 self.state.set_pod(&ObjectKey::of(&*object), object.seen_from(&caches.node));
             }
         }
+        for object in caches.nodes.iter().flat_map(Store::list) {
+            self.state.set_node(&ObjectKey::of(&*object).name, Some(object.seen()));
+        }
         for object in caches.policies.list() {
-            self.state.set_policy(&ObjectKey::of(&*object), Some(Policy::read(&object)));
+            self.state.set_policy(&PolicyKey::Network(ObjectKey::of(&*object)), Some(Policy::read(&object)));
         }
         self.state.knows_pods(caches.others.is_some());
         self.caches = Some(caches);

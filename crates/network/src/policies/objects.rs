@@ -79,6 +79,45 @@ impl NamespaceObject {
     }
 }
 
+/// A node as the API has it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NodeObject {
+    #[serde(deserialize_with = "slim")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeStatus {
+    addresses: Option<Vec<NodeAddress>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeAddress {
+    address: String,
+}
+
+/// A node as policies see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub labels: Labels,
+    pub addresses: Vec<IpAddr>,
+}
+
+impl NodeObject {
+    /// What policies see of it. Its status also has names.
+    pub fn seen(&self) -> Node {
+        let listed = self.status.addresses.iter().flatten().filter_map(|one| one.address.parse().ok());
+        let mut addresses: Vec<IpAddr> = listed.collect();
+        addresses.sort();
+        addresses.dedup();
+        Node { labels: self.metadata.labels.clone().unwrap_or_default(), addresses }
+    }
+}
+
 /// Metadata by which an object is known and selected.
 fn slim<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
     let ObjectMeta { name, namespace, resource_version, labels, .. } = ObjectMeta::deserialize(from)?;
@@ -176,6 +215,7 @@ macro_rules! resource {
 
 resource!(PodObject, NamespaceResourceScope, "Pod", "pods");
 resource!(NamespaceObject, ClusterResourceScope, "Namespace", "namespaces");
+resource!(NodeObject, ClusterResourceScope, "Node", "nodes");
 
 #[cfg(test)]
 mod tests {

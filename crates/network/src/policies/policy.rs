@@ -1,4 +1,5 @@
-//! A NetworkPolicy, read: whom it is about, and what it allows.
+//! Policies of any kind, read: whom they are about, and what becomes of which connections. Those of namespaces are read here,
+//! those of administrators in [`admin`](super::admin).
 //! <https://kubernetes.io/docs/concepts/services-networking/network-policies/>
 
 use std::cmp::Ordering;
@@ -6,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
+use coracle_client::ObjectKey;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
@@ -13,13 +15,14 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::{Selector, SelectorExt};
+use serde::Deserialize;
 
 use super::objects::Labels;
 use crate::node::protocol_number;
 
 /// How many conditions a policy may have for one direction. One with more allows nothing there: the kernel looks at all of
 /// them, on every node, whenever one changes.
-const CONDITIONS: usize = 2000;
+pub(crate) const CONDITIONS: usize = 2000;
 
 /// Seen from the pods that a policy is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,11 +42,42 @@ impl Direction {
     }
 }
 
+/// Which policy it is. Those of administrators come first, so that those of a namespace are one range.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum PolicyKey {
+    Admin(String),
+    Baseline,
+    Network(ObjectKey),
+}
+
+impl PolicyKey {
+    /// The first of a namespace.
+    pub fn first_of(namespace: &str) -> PolicyKey {
+        PolicyKey::Network(ObjectKey::new(namespace, ""))
+    }
+
+    pub fn is_of(&self, namespace: &str) -> bool {
+        matches!(self, PolicyKey::Network(key) if key.namespace == namespace)
+    }
+}
+
+/// When a policy is asked, before or after others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Tier {
+    /// By priority, the lowest number first. Its first rule that is about a connection decides.
+    Admin(u16),
+    /// All together: what none of them allows is forbidden.
+    Network,
+    /// Where there is no network policy. Its first rule that is about a connection decides.
+    Baseline,
+}
+
 /// What a policy says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// The pods that it is about, of its own namespace.
-    pub subjects: Labelled,
+    pub tier: Tier,
+    /// The pods that it is about.
+    pub subjects: Pods,
     /// What may come to them; `None` when it is not about that.
     pub ingress: Option<Vec<Rule>>,
     /// What they may send.
@@ -59,9 +93,19 @@ impl Policy {
     }
 }
 
-/// Something that is allowed: with these peers, at these ports.
+/// What becomes of a connection that a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub(crate) enum Action {
+    Allow,
+    Deny,
+    /// Policies of administrators have no more to say about it; those behind them have.
+    Pass,
+}
+
+/// What a policy says of connections with these peers, at these ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
+    pub action: Action,
     /// `None` for whomever.
     pub peers: Option<Vec<Peer>>,
     /// `None` for whatever protocol and port.
@@ -71,14 +115,24 @@ pub(crate) struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Peer {
     Pods(Pods),
+    /// The addresses of the nodes with these labels.
+    Nodes(Labelled),
     /// Addresses from the first to the last.
     Addresses(Vec<(IpAddr, IpAddr)>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Port {
-    Numbers { protocol: u8, first: u16, last: u16 },
-    Named { protocol: u8, name: String },
+    Numbers {
+        protocol: u8,
+        first: u16,
+        last: u16,
+    },
+    /// Of one protocol, or of any.
+    Named {
+        protocol: Option<u8>,
+        name: String,
+    },
 }
 
 /// Pods by namespace and labels.
@@ -109,6 +163,11 @@ impl Labelled {
 
     pub fn everything() -> Labelled {
         Labelled { text: String::new(), selector: Some(Selector::default()) }
+    }
+
+    /// Whether it is a selector that can be read.
+    pub fn is_readable(&self) -> bool {
+        self.selector.is_some()
     }
 
     pub fn matches(&self, labels: &Labels) -> bool {
@@ -148,7 +207,8 @@ impl Policy {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let empty = NetworkPolicySpec::default();
         let spec = object.spec.as_ref().unwrap_or(&empty);
-        let subjects = spec.pod_selector.as_ref().map_or_else(Labelled::everything, Labelled::by);
+        let labels = spec.pod_selector.as_ref().map_or_else(Labelled::everything, Labelled::by);
+        let subjects = Pods { namespaces: Namespaces::One(namespace.to_owned()), labels };
         let about = |name: &str| match spec.policy_types.as_deref() {
             None | Some([]) => name == "Ingress" || spec.egress.as_ref().is_some_and(|rules| !rules.is_empty()),
             Some(types) => types.iter().any(|one| one == name),
@@ -162,16 +222,12 @@ impl Policy {
             rules.map(|rule| Rule::read(namespace, rule.to.as_deref(), rule.ports.as_deref())).collect()
         });
         let bounded = |rules: Option<Vec<Rule>>| rules.map(|rules| bounded(object, rules));
-        Policy { subjects, ingress: bounded(ingress), egress: bounded(egress) }
+        Policy { tier: Tier::Network, subjects, ingress: bounded(ingress), egress: bounded(egress) }
     }
 }
 
 fn bounded(object: &NetworkPolicy, rules: Vec<Rule>) -> Vec<Rule> {
-    let of = |rule: &Rule| {
-        let (peers, ports) = rule.conditions();
-        peers + ports
-    };
-    let count: usize = rules.iter().map(of).sum();
+    let count = conditions(&rules);
     if count <= CONDITIONS {
         return rules;
     }
@@ -184,13 +240,22 @@ fn bounded(object: &NetworkPolicy, rules: Vec<Rule>) -> Vec<Rule> {
     Vec::new()
 }
 
+/// How many conditions rules have together.
+pub(crate) fn conditions(rules: &[Rule]) -> usize {
+    let of = |rule: &Rule| {
+        let (peers, ports) = rule.conditions();
+        peers + ports
+    };
+    rules.iter().map(of).sum()
+}
+
 impl Rule {
     /// How many conditions its peers are at most, and how many its ports: all addresses are one, and all numbers of a
     /// protocol.
     pub fn conditions(&self) -> (usize, usize) {
         let peers = self.peers.as_ref().map_or(1, |peers| {
-            let pods = peers.iter().filter(|peer| matches!(peer, Peer::Pods(_))).count();
-            pods + usize::from(pods < peers.len())
+            let sets = peers.iter().filter(|peer| !matches!(peer, Peer::Addresses(_))).count();
+            sets + usize::from(sets < peers.len())
         });
         let ports = self.ports.as_ref().map_or(1, |ports| {
             let number = |port: &Port| match port {
@@ -207,6 +272,7 @@ impl Rule {
         let peers = peers.filter(|peers| !peers.is_empty());
         let ports = ports.filter(|ports| !ports.is_empty());
         Rule {
+            action: Action::Allow,
             peers: peers.map(|peers| different(peers.iter().filter_map(|peer| self::peer(namespace, peer)))),
             ports: ports.map(|ports| merged(ports.iter().filter_map(port).collect())),
         }
@@ -214,7 +280,7 @@ impl Rule {
 }
 
 /// Peers without those that are named again.
-fn different(peers: impl Iterator<Item = Peer>) -> Vec<Peer> {
+pub(crate) fn different(peers: impl Iterator<Item = Peer>) -> Vec<Peer> {
     let mut seen = HashSet::new();
     peers.filter(|peer| seen.insert(peer.clone())).collect()
 }
@@ -272,7 +338,7 @@ fn port(port: &NetworkPolicyPort) -> Option<Port> {
     let protocol = protocol_number(port.protocol.as_deref().unwrap_or("TCP"));
     match &port.port {
         None => Some(Port::Numbers { protocol, first: 0, last: u16::MAX }),
-        Some(IntOrString::String(name)) => Some(Port::Named { protocol, name: name.clone() }),
+        Some(IntOrString::String(name)) => Some(Port::Named { protocol: Some(protocol), name: name.clone() }),
         Some(IntOrString::Int(number)) => {
             let first = u16::try_from(*number).ok()?;
             let last = port.end_port.map_or(Some(first), |end| u16::try_from(end).ok())?;
@@ -282,7 +348,7 @@ fn port(port: &NetworkPolicyPort) -> Option<Port> {
 }
 
 /// Ports without those that others contain, in order.
-fn merged(ports: Vec<Port>) -> Vec<Port> {
+pub(crate) fn merged(ports: Vec<Port>) -> Vec<Port> {
     let mut ranges: BTreeMap<u8, Vec<(u16, u16)>> = BTreeMap::new();
     let mut out = Vec::new();
     for port in ports {
@@ -373,7 +439,7 @@ mod tests {
             ports(json!([{"port": 81}, {"port": 80}, {"port": 90, "endPort": 99}, {"port": 95, "endPort": 120}]));
         assert_eq!(joined, Some(vec![numbers(80, 81), numbers(90, 120)]));
         let all = ports(json!([{"protocol": "UDP"}, {"protocol": "UDP", "port": 5}, {"port": "web"}]));
-        let named = Port::Named { protocol: 6, name: "web".into() };
+        let named = Port::Named { protocol: Some(6), name: "web".into() };
         assert_eq!(all, Some(vec![Port::Numbers { protocol: 17, first: 0, last: u16::MAX }, named]));
     }
 }

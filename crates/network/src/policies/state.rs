@@ -3,17 +3,24 @@
 //! A change costs what it touches: a pod is asked of each set of peers, a policy of each pod of its namespace. Sets and
 //! chains are there for the policies only that are about a pod of this node.
 
+mod groups;
+mod sets;
+mod verdict;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
 
 use coracle_client::ObjectKey;
 
-use super::objects::{Labels, Pod};
-use super::policy::{Direction, Namespaces, Peer, Pods, Policy, Port, Rule};
-use super::render::{self, HELD, ISOLATED, Names, SELF, TABLE, address_key, port_key};
+use super::objects::{Labels, Node, Pod};
+use super::policy::{Direction, Labelled, Namespaces, Pods, Policy, PolicyKey, Tier};
+use super::render::{self, ALWAYS, GOVERNED, HELD, ISOLATED, SELF, TABLE, address_key, port_key};
 use crate::netlink::Socket;
-use crate::nft::{Data, Family, InPackets, Table, Verdict};
+use crate::nft::{Data, Family, Table};
+use sets::{Sets, nodes_name, pods_name};
+
+const DNS_PORT: u16 = 53;
 
 /// The number of a policy, of a group or of a set, which is never given to another.
 type Id = u32;
@@ -25,7 +32,8 @@ pub(crate) struct State {
     in_use: [bool; 2],
     pods: BTreeMap<ObjectKey, Known>,
     namespaces: HashMap<String, Labels>,
-    ids: BTreeMap<ObjectKey, Id>,
+    nodes: HashMap<String, Node>,
+    ids: BTreeMap<PolicyKey, Id>,
     policies: HashMap<Id, Entry>,
     sets: Sets,
     groups: HashMap<(Direction, Vec<Id>), Counted>,
@@ -39,6 +47,10 @@ pub(crate) struct State {
     next_id: Id,
     /// Something may be forbidden now that was allowed.
     narrowed: bool,
+    /// How many policies there are about pods of this node whose rules also forbid: who joins a set may be kept out then.
+    forbidding: usize,
+    /// Where the node answers whatever policies say.
+    always: Option<IpAddr>,
 }
 
 struct Known {
@@ -60,31 +72,6 @@ struct Counted {
     users: usize,
 }
 
-/// Sets of peers and of named ports, by what they are of.
-#[derive(Default)]
-struct Sets {
-    pods: HashMap<Pods, Counted>,
-    ports: HashMap<(u8, String), Counted>,
-}
-
-impl Names for Sets {
-    fn of_pods(&self, pods: &Pods) -> Option<String> {
-        self.pods.get(pods).map(|set| pods_name(set.id))
-    }
-
-    fn of_ports(&self, protocol: u8, name: &str) -> Option<String> {
-        self.ports.get(&(protocol, name.to_owned())).map(|set| ports_name(set.id))
-    }
-}
-
-fn pods_name(id: Id) -> String {
-    format!("pods-{id}")
-}
-
-fn ports_name(id: Id) -> String {
-    format!("ports-{id}")
-}
-
 fn policy_chain(direction: Direction, id: Id) -> String {
     format!("{}-policy-{id}", direction.name())
 }
@@ -96,18 +83,15 @@ fn policy_chains(policy: &Policy, id: Id) -> BTreeSet<String> {
     directions.flat_map(|(direction, rules)| render::policy_chains(&policy_chain(direction, id), rules)).collect()
 }
 
-fn group_chain(direction: Direction, id: Id) -> String {
-    format!("{}-group-{id}", direction.name())
-}
-
 impl State {
-    /// Nothing is known.
-    pub fn new(families: &[Family]) -> State {
-        State {
+    /// Nothing is known. What is sent to the port for names at the address `dns` no policy forbids.
+    pub fn new(families: &[Family], dns: Option<IpAddr>) -> State {
+        let mut state = State {
             tables: Family::ALL.map(|family| Table::new(family, TABLE, render::base, &render::base_sets(family))),
             in_use: Family::ALL.map(|family| families.contains(&family)),
             pods: BTreeMap::new(),
             namespaces: HashMap::new(),
+            nodes: HashMap::new(),
             ids: BTreeMap::new(),
             policies: HashMap::new(),
             sets: Sets::default(),
@@ -118,7 +102,13 @@ impl State {
             pods_known: false,
             next_id: 0,
             narrowed: false,
+            forbidding: 0,
+            always: dns,
+        };
+        for (address, protocol) in dns.into_iter().flat_map(|address| [(address, 6), (address, 17)]) {
+            state.table(address).put(ALWAYS, port_key(address, protocol, DNS_PORT), None);
         }
+        state
     }
 
     /// Has the next commit make the tables anew.
@@ -217,20 +207,43 @@ impl State {
     }
 
     fn enter(&mut self, key: &ObjectKey, pod: Pod, touched: &mut BTreeSet<IpAddr>) {
-        let local = pod.local;
-        if local {
+        if pod.local {
             for address in &pod.addresses {
                 self.claims.entry(*address).or_default().push(key.clone());
                 touched.insert(*address);
             }
         }
-        let policies = self.ids.range(ObjectKey::new(key.namespace.clone(), "")..);
-        let policies = policies.take_while(|(policy, _)| policy.namespace == key.namespace);
-        let about = |id: &Id| self.policies.get(id).is_some_and(|entry| entry.policy.subjects.matches(&pod.labels));
-        let selected_by: BTreeSet<Id> = policies.map(|(_, id)| *id).filter(|id| local && about(id)).collect();
+        let selected_by: BTreeSet<Id> = match pod.local {
+            true => self.ids_for(&key.namespace).filter(|id| self.is_about(*id, &key.namespace, &pod)).collect(),
+            false => BTreeSet::new(),
+        };
         self.pods.insert(key.clone(), Known { pod, selected_by: selected_by.clone(), groups: [None; 2] });
         selected_by.into_iter().for_each(|id| self.count_subject(id));
         self.regroup(key);
+    }
+
+    /// The policies that may be about pods of a namespace.
+    fn ids_for(&self, namespace: &str) -> impl Iterator<Item = Id> {
+        let of_cluster = self.ids.range(..PolicyKey::first_of(""));
+        let own = self.ids.range(PolicyKey::first_of(namespace)..).take_while(|(key, _)| key.is_of(namespace));
+        of_cluster.chain(own).map(|(_, id)| *id)
+    }
+
+    fn is_about(&self, id: Id, namespace: &str, pod: &Pod) -> bool {
+        self.policies.get(&id).is_some_and(|entry| {
+            let subjects = &entry.policy.subjects;
+            self.is_of(&subjects.namespaces, namespace) && subjects.labels.matches(&pod.labels)
+        })
+    }
+
+    fn is_of(&self, namespaces: &Namespaces, namespace: &str) -> bool {
+        match namespaces {
+            Namespaces::One(name) => name == namespace,
+            Namespaces::Labelled(selector) => self
+                .namespaces
+                .get(namespace)
+                .map_or_else(|| selector.matches(&Labels::new()), |own| selector.matches(own)),
+        }
     }
 
     fn leave(&mut self, old: &Known) {
@@ -238,43 +251,6 @@ impl State {
             self.release_group(direction, group);
         }
         old.selected_by.iter().for_each(|id| self.discount_subject(*id));
-    }
-
-    /// Puts a pod into the sets of peers and named ports that it belongs to now, and takes it from the others.
-    fn change_members(&mut self, key: &ObjectKey, old: Option<&Pod>, new: Option<&Pod>) {
-        let namespace = self.namespaces.get(&key.namespace).cloned().unwrap_or_default();
-        let of_namespace = |of: &Namespaces| match of {
-            Namespaces::One(name) => *name == key.namespace,
-            Namespaces::Labelled(selector) => selector.matches(&namespace),
-        };
-        let mut puts = Vec::new();
-        let mut takes = Vec::new();
-        for (pods, set) in self.sets.pods.iter().filter(|(pods, _)| of_namespace(&pods.namespaces)) {
-            let members = |pod: Option<&Pod>| {
-                let pod = pod.filter(|pod| pods.labels.matches(&pod.labels));
-                pod.map(|pod| pod.addresses.clone()).unwrap_or_default()
-            };
-            puts.extend(members(new).into_iter().map(|address| (pods_name(set.id), address, address_key(address))));
-            takes.extend(members(old).into_iter().map(|address| (pods_name(set.id), address, address_key(address))));
-        }
-        for ((protocol, name), set) in &self.sets.ports {
-            let keys = |pod: Option<&Pod>| pod.map(|pod| named(pod, *protocol, name)).unwrap_or_default();
-            puts.extend(keys(new).into_iter().map(|(address, key)| (ports_name(set.id), address, key)));
-            takes.extend(keys(old).into_iter().map(|(address, key)| (ports_name(set.id), address, key)));
-        }
-        for (set, address, key) in puts {
-            self.table(address).put(&set, key, None);
-        }
-        for (set, address, key) in takes {
-            self.take(&set, address, &key);
-        }
-    }
-
-    fn take(&mut self, set: &str, address: IpAddr, key: &[u8]) {
-        let table = self.table(address);
-        table.take(set, key);
-        let gone = !table.has(set, key);
-        self.narrowed |= gone;
     }
 
     fn table(&mut self, address: IpAddr) -> &mut Table {
@@ -307,35 +283,47 @@ impl State {
             for address in self.members(&pods, Some(name)) {
                 let (set, key) = (pods_name(id), address_key(address));
                 if joins {
-                    self.table(address).put(&set, key, None);
+                    self.put(&set, address, key);
                 } else {
                     self.take(&set, address, &key);
                 }
             }
         }
+        let is_about = |of: &Namespaces| match of {
+            Namespaces::Labelled(selector) => selector.matches(&old) != selector.matches(&new),
+            Namespaces::One(_) => false,
+        };
+        let of_cluster = self.ids.range(..PolicyKey::first_of(""));
+        let affected: Vec<(PolicyKey, Id)> = of_cluster
+            .filter(|(_, id)| self.policies.get(id).is_some_and(|entry| is_about(&entry.policy.subjects.namespaces)))
+            .map(|(key, id)| (key.clone(), *id))
+            .collect();
+        affected.into_iter().for_each(|(key, id)| self.reselect(&key, id));
     }
 
-    /// The addresses of the pods with labels, of one namespace or of all that are selected.
-    fn members(&self, pods: &Pods, only: Option<&str>) -> Vec<IpAddr> {
-        let none = Labels::new();
-        let one = only.or(match &pods.namespaces {
-            Namespaces::One(name) => Some(name),
-            Namespaces::Labelled(_) => None,
-        });
-        let from = ObjectKey::new(one.unwrap_or_default(), "");
-        let candidates = self.pods.range(from..).take_while(|(key, _)| one.is_none_or(|one| key.namespace == one));
-        let wanted = |key: &ObjectKey| match &pods.namespaces {
-            Namespaces::Labelled(selector) if only.is_none() => {
-                selector.matches(self.namespaces.get(&key.namespace).unwrap_or(&none))
-            }
-            _ => true,
+    /// What became of a node.
+    pub fn set_node(&mut self, name: &str, node: Option<Node>) {
+        let old = self.nodes.remove(name).unwrap_or_default();
+        let new = node.clone().unwrap_or_default();
+        if let Some(node) = node {
+            self.nodes.insert(name.to_owned(), node);
+        }
+        if old == new {
+            return;
+        }
+        let of = |node: &Node, selector: &Labelled| match selector.matches(&node.labels) {
+            true => node.addresses.clone(),
+            false => Vec::new(),
         };
-        let found = candidates.filter(|(key, known)| wanted(key) && pods.labels.matches(&known.pod.labels));
-        found.flat_map(|(_, known)| known.pod.addresses.iter().copied()).collect()
+        let changed = self.sets.nodes.iter().map(|(selector, set)| (set.id, of(&old, selector), of(&new, selector)));
+        for (id, old, new) in changed.collect::<Vec<_>>() {
+            new.into_iter().for_each(|address| self.put(&nodes_name(id), address, address_key(address)));
+            old.into_iter().for_each(|address| self.take(&nodes_name(id), address, &address_key(address)));
+        }
     }
 
     /// What became of a policy.
-    pub fn set_policy(&mut self, key: &ObjectKey, policy: Option<Policy>) {
+    pub fn set_policy(&mut self, key: &PolicyKey, policy: Option<Policy>) {
         let known = self.ids.get(key).copied();
         match (known, policy) {
             (None, None) => {}
@@ -354,7 +342,7 @@ impl State {
         }
     }
 
-    fn replace_policy(&mut self, key: &ObjectKey, id: Id, policy: Policy) {
+    fn replace_policy(&mut self, key: &PolicyKey, id: Id, policy: Policy) {
         let Some(entry) = self.policies.get_mut(&id) else { return };
         if entry.policy == policy {
             return;
@@ -373,15 +361,18 @@ impl State {
     }
 
     /// Looks which pods of this node a policy is about now.
-    fn reselect(&mut self, policy: &ObjectKey, id: Id) {
+    fn reselect(&mut self, policy: &PolicyKey, id: Id) {
         let exists = self.ids.contains_key(policy);
-        let subjects = self.policies.get(&id).filter(|_| exists).map(|entry| entry.policy.subjects.clone());
-        let from = ObjectKey::new(policy.namespace.clone(), "");
-        let pods = self.pods.range(from..).take_while(|(key, _)| key.namespace == policy.namespace);
+        let one = match policy {
+            PolicyKey::Network(key) => Some(&key.namespace),
+            PolicyKey::Admin(_) | PolicyKey::Baseline => None,
+        };
+        let from = ObjectKey::new(one.cloned().unwrap_or_default(), "");
+        let pods = self.pods.range(from..).take_while(|(key, _)| one.is_none_or(|one| key.namespace == *one));
         let affected: Vec<(ObjectKey, bool, bool)> = pods
             .filter(|(_, known)| known.pod.local)
             .map(|(key, known)| {
-                let now = subjects.as_ref().is_some_and(|subjects| subjects.matches(&known.pod.labels));
+                let now = exists && self.is_about(id, &key.namespace, &known.pod);
                 (key.clone(), known.selected_by.contains(&id), now)
             })
             .filter(|(_, before, now)| *before || *now)
@@ -415,6 +406,7 @@ impl State {
         entry.subjects += 1;
         if entry.subjects == 1 {
             let policy = entry.policy.clone();
+            self.forbidding += usize::from(policy.tier != Tier::Network);
             self.acquire(&policy);
             self.write_chains(id);
         }
@@ -425,64 +417,9 @@ impl State {
         entry.subjects = entry.subjects.saturating_sub(1);
         if entry.subjects == 0 {
             let policy = entry.policy.clone();
+            self.forbidding = self.forbidding.saturating_sub(usize::from(policy.tier != Tier::Network));
             policy_chains(&policy, id).iter().for_each(|chain| self.remove_chain(chain));
             self.release(&policy);
-        }
-    }
-
-    /// Has the sets to which the rules of a policy refer.
-    fn acquire(&mut self, policy: &Policy) {
-        let (peers, ports) = references(policy);
-        for pods in peers {
-            match self.sets.pods.get_mut(&pods) {
-                Some(set) => set.users += 1,
-                None => self.add_pods(pods),
-            }
-        }
-        for port in ports {
-            match self.sets.ports.get_mut(&port) {
-                Some(set) => set.users += 1,
-                None => self.add_ports(port),
-            }
-        }
-    }
-
-    fn add_pods(&mut self, pods: Pods) {
-        let id = self.new_id();
-        let name = pods_name(id);
-        for table in &mut self.tables {
-            table.add_set(&name, table.family().address(), None);
-        }
-        for address in self.members(&pods, None) {
-            self.table(address).put(&name, address_key(address), None);
-        }
-        self.sets.pods.insert(pods, Counted { id, users: 1 });
-    }
-
-    fn add_ports(&mut self, port: (u8, String)) {
-        let id = self.new_id();
-        let name = ports_name(id);
-        for table in &mut self.tables {
-            table.add_set(&name, table.family().address_protocol_port(), None);
-        }
-        let keys: Vec<_> = self.pods.values().flat_map(|known| named(&known.pod, port.0, &port.1)).collect();
-        for (address, key) in keys {
-            self.table(address).put(&name, key, None);
-        }
-        self.sets.ports.insert(port, Counted { id, users: 1 });
-    }
-
-    fn release(&mut self, policy: &Policy) {
-        let (peers, ports) = references(policy);
-        let mut unused = Vec::new();
-        for pods in peers {
-            unused.extend(let_go(&mut self.sets.pods, &pods).map(pods_name));
-        }
-        for port in ports {
-            unused.extend(let_go(&mut self.sets.ports, &port).map(ports_name));
-        }
-        for name in unused {
-            self.tables.iter_mut().for_each(|table| table.remove_set(&name));
         }
     }
 
@@ -503,55 +440,6 @@ impl State {
         self.tables.iter_mut().for_each(|table| table.remove_chain(name));
     }
 
-    /// Has a pod in the groups that its policies make.
-    fn regroup(&mut self, key: &ObjectKey) {
-        let Some(known) = self.pods.get(key) else { return };
-        let (selected_by, old) = (known.selected_by.clone(), known.groups);
-        let policies = &self.policies;
-        let wanted = Direction::ALL.map(|direction| {
-            let has = |id: &Id| policies.get(id).is_some_and(|entry| entry.policy.rules(direction).is_some());
-            selected_by.iter().copied().filter(has).collect::<Vec<_>>()
-        });
-        let mut groups = [None; 2];
-        for ((group, direction), ids) in groups.iter_mut().zip(Direction::ALL).zip(wanted) {
-            *group = (!ids.is_empty()).then(|| self.acquire_group(direction, ids));
-        }
-        if let Some(known) = self.pods.get_mut(key) {
-            known.groups = groups;
-        }
-        for (direction, group) in Direction::ALL.into_iter().zip(old) {
-            self.release_group(direction, group);
-        }
-        self.narrowed |= groups != old;
-    }
-
-    fn acquire_group(&mut self, direction: Direction, ids: Vec<Id>) -> Id {
-        if let Some(group) = self.groups.get_mut(&(direction, ids.clone())) {
-            group.users += 1;
-            return group.id;
-        }
-        let id = self.new_id();
-        let chain = render::group(ids.iter().map(|policy| policy_chain(direction, *policy)));
-        for table in &mut self.tables {
-            table.set_chain(&group_chain(direction, id), chain.clone());
-            let verdict = Data::Verdict(Verdict(group_chain(direction, id)));
-            table.put(render::chains(direction), id.to_ne_bytes().to_vec(), Some(verdict));
-        }
-        self.groups.insert((direction, ids.clone()), Counted { id, users: 1 });
-        self.group_of.insert(id, (direction, ids));
-        id
-    }
-
-    fn release_group(&mut self, direction: Direction, group: Option<Id>) {
-        let Some(id) = group else { return };
-        let Some(key) = self.group_of.get(&id).cloned() else { return };
-        if let_go(&mut self.groups, &key).is_some() {
-            self.group_of.remove(&id);
-            self.tables.iter_mut().for_each(|table| table.take(render::chains(direction), &id.to_ne_bytes()));
-            self.remove_chain(&group_chain(direction, id));
-        }
-    }
-
     /// Has the tables say of an address what its pod's groups are, or that it is held.
     fn update_address(&mut self, address: IpAddr) {
         let claimant = self.claims.get(&address).and_then(|claims| claims.last());
@@ -560,6 +448,7 @@ impl State {
         let groups = known.map_or([None; 2], |known| known.groups);
         self.in_use[index(address)] |= known.is_some() || held;
         let key = address_key(address);
+        let governed = groups[Direction::Egress as usize].is_some_and(|group| self.governs(group));
         let table = &mut self.tables[index(address)];
         for (direction, group) in Direction::ALL.into_iter().zip(groups) {
             match group {
@@ -571,6 +460,7 @@ impl State {
         for (set, key, wanted) in [
             (ISOLATED, key.clone(), isolated),
             (SELF, [&key[..], &key[..]].concat(), isolated),
+            (GOVERNED, key.clone(), governed),
             (HELD, key.clone(), held),
         ] {
             match (wanted, table.has(set, &key)) {
@@ -585,79 +475,10 @@ impl State {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
-
-    /// Whether a connection may be, by what the rules say of its first packet.
-    pub fn allows(&self, protocol: u8, client: IpAddr, server: (IpAddr, u16)) -> bool {
-        client == server.0
-            || self.passes(Direction::Egress, protocol, client, server)
-                && self.passes(Direction::Ingress, protocol, client, server)
-    }
-
-    fn passes(&self, direction: Direction, protocol: u8, client: IpAddr, server: (IpAddr, u16)) -> bool {
-        let (subject, peer) = match direction {
-            Direction::Ingress => (server.0, client),
-            Direction::Egress => (client, server.0),
-        };
-        let pod = self.claims.get(&subject).and_then(|claims| self.pods.get(claims.last()?));
-        let Some(known) = pod else {
-            return !(self.pods_known && self.attached.contains_key(&subject));
-        };
-        let Some(group) = known.groups[direction as usize] else { return true };
-        let policies = self.group_of.get(&group).map(|(_, policies)| policies.as_slice()).unwrap_or_default();
-        let rules = policies.iter().filter_map(|id| self.policies.get(id)?.policy.rules(direction)).flatten();
-        let allowed = |rule: &Rule| self.is_peer(rule, peer) && self.is_port(rule, protocol, server);
-        rules.into_iter().any(allowed)
-    }
-
-    fn is_peer(&self, rule: &Rule, peer: IpAddr) -> bool {
-        let table = &self.tables[index(peer)];
-        rule.peers.as_ref().is_none_or(|peers| {
-            peers.iter().any(|one| match one {
-                Peer::Pods(pods) => self.sets.of_pods(pods).is_some_and(|set| table.has(&set, &address_key(peer))),
-                Peer::Addresses(ranges) => ranges.iter().any(|(from, to)| *from <= peer && peer <= *to),
-            })
-        })
-    }
-
-    fn is_port(&self, rule: &Rule, protocol: u8, server: (IpAddr, u16)) -> bool {
-        let table = &self.tables[index(server.0)];
-        rule.ports.as_ref().is_none_or(|ports| {
-            ports.iter().any(|port| match port {
-                Port::Numbers { protocol: of, first, last } => *of == protocol && (*first..=*last).contains(&server.1),
-                Port::Named { protocol: of, name } => {
-                    let set = self.sets.of_ports(*of, name).filter(|_| *of == protocol);
-                    set.is_some_and(|set| table.has(&set, &port_key(server.0, protocol, server.1)))
-                }
-            })
-        })
-    }
 }
 
 fn index(address: IpAddr) -> usize {
     usize::from(address.is_ipv6())
-}
-
-/// The keys of a pod's ports of a name.
-fn named(pod: &Pod, protocol: u8, name: &str) -> Vec<(IpAddr, Vec<u8>)> {
-    let ports = pod.ports.iter().filter(|port| port.protocol == protocol && port.name == name);
-    let keys = ports.flat_map(|port| {
-        pod.addresses.iter().map(|address| (*address, port_key(*address, port.protocol, port.number)))
-    });
-    keys.collect()
-}
-
-/// The sets of pods and of named ports that the rules of a policy refer to, each once.
-fn references(policy: &Policy) -> (BTreeSet<Pods>, BTreeSet<(u8, String)>) {
-    let rules = || policy.ingress.iter().chain(&policy.egress).flatten();
-    let peers = rules().flat_map(|rule| rule.peers.iter().flatten()).filter_map(|peer| match peer {
-        Peer::Pods(pods) => Some(pods.clone()),
-        Peer::Addresses(_) => None,
-    });
-    let ports = rules().flat_map(|rule| rule.ports.iter().flatten()).filter_map(|port| match port {
-        Port::Named { protocol, name } => Some((*protocol, name.clone())),
-        Port::Numbers { .. } => None,
-    });
-    (peers.collect(), ports.collect())
 }
 
 /// Counts one user less; answers with the number of what nobody uses any more, which is forgotten.

@@ -30,7 +30,14 @@ pub(super) const ROLES: &[Role] = &[
     // What of pods is not said by policies and labels is not kept by whoever has it.
     role(
         "system:network-policy",
-        &[rule("list watch", "core", "namespaces pods"), rule("list watch", "networking.k8s.io", "networkpolicies")],
+        &[
+            rule("list watch", "core", "namespaces nodes pods"),
+            rule("list watch", "networking.k8s.io", "networkpolicies"),
+            rule("list watch", "policy.networking.k8s.io", "adminnetworkpolicies baselineadminnetworkpolicies"),
+            rule("list watch", "apiextensions.k8s.io", "customresourcedefinitions").named(
+                "adminnetworkpolicies.policy.networking.k8s.io baselineadminnetworkpolicies.policy.networking.k8s.io",
+            ),
+        ],
     ),
     // Which secrets Ingresses and Gateways name is known only from these, so that any may be read; those that none names are not.
     role(

@@ -1,59 +1,69 @@
 //! Policies made up from a seed, as an interpreter of the documented rules sees them and as packets do.
 
-mod interpreter;
+mod administered;
 mod packets;
-mod world;
 
+use std::net::IpAddr;
+
+use coracle_client::ObjectKey;
+use coracle_testing::policies::{Dice, PODS, World, connections, is_allowed};
 use coracle_values::addresses::Family;
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::policy::Policy;
+use super::admin::Spec;
+use super::objects::{NodeObject, PodObject};
+use super::policy::{Policy, PolicyKey};
 use super::state::State;
-use interpreter::{Connection, is_allowed};
-use world::{Dice, PODS, World};
+use crate::testing::of;
 
 const SEED: u64 = 20_261_129;
-const PROTOCOLS: [u8; 3] = [6, 17, 132];
-const PORTS: [u16; 2] = [80, 81];
-
-/// Every connection that there can be in the world.
-fn connections() -> impl Iterator<Item = (usize, usize, u8, u16)> {
-    let pairs = (0..PODS).flat_map(|client| (0..PODS).map(move |server| (client, server)));
-    let protocols = pairs.flat_map(|(client, server)| PROTOCOLS.map(|protocol| (client, server, protocol)));
-    protocols.flat_map(|(client, server, protocol)| PORTS.map(|port| (client, server, protocol, port)))
-}
-
-fn allowed(world: &World, (client, server, protocol, port): (usize, usize, u8, u16)) -> bool {
-    is_allowed(world, Connection { client, server, protocol, port })
-}
+const NODE: &str = "here";
 
 /// Brings the state up to the world, of which something changed.
 fn tell(state: &mut State, world: &World) {
-    for namespace in world.namespaces() {
-        state.set_namespace(&namespace, world.namespace_labels(&namespace));
+    for (namespace, labels) in &world.namespaces {
+        state.set_namespace(namespace, Some(labels.clone()));
     }
-    for pod in 0..PODS {
-        state.set_pod(&world.key(pod), world.seen(pod));
+    for (pod, object) in world.pods.iter().enumerate() {
+        let mut object = object.clone();
+        object["spec"]["nodeName"] = NODE.into();
+        let seen = PodObject::deserialize(&object).unwrap().seen_from(NODE);
+        state.set_pod(&ObjectKey::new(world.namespace_of(pod), world.name_of(pod)), seen);
     }
-    for (key, object) in &world.policies {
-        state.set_policy(key, object.as_ref().map(Policy::read));
+    for ((namespace, name), object) in &world.policies {
+        let read = |object: &Value| Policy::read(&Deserialize::deserialize(object).unwrap());
+        let key = PolicyKey::Network(ObjectKey::new(namespace.clone(), name.clone()));
+        state.set_policy(&key, object.as_ref().map(read));
     }
+    for (name, node) in &world.nodes {
+        state.set_node(name, Some(NodeObject::deserialize(node).unwrap().seen()));
+    }
+    let spec = |object: &Value| Spec::deserialize(object).unwrap();
+    for (name, object) in &world.admin {
+        let policy = object.as_ref().map(|object| spec(object).admin(name));
+        state.set_policy(&PolicyKey::Admin(name.clone()), policy);
+    }
+    state.set_policy(&PolicyKey::Baseline, world.baseline.as_ref().map(|object| spec(object).baseline()));
 }
 
 #[test]
 fn what_is_allowed_follows_every_change_as_the_documented_rules_say() {
     let mut dice = Dice(SEED);
-    for family in Family::ALL.into_iter().cycle().take(8) {
-        let mut world = World::new(&mut dice, family);
-        let mut state = State::new(&[family]);
+    for (round, family) in Family::ALL.into_iter().cycle().take(16).enumerate() {
+        let addresses: Vec<IpAddr> = (0..PODS).map(|pod| of(family, &format!("10.244.0.{}", 2 + pod))).collect();
+        let mut world = World::new(&mut dice, addresses, round >= 8);
+        let mut state = State::new(&[family], None);
         state.knows_pods(true);
         for _ in 0..25 {
             world.change(&mut dice);
             tell(&mut state, &world);
             for connection in connections() {
-                let (client, server, protocol, port) = connection;
-                let (Some(from), Some(to)) = (world.address(client), world.address(server)) else { continue };
-                let expected = allowed(&world, connection);
-                assert_eq!(state.allows(protocol, from, (to, port)), expected, "{connection:?} of {world:#?}");
+                let (client, server) = (world.address(connection.client), world.address(connection.server));
+                let (Some(client), Some(server)) = (client, server) else { continue };
+                let expected = is_allowed(&world, connection);
+                let found = state.allows(connection.protocol, client, (server, connection.port));
+                assert_eq!(found, expected, "{connection:?} of {world:#?}");
             }
         }
     }

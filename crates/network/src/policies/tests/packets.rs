@@ -13,10 +13,10 @@ use rustix::net::{
 use serde_json::{Value, json};
 
 use coracle_client::{ObjectKey, Store};
+use coracle_testing::policies::{Connection, PROTOCOLS};
 
 use super::super::objects::{Pod, PodObject};
 use super::super::{Caches, Inbox, Kernel, Sandbox, TABLE, flows, remove};
-use super::world::{Dice, PODS, World};
 use super::*;
 use crate::NodeNetwork;
 use crate::netlink::Socket;
@@ -27,19 +27,19 @@ const TCP: u8 = 6;
 const SYN: u8 = 2;
 
 /// A node with nine pods, seen from the node's namespace.
-struct Scene {
-    family: Family,
-    pods: Vec<Namespace>,
-    addresses: Vec<IpAddr>,
+pub(super) struct Scene {
+    pub(super) family: Family,
+    pub(super) pods: Vec<Namespace>,
+    pub(super) addresses: Vec<IpAddr>,
     netfilter: Socket,
     route: Socket,
-    state: State,
+    pub(super) state: State,
     _network: Arc<NodeNetwork>,
     _dir: tempfile::TempDir,
 }
 
 /// Once with the pods' addresses of each family.
-fn in_scene(test: impl Fn(Scene) + Sync) {
+pub(super) fn in_scene(test: impl Fn(Scene) + Sync) {
     if is_root() {
         Family::ALL.into_iter().for_each(|family| in_scene_of(family, &test));
     }
@@ -52,7 +52,7 @@ fn in_scene_of(family: Family, test: &(impl Fn(Scene) + Sync)) {
         let pods: Vec<Namespace> = (0..PODS).map(|_| Namespace::new()).collect();
         let connect = |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
         let addresses = pods.iter().enumerate().map(connect).collect();
-        let mut state = State::new(&[family]);
+        let mut state = State::new(&[family], None);
         state.knows_pods(true);
         let (netfilter, route) = (Socket::netfilter().unwrap(), Socket::route().unwrap());
         test(Scene { family, pods, addresses, netfilter, route, state, _network: network, _dir: dir });
@@ -60,7 +60,7 @@ fn in_scene_of(family: Family, test: &(impl Fn(Scene) + Sync)) {
 }
 
 impl Scene {
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         self.state.commit(&mut self.netfilter).unwrap();
         if self.state.take_narrowed() {
             flows::end_forbidden(&self.state, &mut self.netfilter, &mut self.route).unwrap();
@@ -150,75 +150,83 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 #[test]
 fn packets_pass_where_the_documented_rules_say() {
-    in_scene(|mut scene| {
-        let mut dice = Dice(SEED);
-        let mut world = World::with_addresses(&mut dice, scene.addresses.clone());
-        let wires: Vec<Raw> = scene.pods.iter().map(|pod| pod.run(|| Raw::open(scene.family))).collect();
-        let (mut made, mut passed, mut dropped) = (0, 0, 0);
-        for round in 0.. {
-            if made >= 100 {
-                break;
-            }
-            for _ in 0..4 {
-                world.add_policy(&mut dice);
-                made += 1;
-            }
-            (0..3).for_each(|_| world.change(&mut dice));
-            tell(&mut scene.state, &world);
-            scene.commit();
-            let from_port = 2000 + round;
-            let mut expected = vec![BTreeSet::new(); PODS];
-            for connection in connections() {
-                let (client, server, protocol, port) = connection;
-                let (Some(from), Some(to)) = (world.address(client), world.address(server)) else { continue };
-                let ports = (from_port, port);
-                wires[client].begin(protocol, from, to, ports);
-                if allowed(&world, connection) {
-                    expected[server].insert((from, protocol, ports));
-                    passed += 1;
-                } else {
-                    dropped += 1;
-                }
-            }
-            for (server, expected) in expected.iter().enumerate() {
-                let mut came = wires[server].came();
-                // They take no time but what the machine is busy with.
-                for _ in 0..100 {
-                    if came.len() >= expected.len() {
-                        break;
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
-                    came.extend(wires[server].came());
-                }
-                let missing: Vec<_> = expected.difference(&came).collect();
-                let stray: Vec<_> = came.difference(expected).collect();
-                assert!(
-                    missing.is_empty() && stray.is_empty(),
-                    "at {server}: no {missing:?}, but {stray:?}; {world:#?}"
-                );
-            }
-        }
-        assert!(passed > 1000 && dropped > 1000, "{passed} passed, {dropped} were dropped");
-    });
+    in_scene(|scene| packets_pass(scene, false));
 }
 
-fn pod(namespace: &str, name: &str, address: IpAddr) -> (ObjectKey, Option<Pod>) {
+#[test]
+fn packets_pass_where_administrators_say_and_then_where_others_do() {
+    in_scene(|scene| packets_pass(scene, true));
+}
+
+/// A hundred policies, four more at a time; with those of administrators so many of these, too.
+fn packets_pass(mut scene: Scene, is_administered: bool) {
+    let mut dice = Dice(SEED);
+    let mut world = World::new(&mut dice, scene.addresses.clone(), is_administered);
+    let wires: Vec<Raw> = scene.pods.iter().map(|pod| pod.run(|| Raw::open(scene.family))).collect();
+    let (mut made, mut passed, mut dropped) = (0, 0, 0);
+    for round in 0.. {
+        if made >= 100 {
+            break;
+        }
+        for _ in 0..4 {
+            world.add_policy(&mut dice);
+            if is_administered {
+                world.add_admin(&mut dice);
+            }
+            made += 1;
+        }
+        (0..3).for_each(|_| world.change(&mut dice));
+        tell(&mut scene.state, &world);
+        scene.commit();
+        let from_port = 2000 + round;
+        let mut expected = vec![BTreeSet::new(); PODS];
+        for connection in connections() {
+            let Connection { client, server, protocol, port } = connection;
+            let (Some(from), Some(to)) = (world.address(client), world.address(server)) else { continue };
+            let ports = (from_port, port);
+            wires[client].begin(protocol, from, to, ports);
+            if is_allowed(&world, connection) {
+                expected[server].insert((from, protocol, ports));
+                passed += 1;
+            } else {
+                dropped += 1;
+            }
+        }
+        for (server, expected) in expected.iter().enumerate() {
+            let mut came = wires[server].came();
+            // They take no time but what the machine is busy with.
+            for _ in 0..100 {
+                if came.len() >= expected.len() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                came.extend(wires[server].came());
+            }
+            let missing: Vec<_> = expected.difference(&came).collect();
+            let stray: Vec<_> = came.difference(expected).collect();
+            assert!(missing.is_empty() && stray.is_empty(), "at {server}: no {missing:?}, but {stray:?}; {world:#?}");
+        }
+    }
+    assert!(passed > 1000 && dropped > 1000, "{passed} passed, {dropped} were dropped");
+}
+
+pub(super) fn pod(namespace: &str, name: &str, address: IpAddr) -> (ObjectKey, Option<Pod>) {
     let object = json!({"metadata": {"name": name, "namespace": namespace, "labels": {"name": name}},
         "spec": {"nodeName": "here"}, "status": {"phase": "Running", "podIP": address.to_string()}});
     let object: PodObject = serde_json::from_value(object).unwrap();
     (ObjectKey::new(namespace, name), object.seen_from("here"))
 }
 
-fn policy(name: &str, spec: Value) -> (ObjectKey, Option<Policy>) {
+fn policy(name: &str, spec: Value) -> (PolicyKey, Option<Policy>) {
     let object = json!({"metadata": {"name": name, "namespace": "a"}, "spec": spec});
-    (ObjectKey::new("a", name), Some(Policy::read(&serde_json::from_value(object).unwrap())))
+    (PolicyKey::Network(ObjectKey::new("a", name)), Some(Policy::read(&serde_json::from_value(object).unwrap())))
 }
 
 /// A connection, and whether what is sent by it is answered.
-struct Echo(TcpStream);
+pub(super) struct Echo(TcpStream);
 
 impl Echo {
-    fn server(port: u16) {
+    pub(super) fn server(port: u16) {
         let listener = TcpListener::bind((any(Family::V6), port)).unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming().take(100).flatten() {
@@ -231,12 +239,12 @@ impl Echo {
         });
     }
 
-    fn open(to: IpAddr, port: u16) -> Option<Echo> {
+    pub(super) fn open(to: IpAddr, port: u16) -> Option<Echo> {
         let stream = TcpStream::connect_timeout(&SocketAddr::new(to, port), Duration::from_secs(1)).ok()?;
         Some(Echo(stream))
     }
 
-    fn answers(&mut self) -> bool {
+    pub(super) fn answers(&mut self) -> bool {
         self.0.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         self.0.write_all(b"x").is_ok() && self.0.read_exact(&mut [0]).is_ok()
     }
@@ -313,7 +321,7 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
         scene.pods[1].run(|| Echo::server(80));
         let reached = |scene: &Scene| scene.pods[0].run(|| Echo::open(server, 80)).is_some();
         assert!(!reached(&scene));
-        let mut next = Kernel::open(&[scene.family]).unwrap();
+        let mut next = Kernel::open(&[scene.family], None).unwrap();
         assert!(!reached(&scene), "it stays");
         let fresh = scene.addresses[2];
         next.to_hold.insert(fresh);
@@ -331,14 +339,15 @@ fn what_an_earlier_process_left_holds_until_it_is_replaced() {
 #[test]
 fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_then() {
     in_scene(|scene| {
-        let mut kernel = Kernel::open(&[scene.family]).unwrap();
+        let mut kernel = Kernel::open(&[scene.family], None).unwrap();
         let (told, _) = tokio::sync::oneshot::channel();
         let early = Sandbox::Attached(scene.addresses[1], Some(ObjectKey::new("a", "early")), told);
         kernel.take_in(Inbox { sandboxes: vec![early], ..Inbox::default() });
         scene.pods[1].run(|| Echo::server(80));
         let reached = || scene.pods[0].run(|| Echo::open(scene.addresses[1], 80)).is_some();
         assert!(!reached());
-        let caches = Caches { node: "here".into(), policies: Store::of(Vec::new(), Vec::new()), others: None };
+        let policies = Store::of(Vec::new(), Vec::new());
+        let caches = Caches { node: "here".into(), policies, others: None, nodes: None };
         kernel.take_in(Inbox { caches: Some(caches), ..Inbox::default() });
         assert!(reached());
     });
@@ -348,7 +357,7 @@ fn a_pod_that_starts_before_it_is_known_that_there_are_no_policies_is_reached_th
 fn a_pod_that_ran_before_a_restart_is_reached_before_anything_is_known() {
     in_scene(|mut scene| {
         scene.commit();
-        let mut next = Kernel::open(&[scene.family]).unwrap();
+        let mut next = Kernel::open(&[scene.family], None).unwrap();
         let [old, new] = [scene.addresses[1], scene.addresses[2]];
         let sandbox = |address: IpAddr, pod| Sandbox::Attached(address, pod, tokio::sync::oneshot::channel().0);
         let sandboxes = vec![sandbox(old, None), sandbox(new, Some(ObjectKey::new("a", "new")))];
@@ -363,7 +372,7 @@ fn a_pod_that_ran_before_a_restart_is_reached_before_anything_is_known() {
 fn a_pod_is_not_told_to_start_while_the_kernel_refuses_its_policies() {
     in_scene(|mut scene| {
         scene.commit();
-        let mut kernel = Kernel::open(&[scene.family]).unwrap();
+        let mut kernel = Kernel::open(&[scene.family], None).unwrap();
         // Nothing can be changed in a table that is gone.
         remove(&mut scene.netfilter).unwrap();
         let (told, mut done) = tokio::sync::oneshot::channel();
