@@ -11,7 +11,7 @@ use tar::{Builder, EntryType, Header};
 /// The commands of the image that are found in `/bin`, besides `test`.
 const COMMANDS: &[&str] = &[
     "alloc", "caps", "cat", "crash", "echo", "env", "exit", "grpc", "hostname", "id", "ignore", "lines", "link", "ls",
-    "nslookup", "post", "rm", "serve", "sh", "sleep", "spin", "tar", "trap", "udp", "wget", "write",
+    "meet", "nslookup", "post", "rm", "serve", "sh", "sleep", "spin", "tar", "trap", "udp", "wget", "write",
 ];
 
 /// Writes a docker-archive with the image under each tag; each has its tag's version in the variable `VERSION`.

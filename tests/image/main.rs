@@ -6,6 +6,7 @@ mod files;
 mod grpc;
 mod http;
 mod init;
+mod meet;
 mod process;
 mod shell;
 
@@ -37,6 +38,7 @@ const APPLETS: &[(&str, Applet)] = &[
     ("lines", process::lines),
     ("link", files::link),
     ("ls", files::ls),
+    ("meet", meet::meet),
     ("nslookup", dns::nslookup),
     ("post", http::post),
     ("rm", files::rm),

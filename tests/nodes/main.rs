@@ -6,4 +6,5 @@ mod joining;
 mod local;
 mod machine;
 mod overlay;
+mod policies;
 mod upstream;
