@@ -10,8 +10,8 @@ use coracle_pki::BootstrapToken;
 use coracle_scheduler::SchedulerConfiguration;
 use coracle_values::addresses::Family;
 
-use crate::arrivals::Arrivals;
 use crate::args::{RegistryPort, Start, Up};
+use crate::arrivals::Arrivals;
 use crate::cluster::{self, Cluster, DEFAULT_NAME, Kind, Place};
 use crate::local_node::{FIRST, LocalNode, tail};
 use crate::progress::Progress;
