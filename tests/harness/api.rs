@@ -68,6 +68,25 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| Runtime::new().expect("the runtime starts"))
 }
 
+/// Makes definitions of custom resources, and waits until these are served.
+pub fn define(api: &Api, definitions: &[Value]) {
+    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    for definition in definitions {
+        let name = api.post(DEFINITIONS, definition).ok()["metadata"]["name"].as_str().unwrap().to_owned();
+        crate::eventually("its resources are served", || {
+            let conditions = api.get(&format!("{DEFINITIONS}/{name}")).ok()["status"]["conditions"].take();
+            let is_served = |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
+            conditions
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(is_served)
+                .then_some(())
+                .ok_or_else(|| conditions.to_string())
+        });
+    }
+}
+
 impl Api {
     /// A client.
     ///

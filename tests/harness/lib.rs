@@ -12,7 +12,7 @@ mod pods;
 mod terminal;
 mod wait;
 
-pub use api::{Answer, Api, MERGE, PatchType, STRATEGIC, Watch};
+pub use api::{Answer, Api, MERGE, PatchType, STRATEGIC, Watch, define};
 pub use build::{built, built_test};
 pub use cluster::{Cluster, shared};
 /// Whether clusters can be made here; says why not.

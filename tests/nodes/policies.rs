@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use coracle_e2e::*;
-use coracle_testing::policies::{Connection, Dice, Labels, PODS, PORTS, World, connections, forget, is_allowed};
+use coracle_testing::policies::{
+    Connection, Dice, Labels, PODS, PORTS, World, connections, definitions, forget, is_allowed,
+};
 use serde_json::{Value, json};
 
 const SEED: u64 = 20_261_130;
@@ -117,6 +119,7 @@ fn policies_hold_across_nodes_and_in_both_families_as_the_documented_rules_say()
     }
     let cluster = Cluster::new("matrix");
     cluster.ok("up", &["--nodes", "2", "--ip-family", "dual", "--wait", "60s"]);
+    define(&cluster.api(), &definitions());
     cluster.load_image(&["test:1"]);
     let api = cluster.api();
     let nodes = [cluster.name.clone(), format!("{}-2", cluster.name)];

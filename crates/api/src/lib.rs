@@ -5,7 +5,6 @@
 //! does no I/O, keeps no state, and never panics on any input.
 #![forbid(unsafe_code)]
 
-pub mod admin_policies;
 pub mod admission_expressions;
 pub mod apply;
 pub mod awaited;

@@ -84,7 +84,12 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         admission: options.api.admission.options(!options.node.cni.is_default()),
         runtime_config: options.api.served.options()?,
         audit: options.api.audit.options(),
-        initial: initial(options),
+        // Without a node of its own, nobody would make volumes of it.
+        // Nor would anybody serve Ingresses.
+        initial: match options.disable_agent {
+            true => Vec::new(),
+            false => vec![volumes::default_class(), coracle_ingress::default_class()],
+        },
     })
     .await?;
     let listener = daemon::any(&node_ips, options.port).with_context(|| {
@@ -244,20 +249,6 @@ pub(crate) fn as_user(api: &ApiServer, name: &str, groups: &[&str], agent: &'sta
 }
 
 /// Tells the metrics of a part where upstream's part does. Another server of this host may do that already.
-/// What a new cluster begins with.
-fn initial(options: &Server) -> Vec<serde_json::Value> {
-    let mut out = Vec::new();
-    // Without a node of its own, nobody would make volumes of it. Nor would anybody serve Ingresses.
-    if !options.disable_agent {
-        out.extend([volumes::default_class(), coracle_ingress::default_class()]);
-    }
-    // Plugins that follow policies of administrators bring their definitions along.
-    if options.node.cni.is_default() {
-        out.extend(coracle_api::admin_policies::definitions());
-    }
-    out
-}
-
 async fn tell(server: ApiServer, serving: Arc<Current>, pages: Pages, (own, port): (&[IpAddr], u16)) -> Result<()> {
     if port != 0 {
         match daemon::any(own, port) {

@@ -1,7 +1,7 @@
 //! What who makes a network policy is told.
 
-use coracle_api::admin_policies::definitions;
 use coracle_apiserver::AdmissionOptions;
+use coracle_testing::policies::definitions;
 use serde_json::{Value, json};
 
 use crate::Api;
@@ -39,7 +39,7 @@ fn admin(egress: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_new_cluster_has_the_kinds_of_administrators() {
+async fn administrators_have_policies_of_their_own() {
     let api = administered().await;
     let to = json!([{"pods": {"namespaceSelector": {}, "podSelector": {}}}]);
     let rule = json!({"action": "Pass", "to": to, "ports": [{"portNumber": {"port": 80}}, {"namedPort": "web"}]});

@@ -5,8 +5,16 @@
 mod interpreter;
 mod world;
 
+use serde_json::Value;
+
 pub use interpreter::{Connection, is_allowed};
 pub use world::{Dice, Labels, PODS, World, forget};
+
+/// The definitions of administrators' policies, as users apply them.
+pub fn definitions() -> Vec<Value> {
+    let file = include_str!("../../../../docs/adminnetworkpolicies.yaml");
+    file.split("\n---\n").skip(1).map(|definition| serde_saphyr::from_str(definition).unwrap()).collect()
+}
 
 /// The protocols and ports of connections: TCP, UDP and SCTP.
 pub const PROTOCOLS: [u8; 3] = [6, 17, 132];
