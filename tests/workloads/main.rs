@@ -7,6 +7,7 @@ mod looking;
 mod manifests;
 mod measuring;
 mod persistent_volumes;
+mod pod_resources;
 mod pressure;
 mod resizing;
 mod sets;

@@ -54,7 +54,7 @@ fn condition<'a>(pod: &'a Value, name: &str) -> &'a Value {
 
 /// The limits of processor (thousandths) and memory (bytes) of a pod's only container and of the pod as a whole, as the
 /// kernel has them.
-fn limits(pod: &Value) -> [(u64, u64); 2] {
+pub fn limits(pod: &Value) -> [(u64, u64); 2] {
     let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().unwrap().rsplit('/').next().unwrap();
     let find = |file: [&str; 2]| -> Option<(PathBuf, bool)> {
         let mut found = None;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission_expressions;
+pub mod amounts;
 pub mod apply;
 pub mod awaited;
 pub mod conversion_review;

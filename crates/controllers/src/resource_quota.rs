@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use coracle_api::meta;
 use coracle_client::{Event, ObjectKey, WorkQueue, is_conflict, is_not_found};
-use coracle_policy::amounts::Amounts;
+use coracle_policy::amounts::{Amounts, Sum};
 use coracle_policy::quota::{Resource, covers, is_tracked, status, usage};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;

@@ -2,54 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use coracle_matching::amounts::{Amounts, amount};
 use coracle_matching::nodes::{Place, is_wanted};
+use coracle_matching::pods::{HostPort, host_ports, requests};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::pod::PodExt;
-use crate::quantity::milli_value;
-use crate::resources::pod_requests;
 
 /// What the pods that were admitted take of the node.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// Resources, in thousandths.
-    pub resources: BTreeMap<String, i64>,
+    pub resources: Amounts,
     pub ports: Vec<HostPort>,
     pub pods: usize,
-}
-
-/// A port of the node that a container has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostPort {
-    port: i32,
-    protocol: String,
-    /// Empty for all addresses.
-    ip: String,
-}
-
-impl HostPort {
-    fn conflicts(&self, other: &HostPort) -> bool {
-        self.port == other.port
-            && self.protocol == other.protocol
-            && (self.ip.is_empty() || other.ip.is_empty() || self.ip == other.ip)
-    }
-}
-
-/// The ports of the node that a pod has while it runs.
-pub(crate) fn host_ports(pod: &Pod) -> Vec<HostPort> {
-    let spec = pod.spec();
-    let sidecars = spec.init_containers.iter().flatten().filter(|one| one.restart_policy.as_deref() == Some("Always"));
-    let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
-    ports
-        .filter_map(|port| {
-            Some(HostPort {
-                port: port.host_port.filter(|port| *port > 0)?,
-                protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
-                ip: port.host_ip.clone().filter(|ip| ip != "0.0.0.0").unwrap_or_default(),
-            })
-        })
-        .collect()
 }
 
 /// Checks a pod against what is left of the node.
@@ -77,7 +43,7 @@ pub(crate) fn check(
             "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
         ));
     }
-    let ports = host_ports(pod);
+    let ports = host_ports(pod.spec());
     if ports.iter().any(|port| taken.ports.iter().any(|other| other.conflicts(port))) {
         return Err((
             "NodePorts".into(),
@@ -98,18 +64,13 @@ pub(crate) fn check_resources(
     taken: &Taken,
 ) -> Result<(), (String, String)> {
     let of_node = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
-    for (name, wanted) in pod_requests(pod) {
+    for (name, wanted) in requests(pod).iter() {
         // A resource that nobody has told of is not counted here: whoever brings it may come later.
-        let Some(capacity) = allocatable.get(&name).or_else(|| of_node?.get(&name)).map(milli_value) else { continue };
-        let used = taken.resources.get(&name).copied().unwrap_or(0);
+        let Some(capacity) = allocatable.get(name).or_else(|| of_node?.get(name)) else { continue };
+        let (capacity, used) = (amount(name, capacity), taken.resources.named(name));
         if wanted > 0 && wanted > capacity.saturating_sub(used) {
-            // CPU is told in thousandths, everything else in whole units.
-            let unit = if name == "cpu" { 1 } else { 1000 };
             let message = format!(
-                "Node didn't have enough resource: {name}, requested: {}, used: {}, capacity: {}",
-                wanted / unit,
-                used / unit,
-                capacity / unit
+                "Node didn't have enough resource: {name}, requested: {wanted}, used: {used}, capacity: {capacity}"
             );
             return Err((format!("OutOf{name}"), message));
         }
@@ -177,7 +138,7 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels}})).unwrap()
         };
         let allocatable = |cpu: &str| BTreeMap::from([("cpu".to_owned(), Quantity(cpu.into()))]);
-        let taken = |pods| Taken { resources: BTreeMap::from([("cpu".to_owned(), 500)]), pods, ..Taken::default() };
+        let taken = |pods| Taken { resources: Amounts { cpu: 500, ..Amounts::default() }, pods, ..Taken::default() };
         let ssd = node(json!({"disk": "ssd"}));
         assert!(check(&pod, Some(&ssd), &allocatable("4"), &taken(0), 10).is_ok());
         let (reason, message) = check(&pod, Some(&ssd), &allocatable("2"), &taken(0), 10).unwrap_err();
@@ -197,29 +158,14 @@ mod tests {
         .unwrap();
         let checked = |allocatable: serde_json::Value, used: i64| {
             let node: Node = serde_json::from_value(json!({"status": {"allocatable": allocatable}})).unwrap();
-            let resources = BTreeMap::from([("example.com/dongle".to_owned(), used)]);
+            let mut resources = Amounts::default();
+            *resources.at("example.com/dongle") = used;
             let taken = Taken { resources, ..Taken::default() };
             check(&pod, Some(&node), &BTreeMap::new(), &taken, 10).map_err(|(reason, _)| reason)
         };
-        assert_eq!(checked(json!({"example.com/dongle": "3"}), 1000), Ok(()));
-        assert_eq!(checked(json!({"example.com/dongle": "3"}), 2000), Err("OutOfexample.com/dongle".into()));
-        assert_eq!(checked(json!({}), 2000), Ok(()));
-    }
-
-    #[test]
-    fn a_port_of_the_node_is_given_once() {
-        let pod = |port: serde_json::Value| -> Pod {
-            serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "ports": [port]}]}})).unwrap()
-        };
-        let taken = Taken { ports: host_ports(&pod(json!({"containerPort": 1, "hostPort": 80}))), ..Taken::default() };
-        let checked = |port| check(&pod(port), None, &BTreeMap::new(), &taken, 10).map_err(|(reason, _)| reason);
-        assert_eq!(checked(json!({"containerPort": 80})), Ok(()));
-        assert_eq!(checked(json!({"containerPort": 1, "hostPort": 81})), Ok(()));
-        assert_eq!(checked(json!({"containerPort": 1, "hostPort": 80, "protocol": "UDP"})), Ok(()));
-        assert_eq!(
-            checked(json!({"containerPort": 1, "hostPort": 80, "hostIP": "127.0.0.1"})),
-            Err("NodePorts".into())
-        );
+        assert_eq!(checked(json!({"example.com/dongle": "3"}), 1), Ok(()));
+        assert_eq!(checked(json!({"example.com/dongle": "3"}), 2), Err("OutOfexample.com/dongle".into()));
+        assert_eq!(checked(json!({}), 2), Ok(()));
     }
 
     #[test]

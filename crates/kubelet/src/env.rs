@@ -102,7 +102,7 @@ pub fn make_environment(pod: &Pod, container: &Container, sources: &Sources) -> 
                         Some(name) => pod.container(name).ok_or_else(|| format!("container {name} not found"))?,
                         None => container,
                     };
-                    resource_field(selector, target, &sources.allocatable)?
+                    resource_field(selector, pod, target, &sources.allocatable)?
                 } else if let Some(reference) = &from.config_map_key_ref {
                     let optional = reference.optional == Some(true);
                     let Some(map) = sources.config_maps.get(&reference.name) else {

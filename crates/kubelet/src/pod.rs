@@ -1,6 +1,7 @@
 //! Questions one asks of a pod.
 
 use coracle_client::object_reference;
+pub use coracle_matching::pods::is_sidecar;
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, ObjectReference, Pod, PodSpec, VolumeMount};
 use std::sync::LazyLock;
 
@@ -83,11 +84,6 @@ impl PodExt for Pod {
 /// How long a pod has to end, if it asked for so many seconds: a negative number counts as 1, as it does for a deletion.
 pub fn grace_seconds(asked: Option<i64>) -> u64 {
     u64::try_from(asked.unwrap_or(30)).unwrap_or(1)
-}
-
-/// Whether an init container is a sidecar, restarted for the pod's life.
-pub fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// An ephemeral container as a plain one: it has the same fields but for its target.

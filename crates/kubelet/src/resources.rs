@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use coracle_matching::amounts::Amounts;
+use coracle_matching::pods::{Which, limits, of_containers, of_whole, qos, requests};
 use coracle_runtime::cri::LinuxContainerResources;
+use coracle_values::pods::Qos;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -16,57 +19,6 @@ const PERIOD: u64 = 100_000;
 /// The least CFS quota the kernel takes.
 const MIN_QUOTA: i64 = 1000;
 
-/// A pod's quality of service class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qos {
-    /// Every container has equal requests and limits of CPU and memory.
-    Guaranteed,
-    /// Some container has some request or limit.
-    Burstable,
-    /// None has.
-    BestEffort,
-}
-
-impl Qos {
-    /// As `status.qosClass` says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Qos::Guaranteed => "Guaranteed",
-            Qos::Burstable => "Burstable",
-            Qos::BestEffort => "BestEffort",
-        }
-    }
-
-    /// Computes the class of a pod.
-    pub fn of(pod: &Pod) -> Qos {
-        let (mut any, mut all_limited) = (false, true);
-        let mut requests: BTreeMap<&str, i64> = BTreeMap::new();
-        let mut limits: BTreeMap<&str, i64> = BTreeMap::new();
-        for container in pod.spec().containers.iter().chain(pod.init_containers()) {
-            let mut limited = 0;
-            for name in ["cpu", "memory"] {
-                if let Some(request) = request(container, name).filter(|quantity| !is_zero(quantity)) {
-                    any = true;
-                    *requests.entry(name).or_default() += milli_value(request);
-                }
-                if let Some(limit) = limit(container, name).filter(|quantity| !is_zero(quantity)) {
-                    any = true;
-                    limited += 1;
-                    *limits.entry(name).or_default() += milli_value(limit);
-                }
-            }
-            all_limited &= limited == 2;
-        }
-        if !any {
-            Qos::BestEffort
-        } else if all_limited && requests.iter().all(|(name, amount)| limits.get(name) == Some(amount)) {
-            Qos::Guaranteed
-        } else {
-            Qos::Burstable
-        }
-    }
-}
-
 /// A container's request of a resource.
 pub fn request<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
     container.resources.as_ref()?.requests.as_ref()?.get(name)
@@ -77,65 +29,10 @@ pub fn limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
     container.resources.as_ref()?.limits.as_ref()?.get(name)
 }
 
-/// What the scheduler and the kubelet's admission count for a pod: the sum over its containers and sidecars, or
-/// the largest need while init containers run, plus overhead. In thousandths.
-pub fn pod_requests(pod: &Pod) -> BTreeMap<String, i64> {
-    let mut total = total(pod, |container| container.resources.as_ref()?.requests.as_ref());
-    for (name, amount) in amounts(pod.spec().overhead.as_ref()) {
-        let entry = total.entry(name).or_default();
-        *entry = entry.saturating_add(amount);
-    }
-    total
-}
-
-/// The limits of a pod's containers, summed up as requests are; overhead adds to those that there are. In thousandths.
-pub fn pod_limits(pod: &Pod) -> BTreeMap<String, i64> {
-    let mut total = total(pod, |container| container.resources.as_ref()?.limits.as_ref());
-    for (name, amount) in amounts(pod.spec().overhead.as_ref()) {
-        if let Some(limit) = total.get_mut(&name).filter(|limit| **limit != 0) {
-            *limit = limit.saturating_add(amount);
-        }
-    }
-    total
-}
-
-fn amounts(list: Option<&BTreeMap<String, Quantity>>) -> BTreeMap<String, i64> {
-    list.into_iter().flatten().map(|(name, quantity)| (name.clone(), milli_value(quantity))).collect()
-}
-
-/// The sum over containers and sidecars, or the most while init containers run.
-fn total(pod: &Pod, of: fn(&Container) -> Option<&BTreeMap<String, Quantity>>) -> BTreeMap<String, i64> {
-    let add = |sum: &mut BTreeMap<String, i64>, more: &BTreeMap<String, i64>| {
-        for (name, amount) in more {
-            let entry = sum.entry(name.clone()).or_default();
-            *entry = entry.saturating_add(*amount);
-        }
-    };
-    let mut total = BTreeMap::new();
-    for container in &pod.spec().containers {
-        add(&mut total, &amounts(of(container)));
-    }
-    let mut sidecars = BTreeMap::new();
-    let mut peak: BTreeMap<String, i64> = BTreeMap::new();
-    for container in pod.init_containers() {
-        let mut need = amounts(of(container));
-        if is_sidecar(container) {
-            add(&mut total, &need);
-            add(&mut sidecars, &need);
-            need = sidecars.clone();
-        } else {
-            add(&mut need, &sidecars);
-        }
-        for (name, amount) in need {
-            let entry = peak.entry(name).or_default();
-            *entry = amount.max(*entry);
-        }
-    }
-    for (name, amount) in peak {
-        let entry = total.entry(name).or_default();
-        *entry = amount.max(*entry);
-    }
-    total
+/// The limit that a container runs with: its own, or else that of the pod as a whole.
+pub fn effective_limit<'a>(pod: &'a Pod, container: &'a Container, name: &str) -> Option<&'a Quantity> {
+    let own = limit(container, name).filter(|limit| !is_zero(limit));
+    own.or_else(|| of_whole(pod.spec(), Which::Limits, name).filter(|limit| !is_zero(limit)))
 }
 
 fn shares(milli_cpu: i64) -> u64 {
@@ -148,14 +45,14 @@ fn quota(milli_cpu: i64) -> i64 {
 
 /// The cgroup settings of a container; `node_memory` is the node's memory in bytes.
 pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -> LinuxContainerResources {
-    let cpu_limit = limit(container, "cpu").map(milli_value).unwrap_or(0);
+    let cpu_limit = effective_limit(pod, container, "cpu").map(milli_value).unwrap_or(0);
     // A limit without a request counts as the request.
     let cpu_request = request(container, "cpu").map(milli_value).unwrap_or(cpu_limit);
     LinuxContainerResources {
         cpu_shares: shares(cpu_request),
         cpu_quota: quota(cpu_limit),
         cpu_period: PERIOD,
-        memory_limit_in_bytes: limit(container, "memory").map(value).unwrap_or(0),
+        memory_limit_in_bytes: effective_limit(pod, container, "memory").map(value).unwrap_or(0),
         oom_score_adj: oom_score_adj(pod, container, node_memory),
         ..Default::default()
     }
@@ -163,41 +60,23 @@ pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -
 
 /// The cgroup settings of a pod as a whole.
 pub fn pod_resources(pod: &Pod) -> LinuxContainerResources {
-    let requests = pod_requests(pod);
-    let all = || pod.spec().containers.iter().chain(pod.init_containers().iter().filter(|c| is_sidecar(c)));
-    let total = |name: &str, read: fn(&Quantity) -> i64| -> i64 {
-        // The pod is limited only when each of its containers is.
-        all()
-            .map(|container| limit(container, name).map(read))
-            .try_fold(0i64, |sum, limit| Some(sum.saturating_add(limit?)))
-            .unwrap_or(0)
-    };
-    // Init containers run in the same cgroup and may be limited higher.
-    let peak = |name: &str, read: fn(&Quantity) -> i64, sum: i64| -> i64 {
-        if sum == 0 {
-            return 0;
-        }
-        let mut most = sum;
-        for container in pod.init_containers() {
-            match limit(container, name) {
-                Some(limit) => most = most.max(read(limit)),
-                None => return 0,
-            }
-        }
-        most
-    };
+    let all = || pod.spec().containers.iter().chain(pod.init_containers());
+    // The pod is limited only when it is so as a whole, or each of its containers is.
+    let is_limited = |name: &str| all().all(|container| effective_limit(pod, container, name).is_some());
+    let limits = limits(pod);
+    let limited = |name: &str, amount: i64| if is_limited(name) { amount } else { 0 };
     LinuxContainerResources {
-        cpu_shares: shares(requests.get("cpu").copied().unwrap_or(0)),
-        cpu_quota: quota(peak("cpu", milli_value, total("cpu", milli_value))),
+        cpu_shares: shares(requests(pod).cpu),
+        cpu_quota: quota(limited("cpu", limits.cpu)),
         cpu_period: PERIOD,
-        memory_limit_in_bytes: peak("memory", value, total("memory", value)),
+        memory_limit_in_bytes: limited("memory", limits.memory),
         ..Default::default()
     }
 }
 
 /// The pod's parent cgroup.
 pub fn cgroup_parent(pod: &Pod) -> String {
-    match Qos::of(pod) {
+    match qos(pod) {
         Qos::Guaranteed => format!("kubepods/pod{}", pod.uid()),
         Qos::Burstable => format!("kubepods/burstable/pod{}", pod.uid()),
         Qos::BestEffort => format!("kubepods/besteffort/pod{}", pod.uid()),
@@ -205,27 +84,49 @@ pub fn cgroup_parent(pod: &Pod) -> String {
 }
 
 /// `oom_score_adj`, as upstream's GetContainerOOMScoreAdjust: what uses less than it asked for dies last.
+///
+/// What the pod as a whole asks for beyond its containers counts for each of them in equal parts, and a sidecar dies no sooner
+/// than the container that asked for least.
 pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i32 {
     if pod.spec().priority.unwrap_or(0) >= 2_000_000_000 {
         return -997;
     }
-    match Qos::of(pod) {
+    match qos(pod) {
         Qos::Guaranteed => -997,
         Qos::BestEffort => 1000,
         Qos::Burstable => {
-            let requested = request(container, "memory").map(value).unwrap_or(0);
-            let share = i128::from(requested) * 1000 / i128::from(node_memory.max(1));
+            let least = || pod.spec().containers.iter().map(requested_memory).min().unwrap_or(0);
+            let own = requested_memory(container);
+            let own = if is_sidecar(container) { own.max(least()) } else { own };
+            let requested = i128::from(own) + i128::from(unclaimed_memory(pod));
+            let share = requested * 1000 / i128::from(node_memory.max(1));
             (1000 - share).clamp(3, 999) as i32
         }
     }
 }
 
-/// The value of a `resourceFieldRef`; a limit that is not set is what the node can give.
+fn requested_memory(container: &Container) -> i64 {
+    request(container, "memory").map(value).unwrap_or(0)
+}
+
+/// The part for each container of the memory that the pod as a whole requests and its containers together do not.
+fn unclaimed_memory(pod: &Pod) -> i64 {
+    let Some(whole) = of_whole(pod.spec(), Which::Requests, "memory").map(value).filter(|whole| *whole > 0) else {
+        return 0;
+    };
+    let together =
+        of_containers(pod.spec(), |container| Amounts { memory: requested_memory(container), ..Amounts::default() });
+    let number = pod.spec().containers.len().saturating_add(pod.init_containers().len()).max(1);
+    whole.saturating_sub(together.memory).max(0) / i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The value of a `resourceFieldRef`; a limit that is not set is that of the pod as a whole, or what the node can give.
 ///
 /// # Errors
 /// With upstream's message, when the resource is unknown.
 pub fn resource_field(
     selector: &ResourceFieldSelector,
+    pod: &Pod,
     container: &Container,
     allocatable: &BTreeMap<String, Quantity>,
 ) -> Result<String, String> {
@@ -235,7 +136,7 @@ pub fn resource_field(
     let (kind, name) = selector.resource.split_once('.').unwrap_or(("", ""));
     let known = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
     let quantity = match kind {
-        "limits" if known => limit(container, name).filter(|q| !is_zero(q)).or_else(|| allocatable.get(name)),
+        "limits" if known => effective_limit(pod, container, name).or_else(|| allocatable.get(name)),
         "requests" if known => request(container, name).or_else(|| limit(container, name)),
         _ => return Err(format!("unsupported container resource : {}", selector.resource)),
     };
@@ -253,13 +154,56 @@ mod tests {
     }
 
     #[test]
-    fn the_qos_class_follows_requests_and_limits() {
+    fn a_pods_group_is_in_that_of_its_class() {
         let both = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}});
-        assert_eq!(Qos::of(&pod(&[json!({})])), Qos::BestEffort);
-        assert_eq!(Qos::of(&pod(std::slice::from_ref(&both))), Qos::Guaranteed);
-        assert_eq!(Qos::of(&pod(&[both, json!({})])), Qos::Burstable);
-        assert_eq!(Qos::of(&pod(&[json!({"requests": {"cpu": "1m"}})])), Qos::Burstable);
         assert_eq!(cgroup_parent(&pod(&[json!({})])), "kubepods/besteffort/podu");
+        assert_eq!(cgroup_parent(&pod(&[both, json!({})])), "kubepods/burstable/podu");
+        assert_eq!(
+            cgroup_parent(&whole(json!({"limits": {"memory": "1Gi"}}), &[json!({})])),
+            "kubepods/burstable/podu"
+        );
+    }
+
+    fn whole(resources: serde_json::Value, containers: &[serde_json::Value]) -> Pod {
+        let mut pod = pod(containers);
+        pod.spec.as_mut().unwrap().resources = serde_json::from_value(resources).unwrap();
+        pod
+    }
+
+    #[test]
+    fn limits_of_the_whole_pod_are_those_of_its_group_and_of_containers_without_their_own() {
+        let limits = json!({"cpu": "2", "memory": "1Gi"});
+        let pod = whole(
+            json!({"requests": {"cpu": "1", "memory": "512Mi"}, "limits": limits}),
+            &[json!({}), json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "500m"}})],
+        );
+        let group = pod_resources(&pod);
+        assert_eq!((group.cpu_shares, group.cpu_quota, group.memory_limit_in_bytes), (1024, 200_000, 1 << 30));
+        let of = |at: usize| {
+            let found = container_resources(&pod, &pod.spec().containers[at], 1 << 30);
+            (found.cpu_shares, found.cpu_quota, found.memory_limit_in_bytes, found.oom_score_adj)
+        };
+        assert_eq!(of(0), (2048, 200_000, 1 << 30, 750));
+        assert_eq!(of(1), (256, 50_000, 1 << 30, 750));
+        let selector = serde_json::from_value(json!({"resource": "limits.memory"})).unwrap();
+        let told = resource_field(&selector, &pod, &pod.spec().containers[0], &BTreeMap::new());
+        assert_eq!(told, Ok((1 << 30).to_string()));
+    }
+
+    #[test]
+    fn what_a_pod_requests_beyond_its_containers_is_each_ones_and_sidecars_die_no_sooner_than_them() {
+        let gib = 1i64 << 30;
+        let mut pod = whole(
+            json!({"requests": {"memory": "180Gi"}}),
+            &[json!({"requests": {"memory": "50Gi"}}), json!({"requests": {"memory": "100Gi"}}), json!({})],
+        );
+        let score = |pod: &Pod, container: &Container| oom_score_adj(pod, container, 1000 * gib);
+        assert_eq!(pod.spec().containers.iter().map(|one| score(&pod, one)).collect::<Vec<_>>(), [940, 890, 990]);
+        let sidecar: Container = serde_json::from_value(json!({"name": "s", "restartPolicy": "Always"})).unwrap();
+        let spec = pod.spec.as_mut().unwrap();
+        spec.containers.pop();
+        (spec.resources, spec.init_containers) = (None, Some(vec![sidecar.clone()]));
+        assert_eq!(score(&pod, &sidecar), 950);
     }
 
     #[test]
@@ -281,7 +225,7 @@ mod tests {
             let selector: ResourceFieldSelector =
                 serde_json::from_value(json!({"resource": resource, "divisor": divisor})).unwrap();
             let allocatable = BTreeMap::from([("memory".into(), Quantity("2Gi".into()))]);
-            resource_field(&selector, &pod.spec().containers[0], &allocatable)
+            resource_field(&selector, &pod, &pod.spec().containers[0], &allocatable)
         };
         assert_eq!(field("limits.cpu", "1").unwrap(), "1");
         assert_eq!(field("limits.cpu", "1m").unwrap(), "250");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
+use coracle_matching::pods::qos;
 use coracle_runtime::cri::{self, ContainerState as CriState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -16,7 +17,6 @@ use crate::images::Waiting;
 use crate::pod::{PodExt, ephemeral_as_container, is_recursively_read_only, is_sidecar};
 use crate::resize::allocation::Allocation;
 use crate::resize::{IN_PROGRESS, PENDING, Resizes, Told};
-use crate::resources::Qos;
 use crate::sync::{IMAGE, Observed, ProbeState};
 
 /// Everything a status is made from.
@@ -266,7 +266,7 @@ pub(crate) fn pod_status(input: &Input<'_>) -> PodStatus {
         host_ips: Some(input.host_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect()),
         pod_ip: pod_ips.first().map(|ip| ip.ip.clone()),
         pod_ips: Some(pod_ips).filter(|ips| !ips.is_empty()),
-        qos_class: Some(old.qos_class.clone().unwrap_or_else(|| Qos::of(pod).as_str().to_owned())),
+        qos_class: Some(old.qos_class.clone().unwrap_or_else(|| qos(pod).as_str().to_owned())),
         start_time: Some(old.start_time.clone().unwrap_or(Time(input.start_time))),
         observed_generation: pod.metadata.generation,
         init_container_statuses: Some(init.clone()).filter(|list| !list.is_empty() && !was_refused),

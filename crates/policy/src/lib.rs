@@ -5,8 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
-pub mod amounts;
 pub mod limit_range;
 pub mod pod_resources;
 pub mod pod_security;
 pub mod quota;
+
+pub use coracle_api::amounts;

@@ -1,35 +1,17 @@
 //! What a pod needs and may use as a whole.
 //!
-//! Its containers and sidecars run side by side, and an init container beside the sidecars that were started before it;
-//! what is more of both counts. What the pod says for itself takes the place of that, and its overhead is added.
-//! <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>
+//! What the pod says for itself takes the place of what its containers say together, and its overhead is added.
 
 use coracle_api::meta::list;
+pub use coracle_api::strategy::pod::resources::Which;
+use coracle_api::strategy::pod::resources::{containers, of_containers, of_whole};
 use serde_json::Value;
 
-use crate::amounts::Amounts;
-
-/// Requests or limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// What is set aside.
-    Requests,
-    /// What is not exceeded.
-    Limits,
-}
-
-impl Which {
-    fn key(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Limits => "limits",
-        }
-    }
-}
+use crate::amounts::{Amounts, Sum};
 
 /// What the containers of a pod, or the pod itself, say, without overhead.
 pub fn of_spec(pod: &Value, which: Which) -> Amounts {
-    total(pod, which, |container| Amounts::of(&container["resources"][which.key()]))
+    total(pod, which, |container| which.of(container))
 }
 
 /// The same with the overhead, and with what a pod still has that was resized and has not given it back yet.
@@ -50,43 +32,22 @@ pub fn charged(pod: &Value, which: Which) -> Amounts {
 
 /// Whether the pod says its resources for itself.
 pub fn has_its_own(pod: &Value) -> bool {
-    let own = |which: Which| Amounts::of(&pod["spec"]["resources"][which.key()]).0.into_keys();
-    own(Which::Requests).chain(own(Which::Limits)).any(|name| may_be_of_pod(&name))
-}
-
-fn may_be_of_pod(name: &str) -> bool {
-    matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
+    [Which::Requests, Which::Limits].into_iter().any(|which| !of_whole(&pod["spec"], which).0.is_empty())
 }
 
 fn total(pod: &Value, which: Which, of: impl Fn(&Value) -> Amounts) -> Amounts {
-    let mut running = Amounts::default();
-    for container in list(pod, &["spec", "containers"]) {
-        running.add(&of(container));
-    }
-    let (mut sidecars, mut starting) = (Amounts::default(), Amounts::default());
-    for container in list(pod, &["spec", "initContainers"]) {
-        let mut own = of(container);
-        if container["restartPolicy"] == "Always" {
-            running.add(&own);
-            sidecars.add(&own);
-            own = sidecars.clone();
-        } else {
-            own.add(&sidecars);
-        }
-        starting.raise(&own);
-    }
-    running.raise(&starting);
-    let own = Amounts::of(&pod["spec"]["resources"][which.key()]);
-    running.0.extend(own.0.into_iter().filter(|(name, _)| may_be_of_pod(name)));
-    running
+    let spec = &pod["spec"];
+    let mut total = of_containers(containers(spec), of);
+    total.0.append(&mut of_whole(spec, which).0);
+    total
 }
 
 /// What a container wants, or what it has where that is more.
 fn held(pod: &Value, container: &Value, which: Which, infeasible: bool) -> Amounts {
     let lists = ["containerStatuses", "initContainerStatuses"].into_iter().flat_map(|key| list(pod, &["status", key]));
-    let wanted = Amounts::of(&container["resources"][which.key()]);
+    let wanted = which.of(container);
     let Some(status) = lists.into_iter().find(|status| status["name"] == container["name"]) else { return wanted };
-    let mut has = Amounts::of(&status["resources"][which.key()]);
+    let mut has = which.of(status);
     if which == Which::Requests {
         has.raise(&Amounts::of(&status["allocatedResources"]));
     }

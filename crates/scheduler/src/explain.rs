@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
+use coracle_matching::amounts::Resource;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 
 use crate::SchedulerConfiguration;
@@ -11,7 +12,6 @@ use crate::config::profile;
 use crate::filters::Filters;
 use crate::plugins::taint_toleration::untolerated;
 use crate::pod::PodInfo;
-use crate::resources::Resource;
 use crate::table::Table;
 
 /// Plugins that would have to see volumes and claims.

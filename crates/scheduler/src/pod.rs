@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use coracle_matching::amounts::Amounts;
+use coracle_matching::pods::{HostPort, has_ended, host_ports};
 use k8s_openapi::api::core::v1::{
     NodeSelector, Pod, PodAffinityTerm, PodSpec, PreferredSchedulingTerm, Toleration, TopologySpreadConstraint,
     WeightedPodAffinityTerm,
@@ -10,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use kube::core::{Selector, SelectorExt};
 
-use crate::resources::{Amounts, Requests, pod_requests};
+use crate::resources::{Requests, pod_requests};
 
 /// Labels of a pod, a node or a namespace.
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -108,37 +110,6 @@ impl Selects {
     }
 }
 
-/// A port that a pod takes on its node.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct HostPort {
-    pub ip: String,
-    pub protocol: String,
-    pub port: i32,
-}
-
-impl HostPort {
-    pub fn conflicts(&self, other: &HostPort) -> bool {
-        self.port == other.port
-            && self.protocol == other.protocol
-            && (self.ip == other.ip || self.ip == "0.0.0.0" || other.ip == "0.0.0.0")
-    }
-
-    /// Those of all containers that run as long as the pod does.
-    fn all(spec: &PodSpec) -> Vec<HostPort> {
-        let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
-        ports
-            .filter_map(|port| {
-                Some(HostPort {
-                    port: port.host_port.filter(|port| *port > 0)?,
-                    protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
-                    ip: port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into()),
-                })
-            })
-            .collect()
-    }
-}
-
 /// A pod, compiled once for many comparisons.
 #[derive(Debug)]
 pub(crate) struct PodInfo {
@@ -206,7 +177,7 @@ impl PodInfo {
             priority: spec.priority.unwrap_or(0),
             requests,
             scored,
-            ports: HostPort::all(spec),
+            ports: host_ports(spec),
             node_selector: spec.node_selector.clone().unwrap_or_default(),
             required_nodes: nodes.and_then(|nodes| nodes.required_during_scheduling_ignored_during_execution.clone()),
             preferred_nodes: nodes
@@ -279,8 +250,7 @@ impl PodInfo {
 
     /// Whether it needs nothing of its node any more.
     pub fn is_finished(&self) -> bool {
-        let phase = self.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
+        has_ended(&self.pod)
     }
 
     pub fn is_terminating(&self) -> bool {

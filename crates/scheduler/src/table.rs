@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use coracle_matching::amounts::{Amounts, Sum, amounts};
 use coracle_matching::nodes::Place;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
 use crate::plugins::volumes::Volumes;
 use crate::pod::{Labels, PodInfo, normalized_image};
-use crate::resources::{Amounts, amounts, pod_limit};
+use crate::resources::pod_limit;
 use crate::topology::Topologies;
 
 /// Changes of nodes that the table remembers for those who keep results by node.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::quantity::Quantity as Amount;
+use coracle_matching::pods::{has_ended, limits};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -15,7 +16,7 @@ use super::{IMMEDIATE, is_critical};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
 use crate::quantity::value;
-use crate::resources::{limit, pod_limits};
+use crate::resources::limit;
 use crate::stats::counts::Wish;
 use crate::stats::disk::{self, PodDisk};
 use crate::stats::volumes::has_claimed;
@@ -62,7 +63,7 @@ async fn enforce(k: &Arc<Kubelet>, told: &mut HashSet<String>, claims: &mut Clai
 
 /// How a pod is looked at, if it is.
 fn wish(k: &Kubelet, pod: &Pod) -> Option<Wish> {
-    let ends = pod.is_deleted() || matches!(pod.phase(), "Succeeded" | "Failed");
+    let ends = pod.is_deleted() || has_ended(pod);
     match () {
         () if ends || is_critical(pod) => None,
         () if is_limited(pod) => Some(LIMITED),
@@ -81,8 +82,7 @@ fn empty_dirs(pod: &Pod) -> impl Iterator<Item = (&str, &Quantity)> {
 
 /// Bytes that all of a pod may have on disk.
 fn total_limit(pod: &Pod) -> Option<u64> {
-    let thousandths = pod_limits(pod).get(STORAGE).copied()?;
-    u64::try_from(thousandths / 1000).ok().filter(|total| *total > 0)
+    u64::try_from(limits(pod).ephemeral_storage).ok().filter(|total| *total > 0)
 }
 
 fn is_limited(pod: &Pod) -> bool {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coracle_client::EventType;
+use coracle_matching::pods::{has_ended, qos};
+use coracle_values::pods::Qos;
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
@@ -23,7 +25,6 @@ use self::rank::{Candidate, Promises};
 use self::thresholds::{Observation, Observations, Threshold, Tracker};
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
-use crate::resources::Qos;
 use crate::stats::counts::Wish;
 use crate::stats::disk;
 use crate::worker::Message;
@@ -77,7 +78,7 @@ impl Pressure {
             return Ok(());
         }
         let only_memory = conditions.iter().all(|condition| *condition == "MemoryPressure");
-        if only_memory && (Qos::of(pod) != Qos::BestEffort || tolerates_memory_pressure(pod)) {
+        if only_memory && (qos(pod) != Qos::BestEffort || tolerates_memory_pressure(pod)) {
             return Ok(());
         }
         let list: Vec<&str> = conditions.iter().copied().collect();
@@ -174,7 +175,7 @@ async fn evict(k: &Arc<Kubelet>, threshold: &Threshold, seen: &Observations) -> 
     let (usages, disks) = tokio::join!(stats::pods(k), disk::of_pods(k, RANKED));
     let mut candidates = Vec::new();
     for usage in usages {
-        let ends = usage.pod.is_deleted() || matches!(usage.pod.phase(), "Succeeded" | "Failed");
+        let ends = usage.pod.is_deleted() || has_ended(&usage.pod);
         if !ends && !is_critical(&usage.pod) {
             let disk = disks.get(usage.pod.uid()).cloned();
             candidates.push(Candidate { usage, disk });
@@ -202,7 +203,7 @@ async fn wait_for_end(k: &Kubelet, uid: &str) {
         let lives = || {
             let pods = k.pods.list();
             let pod = pods.iter().find(|pod| pod.uid() == uid);
-            pod.is_some_and(|pod| !matches!(pod.phase(), "Succeeded" | "Failed"))
+            pod.is_some_and(|pod| !has_ended(pod))
         };
         // Only then the room that it took is free.
         let has_volumes = || !k.volumes.state.of(uid).is_empty();

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_api::quantity::Quantity;
+use coracle_matching::pods::requests;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::thresholds::{Observations, Threshold};
 use crate::pod::PodExt;
 use crate::quantity::value;
-use crate::resources::{pod_requests, request};
+use crate::resources::request;
 use crate::stats::PodUsage;
 use crate::stats::disk::PodDisk;
 use crate::stats::volumes::Place;
@@ -62,8 +63,7 @@ impl Candidate {
 
     /// How much of it it asked for.
     fn requested(&self, resource: &str, promises: Promises) -> u64 {
-        let thousandths = pod_requests(self.pod()).get(resource).copied().unwrap_or(0);
-        let own = u64::try_from(thousandths / 1000).unwrap_or(0);
+        let own = u64::try_from(requests(self.pod()).named(resource)).unwrap_or(0);
         let rooms = match promises {
             Promises::Kept if resource == "ephemeral-storage" => self.rooms(),
             _ => 0,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Decoded, Follower, Source, WorkQueue, follow, is_conflict, is_not_found};
+use coracle_matching::pods::{has_ended, requests};
 use coracle_values::hollow;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -19,7 +20,6 @@ use super::Shared;
 use super::room::{Room, Share, addresses, place};
 use super::step::{Facts, Next, step};
 use crate::pod::PodExt;
-use crate::resources::pod_requests;
 
 /// Pods that are worked on at the same time: so many writes are one write of the store at best.
 const WORKERS: usize = 64;
@@ -105,7 +105,7 @@ impl Pods {
         if version(&pod.metadata.resource_version) < entry.written {
             return;
         }
-        let has_ended = matches!(pod.phase(), "Succeeded" | "Failed");
+        let has_ended = has_ended(&pod);
         let is_admitted =
             entry.share.is_some() || pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let room = rooms.entry(node).or_default();
@@ -160,7 +160,7 @@ impl Pods {
         let capacity = &self.shared.wanted().capacity;
         let is_choosy = spec.node_selector.as_ref().is_some_and(|selector| !selector.is_empty())
             || affinity.is_some_and(|nodes| nodes.required_during_scheduling_ignored_during_execution.is_some())
-            || pod_requests(pod).keys().any(|name| !capacity.contains_key(name));
+            || requests(pod).iter().any(|(name, _)| !capacity.contains_key(name));
         let is_new = pod.status.as_ref().is_none_or(|status| status.start_time.is_none());
         if !is_choosy || !is_new || pod.is_deleted() {
             return Ok(None);
@@ -177,7 +177,7 @@ impl Pods {
         let entry = pods.get_mut(uid)?;
         let room = rooms.entry(node).or_default();
         let mut refusal = None;
-        let has_ended = matches!(pod.phase(), "Succeeded" | "Failed");
+        let has_ended = has_ended(pod);
         if entry.share.is_none() && !has_ended && !pod.is_deleted() {
             match room.admit(pod, object, &wanted.capacity) {
                 Ok(()) => entry.share = Some(room.take(pod, None)),

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use coracle_matching::amounts::{Amounts, Sum};
+use coracle_matching::pods::{HostPort, host_ports, requests};
 use coracle_values::addresses::{Family, nth};
 use coracle_values::hollow;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::admission::{HostPort, Taken, check, host_ports};
+use crate::admission::{Taken, check};
 use crate::pod::PodExt;
 use crate::quantity::value;
-use crate::resources::pod_requests;
 use crate::support;
 
 /// Addresses that are given out: one for each pod, of both families the one at the same place of the node's range.
@@ -29,7 +30,7 @@ pub(super) struct Room {
 /// What one pod has of it.
 #[derive(Debug)]
 pub(super) struct Share {
-    requests: Box<[(Box<str>, i64)]>,
+    requests: Amounts,
     ports: Vec<HostPort>,
     /// The place of its address; zero has none.
     pub(super) place: u16,
@@ -53,13 +54,10 @@ impl Room {
 
     /// Takes what a pod asks for, and an address unless it has one already.
     pub(super) fn take(&mut self, pod: &Pod, place: Option<u16>) -> Share {
-        let requests = pod_requests(pod);
+        let requests = requests(pod);
         self.taken.pods = self.taken.pods.saturating_add(1);
-        for (name, amount) in &requests {
-            let entry = self.taken.resources.entry(name.clone()).or_default();
-            *entry = entry.saturating_add(*amount);
-        }
-        let ports = host_ports(pod);
+        self.taken.resources.add(&requests);
+        let ports = host_ports(pod.spec());
         self.taken.ports.extend(ports.iter().cloned());
         let place = match place {
             _ if pod.host_network() => 0,
@@ -67,18 +65,13 @@ impl Room {
             None => self.free_place(),
         };
         self.mark(place, true);
-        let requests = requests.into_iter().map(|(name, amount)| (name.into_boxed_str(), amount)).collect();
         Share { requests, ports, place }
     }
 
     /// Gives back what a pod had.
     pub(super) fn give_back(&mut self, share: Share) {
         self.taken.pods = self.taken.pods.saturating_sub(1);
-        for (name, amount) in &share.requests {
-            if let Some(entry) = self.taken.resources.get_mut(&**name) {
-                *entry = entry.saturating_sub(*amount);
-            }
-        }
+        self.taken.resources.subtract(&share.requests);
         for port in &share.ports {
             if let Some(found) = self.taken.ports.iter().position(|taken| taken == port) {
                 self.taken.ports.swap_remove(found);

@@ -2,21 +2,22 @@
 
 mod room;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use coracle_client::Event;
+use coracle_matching::amounts::{Amounts, Sum};
+use coracle_matching::pods::{has_ended, host_ports, requests};
 use coracle_runtime::cri::ContainerEvent;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::admission::{Taken, host_ports};
+use crate::admission::Taken;
 use crate::kubelet::Kubelet;
 use crate::pod::PodExt;
-use crate::resources::pod_requests;
 use crate::sync::Observed;
 use crate::worker::{Message, Worker};
 pub(crate) use room::Trigger;
@@ -42,7 +43,7 @@ impl Desired {
 
     /// Whether the scheduler counts it among the pods of the node.
     fn takes_room(&self) -> bool {
-        matches!(self, Self::Pod(pod) if !matches!(pod.phase(), "Succeeded" | "Failed"))
+        matches!(self, Self::Pod(pod) if !has_ended(pod))
     }
 }
 
@@ -53,7 +54,7 @@ struct Handle {
     overflow: watch::Sender<u64>,
     observed: Arc<RwLock<Observed>>,
     /// What it takes of the node once admitted, in thousandths.
-    requests: Option<BTreeMap<String, i64>>,
+    requests: Option<Amounts>,
     /// Nobody decided yet whether it may run here.
     is_undecided: bool,
     /// With what it is allocated, where that is not what it asks for.
@@ -99,11 +100,8 @@ fn taken(handles: &HashMap<String, Handle>, but: &str) -> Taken {
         let desired = handle.desired.borrow();
         let Some(requests) = handle.requests.as_ref().filter(|_| desired.takes_room()) else { continue };
         taken.pods += 1;
-        taken.ports.extend(host_ports(desired.pod()));
-        for (name, amount) in requests {
-            let entry = taken.resources.entry(name.clone()).or_default();
-            *entry = entry.saturating_add(*amount);
-        }
+        taken.ports.extend(host_ports(desired.pod().spec()));
+        taken.resources.add(requests);
     }
     taken
 }
@@ -264,7 +262,7 @@ impl Pods {
         let mut handles = self.handles.lock();
         let result = fits(&taken(&handles, pod.uid()));
         if let Some(handle) = handles.get_mut(pod.uid()).filter(|_| result.is_ok()) {
-            handle.requests = Some(pod_requests(pod));
+            handle.requests = Some(requests(pod));
         }
         self.decided(handles, pod.uid());
         result
@@ -323,7 +321,7 @@ mod tests {
             pods.handles.lock().insert(uid.into(), handle);
             let mut found = (0, 0);
             let fits = |taken: &Taken| {
-                found = (taken.pods, taken.resources.get("cpu").copied().unwrap_or_default());
+                found = (taken.pods, taken.resources.cpu);
                 Ok(())
             };
             pods.admit(&pod(uid, "Pending"), fits).unwrap();

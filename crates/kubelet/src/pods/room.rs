@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
 
+use coracle_matching::amounts::{Amounts, amount};
+use coracle_matching::pods::{qos, requests};
+use coracle_values::pods::Qos;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -12,9 +15,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::{Pods, taken};
 use crate::admission::check_resources;
 use crate::pod::PodExt;
-use crate::quantity::milli_value;
 use crate::resize::Refusal;
-use crate::resources::{Qos, pod_requests};
 use crate::worker::Message;
 
 /// What the node has for pods: as its object says it, and as the kubelet counts it.
@@ -62,7 +63,7 @@ impl Pods {
             check_resources(pod, capacity.0, capacity.1, &others).map_err(|(_, message)| message)
         });
         let handle = handles.get_mut(wanted.uid())?;
-        handle.requests = Some(pod_requests(if result.is_ok() { wanted } else { allocated }));
+        handle.requests = Some(requests(if result.is_ok() { wanted } else { allocated }));
         handle.deferred = matches!(result, Err(Refusal::Deferred(_))).then_some(since);
         Some(result)
     }
@@ -109,7 +110,7 @@ impl Pods {
                 && let Some(handle) = handles.get_mut(&uid)
             {
                 // It is set aside until the worker takes it.
-                handle.requests = Some(pod_requests(&wanted));
+                handle.requests = Some(requests(&wanted));
                 handle.deferred = None;
                 handle.send(Message::Room);
                 k.metrics.resize_accepted(trigger.name());
@@ -119,20 +120,15 @@ impl Pods {
 }
 
 /// The order in which pods that wait are given room.
-fn rank(wanted: &Pod, has: &BTreeMap<String, i64>, since: Timestamp) -> (bool, Reverse<i32>, bool, Timestamp) {
-    let grows = increases(has, &pod_requests(wanted)).next().is_some();
-    (grows, Reverse(wanted.spec().priority.unwrap_or(0)), Qos::of(wanted) != Qos::Guaranteed, since)
+fn rank(wanted: &Pod, has: &Amounts, since: Timestamp) -> (bool, Reverse<i32>, bool, Timestamp) {
+    let grows = increases(has, &requests(wanted)).next().is_some();
+    (grows, Reverse(wanted.spec().priority.unwrap_or(0)), qos(wanted) != Qos::Guaranteed, since)
 }
 
-/// What of processor and memory is more than before: name and amount, in thousandths.
-fn increases<'a>(
-    has: &'a BTreeMap<String, i64>,
-    wants: &'a BTreeMap<String, i64>,
-) -> impl Iterator<Item = (&'static str, i64)> + 'a {
-    ["memory", "cpu"].into_iter().filter_map(|name| {
-        let (has, wants) = (has.get(name).copied().unwrap_or(0), wants.get(name).copied().unwrap_or(0));
-        (wants > has).then_some((name, wants))
-    })
+/// What of processor and memory is more than before.
+fn increases(has: &Amounts, wants: &Amounts) -> impl Iterator<Item = (&'static str, i64)> + use<> {
+    let both = [("memory", has.memory, wants.memory), ("cpu", has.cpu, wants.cpu)];
+    both.into_iter().filter_map(|(name, has, wants)| (wants > has).then_some((name, wants)))
 }
 
 fn fits(
@@ -141,20 +137,18 @@ fn fits(
     (node, allocatable): Capacity<'_>,
     check: impl FnOnce(&Pod) -> Result<(), String>,
 ) -> Result<(), Refusal> {
-    let (has, wants) = (pod_requests(allocated), pod_requests(wanted));
+    let (has, wants) = (requests(allocated), requests(wanted));
     // What gives back or stays fits.
     if increases(&has, &wants).next().is_none() {
         return Ok(());
     }
     let of_node = node.and_then(|node| node.status.as_ref()?.allocatable.as_ref());
     for (name, requested) in increases(&has, &wants) {
-        let Some(capacity) = allocatable.get(name).or_else(|| of_node?.get(name)).map(milli_value) else { continue };
+        let Some(capacity) = allocatable.get(name).or_else(|| of_node?.get(name)) else { continue };
+        let capacity = amount(name, capacity);
         if requested > capacity {
-            let unit = if name == "cpu" { 1 } else { 1000 };
             return Err(Refusal::Infeasible(format!(
-                "Node didn't have enough capacity: {name}, requested: {}, capacity: {}",
-                requested / unit,
-                capacity / unit
+                "Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}"
             )));
         }
     }
@@ -177,7 +171,7 @@ mod tests {
     fn a_resize_is_deferred_while_others_have_the_room_and_infeasible_when_nobody_has_so_much() {
         let allocatable = BTreeMap::from([("cpu".to_owned(), Quantity("4".into()))]);
         let refused = |wanted: &str, used: i64| {
-            let taken = Taken { resources: BTreeMap::from([("cpu".to_owned(), used)]), ..Taken::default() };
+            let taken = Taken { resources: Amounts { cpu: used, ..Amounts::default() }, ..Taken::default() };
             let check = |pod: &Pod| check_resources(pod, None, &allocatable, &taken).map_err(|(_, message)| message);
             fits(&pod("2", json!({})), &pod(wanted, json!({})), (None, &allocatable), check)
         };
@@ -192,7 +186,7 @@ mod tests {
 
     #[test]
     fn those_that_wait_come_by_growth_priority_quality_and_age() {
-        let has = BTreeMap::from([("cpu".to_owned(), 1000), ("memory".to_owned(), 1000 << 30)]);
+        let has = Amounts { cpu: 1000, memory: 1 << 30, ..Amounts::default() };
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let guaranteed = || {
             let mut pod = pod("2", json!({}));

@@ -183,7 +183,7 @@ fn of_container(
 ) -> Value {
     let name = &found.status.metadata.name;
     let container = usage.pod.container(name);
-    let limit = container.and_then(|container| crate::resources::limit(container, "memory"));
+    let limit = container.and_then(|container| crate::resources::effective_limit(&usage.pod, container, "memory"));
     let mut object = json!({
         "name": name, "startTime": time(found.status.started_at),
         "cpu": cpu(k, &found.stats), "memory": memory(&found.stats, limit.map_or(0, crate::quantity::value)),

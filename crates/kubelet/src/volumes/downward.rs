@@ -23,7 +23,7 @@ pub(super) fn payload(
         } else if let Some(selector) = &item.resource_field_ref {
             let name = selector.container_name.as_deref().unwrap_or_default();
             let container = pod.container(name).ok_or_else(|| format!("container {name} not found"))?;
-            resource_field(selector, container, &manager.allocatable)?
+            resource_field(selector, pod, container, &manager.allocatable)?
         } else {
             continue;
         };

@@ -1,5 +1,7 @@
 //! A living pod: what is missing is started.
 
+use coracle_matching::pods::has_ended;
+
 use super::*;
 use crate::pod::{container_hash, grace_seconds};
 
@@ -24,7 +26,7 @@ impl Worker {
     }
 
     pub(super) fn admit(&mut self) {
-        let ended = matches!(self.pod.phase(), "Succeeded" | "Failed");
+        let ended = has_ended(&self.pod);
         if ended {
             self.finished = true;
             self.ended_before = true;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Resource, covers, is_tracked, limited, pods, usage};
-use crate::amounts::Amounts;
+use crate::amounts::{Amounts, Sum};
 
 /// What is about to be written.
 #[derive(Clone, Copy, Debug)]

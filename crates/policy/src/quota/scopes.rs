@@ -1,7 +1,7 @@
 //! Which objects a quota is about.
 
 use coracle_api::meta::{self, list, text};
-use coracle_api::strategy::pod::qos_class;
+use coracle_api::strategy::pod::resources::qos_class;
 use serde_json::Value;
 
 use super::Resource;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use coracle_matching::amounts::Resource;
 use k8s_openapi::api::core::v1::{NodeAffinity as ApiNodeAffinity, TopologySpreadConstraint};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +20,6 @@ use crate::plugins::node_resources::strategy::{Kind, Strategy};
 use crate::plugins::pod_topology_spread::PodTopologySpread;
 use crate::plugins::volumes::binding::{self, VolumeBinding};
 use crate::preemption::PreemptionArgs;
-use crate::resources::Resource;
 
 /// A plugin of its arguments, which are at `path`.
 pub(super) type Make = fn(&Value, &str) -> Result<Arc<dyn Plugin>>;

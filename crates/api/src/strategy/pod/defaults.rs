@@ -1,7 +1,12 @@
 //! What a pod gets when the client leaves it out: `SetDefaults_Pod` and its kin upstream.
 
+use coracle_values::pods::may_be_of_pod;
 use serde_json::{Map, Value, json};
 
+use super::resources::{self, Which};
+use super::validate::resources::is_huge_pages;
+use crate::amounts::Amounts;
+use crate::meta::{as_object, string_map};
 use crate::strategy::common::{default_text, default_to, items_mut, object_mut};
 
 type Object = Map<String, Value>;
@@ -13,9 +18,8 @@ pub fn pod(spec: &mut Object) {
             requests_from_limits(container);
         }
     }
-    if let Some(resources) = object_mut(spec, "resources") {
-        copy_limits(resources);
-    }
+    limits_of_whole(spec);
+    requests_of_whole(spec);
     default_to(spec, "enableServiceLinks", true);
     pod_spec(spec);
 }
@@ -57,16 +61,52 @@ fn mirror_service_account(spec: &mut Object) {
     }
 }
 
-/// A resource that is limited but not requested is requested to its limit.
-fn requests_from_limits(container: &mut Object) {
-    if let Some(resources) = object_mut(container, "resources") {
-        copy_limits(resources);
+/// A pod with resources of its own is limited in huge pages as its containers are together, if it does not say how.
+fn limits_of_whole(spec: &mut Object) {
+    let has_own = |spec: &Object| {
+        let resources = spec.get("resources").unwrap_or(&Value::Null);
+        [Which::Requests, Which::Limits].iter().any(|which| string_map(&resources[which.key()]).next().is_some())
+    };
+    if !has_own(spec) {
+        return;
+    }
+    let together = of_containers(spec, Which::Limits).only(is_huge_pages);
+    add(spec, Which::Limits, &together.to_value());
+}
+
+/// A pod with limits of its own requests what its containers do together, and its limit of what none of them requests.
+fn requests_of_whole(spec: &mut Object) {
+    let limits = spec.get("resources").map(|resources| resources["limits"].clone()).unwrap_or_default();
+    if string_map(&limits).next().is_none() {
+        return;
+    }
+    let together = of_containers(spec, Which::Requests).only(|name| matches!(name, "cpu" | "memory"));
+    add(spec, Which::Requests, &together.to_value());
+    add(spec, Which::Requests, &limits);
+}
+
+fn of_containers(spec: &Object, which: Which) -> Amounts {
+    let group = |name| spec.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    resources::of_containers(["containers", "initContainers"].map(group), |container| which.of(container))
+}
+
+/// Adds what is not said yet of the resources that a pod as a whole may have.
+fn add(spec: &mut Object, which: Which, amounts: &Value) {
+    let amounts = string_map(amounts).filter(|(name, _)| may_be_of_pod(name));
+    let mut amounts = amounts.peekable();
+    if let Some(resources) = object_mut(spec, "resources").filter(|_| amounts.peek().is_some()) {
+        let own = as_object(resources.entry(which.key()).or_insert_with(|| json!({})));
+        for (name, amount) in amounts {
+            own.entry(name).or_insert_with(|| amount.into());
+        }
     }
 }
 
-fn copy_limits(resources: &mut Object) {
+/// A resource that is limited but not requested is requested to its limit.
+fn requests_from_limits(container: &mut Object) {
+    let Some(resources) = object_mut(container, "resources") else { return };
     let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { return };
-    let requests = crate::meta::as_object(resources.entry("requests").or_insert_with(|| json!({})));
+    let requests = as_object(resources.entry("requests").or_insert_with(|| json!({})));
     for (key, value) in limits {
         requests.entry(key).or_insert(value);
     }
@@ -175,6 +215,38 @@ fn volume(volume: &mut Object) {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// The resources of a pod as a whole.
+    fn whole(own: Value, containers: Value) -> Value {
+        let mut spec = Object::from_iter([("resources".to_owned(), own), ("containers".to_owned(), containers)]);
+        pod(&mut spec);
+        spec["resources"].clone()
+    }
+
+    #[test]
+    fn a_pod_with_limits_of_its_own_requests_what_its_containers_do_or_else_its_limits() {
+        let limits = json!({"cpu": "2", "memory": "1Gi"});
+        let said = whole(json!({"limits": limits}), json!([{"name": "a"}]));
+        assert_eq!(said, json!({"limits": limits, "requests": limits}));
+        let containers = json!([{"resources": {"requests": {"cpu": "100m"}}}, {"resources": {"limits": {"cpu": "1"}}}]);
+        let said = whole(json!({"limits": limits}), containers.clone());
+        assert_eq!(said["requests"], json!({"cpu": "1100m", "memory": "1Gi"}));
+        assert_eq!(
+            whole(json!({"requests": {"memory": "1Gi"}}), containers.clone()),
+            json!({"requests": {"memory": "1Gi"}})
+        );
+        assert_eq!(whole(json!({}), containers), json!({}));
+    }
+
+    #[test]
+    fn huge_pages_of_containers_limit_a_pod_with_resources_of_its_own() {
+        let pages = json!({"hugepages-2Mi": "4Mi"});
+        let said = whole(json!({"limits": {"cpu": "1"}}), json!([{"resources": {"limits": pages}}]));
+        assert_eq!(said["limits"], json!({"cpu": "1", "hugepages-2Mi": "4Mi"}));
+        assert_eq!(said["requests"], said["limits"]);
+    }
+
     #[test]
     fn the_tag_decides_the_pull_policy() {
         for (image, policy) in [
@@ -185,7 +257,7 @@ mod tests {
             ("h:5000/a:1", "IfNotPresent"),
             ("a@sha256:0", "IfNotPresent"),
         ] {
-            assert_eq!(super::pull_policy(image), policy, "{image}");
+            assert_eq!(pull_policy(image), policy, "{image}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 pub mod defaults;
+pub mod resources;
 mod row;
 pub mod validate;
 pub mod warnings;
@@ -10,10 +11,10 @@ pub mod warnings;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use self::resources::qos_class;
 use super::{AGE, Column, NAME, Strategy, column, common, wide};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, at, list, text};
-use crate::quantity::Quantity;
 
 /// A Pod.
 pub struct Pod;
@@ -187,29 +188,6 @@ impl Strategy for Pod {
     }
 }
 
-/// The quality of service class: `Guaranteed`, `Burstable` or `BestEffort`.
-pub fn qos_class(obj: &Value) -> &'static str {
-    let mut any = false;
-    let mut guaranteed = true;
-    for group in ["containers", "initContainers"] {
-        for container in list(obj, &["spec", group]) {
-            for resource in ["cpu", "memory"] {
-                let amount = |key: &str| -> Option<Quantity> {
-                    text(container, &["resources", key, resource]).parse().ok().filter(|q: &Quantity| !q.is_zero())
-                };
-                let (limit, request) = (amount("limits"), amount("requests"));
-                any |= limit.is_some() || request.is_some();
-                guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-            }
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +258,7 @@ mod tests {
         let mut pod = pod();
         assert_eq!(qos_class(&pod), "Burstable");
         pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        Pod.default(&mut pod);
         assert_eq!(qos_class(&pod), "Guaranteed");
         pod["spec"]["containers"][0]["resources"] = json!({});
         assert_eq!(qos_class(&pod), "BestEffort");

@@ -1,11 +1,11 @@
 //! NodeResourcesFit: a node takes no more than it has, and scores by what it has left.
 
+use coracle_matching::amounts::Amounts;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::strategy::Strategy;
 use crate::framework::{Actions, ClusterEvent, Plugin, Reasons, Refusal, Subject, Verdict};
 use crate::pod::PodInfo;
-use crate::resources::Amounts;
 use crate::table::{NodeInfo, Table};
 
 pub(crate) const NAME: &str = "NodeResourcesFit";

@@ -4,8 +4,9 @@ pub(crate) mod balanced;
 pub(crate) mod fit;
 pub(crate) mod strategy;
 
+use coracle_matching::amounts::Resource;
+
 use crate::pod::PodInfo;
-use crate::resources::Resource;
 use crate::table::NodeInfo;
 
 /// A resource that counts when nodes are scored, and how much.

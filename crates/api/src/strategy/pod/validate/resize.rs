@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::Errors;
 use crate::field::{FieldError, Path};
 use crate::meta::{at, list, text};
-use crate::strategy::pod::qos_class;
+use crate::strategy::pod::resources::qos_class;
 
 /// Checks that a pod may be given other resources.
 pub fn resize(new: &Value, old: &Value) -> Errors {

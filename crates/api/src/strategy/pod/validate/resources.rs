@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
+use coracle_values::pods::may_be_of_pod;
 use serde_json::Value;
 
 use super::Errors;
 use crate::field::{self, FieldError, Path, push_all};
 use crate::meta::{string_map, text};
 use crate::quantity::Quantity;
+use crate::strategy::pod;
+use crate::strategy::pod::resources::Which;
 
 const CONTAINER: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 const STANDARD: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "storage"];
@@ -174,13 +177,40 @@ pub(super) fn of_pod(spec: &Value, path: &Path, errors: &mut Errors) {
     for kind in ["limits", "requests"] {
         for (key, value) in string_map(&resources[kind]) {
             let path = path.child(kind).key(key);
-            if name(key, &path, errors) && !matches!(key, "cpu" | "memory") && !is_huge_pages(key) {
+            if name(key, &path, errors) && !may_be_of_pod(key) {
                 errors.push(FieldError::not_supported(&path, key, &["cpu", "memory", "hugepages-"]));
             }
             amount(key, value, &path, errors);
         }
     }
     requests_and_limits(resources, path, errors);
+    whole_and_containers(spec, path, errors);
+}
+
+/// A pod requests no less than its containers together, and no container may have more than the pod.
+fn whole_and_containers(spec: &Value, path: &Path, errors: &mut Errors) {
+    let containers = pod::resources::containers(spec);
+    for which in [Which::Requests, Which::Limits] {
+        let own = which.of(spec);
+        let together = pod::resources::of_containers(containers, |container| which.of(container));
+        let compared = |name: &str| which == Which::Requests || is_huge_pages(name);
+        for (name, sum) in together.0.iter().filter(|(name, _)| compared(name)) {
+            if let Some(amount) = own.get(name).filter(|amount| amount < sum) {
+                let detail = format!("must be greater than or equal to aggregate container {} of {sum}", which.key());
+                errors.push(FieldError::invalid_str(&path.child(which.key()).key(name), &amount.to_string(), detail));
+            }
+        }
+    }
+    let own = Which::Limits.of(spec);
+    for (i, container) in containers[0].iter().enumerate() {
+        for (name, limit) in Which::Limits.of(container).0 {
+            if let Some(most) = own.get(&name).filter(|most| limit > *most) {
+                let path = path.child("containers").index(i).key(&name).child("limits");
+                let detail = format!("must be less than or equal to pod limits of {most}");
+                errors.push(FieldError::invalid_str(&path, &limit.to_string(), detail));
+            }
+        }
+    }
 }
 
 /// Checks the resource claims of a pod.
@@ -238,5 +268,44 @@ pub(super) fn claims(claims: &[Value], of_pod: &HashSet<&str>, path: &Path, erro
             error.detail = format!("must be one of the names in pod.spec.resourceClaims{rest}");
             errors.push(error);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn told(own: Value, containers: Value) -> Vec<String> {
+        let spec = json!({"resources": own, "containers": containers});
+        let mut errors = Vec::new();
+        of_pod(&spec, &Path::new("spec").child("resources"), &mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_pod_requests_no_less_than_its_containers_and_limits_each_of_them() {
+        let one = json!({"resources": {"requests": {"cpu": "600m"}, "limits": {"cpu": "3", "memory": "1Gi"}}});
+        let own = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2", "memory": "1Gi"}});
+        assert_eq!(
+            told(own.clone(), json!([{}, one, {"resources": {"requests": {"cpu": "500m"}}}])),
+            [
+                "spec.resources.requests[cpu]: Invalid value: \"1\": must be greater than or equal to aggregate container requests of 1100m",
+                "spec.resources.containers[1][cpu].limits: Invalid value: \"3\": must be less than or equal to pod limits of 2",
+            ]
+        );
+        assert!(told(own, json!([{"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}}])).is_empty());
+        assert!(
+            told(json!({"limits": {"cpu": "2"}}), json!([{"resources": {"requests": {"memory": "9Gi"}}}])).is_empty()
+        );
+    }
+
+    #[test]
+    fn huge_pages_of_containers_together_are_within_the_pods() {
+        let pages = |amount: &str| json!({"limits": {"cpu": "1", "hugepages-2Mi": amount}});
+        let containers = json!([{"resources": pages("4Mi")}, {"resources": pages("4Mi")}]);
+        let told = told(pages("4Mi"), containers);
+        let expected = "spec.resources.limits[hugepages-2Mi]: Invalid value: \"4Mi\": must be greater than or equal to aggregate container limits of 8Mi";
+        assert_eq!(told, [expected]);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use coracle_api::meta;
-use coracle_api::quantity::Quantity;
+pub use coracle_values::pods::Sum;
 use serde_json::{Map, Value};
+
+use crate::meta;
+use crate::quantity::Quantity;
 
 /// An amount of each resource that has one, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,28 +29,11 @@ impl Amounts {
         self.0.insert(name.into(), amount);
     }
 
-    /// Adds the amounts of another.
-    pub fn add(&mut self, other: &Self) {
-        for (name, amount) in &other.0 {
-            let sum = self.get(name).map_or(*amount, |own| own + *amount);
-            self.set(name, sum);
-        }
-    }
-
     /// Takes the amounts of another away; what was not there becomes less than nothing.
     pub fn subtract(&mut self, other: &Self) {
         for (name, amount) in &other.0 {
             let rest = self.get(name).unwrap_or_default() - *amount;
             self.set(name, rest);
-        }
-    }
-
-    /// Takes over those amounts of another that are larger.
-    pub fn raise(&mut self, other: &Self) {
-        for (name, amount) in &other.0 {
-            if self.get(name).is_none_or(|own| own < *amount) {
-                self.set(name, *amount);
-            }
         }
     }
 
@@ -63,6 +48,23 @@ impl Amounts {
         let list: Map<String, Value> =
             self.0.iter().map(|(name, amount)| (name.clone(), amount.to_string().into())).collect();
         Value::Object(list)
+    }
+}
+
+impl Sum for Amounts {
+    fn add(&mut self, other: &Self) {
+        for (name, amount) in &other.0 {
+            let sum = self.get(name).map_or(*amount, |own| own + *amount);
+            self.set(name, sum);
+        }
+    }
+
+    fn raise(&mut self, other: &Self) {
+        for (name, amount) in &other.0 {
+            if self.get(name).is_none_or(|own| own < *amount) {
+                self.set(name, *amount);
+            }
+        }
     }
 }
 
