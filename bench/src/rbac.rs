@@ -1,7 +1,6 @@
 //! What a decision of RBAC costs among 10,000 bindings, beside the same decisions made by looking at all of them. No
 //! cluster is needed: an API server in this process is asked.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,8 +9,6 @@ use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::authz::rbac::Rule;
 use coracle_apiserver::authz::{Answer, Attributes, Authorizer};
 use coracle_apiserver::{Config, Server};
-use coracle_pki::{Authority, Current};
-use coracle_store::{Embedded, Options};
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -148,25 +145,7 @@ fn rules(role: usize) -> Vec<Rule> {
 }
 
 async fn serve(directory: &std::path::Path) -> Result<Server> {
-    let authority = Arc::new(Authority::open(&directory.join("pki"))?);
-    let kubelet_client = Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?;
-    let store = Embedded::open(&directory.join("store"), Options::default())?;
-    Server::new(Config {
-        store: Arc::new(store),
-        authority,
-        authentication: Default::default(),
-        authorization: Default::default(),
-        admission: Default::default(),
-        runtime_config: Default::default(),
-        service_cidr: "10.96.0.0/16".parse()?,
-        advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        inside: Vec::new(),
-        port: 6443,
-        kubelet_client,
-        audit: Default::default(),
-        initial: Vec::new(),
-    })
-    .await
+    Server::new(Config::in_directory(directory)?).await
 }
 
 async fn fill(server: &Server) -> Result<()> {

@@ -1,6 +1,5 @@
 //! Pods bound by way of an API server in this process, to nodes that are objects only. A binding counts once it is on disk.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +8,7 @@ use anyhow::{Result, ensure};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{Config, Server};
 use coracle_client::{Election, Event, Informers, in_process};
-use coracle_pki::{Authority, Current};
 use coracle_scheduler::SchedulerConfiguration;
-use coracle_store::{Embedded, Options};
 use http::Request;
 use http_body_util::Full;
 use k8s_openapi::api::core::v1::Pod;
@@ -73,24 +70,7 @@ async fn bind(directory: &Path) -> Result<Duration> {
 }
 
 async fn serve(directory: &Path) -> Result<Server> {
-    let authority = Arc::new(Authority::open(&directory.join("pki"))?);
-    let kubelet_client = Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?;
-    let config = Config {
-        store: Arc::new(Embedded::open(&directory.join("store"), Options::default())?),
-        authority,
-        authentication: Default::default(),
-        authorization: Default::default(),
-        admission: Default::default(),
-        runtime_config: Default::default(),
-        service_cidr: "10.96.0.0/16".parse()?,
-        advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        inside: Vec::new(),
-        port: 6443,
-        kubelet_client,
-        audit: Default::default(),
-        initial: Vec::new(),
-    };
-    Server::new(config).await
+    Server::new(Config::in_directory(directory)?).await
 }
 
 async fn make(server: &Server, objects: Vec<(String, Value)>) -> Result<()> {

@@ -3,7 +3,6 @@
 //! this process. Each row: how long the processors work for one write with all that watchers are told of it, and how long who
 //! writes waits.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,8 +11,6 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use coracle_apiserver::auth::User;
 use coracle_apiserver::{Config, Server};
-use coracle_pki::{Authority, Current};
-use coracle_store::{Embedded, Options};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -28,22 +25,7 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 #[tokio::main]
 async fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let authority = Arc::new(Authority::open(&dir.path().join("pki"))?);
-    let config = Config {
-        store: Arc::new(Embedded::open(&dir.path().join("store"), Options::default())?),
-        kubelet_client: Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?,
-        audit: Default::default(),
-        authority,
-        authentication: Default::default(),
-        authorization: Default::default(),
-        admission: Default::default(),
-        runtime_config: Default::default(),
-        initial: Vec::new(),
-        service_cidr: "10.96.0.0/16".parse()?,
-        advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        inside: Vec::new(),
-        port: 6443,
-    };
+    let config = Config::in_directory(dir.path())?;
     let server = Server::new(config).await?;
     send(&server, Method::POST, ACCOUNTS, &json!({"metadata": {"name": "default"}})).await?;
     measure("pods, nobody watches", &server, PODS, pod).await?;

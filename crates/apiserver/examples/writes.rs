@@ -2,7 +2,6 @@
 //! `cargo run --release -p coracle-apiserver --example writes`. With `-- etcd`, of one on an etcd of its own, beside what that
 //! etcd does for the same client without an API server.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use coracle_apiserver::auth::User;
 use coracle_apiserver::{Config, Server};
-use coracle_pki::{Authority, Current};
+use coracle_pki::Authority;
 use coracle_store::etcd::{self, Etcd};
 use coracle_store::{Compare, Embedded, Op, Options, Outcome, Store, Txn};
 use coracle_testing::etcd::Cluster;
@@ -38,21 +37,7 @@ async fn main() -> Result<()> {
     };
     measure("store", |n| put(store.clone(), n)).await?;
     let authority = Arc::new(Authority::open(&dir.path().join("pki"))?);
-    let config = Config {
-        store,
-        kubelet_client: Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?,
-        audit: Default::default(),
-        authority,
-        authentication: Default::default(),
-        authorization: Default::default(),
-        admission: Default::default(),
-        runtime_config: Default::default(),
-        initial: Vec::new(),
-        service_cidr: "10.96.0.0/16".parse()?,
-        advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        inside: Vec::new(),
-        port: 6443,
-    };
+    let config = Config::new(store, authority)?;
     let server = Server::new(config).await?;
     let path = |n: usize| format!("{MAPS}/c{n}?fieldManager=writer");
     measure("create", |n| call(server.clone(), Method::POST, MAPS.into(), "application/json", object(n, "x"))).await?;

@@ -1,7 +1,8 @@
 //! One request from its first byte to its response: who, may they, and which part answers.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -14,7 +15,7 @@ use coracle_api::status::Status;
 use coracle_api::{Kind, kinds};
 use coracle_metrics::{Counter, Gauge};
 use coracle_pki::{Authority, Current, FRONT_PROXY};
-use coracle_store::Store;
+use coracle_store::{Embedded, Store};
 use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
@@ -91,6 +92,41 @@ pub struct Config {
     pub audit: audit::Options,
     /// Objects that a new cluster begins with. Whoever removes one has it no more.
     pub initial: Vec<serde_json::Value>,
+}
+
+impl Config {
+    /// A server that is set up as one is without options. It is advertised at an address that nobody has, and no networks are
+    /// known to be inside.
+    ///
+    /// # Errors
+    /// The authority cannot sign the certificate that is shown to kubelets.
+    pub fn new(store: Arc<dyn Store>, authority: Arc<Authority>) -> Result<Config> {
+        let kubelet_client = Current::new(&authority.client("kubelet-client", "kubelet-client", &[])?)?;
+        Ok(Config {
+            store,
+            authority,
+            authentication: Default::default(),
+            service_cidr: "10.96.0.0/16".parse()?,
+            advertise_address: Ipv4Addr::new(192, 0, 2, 1).into(),
+            inside: Vec::new(),
+            port: 6443,
+            kubelet_client,
+            authorization: Default::default(),
+            admission: Default::default(),
+            runtime_config: Default::default(),
+            audit: Default::default(),
+            initial: Vec::new(),
+        })
+    }
+
+    /// The same with an embedded store and an authority in a directory, as whoever tries a server in its own process has it.
+    ///
+    /// # Errors
+    /// Either cannot be opened.
+    pub fn in_directory(dir: &Path) -> Result<Config> {
+        let store = Embedded::open(&dir.join("store"), coracle_store::Options::default())?;
+        Config::new(Arc::new(store), Arc::new(Authority::open(&dir.join("pki"))?))
+    }
 }
 
 /// An API server. Clones share it.

@@ -1,13 +1,10 @@
 //! Twenty thousand requests that make no sense: each is refused with a reason, nothing changes, and nothing of them stays. A program of its own: others would
 //! take memory meanwhile.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use coracle_apiserver::auth::User;
 use coracle_apiserver::{Config, Server};
-use coracle_pki::{Authority, Current};
-use coracle_store::{Embedded, Options};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use proptest::prelude::*;
@@ -177,23 +174,7 @@ fn queries() -> impl Strategy<Value = Malformed> {
 }
 
 async fn server(dir: &tempfile::TempDir) -> Server {
-    let authority = Arc::new(Authority::open(&dir.path().join("pki")).expect("an authority"));
-    let client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
-    let config = Config {
-        store: Arc::new(Embedded::open(&dir.path().join("store"), Options::default()).expect("a store")),
-        authority,
-        authentication: Default::default(),
-        authorization: Default::default(),
-        admission: Default::default(),
-        runtime_config: Default::default(),
-        initial: Vec::new(),
-        service_cidr: "10.96.0.0/16".parse().expect("a range"),
-        advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-        inside: Vec::new(),
-        port: 6443,
-        kubelet_client: Current::new(&client).expect("a usable certificate"),
-        audit: Default::default(),
-    };
+    let config = Config::in_directory(dir.path()).expect("a configuration");
     Server::new(config).await.expect("a server")
 }
 

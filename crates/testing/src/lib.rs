@@ -2,13 +2,16 @@
 //!
 //! Owns: how a test says that it is not run here. It passes all the same, unless `CORACLE_TESTS=all` says that everything
 //! must run; a file that `CORACLE_SKIPPED` names gets a line for each. Clusters of etcd that tests run, how pages for Prometheus are
-//! read, and what an interpreter of the documented rules says of made-up network policies.
+//! read, how a test waits, and what an interpreter of the documented rules says of made-up network policies.
 //! Never: is part of a program.
 #![forbid(unsafe_code)]
 
 pub mod etcd;
 pub mod exposition;
 pub mod policies;
+mod wait;
+
+pub use wait::{until, until_so};
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

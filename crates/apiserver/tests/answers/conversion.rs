@@ -1,11 +1,12 @@
 //! Custom resources that a webhook converts between their versions.
 
+use coracle_testing::until_so;
 use serde_json::{Value, json};
 
 use crate::Api;
 use crate::admission_webhooks::{Answer, Hooks};
 use crate::apply::managers;
-use crate::custom::{DEFINITIONS, definition, establish, until, version};
+use crate::custom::{DEFINITIONS, definition, establish, version};
 
 const DEFINITION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com";
 
@@ -81,7 +82,7 @@ pub(super) async fn store_the_second(api: &Api) {
         {"op": "replace", "path": "/spec/versions/1/storage", "value": true},
     ]);
     api.patch("json-patch", DEFINITION, &patch).await.ok();
-    until("the other version's being stored", async || {
+    until_so("the other version's being stored", async || {
         api.get("/apis/example.com/v1").await.ok()["resources"][0]["storageVersionHash"]
             == api.get("/apis/example.com/v2").await.ok()["resources"][0]["storageVersionHash"]
             && stored_version(api, "probe").await == "example.com/v2"
@@ -359,7 +360,7 @@ async fn a_webhook_that_answers_nonsense_is_told_of_and_harms_nobody() {
     // In the version in which it is stored nobody is asked, and neither when all goes with the definition.
     assert_eq!(specs(&api.get(&path("v1")).await.ok()).len(), 8);
     api.delete(DEFINITION).await.ok();
-    until("the definition's end", async || api.get(DEFINITION).await.status == 404).await;
+    until_so("the definition's end", async || api.get(DEFINITION).await.status == 404).await;
 }
 
 #[tokio::test]
@@ -384,7 +385,7 @@ async fn a_webhook_that_is_not_there_is_told_of() {
     let told = async |why: &str| {
         let message =
             format!("Internal error occurred: conversion webhook for example.com/v1, Kind=Widget failed: Post \"{why}");
-        until("the reason", async || api.get(&format!("{}/a", path("v2"))).await.json()["message"] == message).await;
+        until_so("the reason", async || api.get(&format!("{}/a", path("v2"))).await.json()["message"] == message).await;
     };
     change(json!({"service": null, "url": "https://127.0.0.1:1/c"})).await;
     told("https://127.0.0.1:1/c?timeout=30s\": dial tcp 127.0.0.1:1: connect: connection refused").await;
@@ -396,7 +397,7 @@ async fn a_webhook_that_is_not_there_is_told_of() {
     .await;
     // Once it is there, it is asked.
     change(json!({"caBundle": hooks.bundle})).await;
-    until("the webhook's being asked", async || api.get(&format!("{}/a", path("v2"))).await.status == 200).await;
+    until_so("the webhook's being asked", async || api.get(&format!("{}/a", path("v2"))).await.status == 200).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Custom resources: definitions, and the objects of the kinds that they define.
 
-use std::time::Duration;
-
+use coracle_testing::until_so;
 use serde_json::{Value, json};
 
 use super::apply::{managers, owned};
@@ -9,17 +8,6 @@ use super::{Answer, Api};
 
 pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
-
-/// Waits until something is so, as clients wait for conditions.
-pub(super) async fn until<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
-    for _ in 0..2000 {
-        if check().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("{what} did not come about");
-}
 
 pub(super) fn definition(versions: Value) -> Value {
     json!({
@@ -60,9 +48,9 @@ pub(super) async fn establish(api: &Api, definition: &Value) -> Answer {
         let conditions = api.get(&path).await.ok()["status"]["conditions"].clone();
         conditions.as_array().into_iter().flatten().any(|c| c["type"] == "Established" && c["status"] == "True")
     };
-    until("the definition's being established", holds).await;
+    until_so("the definition's being established", holds).await;
     let group = definition["spec"]["group"].as_str().expect("a group").to_owned();
-    until("its group", async || api.get(&format!("/apis/{group}")).await.status == 200).await;
+    until_so("its group", async || api.get(&format!("/apis/{group}")).await.status == 200).await;
     answer
 }
 
@@ -177,7 +165,7 @@ async fn a_changed_definition_changes_what_is_served_and_old_objects_are_read_by
     let changed = api.patch("merge-patch", &path, &json!({"spec": {"versions": versions}})).await.ok();
     assert_eq!(changed["status"]["storedVersions"], json!(["v1", "v2"]));
     let v2 = "/apis/example.com/v2/namespaces/default/widgets/a";
-    until("the new version", async || api.get(v2).await.status == 200).await;
+    until_so("the new version", async || api.get(v2).await.status == 200).await;
     let read = api.get(v2).await.ok();
     assert_eq!(read["spec"], json!({"color": "red", "size": 3, "shape": "round"}));
     let old = api.get(&format!("{WIDGETS}/a")).await;
@@ -210,16 +198,16 @@ async fn a_deleted_definition_takes_its_objects_along() {
     let deleting = api.delete(&path).await.ok();
     assert_eq!(deleting["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
     let left = async || api.get(WIDGETS).await.ok()["items"].as_array().map_or(0, Vec::len);
-    until("the deletion", async || left().await == 1).await;
-    until("an end of creations", async || {
+    until_so("the deletion", async || left().await == 1).await;
+    until_so("an end of creations", async || {
         api.post(WIDGETS, &widget("new", json!({"color": "red"}))).await.status == 405
     })
     .await;
     assert_eq!(api.get(&path).await.status, 200);
     api.patch("merge-patch", &format!("{WIDGETS}/w0"), &json!({"metadata": {"finalizers": null}})).await.ok();
-    until("the definition's end", async || api.get(&path).await.status == 404).await;
-    until("the kind's end", async || api.get(WIDGETS).await.status == 404).await;
-    until("the end of its APIService", async || {
+    until_so("the definition's end", async || api.get(&path).await.status == 404).await;
+    until_so("the kind's end", async || api.get(WIDGETS).await.status == 404).await;
+    until_so("the end of its APIService", async || {
         api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com").await.status == 404
     })
     .await;
@@ -238,13 +226,15 @@ async fn names_that_another_definition_has_are_not_given() {
     other["spec"]["names"] = json!({"plural": "gadgets", "kind": "Widget"});
     api.post(DEFINITIONS, &other).await.ok();
     let path = format!("{DEFINITIONS}/gadgets.example.com");
-    until("a condition", async || api.get(&path).await.ok()["status"]["conditions"][0]["reason"] == "ListKindConflict")
-        .await;
+    until_so("a condition", async || {
+        api.get(&path).await.ok()["status"]["conditions"][0]["reason"] == "ListKindConflict"
+    })
+    .await;
     let status = api.get(&path).await.ok()["status"].clone();
     assert_eq!(status["conditions"][1]["reason"], "NotAccepted");
     assert_eq!(api.get("/apis/example.com/v1/gadgets").await.status, 404);
     api.delete(&format!("{DEFINITIONS}/widgets.example.com")).await.ok();
-    until("the names' being free", async || api.get("/apis/example.com/v1/gadgets").await.status == 200).await;
+    until_so("the names' being free", async || api.get("/apis/example.com/v1/gadgets").await.status == 200).await;
 }
 
 #[tokio::test]
@@ -263,14 +253,14 @@ async fn discovery_and_documents_tell_of_what_is_defined() {
         (&json!("What is wanted."), &json!("How large."))
     );
     assert!(api.get("/openapi/v2").await.text.contains("com.example.v1.Widget"));
-    until("the APIService", async || {
+    until_so("the APIService", async || {
         api.get("/apis/apiregistration.k8s.io/v1/apiservices/v1.example.com").await.status == 200
     })
     .await;
     let first = api.get("/openapi/v3").await.ok()["paths"]["apis/example.com/v1"]["serverRelativeURL"].clone();
     let patch = json!([{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size/description", "value": "Large?"}]);
     api.patch("json-patch", &format!("{DEFINITIONS}/widgets.example.com"), &patch).await.ok();
-    until("another hash", async || {
+    until_so("another hash", async || {
         api.get("/openapi/v3").await.ok()["paths"]["apis/example.com/v1"]["serverRelativeURL"] != first
     })
     .await;
@@ -323,7 +313,7 @@ async fn rules_are_compiled_with_the_definition_and_evaluated_on_every_write() {
     api.patch("json-patch", &format!("{DEFINITIONS}/widgets.example.com"), &stricter).await.ok();
     let tried = format!("{path}?dryRun=All");
     let refused = async || api.patch("merge-patch", &tried, &change(json!({"size": 6}))).await.status == 422;
-    until("the new rule", refused).await;
+    until_so("the new rule", refused).await;
     api.patch("merge-patch", &path, &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
 }
 
@@ -341,7 +331,7 @@ async fn a_server_that_begins_anew_knows_all_definitions_before_it_answers() {
     api.delete(&path).await.ok();
     let api = Api::after(api).await;
     api.patch("merge-patch", &format!("{WIDGETS}/a"), &json!({"metadata": {"finalizers": null}})).await.ok();
-    until("the definition's end", async || api.get(&path).await.status == 404).await;
+    until_so("the definition's end", async || api.get(&path).await.status == 404).await;
 }
 
 #[tokio::test]
@@ -455,8 +445,8 @@ async fn a_definition_that_is_deleted_while_its_status_is_settled_goes_and_is_se
         let patch = json!([{"op": "add", "path": "/status/conditions", "value": [{"message": "patched"}]}]);
         api.patch("json-patch", &format!("{path}/status"), &patch).await.ok();
         api.delete(&path).await.ok();
-        until("the definition's end", async || api.get(&path).await.status == 404).await;
-        until("the group's end", async || api.get("/apis/example.com").await.status == 404).await;
+        until_so("the definition's end", async || api.get(&path).await.status == 404).await;
+        until_so("the group's end", async || api.get("/apis/example.com").await.status == 404).await;
     }
 }
 
@@ -472,11 +462,11 @@ async fn who_deletes_a_definition_again_does_not_hold_it() {
     let cleanup = "customresourcecleanup.apiextensions.k8s.io";
     assert_eq!(deleted["metadata"]["finalizers"], json!(["held.example.com", cleanup]));
     let finalizers = async || api.get(&path).await.ok()["metadata"]["finalizers"].clone();
-    until("the end of its objects", async || finalizers().await == json!(["held.example.com"])).await;
+    until_so("the end of its objects", async || finalizers().await == json!(["held.example.com"])).await;
     let again = api.delete(&path).await.ok();
     assert_eq!(again["metadata"]["finalizers"], json!(["held.example.com"]));
     api.patch("merge-patch", &path, &json!({"metadata": {"finalizers": null}})).await.ok();
-    until("the definition's end", async || api.get(&path).await.status == 404).await;
+    until_so("the definition's end", async || api.get(&path).await.status == 404).await;
 }
 
 #[tokio::test]

@@ -126,26 +126,12 @@ impl Api {
         change: impl FnOnce(&mut Config),
     ) -> Api {
         let authority = Arc::new(Authority::open(&dir.path().join("pki")).expect("an authority"));
-        let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let serving = authority.server("kube-apiserver", &[], &[], &[address]).expect("a certificate");
         let admin = authority.client("admin", "admin", &["system:masters"]).expect("a certificate");
         let current = |pair: &Pair| Current::new(pair).expect("a usable certificate");
-        let mut config = Config {
-            store: store.clone(),
-            authority: authority.clone(),
-            authentication: Default::default(),
-            authorization: Default::default(),
-            admission: Default::default(),
-            runtime_config: Default::default(),
-            initial: Vec::new(),
-            service_cidr: "10.96.0.0/16".parse().expect("a range"),
-            advertise_address: IpAddr::V4(advertised),
-            inside: Vec::new(),
-            port: 6443,
-            kubelet_client: current(&kubelet_client),
-            audit: Default::default(),
-        };
+        let mut config = Config::new(store.clone(), authority.clone()).expect("a configuration");
+        config.advertise_address = IpAddr::V4(advertised);
         change(&mut config);
         let server = Server::new(config).await.expect("a server");
         Api { server, store, authority, serving: current(&serving), admin, _dir: dir, _cluster: None }

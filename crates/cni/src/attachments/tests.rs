@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::plugin_folder;
+use coracle_testing::until_so;
 use serde_json::Value;
 use std::fs::{self, File};
 use tempfile::TempDir;
@@ -89,16 +90,6 @@ impl Scene {
         calls
     }
 
-    async fn until(&self, what: &str, done: impl Fn() -> bool) {
-        for _ in 0..6000 {
-            if done() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("it does not come to be so: {what}; {:?}", self.calls());
-    }
-
     /// Nothing is left of any pod.
     fn is_clean(&self) -> bool {
         fs::read_dir(self.dir.path().join("state")).unwrap().next().is_none()
@@ -139,8 +130,7 @@ async fn a_pod_is_connected_by_all_plugins_in_order_and_disconnected_in_the_othe
 
     // The folder has another chain by now.
     scene.configure(r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "one"}]}"#);
-    scene
-        .until("the other chain counts", || cni.network.borrow().as_ref().is_some_and(|now| now.name == "other"))
+    until_so("the other chain counts", async || cni.network.borrow().as_ref().is_some_and(|now| now.name == "other"))
         .await;
     assert_eq!(cni.del("a").await.unwrap(), addresses);
     let asked = scene.asked();
@@ -179,12 +169,12 @@ async fn a_pod_whose_plugin_refuses_is_taken_back_until_that_succeeds() {
     let told = add(&cni, "a").await.unwrap_err().to_string();
     assert_eq!(told, "plugin type=\"two\" failed (add): not now (code 11: try again later)");
     assert!(cni.del("a").await.unwrap().is_empty(), "the runtime need not try");
-    scene.until("it is tried again", || scene.asked().iter().filter(|call| call["verb"] == "DEL").count() > 2).await;
+    until_so("it is tried again", async || scene.asked().iter().filter(|call| call["verb"] == "DEL").count() > 2).await;
     assert!(scene.asked().iter().all(|call| call["verb"] == "ADD" || call["request"]["prevResult"].is_null()));
     assert!(!scene.is_clean());
     scene.refuse("DEL-one", false);
-    scene.until("nothing is left", || scene.is_clean()).await;
-    scene.until("it is forgotten", || cni.abandoned.lock().is_empty()).await;
+    until_so("nothing is left", async || scene.is_clean()).await;
+    until_so("it is forgotten", async || cni.abandoned.lock().is_empty()).await;
 }
 
 #[tokio::test]
@@ -195,9 +185,9 @@ async fn a_chain_that_cannot_take_back_what_it_did_is_asked_again_as_it_is_mende
     scene.refuse("ADD-two", true);
     scene.refuse("DEL-two", true);
     add(&cni, "a").await.unwrap_err();
-    scene.until("it is refused", || scene.asked().iter().any(|call| call["verb"] == "DEL")).await;
+    until_so("it is refused", async || scene.asked().iter().any(|call| call["verb"] == "DEL")).await;
     scene.configure(r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "one", "key": [2]}]}"#);
-    scene.until("nothing is left", || scene.is_clean()).await;
+    until_so("nothing is left", async || scene.is_clean()).await;
     assert_eq!(scene.asked().last().unwrap()["request"]["key"], json!([2]));
 }
 
@@ -229,8 +219,8 @@ async fn the_next_process_knows_all_pods_and_clears_those_that_are_gone() {
     assert!(next.has("a") && next.has("c"));
     let addresses: Vec<IpAddr> = vec!["10.9.0.5".parse().unwrap()];
     assert_eq!(next.retain(&["a".into()]), addresses);
-    scene.until("the others are gone", || !next.has("b") && !next.has("c")).await;
-    scene.until("the one that lives is looked at", || scene.asked().len() >= 6).await;
+    until_so("the others are gone", async || !next.has("b") && !next.has("c")).await;
+    until_so("the one that lives is looked at", async || scene.asked().len() >= 6).await;
     let netns_of = |id: &str| scene.asked().iter().find(|call| call["id"] == id).unwrap()["netns"].clone();
     assert_eq!((netns_of("b"), netns_of("c")), (json!("here"), json!("gone")));
     let mut calls = scene.calls();
@@ -254,7 +244,7 @@ async fn why_no_pod_can_be_connected_follows_the_folder_and_what_plugins_say() {
     fs::create_dir(list.parent().unwrap()).unwrap();
     scene.configure(&LIST.replace("VERSION", "1.1.0"));
     why.wait_for(Option::is_none).await.unwrap();
-    scene.until("they are told", || scene.asked().iter().filter(|call| call["verb"] == "GC").count() == 2).await;
+    until_so("they are told", async || scene.asked().iter().filter(|call| call["verb"] == "GC").count() == 2).await;
     assert_eq!(scene.calls()[..2], ["STATUS one ", "STATUS two "]);
     scene.refuse("STATUS-two", true);
     scene.configure(&LIST.replace("VERSION", "1.1.0"));
@@ -275,11 +265,12 @@ async fn why_no_pod_can_be_connected_follows_the_folder_and_what_plugins_say() {
 async fn plugins_are_told_which_pods_there_are_when_their_network_comes() {
     let Some(scene) = Scene::new("1.1.0") else { return };
     let cni = scene.ready().await;
-    scene.until("they are told", || scene.asked().iter().filter(|call| call["verb"] == "GC").count() == 2).await;
+    until_so("they are told", async || scene.asked().iter().filter(|call| call["verb"] == "GC").count() == 2).await;
     assert_eq!(scene.asked().last().unwrap()["request"]["cni.dev/valid-attachments"], json!([]));
     add(&cni, "a").await.unwrap();
     scene.configure(&LIST.replace("VERSION", "1.1.0").replace("[1]", "[2]"));
-    scene.until("they are told again", || scene.asked().iter().filter(|call| call["verb"] == "GC").count() == 4).await;
+    until_so("they are told again", async || scene.asked().iter().filter(|call| call["verb"] == "GC").count() == 4)
+        .await;
     let request = scene.asked().last().unwrap()["request"].clone();
     assert_eq!(request["cni.dev/valid-attachments"], json!([{"containerID": "a", "ifname": "eth0"}]));
     assert!(request["capabilities"].is_null() && request["prevResult"].is_null());

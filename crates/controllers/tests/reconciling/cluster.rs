@@ -1,16 +1,13 @@
 //! An API server with all controllers, and a hand that does what a kubelet would.
 
 use std::fmt::Debug;
-use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_apiserver::Server;
 use coracle_apiserver::auth::User;
 use coracle_client::{Election, in_process};
-use coracle_pki::{Authority, Current};
-use coracle_store::{Embedded, Options};
+pub use coracle_testing::until;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -18,9 +15,6 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
-
-/// How long something may take before it is missing: slow machines fail no test.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Cluster {
     server: Server,
@@ -32,24 +26,7 @@ pub struct Cluster {
 impl Cluster {
     pub async fn new() -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Arc::new(Embedded::open(&dir.path().join("store"), Options::default()).expect("a store"));
-        let authority = Arc::new(Authority::open(&dir.path().join("pki")).expect("an authority"));
-        let kubelet_client = authority.client("kubelet-client", "kubelet-client", &[]).expect("a certificate");
-        let config = coracle_apiserver::Config {
-            store,
-            authority,
-            authentication: Default::default(),
-            authorization: Default::default(),
-            admission: Default::default(),
-            service_cidr: "10.96.0.0/16".parse().expect("a range"),
-            advertise_address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
-            inside: Vec::new(),
-            port: 6443,
-            kubelet_client: Current::new(&kubelet_client).expect("a usable certificate"),
-            audit: Default::default(),
-            runtime_config: Default::default(),
-            initial: Vec::new(),
-        };
+        let config = coracle_apiserver::Config::in_directory(dir.path()).expect("a configuration");
         let server = Server::new(config).await.expect("a server");
         let client = in_process(server.service(User::new("admin", &["system:masters"])));
         let controllers = start_controllers(&server);
@@ -219,17 +196,4 @@ fn start_controllers(server: &Server) -> AbortHandle {
         eprintln!("the controllers ended: {error:?}");
     })
     .abort_handle()
-}
-
-/// Asks again and again until there is an answer.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
-    let asking = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{what} did not come"))
 }

@@ -12,10 +12,10 @@ async fn a_container_that_is_ending_when_the_node_ends_has_its_hook_once_and_oth
         cluster.runtime.state.lock().ends_late = true;
         if deleted {
             delete(&cluster.api);
-            until("the stop is awaited", || cluster.runtime.state.lock().stops == 1).await;
+            until_so("the stop is awaited", async || cluster.runtime.state.lock().stops == 1).await;
         }
         cluster.ending.cancel();
-        until("the hook is awaited", || cluster.runtime.state.lock().execs == 1).await;
+        until_so("the hook is awaited", async || cluster.runtime.state.lock().execs == 1).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         cluster.runtime.exit("u-c-0", 143);
         cluster.task.await.unwrap().unwrap();
@@ -37,7 +37,7 @@ async fn an_ending_container_is_killed_once_also_when_its_end_comes_late_or_a_st
         }
         delete(&cluster.api);
         let stops = if fails { 2 } else { 1 };
-        until("the stop is awaited", || cluster.runtime.state.lock().stops == stops).await;
+        until_so("the stop is awaited", async || cluster.runtime.state.lock().stops == stops).await;
         // Whatever wakes the worker meanwhile.
         let mut touched = cluster.api.get(POD).unwrap();
         for round in 0..5 {
@@ -49,7 +49,7 @@ async fn an_ending_container_is_killed_once_also_when_its_end_comes_late_or_a_st
         cluster.runtime.exit("u-c-0", 143);
         cluster.api.wait(POD, |pod| pod.is_none()).await;
         assert_eq!(cluster.runtime.state.lock().execs, 1, "the hook");
-        until("the event is awaited", || told(&cluster.api, "Killing") > 0).await;
+        until_so("the event is awaited", async || told(&cluster.api, "Killing") > 0).await;
         assert_eq!(told(&cluster.api, "Killing"), 1);
         cluster.shutdown.cancel();
     }
@@ -68,7 +68,7 @@ async fn a_job_that_is_lost_starts_nothing_beside_those_that_go_on() {
         json!({"containers": [{"name": "a", "image": "i:1", "livenessProbe": probe}, {"name": "b", "image": "i:1"}]}),
     );
     // The first stop of a panics; the probe fails again, and the second one ends it.
-    until("the container is to be stopped", || cluster.runtime.state.lock().stops == 2).await;
+    until_so("the container is to be stopped", async || cluster.runtime.state.lock().stops == 2).await;
     let made =
         |name: &str| cluster.runtime.state.lock().configs.iter().filter(|config| config.metadata.name == name).count();
     assert_eq!((made("a"), made("b")), (1, 1));

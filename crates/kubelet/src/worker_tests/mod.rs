@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coracle_pki::Current;
+use coracle_testing::until_so;
 use futures::StreamExt;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -380,14 +381,4 @@ fn told(api: &Api, reason: &str) -> u64 {
     let objects = api.objects.lock();
     let events = objects.live.iter().filter(|(path, object)| path.contains("/events/") && object["reason"] == reason);
     events.map(|(_, event)| event["count"].as_u64().unwrap_or(1)).sum()
-}
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..500 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("{what} in vain");
 }

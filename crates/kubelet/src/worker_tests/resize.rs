@@ -71,7 +71,7 @@ async fn a_container_is_started_anew_for_a_resize_when_its_policy_says_so_whatev
     cluster.api.wait(&named("u"), |pod| condition(pod, "Ready", "True")).await;
     cluster.runtime.state.lock().ends_late = true;
     resize(&cluster.api, "u", amounts("10m", "128Mi"));
-    until("the container is stopped", || cluster.runtime.state.lock().stops == 1).await;
+    until_so("the container is stopped", async || cluster.runtime.state.lock().stops == 1).await;
     cluster.runtime.exit("u-c-0", 0);
     let pod = cluster.api.wait(&named("u"), has(amounts("10m", "128Mi"))).await.unwrap();
     let restarted = |pod: Option<&Value>| {

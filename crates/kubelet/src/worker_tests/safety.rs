@@ -26,7 +26,7 @@ async fn containers_never_write_to_what_the_kubelet_writes_and_only_root_reaches
         assert_eq!(mode & 0o7777, 0o750, "{dir}");
     }
     cluster.api.put(POD, pod, "DELETED");
-    until("the pod's directory goes", || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
+    until_so("the pod's directory goes", async || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
     cluster.shutdown.cancel();
 }
 
@@ -45,7 +45,7 @@ async fn protection_that_the_node_does_not_have_is_refused_with_the_reason() {
         let mut spec = json!({"containers": [{"name": "c", "image": "i:1"}]});
         spec[field] = value;
         create(&cluster.api, spec);
-        until("the refusal is awaited", || told(&cluster.api, "FailedCreatePodSandBox") > 0).await;
+        until_so("the refusal is awaited", async || told(&cluster.api, "FailedCreatePodSandBox") > 0).await;
         let objects = cluster.api.objects.lock();
         let event = objects.live.values().find(|object| object["reason"] == "FailedCreatePodSandBox").unwrap();
         let text = event["message"].as_str().unwrap();

@@ -186,13 +186,13 @@ async fn pods_wait_for_plugins_that_cannot_connect_them_but_not_those_of_the_nod
         "spec": {"nodeName": "node", "hostNetwork": true, "containers": containers}});
     cluster.api.put("/api/v1/namespaces/n/pods/h", host, "ADDED");
     cluster.api.wait("/api/v1/namespaces/n/pods/h", |pod| condition(pod, "Ready", "True")).await;
-    until("the pod is told", || told(&cluster.api, "NetworkNotReady") == 1).await;
+    until_so("the pod is told", async || told(&cluster.api, "NetworkNotReady") == 1).await;
     assert_eq!(cluster.runtime.state.lock().sandboxes.len(), 1);
     // One that goes before they can is not held up, and has had no sandbox.
     delete(&cluster.api);
     cluster.api.wait(POD, |pod| pod.is_none()).await;
     create(&cluster.api, json!({"containers": containers}));
-    until("the next is told", || told(&cluster.api, "NetworkNotReady") == 2).await;
+    until_so("the next is told", async || told(&cluster.api, "NetworkNotReady") == 2).await;
     why.send_replace(None);
     cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
     cluster.api.wait(NODE, |node| condition(node, "Ready", "True")).await;

@@ -14,7 +14,7 @@ async fn the_status_names_the_image_that_runs_until_another_does() {
     pod["spec"]["containers"][0]["image"] = json!("i:2");
     pod["metadata"]["generation"] = json!(2);
     cluster.api.put(POD, pod, "MODIFIED");
-    until("the old container is told to end", || cluster.runtime.state.lock().stops == 1).await;
+    until_so("the old container is told to end", async || cluster.runtime.state.lock().stops == 1).await;
     let seen =
         |pod: Option<&Value>, generation: i64| pod.is_some_and(|pod| pod["status"]["observedGeneration"] == generation);
     let pod = cluster.api.wait(POD, |pod| seen(pod, 2)).await.unwrap();
@@ -56,6 +56,6 @@ async fn the_status_says_how_volumes_are_mounted() {
         assert!(std::fs::write(format!("{}/new", recursive.host_path), "x").is_err());
     }
     cluster.api.put(POD, pod, "DELETED");
-    until("the pod's directory goes", || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
+    until_so("the pod's directory goes", async || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
     cluster.shutdown.cancel();
 }
