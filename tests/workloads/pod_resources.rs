@@ -28,7 +28,7 @@ fn a_limit_of_a_container_stays_within_that_of_its_pod_and_who_has_none_is_told_
     let mut object = pod("p", &["serve", "--port", "8080"]);
     object["spec"]["resources"] = json!({"limits": {"cpu": "1", "memory": "96Mi"}});
     object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "50m"}, "limits": {"memory": "32Mi"}});
-    let mut teller = container("teller", &["sh", "-c", "echo $MEMORY"]);
+    let mut teller = container("teller", &["echo", "$(MEMORY)"]);
     teller["env"] = json!([{"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}}]);
     object["spec"]["containers"].as_array_mut().unwrap().push(teller);
     namespace.create("pods", &object);
