@@ -1,7 +1,8 @@
 //! The removal of what nobody names: uploads that were given up, blobs of no manifest, empty repositories.
 //!
-//! It marks what manifests name, and what came a short while ago, as who pushes sends the manifest last. Nothing is named
-//! meanwhile ([`Registry::gate`]), and whoever asks whether a blob is there keeps it for another while.
+//! It marks what manifests name. As who pushes sends the manifest last, it also marks what came a short while ago, and all of a
+//! repository to which something came then, or of all while something is still coming: one large layer may take hours.
+//! Nothing is named meanwhile ([`Registry::gate`]), and whoever asks whether a blob is there keeps it for another while.
 
 use std::collections::HashSet;
 use std::fs;
@@ -35,16 +36,21 @@ pub(crate) async fn keep(registry: Arc<Registry>) {
 impl Registry {
     /// Removes what nobody names and what has been there for so long; answers with how many blobs. Blocks.
     pub(crate) fn sweep(&self, patience: Duration) -> io::Result<usize> {
+        let mut is_pushed_to = false;
         for (name, path) in entries(&self.uploads_dir())? {
             let is_busy = name.parse().is_ok_and(|id| self.busy.lock().contains(&id));
             if !is_busy && is_old(&path, patience) {
                 let _ = fs::remove_file(path);
+            } else {
+                is_pushed_to = true;
             }
         }
         let _gate = self.gate.write();
         let mut marked = HashSet::new();
         for (_, repository) in entries(&self.repositories_dir())? {
-            self.sweep_repository(&repository, patience, &mut marked)?;
+            // Each layer that comes changes its directory.
+            let is_pushed_to = is_pushed_to || !is_old(&repository.join("layers"), patience);
+            self.sweep_repository(&repository, &mut marked, |link| is_pushed_to || !is_old(link, patience))?;
         }
         let mut removed = 0;
         for (name, path) in entries(&self.blobs_dir())? {
@@ -56,7 +62,13 @@ impl Registry {
         Ok(removed)
     }
 
-    fn sweep_repository(&self, dir: &Path, patience: Duration, marked: &mut HashSet<Digest>) -> io::Result<()> {
+    /// Marks what is named in a repository, and of the rest what stays.
+    fn sweep_repository(
+        &self,
+        dir: &Path,
+        marked: &mut HashSet<Digest>,
+        stays: impl Fn(&Path) -> bool,
+    ) -> io::Result<()> {
         let mut named = HashSet::new();
         for (name, link) in entries(&dir.join("manifests"))? {
             let Some(digest) = Digest::from_hex(&name) else { continue };
@@ -72,7 +84,7 @@ impl Registry {
         }
         for (name, link) in entries(&dir.join("layers"))? {
             let digest = Digest::from_hex(&name);
-            match digest.filter(|digest| named.contains(digest) || !is_old(&link, patience)) {
+            match digest.filter(|digest| named.contains(digest) || stays(&link)) {
                 Some(digest) => drop(marked.insert(digest)),
                 None => fs::remove_file(link)?,
             }

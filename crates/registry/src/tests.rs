@@ -1,9 +1,11 @@
 //! The API as clients see it, over connections within the process.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -12,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::store::entries;
 use crate::{Access, Config, Digest, Registry, serve_connection};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -257,6 +260,27 @@ async fn what_no_manifest_names_goes_after_a_while_and_what_is_named_or_new_stay
     bench.ask("DELETE", &format!("/v2/a/manifests/{}", Digest::of(&kept)), &[], b"").await;
     assert_eq!(bench.registry.sweep(Duration::ZERO).unwrap(), 3);
     assert_eq!((bench.files("blobs/sha256"), bench.files("repositories")), (0, 0));
+}
+
+#[tokio::test]
+async fn layers_stay_as_long_as_others_come_and_for_a_while_after_the_last() {
+    let bench = Bench::new();
+    let hour = Duration::from_secs(3600);
+    let long_ago = SystemTime::now() - 2 * hour;
+    let layers = bench.dir.path().join("repositories/a/layers");
+    let age = |path: &Path| File::open(path).unwrap().set_modified(long_ago).unwrap();
+    let first = bench.push_blob("a", b"first").await;
+    entries(&layers).unwrap().iter().for_each(|(_, link)| age(link));
+    age(&layers);
+    bench.ask("POST", "/v2/a/blobs/uploads/", &[], b"").await;
+    assert_eq!(bench.registry.sweep(hour).unwrap(), 0, "another layer is coming");
+    entries(&bench.dir.path().join("uploads")).unwrap().iter().for_each(|(_, upload)| age(upload));
+    bench.push_blob("a", b"second").await;
+    assert_eq!(bench.registry.sweep(hour).unwrap(), 0, "another layer has just come");
+    assert_eq!(bench.get(&format!("/v2/a/blobs/{first}")).await.status, StatusCode::OK);
+    entries(&layers).unwrap().iter().for_each(|(_, link)| age(link));
+    age(&layers);
+    assert_eq!(bench.registry.sweep(hour).unwrap(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
