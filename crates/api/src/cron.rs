@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use coracle_values::duration;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
@@ -147,38 +148,13 @@ fn descriptor(text: &str) -> Result<Schedule, String> {
             };
             let why =
                 || format!("failed to parse duration {text}: time: invalid duration {}", crate::field::quote(every));
-            // A second is the least.
-            return duration(every).map(|every| Schedule::Every(every.max(Duration::from_secs(1)))).ok_or_else(why);
+            // A second is the least, also where it is to be less than nothing.
+            let every =
+                duration::nanoseconds(every).ok_or_else(why)?.try_into().map_or(Duration::ZERO, Duration::from_nanos);
+            return Ok(Schedule::Every(every.max(Duration::from_secs(1))));
         }
     };
     Schedule::parse(fields)
-}
-
-/// A duration as Go writes it: `1h30m`, `1.5s`.
-fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    let mut total = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit = &rest[..rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len())];
-        total += number
-            * match unit {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[unit.len()..];
-    }
-    Duration::try_from_secs_f64(total).ok()
 }
 
 /// The bits of a field: ranges with commas between.
@@ -280,6 +256,7 @@ mod tests {
             ("1-2-3 * * * *", "too many hyphens: 1-2-3"),
             ("1/2/3 * * * *", "too many slashes: 1/2/3"),
             ("@foo", "unrecognized descriptor: @foo"),
+            ("@every 9999999h", "failed to parse duration @every 9999999h: time: invalid duration \"9999999h\""),
             ("@every x", "failed to parse duration @every x: time: invalid duration \"x\""),
         ] {
             assert_eq!(Schedule::parse(text), Err(why.into()), "{text}");
@@ -340,7 +317,7 @@ mod tests {
             let (after, zone) = (Timestamp::from_second(second).unwrap(), TimeZone::get("Australia/Lord_Howe").unwrap());
             let next = Schedule::parse(&format!("{minute} 2 {day} * *")).unwrap().next(after, &zone);
             prop_assert!(next.is_none_or(|next| next > after));
-            let _ = Schedule::parse("@every 9999999h").unwrap().next(after, &zone);
+            let _ = Schedule::parse("@every 2562047h").unwrap().next(after, &zone);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Times and durations as texts.
 
+use coracle_values::duration;
 use jiff::Timestamp;
 
 use crate::error::EvalError;
@@ -28,62 +29,9 @@ pub(crate) fn parse_date_or_time(text: &str) -> Result<Timestamp, EvalError> {
     if text.len() == 10 { parse_timestamp(&format!("{text}T00:00:00Z")) } else { parse_timestamp(text) }
 }
 
-/// The parts of a duration: name and nanoseconds.
-const UNITS: [(&str, i128); 8] = [
-    ("ns", 1),
-    ("us", 1_000),
-    ("µs", 1_000),
-    ("μs", 1_000),
-    ("ms", 1_000_000),
-    ("s", SECOND),
-    ("m", 60 * SECOND),
-    ("h", 3600 * SECOND),
-];
-
 /// Nanoseconds of a text such as `1h30m` or `-1.5s`.
 pub(crate) fn parse_duration(text: &str) -> Result<i64, EvalError> {
-    let wrong = || EvalError::new(format!("time: invalid duration {text:?}"));
-    let (negative, mut rest) = match text.as_bytes().first() {
-        Some(b'-') => (true, &text[1..]),
-        Some(b'+') => (false, &text[1..]),
-        _ => (false, text),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    let mut total: i128 = 0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, behind) = rest.split_at(end);
-        let end = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
-        let (unit, next) = behind.split_at(end);
-        let scale = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale).ok_or_else(wrong)?;
-        total = total.saturating_add(scaled(number, scale).ok_or_else(wrong)?);
-        rest = next;
-    }
-    i64::try_from(if negative { -total } else { total }).map_err(|_| wrong())
-}
-
-/// A decimal number times a unit; what is below a nanosecond is cut off.
-fn scaled(number: &str, scale: i128) -> Option<i128> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || whole.len() > 20 {
-        return None;
-    }
-    let mut total = whole.parse::<i128>().ok().or(whole.is_empty().then_some(0))?.checked_mul(scale)?;
-    let mut unit = scale;
-    for digit in fraction.bytes() {
-        // The digits behind the point, as long as they count.
-        if unit == 0 {
-            break;
-        }
-        total += i128::from(digit - b'0') * unit / 10;
-        unit /= 10;
-    }
-    Some(total)
+    duration::nanoseconds(text).ok_or_else(|| EvalError::new(format!("time: invalid duration {text:?}")))
 }
 
 /// A duration in seconds, as `string()` shows it.

@@ -669,29 +669,10 @@ fn range(text: &str) -> Result<Ipv4Net, String> {
     }
 }
 
-/// Durations as Go prints them: `500ms`, `60s`, `2m`, `1m30s`.
+/// A duration as Go writes it, which is not below zero: `500ms`, `60s`, `1.5h`, `1m30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is not a duration such as 500ms, 60s or 2m");
-    let mut rest = text.trim();
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return Err(bad());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
-        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
-        let unit_end = rest[digits..].find(|letter: char| letter.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let milliseconds = match &rest[digits..unit_end] {
-            "ms" => number,
-            "s" | "" => number.saturating_mul(1000),
-            "m" => number.saturating_mul(60_000),
-            "h" => number.saturating_mul(3_600_000),
-            _ => return Err(bad()),
-        };
-        total = total.saturating_add(Duration::from_millis(milliseconds));
-        rest = &rest[unit_end..];
-    }
-    Ok(total)
+    let read = coracle_values::duration::parse(text.trim());
+    read.ok_or_else(|| format!("{text:?} is not a duration such as 500ms, 60s or 2m"))
 }
 
 #[cfg(test)]
@@ -764,7 +745,10 @@ mod tests {
     fn durations_are_read_as_go_writes_them() {
         assert_eq!(duration("1m30s").unwrap(), Duration::from_secs(90));
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
-        assert!(duration("5 apples").is_err());
+        assert_eq!(duration("1.5s").unwrap(), Duration::from_millis(1500));
+        for none in ["5 apples", "5", "", "-1s"] {
+            assert!(duration(none).is_err(), "{none}");
+        }
     }
 
     #[test]

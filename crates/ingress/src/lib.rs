@@ -24,8 +24,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
 use anyhow::Result;
-use coracle_api::addresses::Ranges;
 use coracle_client::{Election, Informer, LeaderElection};
+use coracle_values::addresses::Ranges;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;

@@ -1,8 +1,9 @@
-//! Values of the API that are texts with a form: quantities, names, ranges of addresses; and what those of a pod's containers come to.
+//! Values of the API that are texts with a form: quantities, durations, names, ranges of addresses; and what those of a pod's containers come to.
 //! Everything that reads objects builds on them.
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod duration;
 pub mod hollow;
 pub mod names;
 pub mod pods;

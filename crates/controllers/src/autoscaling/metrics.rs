@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use coracle_api::quantity::Quantity;
+use coracle_values::duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -105,7 +106,7 @@ impl Metrics {
             // A pod of which one container is not known is not known.
             let values = wanted.map(|one| milli(one.usage.get(resource)?));
             let Some(value) = values.reduce(|a, b| Some(a?.saturating_add(b?))).flatten() else { continue };
-            let window = pod.window.as_deref().and_then(duration).unwrap_or(WINDOW);
+            let window = pod.window.as_deref().and_then(duration::parse).unwrap_or(WINDOW);
             metrics.insert(pod.metadata.name, PodMetric { at: time(pod.timestamp.as_deref()), window, value });
         }
         Ok(metrics)
@@ -235,40 +236,4 @@ pub(super) fn milli(quantity: &str) -> Option<i64> {
 
 fn time(text: Option<&str>) -> Timestamp {
     text.and_then(|text| text.parse().ok()).unwrap_or_else(Timestamp::now)
-}
-
-/// A duration as Go writes it, such as `1m0.5s`.
-fn duration(text: &str) -> Option<Duration> {
-    let (mut sum, mut rest) = (0.0, text);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, behind) = rest.split_at_checked(digits)?;
-        let unit = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
-        let (unit, behind) = behind.split_at_checked(unit)?;
-        let seconds = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        sum += number.parse::<f64>().ok()? * seconds;
-        rest = behind;
-    }
-    Duration::try_from_secs_f64(sum).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        assert_eq!(duration("1m0.5s"), Some(Duration::from_millis(60_500)));
-        assert_eq!(duration("15s"), Some(Duration::from_secs(15)));
-        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!((duration("15"), duration("s"), duration("1x")), (None, None, None));
-    }
 }

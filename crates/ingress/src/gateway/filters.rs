@@ -155,20 +155,10 @@ pub fn retry(asked: &RetryRule) -> Result<Retry, String> {
     Ok(Retry { codes: asked.codes.iter().map(code).collect::<Result<_, _>>()?, attempts, backoff })
 }
 
-/// A duration of GEP-2257: numbers with `h`, `m`, `s` and `ms`.
+/// A duration of GEP-2257: whole numbers, each with `h`, `m`, `s` or `ms`.
 fn duration(text: &str) -> Option<Duration> {
-    let (mut sum, mut left) = (Duration::ZERO, text);
-    while !left.is_empty() {
-        let digits = left.find(|c: char| !c.is_ascii_digit())?;
-        let count: u32 = left.get(..digits)?.parse().ok()?;
-        left = &left[digits..];
-        let (unit, length) = [("ms", 1), ("h", 3_600_000), ("m", 60_000), ("s", 1000)]
-            .into_iter()
-            .find(|(unit, _)| left.starts_with(unit))?;
-        left = &left[unit.len()..];
-        sum = sum.checked_add(Duration::from_millis(length).checked_mul(count)?)?;
-    }
-    Some(sum)
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte)) && !text.ends_with('0');
+    coracle_values::duration::parse(text).filter(|_| is_plain)
 }
 
 #[cfg(test)]
