@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::admission::{self, Admission};
 use crate::aggregation::{self, Aggregator, Remote};
 use crate::audit::{self, Auditor, Trail};
+use crate::auth::known::Known;
 use crate::auth::request_header::{self, Authorities, FromProxy};
 use crate::auth::service_account::Issuer;
 use crate::auth::{self, Authenticator, User};
@@ -49,7 +50,7 @@ use crate::runtime_config::RuntimeConfig;
 use crate::services::Allocator;
 use crate::shares::{Share, Shares};
 use crate::state::State;
-use crate::storage::{Known, Storage};
+use crate::storage::Storage;
 use crate::upload::Upload;
 use crate::{
     bootstrap, compress, connections, custom, discovery, health, negotiate, policy_status, resource_metrics, rest,

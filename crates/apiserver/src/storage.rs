@@ -3,20 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use coracle_api::status::Status;
-use coracle_api::{Kind, Registry, kinds, meta};
+use coracle_api::{Kind, Registry, kinds};
 use coracle_store::{Error, Op, Outcome, Result as Stored, Revision, Store, Txn};
-use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::auth::service_account;
 use crate::cache::{self, Cache, Caches};
 use crate::kinds::Kinds;
 use crate::metrics;
-use crate::token_tracking::{self, Uses};
 use crate::unreadable::ROOT;
 
 /// How long anyone waits at most until the caches have come to a revision.
@@ -155,41 +150,5 @@ pub(crate) fn refusal(error: &Error) -> Status {
         Error::Unknown(_) => Status::timeout(error.to_string(), 0),
         Error::Unavailable(_) => Status::new(503, "ServiceUnavailable", error.to_string()),
         _ => Status::internal(error),
-    }
-}
-
-/// Tells the token verifier which objects exist, and which tokens secrets hold.
-pub(crate) struct Known {
-    pub caches: Arc<Caches>,
-    /// Told of tokens in secrets that are used.
-    pub uses: Uses,
-}
-
-impl service_account::Objects for Known {
-    fn exists(&self, kind: &str, namespace: &str, name: &str, uid: &str) -> bool {
-        let (plural, namespace) = match kind {
-            "serviceaccount" => ("serviceaccounts", Some(namespace)),
-            "pod" => ("pods", Some(namespace)),
-            "secret" => ("secrets", Some(namespace)),
-            _ => ("nodes", None),
-        };
-        let object = self.caches.of(core(plural)).and_then(|cache| cache.get(&key(namespace, name)).ok().flatten());
-        object.is_some_and(|object| *object.uid() == *uid)
-    }
-
-    fn holds_token(&self, namespace: &str, name: &str, token: &str) -> bool {
-        let key = key(Some(namespace), name);
-        let secret = self.caches.of(core("secrets")).and_then(|cache| cache.get(&key).ok().flatten());
-        secret.is_some_and(|secret| {
-            let secret = secret.value();
-            let held = STANDARD.decode(meta::text(&secret, &["data", "token"])).unwrap_or_default();
-            let holds = !meta::is_deleting(&secret)
-                && !token_tracking::is_invalid(&secret)
-                && bool::from(held.ct_eq(token.as_bytes()));
-            if holds {
-                self.uses.tell(key, &secret);
-            }
-            holds
-        })
     }
 }

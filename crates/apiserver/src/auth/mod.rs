@@ -3,6 +3,7 @@
 mod bootstrap_token;
 mod certificate;
 mod impersonate;
+pub(crate) mod known;
 mod oidc;
 pub(crate) mod request_header;
 pub mod service_account;
