@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "tests are no interface")]
 
 mod resizing;
+mod shims;
 mod soak;
 mod volumes;
 
