@@ -1,5 +1,6 @@
 //! A node whose disk becomes full makes room: the pod that fills it ends, the others and the store go on.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -78,7 +79,14 @@ fn the_pod_that_fills_the_disk_is_evicted_and_the_rest_of_the_cluster_goes_on() 
     filler["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
     filler["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     namespace.create("pods", &filler);
-    let ended = namespace.pod_until("filler", "is evicted", |pod| pod["status"]["phase"] == "Failed");
+    // The store is on the same disk: each write meanwhile is done.
+    let writes = Cell::new(0);
+    let ended = namespace.pod_until("filler", "is evicted", |pod| {
+        writes.set(writes.get() + 1);
+        let object = json!({"metadata": {"name": format!("c{}", writes.get())}, "data": {"k": "v".repeat(1000)}});
+        namespace.create("configmaps", &object);
+        pod["status"]["phase"] == "Failed"
+    });
     assert_eq!(ended["status"]["reason"], "Evicted");
     let message = ended["status"]["message"].as_str().unwrap();
     assert!(message.starts_with("The node was low on resource: ephemeral-storage. Threshold quantity: "), "{message}");
