@@ -105,7 +105,7 @@ pub fn write(kind: &Kind, mut object: Value) {
     assert_eq!(row.len(), strategy.columns().len());
     for subresource in &*kind.subresources {
         let mut new = defaulted.clone();
-        strategy.prepare_subresource(&subresource.name, &mut new, &object);
-        strategy.validate_subresource(&subresource.name, &new, &object);
+        strategy.prepare_subresource(subresource.name, &mut new, &object);
+        strategy.validate_subresource(subresource.name, &new, &object);
     }
 }
