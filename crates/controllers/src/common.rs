@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{EventRecorder, Informer, Informers, is_conflict, is_not_found};
+pub(crate) use coracle_matching::pods::is_terminal;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::Job;
@@ -150,10 +151,6 @@ pub(crate) fn node_name(pod: &Pod) -> &str {
 
 pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-pub(crate) fn is_terminal(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Whether a pod counts as a replica: neither finished nor being deleted.

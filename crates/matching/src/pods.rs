@@ -33,7 +33,7 @@ pub fn is_sidecar(container: &Container) -> bool {
 }
 
 /// Whether all of a pod's containers have ended for good.
-pub fn has_ended(pod: &Pod) -> bool {
+pub fn is_terminal(pod: &Pod) -> bool {
     matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
 }
 

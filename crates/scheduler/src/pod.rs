@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_matching::amounts::Amounts;
-use coracle_matching::pods::{HostPort, has_ended, host_ports};
+use coracle_matching::pods::{HostPort, host_ports, is_terminal};
 use k8s_openapi::api::core::v1::{
     NodeSelector, Pod, PodAffinityTerm, PodSpec, PreferredSchedulingTerm, Toleration, TopologySpreadConstraint,
     WeightedPodAffinityTerm,
@@ -250,7 +250,7 @@ impl PodInfo {
 
     /// Whether it needs nothing of its node any more.
     pub fn is_finished(&self) -> bool {
-        has_ended(&self.pod)
+        is_terminal(&self.pod)
     }
 
     pub fn is_terminating(&self) -> bool {

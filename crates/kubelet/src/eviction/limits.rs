@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::quantity::Quantity as Amount;
-use coracle_matching::pods::{has_ended, limits};
+use coracle_matching::pods::{is_terminal, limits};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -63,7 +63,7 @@ async fn enforce(k: &Arc<Kubelet>, told: &mut HashSet<String>, claims: &mut Clai
 
 /// How a pod is looked at, if it is.
 fn wish(k: &Kubelet, pod: &Pod) -> Option<Wish> {
-    let ends = pod.is_deleted() || has_ended(pod);
+    let ends = pod.is_deleted() || is_terminal(pod);
     match () {
         () if ends || is_critical(pod) => None,
         () if is_limited(pod) => Some(LIMITED),

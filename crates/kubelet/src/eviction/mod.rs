@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coracle_client::EventType;
-use coracle_matching::pods::{has_ended, qos};
+use coracle_matching::pods::{is_terminal, qos};
 use coracle_values::pods::Qos;
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 use parking_lot::RwLock;
@@ -175,7 +175,7 @@ async fn evict(k: &Arc<Kubelet>, threshold: &Threshold, seen: &Observations) -> 
     let (usages, disks) = tokio::join!(stats::pods(k), disk::of_pods(k, RANKED));
     let mut candidates = Vec::new();
     for usage in usages {
-        let ends = usage.pod.is_deleted() || has_ended(&usage.pod);
+        let ends = usage.pod.is_deleted() || is_terminal(&usage.pod);
         if !ends && !is_critical(&usage.pod) {
             let disk = disks.get(usage.pod.uid()).cloned();
             candidates.push(Candidate { usage, disk });
@@ -203,7 +203,7 @@ async fn wait_for_end(k: &Kubelet, uid: &str) {
         let lives = || {
             let pods = k.pods.list();
             let pod = pods.iter().find(|pod| pod.uid() == uid);
-            pod.is_some_and(|pod| !has_ended(pod))
+            pod.is_some_and(|pod| !is_terminal(pod))
         };
         // Only then the room that it took is free.
         let has_volumes = || !k.volumes.state.of(uid).is_empty();

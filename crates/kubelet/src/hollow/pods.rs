@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Decoded, Follower, Source, WorkQueue, follow, is_conflict, is_not_found};
-use coracle_matching::pods::{has_ended, requests};
+use coracle_matching::pods::{is_terminal, requests};
 use coracle_values::hollow;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -105,7 +105,7 @@ impl Pods {
         if version(&pod.metadata.resource_version) < entry.written {
             return;
         }
-        let has_ended = has_ended(&pod);
+        let has_ended = is_terminal(&pod);
         let is_admitted =
             entry.share.is_some() || pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let room = rooms.entry(node).or_default();
@@ -177,7 +177,7 @@ impl Pods {
         let entry = pods.get_mut(uid)?;
         let room = rooms.entry(node).or_default();
         let mut refusal = None;
-        let has_ended = has_ended(pod);
+        let has_ended = is_terminal(pod);
         if entry.share.is_none() && !has_ended && !pod.is_deleted() {
             match room.admit(pod, object, &wanted.capacity) {
                 Ok(()) => entry.share = Some(room.take(pod, None)),

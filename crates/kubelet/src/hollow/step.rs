@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use coracle_client::EventType;
-use coracle_matching::pods::has_ended;
+use coracle_matching::pods::is_terminal;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, PodStatus};
 use serde_json::Value;
@@ -60,7 +60,7 @@ pub(super) fn step(pod: &Pod, facts: Facts) -> Next {
     let old = pod.status.clone().unwrap_or_default();
     // What a finalizer keeps was deleted already.
     let delete = pod.is_deleted() && pod.metadata.deletion_grace_period_seconds != Some(0);
-    if has_ended(pod) {
+    if is_terminal(pod) {
         return Next { delete, ..Next::default() };
     }
     let mut scene = Scene { play: Play::restore(pod, &old, facts.now), old, facts, failure: None, events: Vec::new() };

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use coracle_client::Event;
 use coracle_matching::amounts::{Amounts, Sum};
-use coracle_matching::pods::{has_ended, host_ports, requests};
+use coracle_matching::pods::{host_ports, is_terminal, requests};
 use coracle_runtime::cri::ContainerEvent;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -43,7 +43,7 @@ impl Desired {
 
     /// Whether the scheduler counts it among the pods of the node.
     fn takes_room(&self) -> bool {
-        matches!(self, Self::Pod(pod) if !has_ended(pod))
+        matches!(self, Self::Pod(pod) if !is_terminal(pod))
     }
 }
 

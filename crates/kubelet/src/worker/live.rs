@@ -1,6 +1,6 @@
 //! A living pod: what is missing is started.
 
-use coracle_matching::pods::has_ended;
+use coracle_matching::pods::is_terminal;
 
 use super::*;
 use crate::pod::{container_hash, grace_seconds};
@@ -26,7 +26,7 @@ impl Worker {
     }
 
     pub(super) fn admit(&mut self) {
-        let ended = has_ended(&self.pod);
+        let ended = is_terminal(&self.pod);
         if ended {
             self.finished = true;
             self.ended_before = true;

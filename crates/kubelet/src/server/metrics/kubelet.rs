@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use coracle_matching::pods::has_ended;
+use coracle_matching::pods::is_terminal;
 use coracle_metrics::{Named, Page, process};
 use coracle_pki::Current;
 use coracle_runtime::cri::ContainerState;
@@ -88,7 +88,7 @@ fn pods(k: &Kubelet, page: &mut Page) {
     states.iter().for_each(|(state, count)| page.sample(name, &[("container_state", state)], count));
     let help = "The number of pods the kubelet is being instructed to run.";
     page.single("kubelet_desired_pods", "gauge", help, pods.len());
-    let active = pods.iter().filter(|pod| !has_ended(pod)).count();
+    let active = pods.iter().filter(|pod| !is_terminal(pod)).count();
     page.single("kubelet_active_pods", "gauge", "The number of pods the kubelet considers active.", active);
 }
 
