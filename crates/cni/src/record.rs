@@ -2,12 +2,13 @@
 //! becomes of the process and of the folder of configurations, DEL is asked as ADD was.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, Write};
+use std::io::{self, ErrorKind, Seek};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use coracle_files::{Durability, replace};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -85,12 +86,10 @@ impl Records {
         Ok(all)
     }
 
-    /// Writes one down.
+    /// Writes one down, for good: what plugins keep, as addresses that they gave, outlives a loss of power as well. Only its
+    /// owner reads it, as configurations may have secrets.
     pub fn save(&self, record: &Record) -> io::Result<()> {
-        let (file, new) = (self.file(&record.sandbox, "json")?, self.file(&record.sandbox, "new")?);
-        let text = serde_json::to_vec(record)?;
-        create(&new)?.write_all(&text)?;
-        fs::rename(new, file)
+        replace(&self.file(&record.sandbox, "json")?, &serde_json::to_vec(record)?, 0o600, Durability::Kept)
     }
 
     /// Forgets one.

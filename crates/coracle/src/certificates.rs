@@ -2,7 +2,7 @@
 //! renewed while the server runs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +52,12 @@ impl Certificates {
     /// # Errors
     /// The directory cannot be read or written, or has half of an authority.
     pub fn open(dir: &Path, names: Names) -> Result<Certificates> {
+        let is_new = !dir.join("ca.key").exists();
         let authority = Arc::new(Authority::open(dir)?);
         make_missing(&authority)?;
+        if is_new {
+            sync_names(dir.to_owned());
+        }
         let admin = Mutex::new(admin(&authority)?);
         let (serving, kubelet_client) = (Current::empty(), Current::empty());
         let own = Certificates { authority, serving, kubelet_client, admin, names };
@@ -138,6 +142,16 @@ fn admin(authority: &Authority) -> Result<Pair> {
 
 fn kubelet_client(authority: &Authority) -> Result<Pair> {
     authority.client("apiserver-kubelet-client", KUBELET_CLIENT, &[])
+}
+
+/// Has the names of all that was made on the disk, for which nobody waits: all content is there already, and a loss of power
+/// that comes first is one before the start.
+fn sync_names(dir: PathBuf) {
+    std::thread::spawn(move || {
+        if let Err(error) = coracle_files::sync_directory(&dir) {
+            tracing::warn!(dir = %dir.display(), %error, "the names of keys and certificates may be lost with the power");
+        }
+    });
 }
 
 /// Makes what the directory keeps and lacks. Each waits for the disk, so they do it side by side.

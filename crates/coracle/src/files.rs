@@ -1,46 +1,23 @@
 //! Files and directories that only their owner may read.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+pub use coracle_files::temporary;
+use coracle_files::{Durability, replace_for};
 
-/// Replaces a file's content at once. What is left of a failure is removed, and of a kill by the next; so whoever writes a
-/// file must be alone with it.
+/// Replaces a file's content at once, as [`coracle_files::replace`] does.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     write_atomically_for(path, bytes, mode, None)
 }
 
-/// The same for another user and group. The directory may be that user's, who can put links in place of any name in it at
-/// any time: what is written and given away is a new file, held open, and no name is followed.
+/// The same for another user and group, whose the directory may be.
 pub fn write_atomically_for(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
-    let temporary = temporary(path);
-    let write = || {
-        let _ = fs::remove_file(&temporary);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        if let Some((user, group)) = owner {
-            // Who is not root can give nothing away, and has no need to.
-            let _ = fchown(&file, Some(user), Some(group));
-        }
-        fs::rename(&temporary, path)
-    };
-    let written = write();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
+    let written = replace_for(path, bytes, mode, Durability::Whole, owner);
     written.with_context(|| format!("failed to write {}", path.display()))
-}
-
-/// Where the next content of a file is written first.
-pub fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
 }
 
 /// A path without links and without `..`, also when its end does not exist yet.

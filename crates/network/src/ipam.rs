@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use coracle_files::{Durability, replace};
 use coracle_values::addresses::{Family, nth, size};
 use ipnet::IpNet;
 
@@ -92,7 +93,8 @@ impl Ipam {
             if !self.taken.contains_key(&address) {
                 let path = self.dir.join(address.to_string());
                 let taken = Taken { sandbox: sandbox.to_owned(), ports: ports.to_vec() };
-                fs::write(&path, taken.text()).with_context(|| format!("failed to write {}", path.display()))?;
+                replace(&path, taken.text().as_bytes(), 0o600, Durability::Process)
+                    .with_context(|| format!("failed to write {}", path.display()))?;
                 self.taken.insert(address, taken);
                 self.next = 2 + (n - 1) % candidates;
                 return Ok(address);

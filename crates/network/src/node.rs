@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use coracle_files::{Durability, replace};
 use coracle_values::addresses::{Family, Ranges, alone, nth};
 use coracle_values::hollow;
 use ipnet::IpNet;
@@ -400,7 +401,8 @@ fn have_ipv6(config: &NodeNetworkConfig) -> Result<()> {
 pub(crate) fn answer_at(socket: &mut Socket, lo: u32, addresses: &[IpAddr], state: &Path) -> Result<()> {
     let answered = addresses.iter().map(|address| format!("{address}\n")).collect::<String>();
     let file = answered_file(state);
-    std::fs::write(&file, answered).with_context(|| format!("failed to write {}", file.display()))?;
+    replace(&file, answered.as_bytes(), 0o600, Durability::Process)
+        .with_context(|| format!("failed to write {}", file.display()))?;
     let changes = addresses.iter().map(|address| route::address(lo, alone(*address))).collect();
     socket.batch(changes).context("failed to have the node answer at the addresses of its services")
 }

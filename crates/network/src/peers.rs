@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use coracle_files::{Durability, replace};
 use coracle_values::addresses::{Ranges, alone, overlap};
 use ipnet::IpNet;
 
@@ -287,8 +288,7 @@ impl Routes {
         let all: BTreeSet<IpNet> = self.left.iter().chain(self.ways.keys()).copied().chain(more).collect();
         let text: String = self.origin.nobody().chain(all).map(|range| format!("{range}\n")).collect();
         let failed = || format!("failed to write {}", self.file.display());
-        let temporary = self.file.with_extension("tmp");
-        fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.file)).with_context(failed)
+        replace(&self.file, text.as_bytes(), 0o600, Durability::Process).with_context(failed)
     }
 }
 

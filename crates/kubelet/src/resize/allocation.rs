@@ -4,10 +4,11 @@
 //! was made with.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
+use coracle_files::{Durability, replace};
 use coracle_runtime::cri::{ContainerState, ContainerStatus, PodSandbox};
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use serde::{Deserialize, Serialize};
@@ -86,12 +87,8 @@ impl Allocation {
     /// When the disk refuses; then the file is what it was.
     pub(crate) fn save(&self, dir: &Path) -> io::Result<()> {
         std::fs::create_dir_all(dir)?;
-        let (file, new) = (dir.join(FILE), dir.join(format!("{FILE}.new")));
-        let mut target = std::fs::File::create(&new)?;
-        target.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        target.sync_all()?;
-        std::fs::rename(&new, &file)?;
-        std::fs::File::open(dir)?.sync_all()
+        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+        replace(&dir.join(FILE), &text, 0o600, Durability::Kept)
     }
 
     /// What a sandbox is to remember.

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use coracle_files::{Durability, replace};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -248,9 +249,7 @@ fn read(file: &Path) -> Option<Records> {
 
 /// No fsync: after a power loss nothing of it is mounted any more.
 fn write(file: &Path, records: &Records) -> io::Result<()> {
-    let fresh = file.with_extension("new");
-    std::fs::write(&fresh, serde_json::to_vec(records)?)?;
-    std::fs::rename(&fresh, file)
+    replace(file, &serde_json::to_vec(records)?, 0o600, Durability::Process)
 }
 
 #[cfg(test)]

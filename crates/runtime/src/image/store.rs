@@ -9,11 +9,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use coracle_files::{Durability, replace};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -269,7 +270,8 @@ impl ImageStore {
         let mut contents = vec![(id.clone(), config)];
         contents.extend(manifest.map(|bytes| (digest_of(bytes), bytes)));
         for (digest, bytes) in contents {
-            replace(&self.content_path(&digest), bytes).map_err(internal("writing content"))?;
+            replace(&self.content_path(&digest), bytes, 0o600, Durability::Whole)
+                .map_err(internal("writing content"))?;
         }
         let mut images = self.images.lock();
         let mut next = images.clone();
@@ -357,7 +359,8 @@ impl ImageStore {
 
     fn save(&self, images: &BTreeMap<String, ImageRecord>) -> crate::cri::Result<()> {
         let bytes = serde_json::to_vec(images).map_err(|error| CriError::Internal(error.to_string()))?;
-        replace(&self.root.join("images.json"), &bytes).map_err(internal("writing images.json"))
+        replace(&self.root.join("images.json"), &bytes, 0o600, Durability::Whole)
+            .map_err(internal("writing images.json"))
     }
 
     /// Removes a reference, or with an ID the whole image; then collects layers that nothing uses. `in_use` are
@@ -531,14 +534,6 @@ pub(super) fn read_images(root: &Path) -> io::Result<BTreeMap<String, ImageRecor
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error),
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(temporary, path)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use coracle_files::{Durability, replace};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
@@ -126,10 +127,8 @@ fn new_id() -> String {
 /// Replaces a record. No fsync: after a power loss all shims are gone, and every record is stale anyway.
 fn save(dir: &Path, name: &str, record: &impl Serialize) -> Result<()> {
     let bytes = serde_json::to_vec(record).map_err(|error| CriError::Internal(error.to_string()))?;
-    let temporary = dir.join(format!("{name}.new"));
-    std::fs::write(&temporary, bytes)
-        .and_then(|()| std::fs::rename(&temporary, dir.join(name)))
-        .map_err(internal(format_args!("writing {}", dir.join(name).display())))
+    let file = dir.join(name);
+    replace(&file, &bytes, 0o600, Durability::Process).map_err(internal(format_args!("writing {}", file.display())))
 }
 
 /// Bytes and inodes of a directory tree.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use coracle_files::{Durability, replace};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
@@ -462,9 +463,7 @@ fn oom_kills(file: Option<&Path>) -> u64 {
 }
 
 fn record(dir: &Path, exit: &ExitRecord) -> io::Result<()> {
-    let temporary = dir.join("exit.json.new");
-    std::fs::write(&temporary, serde_json::to_vec(exit)?)?;
-    std::fs::rename(temporary, dir.join("exit.json"))
+    replace(&dir.join("exit.json"), &serde_json::to_vec(exit)?, 0o600, Durability::Process)
 }
 
 #[cfg(test)]
