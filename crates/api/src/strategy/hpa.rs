@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::common::{age, default_to, number, object_mut, one_of, or, spec_mut};
 use super::{AGE, Column, NAME, Strategy, column, int_column};
-use crate::field::{FieldError, Path};
+use crate::field::{self, FieldError, Path};
 use crate::meta::{self, at, int, list, text};
 use crate::quantity::Quantity;
 
@@ -55,11 +55,7 @@ impl Strategy for HorizontalPodAutoscaler {
                 "must be greater than or equal to `minReplicas`",
             ));
         }
-        for key in ["kind", "name"] {
-            if text(obj, &["spec", "scaleTargetRef", key]).is_empty() {
-                errors.push(FieldError::required(&path.child("scaleTargetRef").child(key), ""));
-            }
-        }
+        reference(at(obj, &TARGET), &path.child("scaleTargetRef"), &mut errors);
         for (i, metric) in list(obj, &["spec", "metrics"]).iter().enumerate() {
             self::metric(metric, &path.child("metrics").index(i), &mut errors);
         }
@@ -68,6 +64,28 @@ impl Strategy for HorizontalPodAutoscaler {
             if !rules.is_null() {
                 self::rules(rules, &path.child("behavior").child(direction), &mut errors);
             }
+        }
+        errors
+    }
+
+    fn validate_create(&self, obj: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        target_version(obj, &mut errors);
+        described_versions(obj, &mut errors);
+        errors
+    }
+
+    /// What names no API group stays as it is, since earlier versions let it in.
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let (now, before) = (at(new, &TARGET), at(old, &TARGET));
+        if ["apiVersion", "kind"].iter().any(|key| text(now, &[key]) != text(before, &[key])) {
+            target_version(new, &mut errors);
+        }
+        let mut already_wrong = Vec::new();
+        described_versions(old, &mut already_wrong);
+        if already_wrong.is_empty() {
+            described_versions(new, &mut errors);
         }
         errors
     }
@@ -164,6 +182,49 @@ fn default_behavior(behavior: &mut Map<String, Value>) {
     }
 }
 
+/// Where an autoscaler says what it scales.
+const TARGET: [&str; 2] = ["spec", "scaleTargetRef"];
+
+/// Checks kind and name of a reference to an object; both become parts of a path.
+fn reference(reference: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    for key in ["kind", "name"] {
+        let (path, given) = (path.child(key), text(reference, &[key]));
+        if given.is_empty() {
+            errors.push(FieldError::required(&path, ""));
+        } else {
+            field::push_all(errors, &path, given, field::path_segment_name(given));
+        }
+    }
+}
+
+/// Checks the group version of what is scaled, which has a group unless it is a replication controller.
+fn target_version(obj: &Value, errors: &mut Vec<FieldError>) {
+    let target = at(obj, &TARGET);
+    let may_be_core = text(target, &["kind"]) == "ReplicationController";
+    version(target, may_be_core, &Path::new("spec").child("scaleTargetRef"), errors);
+}
+
+/// Checks the group versions of the objects that metrics describe.
+fn described_versions(obj: &Value, errors: &mut Vec<FieldError>) {
+    for (i, metric) in list(obj, &["spec", "metrics"]).iter().enumerate() {
+        let described = at(metric, &["object", "describedObject"]);
+        if text(metric, &["type"]) == "Object" && !described.is_null() {
+            let path = Path::new("spec").child("metrics").index(i).child("object").child("describedObject");
+            version(described, true, &path, errors);
+        }
+    }
+}
+
+fn version(reference: &Value, may_be_core: bool, path: &Path, errors: &mut Vec<FieldError>) {
+    let given = text(reference, &["apiVersion"]);
+    let detail = match given.split('/').collect::<Vec<_>>().as_slice() {
+        [_] | ["", _] if !may_be_core => "apiVersion must specify API group".to_owned(),
+        [_] | [_, _] => return,
+        _ => format!("unexpected GroupVersion string: {given}"),
+    };
+    errors.push(FieldError::invalid_str(&path.child("apiVersion"), given, detail));
+}
+
 /// Types of metrics, and the field that each has.
 const METRICS: [(&str, &str); 5] = [
     ("ContainerResource", "containerResource"),
@@ -198,6 +259,9 @@ fn metric(metric: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     }
     if kind == "ContainerResource" && text(source, &["container"]).is_empty() {
         errors.push(FieldError::required(&path.child("container"), "must specify a container"));
+    }
+    if kind == "Object" {
+        reference(&source["describedObject"], &path.child("describedObject"), errors);
     }
     if !of_resource && text(source, &["metric", "name"]).is_empty() {
         errors.push(FieldError::required(&path.child("metric").child("name"), "must specify a metric name"));

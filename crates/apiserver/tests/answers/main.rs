@@ -16,6 +16,7 @@ mod conformance;
 mod connections;
 mod conversion;
 mod custom;
+mod defaults;
 mod documents;
 mod etcd;
 mod evictions;

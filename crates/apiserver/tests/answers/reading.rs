@@ -52,7 +52,8 @@ async fn new_objects_have_the_status_that_clients_count_on() {
     assert_eq!(ingress, json!({"loadBalancer": {}}));
     let budget = made("/apis/policy/v1/namespaces/default/poddisruptionbudgets", json!({"minAvailable": 1})).await;
     assert_eq!(budget, json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}));
-    let scaler = json!({"maxReplicas": 1, "scaleTargetRef": {"kind": "Deployment", "name": "d"}});
+    let scaler =
+        json!({"maxReplicas": 1, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}});
     let v2 = made("/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers", scaler).await;
     assert_eq!(v2, json!({"currentMetrics": null, "desiredReplicas": 0}));
     let v1 = api.get("/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/a").await.ok();
