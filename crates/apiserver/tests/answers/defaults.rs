@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::Api;
 
+const DRIVERS: &str = "/apis/storage.k8s.io/v1/csidrivers";
+
 #[tokio::test]
 async fn an_autoscaler_names_the_group_of_what_it_scales() {
     let api = Api::new().await;
@@ -27,4 +29,16 @@ async fn an_autoscaler_names_the_group_of_what_it_scales() {
         let controller = scaler(json!({"kind": "ReplicationController", "name": "d"}));
         api.post(&format!("{path}?dryRun=All"), &controller).await.ok();
     }
+}
+
+#[tokio::test]
+async fn a_driver_without_a_spec_has_the_usual_one() {
+    let api = Api::new().await;
+    let made = api.post(DRIVERS, &json!({"metadata": {"name": "x.example"}})).await.ok();
+    let usual = json!({"attachRequired": true, "podInfoOnMount": false, "volumeLifecycleModes": ["Persistent"],
+        "storageCapacity": false, "fsGroupPolicy": "ReadWriteOnceWithFSType", "requiresRepublish": false, "seLinuxMount": false});
+    assert_eq!((&made["spec"], &made["metadata"]["generation"]), (&usual, &Value::Null));
+    let path = format!("{DRIVERS}/x.example");
+    let changed = api.patch("merge-patch", &path, &json!({"spec": {"podInfoOnMount": true}})).await.ok();
+    assert_eq!(changed["metadata"]["generation"], 1);
 }

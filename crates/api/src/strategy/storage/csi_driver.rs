@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::driver_name;
 use crate::field::{FieldError, Path};
 use crate::meta::{self, list, text};
-use crate::strategy::common::{self, age, default_text, default_to, or, spec_mut};
+use crate::strategy::common::{self, age, default_text, default_to, or};
 use crate::strategy::{AGE, Column, NAME, Strategy, column, immutable};
 
 /// A CSIDriver.
@@ -20,7 +20,7 @@ impl Strategy for CsiDriver {
     }
 
     fn default(&self, obj: &mut Value) {
-        let Some(spec) = spec_mut(obj) else { return };
+        let spec = meta::object_at(obj, "spec");
         default_to(spec, "attachRequired", true);
         default_to(spec, "podInfoOnMount", false);
         default_to(spec, "storageCapacity", false);
@@ -33,6 +33,9 @@ impl Strategy for CsiDriver {
     fn has_generation(&self) -> bool {
         true
     }
+
+    /// The first generation of a driver is none; each change counts.
+    fn prepare_create(&self, _obj: &mut Value) {}
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
