@@ -4,7 +4,12 @@ use serde_json::{Value, json};
 
 use super::Api;
 
+const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 const DRIVERS: &str = "/apis/storage.k8s.io/v1/csidrivers";
+
+fn pods(restart: &str) -> Value {
+    json!({"metadata": {"labels": {"a": "b"}}, "spec": {"restartPolicy": restart, "containers": [{"name": "c", "image": "i:1"}]}})
+}
 
 #[tokio::test]
 async fn an_autoscaler_names_the_group_of_what_it_scales() {
@@ -41,4 +46,34 @@ async fn a_driver_without_a_spec_has_the_usual_one() {
     let path = format!("{DRIVERS}/x.example");
     let changed = api.patch("merge-patch", &path, &json!({"spec": {"podInfoOnMount": true}})).await.ok();
     assert_eq!(changed["metadata"]["generation"], 1);
+}
+
+#[tokio::test]
+async fn a_job_without_labels_has_those_of_its_pods() {
+    let api = Api::new().await;
+    let job = |name: &str, template: Value| json!({"metadata": {"name": name}, "spec": {"template": template}});
+    let mut unlabeled = pods("Never");
+    unlabeled["metadata"] = json!({});
+    for (name, template) in [("bare", unlabeled), ("labeled", pods("Never"))] {
+        let made = api.post(JOBS, &job(name, template)).await.ok();
+        assert_eq!(made["spec"]["manualSelector"], false);
+        let labels = &made["metadata"]["labels"];
+        assert_eq!(*labels, made["spec"]["template"]["metadata"]["labels"]);
+        for key in ["batch.kubernetes.io/job-name", "job-name"] {
+            assert_eq!(labels[key], *name);
+        }
+        for key in ["batch.kubernetes.io/controller-uid", "controller-uid"] {
+            assert_eq!(labels[key], made["metadata"]["uid"]);
+        }
+        let path = format!("{JOBS}/{name}");
+        let stripped = api.patch("merge-patch", &path, &json!({"metadata": {"labels": null}})).await.ok();
+        assert_eq!(stripped["metadata"]["labels"], *labels);
+    }
+    let mut own = job("own", pods("Never"));
+    own["metadata"]["labels"] = json!({"mine": "x"});
+    assert_eq!(api.post(JOBS, &own).await.ok()["metadata"]["labels"], json!({"mine": "x"}));
+    let mut manual = job("manual", pods("Never"));
+    manual["spec"]["manualSelector"] = true.into();
+    manual["spec"]["selector"] = json!({"matchLabels": {"a": "b"}});
+    assert_eq!(api.post(JOBS, &manual).await.ok()["metadata"]["labels"], json!({"a": "b"}));
 }

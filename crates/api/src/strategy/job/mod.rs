@@ -61,11 +61,18 @@ impl Strategy for Job {
     fn default(&self, obj: &mut Value) {
         let Some(spec) = spec_mut(obj) else { return };
         default_job_spec(spec);
+        default_to(spec, "manualSelector", false);
+        labels_of_template(obj);
     }
 
     fn prepare_create(&self, obj: &mut Value) {
         super::prepare_create(self, obj);
+        let labeled_as_template = obj["metadata"]["labels"] == *at(obj, &TEMPLATE_LABELS);
         generate_selector(obj);
+        if labeled_as_template {
+            meta::metadata_mut(obj).remove("labels");
+            labels_of_template(obj);
+        }
     }
 
     fn validate(&self, obj: &Value) -> Vec<FieldError> {
@@ -178,6 +185,18 @@ pub fn default_job_spec(spec: &mut Map<String, Value>) {
     let by_policy = spec.contains_key("podFailurePolicy");
     default_text(spec, "podReplacementPolicy", if by_policy { "Failed" } else { "TerminatingOrFailed" });
     super::workload::default_template(spec);
+}
+
+const TEMPLATE_LABELS: [&str; 4] = ["spec", "template", "metadata", "labels"];
+
+/// A job without labels has those of its pods.
+fn labels_of_template(obj: &mut Value) {
+    let has_labels = obj["metadata"]["labels"].as_object().is_some_and(|labels| !labels.is_empty());
+    let labels = at(obj, &TEMPLATE_LABELS);
+    if !has_labels && labels.is_object() {
+        let labels = labels.clone();
+        meta::metadata_mut(obj).insert("labels".into(), labels);
+    }
 }
 
 /// A job selects its pods by its UID, so that no other job's pods are taken for its own. Labels that are given stay, and must
