@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 
 use super::Api;
 
+fn apps(plural: &str) -> String {
+    format!("/apis/apps/v1/namespaces/default/{plural}")
+}
+
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 const DRIVERS: &str = "/apis/storage.k8s.io/v1/csidrivers";
 
@@ -76,4 +80,39 @@ async fn a_job_without_labels_has_those_of_its_pods() {
     manual["spec"]["manualSelector"] = true.into();
     manual["spec"]["selector"] = json!({"matchLabels": {"a": "b"}});
     assert_eq!(api.post(JOBS, &manual).await.ok()["metadata"]["labels"], json!({"a": "b"}));
+}
+
+#[tokio::test]
+async fn ports_of_templates_become_the_nodes_in_pods_only() {
+    let api = Api::new().await;
+    let template = |restart: &str| {
+        let mut template = pods(restart);
+        template["spec"]["hostNetwork"] = true.into();
+        template["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80}]);
+        template
+    };
+    let always = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template("Always")});
+    let job = json!({"template": template("Never")});
+    let workloads = [
+        (apps("deployments"), json!({"spec": always})),
+        (apps("replicasets"), json!({"spec": always})),
+        (apps("daemonsets"), json!({"spec": always})),
+        (apps("statefulsets"), json!({"spec": always})),
+        (
+            "/api/v1/namespaces/default/replicationcontrollers".to_owned(),
+            json!({"spec": {"template": always["template"]}}),
+        ),
+        ("/api/v1/namespaces/default/podtemplates".to_owned(), json!({"template": always["template"]})),
+        (JOBS.to_owned(), json!({"spec": job})),
+        (JOBS.replace("jobs", "cronjobs"), json!({"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": job}}})),
+    ];
+    for (path, mut workload) in workloads {
+        workload["metadata"] = json!({"name": "w"});
+        let made = api.post(&path, &workload).await.ok();
+        assert!(made.to_string().contains("containerPort") && !made.to_string().contains("hostPort"), "{made}");
+    }
+    let mut pod = template("Always");
+    pod["metadata"]["name"] = "p".into();
+    let made = api.post("/api/v1/namespaces/default/pods", &pod).await.ok();
+    assert_eq!(made["spec"]["containers"][0]["ports"][0]["hostPort"], 80);
 }

@@ -22,6 +22,23 @@ pub fn pod(spec: &mut Object) {
     requests_of_whole(spec);
     default_to(spec, "enableServiceLinks", true);
     pod_spec(spec);
+    if spec.get("hostNetwork").is_some_and(|given| given == true) {
+        ports_of_the_node(spec);
+    }
+}
+
+/// In the network of the node, ports of containers are the node's. Templates say nothing of it: their pods do.
+fn ports_of_the_node(spec: &mut Object) {
+    for group in ["containers", "initContainers"] {
+        for container in items_mut(spec, group) {
+            for port in items_mut(container, "ports") {
+                let is_given = port.get("hostPort").is_some_and(|given| !given.is_null() && *given != 0);
+                if let Some(number) = port.get("containerPort").filter(|_| !is_given).cloned() {
+                    port.insert("hostPort".into(), number);
+                }
+            }
+        }
+    }
 }
 
 /// Fills in the spec of a pod or of a pod template.
@@ -32,18 +49,8 @@ pub fn pod_spec(spec: &mut Object) {
     default_to(spec, "securityContext", json!({}));
     default_to(spec, "terminationGracePeriodSeconds", 30);
     mirror_service_account(spec);
-    let host_network = spec.get("hostNetwork").is_some_and(|v| v == true);
     for group in ["containers", "initContainers", "ephemeralContainers"] {
-        for entry in items_mut(spec, group) {
-            container(entry);
-            if host_network {
-                for port in items_mut(entry, "ports") {
-                    if let Some(number) = port.get("containerPort").cloned() {
-                        default_to(port, "hostPort", number);
-                    }
-                }
-            }
-        }
+        items_mut(spec, group).for_each(container);
     }
     for entry in items_mut(spec, "volumes") {
         volume(entry);
