@@ -34,12 +34,19 @@ impl Strategy for StatefulSet {
         let Some(spec) = common::spec_mut(obj) else { return };
         default_text(spec, "podManagementPolicy", "OrderedReady");
         default_to(spec, "replicas", 1);
+        default_to(spec, "serviceName", "");
         default_to(spec, "revisionHistoryLimit", 10);
         let strategy = meta::as_object(spec.entry("updateStrategy").or_insert_with(|| json!({})));
-        default_text(strategy, "type", "RollingUpdate");
-        if strategy.get("type").is_some_and(|t| t == "RollingUpdate") {
-            let rolling = meta::as_object(strategy.entry("rollingUpdate").or_insert_with(|| json!({})));
+        if strategy.get("type").is_none_or(|given| given == "") {
+            strategy.insert("type".into(), "RollingUpdate".into());
+            default_to(strategy, "rollingUpdate", json!({}));
+        }
+        // Who names the type alone has no more than that.
+        if strategy.get("type").is_some_and(|given| given == "RollingUpdate")
+            && let Some(rolling) = object_mut(strategy, "rollingUpdate")
+        {
             default_to(rolling, "partition", 0);
+            default_to(rolling, "maxUnavailable", 1);
         }
         let retention = spec.entry("persistentVolumeClaimRetentionPolicy").or_insert_with(|| json!({}));
         let retention = meta::as_object(retention);
@@ -122,6 +129,8 @@ impl Strategy for StatefulSet {
         for spec in [&mut now, &mut before] {
             if let Some(map) = spec.as_object_mut() {
                 map.retain(|key, _| !MUTABLE.contains(&key.as_str()));
+                // Sets of earlier versions are stored without it.
+                default_to(map, "serviceName", "");
             }
         }
         if now == before {

@@ -116,3 +116,24 @@ async fn ports_of_templates_become_the_nodes_in_pods_only() {
     let made = api.post("/api/v1/namespaces/default/pods", &pod).await.ok();
     assert_eq!(made["spec"]["containers"][0]["ports"][0]["hostPort"], 80);
 }
+
+#[tokio::test]
+async fn how_a_stateful_set_is_updated() {
+    let api = Api::new().await;
+    let usual = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 1}});
+    let two = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2, "maxUnavailable": 1}});
+    for (given, becomes) in [
+        (Value::Null, &usual),
+        (json!({}), &usual),
+        (json!({"rollingUpdate": {}}), &usual),
+        (json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}), &two),
+        (json!({"type": "RollingUpdate"}), &json!({"type": "RollingUpdate"})),
+        (json!({"type": "OnDelete"}), &json!({"type": "OnDelete"})),
+    ] {
+        let spec =
+            json!({"selector": {"matchLabels": {"a": "b"}}, "template": pods("Always"), "updateStrategy": given});
+        let set = json!({"metadata": {"name": "s"}, "spec": spec});
+        let made = api.post(&format!("{}?dryRun=All", apps("statefulsets")), &set).await.ok();
+        assert_eq!((&made["spec"]["updateStrategy"], &made["spec"]["serviceName"]), (becomes, &json!("")));
+    }
+}
