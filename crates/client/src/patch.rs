@@ -11,9 +11,12 @@ pub fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Whether the object was changed (or exists) already.
+/// Whether the object was changed (or exists) already, or is another one of that name: a patch that says which UID it is
+/// about may not change that.
 pub fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+    status.code == 409 || status.code == 422 && causes.iter().any(|cause| cause.field == "metadata.uid")
 }
 
 /// Whether the server has forgotten the revision that was asked for.
@@ -70,6 +73,18 @@ where
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_patch_of_a_former_object_is_a_conflict() {
+        let refused = |code: u16, field: &str| {
+            let causes = json!([{"reason": "FieldValueInvalid", "message": "", "field": field}]);
+            let status =
+                json!({"status": "Failure", "code": code, "message": "", "reason": "", "details": {"causes": causes}});
+            kube::Error::Api(serde_json::from_value(status).expect("a status"))
+        };
+        assert!(is_conflict(&refused(409, "")) && is_conflict(&refused(422, "metadata.uid")));
+        assert!(!is_conflict(&refused(422, "metadata.name")) && !is_conflict(&refused(404, "")));
+    }
 
     #[test]
     fn a_merge_diff_names_only_what_changed() {

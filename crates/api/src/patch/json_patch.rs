@@ -89,8 +89,14 @@ fn apply(target: &mut Value, operation: &Value, work: &mut Work) -> Result<(), S
         "replace" => {
             let value = value();
             check_depth(path, &value)?;
-            let place = target.pointer_mut(path).ok_or_else(|| missing("replace", path))?;
-            *place = value;
+            if let Some(place) = target.pointer_mut(path) {
+                *place = value;
+                return Ok(());
+            }
+            // As upstream, which looks for the items of lists only.
+            let (outer, last) = split(path, "replace")?;
+            let map = target.pointer_mut(&outer).and_then(Value::as_object_mut);
+            map.ok_or_else(|| missing("replace", path))?.insert(last, value);
             Ok(())
         }
         "move" => {

@@ -26,6 +26,18 @@ pub fn merge_patch(target: &mut Value, patch: &Value) {
     }
 }
 
+/// Why a value that is merged into an object is neither one nor null; `None` where it is.
+pub fn no_object(value: &Value) -> Option<String> {
+    let given = match value {
+        Value::Object(_) | Value::Null => return None,
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    Some(format!("json: cannot unmarshal {given} into Go value of type map[string]interface {{}}"))
+}
+
 /// 422 for a patch that does not fit the object.
 fn rejected(why: impl std::fmt::Display) -> Status {
     Status {

@@ -22,10 +22,10 @@ const MAX_DEPTH: usize = 200;
 /// # Errors
 /// 400 when a directive is not valid, or a list item lacks its merge key.
 pub fn strategic_merge(def: DefId, target: &mut Value, patch: &Value) -> Result<(), Status> {
-    let Value::Object(patch) = patch else {
-        return Err(Status::bad_request(
-            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
-        ));
+    let patch = match patch {
+        Value::Object(patch) => patch,
+        Value::Null => return Ok(()),
+        _ => return Err(bad(super::no_object(patch).unwrap_or_default())),
     };
     let mut out = target.clone();
     merge_object(Some(def), crate::meta::as_object(&mut out), patch, 0)?;

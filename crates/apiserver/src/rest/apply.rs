@@ -5,9 +5,11 @@ use coracle_api::apply::apply;
 use coracle_api::custom;
 use coracle_api::decode::{self, FieldValidation, Format};
 use coracle_api::meta;
+use coracle_api::patch::no_object;
 use coracle_api::status::Status;
 use serde_json::Value;
 
+use super::patch::check_identity;
 use super::update::update_or_create;
 use crate::context::{Answer, Context};
 use crate::operation::Part;
@@ -26,17 +28,8 @@ impl Configuration {
         // JSON is YAML, and what clients send.
         let (object, source) =
             decode::parse(&cx.body, Format::Json).or_else(|_| decode::parse(&cx.body, Format::Yaml)).map_err(wrong)?;
-        let unlike = match &object {
-            Value::Object(_) | Value::Null => None,
-            Value::Array(_) => Some("array"),
-            Value::String(_) => Some("string"),
-            Value::Number(_) => Some("number"),
-            Value::Bool(_) => Some("bool"),
-        };
-        if let Some(unlike) = unlike {
-            return Err(wrong(format!(
-                "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {unlike} into Go value of type map[string]interface {{}}"
-            )));
+        if let Some(why) = no_object(&object) {
+            return Err(wrong(format!("error unmarshaling JSON: while decoding JSON: {why}")));
         }
         let told: Vec<String> =
             source.doubled().into_iter().map(|text| format!("error converting YAML to JSON: {text}")).collect();
@@ -96,30 +89,4 @@ pub(super) async fn patch(cx: &Context<'_>, configuration: &Configuration) -> An
     })
     .await?;
     cx.object(code, bytes, &told)
-}
-
-/// Checks that the object is the one that the path names, and no other that was there before.
-fn check_identity(cx: &Context<'_>, current: Option<&Value>, new: &Value) -> Result<(), Status> {
-    let (kind, asked) = (&cx.target.kind, cx.name());
-    let (name, namespace, uid) = (meta::name(new), meta::namespace(new), meta::uid(new));
-    if current.is_none() && !uid.is_empty() {
-        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
-        return Err(Status::conflict(&kind.group, &kind.plural, asked, &why));
-    }
-    if name.is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({asked} based on URL) was undeterminable: name must be provided"
-        )));
-    }
-    if name != asked {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({asked})"
-        )));
-    }
-    match cx.target.namespace.as_deref() {
-        Some(asked) if !namespace.is_empty() && namespace != asked => Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        )),
-        _ => Ok(()),
-    }
 }

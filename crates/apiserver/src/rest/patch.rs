@@ -6,7 +6,7 @@ use coracle_api::Kind;
 use coracle_api::decode::{self, FieldValidation};
 use coracle_api::field::{FieldError, Path};
 use coracle_api::meta;
-use coracle_api::patch::{json_patch, merge_patch, strategic_merge};
+use coracle_api::patch::{json_patch, merge_patch, no_object, strategic_merge};
 use coracle_api::schema::DefId;
 use coracle_api::status::Status;
 use http::StatusCode;
@@ -40,7 +40,7 @@ impl Patch {
         };
         match media_type(&cx.parts.headers) {
             JSON_PATCH => Ok(Patch::Json(value()?)),
-            MERGE_PATCH => Ok(Patch::Merge(value()?)),
+            MERGE_PATCH => Ok(Patch::Merge(merge(value()?)?)),
             STRATEGIC_MERGE_PATCH if kind.def().is_some() => Ok(Patch::Strategic(value()?)),
             APPLY_PATCH => Configuration::parse(cx).map(Patch::Apply),
             _ if kind.def().is_none() => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, APPLY_PATCH])),
@@ -79,6 +79,15 @@ impl Patch {
     }
 }
 
+/// What is merged must be an object.
+fn merge(patch: Value) -> Result<Value, Status> {
+    match no_object(&patch) {
+        Some(why) => Err(Status::bad_request(format!("error decoding patch: {why}"))),
+        None if patch.is_null() => Err(Status::bad_request("Invalid JSON Patch")),
+        None => Ok(patch),
+    }
+}
+
 /// A value as Go prints it: `map[a:1 b:[x y]]`.
 fn go_text(value: &Value) -> String {
     let mut out = String::new();
@@ -100,6 +109,44 @@ fn go_text(value: &Value) -> String {
     out
 }
 
+/// Checks that a patched object is the one that the path names, and no other that was there before.
+pub(super) fn check_identity(cx: &Context<'_>, current: Option<&Value>, new: &Value) -> Result<(), Status> {
+    let (kind, asked) = (&cx.target.kind, cx.name());
+    let (name, namespace, uid) = (meta::name(new), meta::namespace(new), meta::uid(new));
+    if current.is_none() && !uid.is_empty() {
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        return Err(Status::conflict(&kind.group, &kind.plural, asked, &why));
+    }
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({asked} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if name != asked {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({asked})"
+        )));
+    }
+    match cx.target.namespace.as_deref() {
+        Some(asked) if !namespace.is_empty() && namespace != asked => {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        _ => {}
+    }
+    match current {
+        // One that was changed since is told first.
+        Some(current) if meta::resource_version(new) != meta::resource_version(current) => Ok(()),
+        Some(current) if !uid.is_empty() && uid != meta::uid(current) => {
+            let path = Path::new("metadata").child("uid");
+            let error = FieldError::invalid_str(&path, uid, "field is immutable");
+            Err(Status::invalid(&kind.group, &kind.kind, name, vec![error]))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) async fn patch(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
     let patch = match Patch::parse(cx)? {
@@ -115,9 +162,7 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
             let mut new = current.clone();
             patch.apply(kind.def(), &mut new)?;
             let found = patch.conform(kind, &mut new, validation)?;
-            if meta::name(&new) != cx.name() {
-                return Err(Status::bad_request("the name of the object does not match the name on the URL"));
-            }
+            check_identity(cx, Some(current), &new)?;
             told = found;
             if op.part == Part::Main && new != *current {
                 told.extend(warnings::on_change(kind, &new, current));
