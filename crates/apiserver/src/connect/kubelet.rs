@@ -24,8 +24,12 @@ const MAX_REFUSAL: usize = 4096;
 
 /// Answers `pods/log`, `pods/exec`, `pods/attach` and `pods/portforward`.
 pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
-    let pod = cx.current()?.value();
     let subresource = cx.target.subresource.unwrap_or_default();
+    let mut query = Vec::new();
+    if subresource == "log" {
+        log_query(cx, &mut query)?;
+    }
+    let pod = cx.current()?.value();
     let (namespace, name) = (cx.target.namespace.clone().unwrap_or_default(), cx.name().to_owned());
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
     if subresource == "log" && pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
@@ -33,24 +37,19 @@ pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
         container(cx, &pod)?;
         return Ok(Response::new(Body::empty()));
     }
-    let address = node_address(cx, &pod, subresource)?;
-    let mut query = Vec::new();
-    let path = if subresource == "portforward" {
+    let (address, path) = if subresource == "portforward" {
+        let address = node_address(cx, &pod, subresource)?;
         let ports = cx.query.all("ports").iter().map(|port| ("port", port.clone()));
         query.extend(ports);
-        format!("/portForward/{namespace}/{name}/{uid}")
-    } else {
+        (address, format!("/portForward/{namespace}/{name}/{uid}"))
+    } else if subresource == "log" {
         let container = container(cx, &pod)?;
-        match subresource {
-            "log" => {
-                log_query(cx, &mut query)?;
-                format!("/containerLogs/{namespace}/{name}/{container}")
-            }
-            _ => {
-                stream_query(cx, &mut query)?;
-                format!("/{subresource}/{namespace}/{name}/{uid}/{container}")
-            }
-        }
+        (node_address(cx, &pod, subresource)?, format!("/containerLogs/{namespace}/{name}/{container}"))
+    } else {
+        let address = node_address(cx, &pod, subresource)?;
+        let container = container(cx, &pod)?;
+        stream_query(cx, &mut query)?;
+        (address, format!("/{subresource}/{namespace}/{name}/{uid}/{container}"))
     };
     let query: Vec<String> =
         query.iter().map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();

@@ -67,8 +67,8 @@ impl Completed {
 impl Objects {
     /// Makes an object of a version of its kind; answers with what was stored, in that version.
     pub async fn create(&self, op: &Operation, mut object: Value) -> Result<Bytes, Status> {
-        // What is no number is no version that anything was ever stored with, and does not matter.
-        if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
+        // What is no number is no version that anything was ever stored with, and does not matter; nor does any where nothing is stored.
+        if !op.dry_run && meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
         let kind = op.worked();

@@ -16,7 +16,14 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let kind = kinds::by_kind("", "v1", "Binding").ok_or_else(Status::path_not_found)?;
     let (mut binding, _) =
         decode::decode(kind, &cx.body, negotiate::body_format(&cx.parts.headers)?, FieldValidation::Ignore)?;
-    let name = cx.target.name.clone().unwrap_or_else(|| meta::name(&binding).to_owned());
+    let name = meta::name(&binding).to_owned();
+    match &cx.target.name {
+        Some(asked) if *asked != name => {
+            return Err(Status::bad_request("name in URL does not match name in Binding object"));
+        }
+        None if name.is_empty() => return Err(Status::bad_request("Name parameter required.")),
+        _ => {}
+    }
     meta::set_namespace(&mut binding, cx.target.namespace.as_deref().unwrap_or_default());
     let pods = core("pods");
     let sent = Operation { kind: pods.clone(), subresource: "binding", name: name.clone(), ..cx.unowned(Verb::Create) };

@@ -14,7 +14,7 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     let format = negotiate::body_format(&cx.parts.headers)?;
     let (mut review, warnings) = decode::decode(kind, &cx.body, format, cx.field_validation()?)?;
     review["status"] = match &*kind.kind {
-        "TokenReview" => token(cx, &review["spec"]).await,
+        "TokenReview" => token(cx, &review["spec"]).await?,
         "SelfSubjectReview" => json!({"userInfo": cx.user.info()}),
         "SelfSubjectRulesReview" => access_review::rules(cx, &review["spec"])?,
         "SelfSubjectAccessReview" => access_review::own(cx, &review).await?,
@@ -26,12 +26,15 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
     Ok(response)
 }
 
-async fn token(cx: &Context<'_>, spec: &Value) -> Value {
+async fn token(cx: &Context<'_>, spec: &Value) -> Result<Value, Status> {
     let (text, audiences) = (spec["token"].as_str().unwrap_or_default(), strings(&spec["audiences"]));
-    match cx.state.authenticator.token(text, &audiences).await {
+    if text.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    Ok(match cx.state.authenticator.token(text, &audiences).await {
         Ok(identity) => {
             json!({"authenticated": true, "user": identity.user.info(), "audiences": identity.audiences})
         }
-        Err(error) => json!({"authenticated": false, "user": {}, "error": error}),
-    }
+        Err(error) => json!({"user": {}, "error": error}),
+    })
 }
