@@ -38,6 +38,7 @@ mod owner_references;
 mod pod_security;
 mod quotas;
 mod reading;
+mod refusals;
 mod resource_metrics;
 mod services;
 mod shares;

@@ -22,6 +22,9 @@ pub fn pod(spec: &mut Object) {
     requests_of_whole(spec);
     default_to(spec, "enableServiceLinks", true);
     pod_spec(spec);
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        spec.insert("terminationGracePeriodSeconds".into(), 1.into());
+    }
     if spec.get("hostNetwork").is_some_and(|given| given == true) {
         ports_of_the_node(spec);
     }

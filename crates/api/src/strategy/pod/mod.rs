@@ -5,6 +5,7 @@ use std::borrow::Cow;
 pub mod defaults;
 pub mod resources;
 mod row;
+mod status;
 pub mod validate;
 pub mod warnings;
 
@@ -50,9 +51,7 @@ impl Strategy for Pod {
     }
 
     fn default(&self, obj: &mut Value) {
-        if let Some(spec) = common::spec_mut(obj) {
-            defaults::pod(spec);
-        }
+        defaults::pod(meta::object_at(obj, "spec"));
     }
 
     fn has_status(&self) -> bool {
@@ -73,6 +72,7 @@ impl Strategy for Pod {
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         super::prepare_status_update(new, old);
         super::keep_metadata(new, old, &["ownerReferences"]);
+        status::mirror_address(meta::object_at(new, "status"));
         if let Some(qos) = old["status"].get("qosClass").cloned() {
             meta::object_at(new, "status").insert("qosClass".into(), qos);
         }
@@ -141,6 +141,7 @@ impl Strategy for Pod {
             let path = Path::new("status").child("nominatedNodeName");
             crate::field::push_all(&mut errors, &path, now, crate::field::dns1123_subdomain(now));
         }
+        status::addresses(new, old, &mut errors);
         errors
     }
 
