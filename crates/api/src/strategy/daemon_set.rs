@@ -51,7 +51,8 @@ const COUNTS: [&str; 7] = [
 
 impl Strategy for DaemonSet {
     fn warnings(&self, obj: &Value) -> Vec<String> {
-        super::workload::warnings(obj)
+        // No pod of a daemon set has a host name of it.
+        super::workload::template_warnings(obj)
     }
 
     fn default(&self, obj: &mut Value) {

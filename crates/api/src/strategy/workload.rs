@@ -20,6 +20,13 @@ pub fn default_template(spec: &mut Map<String, Value>) {
 pub fn warnings(obj: &Value) -> Vec<String> {
     let mut out = Vec::new();
     warnings::workload_name(obj, &mut out);
+    out.extend(template_warnings(obj));
+    out
+}
+
+/// Warnings for the template of pods.
+pub fn template_warnings(obj: &Value) -> Vec<String> {
+    let mut out = Vec::new();
     warnings::template(at(obj, &["spec", "template"]), &Path::new("spec").child("template"), &mut out);
     out
 }

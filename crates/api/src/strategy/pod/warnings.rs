@@ -62,7 +62,7 @@ pub fn pod(pod: &Value) -> Vec<String> {
             messages.join(" ")
         ));
     }
-    template(pod, &Path::default(), &mut out);
+    pod_or_template(pod, &Path::default(), &mut out);
     out
 }
 
@@ -77,8 +77,17 @@ pub fn workload_name(obj: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// Warnings for a pod or a template of pods.
+/// Warnings for a template of pods.
 pub fn template(template: &Value, path: &Path, out: &mut Vec<String>) {
+    pod_or_template(template, path, out);
+    // That of a pod becomes 1.
+    if at(template, &["spec", "terminationGracePeriodSeconds"]).as_i64().is_some_and(|seconds| seconds < 0) {
+        let path = path.child("spec").child("terminationGracePeriodSeconds");
+        out.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+}
+
+fn pod_or_template(template: &Value, path: &Path, out: &mut Vec<String>) {
     for (key, _) in string_map(at(template, &["metadata", "annotations"])) {
         let known = ANNOTATIONS.iter().find(|(name, _)| *name == key || (name.ends_with('/') && key.starts_with(name)));
         if let Some((_, detail)) = known {
@@ -90,6 +99,10 @@ pub fn template(template: &Value, path: &Path, out: &mut Vec<String>) {
     for (i, volume) in list(spec, &["volumes"]).iter().enumerate() {
         let path = path.child("volumes").index(i);
         sources(volume, &path, out);
+        let empty = |source: &Value| source.as_object().is_some_and(serde_json::Map::is_empty);
+        for _ in list(volume, &["projected", "sources"]).iter().filter(|source| empty(source)) {
+            out.push(format!("volume {} (Projected) has no sources provided", quote(text(volume, &["name"]))));
+        }
     }
     repeated(spec, &path, out);
     let mut ports = Vec::new();
@@ -102,10 +115,7 @@ pub fn template(template: &Value, path: &Path, out: &mut Vec<String>) {
         }
     }
     self::ports(&ports, out);
-    if at(spec, &["terminationGracePeriodSeconds"]).as_i64().is_some_and(|seconds| seconds < 0) {
-        let path = path.child("terminationGracePeriodSeconds");
-        out.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1"));
-    }
+    port_names(&ports, out);
     pod_affinity(spec, &path.child("affinity"), out);
     if !list(spec, &["resourceClaims"]).is_empty() {
         let path = path.child("resourceClaims");
@@ -265,6 +275,26 @@ fn ports(ports: &[(&Value, Path)], out: &mut Vec<String>) {
     }
 }
 
+/// Names of ports of all containers: who looks for one by its name finds the first.
+fn port_names(ports: &[(&Value, Path)], out: &mut Vec<String>) {
+    let mut named: HashMap<&str, &Path> = HashMap::new();
+    for (port, path) in ports {
+        let name = text(port, &["name"]);
+        if name.is_empty() {
+            continue;
+        }
+        match named.get(name) {
+            Some(first) => out.push(format!(
+                "{path}: duplicate port name {} with {first}, services and probes that select ports by name will use {first}",
+                quote(name)
+            )),
+            None => {
+                named.insert(name, path);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,6 +321,34 @@ mod tests {
             ]
         );
         assert!(pod(&json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}})).is_empty());
+    }
+
+    #[test]
+    fn what_has_no_source_and_ports_of_one_name_are_told() {
+        let given = json!({"metadata": {"name": "a"}, "spec": {
+            "volumes": [{"name": "v", "projected": {"sources": [{}, {"secret": {"name": "s"}}]}}],
+            "containers": [
+                {"name": "c", "ports": [{"containerPort": 80, "name": "web"}, {"containerPort": 81}]},
+                {"name": "d", "ports": [{"containerPort": 82}, {"containerPort": 83, "name": "web"}]},
+            ],
+        }});
+        assert_eq!(
+            pod(&given),
+            [
+                "volume \"v\" (Projected) has no sources provided",
+                "spec.containers[1].ports[1]: duplicate port name \"web\" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_period_below_zero_is_told_of_templates() {
+        let given = json!({"metadata": {"name": "a"}, "spec": {"terminationGracePeriodSeconds": -1}});
+        assert_eq!(pod(&given), [] as [&str; 0]);
+        let mut out = Vec::new();
+        template(&given, &Path::new("t"), &mut out);
+        let why = "must be >= 0; negative values are invalid and will be treated as 1";
+        assert_eq!(out, [format!("t.spec.terminationGracePeriodSeconds: {why}")]);
     }
 
     #[test]
@@ -344,7 +402,6 @@ mod tests {
                 "spec.containers[1].resources.requests[ephemeral-storage]: fractional byte value \"1500m\" is invalid, must be an integer",
                 "spec.containers[1].ports[0]: overlapping port definition with spec.containers[0].ports[0]",
                 "spec.containers[1].ports[2]: dangerously ambiguous port definition with spec.containers[0].ports[1]",
-                "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
                 "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector: a null labelSelector results in matching no pod",
                 "spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.labelSelector: a null labelSelector results in matching no pod",
             ]
