@@ -112,11 +112,10 @@ fn common(kind: &Kind, obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 
 fn owners(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let mut controller: Option<String> = None;
-    for (i, owner) in list(obj, &["metadata", "ownerReferences"]).iter().enumerate() {
+    for owner in list(obj, &["metadata", "ownerReferences"]) {
         if errors.len() > MAX_ERRORS {
             break;
         }
-        let path = path.index(i);
         for (field, detail) in [
             ("apiVersion", "version must not be empty"),
             ("kind", "must not be empty"),
@@ -128,7 +127,7 @@ fn owners(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
             }
         }
         if owner["apiVersion"] == "v1" && owner["kind"] == "Event" {
-            errors.push(FieldError::invalid(&path, owner, "/v1, Kind=Event is disallowed from being an owner"));
+            errors.push(FieldError::invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"));
         }
         if owner["controller"] == true {
             let name = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
@@ -136,9 +135,12 @@ fn owners(obj: &Value, path: &Path, errors: &mut Vec<FieldError>) {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
                 );
-                errors.push(FieldError::invalid(&Path::new("metadata").child("ownerReferences"), owner, detail));
+                let owners = at(obj, &["metadata", "ownerReferences"]);
+                errors.push(FieldError::invalid(path, owners, detail));
+                // All are shown each time: once is enough.
+                break;
             }
-            controller.get_or_insert(name);
+            controller = Some(name);
         }
     }
 }
@@ -157,7 +159,7 @@ mod tests {
             "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}});
         let text: Vec<String> = validate(kind, &bad).iter().map(ToString::to_string).collect();
         assert!(text[0].starts_with("metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain"), "{text:?}");
-        assert!(text.iter().any(|t| t == "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty"));
+        assert!(text.iter().any(|t| t == "metadata.ownerReferences.uid: Invalid value: \"\": must not be empty"));
         assert!(text.iter().any(|t| t.starts_with("metadata.finalizers[0]: Invalid value: \"x\"")));
         let renamed = json!({"metadata": {"name": "b", "namespace": "x"}});
         assert!(!validate_update(kind, &renamed, &good).is_empty());

@@ -67,7 +67,7 @@ impl Strategy for Node {
         let mut errors = Vec::new();
         let mut seen = HashSet::new();
         for (i, taint) in list(obj, &["spec", "taints"]).iter().enumerate() {
-            let path = Path::new("spec").child("taints").index(i);
+            let path = Path::new("metadata").child("taints").index(i);
             let (key, effect) = (text(taint, &["key"]), text(taint, &["effect"]));
             push_all(&mut errors, &path.child("key"), key, field::qualified_name(key));
             let value = text(taint, &["value"]);
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(Node.validate(&node(&taints)), []);
         taints.push(taint("k7".into(), "NoSchedule"));
         let errors = Node.validate(&node(&taints));
-        assert!(errors.len() == 1 && errors[0].to_string().starts_with("spec.taints[100001]: Duplicate value"));
+        assert!(errors.len() == 1 && errors[0].to_string().starts_with("metadata.taints[100001]: Duplicate value"));
     }
 
     #[test]

@@ -254,7 +254,7 @@ fn source(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         Some(_) => {}
     }
     if !spec["local"].is_null() && spec["nodeAffinity"].is_null() {
-        let path = Path::new("metadata").child("annotations");
+        let path = Path::new("spec").child("nodeAffinity");
         errors.push(FieldError::required(&path, "Local volume requires node affinity"));
     }
     let root = text(spec, &["hostPath", "path"]).trim_matches('/').is_empty() && !spec["hostPath"].is_null();
@@ -314,7 +314,7 @@ mod tests {
             ["spec.csi: Required value: has to be specified when using volumeAttributesClassName"]
         );
         let local = json!({"local": {"path": "/d"}});
-        assert_eq!(errors(local), ["metadata.annotations: Required value: Local volume requires node affinity"]);
+        assert_eq!(errors(local), ["spec.nodeAffinity: Required value: Local volume requires node affinity"]);
     }
 
     #[test]

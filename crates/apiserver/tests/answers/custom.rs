@@ -273,7 +273,7 @@ async fn rules_are_compiled_with_the_definition_and_evaluated_on_every_write() {
     wrong["x-kubernetes-validations"] = json!([{"rule": "self.sise < 10"}]);
     api.post(DEFINITIONS, &definition(json!([version("v1", true, &wrong)]))).await.refused(
         422,
-        "CustomResourceDefinition.apiextensions.k8s.io \"widgets.example.com\" is invalid: spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self.sise < 10\"}: compilation failed: ERROR: <input>:1:5: undefined field 'sise'\n | self.sise < 10\n | ....^",
+        "CustomResourceDefinition.apiextensions.k8s.io \"widgets.example.com\" is invalid: spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self.sise < 10\"}: compilation failed: ERROR: <input>:1:5: undefined field 'sise'\n | self.sise < 10\n | ....^",
     );
 
     let mut spec = spec();

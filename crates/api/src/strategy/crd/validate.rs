@@ -62,12 +62,29 @@ fn versions(obj: &Value, old: &Value, path: &Path, errors: &mut Vec<FieldError>)
     if !versions.iter().all(|version| seen.insert(text(version, &["name"]))) {
         errors.push(FieldError::invalid(path, &summary(whole), "must contain unique version names"));
     }
+    let alike = have_one_schema(versions);
     for (index, version) in versions.iter().enumerate() {
         let before = list(old, &["spec", "versions"]).iter().find(|before| before["name"] == version["name"]);
         // What was taken once, by another version of the server maybe, does not hold up other changes.
         let is_old = before.is_some_and(|before| before["schema"] == version["schema"]);
-        version::check(version, is_old, &path.index(index), errors);
+        let path = path.index(index);
+        let of_schema = match alike {
+            true => Path::new("spec").child("validation"),
+            false => path.child("schema"),
+        };
+        let of_schema = of_schema.child("openAPIV3Schema");
+        if !alike || index == 0 {
+            version::check_schema(version, is_old, &of_schema, errors);
+        }
+        version::check(version, &path, errors);
     }
+}
+
+/// Whether all versions have one schema: what is wrong with it is told once, and not of a version.
+fn have_one_schema(versions: &[Value]) -> bool {
+    let schemas = || versions.iter().map(|version| &version["schema"]["openAPIV3Schema"]);
+    schemas().next().is_some_and(Value::is_object)
+        && schemas().all(|schema| *schema == versions[0]["schema"]["openAPIV3Schema"])
 }
 
 /// The names of versions and what they are for.
@@ -196,7 +213,7 @@ mod tests {
                 definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = value;
             })
         };
-        const SPEC: &str = "spec.versions[0].schema.openAPIV3Schema.properties[spec]";
+        const SPEC: &str = "spec.validation.openAPIV3Schema.properties[spec]";
         for (found, expected) in [
             (errors(|d| d["spec"]["group"] = "example".into()).pop(), "spec.group: Invalid value: \"example\": should be a domain with at least one dot".to_owned()),
             (errors(|d| d["metadata"]["name"] = "x".into()).pop(), "metadata.name: Invalid value: \"x\": must be spec.names.plural+\".\"+spec.group".into()),
@@ -207,7 +224,7 @@ mod tests {
             (version("subresources", json!({"scale": {"specReplicasPath": ".status.x", "statusReplicasPath": ".status.x"}})).pop(), "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.x\": should be a json path under .spec".into()),
             (version("additionalPrinterColumns", json!([{"name": "N", "type": "text", "jsonPath": ".spec.x"}])).pop(), "spec.versions[0].additionalPrinterColumns[0].type: Invalid value: \"text\": must be one of boolean,date,integer,number,string".into()),
             (version("selectableFields", json!([{"jsonPath": ".spec.nothing"}])).pop(), "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": is an invalid path: does not refer to a valid field".into()),
-            (errors(|d| d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["nullable"] = true.into()).pop(), "spec.versions[0].schema.openAPIV3Schema.nullable: Forbidden: nullable cannot be true at the root".to_owned()),
+            (errors(|d| d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["nullable"] = true.into()).pop(), "spec.validation.openAPIV3Schema.nullable: Forbidden: nullable cannot be true at the root".to_owned()),
             (schema(json!({"properties": {}})).pop(), format!("{SPEC}.type: Required value: must not be empty for specified object fields")),
             (schema(json!({"type": "array"})).pop(), format!("{SPEC}.items: Required value: must be specified")),
             (schema(json!({"type": "text"})).pop(), format!("{SPEC}.type: Unsupported value: \"text\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"")),
@@ -222,6 +239,22 @@ mod tests {
             assert_eq!(found, Some(expected));
         }
         assert_eq!(errors(|d| d["spec"]["versions"] = json!([])).len(), 1);
+        let of_two = |second: Value| {
+            errors(move |d| {
+                d["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["nullable"] = true.into();
+                let mut other = d["spec"]["versions"][0].clone();
+                (other["name"], other["storage"]) = ("v2".into(), false.into());
+                if !second.is_null() {
+                    other["schema"]["openAPIV3Schema"] = second;
+                }
+                d["spec"]["versions"] = json!([d["spec"]["versions"][0], other]);
+            })
+        };
+        let forbidden = |path: &str| {
+            vec![format!("{path}.openAPIV3Schema.nullable: Forbidden: nullable cannot be true at the root")]
+        };
+        assert_eq!(of_two(Value::Null), forbidden("spec.validation"));
+        assert_eq!(of_two(json!({"type": "object"})), forbidden("spec.versions[0].schema"));
         let apart = |keyword: &'static str, value: Value| {
             errors(move |d| {
                 d["spec"]["versions"][0]["subresources"] = json!({"status": {}});

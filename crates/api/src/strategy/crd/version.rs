@@ -14,22 +14,26 @@ const MAX_FIELDS: usize = 8;
 /// The longest warning of a deprecated version, in bytes.
 const MAX_WARNING: usize = 256;
 
-/// Checks a version. The rules of a schema that is old may each cost more than one that comes now.
-pub(super) fn check(version: &Value, is_old: bool, path: &Path, errors: &mut Vec<FieldError>) {
+/// Checks the schema of a version. The rules of one that is old may each cost more than those of one that comes now.
+pub(super) fn check_schema(version: &Value, is_old: bool, path: &Path, errors: &mut Vec<FieldError>) {
+    let schema = &version["schema"]["openAPIV3Schema"];
+    match schema {
+        Value::Object(_) => schema::check(schema, is_old, path, errors),
+        _ => errors.push(FieldError::required(path, "schemas are required")),
+    }
+    if version["subresources"]["status"].is_object() {
+        beside_status(schema, path, errors);
+    }
+}
+
+/// Checks a version, but for its schema.
+pub(super) fn check(version: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let name = text(version, &["name"]);
     let wrong = field::dns1035_label(name);
     if !wrong.is_empty() {
         errors.push(FieldError::invalid_str(&path.child("name"), name, wrong.join(",")));
     }
     deprecation(version, path, errors);
-    let of_schema = path.child("schema").child("openAPIV3Schema");
-    match &version["schema"]["openAPIV3Schema"] {
-        given @ Value::Object(_) => schema::check(given, is_old, &of_schema, errors),
-        _ => errors.push(FieldError::required(&of_schema, "schemas are required")),
-    }
-    if version["subresources"]["status"].is_object() {
-        beside_status(&version["schema"]["openAPIV3Schema"], &of_schema, errors);
-    }
     subresources(at(version, &["subresources", "scale"]), &path.child("subresources").child("scale"), errors);
     for (index, column) in list(version, &["additionalPrinterColumns"]).iter().enumerate() {
         check_column(column, &path.child("additionalPrinterColumns").index(index), errors);
