@@ -52,6 +52,10 @@ pub fn of(paths: Option<&ScalePaths>, object: &Value) -> Value {
         selector => LabelSelector::from_object(selector).map(|selector| selector.to_string()).unwrap_or_default(),
     };
     let metadata = &object["metadata"];
+    let mut status = json!({"replicas": current.unwrap_or(0)});
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
     json!({
         "kind": "Scale", "apiVersion": API_VERSION,
         "metadata": {
@@ -59,7 +63,7 @@ pub fn of(paths: Option<&ScalePaths>, object: &Value) -> Value {
             "resourceVersion": metadata["resourceVersion"], "creationTimestamp": metadata["creationTimestamp"],
         },
         "spec": {"replicas": wanted.unwrap_or(0)},
-        "status": {"replicas": current.unwrap_or(0), "selector": selector},
+        "status": status,
     })
 }
 

@@ -193,7 +193,7 @@ fn is_identifier(name: &str) -> bool {
         && coracle_cel::escape::escape(name).as_deref() == Some(name)
 }
 
-const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 
 fn validation(validation: &Value, (checked, told): (&Environment, &Environment), path: &Path, errors: &mut Errors) {
     let expression = text(validation, &["expression"]);

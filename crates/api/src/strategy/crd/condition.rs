@@ -20,6 +20,10 @@ pub fn set(definition: &mut Value, kind: &str, holds: bool, reason: &str, messag
     };
     let new = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": time});
     let conditions = meta::object_at(definition, "status").entry("conditions").or_insert_with(|| json!([]));
+    // A new definition has none: null, as Go writes it.
+    if conditions.is_null() {
+        *conditions = json!([]);
+    }
     let Value::Array(conditions) = conditions else { return };
     match conditions.iter_mut().find(|condition| condition["type"] == kind) {
         Some(condition) => *condition = new,

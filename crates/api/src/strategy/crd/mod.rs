@@ -43,7 +43,7 @@ impl Strategy for CustomResourceDefinition {
     }
 
     fn empty_status(&self) -> Value {
-        json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": [], "storedVersions": []})
+        json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": null, "storedVersions": []})
     }
 
     fn has_generation(&self) -> bool {
