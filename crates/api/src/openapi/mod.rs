@@ -4,6 +4,7 @@
 mod custom;
 mod gnostic;
 mod paths;
+mod roots;
 mod schemas;
 
 use std::collections::hash_map::DefaultHasher;
@@ -68,6 +69,12 @@ fn v2_document(registry: &Registry) -> Value {
     for kind in registry.kinds() {
         paths::of_kind(kind, Spec::V2, &mut all_paths, &mut definitions);
     }
+    for group in registry.groups() {
+        for version in &group.versions {
+            roots::of_version(&group.name, version, Spec::V2, &mut all_paths, &mut definitions);
+        }
+    }
+    roots::of_server(registry, &mut all_paths, &mut definitions);
     json!({
         "swagger": "2.0",
         "info": info(),
@@ -94,7 +101,7 @@ pub fn v3_index(registry: &Registry) -> Vec<u8> {
 }
 
 /// Raised when the documents change although the tables do not: clients keep them by their hash.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 
 /// What changes when the document of the group and version changes, for caches: 16 hexadecimal digits.
 pub fn hash(registry: &Registry, group: &str, version: &str) -> String {
@@ -118,6 +125,7 @@ pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Vec<u8>> {
     for kind in registry.kinds_of(group, version) {
         paths::of_kind(kind, Spec::V3, &mut all_paths, &mut definitions);
     }
+    roots::of_version(group, version, Spec::V3, &mut all_paths, &mut definitions);
     registry.serves(group, version).then(|| {
         let document = json!({
             "openapi": "3.0.0",
@@ -204,6 +212,22 @@ mod tests {
                 "patchAppsV1NamespacedDeploymentScale",
                 "200 201 401",
             ),
+            ("/api/v1/watch/pods", "get", "watchCoreV1PodListForAllNamespaces", "200 401"),
+            ("/api/v1/watch/namespaces/{namespace}/pods", "get", "watchCoreV1NamespacedPodList", "200 401"),
+            ("/api/v1/watch/nodes/{name}", "get", "watchCoreV1Node", "200 401"),
+            ("/api/v1/namespaces/{namespace}/pods/{name}/log", "get", "readCoreV1NamespacedPodLog", "200 401"),
+            (
+                "/api/v1/namespaces/{namespace}/pods/{name}/exec",
+                "post",
+                "connectCoreV1PostNamespacedPodExec",
+                "200 401",
+            ),
+            ("/api/v1/nodes/{name}/proxy/{path}", "put", "connectCoreV1PutNodeProxyWithPath", "200 401"),
+            ("/api/", "get", "getCoreAPIVersions", "200 401"),
+            ("/apis/", "get", "getAPIVersions", "200 401"),
+            ("/apis/apps/", "get", "getAppsAPIGroup", "200 401"),
+            ("/apis/apps/v1/", "get", "getAppsV1APIResources", "200 401"),
+            ("/version/", "get", "getCodeVersion", "200 401"),
             (
                 "/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}",
                 "delete",
@@ -227,6 +251,8 @@ mod tests {
         assert_eq!(role["tags"][0], "rbacAuthorization_v1");
         let spec = &v2["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["restartPolicy"];
         assert_eq!(spec["enum"], json!(["Always", "Never", "OnFailure"]));
+        let values = "\n\nPossible enum values:\n - `\"Always\"`\n - `\"Never\"`\n - `\"OnFailure\"`";
+        assert!(spec["description"].as_str().is_some_and(|text| text.ends_with(values)), "{spec}");
         let mut names: Vec<&str> = Vec::new();
         for (_, path) in v2["paths"].as_object().expect("there are paths") {
             names.extend(path.as_object().into_iter().flatten().filter_map(|(_, o)| o["operationId"].as_str()));

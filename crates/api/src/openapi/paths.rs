@@ -1,5 +1,7 @@
 //! Paths and operations of a kind.
 
+mod connect;
+
 use serde_json::{Map, Value, json};
 
 use super::schemas::reference;
@@ -110,7 +112,15 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, d
         }
         paths.insert(format!("{collection}/{{name}}"), Value::Object(operations));
     }
+    if verb("watch") && kind.def().is_some() {
+        definitions.generated.push(id::META_V1_WATCH_EVENT);
+        writer.watches(&base, gvk, paths);
+    }
     for sub in &kind.subresources {
+        if sub.name == "log" {
+            writer.log(sub, &format!("{collection}/{{name}}"), paths);
+            continue;
+        }
         let gvk = (&*sub.group, &*sub.version, &*sub.kind);
         let name = match schema::by_gvk(gvk.0, gvk.1, gvk.2) {
             Some(def) => {
@@ -119,7 +129,10 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, d
             }
             None if gvk == (&*kind.group, &*kind.version, &*kind.kind) => own,
             // Bodies of connections (exec, proxy, ...) are streams: they have no schema.
-            None => continue,
+            None => {
+                writer.connects(sub, &format!("{collection}/{{name}}"), paths);
+                continue;
+            }
         };
         let mut operations = writer.item(kind.namespaced, true);
         if sub.verbs.contains(&"get") {
@@ -138,13 +151,13 @@ pub(super) fn of_kind(kind: &Kind, spec: Spec, paths: &mut Map<String, Value>, d
 }
 
 /// `rbac.authorization.k8s.io` to `RbacAuthorization`, as names of operations have it.
-fn group_name(group: &str) -> String {
+pub(super) fn group_name(group: &str) -> String {
     let short = group.strip_suffix(".k8s.io").unwrap_or(group);
     let short = if short.is_empty() { "core" } else { short };
     short.split('.').map(capital).collect()
 }
 
-fn capital(word: &str) -> String {
+pub(super) fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map(|first| first.to_ascii_uppercase().to_string() + chars.as_str()).unwrap_or_default()
 }
@@ -208,6 +221,43 @@ impl Writer<'_> {
         }
     }
 
+    /// The query of an operation.
+    fn query<'a>(&self, parameters: impl Iterator<Item = &'a Parameter>) -> Vec<Value> {
+        let of_query = |(name, ty, description): &Parameter| {
+            let mut parameter = json!({"name": name, "in": "query", "description": description});
+            self.typed(&mut parameter, ty);
+            parameter
+        };
+        parameters.map(of_query).collect()
+    }
+
+    /// By which generated clients sort operations: `core_v1`.
+    fn tag(&self) -> String {
+        let mut tag = group_name(&self.kind.group);
+        tag[..1].make_ascii_lowercase();
+        format!("{tag}_{}", self.kind.version)
+    }
+
+    /// Adds the deprecated paths below `watch`.
+    fn watches(&self, base: &str, gvk: (&str, &str, &str), paths: &mut Map<String, Value>) {
+        let (plural, namespaced) = (&self.kind.plural, self.kind.namespaced);
+        let mut add = |path: String, (namespaced, named): (bool, bool), action: &str, name: &str| {
+            let mut item = self.item(namespaced, named);
+            let event = id::META_V1_WATCH_EVENT.def().name;
+            item.insert("get".into(), self.operation(action, name, gvk, None, event, &LIST));
+            paths.insert(path, Value::Object(item));
+        };
+        let name = self.name("watch", "");
+        let scope = if namespaced { "/namespaces/{namespace}" } else { "" };
+        let list = format!("{base}/watch{scope}/{plural}");
+        add(format!("{list}/{{name}}"), (namespaced, true), "watch", &name);
+        add(list, (namespaced, false), "watchlist", &format!("{name}List"));
+        if namespaced {
+            let all = format!("watch{}{}ListForAllNamespaces", self.group(), self.kind.kind);
+            add(format!("{base}/watch/{plural}"), (false, false), "watchlist", &all);
+        }
+    }
+
     fn writes(
         &self,
         verbs: &[&str],
@@ -237,21 +287,11 @@ impl Writer<'_> {
         answer: &str,
         query: &[Parameter],
     ) -> Value {
-        let mut parameters: Vec<Value> = query
-            .iter()
-            .chain([&PRETTY])
-            .map(|(name, ty, description)| {
-                let mut parameter = json!({"name": name, "in": "query", "description": description});
-                self.typed(&mut parameter, ty);
-                parameter
-            })
-            .collect();
-        let mut tag = group_name(&self.kind.group);
-        tag[..1].make_ascii_lowercase();
+        let mut parameters = self.query(query.iter().chain([&PRETTY]));
         let mut out = json!({
             "description": format!("{action} {}", self.kind.kind),
             "operationId": name,
-            "tags": [format!("{tag}_{}", self.kind.version)],
+            "tags": [self.tag()],
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": {"group": gvk.0, "version": gvk.1, "kind": gvk.2},
         });

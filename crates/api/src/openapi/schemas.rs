@@ -94,11 +94,16 @@ fn property(def: &str, field: &Field, spec: Spec) -> Value {
         schema = json!({"allOf": [schema]});
     }
     let Some(map) = schema.as_object_mut() else { return schema };
-    insert_text(map, "description", descriptions::of_field(def, field.name));
+    let values = enums::of_field(def, field.name);
+    let mut description = descriptions::of_field(def, field.name).to_owned();
+    if !values.is_empty() {
+        let list: Vec<String> = values.iter().map(|value| format!(" - `{value:?}`")).collect();
+        description += &format!("\n\nPossible enum values:\n{}", list.join("\n"));
+    }
+    insert_text(map, "description", &description);
     if let Some(default) = field.default.and_then(|d| serde_json::from_str(d).ok()) {
         map.insert("default".into(), default);
     }
-    let values = enums::of_field(def, field.name);
     if !values.is_empty() {
         map.insert("enum".into(), values.iter().copied().collect());
     }

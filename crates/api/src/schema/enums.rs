@@ -15,9 +15,18 @@ const ROLLING: &[&str] = &["OnDelete", "RollingUpdate"];
 const FAILURE: &[&str] = &["Fail", "Ignore"];
 const MATCH: &[&str] = &["Equivalent", "Exact"];
 const SIDE_EFFECTS: &[&str] = &["None", "NoneOnDryRun", "Some", "Unknown"];
+const SCOPE: &[&str] = &[
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+];
 
 /// Definition below `io.k8s.api.`, field and values; sorted by the first two.
-const ENUMS: [(&str, &str, &[&str]); 72] = [
+const ENUMS: [(&str, &str, &[&str]); 78] = [
     ("admissionregistration.v1.MatchResources", "matchPolicy", MATCH),
     ("admissionregistration.v1.MutatingWebhook", "failurePolicy", FAILURE),
     ("admissionregistration.v1.MutatingWebhook", "matchPolicy", MATCH),
@@ -57,6 +66,7 @@ const ENUMS: [(&str, &str, &[&str]); 72] = [
         &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"],
     ),
     ("core.v1.ImageVolumeSource", "pullPolicy", PULL),
+    ("core.v1.ModifyVolumeStatus", "status", &["InProgress", "Infeasible", "Pending"]),
     ("core.v1.NamespaceStatus", "phase", &["Active", "Terminating"]),
     ("core.v1.NodeSelectorRequirement", "operator", &["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"]),
     ("core.v1.NodeStatus", "phase", &["Pending", "Running", "Terminated"]),
@@ -72,7 +82,9 @@ const ENUMS: [(&str, &str, &[&str]); 72] = [
     ("core.v1.PodSpec", "restartPolicy", &["Always", "Never", "OnFailure"]),
     ("core.v1.PodStatus", "phase", &["Failed", "Pending", "Running", "Succeeded", "Unknown"]),
     ("core.v1.PodStatus", "qosClass", &["BestEffort", "Burstable", "Guaranteed"]),
+    ("core.v1.PortStatus", "protocol", PROTOCOL),
     ("core.v1.ScopedResourceSelectorRequirement", "operator", &["DoesNotExist", "Exists", "In", "NotIn"]),
+    ("core.v1.ScopedResourceSelectorRequirement", "scopeName", SCOPE),
     ("core.v1.SeccompProfile", "type", PROFILE),
     ("core.v1.SecurityContext", "procMount", &["Default", "Unmasked"]),
     ("core.v1.ServicePort", "protocol", PROTOCOL),
@@ -88,8 +100,11 @@ const ENUMS: [(&str, &str, &[&str]); 72] = [
     ("core.v1.TopologySpreadConstraint", "nodeTaintsPolicy", INCLUSION),
     ("core.v1.TopologySpreadConstraint", "whenUnsatisfiable", &["DoNotSchedule", "ScheduleAnyway"]),
     ("core.v1.VolumeMount", "mountPropagation", &["Bidirectional", "HostToContainer", "None"]),
+    ("discovery.v1.EndpointPort", "protocol", PROTOCOL),
     ("discovery.v1.EndpointSlice", "addressType", &["FQDN", "IPv4", "IPv6"]),
     ("networking.v1.HTTPIngressPath", "pathType", &["Exact", "ImplementationSpecific", "Prefix"]),
+    ("networking.v1.IngressPortStatus", "protocol", PROTOCOL),
+    ("networking.v1.NetworkPolicyPort", "protocol", PROTOCOL),
     ("policy.v1.PodDisruptionBudgetSpec", "unhealthyPodEvictionPolicy", &["AlwaysAllow", "IfHealthyBudget"]),
     ("scheduling.v1.PriorityClass", "preemptionPolicy", PREEMPTION),
     ("storage.v1.StorageClass", "reclaimPolicy", RECLAIM),

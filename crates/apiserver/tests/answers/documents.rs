@@ -58,3 +58,18 @@ async fn the_version_has_the_form_that_clients_read() {
     assert!(!commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
     assert!(version["gitVersion"].as_str().is_some_and(|text| text.starts_with('v')), "{version}");
 }
+
+#[tokio::test]
+async fn what_is_described_without_a_name_is_there() {
+    let api = Api::new().await;
+    let document = api.get("/openapi/v2").await.ok();
+    let paths = document["paths"].as_object().expect("there are paths");
+    let mut seen = 0;
+    for path in paths.keys().filter(|path| path.ends_with('/')) {
+        assert_eq!(api.get(path).await.status, 200, "{path}");
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
+    let watched = paths.keys().filter(|path| path.contains("/watch/")).count();
+    assert!(watched >= 100, "{watched}");
+}
