@@ -77,6 +77,7 @@ async fn user_groups_capabilities_and_seccomp_are_as_asked() {
     let log = log.join("\n");
     assert!(log.contains("CapEff:\t00000000a80425fb") && log.contains("CapBnd:\t00000000a80425fb"), "{log}");
     assert!(log.contains("Seccomp:\t2") && log.contains("NoNewPrivs:\t0") && log.contains("cwd /work"), "{log}");
+    assert!(log.contains("Umask:\t0022"), "{log}");
     let security = LinuxContainerSecurityContext {
         run_as_username: "web".into(),
         supplemental_groups: vec![77],

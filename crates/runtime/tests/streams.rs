@@ -53,7 +53,8 @@ async fn exec_sync_gives_output_exit_code_and_deadline() {
     let done = run(&["/testbox", "read", "/proc/1/comm"], None).await.unwrap();
     assert_eq!(done.stdout, b"testbox\n");
     let done = run(&["/testbox", "id"], None).await.unwrap();
-    assert!(String::from_utf8_lossy(&done.stdout).contains("CapEff:\t00000000a80425fb"));
+    let status = String::from_utf8_lossy(&done.stdout);
+    assert!(status.contains("CapEff:\t00000000a80425fb") && status.contains("Umask:\t0022"), "{status}");
     let hour = "3600000";
     let error = run(&["/testbox", "sleep", hour], Some(Duration::from_millis(100))).await.unwrap_err();
     assert!(matches!(error, CriError::DeadlineExceeded(_)), "{error}");

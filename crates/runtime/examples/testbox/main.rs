@@ -34,7 +34,7 @@ fn main() {
         }
         "env" => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
         "id" => {
-            for wanted in ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp:"] {
+            for wanted in ["Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp:", "Umask"] {
                 show("/proc/self/status", wanted);
             }
             println!("cwd {}", std::env::current_dir().unwrap_or_default().display());

@@ -21,6 +21,9 @@ use crate::sys;
 /// What execution looks like when the image says nothing.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What is not allowed by the mode of what a container makes, whatever the daemon's own is; runc's, when nobody says another.
+const UMASK: u32 = 0o022;
+
 /// Longest report of a failure; the rest of it says no more.
 const MAX_REPORT: usize = 4000;
 
@@ -209,6 +212,7 @@ fn execute(
         enter_directory(spec, root)?;
     }
     at("setting capabilities", sys::set_capabilities(if user.uid == 0 { spec.capabilities } else { 0 }))?;
+    sys::umask(UMASK);
     sys::forbid_dumping();
     let mut keep = [0, 1, 2, birth.socket.as_raw_fd()];
     // SAFETY: nothing but the streams and the socket is used from here to the exec, or to the end.

@@ -192,7 +192,6 @@ pub fn build(spec: &ContainerSpec, taken: Taken) -> Result<View, String> {
     if spec.readonly_rootfs {
         at("making the root filesystem read-only", mounts::make_read_only(&root))?;
     }
-    sys::umask(0o022);
     let null = at("opening /dev/null", devices::open_null(&dev.null, &dev.mount))?;
     Ok(View { root, null, terminal: dev.terminal })
 }
