@@ -104,6 +104,8 @@ fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
     namespace.create("pods", &object);
     let before = namespace.pod_ready("kept");
     let uid = before["metadata"]["uid"].clone();
+    namespace.create("pods", &pod("stubborn", &["ignore"]));
+    namespace.pod_until("stubborn", "runs", |pod| pod["status"]["phase"] == "Running");
 
     cluster.ok("stop", &["--grace", "2s"]);
     assert_eq!(processes_of(&cluster), []);
@@ -118,6 +120,9 @@ fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
         container["ready"] == true && container["restartCount"].as_i64() > Some(restarts)
     });
     assert_eq!(after["metadata"]["uid"], uid);
+    let killed = namespace.pod_until("stubborn", "has ended", |pod| pod["status"]["phase"] == "Failed");
+    let how = &killed["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&how["exitCode"], &how["reason"]), (&json!(137), &json!("Error")), "{how}");
     let scratch = cluster
         .data
         .join(format!("kubelet/pods/{}/volumes/kubernetes.io~empty-dir/scratch/file", uid.as_str().unwrap()));

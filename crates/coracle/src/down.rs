@@ -21,21 +21,29 @@ pub fn stop(options: &Stop) -> Result<()> {
     let cluster = Cluster::load(&options.which)?;
     let _lock = Lock::take(&cluster.name)?;
     Place::find(&options.which, DEFAULT_NAME)?.check_name()?;
+    let deadline = Instant::now() + options.grace;
     let (first, further): (Vec<_>, Vec<_>) = cluster.all_nodes().into_iter().partition(LocalNode::is_first);
+    at_once(&cluster.all_nodes(), |node| node.end_containers(options.grace));
     // The server goes last: kubelets tell it how their pods end.
-    std::thread::scope(|scope| {
-        for node in further {
-            scope.spawn(move || node.ask_to_end(options.grace));
-        }
-    });
-    first.iter().for_each(|node| node.ask_to_end(options.grace));
+    for nodes in [further, first] {
+        at_once(&nodes, |node| node.ask_to_end(deadline));
+    }
     if cluster.kind != Kind::Local {
-        host_node::ask_to_end(&cluster, options.grace);
+        host_node::ask_to_end(&cluster, deadline);
     }
     end_node(&cluster);
     let again = cluster.kind.starts();
     println!("Cluster {:?} is stopped; `{again} --name {}` starts it again.", cluster.name, cluster.name);
     Ok(())
+}
+
+/// Does something with all nodes side by side.
+fn at_once(nodes: &[LocalNode<'_>], what: impl Fn(&LocalNode<'_>) + Sync) {
+    std::thread::scope(|scope| {
+        for node in nodes {
+            scope.spawn(|| what(node));
+        }
+    });
 }
 
 /// Ends everything of a cluster and removes it, also when it is half there. What does not provably belong to it stays, and

@@ -37,9 +37,8 @@ fn remove_network(cluster: &Cluster) -> Result<()> {
     NodeNetwork::remove(&cluster.bridge(), &cluster.overlay(), &[EARLIER.into()], &cluster.dir.join("run/addresses"))
 }
 
-/// Asks containers to end and waits for them. Shims end with their containers' node.
-pub fn ask_to_end(cluster: &Cluster, grace: Duration) {
-    let deadline = Instant::now() + grace;
+/// Asks containers to end and waits for them until `deadline`. Shims end with their containers' node.
+pub fn ask_to_end(cluster: &Cluster, deadline: Instant) {
     let containers = || processes(&cluster.cgroup()).into_iter().filter(|pid| !is_shim(*pid));
     for pid in containers().filter_map(Pid::from_raw) {
         let _ = kill_process(pid, Signal::TERM);

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use coracle_network::host;
@@ -26,6 +26,8 @@ use crate::{control, sys};
 
 /// The number of the node that has the server.
 pub const FIRST: u8 = 1;
+/// How long a node may take to end that has no containers any more.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// How long a killed node may take to be gone.
 const KILLED: Duration = Duration::from_secs(20);
 
@@ -164,16 +166,22 @@ impl LocalNode<'_> {
         Ok(Begun { node: *self, outer, init_log })
     }
 
-    /// Asks its containers to end, hooks first, and then everything else of it.
-    pub fn ask_to_end(&self, grace: Duration) {
-        let Some(process) = self.process() else { return };
+    /// Has its containers end, hooks first, within `grace`. Its daemon goes on, and starts none any more.
+    pub fn end_containers(&self, grace: Duration) {
+        if self.process().is_none() {
+            return;
+        }
         if let Err(error) = control::end_containers(&self.control_socket(), grace) {
             eprintln!("warning: containers of {} end without their preStop hooks: {error:#}", self.name());
         }
+    }
+
+    /// Asks its daemon to end, and what is left of its containers; those may take until `deadline`.
+    pub fn ask_to_end(&self, deadline: Instant) {
         // The daemon goes before what is left: it would start containers anew.
-        if let Some(node) = process.open() {
+        if let Some(node) = self.process().and_then(|process| process.open()) {
             let _ = pidfd_send_signal(&node, Signal::TERM);
-            wait_for_exit(&node, grace);
+            wait_for_exit(&node, deadline.saturating_duration_since(Instant::now()).max(AT_ONCE));
         }
     }
 

@@ -40,7 +40,8 @@ use crate::{ranges, volumes};
 const CLUSTER_DOMAIN: &str = "cluster.local";
 /// The port of the kubelet's server.
 pub const KUBELET_PORT: u16 = 10250;
-/// How long who had the containers ended may take to end the server as well. A node without a kubelet is none.
+/// How long who had the containers ended may take to end the server as well, once the time for all of them is over: those of other
+/// nodes may take it. A node without a kubelet is none.
 const UNTIL_ENDED: Duration = Duration::from_secs(10);
 
 /// Which node it is, and whose.
@@ -179,16 +180,20 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
     let (end, asked_to_end) = oneshot::channel();
     let (containers_ended, ended) = watch::channel(false);
     parts.spawn("kubelet", async move {
+        let (tell, told) = oneshot::channel();
         let shutdown = async {
             match asked_to_end.await {
-                Ok(longest) => longest,
+                Ok(longest) => {
+                    let _ = tell.send(longest);
+                    longest
+                }
                 Err(_) => std::future::pending().await,
             }
         };
         coracle_kubelet::run(kubelet, client, cri, images, shutdown).await?;
         // Who asked ends the other parts.
         containers_ended.send_replace(true);
-        tokio::time::sleep(UNTIL_ENDED).await;
+        tokio::time::sleep(UNTIL_ENDED.saturating_add(told.await.unwrap_or_default())).await;
         bail!("the containers were ended, and then nobody ended the server: it starts anew")
     });
 

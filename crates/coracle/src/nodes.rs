@@ -41,7 +41,9 @@ pub fn run(options: &Node) -> Result<()> {
         NodeCommand::Stop { node, grace } => {
             let _lock = Lock::take(&cluster.name)?;
             let node = find(&cluster, node)?;
-            node.ask_to_end(*grace);
+            let deadline = Instant::now() + *grace;
+            node.end_containers(*grace);
+            node.ask_to_end(deadline);
             node.end();
             down::remove_cgroups_of(&node);
             println!("Node {:?} is stopped.", node.name());

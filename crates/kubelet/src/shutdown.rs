@@ -2,7 +2,7 @@
 //! the pods are to run again when the node does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coracle_runtime::cri::{ContainerState, ContainerStatus, CriError};
 use futures::future::join_all;
@@ -15,13 +15,16 @@ use crate::sync::Observed;
 
 /// How long one has to end whose time is over.
 const LAST: Duration = Duration::from_secs(1);
+/// How long beyond the time for all one may take that has a hook to the end, or is killed then: its end is written down, so that
+/// the next start knows how it ended.
+const KILLED: Duration = Duration::from_secs(4);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Ends all containers, each within its pod's grace period, but within `longest` all together.
+/// Ends all containers, each within its pod's grace period, but within `longest` all together; those that run then are killed.
 pub(crate) async fn run(k: &Kubelet, longest: Duration) {
     let pods = k.pods.take();
     let all = join_all(pods.iter().map(|(pod, observed)| end(k, pod, observed, longest)));
-    if tokio::time::timeout(longest, all).await.is_err() {
+    if tokio::time::timeout(longest.saturating_add(KILLED), all).await.is_err() {
         tracing::warn!("not all containers ended within {longest:?}");
     }
 }
@@ -42,11 +45,13 @@ async fn wait_for_end(k: &Kubelet, id: &str, grace: Duration) -> Result<(), CriE
 
 /// Sidecars end when the others have, so that those can use them to the last.
 async fn end(k: &Kubelet, pod: &Arc<Pod>, observed: &Observed, longest: Duration) {
-    let grace = Duration::from_secs(grace_seconds(pod.spec().termination_grace_period_seconds)).min(longest);
+    let whole = Duration::from_secs(grace_seconds(pod.spec().termination_grace_period_seconds)).min(longest);
+    let started = Instant::now();
     let is_late = |status: &ContainerStatus| {
         pod.init_containers().iter().any(|container| container.name == status.metadata.name && is_sidecar(container))
     };
     for late in [false, true] {
+        let grace = whole.saturating_sub(started.elapsed()).max(LAST.min(whole));
         let these = observed.running().filter(|status| is_late(status) == late);
         let ends = these.map(|status| async {
             let name = &status.metadata.name;
