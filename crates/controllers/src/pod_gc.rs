@@ -1,10 +1,12 @@
-//! Deletes pods that nobody else will: those of nodes that are gone, those that were to end on a node that is down for good, and
+//! Deletes pods that nobody else will: those of nodes that are gone (at once if they were said to be down for good, else after a
+//! while), those that were to end on a node that is down for good, and
 //! the oldest of too many finished ones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Event, WorkQueue, is_not_found, patch_status_strategic};
+use coracle_matching::taints::OUT_OF_SERVICE;
 use coracle_metrics::Counter;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use kube::ResourceExt;
@@ -17,9 +19,6 @@ use crate::run::reconcile_all;
 
 /// How long a node has to be gone before its pods are deleted.
 const QUARANTINE: Duration = Duration::from_secs(40);
-/// The taint by which somebody says that a node is down for good, so that nothing of its pods runs any more.
-/// <https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown>
-const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Task {
@@ -56,6 +55,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
     });
     let q = queue.clone();
     nodes.subscribe(move |event| match event {
+        // A node that was said to be down for good is not to come back.
+        Event::Deleted(node) if has_taint(node) => q.add(Task::Node(node.name_any())),
         Event::Deleted(node) => q.add_after(Task::Node(node.name_any()), QUARANTINE),
         Event::Added(node) | Event::Updated { new: node, .. } if is_out_of_service(node) => {
             q.add(Task::Terminating(node.name_any()));
@@ -96,9 +97,12 @@ fn is_out_of_service(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_ready =
         |conditions: &Vec<NodeCondition>| conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+    has_taint(node) && !conditions.is_some_and(is_ready)
+}
+
+fn has_taint(node: &Node) -> bool {
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    let is_down = |taints: &Vec<Taint>| taints.iter().any(|taint| taint.key == OUT_OF_SERVICE);
-    taints.is_some_and(is_down) && !conditions.is_some_and(is_ready)
+    taints.is_some_and(|taints: &Vec<Taint>| taints.iter().any(|taint| taint.key == OUT_OF_SERVICE))
 }
 
 /// The oldest finished pods beyond the threshold.

@@ -9,7 +9,6 @@ use comfy_table::{Table, presets};
 use coracle_pki::{Authority, BootstrapToken};
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
-use kube::api::DeleteParams;
 use serde::Serialize;
 
 use crate::args::{Format, Node, NodeCommand};
@@ -167,7 +166,7 @@ pub fn forget_token(node: &LocalNode<'_>) {
     }
 }
 
-/// Takes a node away with all that it had: its object first, so that nothing is sent there any more.
+/// Takes a node away with all that it had: its processes first, then its object and its pods, so that services lead elsewhere.
 fn remove(cluster: Cluster, name: &str) -> Result<()> {
     let _lock = Lock::take(&cluster.name)?;
     let mut cluster = Cluster::read(&cluster.dir)?.context("the cluster's description is missing")?;
@@ -177,13 +176,13 @@ fn remove(cluster: Cluster, name: &str) -> Result<()> {
     let (dir, number) = (node.dir(), node.number);
     if cluster.process().is_some() {
         administrator::run(&control::access(&cluster.control_socket())?, async |client| match Api::<NodeObject>::all(
-            client,
+            client.clone(),
         )
-        .delete(name, &DeleteParams::default())
-        .await
+        .get_opt(name)
+        .await?
         {
-            Err(error) if !coracle_client::is_not_found(&error) => Err(error.into()),
-            _ => Ok(()),
+            Some(node) => Ok(coracle_kubelet::retire(&client, &node).await?),
+            None => Ok(()),
         })
         .context("failed to delete the node's object")?;
     } else {

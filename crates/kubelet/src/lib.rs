@@ -35,6 +35,7 @@ pub mod provisioner;
 mod quantity;
 mod resize;
 mod resources;
+mod retire;
 mod run;
 mod security;
 mod server;
@@ -55,6 +56,7 @@ mod worker_tests;
 pub use certificates::client_certificate;
 pub use config::KubeletConfig;
 pub use eviction::config as eviction_config;
+pub use retire::retire;
 pub use run::run;
 pub use server::listen_at_any;
 

@@ -3,6 +3,10 @@
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
+/// The taint by which somebody says that a node is down for good: nothing of its pods runs there any more.
+/// <https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown>
+pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
 /// Whether one of the tolerations is for a taint.
 pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| covers(toleration, taint))

@@ -142,11 +142,18 @@ async fn nodes_come_and_go_as_they_are_wanted_and_no_other_is_touched() {
     };
     node(&cluster, "dev-hollow-4", "another node", untainted).await;
     node(&cluster, "dev-hollow-1", "a node without the taint", untainted).await;
+    cluster.create::<Pod>(pod("orphan", "dev-hollow-3", json!({}))).await;
+    running(&cluster, "orphan").await;
     hollow
         .wanted
         .send_replace(HollowNodes { capacity: BTreeMap::from([("pods".into(), Quantity("7".into()))]), ..nodes(1) });
     until("the others are gone", || async {
         (names(&cluster).await == ["dev-hollow-1", "dev-hollow-2", "real"]).then_some(())
+    })
+    .await;
+    // Not only when its node has been gone for a while.
+    until("its pods are too", || async {
+        cluster.api::<Pod>().get_opt("orphan").await.unwrap().is_none().then_some(())
     })
     .await;
     let seven = |node: &Node| node.status.as_ref().is_some_and(|s| s.capacity.as_ref().unwrap()["pods"].0 == "7");

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Decoded, EventType, Follower, NodeLease, Source, WorkQueue, follow, is_conflict, is_not_found};
+use coracle_client::{Decoded, EventType, Follower, NodeLease, Source, WorkQueue, follow, is_conflict};
 use coracle_values::hollow;
 use k8s_openapi::api::core::v1::{Node, Taint};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ use super::{HollowNodes, Shared, taint};
 use crate::eviction::Pressure;
 use crate::node::{CHECK_PERIOD, REPORT_PERIOD};
 use crate::node_object::{Registration, addresses, architecture, conditions, is_changed, labels, now, report};
+use crate::retire;
 
 /// Nodes that are worked on at the same time.
 const WORKERS: usize = 32;
@@ -113,7 +114,7 @@ impl Nodes {
         let wanted = self.shared.wanted();
         if number > wanted.count {
             self.shared.registered.lock().remove(&number);
-            remove(&self.shared.account, &self.name(number), None).await?;
+            remove(&self.shared.account, &self.name(number)).await?;
             self.tell_count();
             return Ok(None);
         }
@@ -312,20 +313,10 @@ fn is_own(node: &Node) -> bool {
     node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()) == Some(&provider_id(&node.name_any()))
 }
 
-async fn remove(client: &Client, name: &str, uid: Option<String>) -> kube::Result<()> {
-    let api: Api<Node> = Api::all(client.clone());
-    let uid = match uid {
-        Some(uid) => Some(uid),
-        None => match api.get_opt(name).await?.filter(is_own) {
-            Some(node) => node.metadata.uid,
-            None => return Ok(()),
-        },
-    };
-    let preconditions = Preconditions { uid, resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(name, &params).await {
-        Err(error) if !is_not_found(&error) && !is_conflict(&error) => Err(error),
-        _ => Ok(()),
+async fn remove(client: &Client, name: &str) -> kube::Result<()> {
+    match Api::<Node>::all(client.clone()).get_opt(name).await?.filter(is_own) {
+        Some(node) => retire(client, &node).await,
+        None => Ok(()),
     }
 }
 
@@ -336,7 +327,7 @@ pub(super) async fn remove_left(server: &str, client: &Client) {
     let left = async {
         for node in api.list(&params).await? {
             if hollow::number(server, &node.name_any()).is_some() && is_own(&node) {
-                remove(client, &node.name_any(), node.metadata.uid.clone()).await?;
+                retire(client, &node).await?;
             }
         }
         kube::Result::Ok(())

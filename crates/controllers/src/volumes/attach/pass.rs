@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coracle_client::{EventType, is_not_found};
+use coracle_matching::taints::OUT_OF_SERVICE;
 use coracle_metrics::Counter;
 use k8s_openapi::api::core::v1::{CSIPersistentVolumeSource, Node, PersistentVolume, Pod};
 use k8s_openapi::api::storage::v1::{VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec};
@@ -19,8 +20,6 @@ use crate::metrics::METRICS;
 const LOST: Duration = Duration::from_secs(6 * 60);
 /// How long a driver may take until somebody is told.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Whoever says by this taint that a node is out of service promises that nothing runs there.
-const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// Pods of one node that use a volume.
 type Users = [Arc<Pod>];
@@ -262,7 +261,8 @@ fn is_in_use(node: &Node, is: impl Fn(&str) -> bool) -> bool {
     in_use.into_iter().any(|volume| is(volume))
 }
 
-/// Why nobody waits for a node that says it uses a volume, if nobody does.
+/// Why nobody waits for a node that says it uses a volume, if nobody does. Whoever says that one is out of service promises that
+/// nothing runs there.
 fn force(node: &Node, waited: Duration) -> Option<&'static str> {
     let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     if taints.any(|taint| taint.key == OUT_OF_SERVICE) {
