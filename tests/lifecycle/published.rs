@@ -83,6 +83,7 @@ fn ports_of_the_host_lead_to_ingresses_host_ports_and_services_and_outlive_the_d
         "7000/udp".into(),
         "::7001/udp".into(),
         format!("30001@{}-2", cluster.name),
+        format!("80@{}-2", cluster.name),
     ];
     let mut arguments = vec!["--nodes", "2"];
     publish.iter().for_each(|ports| arguments.extend(["--publish", ports]));
@@ -133,6 +134,8 @@ fn ports_of_the_host_lead_to_ingresses_host_ports_and_services_and_outlive_the_d
         assert_eq!(eventually("the host port answers", || get(direct, "x", "/")), "on-node");
         let on_second = port(&second, 30001, "tcp");
         assert_eq!(eventually("the node port of the second node answers", || get(on_second, "x", "/")), "behind");
+        let on_second = port(&second, 80, "tcp");
+        assert_eq!(eventually("the ingress answers by the second node", || get(on_second, INGRESS, "/")), "behind");
         for number in [7000, 7001] {
             let port = port(&cluster.name, number, "udp");
             assert_eq!(eventually("the datagram comes back", || datagram(port, "hello")), "hello", "{number}");

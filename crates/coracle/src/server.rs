@@ -172,7 +172,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
             let pods = Informer::with_selectors(own, None, Some(fields), Vec::new());
             parts.spawn("ingress", coracle_ingress::run(client, informers.all(), informers.all(), pods, config));
         }
-        parts.spawn("published ports", publish::run(sockets.ports, node_ips.clone(), started.informers));
+        parts.spawn("published ports", publish::run(sockets.ports, node_ips.clone(), started.informers, true));
         (runtime, containers, ready) = (Some(started.runtime), Some(started.containers), started.ready);
     }
     let as_user = |name, agent| as_user(&api, name, &[], agent);

@@ -30,6 +30,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 
+pub use crate::engine::is_ours as is_way_in;
 pub use crate::ingress::class::default_class;
 pub use crate::proxy::Marks;
 

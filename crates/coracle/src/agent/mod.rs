@@ -85,7 +85,7 @@ async fn serve(options: &Agent, cluster: &Cluster) -> Result<()> {
         clients,
     };
     let node = node::start(&options.node, cluster, own, &mut parts).await?;
-    parts.spawn("published ports", publish::run(sockets.ports, addresses.clone(), node.informers.clone()));
+    parts.spawn("published ports", publish::run(sockets.ports, addresses.clone(), node.informers.clone(), false));
     let state = state(node, &name, &addresses, started, told);
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, state).await });

@@ -25,8 +25,9 @@ impl Behind {
         Behind(informers.indexed(vec![(BY_PORT, by_port())]).store())
     }
 
-    /// The address of the service that has a port: the ways in of Ingresses if they have it, else the eldest.
-    pub fn find(&self, protocol: Protocol, port: u16) -> Option<IpAddr> {
+    /// The address of the service that has a port, and whether Ingresses or Gateways are behind it: the ways in of Ingresses if
+    /// they have it, else the eldest.
+    pub fn find(&self, protocol: Protocol, port: u16) -> Option<(IpAddr, bool)> {
         let found = self.0.by_index(BY_PORT, &key(&protocol.to_string(), port.into())).unwrap_or_default();
         let rank = |service: &Arc<Service>| {
             let name = (service.namespace().unwrap_or_default(), service.name_any());
@@ -34,7 +35,7 @@ impl Behind {
             (Reverse(is_ingress), service.metadata.creation_timestamp.clone().map(|time| time.0), name)
         };
         let first = found.into_iter().filter(|service| address(service).is_some()).min_by_key(rank)?;
-        address(&first)
+        Some((address(&first)?, coracle_ingress::is_way_in(&first)))
     }
 }
 
@@ -81,11 +82,11 @@ mod tests {
         let find = |services: &[Service], protocol, port| {
             Behind(Store::of(services.to_vec(), vec![(BY_PORT, by_port())])).find(protocol, port)
         };
-        let expected = Some("10.0.0.2".parse().unwrap());
+        let expected = Some(("10.0.0.2".parse().unwrap(), false));
         assert_eq!(find(&services, Protocol::Tcp, 80), expected);
         assert_eq!(find(&services, Protocol::Udp, 53), expected);
         assert_eq!(find(&services, Protocol::Udp, 80), None);
         services.push(service("kube-system", "coracle-ingress", late, Some("10.0.0.3"), "LoadBalancer"));
-        assert_eq!(find(&services, Protocol::Tcp, 80), Some("10.0.0.3".parse().unwrap()));
+        assert_eq!(find(&services, Protocol::Tcp, 80), Some(("10.0.0.3".parse().unwrap(), true)));
     }
 }

@@ -89,8 +89,8 @@ async fn session(
     mut datagrams: mpsc::Receiver<Vec<u8>>,
 ) -> io::Result<()> {
     let mut failed = io::Error::from(io::ErrorKind::ConnectionRefused);
-    for address in target.all() {
-        match exchange(socket, client, address, &first, &mut datagrams).await {
+    for candidate in target.all() {
+        match exchange(socket, client, candidate.address, &first, &mut datagrams).await {
             Err((error, false)) => failed = error,
             Err((error, true)) => return Err(error),
             Ok(()) => return Ok(()),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coracle_client::Informers;
+use coracle_network::proxy::MARK_TO_NETWORK;
 use rustix::net::sockopt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
@@ -35,21 +36,41 @@ pub(super) struct Target {
     pub port: u16,
     pub protocol: Protocol,
     pub behind: Behind,
+    /// Ingresses and Gateways are served by another node.
+    pub ways_in_elsewhere: bool,
+}
+
+/// Who may answer.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate {
+    pub address: SocketAddr,
+    /// Another node answers for the address on the network, which is to see that it was dialled.
+    to_network: bool,
 }
 
 impl Target {
     /// Who may answer, in the order in which they are asked. The service is looked up when nobody else has answered.
-    pub fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+    pub fn all(&self) -> impl Iterator<Item = Candidate> + '_ {
         let service = std::iter::once_with(|| self.behind.find(self.protocol, self.port)).flatten();
-        self.node.iter().copied().chain(service).map(|address| SocketAddr::new(address, self.port))
+        let all = self.node.iter().map(|address| (*address, false)).chain(service);
+        all.map(|(address, is_way_in)| Candidate {
+            address: SocketAddr::new(address, self.port),
+            to_network: is_way_in && self.ways_in_elsewhere,
+        })
     }
 }
 
 /// Takes what comes to the ports on to the node, on a thread of its own, as no load of theirs may hold up the API server.
+/// `beside_server` is whether the node serves Ingresses and Gateways, if any does.
 ///
 /// # Errors
 /// A socket is none; the thread ends.
-pub async fn run(published: Vec<Published>, node: Vec<IpAddr>, informers: Informers) -> Result<()> {
+pub async fn run(
+    published: Vec<Published>,
+    node: Vec<IpAddr>,
+    informers: Informers,
+    beside_server: bool,
+) -> Result<()> {
     if published.is_empty() {
         return std::future::pending().await;
     }
@@ -65,6 +86,7 @@ pub async fn run(published: Vec<Published>, node: Vec<IpAddr>, informers: Inform
                     port: one.node_port,
                     protocol: one.protocol()?,
                     behind: behind.clone(),
+                    ways_in_elsewhere: !beside_server,
                 };
                 match target.protocol {
                     Protocol::Tcp => drop(ports.spawn(connections(TcpListener::from(one.socket), target))),
@@ -132,12 +154,20 @@ async fn connection(mut client: TcpStream, target: &Target) -> io::Result<()> {
 /// Connects to the first who is there.
 async fn connect(target: &Target) -> io::Result<TcpStream> {
     let mut failed = io::Error::from(io::ErrorKind::ConnectionRefused);
-    for address in target.all() {
-        match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+    for candidate in target.all() {
+        match tokio::time::timeout(CONNECT, dial(candidate)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => failed = error,
             Err(_) => failed = io::ErrorKind::TimedOut.into(),
         }
     }
     Err(failed)
+}
+
+async fn dial(to: Candidate) -> io::Result<TcpStream> {
+    let socket = if to.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if to.to_network {
+        socket2::SockRef::from(&socket).set_mark(MARK_TO_NETWORK)?;
+    }
+    socket.connect(to.address).await
 }

@@ -48,6 +48,9 @@ pub const MARK_AS_SENT: u32 = 0x1000;
 /// The bit by which they say that they dial no address of this machine: such a connection is refused, whichever link has the
 /// address, and since whenever.
 pub const MARK_ELSEWHERE: u32 = 0x800;
+/// The bit by which they say that they dial the address of a load balancer on the network, and not whom this node would choose for
+/// it: another node answers for it there, which is to see to which address it was.
+pub const MARK_TO_NETWORK: u32 = 0x400;
 
 /// How the proxy is set up.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::endpoints::{At, Endpoints};
 use super::wanted::{PortRules, Target};
-use super::{FamilyConfig, MARK_AS_SENT, MARK_ELSEWHERE};
+use super::{FamilyConfig, MARK_AS_SENT, MARK_ELSEWHERE, MARK_TO_NETWORK};
 use coracle_values::addresses::alone;
 use ipnet::IpNet;
 
@@ -103,6 +103,7 @@ pub(super) fn base(family: Family, batch: &mut Batch) {
         let lookups = vec![Expr::Map(way.counts().into()), Expr::VerdictMap(way.picks().into())];
         [way.key(family), lookups].concat()
     };
+    let to_network = || [Expr::marked(MARK_TO_NETWORK), vec![Expr::Accept]].concat();
     let own_chain = |key: Vec<Expr>, map: &str| [key, vec![Expr::VerdictMap(map.into())]].concat();
     // A rule may refer to a chain that is made before it.
     batch.chain(TABLE, NODE_ADDRESSES);
@@ -111,6 +112,9 @@ pub(super) fn base(family: Family, batch: &mut Batch) {
     batch.rule(TABLE, "node-port", &counted(Way::Node));
     for (chain, hook) in [("prerouting", Hook::Prerouting), ("output", Hook::Output)] {
         batch.base_chain(TABLE, chain, "nat", hook, nft::PRIORITY_DESTINATION_NAT);
+        if hook == Hook::Output {
+            batch.rule(TABLE, chain, &to_network());
+        }
         batch.rule(TABLE, chain, &own_chain(family.destination_key(), CHAINS));
         batch.rule(TABLE, chain, &counted(Way::Internal));
         batch.rule(TABLE, chain, &counted(Way::External));
@@ -135,6 +139,7 @@ pub(super) fn base(family: Family, batch: &mut Batch) {
         batch.base_chain(TABLE, chain, "filter", hook, nft::PRIORITY_FILTER);
         batch.rule(TABLE, chain, &[Expr::answered(), vec![Expr::Accept]].concat());
         if hook == Hook::Output {
+            batch.rule(TABLE, chain, &to_network());
             let translated = [Expr::marked(MARK_AS_SENT), Expr::destination_chosen(), vec![refuse()]];
             let here = [Expr::marked(MARK_ELSEWHERE), Expr::to_this_machine(), vec![refuse()]];
             [translated, here].iter().for_each(|rule| batch.rule(TABLE, chain, &rule.concat()));

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::stale::Flows;
 use super::state::State;
 use super::wanted::{Fence, PortRules, Target, Wanted};
-use super::{FamilyConfig, MARK_AS_SENT, MARK_ELSEWHERE};
+use super::{FamilyConfig, MARK_AS_SENT, MARK_ELSEWHERE, MARK_TO_NETWORK};
 use crate::netlink::{Socket, route};
 use crate::testing::{
     Namespace, any, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server, udp_answer, udp_server,
@@ -339,6 +339,26 @@ fn who_asks_for_endpoints_alone_is_led_to_no_other_address() {
             assert_eq!(marked(MARK_AS_SENT, own, 7070), Ok(()), "{own}");
             assert_eq!(marked(MARK_ELSEWHERE, own, 7070), Err(ErrorKind::ConnectionRefused), "{own}");
         }
+    });
+}
+
+#[test]
+fn who_asks_for_the_network_is_led_to_whoever_answers_there() {
+    with_neighbour(|family, neighbour, _, addresses| {
+        let mut proxy = Scene::new(family);
+        // An address of the neighbour's, who listens at another port than the endpoints.
+        let balanced = of(family, "10.9.2.2");
+        let rules = PortRules { external_addresses: [balanced].into(), ..port(family, addresses, None) };
+        proxy.change(Rules::from([("a".into(), rules)]));
+        neighbour.run(|| tcp_server(80, 7));
+        assert_ne!(tcp_answer(balanced, 80), Some(7));
+        let to = SocketAddr::new(balanced, 80);
+        let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None).unwrap();
+        socket.set_mark(MARK_TO_NETWORK).unwrap();
+        socket.connect_timeout(&to.into(), Duration::from_secs(10)).unwrap();
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut std::net::TcpStream::from(socket), &mut byte).unwrap();
+        assert_eq!(byte, [7]);
     });
 }
 
