@@ -35,12 +35,15 @@ use crate::store::pieces;
 const LONGEST: usize = 1 << 20;
 
 /// What is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// The node's condition.
     pub node: bool,
     /// The DNS server answers.
     pub dns: bool,
+    /// What the node's condition says while it is not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
 }
 
 /// How an administrator reaches the API: base64 of PEM.
@@ -143,7 +146,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
     match (request.method(), path.as_str()) {
         (&Method::GET, "/access") => json(&server(state)?.certificates.access()),
         (&Method::GET, "/status") => {
-            let ready = *state.ready.borrow();
+            let ready = state.ready.borrow().clone();
             json(&DaemonStatus {
                 pid: std::process::id(),
                 url: state.server.as_ref().map(|server| server.certificates.access().server).unwrap_or_default(),
@@ -265,9 +268,19 @@ pub fn access(socket: &Path) -> Result<Access> {
 }
 
 /// Waits until `node` or `dns` is ready, but not longer than a time.
+///
+/// # Errors
+/// It is not, and why, if the node says.
 pub fn wait_until(socket: &Path, what: &str, patience: Duration) -> Result<()> {
+    const MORE: Duration = Duration::from_secs(1);
     let path = format!("/ready/{what}");
-    call_within(patience, socket, Method::GET, &path, Outgoing::Nothing)
+    let waited = call_within(patience, socket, Method::GET, &path, Outgoing::Nothing);
+    waited
+        .map_err(|error| {
+            let status = call_within(MORE, socket, Method::GET, "/status", Outgoing::Nothing);
+            let why = status.ok().and_then(|status: DaemonStatus| status.ready.why_not).filter(|_| what == "node");
+            why.map_or(error, anyhow::Error::msg)
+        })
         .with_context(|| format!("the {what} is not ready"))
 }
 
@@ -279,8 +292,14 @@ pub fn end_containers(socket: &Path, grace: Duration) -> Result<()> {
     call_within(grace.saturating_add(MORE), socket, Method::POST, "/end-containers", body)
 }
 
-/// Calls the daemon for what answers with nothing, and waits no longer than a time.
-pub fn call_within(patience: Duration, socket: &Path, method: Method, path: &str, body: Outgoing) -> Result<()> {
+/// Calls the daemon and reads its answer, and waits no longer than a time.
+pub fn call_within<T: DeserializeOwned>(
+    patience: Duration,
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Outgoing,
+) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = call_async(socket, method, path, body);
     runtime

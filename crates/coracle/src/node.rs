@@ -321,9 +321,14 @@ async fn watch_readiness(
     nodes.subscribe(move |event| {
         let (Event::Added(node) | Event::Updated { new: node, .. } | Event::Deleted(node)) = event;
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let is_ready = |condition: &NodeCondition| condition.type_ == "Ready" && condition.status == "True";
-        let is_ready = !matches!(event, Event::Deleted(_)) && conditions.into_iter().flatten().any(is_ready);
-        sender.send_if_modified(|ready| std::mem::replace(&mut ready.node, is_ready) != is_ready);
+        let is_ready = |condition: &&NodeCondition| condition.type_ == "Ready";
+        let condition = conditions.into_iter().flatten().find(is_ready).filter(|_| !matches!(event, Event::Deleted(_)));
+        let is_ready = condition.is_some_and(|condition| condition.status == "True");
+        let why_not = condition.filter(|_| !is_ready).and_then(|condition| condition.message.clone());
+        sender.send_if_modified(|ready| {
+            let told = Ready { node: is_ready, why_not, ..ready.clone() };
+            std::mem::replace(ready, told.clone()) != told
+        });
     });
     nodes.start();
     std::future::pending().await

@@ -117,7 +117,8 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     }
     daemon::connected(options.in_node).await?;
     let identity = format!("{node_name}_{}", uuid::Uuid::new_v4());
-    let (mut runtime, mut containers, mut ready) = (None, None, watch::channel(Ready { node: true, dns: true }).1);
+    let (mut runtime, mut containers, mut ready) =
+        (None, None, watch::channel(Ready { node: true, dns: true, why_not: None }).1);
     if !options.disable_agent {
         let node = format!("system:node:{node_name}");
         let administrator = as_user(&api, "system:apiserver", &[MASTERS], "kube-apiserver");
