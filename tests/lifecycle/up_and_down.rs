@@ -84,6 +84,26 @@ fn two_clusters_live_side_by_side_in_one_kubeconfig() {
 }
 
 #[test]
+fn who_waits_for_a_node_in_vain_is_told_what_it_says() {
+    let cluster = own_cluster!("vain");
+    let folder = tempfile::tempdir().unwrap();
+    let failed = cluster.run("up", &["--wait", "1s", "--cni-conf-dir", &folder.path().to_string_lossy()]);
+    let told = String::from_utf8_lossy(&failed.stderr);
+    assert!(!failed.status.success() && told.contains("reason:NetworkPluginNotReady"), "{told}");
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_ends_and_says_nothing() {
+    for words in [&["completion", "bash"][..], &["config-schema", "server"], &["ls"], &["version"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(built("coracle"));
+        let output = command.args(words).stdout(writer).stderr(std::process::Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(141), ""), "{words:?}");
+    }
+}
+
+#[test]
 fn stop_and_start_keep_objects_images_and_volumes_and_pods_run_again() {
     let cluster = own_cluster!("stop");
     cluster.up();

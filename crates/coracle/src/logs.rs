@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::args::Logs;
 use crate::cluster::{Cluster, Kind};
+use crate::output;
 
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -31,8 +32,7 @@ pub fn logs(options: &Logs) -> Result<()> {
         false => Ok(()),
     });
     match result {
-        // The reader has seen enough, as `head` does.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => output::failed(&error),
         other => other.with_context(|| format!("failed to read {}", path.display())),
     }
 }

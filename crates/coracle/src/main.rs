@@ -1,5 +1,8 @@
 //! The `coracle` binary: arguments, roles, and the life of a local cluster.
 
+#[macro_use]
+mod output;
+
 mod administrator;
 mod agent;
 mod api_server;
@@ -102,7 +105,9 @@ fn main() -> ExitCode {
         }
         Command::ConfigSchema { of } => config_file::schema(&of).map(|schema| println!("{schema:#}")),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "coracle", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "coracle", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
     };
