@@ -70,7 +70,7 @@ pub enum Command {
     Restore(Box<Restore>),
     /// Check, compact or move the store of a stopped cluster
     Store(Box<Store>),
-    /// Load, pull, list and remove images of a cluster
+    /// Load, push, pull, list and remove images of a cluster
     Image(Image),
     /// Say why a pod, service, claim, workload or node is not as it should be, and what would help
     Why(Box<Why>),
@@ -590,6 +590,10 @@ pub struct Image {
     pub command: ImageCommand,
 }
 
+fn image_name(text: &str) -> Result<String, String> {
+    coracle_runtime::Reference::parse(text).map(|name| name.to_string()).map_err(|error| error.to_string())
+}
+
 /// What to do with images.
 #[derive(Subcommand)]
 pub enum ImageCommand {
@@ -597,6 +601,9 @@ pub enum ImageCommand {
     Load {
         /// The file
         file: PathBuf,
+        /// What an image is called that the archive gives no name
+        #[arg(long, value_name = "IMAGE", value_parser = image_name)]
+        tag: Option<String>,
     },
     /// Push images into the registry of a local cluster, and print what pods call them
     Push {
@@ -604,6 +611,9 @@ pub enum ImageCommand {
         /// layers are packed again
         #[arg(required = true, value_name = "ARCHIVE|IMAGE")]
         images: Vec<String>,
+        /// What an image is called that an archive gives no name
+        #[arg(long, value_name = "IMAGE", value_parser = image_name)]
+        tag: Option<String>,
     },
     /// Pull an image from its registry
     Pull {
@@ -736,7 +746,7 @@ mod tests {
         assert_eq!(up.kube_apiserver_arg, ["--audit-log-path=/a=b"]);
         // Fits with another one only.
         assert!(parse("oidc-client-id=k").is_ok());
-        for wrong in ["data-dir=/a", "audit-log-maxsize=much", "help", ""] {
+        for wrong in ["data-dir=/a", "audit-log-maxsize=much", "audit-policy-file=/no/such/file", "help", ""] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,7 @@
 //! The daemon's own socket: what the command line needs that is not Kubernetes. HTTP/1.1 on a UNIX socket
 //! that only root can open.
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -23,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{oneshot, watch};
-use tokio_util::io::{ReaderStream, SyncIoBridge};
+use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 
 use crate::certificates::Certificates;
 use crate::hollow::Running;
@@ -183,12 +184,13 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             Ok(Response::new(StreamBody::new(pieces.map_err(Into::into)).boxed_unsync()))
         }
         (&Method::GET, "/images") => json(&runtime(state)?.list_images().await?),
-        (&Method::POST, "/images/load") => load(state, request).await,
-        (&Method::POST, "/images/push") => {
-            let registry = registry(state)?;
-            let reader = reader(request);
+        (&Method::POST, "/images/load") => {
             let runtime = runtime(state)?.clone();
-            json(&tokio::task::spawn_blocking(move || registry.push_archive(&runtime, reader)).await??)
+            read_archive(request, move |reader, name| Ok(runtime.import(reader, name)?)).await
+        }
+        (&Method::POST, "/images/push") => {
+            let (registry, runtime) = (registry(state)?, runtime(state)?.clone());
+            read_archive(request, move |reader, name| registry.push_archive(&runtime, reader, name)).await
         }
         (&Method::POST, "/images/push-stored") => {
             let (registry, runtime, name) = (registry(state)?, runtime(state)?.clone(), text(request).await?);
@@ -240,18 +242,22 @@ fn registry(state: &State) -> Result<local_registry::Open> {
     registry.context("the cluster has no registry: `coracle stop`, and then `coracle up --registry`")
 }
 
-/// Reads what is sent as it comes, on a thread that may wait.
-fn reader(request: Request<Incoming>) -> impl std::io::Read + Send {
+/// Has the archive of a request read as it comes, on a thread that may wait; nothing holds all of it. The query is what an image is
+/// called to which it gives no name.
+async fn read_archive(
+    request: Request<Incoming>,
+    read: impl FnOnce(&mut dyn Read, Option<&str>) -> Result<Vec<String>> + Send + 'static,
+) -> Result<Response<Body>> {
+    let name = request.uri().query().map(str::to_owned);
     let pieces = TryStreamExt::map_err(request.into_body().into_data_stream(), std::io::Error::other);
-    SyncIoBridge::new(tokio_util::io::StreamReader::new(pieces))
-}
-
-/// The archive goes from the socket into the content store as it comes; nothing holds all of it.
-async fn load(state: &State, request: Request<Incoming>) -> Result<Response<Body>> {
-    let reader = reader(request);
-    let runtime = runtime(state)?.clone();
-    let names = tokio::task::spawn_blocking(move || runtime.import(reader, None)).await??;
-    json(&names)
+    let mut reader = SyncIoBridge::new(StreamReader::new(pieces));
+    let work = move || (read(&mut reader, name.as_deref()), reader);
+    let (names, reader) = tokio::task::spawn_blocking(work).await?;
+    if names.is_err() {
+        // Who still sends is to read the answer, and not that nobody listens.
+        tokio::spawn(async move { tokio::io::copy(&mut reader.into_inner(), &mut tokio::io::sink()).await });
+    }
+    json(&names?)
 }
 
 fn json<T: Serialize + ?Sized>(value: &T) -> Result<Response<Body>> {

@@ -22,14 +22,16 @@ pub fn run(options: &Image) -> Result<()> {
     let others: Vec<&LocalNode<'_>> = others.iter().filter(|node| node.process().is_some()).collect();
     let socket = &first.control_socket();
     match &options.command {
-        ImageCommand::Load { file } => load(first, &others, file),
-        ImageCommand::Push { images } => {
+        ImageCommand::Load { file, tag } => load(first, &others, file, tag.as_deref()),
+        ImageCommand::Push { images, tag } => {
             for image in images {
                 let (path, body) = match Path::new(image) {
-                    file if image == "-" || file.exists() => ("/images/push", Outgoing::Reader(open(file)?)),
-                    _ => ("/images/push-stored", Outgoing::Text(image.clone())),
+                    file if image == "-" || file.exists() => {
+                        (named("/images/push", tag.as_deref()), Outgoing::Reader(open(file)?))
+                    }
+                    _ => ("/images/push-stored".to_owned(), Outgoing::Text(image.clone())),
                 };
-                let pushed: Vec<String> = call(socket, Method::POST, path, body)
+                let pushed: Vec<String> = call(socket, Method::POST, &path, body)
                     .with_context(|| format!("failed to push {image}, as a file or an image of the node"))?;
                 pushed.iter().for_each(|name| println!("Pushed {name}"));
             }
@@ -94,6 +96,12 @@ fn on_all(nodes: &[&LocalNode<'_>], work: impl Fn(&LocalNode<'_>) -> Result<()> 
     })
 }
 
+/// The path of a request about an archive, with what an image is called to which it gives no name.
+fn named(path: &str, name: Option<&str>) -> String {
+    // Names of images have no characters that must be escaped.
+    name.map_or_else(|| path.to_owned(), |name| format!("{path}?{name}"))
+}
+
 /// A file, or standard input.
 fn open(file: &Path) -> Result<Pin<Box<dyn AsyncRead + Send>>> {
     if file == Path::new("-") {
@@ -104,9 +112,9 @@ fn open(file: &Path) -> Result<Pin<Box<dyn AsyncRead + Send>>> {
 }
 
 /// The first node unpacks the archive, and the others share what it has.
-fn load(first: &LocalNode<'_>, others: &[&LocalNode<'_>], file: &Path) -> Result<()> {
+fn load(first: &LocalNode<'_>, others: &[&LocalNode<'_>], file: &Path, name: Option<&str>) -> Result<()> {
     let names: Vec<String> =
-        call(&first.control_socket(), Method::POST, "/images/load", Outgoing::Reader(open(file)?))?;
+        call(&first.control_socket(), Method::POST, &named("/images/load", name), Outgoing::Reader(open(file)?))?;
     let failed = |node: &LocalNode<'_>| format!("failed to bring the images to the node {}", node.name());
     on_all(others, |node| share(first, node, &names).with_context(|| failed(node)))?;
     for name in names {

@@ -72,8 +72,8 @@ impl Open {
     ///
     /// # Errors
     /// The archive cannot be read, or the disk has no room.
-    pub fn push_archive(&self, runtime: &Runtime, reader: impl Read) -> Result<Vec<String>> {
-        self.push_each(|take| runtime.read_archive(reader, None, take))
+    pub fn push_archive(&self, runtime: &Runtime, reader: impl Read, name: Option<&str>) -> Result<Vec<String>> {
+        self.push_each(|take| runtime.read_archive(reader, name, take))
     }
 
     /// Stores an image that the node has; answers as [`Open::push_archive`].

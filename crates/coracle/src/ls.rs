@@ -27,10 +27,11 @@ pub fn ls(output: Format) -> Result<()> {
 fn look_at(name: &str) -> Result<Report> {
     match Cluster::load(&Which { name: Some(name.to_owned()), data_dir: None }) {
         Ok(cluster) => Ok(report(&cluster)),
-        // Its data were moved, removed or damaged.
         Err(_) => {
             let dir = registry::find(name)?.unwrap_or_default();
-            Ok(Report::broken(name, &dir))
+            // A backup was restored there, and `up` makes a cluster of it; else its data were moved, removed or damaged.
+            let is_restored = matches!(Cluster::read(&dir), Ok(None)) && dir.join("store").is_dir();
+            Ok(Report::bare(name, if is_restored { "Restored" } else { "Broken" }, &dir))
         }
     }
 }

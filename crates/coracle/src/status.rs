@@ -20,7 +20,8 @@ use crate::nodes;
 pub struct Report {
     /// Its name.
     pub name: String,
-    /// `Running`, `Starting`, `Stopped` or `Broken`.
+    /// `Running`, `Starting`, `Stopped`, `Orphaned` (its containers run without it), `Restored` (from a backup, and not started
+    /// yet) or `Broken` (its data are gone or damaged).
     pub state: &'static str,
     version: &'static str,
     kubernetes_version: &'static str,
@@ -39,9 +40,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Of a cluster whose data are gone or damaged.
-    pub fn broken(name: &str, dir: &Path) -> Report {
-        Report { name: name.to_owned(), state: "Broken", data_dir: dir.display().to_string(), ..Report::default() }
+    /// Of a cluster of which nothing else is known.
+    pub fn bare(name: &str, state: &'static str, dir: &Path) -> Report {
+        Report { name: name.to_owned(), state, data_dir: dir.display().to_string(), ..Report::default() }
     }
 }
 
@@ -100,6 +101,8 @@ pub fn report(cluster: &Cluster) -> Report {
         .and_then(|_| control::call(&cluster.control_socket(), hyper::Method::GET, "/status", Outgoing::Nothing).ok());
     let ready = daemon.as_ref().is_some_and(|daemon| daemon.ready.node);
     let state = match (&process, &daemon) {
+        // Containers on the host live on without their server.
+        (None, _) if cluster.kind != Kind::Local && !host_node::processes(&cluster.cgroup()).is_empty() => "Orphaned",
         (None, _) => "Stopped",
         (Some(_), Some(daemon)) if daemon.ready.node && daemon.ready.dns => "Running",
         _ => "Starting",

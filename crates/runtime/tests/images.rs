@@ -66,6 +66,14 @@ async fn archives_are_imported_once_and_removed_whole() {
     for bad in [&b"nonsense"[..], &archive(&[("a".into(), b"b".to_vec())])] {
         assert!(matches!(bench.runtime.import(bad, None), Err(CriError::InvalidArgument(_))));
     }
+    // What is told of a file that is none is for a terminal.
+    let error = bench.runtime.import(&[0x1b; 1024][..], None).unwrap_err().to_string();
+    assert!(error.ends_with("it is neither a tar archive nor a gzipped one"), "{error}");
+    let mut damaged = docker_archive("web:1");
+    damaged.truncate(damaged.len() - 1024);
+    damaged.extend([0x1b; 1024]);
+    let error = bench.runtime.import(&damaged[..], None).unwrap_err().to_string();
+    assert!(error.contains("invalid tar header") && !error.contains('\x1b'), "{error}");
     bench.end().await;
 }
 

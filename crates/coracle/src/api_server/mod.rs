@@ -33,7 +33,8 @@ struct Alone {
     _api: ApiServer,
 }
 
-/// An option of these, as `NAME=VALUE`, as the server is given it. Whether it fits others, the server says.
+/// An option of these, as `NAME=VALUE`, as the server is given it. Whether it fits others, and what is wrong in a file, the server
+/// says; that there is no such file is said before there is a cluster.
 pub fn argument(text: &str) -> Result<String, String> {
     let name = text.trim_start_matches("--");
     if name.is_empty() {
@@ -44,7 +45,16 @@ pub fn argument(text: &str) -> Result<String, String> {
         Err(error) if error.kind() != clap::error::ErrorKind::MissingRequiredArgument => {
             Err(error.render().to_string().lines().next().unwrap_or_default().to_owned())
         }
-        _ => Ok(argument),
+        _ => is_there(&argument).map(|()| argument),
+    }
+}
+
+fn is_there(argument: &str) -> Result<(), String> {
+    match argument.split_once('=') {
+        Some((name, file)) if name.ends_with("-file") => {
+            std::fs::metadata(file).map(drop).map_err(|error| format!("failed to find {file}: {error}"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -76,7 +76,13 @@ impl Spool {
         let mut members = Members::new(plain);
         let mut buffer = vec![0; 1 << 17];
         let (mut count, mut names) = (0, 0);
-        while let Some(member) = members.next()? {
+        let no_archive = |error: io::Error| match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                io::Error::new(error.kind(), "it is neither a tar archive nor a gzipped one")
+            }
+            _ => error,
+        };
+        while let Some(member) = members.next().map_err(|error| if count == 0 { no_archive(error) } else { error })? {
             count += 1;
             names += member.path.as_os_str().len() + member.link.as_ref().map_or(0, |link| link.as_os_str().len());
             if count > MAX_MEMBERS || names > MAX_NAMES {
@@ -250,7 +256,7 @@ fn names<'a>(given: impl Iterator<Item = &'a str>, fallback: Option<&'a str>) ->
         all.extend(fallback);
     }
     if all.is_empty() {
-        return Err(invalid("it names no image; give a name"));
+        return Err(invalid("it names no image: say by --tag what it is called"));
     }
     all.iter().map(|name| Ok(Reference::parse(name).map_err(invalid)?.to_string())).collect()
 }

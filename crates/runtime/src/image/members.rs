@@ -57,7 +57,14 @@ struct Extensions {
 }
 
 fn bad(what: impl std::fmt::Display) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("invalid tar header: {what}"))
+    io::Error::new(ErrorKind::InvalidData, format!("invalid tar header: {}", printable(&what.to_string())))
+}
+
+/// What is wrong may be told with bytes of the archive, which are not for a terminal.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let is_plain = |c: &char| !c.is_control() && *c != char::REPLACEMENT_CHARACTER;
+    text.chars().filter(is_plain).take(LONGEST).collect()
 }
 
 impl<R: Read> Members<R> {
