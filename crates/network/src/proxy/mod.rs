@@ -50,7 +50,7 @@ pub const MARK_AS_SENT: u32 = 0x1000;
 pub const MARK_ELSEWHERE: u32 = 0x800;
 /// The bit by which they say that they dial the address of a load balancer on the network, and not whom this node would choose for
 /// it: another node answers for it there, which is to see to which address it was.
-pub const MARK_TO_NETWORK: u32 = 0x400;
+pub const MARK_TO_NETWORK: u32 = 0x2000;
 
 /// How the proxy is set up.
 #[derive(Clone, Debug)]
