@@ -82,7 +82,7 @@ fn policies_hold_while_the_daemon_is_away_and_when_it_is_back() {
     let Some(cluster) = own_cluster("policy") else { return };
     cluster.load_image(&["test:1"]);
     let namespace = cluster.namespace("policy-kill");
-    define(&cluster.api(), &coracle_testing::policies::definitions());
+    define(cluster.api(), &coracle_testing::policies::definitions());
     server(&namespace, "s", "s");
     let to = address(&namespace, "s");
     server(&namespace, "t", "t");
