@@ -119,7 +119,7 @@ fn policies_hold_across_nodes_and_in_both_families_as_the_documented_rules_say()
     }
     let cluster = Cluster::new("matrix");
     cluster.ok("up", &["--nodes", "2", "--ip-family", "dual", "--wait", "60s"]);
-    define(&cluster.api(), &definitions());
+    define(cluster.api(), &definitions());
     cluster.load_image(&["test:1"]);
     let api = cluster.api();
     let nodes = [cluster.name.clone(), format!("{}-2", cluster.name)];
