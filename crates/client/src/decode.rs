@@ -50,15 +50,16 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send> Followed for Decod
     /// Reads an object without its managed fields: nobody here asks who owns what, they would be most of what is read and kept
     /// in memory, and a server keeps those of an object that is written without.
     fn read(text: &str) -> serde_json::Result<Decoded<K>> {
-        let bytes = without_managed_fields(text);
-        let error = match serde_json::from_slice(&bytes) {
+        let text = without_managed_fields(text);
+        // Each way to read a type is a program of its own: all that is read of an API is read from text.
+        let error = match serde_json::from_str(&text) {
             Ok(object) => return Ok(Decoded::Object(object)),
             Err(error) => error,
         };
-        let mut value: Value = serde_json::from_slice(&bytes)?;
+        let mut value: Value = serde_json::from_str(&text)?;
         complete(&mut value);
         let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_default();
-        if let Ok(object) = serde_json::from_value(value) {
+        if let Ok(object) = serde_json::from_str(&value.to_string()) {
             return Ok(Decoded::Object(object));
         }
         let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
@@ -88,21 +89,16 @@ struct Metadata<'a> {
 }
 
 /// The same with nothing where the managed fields are: a tree of maps, and not worth building only to be dropped.
-fn without_managed_fields(text: &str) -> Cow<'_, [u8]> {
-    const NOTHING: &[u8] = b"null";
+fn without_managed_fields(text: &str) -> Cow<'_, str> {
     let fields = match serde_json::from_str(text) {
         Ok(Top { metadata: Metadata { managed_fields: Some(fields) } }) => fields.get(),
-        _ => return text.as_bytes().into(),
+        _ => return text.into(),
     };
-    let mut bytes = text.as_bytes().to_vec();
     let at = (fields.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-    if let Some(range) =
-        at.checked_add(fields.len()).and_then(|end| bytes.get_mut(at..end)).filter(|range| range.len() >= NOTHING.len())
-    {
-        range.fill(b' ');
-        range[..NOTHING.len()].copy_from_slice(NOTHING);
+    match (text.get(..at), text.get(at.saturating_add(fields.len())..)) {
+        (Some(before), Some(behind)) => [before, "null", behind].concat().into(),
+        _ => text.into(),
     }
-    bytes.into()
 }
 
 /// Gives conditions without a time Go's first one.

@@ -61,7 +61,7 @@ pub(crate) fn hash_of(revision: &ControllerRevision) -> &str {
 /// The pod template that a revision keeps; `None` when it keeps something else.
 pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
     let template = revision.data.as_ref()?.0.pointer("/spec/template")?;
-    serde_json::from_value(without_absent(template.clone())).ok()
+    serde_json::from_str(&without_absent(template.clone()).to_string()).ok()
 }
 
 /// What a revision keeps: the strategic merge patch that gives the owner this template. Clients compare it byte by byte with

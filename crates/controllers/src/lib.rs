@@ -57,6 +57,7 @@ use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use common::Context;
@@ -87,6 +88,8 @@ pub struct Config {
     pub identity: String,
     /// How many finished pods are kept before the oldest are deleted; 0 keeps all.
     pub terminated_pod_threshold: usize,
+    /// Whether the controllers begin that nothing waits for while the process starts; until then only the first few run.
+    pub others: watch::Receiver<bool>,
     /// How long nobody may use a token that was made for a service account until it is refused, and then until it is deleted.
     pub legacy_token_clean_up_period: Duration,
 }
@@ -114,6 +117,15 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
         |account: &str| Context { client: clients(account), informers: informers.clone(), config: config.clone() };
     let c = &context;
     let mut tasks = JoinSet::new();
+    // What pods, and the node that runs this, need before anything else.
+    start(&mut tasks, "serviceaccount", service_account::run(c("service-account-controller")));
+    start(&mut tasks, "root-ca-certificate-publisher", root_ca::run(c("root-ca-cert-publisher")));
+    start(&mut tasks, "node-ipam", node_ipam::run(c("node-controller")));
+    let mut others = config.others.clone();
+    tokio::select! {
+        _ = others.wait_for(|begin| *begin) => {}
+        Some(ended) = tasks.join_next() => ended.context("a controller panicked")??,
+    }
     start(&mut tasks, "deployment", deployment::run(c("deployment-controller")));
     let sets = c("replicaset-controller");
     start(&mut tasks, "replicaset", replicaset::run(sets.clone(), sets.replica_sets(), "replicaset-controller"));
@@ -128,8 +140,6 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
     start(&mut tasks, "disruption", disruption::run(c("disruption-controller")));
     let cleaner = ttl_after_finished::run(c("ttl-after-finished-controller"));
     start(&mut tasks, "ttl-after-finished", cleaner);
-    start(&mut tasks, "serviceaccount", service_account::run(c("service-account-controller")));
-    start(&mut tasks, "root-ca-certificate-publisher", root_ca::run(c("root-ca-cert-publisher")));
     start(&mut tasks, "endpoint", endpoints::legacy::run(c("endpoint-controller")));
     start(&mut tasks, "endpointslice", endpoints::slices::run(c("endpointslice-controller")));
     start(&mut tasks, "endpointslicemirroring", endpoints::mirroring::run(c("endpointslicemirroring-controller")));
@@ -137,7 +147,6 @@ async fn run_all(manager: Client, clients: Clients, config: Arc<Config>) -> anyh
         start(&mut tasks, "service-lb", load_balancer::run(c("service-controller")));
     }
     start(&mut tasks, "namespace", namespace::run(c("namespace-controller")));
-    start(&mut tasks, "node-ipam", node_ipam::run(c("node-controller")));
     start(&mut tasks, "pod-garbage-collector", pod_gc::run(c("pod-garbage-collector")));
     start(&mut tasks, "garbage-collector", gc::run(c("generic-garbage-collector")));
     let aggregation = c("clusterrole-aggregation-controller");

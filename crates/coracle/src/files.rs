@@ -14,6 +14,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     write_atomically_for(path, bytes, mode, None)
 }
 
+/// The same for what means nothing once the machine has started anew.
+pub fn write_until_boot(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let written = replace_for(path, bytes, mode, Durability::Process, None);
+    written.with_context(|| format!("failed to write {}", path.display()))
+}
+
 /// The same for another user and group, whose the directory may be.
 pub fn write_atomically_for(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
     let written = replace_for(path, bytes, mode, Durability::Whole, owner);

@@ -11,7 +11,7 @@ use coracle_values::addresses::Family;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{temporary, write_atomically};
+use crate::files::{temporary, write_until_boot};
 
 /// In a directory that a reboot empties, as it resets the parameters.
 const FILE: &str = "/run/coracle/host-settings";
@@ -204,7 +204,7 @@ impl Store {
             let _ = fs::remove_file(temporary(&self.file));
             return result;
         }
-        write_atomically(&self.file, &serde_json::to_vec(&settings)?, 0o600)?;
+        write_until_boot(&self.file, &serde_json::to_vec(&settings)?, 0o600)?;
         result
     }
 

@@ -7,7 +7,6 @@ mod administrator;
 mod agent;
 mod api_server;
 mod args;
-mod arrivals;
 mod balancing;
 mod certificates;
 mod checks;

@@ -128,7 +128,7 @@ pub fn make_authority(cluster: &Cluster) -> Result<()> {
 /// # Errors
 /// What is to be mounted in one is not there, or a port of the host is in use.
 pub fn open(nodes: &[LocalNode<'_>]) -> Result<Listening> {
-    for node in nodes.iter().filter(|node| node.process().is_none()) {
+    for node in nodes.iter().filter(|node| !node.mounts().is_empty() && node.process().is_none()) {
         mounts::resolve(node.mounts(), node.cluster)?;
     }
     Listening::open(nodes)

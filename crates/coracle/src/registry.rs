@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{temporary, write_atomically};
+use crate::files::{temporary, write_atomically, write_until_boot};
 use crate::process::NodeProcess;
 
 /// Where clusters have their data unless told otherwise.
@@ -130,7 +130,7 @@ pub fn running(name: &str) -> Option<Running> {
 
 /// Writes down the first process of a cluster.
 pub fn set_running(name: &str, running: &Running) -> Result<()> {
-    write_atomically(&run_file(name, "json")?, &serde_json::to_vec(running)?, 0o600)
+    write_until_boot(&run_file(name, "json")?, &serde_json::to_vec(running)?, 0o600)
 }
 
 /// Forgets the first process of a cluster.

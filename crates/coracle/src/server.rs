@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use coracle_apiserver::auth::{MASTERS, User};
@@ -31,6 +31,9 @@ use crate::{balancing, control_plane, hollow, kubeconfig, node, notify, ranges, 
 
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
+/// What nothing waits for while the node becomes ready begins after that, or after this time: the processors are busy enough then.
+const LONGEST_START: Duration = Duration::from_millis(500);
+
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Server) -> Result<()> {
     let which = Which { name: options.name.clone(), data_dir: options.data_dir.clone() };
@@ -192,6 +195,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     };
     let (hollow, kept) = hollow::Running::start(&api, &node_name, cluster_cidr, &wanted.unwrap_or_default())?;
     parts.spawn("hollow nodes", kept);
+    let mut begin_after = ready.clone();
     let control_state = control::State {
         runtime,
         server: Some(control::Server { certificates: certificates.clone(), store, hollow }),
@@ -206,13 +210,22 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
+    let (begin, begun) = watch::channel(false);
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(LONGEST_START, begin_after.wait_for(|ready| ready.node && ready.dns)).await;
+        begin.send_replace(true);
+    });
     let scheduler = coracle_scheduler::Config {
         election: scheduler_election,
         identity: identity.clone(),
         scheduler: scheduler_config,
     };
     let client = as_user("system:kube-scheduler", "kube-scheduler");
-    parts.spawn("scheduler", lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())));
+    let mut scheduler_begins = begun.clone();
+    parts.spawn("scheduler", async move {
+        let _ = scheduler_begins.wait_for(|begun| *begun).await;
+        lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())).await
+    });
     let (api_server_names, api_server_addresses) = certificates.known_by();
     let controllers = coracle_controllers::Config {
         cluster_cidr,
@@ -226,6 +239,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         election: controllers_election,
         identity,
         terminated_pod_threshold: 12_500,
+        others: begun,
         legacy_token_clean_up_period: options.legacy_service_account_token_clean_up_period,
     };
     let accounts: coracle_controllers::Clients = {

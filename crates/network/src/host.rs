@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
@@ -152,8 +151,13 @@ pub fn masquerade(table: &str, bridge: &str, networks: &[IpNet]) -> Result<()> {
 }
 
 fn masquerade_one(table: &str, bridge: &str, network: IpNet) -> Result<()> {
-    let mut batch = Batch::of(Family::of_range(network));
-    batch.renew_table(table);
+    let (mut socket, family) = (Socket::netfilter()?, Family::of_range(network));
+    let mut batch = Batch::of(family);
+    // Whoever closes a socket that removed something waits until no packet is under way any more.
+    match nft::table_exists(&mut socket, family, table)? {
+        true => batch.renew_table(table),
+        false => batch.table(table),
+    }
     batch.base_chain(table, "postrouting", "nat", Hook::Postrouting, nft::PRIORITY_SOURCE_NAT);
     // With br_netfilter, what goes from node to node comes here too, and pods' packets are to arrive as they were sent.
     let leaves = Expr::link_is(bridge, true, false);
@@ -170,7 +174,7 @@ fn masquerade_one(table: &str, bridge: &str, network: IpNet) -> Result<()> {
     batch.rule(table, "forward", &begins.concat());
     batch.rule(table, "forward", &Expr::fit_segments());
     neighbours::bound(&mut batch, table, Family::of_range(network), bridge, &[Expr::destination_in(network)]);
-    batch.commit(&mut Socket::netfilter()?).context("failed to make an nftables table")
+    batch.commit(&mut socket).context("failed to make an nftables table")
 }
 
 /// Where firewalls, Docker's among them, drop what the host forwards.
@@ -214,10 +218,15 @@ fn comment(bridge: &str) -> String {
 /// Removes a table of either family; that it is not there is no error.
 pub fn delete_table(table: &str) -> Result<()> {
     const ENOENT: i32 = 2;
+    let mut socket = Socket::netfilter()?;
     for family in Family::ALL {
+        // A transaction that fails waits until no packet is under way any more, ten milliseconds or so.
+        if !nft::table_exists(&mut socket, family, table)? {
+            continue;
+        }
         let mut batch = Batch::of(family);
         batch.delete_table(table);
-        match batch.commit(&mut Socket::netfilter()?) {
+        match batch.commit(&mut socket) {
             Err(error) if error.raw_os_error() != Some(ENOENT) => return Err(error.into()),
             _ => {}
         }
@@ -225,17 +234,9 @@ pub fn delete_table(table: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the kernel has nftables: an empty table of our own can be made and removed.
+/// Whether the kernel has nftables: it lists its tables.
 pub fn nftables_works() -> bool {
-    let probe = || -> io::Result<()> {
-        let mut socket = Socket::netfilter().map_err(io::Error::other)?;
-        let table = format!("coracle-probe-{}", std::process::id());
-        let mut batch = Batch::of(Family::V4);
-        batch.renew_table(&table);
-        batch.delete_table(&table);
-        batch.commit(&mut socket)
-    };
-    probe().is_ok()
+    Socket::netfilter().is_ok_and(|mut socket| nft::table_exists(&mut socket, Family::V4, "any").is_ok())
 }
 
 /// A locally administered address made of an IP address. Those of IPv6 in a range of pods differ in it as well: they differ

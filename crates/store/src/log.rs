@@ -12,7 +12,7 @@ const SPARE: &str = "segment.tmp";
 /// How many zeros are written ahead of small frames.
 const AHEAD: u64 = 64 << 10;
 /// Frames that are larger are better written once.
-const SMALL: u64 = 16 << 10;
+const SMALL: u64 = 4 << 10;
 
 /// Why a frame was not written.
 pub(crate) enum Failure {

@@ -18,6 +18,7 @@ use coracle_api::{Registry, kinds, meta};
 use coracle_pki::FRONT_PROXY;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::SYSTEM_NAMESPACES;
 use crate::object::Object;
@@ -77,11 +78,14 @@ async fn again(objects: &Objects, own: &Own) -> Result<()> {
 ///
 /// # Errors
 /// The store refuses.
-pub(crate) async fn run(objects: &Objects, own: &Own, initial: Vec<Value>) -> Result<()> {
+pub(crate) async fn run(objects: &Arc<Objects>, own: &Own, initial: Vec<Value>) -> Result<()> {
     initial::make(objects, initial).await?;
     namespaces(objects).await?;
     caught_up(objects).await?;
-    tokio::try_join!(make(objects, own), roles::run(objects), forget_api_services(objects)).map(|_| ())
+    // Most of them are roles: another processor makes those.
+    let shared = objects.clone();
+    let roles = AbortOnDropHandle::new(tokio::spawn(async move { roles::run(&shared).await }));
+    tokio::try_join!(make(objects, own), async { roles.await? }, forget_api_services(objects)).map(|_| ())
 }
 
 /// What all others are in. They come first; what follows is written side by side, so that the store syncs a few times and

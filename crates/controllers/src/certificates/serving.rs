@@ -188,6 +188,7 @@ mod tests {
             election: coracle_client::Election::default(),
             identity: String::new(),
             terminated_pod_threshold: 0,
+            others: tokio::sync::watch::channel(true).1,
             legacy_token_clean_up_period: std::time::Duration::ZERO,
         }
     }

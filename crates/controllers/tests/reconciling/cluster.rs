@@ -185,6 +185,7 @@ fn start_controllers(server: &Server) -> AbortHandle {
         election: Election::default(),
         identity: "test".to_owned(),
         terminated_pod_threshold: 12_500,
+        others: tokio::sync::watch::channel(true).1,
         legacy_token_clean_up_period: Duration::from_secs(3600),
     };
     let manager = in_process(server.service(User::new("system:kube-controller-manager", &[])));

@@ -128,10 +128,13 @@ impl Listening {
     /// A port is in use, or an address is not the host's; none is open then.
     pub fn open(nodes: &[LocalNode<'_>]) -> Result<Listening> {
         let mut open = BTreeMap::new();
-        for node in nodes.iter().filter(|node| node.process().is_none()) {
-            let ports = node.cluster.published.iter().filter(|port| port.node == node.number);
-            let ports = ports.map(open_one).collect::<Result<Vec<_>>>()?;
+        for node in nodes {
+            let ports: Vec<_> = node.cluster.published.iter().filter(|port| port.node == node.number).collect();
             let registry = node.cluster.registry.filter(|_| node.is_first());
+            if (ports.is_empty() && registry.is_none()) || node.process().is_some() {
+                continue;
+            }
+            let ports = ports.into_iter().map(open_one).collect::<Result<Vec<_>>>()?;
             let registry = registry.map(open_registry).transpose()?;
             open.insert(node.number, Sockets { ports, registry });
         }

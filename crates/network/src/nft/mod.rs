@@ -353,8 +353,13 @@ impl Batch {
     /// An empty table, whether or not there was one of that name.
     pub fn renew_table(&mut self, table: &str) {
         // Deleting needs a table that exists.
-        self.add(NEW_TABLE, CREATE, |m| m.text(1, table));
+        self.table(table);
         self.delete_table(table);
+        self.table(table);
+    }
+
+    /// A table, unless there is one of that name.
+    pub fn table(&mut self, table: &str) {
         self.add(NEW_TABLE, CREATE, |m| m.text(1, table));
     }
 
