@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with, sockopt,
@@ -178,7 +179,7 @@ impl Socket {
             self.sequence += 1;
             bytes.extend(end.finish(self.sequence));
         }
-        send(&self.fd, &bytes, SendFlags::empty())?;
+        self.send_at_once(&bytes)?;
         let mut outcome = None;
         self.receive(|kind, sequence, payload| {
             if sequence < first || kind != ERROR {
@@ -193,6 +194,18 @@ impl Socket {
             outcome.is_none()
         })?;
         outcome.unwrap_or_else(|| Err(io::Error::other("the kernel did not answer a netlink request")))
+    }
+
+    /// A transaction is one message however large it is, for which the kernel wants room in the socket first.
+    fn send_at_once(&self, bytes: &[u8]) -> io::Result<()> {
+        match send(&self.fd, bytes, SendFlags::empty()) {
+            Err(Errno::MSGSIZE) => {
+                sockopt::set_socket_send_buffer_size_force(&self.fd, bytes.len())?;
+                send(&self.fd, bytes, SendFlags::empty())?;
+            }
+            other => drop(other?),
+        }
+        Ok(())
     }
 
     /// Sends a request whose answer is a list of messages; gives each to `each`.
@@ -258,6 +271,8 @@ pub fn in_namespace<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nft::{self, Batch, Family, InPackets};
+    use crate::testing::{Namespace, is_root};
 
     #[test]
     fn attributes_come_back_as_they_were_put() {
@@ -273,6 +288,24 @@ mod tests {
     fn broken_attributes_end_the_list() {
         assert_eq!(attributes(&[255, 255, 1, 0, 1]).count(), 0);
         assert_eq!(attributes(&[2, 0]).count(), 0);
+    }
+
+    #[test]
+    fn a_transaction_that_is_larger_than_the_room_of_the_socket_is_made_all_the_same() {
+        if !is_root() {
+            return;
+        }
+        Namespace::new().run(|| {
+            let mut socket = Socket::netfilter().unwrap();
+            sockopt::set_socket_send_buffer_size(&socket.fd, 4 << 10).unwrap();
+            let mut batch = Batch::of(Family::V4);
+            batch.renew_table("t");
+            batch.set("t", "s", Family::V4.address(), None);
+            let keys: Vec<Vec<u8>> = (0..10_000u32).map(|key| key.to_be_bytes().to_vec()).collect();
+            batch.add_set_elements("t", "s", &keys);
+            batch.commit(&mut socket).unwrap();
+            assert!(nft::table_exists(&mut socket, Family::V4, "t").unwrap());
+        });
     }
 
     proptest::proptest! {
