@@ -148,7 +148,8 @@ pub(crate) enum Namespaces {
     Labelled(Labelled),
 }
 
-/// A label selector, compared by its text. One that cannot be read selects nothing.
+/// A label selector, compared by a text that no other one has, whatever is in it: that of definitions, nobody checks for commas and
+/// brackets. One that cannot be read selects nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Labelled {
     text: String,
@@ -158,11 +159,11 @@ pub(crate) struct Labelled {
 impl Labelled {
     pub fn by(selector: &LabelSelector) -> Labelled {
         let selector: Option<Selector> = selector.clone().try_into().ok();
-        Labelled { text: selector.as_ref().map_or_else(|| "!".into(), ToString::to_string), selector }
+        Labelled { text: selector.as_ref().map_or_else(|| "!".into(), |selector| format!("{selector:?}")), selector }
     }
 
     pub fn everything() -> Labelled {
-        Labelled { text: String::new(), selector: Some(Selector::default()) }
+        Labelled::by(&LabelSelector::default())
     }
 
     /// Whether it is a selector that can be read.
@@ -393,6 +394,14 @@ mod tests {
         assert_eq!(about(json!({"podSelector": {}, "egress": [{}]})), (true, true));
         assert_eq!(about(json!({"podSelector": {}, "egress": [{}], "policyTypes": ["Egress"]})), (false, true));
         assert_eq!(about(json!({"podSelector": {}, "policyTypes": ["Egress", "Ingress"]})), (true, true));
+    }
+
+    #[test]
+    fn selectors_are_one_only_if_they_select_the_same() {
+        let by = |labels: Value| Labelled::by(&serde_json::from_value(json!({"matchLabels": labels})).unwrap());
+        assert_eq!(by(json!({"a": "b", "c": "d"})), by(json!({"c": "d", "a": "b"})));
+        assert_ne!(by(json!({"a": "b", "c": "d"})), by(json!({"a": "b,c=d"})));
+        assert_ne!(by(json!({"a": "b"})), Labelled::everything());
     }
 
     #[test]
