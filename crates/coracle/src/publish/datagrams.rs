@@ -58,10 +58,12 @@ pub(super) async fn forward(socket: Socket, target: Target) -> Result<()> {
         if sessions.len() >= MAX_SESSIONS {
             make_room(&mut sessions);
         }
+        let Some(place) = target.places.session() else { continue };
         let (sender, receiver) = mpsc::channel(QUEUE);
         sessions.insert(client, Session { sender, heard: Instant::now() });
         let (socket, target) = (socket.clone(), target.clone());
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = session(&socket, client, &target, datagram, receiver).await {
                 tracing::debug!(port = target.port, "datagrams of a published port were not taken on: {error}");
             }

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::behind::Behind;
 use super::datagrams;
 use super::grammar::Protocol;
+use super::places::Places;
 use super::sockets::Published;
 
 /// Most connections of one port; others wait in its socket.
@@ -38,6 +39,8 @@ pub(super) struct Target {
     pub behind: Behind,
     /// Ingresses and Gateways are served by another node.
     pub ways_in_elsewhere: bool,
+    /// What all ports share.
+    pub places: Places,
 }
 
 /// Who may answer.
@@ -75,6 +78,7 @@ pub async fn run(
         return std::future::pending().await;
     }
     let (behind, node) = (Behind::new(&informers), Arc::<[IpAddr]>::from(node));
+    let places = Places::of_process();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, ended) = oneshot::channel();
     let work = move || {
@@ -87,6 +91,7 @@ pub async fn run(
                     protocol: one.protocol()?,
                     behind: behind.clone(),
                     ways_in_elsewhere: !beside_server,
+                    places: places.clone(),
                 };
                 match target.protocol {
                     Protocol::Tcp => drop(ports.spawn(connections(TcpListener::from(one.socket), target))),
@@ -104,9 +109,9 @@ pub async fn run(
 async fn connections(listener: TcpListener, target: Target) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let own = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = places.clone().acquire_owned().await?;
+        let place = own.clone().acquire_owned().await?;
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
@@ -115,6 +120,8 @@ async fn connections(listener: TcpListener, target: Target) -> Result<()> {
                 continue;
             }
         };
+        // Once there is one: a port at which nobody is takes nothing.
+        let place = (place, target.places.connection().await?);
         let target = target.clone();
         tokio::spawn(async move {
             if let Err(error) = connection(client, &target).await {
