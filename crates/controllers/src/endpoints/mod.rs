@@ -9,6 +9,7 @@ pub(crate) mod writer;
 
 use std::collections::HashMap;
 
+use coracle_api::strategy::endpoints::endpoint_ip;
 use coracle_client::{Event, Informer, ObjectKey, WorkQueue};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
@@ -113,11 +114,13 @@ pub(crate) fn publishes_not_ready(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false)
 }
 
-/// The pod's address of a family.
+/// The pod's address of a family, if traffic can be sent there. What a node says of its pod may be anything; of a service with an
+/// address that none may have, no other pod's would be taken either.
 pub(crate) fn pod_ip(pod: &Pod, v6: bool) -> Option<&str> {
     let status = pod.status.as_ref()?;
     let listed = status.pod_ips.iter().flatten().map(|entry| entry.ip.as_str());
-    listed.chain(status.pod_ip.as_deref()).find(|ip| !ip.is_empty() && ip.contains(':') == v6)
+    let mut all = listed.chain(status.pod_ip.as_deref());
+    all.find(|ip| !ip.is_empty() && ip.contains(':') == v6).filter(|ip| endpoint_ip(ip).is_empty())
 }
 
 /// The number of a service's target port on a pod; `None` when the pod has no port of that name and protocol.

@@ -365,6 +365,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_whose_node_says_that_it_has_a_local_address_takes_none_from_the_others() {
+        let service = service(json!({"selector": {"a": "b"}, "ports": [{"port": 80, "targetPort": "http"}]}));
+        for address in ["127.0.0.1", "169.254.169.254", "0.0.0.0", "10.0.0.300"] {
+            let mut bad = Pod::clone(&pod(1, true));
+            bad.status.as_mut().unwrap().pod_ip = Some(address.into());
+            let changes = planned(&service, &[bad.into(), pod(2, true)], &[]);
+            let found: Vec<_> = changes.create.iter().flat_map(|slice| &slice.endpoints).collect();
+            assert_eq!(found.iter().map(|endpoint| &endpoint.addresses[0]).collect::<Vec<_>>(), ["10.0.0.2"]);
+        }
+    }
+
+    #[test]
     fn named_ports_and_conditions_are_resolved() {
         let service = service(json!({"selector": {"a": "b"}, "ports": [{"port": 80, "targetPort": "http"}]}));
         let changes = planned(&service, &[pod(1, true), pod(2, false)], &[]);
