@@ -36,7 +36,11 @@ pub fn effective_limit<'a>(pod: &'a Pod, container: &'a Container, name: &str) -
 }
 
 fn shares(milli_cpu: i64) -> u64 {
-    if milli_cpu <= 0 { MIN_SHARES } else { (milli_cpu as u64 * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES) }
+    if milli_cpu <= 0 {
+        MIN_SHARES
+    } else {
+        ((milli_cpu as u64).saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES)
+    }
 }
 
 fn quota(milli_cpu: i64) -> i64 {
@@ -204,6 +208,13 @@ mod tests {
         spec.containers.pop();
         (spec.resources, spec.init_containers) = (None, Some(vec![sidecar.clone()]));
         assert_eq!(score(&pod, &sidecar), 950);
+    }
+
+    #[test]
+    fn absurd_amounts_are_the_most_that_the_kernel_takes() {
+        let pod = pod(&[json!({"requests": {"cpu": "1e18"}, "limits": {"cpu": "1e18", "memory": "1e30"}})]);
+        let resources = container_resources(&pod, &pod.spec().containers[0], 1 << 30);
+        assert_eq!((resources.cpu_shares, resources.memory_limit_in_bytes), (MAX_SHARES, i64::MAX));
     }
 
     #[test]
