@@ -87,8 +87,15 @@ enum Done {
     Allocated(Option<i64>, Result<Box<Allocation>, String>),
     /// Containers got what is allocated.
     Actuated(Vec<Update>, Result<(), String>),
-    Written(Box<PodStatus>, kube::Result<()>),
+    /// With the version of the object that it made.
+    Written(Box<PodStatus>, kube::Result<u64>),
     Deleted(kube::Result<()>),
+}
+
+/// The version of an object; versions can be compared as numbers.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+fn version(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 struct Probed {
@@ -175,6 +182,8 @@ pub(crate) struct Worker {
     operation: &'static str,
     /// The status as last written or read.
     last: PodStatus,
+    /// Up to which version of the object it was.
+    version: u64,
     write: Step,
     wrote: bool,
 }
@@ -228,6 +237,7 @@ impl Worker {
             operation: "create",
             wrote: last.start_time.is_some(),
             last,
+            version: version(&pod),
             write: Step::default(),
             wanted: pod.clone(),
             resize: Resize::default(),
@@ -303,12 +313,19 @@ impl Worker {
         {
             self.volumes_stale = true;
         }
-        // Conditions of others come from the API; everything else in the status is ours.
-        let mut conditions = self.last.conditions.take().unwrap_or_default();
-        conditions.retain(|condition| own_condition(&condition.type_));
-        let theirs = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        conditions.extend(theirs.filter(|condition| !own_condition(&condition.type_)).cloned());
-        self.last.conditions = Some(conditions).filter(|list| !list.is_empty());
+        let version = version(&pod);
+        if version > self.version && !self.write.busy {
+            // Somebody else wrote: what is not so is written anew.
+            self.version = version;
+            self.last = pod.status.clone().unwrap_or_default();
+        } else {
+            // The rest of it may be older than what was written. Of others come conditions.
+            let mut conditions = self.last.conditions.take().unwrap_or_default();
+            conditions.retain(|condition| own_condition(&condition.type_));
+            let theirs = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            conditions.extend(theirs.filter(|condition| !own_condition(&condition.type_)).cloned());
+            self.last.conditions = Some(conditions).filter(|list| !list.is_empty());
+        }
         self.operation = "update";
         self.want(pod);
     }
@@ -555,8 +572,9 @@ impl Worker {
             Done::Written(status, result) => {
                 self.write.busy = false;
                 match result {
-                    Ok(()) => {
+                    Ok(version) => {
                         self.last = *status;
+                        self.version = self.version.max(version);
                         self.wrote = true;
                         self.write.retry.succeeded();
                     }

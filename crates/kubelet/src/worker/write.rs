@@ -79,7 +79,7 @@ impl Worker {
         let api: Api<Pod> = Api::namespaced(self.k.client.clone(), self.pod.namespace());
         let name = self.pod.name().to_owned();
         self.spawn(Concern::Write, async move {
-            let result = patch_status_strategic(&api, &name, &patch).await.map(drop);
+            let result = patch_status_strategic(&api, &name, &patch).await.map(|pod| version(&pod));
             Done::Written(Box::new(status), result)
         });
         None

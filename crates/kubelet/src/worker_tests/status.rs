@@ -35,6 +35,26 @@ async fn the_status_names_the_image_that_runs_until_another_does() {
 }
 
 #[tokio::test]
+async fn what_others_write_into_the_status_is_written_anew_where_it_is_not_so() {
+    let cluster = start();
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    let honest = cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await.unwrap();
+    for forged in [json!({"phase": "Pending"}), json!({"podIP": "1.2.3.4"}), json!({"containerStatuses": []})] {
+        let mut pod = cluster.api.get(POD).unwrap();
+        merge(&mut pod["status"], &forged);
+        merge(&mut pod["status"], &json!({"conditions": [{"type": "example.com/theirs", "status": "True"}]}));
+        cluster.api.put(POD, pod, "MODIFIED");
+        let seen = |pod: Option<&Value>| {
+            let status = |key: &str| pod.map(|pod| &pod["status"][key]) == Some(&honest["status"][key]);
+            ["phase", "podIP", "containerStatuses"].into_iter().all(status)
+        };
+        let pod = cluster.api.wait(POD, seen).await;
+        assert!(condition(pod.as_ref(), "example.com/theirs", "True"), "{pod:?}");
+    }
+    cluster.shutdown.cancel();
+}
+
+#[tokio::test]
 async fn the_status_says_how_volumes_are_mounted() {
     let cluster = start();
     let mount = |path: &str, read_only: bool, recursive: Value| json!({"name": "e", "mountPath": path, "readOnly": read_only, "recursiveReadOnly": recursive});
