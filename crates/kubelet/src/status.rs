@@ -59,15 +59,16 @@ fn terminated(status: &cri::ContainerStatus) -> ContainerState {
             message: Some(status.message.clone()).filter(|message| !message.is_empty()),
             started_at: time(status.started_at),
             finished_at: time(status.finished_at),
-            container_id: Some(container_id(status)),
+            container_id: Some(container_id(&status.id)),
             signal: None,
         }),
         ..Default::default()
     }
 }
 
-fn container_id(status: &cri::ContainerStatus) -> String {
-    format!("coracle://{}", status.id)
+/// How statuses name a container of the runtime.
+pub(crate) fn container_id(id: &str) -> String {
+    format!("coracle://{id}")
 }
 
 fn waiting(reason: &str, message: &str) -> ContainerState {
@@ -110,7 +111,7 @@ impl Input<'_> {
         let previous =
             |from: usize| list[from..].iter().find(|status| status.state == CriState::Exited).map(terminated);
         if let Some(status) = latest {
-            result.container_id = Some(container_id(status));
+            result.container_id = Some(container_id(&status.id));
             result.image_id.clone_from(&status.image_ref);
             if let Some(image) = status.annotations.get(IMAGE) {
                 result.image.clone_from(image);

@@ -354,20 +354,23 @@ impl Worker {
         }
         let Some(container) = self.container(name) else { return };
         let started = watch::Sender::new(false);
+        // What an earlier process found of it counts until a probe says otherwise.
+        let state = self.found_before(id);
         let mut probed = Probed {
             container_id: id.to_owned(),
-            state: ProbeState::default(),
+            state,
             has_readiness: container.readiness_probe.is_some(),
             has_startup: container.startup_probe.is_some(),
             hook_done: true,
-            startup_done: false,
+            startup_done: state.started,
             started,
             tasks: Vec::new(),
         };
         if container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()) {
             let age = Timestamp::now().as_nanosecond() - i128::from(started_at);
             // One that was found running had its hook before.
-            probed.hook_done = self.wrote && age > 10_000_000_000 && self.born.elapsed() < Duration::from_secs(5);
+            let is_found = self.wrote && age > 10_000_000_000 && self.born.elapsed() < Duration::from_secs(5);
+            probed.hook_done = state.started || is_found;
         }
         let probes = [
             (Kind::Startup, &container.startup_probe),
@@ -375,7 +378,7 @@ impl Worker {
             (Kind::Readiness, &container.readiness_probe),
         ];
         for (kind, probe) in probes {
-            let Some(probe) = probe.clone() else { continue };
+            let Some(probe) = probe.clone().filter(|_| kind != Kind::Startup || !state.started) else { continue };
             let prober = Prober {
                 pod: self.pod.clone(),
                 container: container.clone(),
@@ -394,6 +397,17 @@ impl Worker {
         }
         self.probes.insert(name.to_owned(), probed);
         self.update_started(name);
+    }
+
+    /// What the pod's status says of a container.
+    fn found_before(&self, id: &str) -> ProbeState {
+        let (id, last) = (container_id(id), &self.last);
+        let all = [&last.container_statuses, &last.init_container_statuses, &last.ephemeral_container_statuses];
+        let found = all.into_iter().flatten().flatten().find(|status| status.container_id.as_ref() == Some(&id));
+        found.map_or_else(ProbeState::default, |status| ProbeState {
+            started: status.started == Some(true),
+            ready: status.ready,
+        })
     }
 
     pub(super) fn update_started(&mut self, name: &str) {

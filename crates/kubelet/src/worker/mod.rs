@@ -40,7 +40,7 @@ use crate::probe::{Kind, Prober, Verdict};
 use crate::resize::allocation::{ALLOCATION, Allocation};
 use crate::resize::plan::Update;
 use crate::resources::{cgroup_parent, pod_resources};
-use crate::status::{Input, own_condition, pod_status, status_patch};
+use crate::status::{Input, container_id, own_condition, pod_status, status_patch};
 use crate::sync::{Actions, Observed, ProbeState, compute};
 use crate::termination::termination_message;
 use crate::volumes::{Facts, Mounted, NotReady};

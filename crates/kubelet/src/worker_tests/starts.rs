@@ -136,6 +136,36 @@ async fn a_missing_config_map_is_awaited_and_a_restarted_kubelet_adopts_what_run
 }
 
 #[tokio::test]
+async fn a_restarted_kubelet_takes_what_is_ready_for_ready_and_asks_no_startup_probe_again() {
+    let mut cluster = start();
+    let bind = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (readiness, startup) = (bind().await, bind().await);
+    let probe = |listener: &tokio::net::TcpListener| json!({"tcpSocket": {"port": listener.local_addr().unwrap().port()}, "periodSeconds": 1, "failureThreshold": 1});
+    let probes = [probe(&readiness), probe(&startup)];
+    create(
+        &cluster.api,
+        json!({"hostNetwork": true, "containers":
+            [{"name": "c", "image": "i:1", "readinessProbe": probes[0], "startupProbe": probes[1]}]}),
+    );
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    cluster.shutdown.cancel();
+    (&mut cluster.task).await.unwrap().unwrap();
+    while tokio::time::timeout(Duration::from_millis(10), readiness.accept()).await.is_ok() {}
+    drop(startup);
+    let before = cluster.api.objects.lock().log.len();
+    let (shutdown, _task) = spawn(&cluster.api, &cluster.runtime, cluster.dir.path(), &cluster.ending);
+    for _ in 0..2 {
+        readiness.accept().await.expect("it is probed");
+    }
+    let was_ready = |(_, path, pod): &(_, String, Value)| path != POD || condition(Some(pod), "Ready", "True");
+    assert!(cluster.api.objects.lock().log[before..].iter().all(was_ready));
+    assert_eq!(cluster.runtime.state.lock().stops, 0);
+    drop(readiness);
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "False")).await;
+    shutdown.cancel();
+}
+
+#[tokio::test]
 async fn a_failing_liveness_probe_restarts_and_readiness_decides_ready() {
     let cluster = start();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
