@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use coracle_kubelet::Shutdown;
 use coracle_runtime::Runtime;
 use coracle_runtime::cri::ImageService;
 use coracle_store::Store;
@@ -34,6 +35,10 @@ use crate::store::pieces;
 
 /// The longest text that is sent: the names of all images of an archive.
 const LONGEST: usize = 1 << 20;
+/// All containers end, those of the whole cluster.
+const END: &str = "/end-containers";
+/// Those of this node end, and other nodes go on.
+const LEAVE: &str = "/leave";
 
 /// What is ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,8 +88,8 @@ pub struct Server {
 
 /// How the containers of the node are ended.
 pub struct Containers {
-    /// Has the kubelet end all of them within a time, once.
-    pub end: Mutex<Option<oneshot::Sender<Duration>>>,
+    /// Has the kubelet end all of them, once.
+    pub end: Mutex<Option<oneshot::Sender<Shutdown>>>,
     /// Whether they have ended.
     pub ended: watch::Receiver<bool>,
 }
@@ -169,11 +174,12 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<Bo
             server(state)?.hollow.want(&serde_json::from_str(&text(request).await?)?);
             json(&())
         }
-        (&Method::POST, "/end-containers") => {
-            let grace = Duration::from_millis(text(request).await?.parse()?);
+        (&Method::POST, path @ (END | LEAVE)) => {
+            let others_go_on = path == LEAVE;
+            let longest = Duration::from_millis(text(request).await?.parse()?);
             if let Some(containers) = &state.containers {
                 if let Some(end) = containers.end.lock().take() {
-                    let _ = end.send(grace);
+                    let _ = end.send(Shutdown { longest, others_go_on });
                 }
                 containers.ended.clone().wait_for(|ended| *ended).await?;
             }
@@ -290,12 +296,13 @@ pub fn wait_until(socket: &Path, what: &str, patience: Duration) -> Result<()> {
         .with_context(|| format!("the {what} is not ready"))
 }
 
-/// Has all containers end, hooks first, within a time; the daemon starts none any more.
-pub fn end_containers(socket: &Path, grace: Duration) -> Result<()> {
+/// Has all containers end, hooks first; the daemon starts none any more.
+pub fn end_containers(socket: &Path, how: Shutdown) -> Result<()> {
     /// What the daemon itself may take.
     const MORE: Duration = Duration::from_secs(5);
-    let body = Outgoing::Text(grace.as_millis().to_string());
-    call_within(grace.saturating_add(MORE), socket, Method::POST, "/end-containers", body)
+    let body = Outgoing::Text(how.longest.as_millis().to_string());
+    let path = if how.others_go_on { LEAVE } else { END };
+    call_within(how.longest.saturating_add(MORE), socket, Method::POST, path, body)
 }
 
 /// Calls the daemon and reads its answer, and waits no longer than a time.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use coracle_kubelet::Shutdown;
 use coracle_network::host;
 
 use crate::args::{Stop, Which};
@@ -23,7 +24,8 @@ pub fn stop(options: &Stop) -> Result<()> {
     Place::find(&options.which, DEFAULT_NAME)?.check_name()?;
     let deadline = Instant::now() + options.grace;
     let (first, further): (Vec<_>, Vec<_>) = cluster.all_nodes().into_iter().partition(LocalNode::is_first);
-    at_once(&cluster.all_nodes(), |node| node.end_containers(options.grace));
+    let how = Shutdown { longest: options.grace, others_go_on: false };
+    at_once(&cluster.all_nodes(), |node| node.end_containers(how));
     // The server goes last: kubelets tell it how their pods end.
     for nodes in [further, first] {
         at_once(&nodes, |node| node.ask_to_end(deadline));

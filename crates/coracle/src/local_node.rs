@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use coracle_kubelet::Shutdown;
 use coracle_network::host;
 use coracle_values::addresses::Family;
 use ipnet::IpNet;
@@ -166,12 +167,12 @@ impl LocalNode<'_> {
         Ok(Begun { node: *self, outer, init_log })
     }
 
-    /// Has its containers end, hooks first, within `grace`. Its daemon goes on, and starts none any more.
-    pub fn end_containers(&self, grace: Duration) {
+    /// Has its containers end, hooks first. Its daemon goes on, and starts none any more.
+    pub fn end_containers(&self, how: Shutdown) {
         if self.process().is_none() {
             return;
         }
-        if let Err(error) = control::end_containers(&self.control_socket(), grace) {
+        if let Err(error) = control::end_containers(&self.control_socket(), how) {
             eprintln!("warning: containers of {} end without their preStop hooks: {error:#}", self.name());
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use coracle_apiserver::KUBERNETES_VERSION;
 use coracle_client::{Event, EventRecorder, Informer, Informers};
 use coracle_cni::Cni;
-use coracle_kubelet::KubeletConfig;
+use coracle_kubelet::{KubeletConfig, Shutdown};
 use coracle_network::announce::{self, AnnounceConfig};
 use coracle_network::policies::Policies;
 use coracle_network::{ForeignConfig, ForeignPods, proxy};
@@ -183,9 +183,10 @@ pub async fn start(options: &NodeArgs, cluster: &Cluster, own: Own<'_>, parts: &
         let (tell, told) = oneshot::channel();
         let shutdown = async {
             match asked_to_end.await {
-                Ok(longest) => {
-                    let _ = tell.send(longest);
-                    longest
+                Ok(how) => {
+                    let how: Shutdown = how;
+                    let _ = tell.send(how.longest);
+                    how
                 }
                 Err(_) => std::future::pending().await,
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
+use coracle_kubelet::Shutdown;
 use coracle_pki::{Authority, BootstrapToken};
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
@@ -41,7 +42,7 @@ pub fn run(options: &Node) -> Result<()> {
             let _lock = Lock::take(&cluster.name)?;
             let node = find(&cluster, node)?;
             let deadline = Instant::now() + *grace;
-            node.end_containers(*grace);
+            node.end_containers(Shutdown { longest: *grace, others_go_on: true });
             node.ask_to_end(deadline);
             node.end();
             down::remove_cgroups_of(&node);

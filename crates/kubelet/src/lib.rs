@@ -59,6 +59,7 @@ pub use eviction::config as eviction_config;
 pub use retire::retire;
 pub use run::run;
 pub use server::listen_at_any;
+pub use shutdown::Shutdown;
 
 /// The server's own words for an API error, without the client's wrapping.
 pub(crate) fn message_of(error: &kube::Error) -> String {

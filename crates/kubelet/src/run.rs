@@ -1,7 +1,6 @@
 //! Putting the kubelet together.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coracle_client::{EventRecorder, Informer, observed, user_agent};
@@ -21,6 +20,7 @@ use crate::metrics::{Metrics, Shared};
 use crate::objects::Objects;
 use crate::observed_runtime::ObservedRuntime;
 use crate::pods::Pods;
+use crate::shutdown::Shutdown;
 use crate::stats::disk::Disks;
 use crate::volumes::state::State;
 use crate::volumes::token::Tokens;
@@ -28,7 +28,7 @@ use crate::volumes::{VolumeManager, make_private};
 use crate::worker::Message;
 use crate::{eviction, gc, image_gc, node, server, shutdown};
 
-/// Runs the node agent until `shutdown` answers with the longest time in which containers are to end; then they do, hooks first.
+/// Runs the node agent until `shutdown` answers with how the node is to end; then its containers do, hooks first.
 /// One that is dropped leaves them running, and the next start finds them.
 ///
 /// # Errors
@@ -38,7 +38,7 @@ pub fn run(
     client: Client,
     runtime: Arc<dyn RuntimeService>,
     images: Arc<dyn ImageService>,
-    shutdown: impl Future<Output = Duration> + Send + 'static,
+    shutdown: impl Future<Output = Shutdown> + Send + 'static,
 ) -> BoxFuture<'static, Result<()>> {
     Box::pin(agent(config, client, runtime, images, Box::pin(shutdown)))
 }
@@ -48,7 +48,7 @@ async fn agent(
     client: Client,
     runtime: Arc<dyn RuntimeService>,
     images: Arc<dyn ImageService>,
-    shutdown: BoxFuture<'static, Duration>,
+    shutdown: BoxFuture<'static, Shutdown>,
 ) -> Result<()> {
     let metrics = Shared::new(Metrics::default());
     let counts = metrics.clone();
@@ -137,8 +137,8 @@ async fn agent(
         garbage.pods.set_listed();
         gc::run(garbage).await;
     });
-    let longest = shutdown.await;
+    let how = shutdown.await;
     tasks.shutdown().await;
-    shutdown::run(&kubelet, longest).await;
+    shutdown::run(&kubelet, how).await;
     Ok(())
 }

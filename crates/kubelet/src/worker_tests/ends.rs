@@ -20,7 +20,16 @@ async fn a_container_that_is_ending_when_the_node_ends_has_its_hook_once_and_oth
         cluster.runtime.exit("u-c-0", 143);
         cluster.task.await.unwrap().unwrap();
         assert_eq!(cluster.runtime.state.lock().execs, 1);
-        assert!(cluster.api.get(POD).is_some(), "its object is left to the next start");
+        let pod = cluster.api.get(POD).expect("its object is left to the next start");
+        let told = |object: &Value| {
+            let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = all.into_iter().find(|one| one["type"] == "Ready").unwrap_or_default();
+            (ready["status"] == "False" && ready["message"] == "node is shutting down")
+                .then_some(ready["reason"].clone())
+        };
+        assert_eq!(told(&pod), (!deleted).then(|| json!("NodeNotReady")), "services lead to others: {pod:#}");
+        let node = cluster.api.get("/api/v1/nodes/node").expect("the node is there");
+        assert_eq!(told(&node), Some(json!("KubeletNotReady")), "{node:#}");
     }
 }
 

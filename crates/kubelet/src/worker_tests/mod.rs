@@ -325,7 +325,7 @@ fn spawn_with(
     let ending = ending.clone();
     let asked = async move {
         ending.cancelled().await;
-        Duration::from_secs(5)
+        crate::Shutdown { longest: Duration::from_secs(5), others_go_on: true }
     };
     let run = crate::run(config, client, runtime.clone(), Arc::new(FakeImages), asked);
     let cancelled = shutdown.clone();
