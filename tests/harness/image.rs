@@ -10,8 +10,9 @@ use tar::{Builder, EntryType, Header};
 
 /// The commands of the image that are found in `/bin`, besides `test`.
 const COMMANDS: &[&str] = &[
-    "alloc", "caps", "cat", "crash", "echo", "env", "exit", "grpc", "hostname", "id", "ignore", "lines", "link", "ls",
-    "meet", "nslookup", "post", "rm", "serve", "sh", "sleep", "spin", "tar", "trap", "udp", "wget", "write",
+    "alloc", "call", "caps", "cat", "crash", "echo", "env", "exit", "grpc", "hostname", "id", "ignore", "lines",
+    "link", "ls", "meet", "nslookup", "post", "rm", "serve", "sh", "sleep", "spin", "tar", "trap", "udp", "wget",
+    "write",
 ];
 
 /// Writes a docker-archive with the image under each tag; each has its tag's version in the variable `VERSION`.

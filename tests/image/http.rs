@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::{Outcome, dns, process};
 
@@ -128,23 +128,55 @@ pub fn post(arguments: &[String]) -> Outcome {
 
 fn fetch(method: &str, arguments: &[String]) -> Outcome {
     let url = arguments.last().ok_or("a URL is missing")?;
-    let rest = url.strip_prefix("http://").ok_or("wget: only http:// is spoken")?;
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let address = resolve(authority, 80)?;
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(|error| format!("{address}: {error}"))?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    write!(stream, "{method} /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or("wget: the answer is cut")?;
+    let (status, body) = request(method, url, TIMEOUT)?;
     print!("{body}");
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
     if !status.starts_with('2') {
         eprintln!("wget: {url} answered {status}");
         return Ok(1);
     }
     Ok(0)
+}
+
+/// Status and body of an answer; each step of the exchange may take so long.
+fn request(method: &str, url: &str, patience: Duration) -> Result<(String, String), Box<dyn std::error::Error>> {
+    let rest = url.strip_prefix("http://").ok_or("wget: only http:// is spoken")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let address = resolve(authority, 80)?;
+    let mut stream = TcpStream::connect_timeout(&address, patience).map_err(|error| format!("{address}: {error}"))?;
+    stream.set_read_timeout(Some(patience))?;
+    write!(stream, "{method} /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("wget: the answer is cut")?;
+    Ok((head.split_whitespace().nth(1).unwrap_or_default().to_owned(), body.to_owned()))
+}
+
+/// `call MILLISECONDS NAME=URL...`: asks each of these URLs so often, by a connection of its own. Each call is a line: when it began,
+/// in milliseconds since 1970, the name, `ok` or `failed`, and the body or the reason. None waits for more than a second.
+pub fn call(arguments: &[String]) -> Outcome {
+    process::on_terminate(process::end_as_terminated);
+    let (period, targets) = arguments.split_first().ok_or("call: a number is missing")?;
+    let period = Duration::from_millis(period.parse()?);
+    let targets = targets.iter().map(|target| target.split_once('=').ok_or("call: NAME=URL is expected"));
+    std::thread::scope(|scope| {
+        for (name, url) in targets.collect::<Result<Vec<_>, _>>()? {
+            scope.spawn(move || {
+                loop {
+                    let began = SystemTime::now();
+                    let outcome = match request("GET", url, Duration::from_secs(1)) {
+                        Ok((status, body)) if status.starts_with('2') => format!("ok {}", body.trim()),
+                        Ok((status, _)) => format!("failed with {status}"),
+                        Err(error) => format!("failed {error}"),
+                    };
+                    let at = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+                    println!("{at} {name} {outcome}");
+                    std::thread::sleep(period.saturating_sub(began.elapsed().unwrap_or_default()));
+                }
+            });
+        }
+        Ok(0)
+    })
 }
 
 /// `udp HOST:PORT WORD...`: sends the words and writes what comes back.

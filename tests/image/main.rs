@@ -22,6 +22,7 @@ type Applet = fn(&[String]) -> Outcome;
 /// The commands.
 const APPLETS: &[(&str, Applet)] = &[
     ("alloc", process::alloc),
+    ("call", http::call),
     ("caps", process::caps),
     ("cat", files::cat),
     ("crash", process::crash),

@@ -4,13 +4,13 @@ use coracle_e2e::*;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-const NODES: &str = "/api/v1/nodes";
+pub const NODES: &str = "/api/v1/nodes";
 
-fn names(cluster: &Cluster) -> [String; 3] {
+pub fn names(cluster: &Cluster) -> [String; 3] {
     [cluster.name.clone(), format!("{}-2", cluster.name), format!("{}-3", cluster.name)]
 }
 
-fn condition(node: &Value, kind: &str) -> String {
+pub fn condition(node: &Value, kind: &str) -> String {
     let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     let found = conditions.into_iter().find(|condition| condition["type"] == kind);
     found.and_then(|condition| condition["status"].as_str()).unwrap_or_default().to_owned()
@@ -25,7 +25,7 @@ fn server(namespace: &Namespace<'_>, name: &str, node: &str, body: &str) {
 }
 
 /// Runs a command on a node.
-fn run_on(namespace: &Namespace<'_>, node: &str, command: &[&str]) -> Run {
+pub fn run_on(namespace: &Namespace<'_>, node: &str, command: &[&str]) -> Run {
     let mut object = pod("", command);
     object["metadata"] = json!({"generateName": "run-"});
     object["spec"]["nodeName"] = json!(node);
@@ -41,19 +41,19 @@ fn ok_on(namespace: &Namespace<'_>, node: &str, command: &[&str]) -> String {
 }
 
 /// The daemon of a further node.
-fn agent(cluster: &Cluster, node: &str) -> Option<i32> {
+pub fn agent(cluster: &Cluster, node: &str) -> Option<i32> {
     let agents = processes_of(cluster).into_iter();
     let is_agent = |line: &str| line.contains(" agent ") && line.contains(&format!("/nodes/{node} "));
     agents.filter(|(_, line)| is_agent(line)).map(|(pid, _)| pid).next()
 }
 
 /// The first process of a further node.
-fn first_process(cluster: &Cluster, number: u8) -> Option<i32> {
+pub fn first_process(cluster: &Cluster, number: u8) -> Option<i32> {
     let is_first = |line: &str| line.contains("node-init --inside") && line.contains(&format!("--number {number} "));
     processes_of(cluster).into_iter().find(|(_, line)| is_first(line)).map(|(pid, _)| pid)
 }
 
-fn kill(pid: i32) {
+pub fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
