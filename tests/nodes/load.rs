@@ -100,7 +100,12 @@ const QUIET: u64 = 3000;
 /// Waits until all calls of these clients to these targets have succeeded for a while; answers the moment of the last failure
 /// since one, and how many there were of each target.
 #[track_caller]
-pub fn settled(what: &str, since: u64, clients: &[&Client<'_>], counts: impl Fn(&str) -> bool) -> (u64, BTreeMap<String, usize>) {
+pub fn settled(
+    what: &str,
+    since: u64,
+    clients: &[&Client<'_>],
+    counts: impl Fn(&str) -> bool,
+) -> (u64, BTreeMap<String, usize>) {
     eventually(&format!("{what}: no call fails"), || {
         let until = now();
         let (mut failed, mut last) = (BTreeMap::new(), since);

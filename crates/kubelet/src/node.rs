@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Backoff, EventType, NodeLease, is_conflict, is_not_found};
+use coracle_client::{Backoff, Event, EventType, NodeLease, is_conflict, is_not_found};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::KubeletConfig;
@@ -172,12 +173,27 @@ async fn report(k: &Kubelet, port: u16, node: &Node, force: bool) -> kube::Resul
     node_object::report(&api, &k.config.node_name, node, (&old, &new), force).await
 }
 
+/// Whether nothing was heard of the node for so long that nobody knows how it is: the sooner it says so, the sooner it has pods.
+fn is_given_up(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
+}
+
 /// Registers the node and keeps its status and lease, for ever. `registered` is called once it is Ready.
 pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(7));
     let mut registered = Some(registered);
     let mut network = network::Changes::of(&k.config);
     let mut lease = None;
+    let given_up = Arc::new(Notify::new());
+    let told = given_up.clone();
+    k.nodes.subscribe(move |event| {
+        if let Event::Added(node) | Event::Updated { new: node, .. } = event
+            && is_given_up(node)
+        {
+            told.notify_one();
+        }
+    });
     loop {
         let mut node = loop {
             match register(&k, port).await {
@@ -209,6 +225,7 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
                 () = tokio::time::sleep(CHECK_PERIOD) => {}
                 () = k.pressure.changed.notified() => {}
                 () = network.next() => {}
+                () = given_up.notified() => {}
             }
             // What others changed (conditions, labels) is taken from the informer; a node deleted there registers anew.
             if k.nodes.has_synced() {

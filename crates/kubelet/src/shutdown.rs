@@ -17,6 +17,7 @@ use crate::lifecycle::{kill_container, stop_container};
 use crate::message_of;
 use crate::node_object::now;
 use crate::pod::{PodExt, grace_seconds, is_sidecar};
+use crate::status::NODE_NOT_READY;
 use crate::sync::Observed;
 
 /// How long one has to end whose time is over.
@@ -69,7 +70,7 @@ async fn tell(k: &Kubelet, pods: &[(Arc<Pod>, Observed)]) {
     let each = pods.iter().filter(|(pod, observed)| !pod.is_deleted() && observed.running().next().is_some()).map(
         |(pod, _)| async {
             let api: Api<Pod> = Api::namespaced(k.client.clone(), pod.namespace());
-            let ready = json!({"type": "Ready", "status": "False", "reason": "NodeNotReady", "message": WHY,
+            let ready = json!({"type": "Ready", "status": "False", "reason": NODE_NOT_READY, "message": WHY,
             "lastTransitionTime": now()});
             let mut patch = of_status(ready);
             patch["metadata"] = json!({"uid": pod.uid()});

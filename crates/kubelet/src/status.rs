@@ -66,6 +66,9 @@ fn terminated(status: &cri::ContainerStatus) -> ContainerState {
     }
 }
 
+/// The reason of a pod's Ready that others write of a node that does not.
+pub(crate) const NODE_NOT_READY: &str = "NodeNotReady";
+
 /// How statuses name a container of the runtime.
 pub(crate) fn container_id(id: &str) -> String {
     format!("coracle://{id}")

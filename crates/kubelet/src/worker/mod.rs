@@ -19,7 +19,7 @@ use coracle_runtime::cri::{
     PodSandboxMetadata, PortMapping, SandboxState,
 };
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition, PodStatus};
 use kube::api::{Api, DeleteParams, Preconditions};
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
@@ -40,7 +40,7 @@ use crate::probe::{Kind, Prober, Verdict};
 use crate::resize::allocation::{ALLOCATION, Allocation};
 use crate::resize::plan::Update;
 use crate::resources::{cgroup_parent, pod_resources};
-use crate::status::{Input, container_id, own_condition, pod_status, status_patch};
+use crate::status::{Input, NODE_NOT_READY, container_id, own_condition, pod_status, status_patch};
 use crate::sync::{Actions, Observed, ProbeState, compute};
 use crate::termination::termination_message;
 use crate::volumes::{Facts, Mounted, NotReady};
@@ -319,11 +319,16 @@ impl Worker {
             self.version = version;
             self.last = pod.status.clone().unwrap_or_default();
         } else {
-            // The rest of it may be older than what was written. Of others come conditions.
-            let mut conditions = self.last.conditions.take().unwrap_or_default();
-            conditions.retain(|condition| own_condition(&condition.type_));
+            // The rest of it may be older than what was written. Of others come conditions, and what was said of a node that was
+            // not heard of, which is put right.
+            let is_theirs = |condition: &PodCondition| {
+                !own_condition(&condition.type_) || condition.reason.as_deref() == Some(NODE_NOT_READY)
+            };
             let theirs = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-            conditions.extend(theirs.filter(|condition| !own_condition(&condition.type_)).cloned());
+            let theirs: Vec<PodCondition> = theirs.filter(|condition| is_theirs(condition)).cloned().collect();
+            let mut conditions = self.last.conditions.take().unwrap_or_default();
+            conditions.retain(|own| own_condition(&own.type_) && theirs.iter().all(|their| their.type_ != own.type_));
+            conditions.extend(theirs);
             self.last.conditions = Some(conditions).filter(|list| !list.is_empty());
         }
         self.operation = "update";

@@ -79,3 +79,21 @@ async fn the_status_says_how_volumes_are_mounted() {
     until_so("the pod's directory goes", async || !cluster.dir.path().join("kubelet/pods/u").exists()).await;
     cluster.shutdown.cancel();
 }
+
+#[tokio::test]
+async fn a_node_that_was_not_heard_of_says_that_it_and_its_pods_are_ready_once_it_hears_otherwise() {
+    let cluster = start();
+    create(&cluster.api, json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    cluster.api.wait(POD, |pod| condition(pod, "Ready", "True")).await;
+    const NODE: &str = "/api/v1/nodes/node";
+    cluster.api.wait(NODE, |node| condition(node, "Ready", "True")).await;
+    for (path, status, reason) in [(NODE, "Unknown", "NodeStatusUnknown"), (POD, "False", "NodeNotReady")] {
+        let mut object = cluster.api.get(path).unwrap();
+        let conditions = object["status"]["conditions"].as_array_mut().unwrap();
+        let ready = conditions.iter_mut().find(|condition| condition["type"] == "Ready").unwrap();
+        (ready["status"], ready["reason"]) = (json!(status), json!(reason));
+        cluster.api.put(path, object, "MODIFIED");
+        cluster.api.wait(path, |object| condition(object, "Ready", "True")).await;
+    }
+    cluster.shutdown.cancel();
+}
