@@ -5,4 +5,5 @@
 mod gadgets;
 mod kube_state_metrics;
 mod program;
+mod prometheus;
 mod sample_apiserver;
