@@ -28,6 +28,7 @@ mod kinds;
 mod lagging;
 mod legacy_tokens;
 mod limit_ranges;
+mod malformed;
 mod metrics;
 mod mutating_policies;
 mod network_policies;
