@@ -30,6 +30,11 @@ pub fn charged(pod: &Value, which: Which) -> Amounts {
     total
 }
 
+/// Whether the pod says its resources for itself.
+pub fn has_its_own(pod: &Value) -> bool {
+    [Which::Requests, Which::Limits].into_iter().any(|which| !of_whole(&pod["spec"], which).0.is_empty())
+}
+
 fn total(pod: &Value, which: Which, of: impl Fn(&Value) -> Amounts) -> Amounts {
     let spec = &pod["spec"];
     let mut total = of_containers(containers(spec), of);
@@ -84,7 +89,7 @@ mod tests {
         assert_eq!(cpu(&pod), "1600m");
         assert!(charged(&pod, Which::Limits).0.is_empty());
         pod["spec"]["resources"] = json!({"requests": {"cpu": "2"}});
-        assert_eq!(cpu(&pod), "3");
+        assert_eq!((cpu(&pod).as_str(), has_its_own(&pod)), ("3", true));
     }
 
     #[test]

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coracle_api::meta::{self, list, text};
-use coracle_api::strategy::pod::resources::{Which, of_whole};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::usage::whole;
 use crate::amounts::Amounts;
-use crate::pod_resources::charged;
+use crate::pod_resources::{self, Which, charged};
 
 /// What a pod can use besides huge pages and extended resources.
 const NAMES: [&str; 10] = [
@@ -77,12 +76,12 @@ fn of_lists(requests: &Amounts, limits: &Amounts) -> Amounts {
     used
 }
 
-/// Whether a pod, or else each of its containers, says what it needs of what is limited. Upstream asks no more of a pod that says
-/// anything for itself, and counts nothing of what it leaves out, so that a quota of memory bounds no pod that only names processors.
+/// Whether the containers of a pod say what they need of what is limited.
 pub(super) fn check<'a>(pod: &Value, limited: impl Iterator<Item = &'a str>) -> Result<(), String> {
-    let [requests, limits] = [Which::Requests, Which::Limits].map(|which| of_whole(&pod["spec"], which));
-    let whole = of_lists(&requests, &limits);
-    let required: Vec<&str> = limited.filter(|name| REQUIRED.contains(name) && whole.get(name).is_none()).collect();
+    if pod_resources::has_its_own(pod) {
+        return Ok(());
+    }
+    let required: Vec<&str> = limited.filter(|name| REQUIRED.contains(name)).collect();
     let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for container in ["containers", "initContainers"].into_iter().flat_map(|key| list(pod, &["spec", key])) {
         let [requests, limits] = ["requests", "limits"].map(|key| Amounts::of(&container["resources"][key]));
@@ -146,12 +145,6 @@ mod tests {
             Err("must specify limits.cpu for: i; limits.memory for: c1,i".to_owned())
         );
         pod["spec"]["resources"] = json!({"limits": {"cpu": "1"}});
-        assert_eq!(
-            check(&pod, names.into_iter()),
-            Err("must specify limits.memory for: c1,i".to_owned()),
-            "what a pod says of processors is no bound of its memory"
-        );
-        pod["spec"]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
         assert_eq!(check(&pod, names.into_iter()), Ok(()));
     }
 }
