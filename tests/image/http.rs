@@ -153,7 +153,8 @@ fn request(method: &str, url: &str, patience: Duration) -> Result<(String, Strin
 }
 
 /// `call MILLISECONDS NAME=URL...`: asks each of these URLs so often, by a connection of its own. Each call is a line: when it began,
-/// in milliseconds since 1970, the name, `ok` or `failed`, and the body or the reason. None waits for more than a second.
+/// in milliseconds since 1970, the name, `ok` or `failed`, and the body or the reason. None waits long, but until what was lost on the
+/// way once has been sent again, a second later.
 pub fn call(arguments: &[String]) -> Outcome {
     process::on_terminate(process::end_as_terminated);
     let (period, targets) = arguments.split_first().ok_or("call: a number is missing")?;
@@ -164,7 +165,7 @@ pub fn call(arguments: &[String]) -> Outcome {
             scope.spawn(move || {
                 loop {
                     let began = SystemTime::now();
-                    let outcome = match request("GET", url, Duration::from_secs(1)) {
+                    let outcome = match request("GET", url, Duration::from_millis(2500)) {
                         Ok((status, body)) if status.starts_with('2') => format!("ok {}", body.trim()),
                         Ok((status, _)) => format!("failed with {status}"),
                         Err(error) => format!("failed {error}"),

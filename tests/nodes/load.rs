@@ -112,9 +112,9 @@ pub fn settled(
         for client in clients {
             let calls = client.calls(since, until);
             let calls: Vec<&Call> = calls.iter().filter(|call| counts(&call.target)).collect();
-            // A call may take a second until it is written down.
+            // A call may take a while until it is written down.
             let newest = calls.last().map_or(0, |call| call.at);
-            if newest + 2000 < until {
+            if newest + QUIET < until {
                 return Err(format!("nothing is known since {newest}, and it is {until}"));
             }
             let failures: Vec<&&Call> = calls.iter().filter(|call| call.failure.is_some()).collect();
@@ -136,7 +136,7 @@ pub fn settled(
 #[track_caller]
 pub fn none_failed(what: &str, since: u64, clients: &[&Client<'_>], counts: impl Fn(&str) -> bool) -> usize {
     let until = now();
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(QUIET + 1000));
     let mut all = 0;
     for client in clients {
         let calls: Vec<Call> = client.calls(since, until);

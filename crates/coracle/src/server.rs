@@ -31,7 +31,8 @@ use crate::{balancing, control_plane, hollow, kubeconfig, node, notify, ranges, 
 
 /// The name under which controllers own what they write.
 pub(crate) const CONTROLLERS: &str = "kube-controller-manager";
-/// What nothing waits for while the node becomes ready begins after that, or after this time: the processors are busy enough then.
+/// What nothing waits for while the node becomes ready begins after that, or after this time: until then the processors are busy
+/// enough.
 const LONGEST_START: Duration = Duration::from_millis(500);
 
 /// Runs until a signal or a failure ends it.
@@ -195,7 +196,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     };
     let (hollow, kept) = hollow::Running::start(&api, &node_name, cluster_cidr, &wanted.unwrap_or_default())?;
     parts.spawn("hollow nodes", kept);
-    let mut begin_after = ready.clone();
+    let others = others_begin(ready.clone());
     let control_state = control::State {
         runtime,
         server: Some(control::Server { certificates: certificates.clone(), store, hollow }),
@@ -210,20 +211,15 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
     let socket = dir.join("control.sock");
     parts.spawn("control socket", async move { control::serve(&socket, control_state).await });
 
-    let (begin, begun) = watch::channel(false);
-    tokio::spawn(async move {
-        let _ = tokio::time::timeout(LONGEST_START, begin_after.wait_for(|ready| ready.node && ready.dns)).await;
-        begin.send_replace(true);
-    });
     let scheduler = coracle_scheduler::Config {
         election: scheduler_election,
         identity: identity.clone(),
         scheduler: scheduler_config,
     };
     let client = as_user("system:kube-scheduler", "kube-scheduler");
-    let mut scheduler_begins = begun.clone();
+    let mut begin = others.clone();
     parts.spawn("scheduler", async move {
-        let _ = scheduler_begins.wait_for(|begun| *begun).await;
+        let _ = begin.wait_for(|begin| *begin).await;
         lead(move || coracle_scheduler::run(client.clone(), scheduler.clone())).await
     });
     let (api_server_names, api_server_addresses) = certificates.known_by();
@@ -239,7 +235,7 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         election: controllers_election,
         identity,
         terminated_pod_threshold: 12_500,
-        others: begun,
+        others,
         legacy_token_clean_up_period: options.legacy_service_account_token_clean_up_period,
     };
     let accounts: coracle_controllers::Clients = {
@@ -256,6 +252,16 @@ async fn serve(options: &Server, cluster: &Cluster) -> Result<()> {
         error = parts.first_end() => Err(error),
         () = daemon::asked_to_end() => Ok(()),
     }
+}
+
+/// Whether the parts begin that nothing waits for while the node becomes ready.
+fn others_begin(mut ready: watch::Receiver<Ready>) -> watch::Receiver<bool> {
+    let (begin, begun) = watch::channel(false);
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(LONGEST_START, ready.wait_for(|ready| ready.node && ready.dns)).await;
+        begin.send_replace(true);
+    });
+    begun
 }
 
 /// A client within this process.
