@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Which;
 use crate::cluster::{Cluster, Kind, Place};
-use crate::files::write_atomically;
+use crate::files::{make_within, write_atomically};
 use crate::process::NodeProcess;
 use crate::registry::Lock;
 use crate::server_log::Bounded;
@@ -163,11 +163,9 @@ impl Parts {
 
 /// Makes directories of the data directory.
 pub fn make_directories(dir: &Path, parts: &[&str]) -> Result<()> {
-    for part in parts {
-        let path = dir.join(part);
-        std::fs::create_dir_all(&path).with_context(|| format!("failed to make {}", path.display()))?;
-    }
-    Ok(())
+    parts.iter().try_for_each(|part| {
+        make_within(dir, Path::new(part)).with_context(|| format!("failed to make {}", dir.join(part).display()))
+    })
 }
 
 /// The node's addresses: those that are named, or those by which this host reaches the world, of the families of pods, the

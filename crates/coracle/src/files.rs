@@ -26,6 +26,19 @@ pub fn write_atomically_for(path: &Path, bytes: &[u8], mode: u32, owner: Option<
     written.with_context(|| format!("failed to write {}", path.display()))
 }
 
+/// Makes a directory within one that must be there: a process that does not know yet that its cluster was removed makes nothing anew.
+pub fn make_within(dir: &Path, part: &Path) -> std::io::Result<()> {
+    let mut path = dir.to_owned();
+    for name in part.components() {
+        path.push(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 /// A path without links and without `..`, also when its end does not exist yet.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()))?;

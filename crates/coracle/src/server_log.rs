@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::files::make_within;
+
 /// Bytes of a file; there are two at most.
 const MAX: u64 = 16 << 20;
 
@@ -21,7 +23,7 @@ pub fn open(dir: &Path) -> io::Result<()> {
 /// The present file; one that is `max` bytes long already becomes the old one, in place of that.
 fn file(dir: &Path, max: u64) -> io::Result<fs::File> {
     let path = path(dir);
-    fs::create_dir_all(dir.join("log"))?;
+    make_within(dir, Path::new("log"))?;
     if fs::metadata(&path).is_ok_and(|meta| meta.len() >= max) {
         fs::rename(&path, path.with_extension("log.1"))?;
     }
