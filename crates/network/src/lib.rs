@@ -21,6 +21,7 @@ mod node;
 mod peers;
 pub mod policies;
 pub mod proxy;
+mod room;
 mod takeover;
 #[cfg(test)]
 mod testing;

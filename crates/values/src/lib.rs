@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod duration;
 pub mod hollow;
+pub mod limits;
 pub mod names;
 pub mod pods;
 pub mod quantity;

@@ -8,6 +8,7 @@
 //! run on a thread of their own: computing takes a while where there is much, and netlink answers when the kernel is done.
 //! What an earlier process left stays until everything is known, and is replaced in one transaction.
 
+mod costs;
 mod endpoints;
 mod health;
 mod rules;

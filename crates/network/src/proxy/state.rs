@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 
+use super::costs::{Costs, cost};
 use super::endpoints::{Endpoints, Place};
 use super::health::Checks;
 use super::rules::{self, ENDPOINTS, Entry, LISTS, Lists, NODE_ADDRESSES, TABLE, Way, place_key};
@@ -40,6 +41,7 @@ pub(crate) struct State {
     /// one address.
     claims: HashMap<(&'static str, Vec<u8>), Claims>,
     changed: BTreeSet<ObjectKey>,
+    costs: Costs,
     checks: Checks,
 }
 
@@ -64,6 +66,7 @@ impl State {
             picks: HashMap::new(),
             claims: HashMap::new(),
             changed: BTreeSet::new(),
+            costs: Costs::new(),
             checks: Checks::new(),
         }
     }
@@ -121,11 +124,22 @@ impl State {
     /// It refuses.
     pub fn commit(&mut self, socket: &mut Socket) -> io::Result<()> {
         let mut flows = Flows::default();
-        for key in std::mem::take(&mut self.changed) {
+        while let Some(key) = self.changed.pop_first() {
             let slices = self.by_service.get(&key).into_iter().flatten();
             let slices = slices.filter_map(|slice| self.slices.get(slice).map(|slice| &**slice));
-            let new = self.services.get(&key).map(|service| wanted(&self.config, &self.place, service, slices));
-            self.change(key, new.unwrap_or_default(), &mut flows);
+            let (service, before) = (self.services.get(&key), self.costs.of(&key));
+            let new = match service {
+                Some(service) if self.costs.admit(&key, cost(service, slices.clone())) => {
+                    wanted(&self.config, &self.place, service, slices)
+                }
+                Some(_) => Wanted::default(),
+                None => {
+                    self.costs.forget(&key);
+                    Wanted::default()
+                }
+            };
+            self.changed.extend(self.costs.waiting(&key, before));
+            self.change(key, new, &mut flows);
         }
         self.table.commit(socket)?;
         flows.forget(socket, self.config.family);

@@ -7,6 +7,7 @@ mod validate;
 
 use std::collections::HashSet;
 
+use coracle_values::limits::SERVICES;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -33,6 +34,13 @@ impl Strategy for Service {
         }
         if !list(spec, &["externalIPs"]).is_empty() && kind == "ExternalName" {
             out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+        }
+        let addresses =
+            list(spec, &["externalIPs"]).len().saturating_add(list(spec, &["loadBalancerSourceRanges"]).len());
+        if list(spec, &["ports"]).len().saturating_mul(addresses.saturating_add(1)) > SERVICES {
+            out.push(format!(
+                "spec: with more than {SERVICES} ports times addresses and source ranges, no node serves the service"
+            ));
         }
         out
     }
@@ -268,6 +276,19 @@ mod tests {
         new["spec"]["selector"] = json!({"a": "b"});
         Service.prepare_update(&mut new, &old);
         assert!(Service.validate(&new).is_empty(), "{:?}", Service.validate(&new));
+    }
+
+    #[test]
+    fn whoever_asks_for_more_than_nodes_serve_is_told() {
+        let of = |ports: usize| {
+            let (ports, addresses) = (vec![json!({"port": 80}); ports], vec!["192.0.2.1"; 999]);
+            Service.warnings(&json!({"spec": {"ports": ports, "externalIPs": addresses}}))
+        };
+        assert!(of(200).is_empty());
+        assert_eq!(
+            of(201),
+            ["spec: with more than 200000 ports times addresses and source ranges, no node serves the service"]
+        );
     }
 
     #[test]
