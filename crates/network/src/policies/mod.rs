@@ -13,7 +13,7 @@
 //!
 //! # Guarantees
 //! A pod sends and receives nothing before its policies are in force: while it is not known whose the address of a sandbox
-//! is, nothing but the node reaches it. The tables stay when the process ends, and are replaced as a whole once the next
+//! is, or what its namespace is, nothing but the node reaches it. The tables stay when the process ends, and are replaced as a whole once the next
 //! one knows everything. Connections that were allowed end when a policy forbids them.
 
 mod admin;
@@ -26,7 +26,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -249,9 +249,11 @@ impl Kernel {
         }
     }
 
-    /// A pod, without a cache that has it.
+    /// A pod of a namespace without labels, without a cache that has them.
     pub(crate) fn set_pod(&mut self, pod: PodObject, node: &str) {
-        self.state.set_pod(&ObjectKey::of(&pod), pod.seen_from(node));
+        let key = ObjectKey::of(&pod);
+        self.state.set_namespace(&key.namespace, Some(BTreeMap::new()));
+        self.state.set_pod(&key, pod.seen_from(node));
     }
 
     /// A policy, without a cache that has it.

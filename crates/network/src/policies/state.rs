@@ -31,6 +31,9 @@ pub(crate) struct State {
     /// Whether pods of this node have addresses of the family: without, the kernel is not bothered with a table.
     in_use: [bool; 2],
     pods: BTreeMap<ObjectKey, Known>,
+    /// Pods whose namespaces are not known: whom selectors of namespaces mean by them is not either, so they are as if they were
+    /// not known themselves.
+    early: BTreeMap<ObjectKey, Pod>,
     namespaces: HashMap<String, Labels>,
     nodes: HashMap<String, Node>,
     ids: BTreeMap<PolicyKey, Id>,
@@ -90,6 +93,7 @@ impl State {
             tables: Family::ALL.map(|family| Table::new(family, TABLE, render::base, &render::base_sets(family))),
             in_use: Family::ALL.map(|family| families.contains(&family)),
             pods: BTreeMap::new(),
+            early: BTreeMap::new(),
             namespaces: HashMap::new(),
             nodes: HashMap::new(),
             ids: BTreeMap::new(),
@@ -168,6 +172,14 @@ impl State {
 
     /// What became of a pod.
     pub fn set_pod(&mut self, key: &ObjectKey, seen: Option<Pod>) {
+        self.early.remove(key);
+        let seen = match seen {
+            Some(pod) if !self.namespaces.contains_key(&key.namespace) => {
+                self.early.insert(key.clone(), pod);
+                None
+            }
+            seen => seen,
+        };
         let new = seen.map(|pod| self.with_attached(key, pod));
         if new.as_ref() == self.pods.get(key).map(|known| &known.pod) {
             return;
@@ -239,10 +251,7 @@ impl State {
     fn is_of(&self, namespaces: &Namespaces, namespace: &str) -> bool {
         match namespaces {
             Namespaces::One(name) => name == namespace,
-            Namespaces::Labelled(selector) => self
-                .namespaces
-                .get(namespace)
-                .map_or_else(|| selector.matches(&Labels::new()), |own| selector.matches(own)),
+            Namespaces::Labelled(selector) => self.namespaces.get(namespace).is_some_and(|own| selector.matches(own)),
         }
     }
 
@@ -257,17 +266,30 @@ impl State {
         &mut self.tables[index(address)]
     }
 
-    /// The labels of a namespace, which has none when it is gone.
+    /// The labels of a namespace; none when it is gone.
     pub fn set_namespace(&mut self, name: &str, labels: Option<Labels>) {
-        let old = self.namespaces.get(name).cloned().unwrap_or_default();
-        let new = labels.clone().unwrap_or_default();
-        match labels {
-            Some(labels) => self.namespaces.insert(name.to_owned(), labels),
-            None => self.namespaces.remove(name),
-        };
-        if old == new {
-            return;
+        match (self.namespaces.contains_key(name), labels) {
+            (true, Some(labels)) => self.relabel(name, labels),
+            (false, Some(labels)) => {
+                self.namespaces.insert(name.to_owned(), labels);
+                let early = of_namespace(&self.early, name).map(|(key, pod)| (key.clone(), pod.clone()));
+                for (key, pod) in early.collect::<Vec<_>>() {
+                    self.set_pod(&key, Some(pod));
+                }
+            }
+            (true, None) => {
+                let known = of_namespace(&self.pods, name).map(|(key, known)| (key.clone(), known.pod.clone()));
+                let known: Vec<_> = known.collect();
+                known.iter().for_each(|(key, _)| self.set_pod(key, None));
+                self.namespaces.remove(name);
+                self.early.extend(known);
+            }
+            (false, None) => {}
         }
+    }
+
+    fn relabel(&mut self, name: &str, new: Labels) {
+        let Some(old) = self.namespaces.insert(name.to_owned(), new.clone()).filter(|old| *old != new) else { return };
         let changed: Vec<(Pods, Id, bool)> = self
             .sets
             .pods
@@ -475,6 +497,11 @@ impl State {
         self.next_id = self.next_id.wrapping_add(1);
         self.next_id
     }
+}
+
+/// What there is of a namespace.
+fn of_namespace<'a, T>(all: &'a BTreeMap<ObjectKey, T>, name: &'a str) -> impl Iterator<Item = (&'a ObjectKey, &'a T)> {
+    all.range(ObjectKey::new(name, "")..).take_while(move |(key, _)| key.namespace == name)
 }
 
 fn index(address: IpAddr) -> usize {

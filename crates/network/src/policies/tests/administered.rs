@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use super::super::objects::Labels;
 use super::super::policy::PolicyKey;
 use super::packets::{Echo, Scene, in_scene, pod};
 use super::*;
@@ -23,6 +24,7 @@ impl Scene {
 
     /// Pods of these names, in the namespace `a`.
     fn with_pods(&mut self, names: &[&str]) {
+        self.state.set_namespace("a", Some(Labels::new()));
         for (name, address) in names.iter().zip(self.addresses.clone()) {
             let (key, seen) = pod("a", name, address);
             self.state.set_pod(&key, seen);
@@ -98,7 +100,7 @@ fn connections_end_when_an_administrator_comes_to_forbid_them() {
         scene.state.set_namespace("a", Some(labels.into()));
         scene.commit();
         assert!(!connection.answers() && open(&scene).is_none(), "now it is one that the policy is about");
-        scene.state.set_namespace("a", None);
+        scene.state.set_namespace("a", Some(Labels::new()));
         scene.commit();
         assert!(open(&scene).is_some());
     });

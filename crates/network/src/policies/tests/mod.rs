@@ -9,10 +9,10 @@ use coracle_client::ObjectKey;
 use coracle_testing::policies::{Dice, PODS, World, connections, is_allowed};
 use coracle_values::addresses::Family;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::admin::Spec;
-use super::objects::{NodeObject, PodObject};
+use super::objects::{Labels, NodeObject, PodObject};
 use super::policy::{Policy, PolicyKey};
 use super::state::State;
 use crate::testing::of;
@@ -67,4 +67,34 @@ fn what_is_allowed_follows_every_change_as_the_documented_rules_say() {
             }
         }
     }
+}
+
+#[test]
+fn a_pod_is_nobodys_peer_before_its_namespace_is_known() {
+    let read = |object: Value| PodObject::deserialize(&object).unwrap().seen_from(NODE);
+    let pod = |address: &str| read(json!({"metadata": {}, "spec": {"nodeName": NODE}, "status": {"podIP": address}}));
+    let [client, server]: [IpAddr; 2] = ["10.244.0.2", "10.244.0.3"].map(|address| address.parse().unwrap());
+    let mut state = State::new(&[Family::V4], None);
+    state.knows_pods(true);
+    state.set_namespace("db", Some(Labels::new()));
+    state.set_pod(&ObjectKey::new("db", "server"), pod("10.244.0.3"));
+    let others = |operator: &str| json!({"matchExpressions": [{"key": "env", "operator": operator}]});
+    let policy = json!({"metadata": {"name": "p", "namespace": "db"}, "spec": {"podSelector": {},
+        "ingress": [{"from": [{"namespaceSelector": others("DoesNotExist")}]}]}});
+    let key = PolicyKey::Network(ObjectKey::new("db", "p"));
+    state.set_policy(&key, Some(Policy::read(&Deserialize::deserialize(&policy).unwrap())));
+    let allows = |state: &State| state.allows(6, client, (server, 80));
+    let key = ObjectKey::new("test", "client");
+    state.attach(client, Some(key.clone()));
+    state.set_pod(&key, pod("10.244.0.2"));
+    assert!(!allows(&state), "its namespace may have the label");
+    state.set_namespace("test", Some([("env".to_owned(), "test".to_owned())].into()));
+    assert!(!allows(&state), "it has");
+    state.set_namespace("test", Some(Labels::new()));
+    assert!(allows(&state));
+    state.set_namespace("test", None);
+    assert!(!allows(&state), "nor when it is gone");
+    state.set_pod(&key, None);
+    state.set_namespace("test", Some(Labels::new()));
+    assert!(!allows(&state), "nor is a pod remembered that is gone with it");
 }

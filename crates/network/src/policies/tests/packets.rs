@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use coracle_client::{ObjectKey, Store};
 use coracle_testing::policies::{Connection, PROTOCOLS};
 
-use super::super::objects::{Pod, PodObject};
+use super::super::objects::{Labels, Pod, PodObject};
 use super::super::{Caches, Inbox, Kernel, Sandbox, TABLE, flows, remove};
 use super::*;
 use crate::NodeNetwork;
@@ -53,6 +53,9 @@ fn in_scene_of(family: Family, test: &(impl Fn(Scene) + Sync)) {
         let connect = |(n, pod): (usize, &Namespace)| attach(&network, &format!("pod{n}"), pod, &[])[family as usize];
         let addresses = pods.iter().enumerate().map(connect).collect();
         let mut state = State::new(&[family], None);
+        for namespace in ["a", "b"] {
+            state.set_namespace(namespace, Some(Labels::new()));
+        }
         state.knows_pods(true);
         let (netfilter, route) = (Socket::netfilter().unwrap(), Socket::route().unwrap());
         test(Scene { family, pods, addresses, netfilter, route, state, _network: network, _dir: dir });
