@@ -156,6 +156,11 @@ impl Table {
         self.sets.get(set).is_some_and(|set| set.elements.contains_key(key))
     }
 
+    /// How many keys a set has.
+    pub fn size(&self, set: &str) -> usize {
+        self.sets.get(set).map_or(0, |set| set.elements.len())
+    }
+
     fn note(&mut self, set: &str, key: Vec<u8>, before: Option<Element>) {
         let changes = self.changed.elements.entry(set.to_owned()).or_default();
         changes.entry(key).or_insert_with(|| before.map(|element| element.value));

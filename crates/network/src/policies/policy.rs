@@ -91,6 +91,18 @@ impl Policy {
             Direction::Egress => self.egress.as_deref(),
         }
     }
+
+    /// How many conditions and intervals of addresses it has.
+    pub fn weight(&self) -> usize {
+        let rules = self.ingress.iter().chain(&self.egress);
+        let intervals = |peer: &Peer| if let Peer::Addresses(ranges) = peer { ranges.len() } else { 0 };
+        rules
+            .map(|rules| {
+                let peers = rules.iter().flat_map(|rule| rule.peers.iter().flatten());
+                conditions(rules).saturating_add(peers.map(intervals).sum())
+            })
+            .sum()
+    }
 }
 
 /// What becomes of a connection that a rule is about.

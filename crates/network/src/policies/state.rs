@@ -4,6 +4,7 @@
 //! chains are there for the policies only that are about a pod of this node.
 
 mod groups;
+mod room;
 mod sets;
 mod verdict;
 
@@ -18,6 +19,8 @@ use super::policy::{Direction, Labelled, Namespaces, Pods, Policy, PolicyKey, Ti
 use super::render::{self, ALWAYS, GOVERNED, HELD, ISOLATED, SELF, TABLE, address_key, port_key};
 use crate::netlink::Socket;
 use crate::nft::{Data, Family, Table};
+use crate::room::Room;
+use room::{ROOM, Taken};
 use sets::{Sets, nodes_name, pods_name};
 
 const DNS_PORT: u16 = 53;
@@ -52,6 +55,9 @@ pub(crate) struct State {
     narrowed: bool,
     /// How many policies there are about pods of this node whose rules also forbid: who joins a set may be kept out then.
     forbidding: usize,
+    /// How many members sets got since it was counted what policies take.
+    joined: usize,
+    room: Room,
     /// Where the node answers whatever policies say.
     always: Option<IpAddr>,
 }
@@ -67,6 +73,7 @@ struct Entry {
     policy: Policy,
     /// How many pods of this node it is about.
     subjects: usize,
+    taken: Taken,
 }
 
 /// Something that is there while it is used.
@@ -107,6 +114,8 @@ impl State {
             next_id: 0,
             narrowed: false,
             forbidding: 0,
+            joined: 0,
+            room: ROOM,
             always: dns,
         };
         for (address, protocol) in dns.into_iter().flat_map(|address| [(address, 6), (address, 17)]) {
@@ -127,6 +136,7 @@ impl State {
 
     /// Has the kernel take over what changed.
     pub fn commit(&mut self, socket: &mut Socket) -> io::Result<()> {
+        self.settle();
         for (table, in_use) in self.tables.iter_mut().zip(self.in_use) {
             if in_use {
                 table.commit(socket)?;
@@ -353,7 +363,7 @@ impl State {
             (None, Some(policy)) => {
                 let id = self.new_id();
                 self.ids.insert(key.clone(), id);
-                self.policies.insert(id, Entry { policy, subjects: 0 });
+                self.policies.insert(id, Entry { policy, subjects: 0, taken: Taken::default() });
                 self.reselect(key, id);
             }
             (Some(id), None) => {
@@ -365,11 +375,20 @@ impl State {
     }
 
     fn replace_policy(&mut self, key: &PolicyKey, id: Id, policy: Policy) {
-        let Some(entry) = self.policies.get_mut(&id) else { return };
-        if entry.policy == policy {
+        let Some(entry) = self.policies.get(&id) else { return };
+        if *entry.taken.asked.as_ref().unwrap_or(&entry.policy) == policy {
             return;
         }
-        let active = entry.subjects > 0;
+        self.exchange(key, id, policy);
+        if let PolicyKey::Network(key) = key {
+            self.reopen(&key.namespace);
+        }
+    }
+
+    fn exchange(&mut self, key: &PolicyKey, id: Id, policy: Policy) {
+        let active = self.policies.get(&id).is_some_and(|entry| entry.subjects > 0);
+        let policy = if active { self.admit(id, policy) } else { policy };
+        let Some(entry) = self.policies.get_mut(&id) else { return };
         let old = std::mem::replace(&mut entry.policy, policy.clone());
         if active {
             self.acquire(&policy);
@@ -428,6 +447,10 @@ impl State {
         entry.subjects += 1;
         if entry.subjects == 1 {
             let policy = entry.policy.clone();
+            let policy = self.admit(id, policy);
+            if let Some(entry) = self.policies.get_mut(&id) {
+                entry.policy = policy.clone();
+            }
             self.forbidding += usize::from(policy.tier != Tier::Network);
             self.acquire(&policy);
             self.write_chains(id);
@@ -442,6 +465,10 @@ impl State {
             self.forbidding = self.forbidding.saturating_sub(usize::from(policy.tier != Tier::Network));
             policy_chains(&policy, id).iter().for_each(|chain| self.remove_chain(chain));
             self.release(&policy);
+            self.leave_room(id);
+            if let Namespaces::One(namespace) = &policy.subjects.namespaces {
+                self.reopen(namespace);
+            }
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn nodes_name(id: Id) -> String {
     format!("nodes-{id}")
 }
 
-fn ports_name(id: Id) -> String {
+pub(super) fn ports_name(id: Id) -> String {
     format!("ports-{id}")
 }
 
@@ -76,6 +76,7 @@ impl State {
 
     pub(super) fn put(&mut self, set: &str, address: IpAddr, key: Vec<u8>) {
         self.narrowed |= self.forbidding > 0;
+        self.joined = self.joined.saturating_add(1);
         self.table(address).put(set, key, None);
     }
 
@@ -182,7 +183,7 @@ impl State {
 }
 
 /// The keys of a pod's ports of a name.
-fn named(pod: &Pod, protocol: Option<u8>, name: &str) -> Vec<(IpAddr, Vec<u8>)> {
+pub(super) fn named(pod: &Pod, protocol: Option<u8>, name: &str) -> Vec<(IpAddr, Vec<u8>)> {
     let is_it = |port: &&NamedPort| protocol.is_none_or(|protocol| port.protocol == protocol) && port.name == name;
     let keys = pod.ports.iter().filter(is_it).flat_map(|port| {
         pod.addresses.iter().map(|address| (*address, port_key(*address, port.protocol, port.number)))
@@ -191,13 +192,13 @@ fn named(pod: &Pod, protocol: Option<u8>, name: &str) -> Vec<(IpAddr, Vec<u8>)> 
 }
 
 /// What the rules of a policy refer to, each once.
-struct References {
-    pods: BTreeSet<Pods>,
-    nodes: BTreeSet<Labelled>,
-    ports: BTreeSet<Named>,
+pub(super) struct References {
+    pub pods: BTreeSet<Pods>,
+    pub nodes: BTreeSet<Labelled>,
+    pub ports: BTreeSet<Named>,
 }
 
-fn references(policy: &Policy) -> References {
+pub(super) fn references(policy: &Policy) -> References {
     let rules = || policy.ingress.iter().chain(&policy.egress).flatten();
     let peers = || rules().flat_map(|rule| rule.peers.iter().flatten());
     let pods = peers().filter_map(|peer| match peer {
