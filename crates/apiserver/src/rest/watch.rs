@@ -49,7 +49,9 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
     let initial = cx.query.get("sendInitialEvents").is_some().then(|| cx.query.flag("sendInitialEvents"));
     let bookmarks = cx.query.flag("allowWatchBookmarks");
     check_options(&cx.query)?;
-    let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
+    let seconds = cx.query.number("timeoutSeconds")?.filter(|seconds| *seconds != 0);
+    // One that was to have ended before it began tells nothing.
+    let over = seconds.is_some_and(i64::is_negative);
     let mut initial_events = None;
     let view = View {
         counted: Counted::of(&cx.target.kind),
@@ -80,14 +82,14 @@ pub(super) fn watch(cx: &Context<'_>) -> Answer {
         follower: cache.follow(selection.part(), from),
         selection,
         view,
-        initial: initial_events,
+        initial: initial_events.filter(|_| !over),
         pulled: VecDeque::new(),
         pieces: VecDeque::new(),
         position: from,
         bookmarks,
         ends: from_now(lifetime(seconds)),
         bookmark_due: from_now(BOOKMARK_EVERY),
-        over: false,
+        over,
     };
     let content_type = if state.view.output.encoding == Encoding::Protobuf { PROTOBUF } else { JSON };
     let frames = stream::unfold(state, |mut watcher| async move { watcher.next().await.map(|frame| (frame, watcher)) });
