@@ -1,7 +1,5 @@
 //! The way to a pod's node: logs, exec, attach and port-forward are tunnelled to its kubelet.
 
-use std::net::SocketAddr;
-
 use coracle_api::field::{self, FieldError, Path};
 use coracle_api::meta;
 use coracle_api::status::Status;
@@ -14,7 +12,7 @@ use serde_json::Value;
 use super::tunnel::{join, passed_on};
 use crate::body::Body;
 use crate::context::Context;
-use crate::kubelet::address_of;
+use crate::kubelet::Kubelet;
 use crate::storage::core;
 use crate::upload::Upload;
 use crate::websocket::{self, Framing};
@@ -37,24 +35,24 @@ pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
         container(cx, &pod)?;
         return Ok(Response::new(Body::empty()));
     }
-    let (address, path) = if subresource == "portforward" {
-        let address = node_address(cx, &pod, subresource)?;
+    let (kubelet, path) = if subresource == "portforward" {
+        let kubelet = kubelet_of(cx, &pod, subresource)?;
         let ports = cx.query.all("ports").iter().map(|port| ("port", port.clone()));
         query.extend(ports);
-        (address, format!("/portForward/{namespace}/{name}/{uid}"))
+        (kubelet, format!("/portForward/{namespace}/{name}/{uid}"))
     } else if subresource == "log" {
         let container = container(cx, &pod)?;
-        (node_address(cx, &pod, subresource)?, format!("/containerLogs/{namespace}/{name}/{container}"))
+        (kubelet_of(cx, &pod, subresource)?, format!("/containerLogs/{namespace}/{name}/{container}"))
     } else {
-        let address = node_address(cx, &pod, subresource)?;
+        let kubelet = kubelet_of(cx, &pod, subresource)?;
         let container = container(cx, &pod)?;
         stream_query(cx, &mut query)?;
-        (address, format!("/{subresource}/{namespace}/{name}/{uid}/{container}"))
+        (kubelet, format!("/{subresource}/{namespace}/{name}/{uid}/{container}"))
     };
     let query: Vec<String> =
         query.iter().map(|(key, value)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))).collect();
     let wish = if subresource == "log" { websocket::take(cx) } else { None };
-    let response = tunnel(cx, address, &format!("{path}?{}", query.join("&"))).await?;
+    let response = tunnel(cx, &kubelet, &format!("{path}?{}", query.join("&"))).await?;
     if subresource == "log" && !response.status().is_success() {
         let code = response.status();
         let text = BodyExt::collect(Limited::new(response.into_body(), MAX_REFUSAL)).await;
@@ -80,7 +78,7 @@ fn refusal(code: StatusCode, text: &str, pod: &str) -> Status {
     }
 }
 
-fn node_address(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<SocketAddr, Status> {
+fn kubelet_of(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<Kubelet, Status> {
     let name = cx.name();
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     if node.is_empty() {
@@ -99,7 +97,7 @@ fn node_address(cx: &Context<'_>, pod: &Value, subresource: &str) -> Result<Sock
         )));
     }
     let object = cx.storage().cache(core("nodes"))?.get(node)?.ok_or_else(|| Status::not_found("", "nodes", node))?;
-    address_of(&object.value())
+    Kubelet::of(&object.value())
 }
 
 fn container(cx: &Context<'_>, pod: &Value) -> Result<String, Status> {
@@ -192,9 +190,9 @@ fn stream_query(cx: &Context<'_>, query: &mut Vec<(&'static str, String)>) -> Re
 }
 
 /// Sends the request on, and joins both connections when the kubelet switches protocols.
-async fn tunnel(cx: &mut Context<'_>, address: SocketAddr, path: &str) -> Result<Response<Body>, Status> {
+async fn tunnel(cx: &mut Context<'_>, kubelet: &Kubelet, path: &str) -> Result<Response<Body>, Status> {
     let mut headers = passed_on(&cx.parts.headers);
-    let host = HeaderValue::from_str(&address.to_string()).map_err(Status::internal)?;
+    let host = HeaderValue::from_str(&kubelet.address.to_string()).map_err(Status::internal)?;
     headers.insert(HOST, host);
     // A WebSocket handshake is a GET whatever the client did over HTTP/2.
     let method = cx.parts.method.clone();
@@ -203,7 +201,7 @@ async fn tunnel(cx: &mut Context<'_>, address: SocketAddr, path: &str) -> Result
         Request::builder().method(method).uri(path).body(Upload::from(cx.body.clone())).map_err(Status::internal)?;
     *request.headers_mut() = headers;
     let unreachable = |error: anyhow::Error| Status::internal(format!("error dialing backend: {error:#}"));
-    let response = cx.state.kubelet.send(address, request).await.map_err(unreachable)?;
+    let response = cx.state.kubelet.send(kubelet, request).await.map_err(unreachable)?;
     join(&mut cx.parts, response)
 }
 

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use super::tunnel::{join, passed_on};
 use crate::body::Body;
 use crate::context::Context;
-use crate::kubelet::address_of;
+use crate::kubelet::Kubelet;
 use crate::storage::core;
 use crate::tls::{self, Trust};
 use crate::upload::Upload;
@@ -66,7 +66,7 @@ impl<'a> Wanted<'a> {
 enum Backend {
     Plain(SocketAddr),
     Tls(SocketAddr),
-    Kubelet(SocketAddr),
+    Kubelet(Kubelet),
 }
 
 /// Answers `pods/proxy`, `services/proxy` and `nodes/proxy`.
@@ -107,7 +107,7 @@ pub async fn answer(cx: &mut Context<'_>) -> Result<Response<Body>, Status> {
     let response = match backend {
         Backend::Plain(address) => plain(address, request).await,
         Backend::Tls(address) => encrypted(address, request).await,
-        Backend::Kubelet(address) => cx.state.kubelet.send(address, request).await,
+        Backend::Kubelet(kubelet) => cx.state.kubelet.send(&kubelet, request).await,
     };
     let mut response = response
         .map_err(|error| Status::new(503, "ServiceUnavailable", format!("error trying to reach service: {error:#}")))?;
@@ -133,9 +133,11 @@ fn backend(cx: &Context<'_>, wanted: &Wanted<'_>) -> Result<Backend, Status> {
     let object = object.value();
     let address = match &*kind.plural {
         "nodes" => {
-            let kubelet = address_of(&object)?;
+            let kubelet = Kubelet::of(&object)?;
             match wanted.port.parse() {
-                Ok(port) if port != kubelet.port() => SocketAddr::new(reachable(Some(kubelet.ip()))?, port),
+                Ok(port) if port != kubelet.address.port() => {
+                    SocketAddr::new(reachable(Some(kubelet.address.ip()))?, port)
+                }
                 _ => return Ok(Backend::Kubelet(kubelet)),
             }
         }

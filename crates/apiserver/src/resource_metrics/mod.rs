@@ -8,7 +8,6 @@ mod page;
 mod usage;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::kubelet::{Client, address_of};
+use crate::kubelet::{Client, Kubelet};
 use crate::storage::{Storage, core, key};
 use crate::upload::Upload;
 use page::Page;
@@ -57,7 +56,7 @@ struct Known {
 /// A node that is asked.
 struct Node {
     name: String,
-    address: SocketAddr,
+    kubelet: Kubelet,
     labels: Value,
 }
 
@@ -133,8 +132,8 @@ fn nodes(storage: &Storage) -> Result<Vec<Node>, Status> {
     let all = snapshot.range("", None).filter_map(|object| {
         let value = object.value();
         // One without an address is not reached, and has nothing to tell.
-        let address = address_of(&value).ok()?;
-        Some(Node { name: object.name().to_owned(), address, labels: value["metadata"]["labels"].clone() })
+        let kubelet = Kubelet::of(&value).ok()?;
+        Some(Node { name: object.name().to_owned(), kubelet, labels: value["metadata"]["labels"].clone() })
     });
     Ok(all.collect())
 }
@@ -142,9 +141,9 @@ fn nodes(storage: &Storage) -> Result<Vec<Node>, Status> {
 /// Asks nodes side by side, each for its page.
 async fn ask(kubelet: &Client, nodes: &[&Node]) -> HashMap<String, Page> {
     let page = |node: &Node| -> BoxFuture<'_, Option<(String, Page)>> {
-        let (name, address) = (node.name.clone(), node.address);
+        let (name, at) = (node.name.clone(), node.kubelet.clone());
         Box::pin(async move {
-            match tokio::time::timeout(DEADLINE, read(kubelet, address)).await {
+            match tokio::time::timeout(DEADLINE, read(kubelet, &at)).await {
                 Ok(Ok(page)) => return Some((name, page)),
                 Ok(Err(error)) => tracing::debug!(node = name, "the kubelet does not tell what is used: {error:#}"),
                 Err(_) => tracing::debug!(node = name, "the kubelet does not tell what is used in {DEADLINE:?}"),
@@ -159,10 +158,10 @@ async fn ask(kubelet: &Client, nodes: &[&Node]) -> HashMap<String, Page> {
     pages
 }
 
-async fn read(kubelet: &Client, address: SocketAddr) -> anyhow::Result<Page> {
+async fn read(client: &Client, kubelet: &Kubelet) -> anyhow::Result<Page> {
     let mut request = Request::get("/metrics/resource").body(Upload::default())?;
-    request.headers_mut().insert(HOST, HeaderValue::from_str(&address.to_string())?);
-    let response = kubelet.send(address, request).await?;
+    request.headers_mut().insert(HOST, HeaderValue::from_str(&kubelet.address.to_string())?);
+    let response = client.send(kubelet, request).await?;
     let (status, received) = (response.status(), Timestamp::now());
     ensure!(status.is_success(), "it answers {status}");
     let body = Limited::new(response.into_body(), MAX_PAGE).collect().await;

@@ -25,8 +25,8 @@ const PODS: &str = "/apis/metrics.k8s.io/v1beta1/pods";
 const API_SERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io";
 
 /// The page of a node that uses half a processor, and whose container uses a quarter. It is asked each second, or so it says.
-async fn kubelet(api: &Api) -> (SocketAddr, Arc<AtomicU64>) {
-    let pair = api.authority.server("node", &[], &[], &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).expect("a certificate");
+async fn kubelet(api: &Api, user: &str) -> (SocketAddr, Arc<AtomicU64>) {
+    let pair = api.authority.server(user, &[], &[], &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).expect("a certificate");
     let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("a certificate")];
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -42,19 +42,22 @@ async fn kubelet(api: &Api) -> (SocketAddr, Arc<AtomicU64>) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(stream) = acceptor.accept(stream).await else { continue };
-            let count = counter.fetch_add(1, Ordering::Relaxed) + 1;
-            let answer = service_fn(move |request: http::Request<_>| async move {
+            let counter = counter.clone();
+            let answer = service_fn(move |request: http::Request<_>| {
                 let _: http::Request<hyper::body::Incoming> = request;
-                let (cpu, at) = (count as f64, (1_700_000_000 + count) * 1000);
-                let of = r#"{container="c",namespace="default",pod="web"}"#;
-                let page = format!(
-                    "node_cpu_usage_seconds_total {} {at}\nnode_memory_working_set_bytes 4096000 {at}\n\
+                let count = counter.fetch_add(1, Ordering::Relaxed) + 1;
+                async move {
+                    let (cpu, at) = (count as f64, (1_700_000_000 + count) * 1000);
+                    let of = r#"{container="c",namespace="default",pod="web"}"#;
+                    let page = format!(
+                        "node_cpu_usage_seconds_total {} {at}\nnode_memory_working_set_bytes 4096000 {at}\n\
                     container_cpu_usage_seconds_total{of} {} {at}\ncontainer_memory_working_set_bytes{of} 2048000 {at}\n\
                     container_start_time_seconds{of} 1.6e9\n",
-                    cpu / 2.0,
-                    cpu / 4.0
-                );
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(page))))
+                        cpu / 2.0,
+                        cpu / 4.0
+                    );
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(page))))
+                }
             });
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         }
@@ -73,8 +76,10 @@ async fn register(api: &Api, name: &str, address: SocketAddr) {
 #[tokio::test]
 async fn what_nodes_and_pods_use_is_there_with_nothing_installed() {
     let api = Api::new().await;
-    let (address, asked) = kubelet(&api).await;
+    let (address, asked) = kubelet(&api, "system:node:a").await;
     register(&api, "a", address).await;
+    // Another node says that it is where that one is.
+    register(&api, "liar", address).await;
     // Nobody answers there.
     register(&api, "silent", "127.0.0.1:1".parse().expect("an address")).await;
     let pod = json!({"metadata": {"name": "web", "labels": {"app": "web"}}, "spec": {"nodeName": "a", "containers": [{"name": "c", "image": "i"}]}});
@@ -92,6 +97,13 @@ async fn what_nodes_and_pods_use_is_there_with_nothing_installed() {
     assert_eq!(count(api.get(&format!("{PODS}?labelSelector=app%3Dweb")).await.ok()), Some(1));
     assert_eq!(count(api.get(&format!("{PODS}?labelSelector=app%3Dother")).await.ok()), Some(0));
     assert_eq!(asked.load(Ordering::Relaxed), 2, "one answer is good for some seconds");
+    for path in ["metrics/resource", "api/v1/secrets"] {
+        let answer = api.get(&format!("/api/v1/nodes/liar/proxy/{path}")).await;
+        let why = r#"has a certificate of \"system:node:a\", and not the one of \"system:node:liar\""#;
+        assert!(answer.status == 503 && answer.text.contains(why), "{} {}", answer.status, answer.text);
+    }
+    api.get("/api/v1/nodes/a/proxy/metrics/resource").await;
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "what was for the other node did not come here");
 
     let resources = api.get("/apis/metrics.k8s.io/v1beta1").await.ok();
     assert_eq!(resources["resources"][0]["verbs"], json!(["get", "list"]));
