@@ -317,6 +317,42 @@ async fn a_kubelet_makes_mirrors_of_its_own_pods_only() {
 }
 
 #[tokio::test]
+async fn a_kubelet_takes_no_address_of_a_node_that_is_ready() {
+    let api = strict().await;
+    let at = |address: &str, ready: &str| {
+        json!({"status": {"addresses": [{"type": "InternalIP", "address": address}, {"type": "ExternalIP", "address": "192.0.2.1"}],
+            "conditions": [{"type": "Ready", "status": ready}]}})
+    };
+    let (a, b) = (Kubelet(&api, "a"), Kubelet(&api, "b"));
+    for (node, name, address) in [(&a, "a", "10.0.0.1"), (&b, "b", "10.0.0.2")] {
+        node.post("/api/v1/nodes", &json!({"metadata": {"name": name}})).await.ok();
+        node.patch(&format!("/api/v1/nodes/{name}/status"), &at(address, "True")).await.ok();
+    }
+    let path = "/api/v1/nodes/b/status";
+    for taken in ["10.0.0.1", "::ffff:10.0.0.1"] {
+        b.patch(path, &at(taken, "True")).await.refused(
+            403,
+            "nodes \"b\" is forbidden: node \"b\" is not allowed to have the InternalIP 10.0.0.1: it is that of the node \"a\", which is Ready",
+        );
+    }
+    let mut many = at("10.0.0.3", "True");
+    many["status"]["addresses"] =
+        (1..=20).map(|last| json!({"type": "InternalIP", "address": format!("10.0.0.{last}")})).collect();
+    assert_eq!(b.patch(path, &many).await.status, 403, "nor one among many");
+    b.patch(path, &at("10.0.0.3", "True")).await.ok();
+    // Another machine has the address of one that is gone; when that comes again, it needs another.
+    a.patch("/api/v1/nodes/a/status", &at("10.0.0.1", "Unknown")).await.ok();
+    b.patch(path, &at("10.0.0.1", "True")).await.ok();
+    a.patch("/api/v1/nodes/a/status", &at("10.0.0.1", "True")).await.ok();
+    let third = Kubelet(&api, "c");
+    let joining = json!({"metadata": {"name": "c"}, "status": at("10.0.0.1", "True")["status"]});
+    third.post("/api/v1/nodes", &joining).await.refused(
+        403,
+        "nodes \"c\" is forbidden: node \"c\" is not allowed to have the InternalIP 10.0.0.1: it is that of the node \"a\", which is Ready",
+    );
+}
+
+#[tokio::test]
 async fn a_kubelet_has_tokens_for_its_pods_and_their_audiences() {
     let api = Api::new().await;
     let a = Kubelet(&api, "a");

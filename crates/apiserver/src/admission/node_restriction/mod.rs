@@ -83,7 +83,7 @@ impl NodeRestriction {
             ("", "pods", "eviction") => pod::eviction(&self.storage, &write),
             ("", "pods", other) => write
                 .forbidden(format!("unexpected pod subresource \"{other}\", only 'status' and 'eviction' are allowed")),
-            ("", "nodes", _) => node::check(&write),
+            ("", "nodes", _) => node::check(&self.storage, &write),
             ("", "persistentvolumes", _) => volume::check(&self.storage, &write),
             ("", "persistentvolumeclaims", "status") => claim::status(&self.storage, &write),
             ("", "persistentvolumeclaims", _) => write.forbidden("may only update PVC status"),

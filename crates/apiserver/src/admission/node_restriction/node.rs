@@ -1,13 +1,17 @@
 //! A kubelet's Node: which one, and which of its labels and taints the kubelet may write.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use coracle_api::meta;
 use coracle_api::status::Status;
+use coracle_api::{hollow, meta};
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::Write;
+use crate::object::Object;
 use crate::operation::Verb;
+use crate::storage::{Storage, core};
 
 /// Labels of Kubernetes that kubelets give their nodes.
 const LABELS: [&str; 11] = [
@@ -25,10 +29,12 @@ const LABELS: [&str; 11] = [
 ];
 /// Domains of Kubernetes whose labels are the kubelet's.
 const DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
+/// Addresses that a node has, as a rule, or fewer.
+const FEW: usize = 8;
 /// The domain of labels by which workloads are kept away from nodes that could be taken over.
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
 
-pub(super) fn check(write: &Write<'_>) -> Result<(), Status> {
+pub(super) fn check(storage: &Storage, write: &Write<'_>) -> Result<(), Status> {
     let (node, requested) = (write.node, write.name());
     if requested != node {
         return write.forbidden(format!("node \"{node}\" is not allowed to modify node \"{requested}\""));
@@ -53,10 +59,53 @@ pub(super) fn check(write: &Write<'_>) -> Result<(), Status> {
             if !forbidden.is_empty() {
                 return write.forbidden(format!("is not allowed to modify labels: {}", forbidden.join(", ")));
             }
-            Ok(())
+            addresses(storage, write)
         }
-        _ => Ok(()),
+        _ => addresses(storage, write),
     }
+}
+
+/// An address by which a ready node is found in the cluster is not given to another node by that one's word: packets to pods, and
+/// certificates, go by it. A node whose machine is gone is not ready soon, and what it had may be another's then. Upstream
+/// does not look at addresses.
+fn addresses(storage: &Storage, write: &Write<'_>) -> Result<(), Status> {
+    let had = write.old.map(internal).unwrap_or_default();
+    let new: BTreeSet<IpAddr> = internal(write.object).difference(&had).copied().collect();
+    if new.is_empty() || write.op.verb == Verb::Delete {
+        return Ok(());
+    }
+    let finders: Vec<Finder> =
+        new.iter().take(FEW).map(|address| Finder::new(&address.to_string()).into_owned()).collect();
+    let nodes = storage.cache(core("nodes"))?.snapshot();
+    let others = nodes.range("", None).filter(|other| other.name() != write.node);
+    let others = others.filter(|other| other.label(hollow::LABEL) != Some("true"));
+    // To look for a few is less than to read all nodes; to look for many is more.
+    let may_have =
+        |other: &Object| new.len() > FEW || finders.iter().any(|finder| finder.find(other.stored()).is_some());
+    for other in others.filter(|other| may_have(other)) {
+        let other = other.value();
+        if let Some(address) = internal(&other).intersection(&new).next().filter(|_| is_ready(&other)) {
+            let (node, other) = (write.node, meta::name(&other));
+            return write.forbidden(format!(
+                "node \"{node}\" is not allowed to have the InternalIP {address}: it is that of the node \"{other}\", which is Ready"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The addresses by which a node says that it is found within the cluster. To a hollow one nothing is sent.
+fn internal(node: &Value) -> BTreeSet<IpAddr> {
+    if node["metadata"]["labels"][hollow::LABEL] == "true" {
+        return BTreeSet::new();
+    }
+    let own = meta::list(node, &["status", "addresses"]).iter().filter(|address| address["type"] == "InternalIP");
+    own.filter_map(|address| Some(address["address"].as_str()?.parse::<IpAddr>().ok()?.to_canonical())).collect()
+}
+
+fn is_ready(node: &Value) -> bool {
+    let conditions = meta::list(node, &["status", "conditions"]);
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Labels, in order, that are not the same on both and that a kubelet may not change.
