@@ -2,12 +2,18 @@
 //!
 //! What the pod says for itself takes the place of what its containers say together, and its overhead is added.
 
-use coracle_api::meta::list;
+use std::collections::{BTreeMap, BTreeSet};
+
+use coracle_api::meta::{list, text};
+use coracle_api::quantity::Quantity;
 pub use coracle_api::strategy::pod::resources::Which;
 use coracle_api::strategy::pod::resources::{containers, of_containers, of_whole};
 use serde_json::Value;
 
 use crate::amounts::{Amounts, Sum};
+
+/// Where a pod's status says what its containers have.
+const STATUSES: [&str; 2] = ["containerStatuses", "initContainerStatuses"];
 
 /// What the containers of a pod, or the pod itself, say, without overhead.
 pub fn of_spec(pod: &Value, which: Which) -> Amounts {
@@ -30,6 +36,71 @@ pub fn charged(pod: &Value, which: Which) -> Amounts {
     total
 }
 
+/// Has the status of a pod, which is to take the place of that of `old`, say no more of what containers have than they ask for or
+/// had by the old one: what a pod was given it asked for once. Answers with the names of containers of which it said more.
+pub fn bound_status(pod: &mut Value, old: &Value) -> BTreeSet<String> {
+    let most = most(&pod["spec"], old);
+    let mut beyond = BTreeSet::new();
+    for key in STATUSES {
+        let names: Vec<String> =
+            list(pod, &["status", key]).iter().map(|one| text(one, &["name"]).to_owned()).collect();
+        for (at, name) in names.into_iter().enumerate() {
+            // What is said of others is charged to nobody.
+            let Some([requests, limits]) = most.get(&name) else { continue };
+            let mut is_more = false;
+            for (path, most) in
+                [("resources/requests", requests), ("resources/limits", limits), ("allocatedResources", requests)]
+            {
+                let said = pod.pointer_mut(&format!("/status/{key}/{at}/{path}"));
+                is_more |= said.is_some_and(|said| bound(said, most));
+            }
+            if is_more {
+                beyond.insert(name);
+            }
+        }
+    }
+    beyond
+}
+
+/// What each container asks for, or had by an older status where that is more: requests and limits.
+fn most(spec: &Value, old: &Value) -> BTreeMap<String, [Amounts; 2]> {
+    let of = |container: &Value| {
+        let asked = [Which::Requests, Which::Limits].map(|which| which.of(container));
+        (text(container, &["name"]).to_owned(), asked)
+    };
+    let mut most: BTreeMap<_, _> = containers(spec).into_iter().flatten().map(of).collect();
+    for status in STATUSES.into_iter().flat_map(|key| list(old, &["status", key])) {
+        let Some([requests, limits]) = most.get_mut(text(status, &["name"])) else { continue };
+        requests.raise(&had(status, Which::Requests));
+        limits.raise(&had(status, Which::Limits));
+    }
+    most
+}
+
+/// What a container has by its status.
+fn had(status: &Value, which: Which) -> Amounts {
+    let mut has = which.of(status);
+    if which == Which::Requests {
+        has.raise(&Amounts::of(&status["allocatedResources"]));
+    }
+    has
+}
+
+/// Lowers the amounts of a list; answers whether one was more. One of which there is none at all goes.
+fn bound(amounts: &mut Value, most: &Amounts) -> bool {
+    let said = Amounts::of(amounts);
+    let lower = |(name, amount): (&String, &Quantity)| {
+        let most = most.get(name)?;
+        Some((name.clone(), if most < *amount { most } else { *amount }))
+    };
+    let bounded = Amounts(said.0.iter().filter_map(lower).collect());
+    let is_more = bounded != said;
+    if is_more {
+        *amounts = bounded.to_value();
+    }
+    is_more
+}
+
 /// Whether the pod says its resources for itself.
 pub fn has_its_own(pod: &Value) -> bool {
     [Which::Requests, Which::Limits].into_iter().any(|which| !of_whole(&pod["spec"], which).0.is_empty())
@@ -44,13 +115,10 @@ fn total(pod: &Value, which: Which, of: impl Fn(&Value) -> Amounts) -> Amounts {
 
 /// What a container wants, or what it has where that is more.
 fn held(pod: &Value, container: &Value, which: Which, infeasible: bool) -> Amounts {
-    let lists = ["containerStatuses", "initContainerStatuses"].into_iter().flat_map(|key| list(pod, &["status", key]));
+    let mut lists = STATUSES.into_iter().flat_map(|key| list(pod, &["status", key]));
     let wanted = which.of(container);
-    let Some(status) = lists.into_iter().find(|status| status["name"] == container["name"]) else { return wanted };
-    let mut has = which.of(status);
-    if which == Which::Requests {
-        has.raise(&Amounts::of(&status["allocatedResources"]));
-    }
+    let Some(status) = lists.find(|status| status["name"] == container["name"]) else { return wanted };
+    let mut has = had(status, which);
     // What the node will never give is not counted.
     if !infeasible || has.0.is_empty() {
         has.raise(&wanted);
@@ -101,5 +169,33 @@ mod tests {
         assert_eq!(cpu(&pod), "5");
         pod["status"]["conditions"] = json!([{"type": "PodResizePending", "reason": "Infeasible", "status": "True"}]);
         assert_eq!(cpu(&pod), "500m");
+    }
+
+    #[test]
+    fn a_status_says_no_more_than_was_asked_for_at_some_time() {
+        let says = |allocated: &str, limit: &str| {
+            json!([{"name": "a", "allocatedResources": {"cpu": allocated, "example.com/x": "5"},
+                "resources": {"requests": {"cpu": allocated}, "limits": {"cpu": limit}}}])
+        };
+        let mut pod =
+            json!({"spec": {"containers": [container("a", "2")]}, "status": {"containerStatuses": says("1E", "1")}});
+        pod["spec"]["containers"][0]["resources"]["limits"] = json!({"cpu": "4"});
+        let mut old = json!({"status": {"initContainerStatuses": [{"name": "a"}, "odd"]}});
+        assert_eq!(bound_status(&mut pod, &old).into_iter().collect::<Vec<_>>(), ["a"]);
+        let bounded = json!([{"name": "a", "allocatedResources": {"cpu": "2"},
+            "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}]);
+        assert_eq!(pod["status"]["containerStatuses"], bounded);
+        // What it was given when it asked for more, it still has.
+        old["status"]["containerStatuses"] =
+            json!([{"name": "a", "allocatedResources": {"cpu": "3", "example.com/x": "7"}}]);
+        pod["status"]["containerStatuses"] = says("2500m", "3");
+        let honest = pod.clone();
+        assert!(bound_status(&mut pod, &old).is_empty());
+        assert_eq!(pod, honest);
+        for odd in [json!("x"), json!(["x", 1, {"resources": []}, {"name": 1, "allocatedResources": "1"}])] {
+            pod["status"]["containerStatuses"] = odd.clone();
+            assert!(bound_status(&mut pod, &old).is_empty());
+            assert_eq!(pod["status"]["containerStatuses"], odd);
+        }
     }
 }

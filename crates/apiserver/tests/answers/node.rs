@@ -317,6 +317,42 @@ async fn a_kubelet_makes_mirrors_of_its_own_pods_only() {
 }
 
 #[tokio::test]
+async fn a_kubelet_fills_no_quota_by_what_it_says_that_containers_have() {
+    let api = strict().await;
+    let quotas = format!("{DEFAULT}/resourcequotas");
+    let hard = json!({"requests.cpu": "10", "limits.memory": "10Gi"});
+    api.post(&quotas, &json!({"metadata": {"name": "q"}, "spec": {"hard": hard}})).await.ok();
+    let counted = json!({"status": {"hard": hard, "used": {"requests.cpu": "0", "limits.memory": "0"}}});
+    api.patch("merge-patch", &format!("{quotas}/q/status"), &counted).await.ok();
+    let mut pod = pod("p", "a", json!([]));
+    pod["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "1"}, "limits": {"cpu": "4", "memory": "1Gi"}});
+    api.post(&format!("{DEFAULT}/pods"), &pod).await.ok();
+    let has = |cpu: &str, memory: &str| {
+        json!({"status": {"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "allocatedResources": {"cpu": cpu}, "resources": {"requests": {"cpu": cpu}, "limits": {"memory": memory}}}]}})
+    };
+    let path = format!("{DEFAULT}/pods/p/status");
+    let a = Kubelet(&api, "a");
+    let answer = a.patch(&path, &has("9", "9Gi")).await;
+    assert!(format!("{:?}", answer.headers).contains("were lowered to that"), "{:?}", answer.headers);
+    let (answer, lowered) = (answer.ok(), has("1", "1Gi"));
+    for field in ["allocatedResources", "resources"] {
+        let of = |pod: &Value| pod["status"]["containerStatuses"][0][field].clone();
+        assert_eq!(of(&answer), of(&lowered));
+    }
+    let used = api.get(&format!("{quotas}/q")).await.ok()["status"]["used"].clone();
+    assert_eq!(used, json!({"requests.cpu": "1", "limits.memory": "1Gi"}));
+    // What it was resized to it may have, and what it still has of that.
+    let resize = |cpu: &str| json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+    for (asked, said, kept) in [("2", "2", "2"), ("1", "9", "2"), ("1", "2", "2"), ("1", "1", "1"), ("1", "2", "1")] {
+        api.patch("strategic-merge-patch", &format!("{DEFAULT}/pods/p/resize"), &resize(asked)).await.ok();
+        let answer = a.patch(&path, &has(said, "1Gi")).await.ok();
+        assert_eq!(answer["status"]["containerStatuses"][0]["allocatedResources"]["cpu"], kept, "{asked} {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_kubelet_takes_no_address_of_a_node_that_is_ready() {
     let api = strict().await;
     let at = |address: &str, ready: &str| {

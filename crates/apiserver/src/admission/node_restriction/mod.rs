@@ -37,7 +37,13 @@ impl Plugin for NodeRestriction {
     }
 
     fn admit<'a>(&'a self, request: &'a Request<'a>, object: &'a mut Value) -> Verdict<'a> {
-        Box::pin(self.check(request, object))
+        Box::pin(async move {
+            self.check(request, object).await?;
+            if (&*request.op.kind.group, &*request.op.kind.plural, request.op.subresource) == ("", "pods", "status") {
+                pod::bound(request, object);
+            }
+            Ok(())
+        })
     }
 
     fn validate<'a>(&'a self, request: &'a Request<'a>, object: &'a Value) -> Verdict<'a> {

@@ -2,9 +2,10 @@
 
 use coracle_api::meta;
 use coracle_api::status::Status;
+use coracle_policy::pod_resources;
 use serde_json::Value;
 
-use super::{Write, operation, unexpected};
+use super::{Request, Write, operation, unexpected};
 use crate::authz::node::{Referent, names};
 use crate::operation::Verb;
 use crate::storage::{Storage, core, key};
@@ -193,6 +194,17 @@ pub(super) fn status(write: &Write<'_>) -> Result<(), Status> {
         return write.forbidden(format!("node \"{node}\" cannot update extended resource claim status"));
     }
     Ok(())
+}
+
+/// What a kubelet says that containers have is charged to their namespace. So it is no more than what they asked for: a kubelet that
+/// says more, as one that read an older spec may too, has its word lowered, and is told so.
+pub(super) fn bound(request: &Request<'_>, pod: &mut Value) {
+    let Some(old) = request.old else { return };
+    for container in pod_resources::bound_status(pod, old) {
+        request.op.notes.warn(format!(
+            "status of container \"{container}\": its resources are more than it asked for, and were lowered to that"
+        ));
+    }
 }
 
 pub(super) fn eviction(storage: &Storage, write: &Write<'_>) -> Result<(), Status> {
