@@ -3,6 +3,7 @@
 //! Slow steps (making the sandbox, volumes, starting or stopping a container, writing the status) are jobs, so the
 //! worker always listens. After every message it computes what is missing and starts it; every step is idempotent.
 
+mod contest;
 mod end;
 mod job;
 mod live;
@@ -46,6 +47,7 @@ use crate::termination::termination_message;
 use crate::volumes::{Facts, Mounted, NotReady};
 use crate::{admission, message_of, network, support};
 
+use contest::Contest;
 pub(crate) use end::clean_up;
 use job::{Concern, Killing, Step, Sync};
 use resize::Resize;
@@ -184,6 +186,8 @@ pub(crate) struct Worker {
     last: PodStatus,
     /// Up to which version of the object it was.
     version: u64,
+    /// How often others wrote what is not so.
+    contest: Contest,
     write: Step,
     wrote: bool,
 }
@@ -238,6 +242,7 @@ impl Worker {
             wrote: last.start_time.is_some(),
             last,
             version: version(&pod),
+            contest: Contest::default(),
             write: Step::default(),
             wanted: pod.clone(),
             resize: Resize::default(),
@@ -316,8 +321,15 @@ impl Worker {
         let version = version(&pod);
         if version > self.version && !self.write.busy {
             // Somebody else wrote: what is not so is written anew.
+            let had_news = self.pending_patch().is_some();
             self.version = version;
             self.last = pod.status.clone().unwrap_or_default();
+            if !had_news && self.pending_patch().is_some() {
+                let wait = self.contest.wait(Instant::now());
+                if !wait.is_zero() {
+                    self.write.retry.waits(wait);
+                }
+            }
         } else {
             // The rest of it may be older than what was written. Of others come conditions, and what was said of a node that was
             // not heard of, which is put right.
