@@ -10,17 +10,16 @@ use coracle_client::Informers;
 use coracle_network::proxy::MARK_TO_NETWORK;
 use rustix::net::sockopt;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::behind::Behind;
 use super::datagrams;
 use super::grammar::Protocol;
+use super::guests::{Entered, Guests};
 use super::places::Places;
 use super::sockets::Published;
 
-/// Most connections of one port; others wait in its socket.
-const MAX_CONNECTIONS: usize = 1000;
 /// How long whoever is connected to may take to answer.
 const CONNECT: Duration = Duration::from_secs(10);
 /// After how much silence both ends are asked whether they are still there, and how often.
@@ -79,6 +78,7 @@ pub async fn run(
     }
     let (behind, node) = (Behind::new(&informers), Arc::<[IpAddr]>::from(node));
     let places = Places::of_process();
+    let guests = Guests::new(places.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (sender, ended) = oneshot::channel();
     let work = move || {
@@ -94,7 +94,9 @@ pub async fn run(
                     places: places.clone(),
                 };
                 match target.protocol {
-                    Protocol::Tcp => drop(ports.spawn(connections(TcpListener::from(one.socket), target))),
+                    Protocol::Tcp => {
+                        drop(ports.spawn(connections(TcpListener::from(one.socket), target, guests.clone())))
+                    }
                     Protocol::Udp => drop(ports.spawn(datagrams::forward(one.socket.into(), target))),
                 }
             }
@@ -106,35 +108,39 @@ pub async fn run(
     ended.await.context("the thread of published ports ended")?
 }
 
-async fn connections(listener: TcpListener, target: Target) -> Result<()> {
+async fn connections(listener: TcpListener, target: Target, guests: Guests) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let own = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = own.clone().acquire_owned().await?;
-        let client = match listener.accept().await {
-            Ok((client, _)) => client,
+        let (client, source) = match listener.accept().await {
+            Ok((client, source)) => (client, source.ip()),
             Err(error) => {
                 tracing::debug!(port = target.port, "a published port takes no connection: {error}");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        // Once there is one: a port at which nobody is takes nothing.
-        let place = (place, target.places.connection().await?);
+        let Some(guest) = guests.enter(target.port, source).await else {
+            tracing::debug!(port = target.port, %source, "a published port has no room for one more connection of this client");
+            let _ = sockopt::set_socket_linger(&client, Some(Duration::ZERO));
+            continue;
+        };
         let target = target.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection(client, &target).await {
+            if let Err(error) = connection(client, &target, &guest).await {
                 tracing::debug!(port = target.port, "a connection of a published port ended: {error}");
             }
-            drop(place);
         });
     }
 }
 
-/// One connection, until both ends have said all that they had to say.
-async fn connection(mut client: TcpStream, target: &Target) -> io::Result<()> {
-    let mut backend = match connect(target).await {
+/// One connection, until both ends have said all that they had to say, or others need its place.
+async fn connection(mut client: TcpStream, target: &Target, guest: &Entered) -> io::Result<()> {
+    let connected = tokio::select! {
+        connected = connect(target) => connected,
+        () = guest.shown_out() => Err(shown_out()),
+    };
+    let mut backend = match connected {
         Ok(backend) => backend,
         Err(error) => {
             // As who connects to a port where nobody listens is told.
@@ -148,7 +154,13 @@ async fn connection(mut client: TcpStream, target: &Target) -> io::Result<()> {
         sockopt::set_tcp_keepidle(stream, SILENCE)?;
         sockopt::set_tcp_keepintvl(stream, AGAIN)?;
     }
-    let copied = tokio::io::copy_bidirectional(&mut client, &mut backend).await;
+    let copied = {
+        let (mut client, mut backend) = (guest.listen(&mut client), guest.listen(&mut backend));
+        tokio::select! {
+            copied = tokio::io::copy_bidirectional(&mut client, &mut backend) => copied,
+            () = guest.shown_out() => Err(shown_out()),
+        }
+    };
     if copied.is_err() {
         // What one end broke off does not look to the other as if it were complete.
         for stream in [&client, &backend] {
@@ -156,6 +168,10 @@ async fn connection(mut client: TcpStream, target: &Target) -> io::Result<()> {
         }
     }
     copied.map(drop)
+}
+
+fn shown_out() -> io::Error {
+    io::Error::other("others needed its place")
 }
 
 /// Connects to the first who is there.

@@ -10,6 +10,7 @@ mod behind;
 mod datagrams;
 mod forward;
 mod grammar;
+mod guests;
 mod places;
 mod sockets;
 

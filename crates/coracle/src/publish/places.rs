@@ -27,16 +27,21 @@ impl Places {
         Places::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
 
-    fn of(descriptors: u64) -> Places {
+    pub(super) fn of(descriptors: u64) -> Places {
         let all = usize::try_from(descriptors / PART).unwrap_or(usize::MAX);
         Places(Arc::new(Semaphore::new(all.clamp(HALVES as usize, MOST))))
+    }
+
+    /// One for a connection, if there is one now.
+    pub fn connection(&self) -> Option<Place> {
+        self.0.clone().try_acquire_many_owned(HALVES).ok()
     }
 
     /// One for a connection, once there is one.
     ///
     /// # Errors
     /// There will be none, which does not happen.
-    pub async fn connection(&self) -> Result<Place> {
+    pub async fn next_connection(&self) -> Result<Place> {
         Ok(self.0.clone().acquire_many_owned(HALVES).await?)
     }
 
@@ -54,13 +59,14 @@ mod tests {
     #[test]
     fn all_ports_together_take_a_part_of_the_descriptors() {
         let places = Places::of(40);
-        let first = places.connection().now_or_never().expect("a place").expect("a place");
-        let _second = places.connection().now_or_never().expect("a place");
+        let first = places.connection().expect("a place");
+        let _second = places.connection().expect("a place");
         let _session = places.session().expect("a place");
-        assert!(places.session().is_none() && places.connection().now_or_never().is_none());
+        assert!(places.session().is_none() && places.connection().is_none());
+        assert!(places.next_connection().now_or_never().is_none());
         drop(first);
-        assert!(places.connection().now_or_never().is_some());
-        assert!(Places::of(0).connection().now_or_never().is_some(), "however few there are");
+        assert!(places.connection().is_some());
+        assert!(Places::of(0).connection().is_some(), "however few there are");
         assert!(Places::of(u64::MAX).session().is_some());
     }
 }
