@@ -6,11 +6,11 @@ use std::fmt::Debug;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::ObjectKey;
+use crate::cached::Cached;
 use crate::follow::Followed;
 
 /// An object, or what can be said of one that is not as its type says. Clients in Go leave the fields that they do
@@ -46,20 +46,17 @@ impl<K: Resource> Decoded<K> {
     }
 }
 
-impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send> Followed for Decoded<K> {
+impl<K: Cached> Followed for Decoded<K> {
     /// Reads an object without its managed fields: nobody here asks who owns what, they would be most of what is read and kept
     /// in memory, and a server keeps those of an object that is written without.
     fn read(text: &str) -> serde_json::Result<Decoded<K>> {
         let text = without_managed_fields(text);
-        // Each way to read a type is a program of its own: all that is read of an API is read from text.
-        let error = match serde_json::from_str(&text) {
+        let error = match K::from_json(&text) {
             Ok(object) => return Ok(Decoded::Object(object)),
             Err(error) => error,
         };
-        let mut value: Value = serde_json::from_str(&text)?;
-        complete(&mut value);
-        let metadata = ObjectMeta::deserialize(&value["metadata"]).unwrap_or_default();
-        if let Ok(object) = serde_json::from_str(&value.to_string()) {
+        let (text, metadata) = completed(&text)?;
+        if let Ok(object) = K::from_json(&text) {
             return Ok(Decoded::Object(object));
         }
         let key = ObjectKey::new(metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default());
@@ -99,6 +96,15 @@ fn without_managed_fields(text: &str) -> Cow<'_, str> {
         (Some(before), Some(behind)) => [before, "null", behind].concat().into(),
         _ => text.into(),
     }
+}
+
+/// The same as a client in Go would have read it, and its metadata.
+fn completed(text: &str) -> serde_json::Result<(String, ObjectMeta)> {
+    let mut value: Value = serde_json::from_str(text)?;
+    complete(&mut value);
+    // Each way to read a type is a program of its own: all that is read of an API is read from text.
+    let metadata = serde_json::from_str(&value["metadata"].to_string()).unwrap_or_default();
+    Ok((value.to_string(), metadata))
 }
 
 /// Gives conditions without a time Go's first one.

@@ -56,6 +56,65 @@ pub trait Follower: Send + Sync {
     fn remove(&self, object: Self::Object);
 }
 
+/// A [`Follower`] whatever it is told of: all kinds are followed by one program, and only what reads them is made for each.
+pub(crate) trait Feed: Send + Sync {
+    /// A list begins.
+    fn list(&self) -> Box<dyn List + Send + '_>;
+
+    /// Takes in an event of a watch; `version` becomes that from which to go on.
+    fn change(&self, kind: &str, object: &str, version: &mut String) -> serde_json::Result<()>;
+}
+
+/// A list on its way, which is told of when it is whole.
+pub(crate) trait List {
+    /// One object of it.
+    fn add(&mut self, object: &str) -> serde_json::Result<()>;
+
+    /// It begins anew.
+    fn clear(&mut self);
+
+    /// It is whole.
+    fn end(self: Box<Self>);
+}
+
+impl<F: Follower> Feed for F {
+    fn list(&self) -> Box<dyn List + Send + '_> {
+        Box::new(Listed { follower: self, objects: Vec::new() })
+    }
+
+    fn change(&self, kind: &str, object: &str, version: &mut String) -> serde_json::Result<()> {
+        let object = F::Object::read(object)?;
+        if let Some(new) = object.version() {
+            new.clone_into(version);
+        }
+        match kind {
+            "DELETED" => self.remove(object),
+            _ => self.put(object),
+        }
+        Ok(())
+    }
+}
+
+struct Listed<'a, F: Follower> {
+    follower: &'a F,
+    objects: Vec<F::Object>,
+}
+
+impl<F: Follower> List for Listed<'_, F> {
+    fn add(&mut self, object: &str) -> serde_json::Result<()> {
+        self.objects.push(F::Object::read(object)?);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.objects.clear();
+    }
+
+    fn end(self: Box<Self>) {
+        self.follower.replace(self.objects);
+    }
+}
+
 /// A page of a list.
 #[derive(Deserialize)]
 struct Page {
@@ -80,16 +139,20 @@ struct Bookmark {
 
 /// Lists and watches for ever. After a break the watch resumes where it ended; when the server forgot that revision,
 /// everything is listed anew. Nothing is repeated on a timer.
-pub async fn follow<F: Follower>(source: &Source, follower: &F) {
+pub fn follow<F: Follower>(source: &Source, follower: &F) -> impl Future<Output = ()> + Send {
+    keep_fed(source, follower)
+}
+
+/// As [`follow`].
+pub(crate) async fn keep_fed(source: &Source, feed: &dyn Feed) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(15));
     let mut told = false;
     loop {
-        match list(source).await {
-            Ok((objects, version)) => {
+        match list(source, feed).await {
+            Ok(version) => {
                 told = false;
                 backoff.reset();
-                follower.replace(objects);
-                watch(source, follower, version, &mut backoff).await;
+                watch(source, feed, version, &mut backoff).await;
             }
             // Whoever starts parts without their rights would wait for ever and not know for what.
             Err(kube::Error::Api(status)) if status.code == 403 && !told => {
@@ -105,21 +168,22 @@ pub async fn follow<F: Follower>(source: &Source, follower: &F) {
     }
 }
 
-async fn list<T: Followed>(source: &Source) -> kube::Result<(Vec<T>, String)> {
+/// Tells of all that there are; the revision of the list.
+async fn list(source: &Source, feed: &dyn Feed) -> kube::Result<String> {
     let mut params = ListParams {
         label_selector: source.labels.clone(),
         field_selector: source.fields.clone(),
         limit: Some(PAGE_SIZE),
         ..ListParams::default()
     };
-    let mut objects = Vec::new();
+    let mut list = feed.list();
     loop {
         let request = Request::new(&source.url);
         let request = if source.metadata_only { request.list_metadata(&params) } else { request.list(&params) };
         let page: Page = match source.client.request(request.map_err(kube::Error::BuildRequest)?).await {
             // The revision of the first page was compacted: only one big page is sure to be consistent.
             Err(error) if is_gone(&error) && params.continue_token.is_some() => {
-                objects.clear();
+                list.clear();
                 params.continue_token = None;
                 params.limit = None;
                 continue;
@@ -127,17 +191,20 @@ async fn list<T: Followed>(source: &Source) -> kube::Result<(Vec<T>, String)> {
             other => other?,
         };
         for item in page.items.into_iter().flatten() {
-            objects.push(T::read(item.get()).map_err(kube::Error::SerdeError)?);
+            list.add(item.get()).map_err(kube::Error::SerdeError)?;
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
-            None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
+            None => {
+                list.end();
+                return Ok(page.metadata.resource_version.unwrap_or_default());
+            }
         }
     }
 }
 
 /// Watches from a revision, resuming after breaks; returns when only a new list can help.
-async fn watch<F: Follower>(source: &Source, follower: &F, mut version: String, backoff: &mut Backoff) {
+async fn watch(source: &Source, feed: &dyn Feed, mut version: String, backoff: &mut Backoff) {
     let params = WatchParams {
         label_selector: source.labels.clone(),
         field_selector: source.fields.clone(),
@@ -156,7 +223,7 @@ async fn watch<F: Follower>(source: &Source, follower: &F, mut version: String, 
             let request = request.map_err(kube::Error::BuildRequest)?;
             let mut lines = source.client.request_stream(request).await?.lines();
             while let Some(line) = lines.try_next().await.map_err(kube::Error::ReadEvents)? {
-                take(follower, &line, &mut version)?;
+                take(feed, &line, &mut version)?;
                 progress = true;
             }
             Ok(())
@@ -186,7 +253,7 @@ async fn watch<F: Follower>(source: &Source, follower: &F, mut version: String, 
 }
 
 /// Takes in one line of a watch; `version` becomes that from which to go on.
-fn take<F: Follower>(follower: &F, line: &str, version: &mut String) -> kube::Result<()> {
+fn take(feed: &dyn Feed, line: &str, version: &mut String) -> kube::Result<()> {
     let line: Line<'_> = read(line)?;
     let text = line.object.get();
     if line.kind == "ERROR" {
@@ -197,15 +264,7 @@ fn take<F: Follower>(follower: &F, line: &str, version: &mut String) -> kube::Re
         bookmark.metadata.resource_version.into_iter().for_each(|new| *version = new);
         return Ok(());
     }
-    let object = F::Object::read(text).map_err(kube::Error::SerdeError)?;
-    if let Some(new) = object.version() {
-        new.clone_into(version);
-    }
-    match line.kind {
-        "DELETED" => follower.remove(object),
-        _ => follower.put(object),
-    }
-    Ok(())
+    feed.change(line.kind, text, version).map_err(kube::Error::SerdeError)
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> kube::Result<T> {

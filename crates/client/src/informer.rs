@@ -8,12 +8,12 @@ use std::sync::Arc;
 use kube::api::Api;
 use kube::{Client, Resource};
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::cached::Cached;
 use crate::decode::Decoded;
-use crate::follow::{Follower, Source, follow};
+use crate::follow::{Feed, Follower, Source, keep_fed};
 use crate::store::Indexer;
 use crate::{ObjectKey, Store};
 
@@ -40,6 +40,11 @@ struct Shared<K> {
     store: Store<K>,
     handlers: Mutex<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
+}
+
+/// Follows on a task of its own.
+fn spawn(source: Source, shared: Arc<dyn Feed>) -> AbortHandle {
+    tokio::spawn(async move { keep_fed(&source, &*shared).await }).abort_handle()
 }
 
 struct AbortOnDrop(Mutex<Option<AbortHandle>>);
@@ -74,7 +79,7 @@ impl<K> Clone for Informer<K> {
 
 impl<K> Informer<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Cached,
 {
     /// An informer over everything `api` reaches. It does nothing before [`Informer::start`].
     pub fn new(api: Api<K>) -> Informer<K> {
@@ -104,8 +109,8 @@ where
         let mut task = self.task.0.lock();
         if task.is_none() {
             let shared = self.shared.clone();
-            let feed = async move { follow(&shared.source, &*shared).await };
-            *task = Some(tokio::spawn(feed).abort_handle());
+            let source = shared.source.clone();
+            *task = Some(spawn(source, shared));
         }
     }
 
@@ -166,7 +171,7 @@ impl<K: Resource> Shared<K> {
 
 impl<K> Follower for Shared<K>
 where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync,
+    K: Cached,
 {
     type Object = Decoded<K>;
 
@@ -211,7 +216,7 @@ impl Informers {
     /// The informer over all objects of a kind in all namespaces, started.
     pub fn all<K>(&self) -> Informer<K>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Cached,
     {
         self.indexed(Vec::new())
     }
@@ -220,7 +225,7 @@ impl Informers {
     /// first stays.
     pub fn indexed<K>(&self, indexes: Vec<(&'static str, Indexer<K>)>) -> Informer<K>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Cached,
     {
         let mut made = self.made.lock();
         let informer = made

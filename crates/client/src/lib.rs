@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod backoff;
+mod cached;
 mod decode;
 mod definitions;
 mod events;
@@ -23,6 +24,7 @@ mod time;
 mod transport;
 
 pub use backoff::Backoff;
+pub use cached::Cached;
 pub use decode::Decoded;
 pub use definitions::Definitions;
 pub use events::{EventRecorder, EventType, object_reference};

@@ -1,25 +1,21 @@
 //! What a workload controller hears of the objects that it owns, or could own: they queue their owner, and tell what
 //! was expected of them.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use coracle_client::{Event, Informer, ObjectKey, Store, WorkQueue};
+use coracle_client::{Cached, Event, Informer, ObjectKey, Store, WorkQueue};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 use kube::{Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 
 use crate::common::{controller_of, is_deleting, namespace_of, resolve, selector_is_empty, selector_of, uid};
 use crate::expectations::Expectations;
 
 /// A kind that owns the objects that its selector matches.
-pub(crate) trait Owner:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
-{
+pub(crate) trait Owner: Cached<Scope = NamespaceResourceScope> {
     /// `None` matches nothing: an empty selector is not valid, and takes no hostages.
     fn selector(&self) -> Option<Selector>;
 }
@@ -82,7 +78,7 @@ impl<O: Owner> Dependents<O> {
     /// has begun counts as gone.
     pub fn follow<K>(&self, objects: &Informer<K>) -> &Dependents<O>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Cached,
     {
         let dependents = self.clone();
         objects.subscribe(move |event| match event {

@@ -6,10 +6,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Informer, WorkQueue};
+use coracle_client::{Cached, Informer, WorkQueue};
 use futures::future::{BoxFuture, FutureExt, join_all};
-use kube::Resource;
-use serde::de::DeserializeOwned;
 
 /// Brings what there is closer to what was asked for, one key at a time.
 pub(crate) trait Controller: Send + Sync + 'static {
@@ -36,7 +34,7 @@ pub(crate) trait Cache: Sync {
 
 impl<K> Cache for Informer<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Cached,
 {
     fn filled(&self) -> BoxFuture<'_, ()> {
         self.synced().boxed()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use coracle_client::{EventRecorder, EventType, ObjectKey, is_conflict, is_not_found, patch_status};
+use coracle_client::{Cached, EventRecorder, EventType, ObjectKey, is_conflict, is_not_found, patch_status};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -177,7 +177,7 @@ impl Control {
         for (name, wanted) in wanted {
             // One that ends has the name still. Without ports there can be none.
             if has_any_port(&wanted) && !found.iter().any(|service| service.name_any() == name) {
-                match api.create(&PostParams::default(), &serde_json::from_value(wanted)?).await {
+                match api.create(&PostParams::default(), &Service::from_value(&wanted)?).await {
                     Err(error) if is_conflict(&error) => {}
                     made => drop(failed.note(made)),
                 }

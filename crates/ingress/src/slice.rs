@@ -1,7 +1,7 @@
 //! The EndpointSlice by which a node says that it listens for a service.
 
 use anyhow::Result;
-use coracle_client::{Store, is_not_found};
+use coracle_client::{Cached, Store, is_not_found};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -45,7 +45,7 @@ pub async fn ensure(
             }
         }
         None => {
-            let object: EndpointSlice = serde_json::from_value(wanted)?;
+            let object = EndpointSlice::from_value(&wanted)?;
             match api.create(&PostParams::default(), &object).await {
                 Err(error) if coracle_client::is_conflict(&error) => Ok(()),
                 other => other.map(drop).map_err(Into::into),
@@ -93,7 +93,7 @@ fn wanted(service: &Service, name: &str, config: &Config, port: u16) -> Value {
 
 /// Whether a slice says what is wanted.
 fn says(found: &EndpointSlice, wanted: &Value) -> bool {
-    let Ok(wanted) = serde_json::from_value::<EndpointSlice>(wanted.clone()) else { return false };
+    let Ok(wanted) = EndpointSlice::from_value(wanted) else { return false };
     let owner = |slice: &EndpointSlice| slice.owner_references().first().map(|owner| owner.uid.clone());
     let ports = |slice: &EndpointSlice| {
         let ports = slice.ports.iter().flatten();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use coracle_client::merge_diff;
+use coracle_client::{Cached, merge_diff};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::api::Api;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ impl Registration<'_> {
     pub(crate) fn object(&self, status: &Value) -> serde_json::Result<Node> {
         let mut annotations = self.annotations.clone();
         annotations.insert("volumes.kubernetes.io/controller-managed-attach-detach", "true");
-        serde_json::from_value(json!({
+        Node::from_value(&json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {
                 "name": self.name,

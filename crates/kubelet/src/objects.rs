@@ -1,17 +1,15 @@
 //! ConfigMaps and Secrets, watched one by one for as long as a pod of the node needs them.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use coracle_client::{Informer, ObjectKey};
+use coracle_client::{Cached, Informer, ObjectKey};
 use k8s_openapi::NamespaceResourceScope;
+use kube::Client;
 use kube::api::Api;
-use kube::{Client, Resource};
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 
 /// How long a pod waits for an object before its start is tried again later.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,13 +30,7 @@ pub struct Objects<K> {
 
 impl<K> Objects<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Sync
-        + 'static,
+    K: Cached<Scope = NamespaceResourceScope>,
 {
     /// `changed` is called with the UID of every pod that uses a changed object; it must not block.
     pub fn new(client: Client, changed: Arc<dyn Fn(&str) + Send + Sync>) -> Objects<K> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Binding, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -41,7 +41,8 @@ impl Writer {
         Writer { recorders: Arc::new(recorders.collect()), client, extenders, inbox }
     }
 
-    fn pods(&self, namespace: &str) -> Api<Pod> {
+    /// Nobody reads what the server answers, so that no more is read of it than there must be.
+    fn pods(&self, namespace: &str) -> Api<PartialObjectMeta<Pod>> {
         Api::namespaced(self.client.clone(), namespace)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_client::{Election, Event, Informer, Informers, LeaderElection};
+use coracle_client::{Cached, Election, Event, Informer, Informers, LeaderElection};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
@@ -141,7 +141,7 @@ fn subscribe<K>(
     informer: &Informer<K>,
     handle: impl Fn(&mut Core, &Event<K>) + Send + Sync + 'static,
 ) where
-    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    K: Cached,
 {
     let (inbox, handle) = (inbox.clone(), Arc::new(handle));
     informer.subscribe(move |event| {

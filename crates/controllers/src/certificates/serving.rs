@@ -155,17 +155,12 @@ fn service_addresses(service: &Service) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coracle_client::Cached;
     use serde_json::{Value, json};
 
     fn store<K>(objects: Vec<Value>, indexes: Vec<(&'static str, coracle_client::Indexer<K>)>) -> Store<K>
     where
-        K: kube::Resource<DynamicType = ()>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
+        K: Cached,
     {
         Store::of(objects.into_iter().map(|object| serde_json::from_value(object).unwrap()).collect(), indexes)
     }

@@ -1,16 +1,14 @@
 //! What feeds the graph: an informer where there is one, a metadata-only watch of every other resource.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Backoff, Event, Follower, Informer, Source, follow};
+use coracle_client::{Backoff, Cached, Event, Follower, Informer, Source, follow};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Resource;
 use kube::api::Api;
 use kube::core::{ApiResource, DynamicObject};
-use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -74,7 +72,7 @@ pub(super) async fn start(
 /// Feeds the graph from an informer that exists anyway.
 fn feed_from<K>(informer: &Informer<K>, collector: &Collector, shared: &mut HashSet<(String, String)>)
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Cached,
 {
     shared.insert((K::group(&()).into_owned(), K::plural(&()).into_owned()));
     let of = Arc::new(Type { api_version: K::api_version(&()).into_owned(), kind: K::kind(&()).into_owned() });

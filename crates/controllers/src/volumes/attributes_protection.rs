@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Event, Informer, ObjectKey, WorkQueue};
+use coracle_client::{Cached, Event, Informer, ObjectKey, WorkQueue};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::Client;
@@ -90,13 +90,7 @@ impl AttributesProtection {
     /// Looks at a class again when what was of it is so no more.
     fn wake_by<K>(&self, informer: &Informer<K>, classes_of: fn(&K) -> Vec<String>)
     where
-        K: kube::Resource<DynamicType = ()>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
+        K: Cached,
     {
         let (queue, known) = (self.queue.clone(), self.classes.store());
         informer.subscribe(move |event| {

@@ -1,7 +1,8 @@
 //! Why a pod has no node: node by node.
 
+use coracle_client::Cached;
 use coracle_scheduler::{NodeVerdict, Seen, explain};
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use super::claim;
@@ -39,8 +40,8 @@ pub fn explain_pod(facts: &Facts, pod: &Value, story: &mut Story) {
     }
 }
 
-fn typed<T: DeserializeOwned>(objects: &[Value]) -> Vec<T> {
-    objects.iter().filter_map(|object| serde_json::from_value(object.clone()).ok()).collect()
+fn typed<T: Cached>(objects: &[Value]) -> Vec<T> {
+    objects.iter().filter_map(|object| T::from_value(object).ok()).collect()
 }
 
 fn nodes(facts: &Facts, pod: &Value, story: &mut Story) {
@@ -53,7 +54,7 @@ fn nodes(facts: &Facts, pod: &Value, story: &mut Story) {
         story.say("There is no node, or you may not read them.");
         return story.advise("Add a node.");
     }
-    let Ok(pod) = serde_json::from_value(pod.clone()) else { return };
+    let Ok(pod) = Pod::from_value(pod) else { return };
     let Ok(verdicts) = explain(&pod, &seen) else { return };
     let width = verdicts.iter().map(|verdict| verdict.node.len()).max().unwrap_or(0);
     story.say("Node by node, as things are now:");

@@ -1,16 +1,14 @@
 //! The objects of the Gateway API as they come: followed once their definitions are there, most of them once a Gateway
 //! of ours is.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use coracle_client::{Definitions, Informer, ObjectKey};
+use coracle_client::{Cached, Definitions, Informer, ObjectKey};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
 use super::routes::{AnyRoute, Rules};
@@ -69,7 +67,7 @@ impl Follow {
 
     fn keep<K>(&self, place: &mut Option<Informer<K>>, is_wanted: bool)
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Cached,
     {
         match (&place, is_wanted) {
             (None, true) => {
@@ -158,7 +156,7 @@ impl Follow {
 /// What an informer has: nothing where there is none, `None` before it has all.
 fn list<K>(informer: &Option<Informer<K>>) -> Option<Vec<Arc<K>>>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Cached,
 {
     match informer {
         None => Some(Vec::new()),

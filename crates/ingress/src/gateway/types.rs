@@ -57,6 +57,8 @@ macro_rules! kind {
                 &mut self.metadata
             }
         }
+
+        coracle_client::cached!($name);
     };
 }
 

@@ -6,9 +6,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use coracle_client::{Definitions, Event, Followed, Follower, Informer, Informers, ObjectKey, Source, follow};
+use coracle_client::{Cached, Definitions, Event, Followed, Follower, Informer, Informers, ObjectKey, Source, follow};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::{Client, Resource};
+use kube::Client;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -88,7 +88,7 @@ async fn follow_others(
 
 fn tell<K>(inbox: &Arc<Mailbox<Inbox>>, informer: &Informer<K>, which: fn(&mut Inbox) -> &mut HashSet<ObjectKey>)
 where
-    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    K: Cached,
 {
     let inbox = inbox.clone();
     informer.subscribe(move |event| {

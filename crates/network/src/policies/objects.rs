@@ -182,6 +182,8 @@ impl PodObject {
 
 macro_rules! resource {
     ($object:ty, $scope:ty, $kind:literal, $plural:literal) => {
+        coracle_client::cached!($object);
+
         impl Resource for $object {
             type DynamicType = ();
             type Scope = $scope;
