@@ -240,7 +240,7 @@ impl Metrics {
 }
 
 /// The nodes of a zone.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Zone {
     pub nodes: usize,
     pub unhealthy: usize,

@@ -2,7 +2,7 @@
 
 mod zones;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::common::*;
-use crate::metrics::{METRICS, Zone};
+use crate::metrics::METRICS;
 use crate::run::{Cache, reconcile_all};
 
-use zones::{Pace, Turns, pace, zone_of};
+use zones::{Census, Pace, Turns, zone_of};
 
 /// How long a node may be silent, as upstream's `--node-monitor-grace-period`.
 const GRACE: Duration = Duration::from_secs(50);
@@ -58,6 +58,7 @@ struct Controller {
     pods: Informer<Pod>,
     leases: Informer<Lease>,
     signs: Mutex<HashMap<String, Sign>>,
+    census: Mutex<Census>,
     turns: Mutex<Turns>,
     recorder: EventRecorder,
     queue: WorkQueue<String>,
@@ -80,6 +81,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         pods: context.pods(),
         leases,
         signs: Mutex::default(),
+        census: Mutex::default(),
         turns: Mutex::default(),
         recorder: context.recorder("node-controller"),
         queue: WorkQueue::named("node_lifecycle_controller"),
@@ -94,6 +96,7 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
         Event::Updated { old, new } => c.node_changed(Some(old), new),
         Event::Deleted(node) => {
             c.signs.lock().remove(&node.name_any());
+            c.census.lock().remove(&node.name_any());
             c.fallen_silent.lock().remove(&node.name_any());
             let text = format!("Node {} event: Removing Node {} from Controller", node.name_any(), node.name_any());
             c.recorder.event(&**node, EventType::Normal, "RemovingNode", text);
@@ -127,8 +130,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<()> {
             c.evictions.add(ObjectKey::of(&**pod));
         }
     });
-    let nodes = controller.nodes.store();
-    let _shown = METRICS.show_nodes(move || zones(nodes.list().iter().map(|node| &**node)));
+    let c = controller.clone();
+    let _shown = METRICS.show_nodes(move || c.census.lock().zones());
     let caches: [&dyn Cache; 3] = [&controller.nodes, &controller.leases, &controller.pods];
     let (c, e) = (controller.clone(), controller.clone());
     let nodes = reconcile_all(&caches, &controller.queue, 4, move |name| {
@@ -174,6 +177,7 @@ fn taints(node: &Node) -> Vec<Taint> {
 impl Controller {
     fn node_changed(&self, old: Option<&Node>, node: &Node) {
         let name = node.name_any();
+        self.census.lock().put(node);
         let heartbeat = condition(node, "Ready").and_then(|ready| ready.last_heartbeat_time.clone());
         {
             let mut signs = self.signs.lock();
@@ -251,18 +255,18 @@ impl Controller {
         if !take_pods(&wanted) {
             return (wanted, None);
         }
-        let (mut all, zone) = (self.nodes.store().list(), zone_of(node));
+        let zone = zone_of(node);
+        let mut census = self.census.lock();
         // What was just written of it may not be here yet.
-        let name = node.name_any();
-        all.iter_mut().filter(|other| other.name_any() == name).for_each(|own| *own = Arc::new(node.clone()));
+        census.written(node);
         let has_begun = take_pods(&taints(node));
-        let waits = match pace(&all, &zone) {
+        let waits = match census.pace(&zone) {
             Pace::Undo => MONITOR_PERIOD,
             _ if has_begun => return (wanted, None),
             Pace::Wait => MONITOR_PERIOD,
             Pace::Every(interval) => {
                 let mut turns = self.turns.lock();
-                turns.retain(|zone| all.iter().any(|node| zone_of(node) == zone));
+                turns.retain(|zone| census.has(zone));
                 match turns.take(&zone, interval, Instant::now()) {
                     Ok(()) => return (wanted, None),
                     Err(left) => left,
@@ -383,17 +387,6 @@ fn takes_pods(taint: &Taint) -> bool {
 /// Whether one of the taints does that.
 fn take_pods(taints: &[Taint]) -> bool {
     taints.iter().any(takes_pods)
-}
-
-/// How many nodes zones have.
-fn zones<'a>(nodes: impl Iterator<Item = &'a Node>) -> BTreeMap<String, Zone> {
-    let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
-    for node in nodes {
-        let found = zones.entry(zone_of(node)).or_default();
-        found.nodes = found.nodes.saturating_add(1);
-        found.unhealthy = found.unhealthy.saturating_add(usize::from(condition_status(node, "Ready") != "True"));
-    }
-    zones
 }
 
 /// The node's taints with those that show its conditions brought up to date.

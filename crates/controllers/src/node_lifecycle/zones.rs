@@ -2,14 +2,14 @@
 //! since then it is rather us who are cut off.
 //! <https://kubernetes.io/docs/concepts/architecture/nodes/#rate-limits-on-eviction>
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 
 use super::condition_status;
+use crate::metrics::Zone;
 
 /// How long after one node of a zone the next one loses its pods (`--node-eviction-rate` 0.1).
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -46,23 +46,119 @@ pub(super) fn zone_of(node: &Node) -> String {
     }
 }
 
-/// How fast nodes of a zone lose their pods now.
-pub(super) fn pace(nodes: &[Arc<Node>], zone: &str) -> Pace {
-    let is_ready = |node: &Node| condition_status(node, "Ready") == "True";
-    let counted = || nodes.iter().filter(|node| !node.labels().contains_key(EXCLUDED));
-    let (mut ready, mut silent) = (0_usize, 0_usize);
-    for node in counted().filter(|node| zone_of(node) == zone) {
-        let count = if is_ready(node) { &mut ready } else { &mut silent };
-        *count = count.saturating_add(1);
+/// What counts of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    zone: String,
+    is_ready: bool,
+    is_excluded: bool,
+}
+
+impl Seen {
+    fn of(node: &Node) -> Seen {
+        Seen {
+            zone: zone_of(node),
+            is_ready: condition_status(node, "Ready") == "True",
+            is_excluded: node.labels().contains_key(EXCLUDED),
+        }
     }
-    let size = ready.saturating_add(silent);
-    if ready == 0 {
-        return if counted().any(|node| is_ready(node)) { Pace::Every(INTERVAL) } else { Pace::Undo };
+}
+
+/// Nodes of a zone, or of all zones.
+#[derive(Default)]
+struct Count {
+    all: Zone,
+    excluded: Zone,
+}
+
+impl Count {
+    fn put(&mut self, seen: &Seen) {
+        for zone in self.of(seen) {
+            zone.nodes = zone.nodes.saturating_add(1);
+            zone.unhealthy = zone.unhealthy.saturating_add(usize::from(!seen.is_ready));
+        }
     }
-    match silent > 2 && silent.saturating_mul(100) >= size.saturating_mul(MUCH) {
-        true if size > LARGE => Pace::Every(SLOW),
-        true => Pace::Wait,
-        false => Pace::Every(INTERVAL),
+
+    fn remove(&mut self, seen: &Seen) {
+        for zone in self.of(seen) {
+            zone.nodes = zone.nodes.saturating_sub(1);
+            zone.unhealthy = zone.unhealthy.saturating_sub(usize::from(!seen.is_ready));
+        }
+    }
+
+    fn of(&mut self, seen: &Seen) -> impl Iterator<Item = &mut Zone> {
+        std::iter::once(&mut self.all).chain(Some(&mut self.excluded).filter(|_| seen.is_excluded))
+    }
+
+    /// How many nodes that are not excluded are ready, and how many are not.
+    fn counted(&self) -> (usize, usize) {
+        let silent = self.all.unhealthy.saturating_sub(self.excluded.unhealthy);
+        (self.all.nodes.saturating_sub(self.excluded.nodes).saturating_sub(silent), silent)
+    }
+}
+
+/// How many nodes of each zone are heard of, kept change by change: whoever asks does not look at all nodes.
+#[derive(Default)]
+pub(super) struct Census {
+    nodes: HashMap<String, Seen>,
+    zones: BTreeMap<String, Count>,
+    total: Count,
+}
+
+impl Census {
+    /// Takes in a new or changed node.
+    pub fn put(&mut self, node: &Node) {
+        let (name, seen) = (node.name_any(), Seen::of(node));
+        if self.nodes.get(&name) == Some(&seen) {
+            return;
+        }
+        self.remove(&name);
+        self.zones.entry(seen.zone.clone()).or_default().put(&seen);
+        self.total.put(&seen);
+        self.nodes.insert(name, seen);
+    }
+
+    /// Takes in what was just written of a node, unless that is gone.
+    pub fn written(&mut self, node: &Node) {
+        if self.nodes.contains_key(&node.name_any()) {
+            self.put(node);
+        }
+    }
+
+    /// Forgets a node.
+    pub fn remove(&mut self, name: &str) {
+        let Some(seen) = self.nodes.remove(name) else { return };
+        self.total.remove(&seen);
+        if let Some(zone) = self.zones.get_mut(&seen.zone) {
+            zone.remove(&seen);
+            if zone.all.nodes == 0 {
+                self.zones.remove(&seen.zone);
+            }
+        }
+    }
+
+    /// Whether a zone has nodes.
+    pub fn has(&self, zone: &str) -> bool {
+        self.zones.contains_key(zone)
+    }
+
+    /// How many nodes zones have.
+    pub fn zones(&self) -> BTreeMap<String, Zone> {
+        self.zones.iter().map(|(name, count)| (name.clone(), count.all)).collect()
+    }
+
+    /// How fast nodes of a zone lose their pods now.
+    pub fn pace(&self, zone: &str) -> Pace {
+        let (ready, silent) = self.zones.get(zone).map_or((0, 0), Count::counted);
+        let size = ready.saturating_add(silent);
+        if ready == 0 {
+            return if self.total.counted().0 > 0 { Pace::Every(INTERVAL) } else { Pace::Undo };
+        }
+        match silent > 2 && silent.saturating_mul(100) >= size.saturating_mul(MUCH) {
+            true if size > LARGE => Pace::Every(SLOW),
+            true => Pace::Wait,
+            false => Pace::Every(INTERVAL),
+        }
     }
 }
 
@@ -102,23 +198,29 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn nodes(zones: &[(&str, usize, usize)]) -> Vec<Arc<Node>> {
-        let node = |zone: &str, ready: bool| {
+    /// Nodes that are ready and that are not, zone by zone.
+    fn nodes(zones: &[(&str, usize, usize)]) -> Vec<Node> {
+        let node = |zone: &str, number: usize, ready: bool| {
             let status = if ready { "True" } else { "Unknown" };
-            let node = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}},
+            let node = json!({"metadata": {"name": format!("{zone}-{number}"), "labels": {"topology.kubernetes.io/zone": zone}},
                 "status": {"conditions": [{"type": "Ready", "status": status}]}});
-            Arc::new(serde_json::from_value::<Node>(node).unwrap())
+            serde_json::from_value::<Node>(node).unwrap()
         };
         let of = |(zone, ready, silent): &(&str, usize, usize)| {
-            let ready = (0..*ready).map(|_| node(zone, true));
-            ready.chain((0..*silent).map(|_| node(zone, false))).collect::<Vec<_>>()
+            (0..ready + silent).map(|number| node(zone, number, number < *ready)).collect::<Vec<_>>()
         };
         zones.iter().flat_map(of).collect()
     }
 
+    fn census(nodes: &[Node]) -> Census {
+        let mut census = Census::default();
+        nodes.iter().for_each(|node| census.put(node));
+        census
+    }
+
     #[test]
     fn pods_go_more_slowly_the_more_of_a_zone_is_silent() {
-        let pace = |zones: &[(&str, usize, usize)]| pace(&nodes(zones), ":\0:a");
+        let pace = |zones: &[(&str, usize, usize)]| census(&nodes(zones)).pace(":\0:a");
         assert_eq!(pace(&[("a", 2, 1)]), Pace::Every(INTERVAL));
         // Two silent ones are never much.
         assert_eq!(pace(&[("a", 1, 2)]), Pace::Every(INTERVAL));
@@ -134,14 +236,35 @@ mod tests {
     #[test]
     fn nodes_that_are_excluded_do_not_count() {
         let mut all = nodes(&[("a", 2, 3)]);
-        assert_eq!(pace(&all, ":\0:a"), Pace::Wait);
-        let exclude = |node: &mut Arc<Node>| {
-            Arc::make_mut(node).metadata.labels.get_or_insert_default().insert(EXCLUDED.into(), String::new());
-        };
+        let mut census = census(&all);
+        assert_eq!(census.pace(":\0:a"), Pace::Wait);
+        let exclude = |node: &mut Node| node.labels_mut().insert(EXCLUDED.into(), String::new());
         exclude(&mut all[4]);
-        assert_eq!(pace(&all, ":\0:a"), Pace::Every(INTERVAL));
-        all[..2].iter_mut().for_each(exclude);
-        assert_eq!(pace(&all, ":\0:a"), Pace::Undo);
+        census.put(&all[4]);
+        assert_eq!(census.pace(":\0:a"), Pace::Every(INTERVAL));
+        for node in &mut all[..2] {
+            exclude(node);
+            census.put(node);
+        }
+        assert_eq!(census.pace(":\0:a"), Pace::Undo);
+        assert_eq!(census.zones()[":\0:a"], Zone { nodes: 5, unhealthy: 3 });
+    }
+
+    #[test]
+    fn what_changes_and_goes_is_counted_anew() {
+        let (before, after) = (nodes(&[("a", 5, 0), ("b", 1, 0)]), nodes(&[("a", 1, 4)]));
+        let mut census = census(&before);
+        after.iter().for_each(|node| census.written(node));
+        assert_eq!(census.zones()[":\0:a"], Zone { nodes: 5, unhealthy: 4 });
+        assert_eq!(census.pace(":\0:a"), Pace::Wait);
+        census.remove("b-0");
+        assert!(census.has(":\0:a") && !census.has(":\0:b"));
+        // It is gone, whatever was just written of it.
+        census.written(&before[5]);
+        assert!(!census.has(":\0:b"));
+        (0..5).for_each(|number| census.remove(&format!("a-{number}")));
+        assert!(census.zones().is_empty());
+        assert_eq!(census.pace(":\0:a"), Pace::Undo);
     }
 
     #[test]
