@@ -4,17 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use coracle_apiserver::auth::{MASTERS, User};
 use coracle_apiserver::{Config, Server};
-use coracle_client::{Election, Event, Informers, in_process};
+use coracle_client::{Election, in_process};
 use coracle_scheduler::SchedulerConfiguration;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use http::Request;
-use http_body_util::Full;
-use k8s_openapi::api::core::v1::Pod;
-use parking_lot::Mutex;
+use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 
 use super::{NODES, node, pod};
 use crate::report::Report;
@@ -38,24 +37,7 @@ async fn bind(directory: &Path) -> Result<Duration> {
     make(&server, (0..NODES).map(|number| ("/api/v1/nodes".into(), node(number))).collect()).await?;
     let pods = (0..PODS).map(|number| ("/api/v1/namespaces/default/pods".into(), pod("web", number, json!({}))));
     make(&server, pods.collect()).await?;
-    // Who asks again and again would slow down what is measured.
-    let informer = Informers::new(in_process(server.service(User::new("admin", &[MASTERS])))).all::<Pod>();
-    let (bound, all) = (Arc::new(Mutex::new(0)), Arc::new(Notify::new()));
-    let told = all.clone();
-    informer.subscribe(move |event| {
-        let is_bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        if let Event::Updated { old, new } = event
-            && is_bound(new)
-            && !is_bound(old)
-        {
-            let mut bound = bound.lock();
-            *bound += 1;
-            if *bound == PODS {
-                told.notify_one();
-            }
-        }
-    });
-    informer.synced().await;
+    let watch = watch(&server).await?;
     let config = coracle_scheduler::Config {
         election: Election::default(),
         identity: "bench".into(),
@@ -64,9 +46,37 @@ async fn bind(directory: &Path) -> Result<Duration> {
     let client = in_process(server.service(User::new("system:kube-scheduler", &[])));
     let start = Instant::now();
     let scheduler = tokio::spawn(coracle_scheduler::run(client, config));
-    tokio::time::timeout(PATIENCE, all.notified()).await?;
+    tokio::time::timeout(PATIENCE, all_are_bound(watch)).await??;
     scheduler.abort();
     Ok(start.elapsed())
+}
+
+/// A watch of the pods that have a node: each is in it from its binding on. It is not read as objects, which would cost as much
+/// as the scheduler's own does: who asks again and again, or decodes, would slow down what is measured.
+async fn watch(server: &Server) -> Result<BoxStream<'static, Result<bytes::Bytes>>> {
+    let request =
+        Request::get("/api/v1/pods?watch=true&fieldSelector=spec.nodeName!%3D").body(Full::new(bytes::Bytes::new()))?;
+    let response = server.handle(request, Some(Arc::new(User::new("admin", &[MASTERS])))).await;
+    ensure!(response.status().is_success(), "the watch is refused: {}", response.status());
+    Ok(response.into_body().into_data_stream().map_err(|error| anyhow!("{error}")).boxed())
+}
+
+/// Reads a watch until it has told of every pod.
+async fn all_are_bound(mut watch: BoxStream<'static, Result<bytes::Bytes>>) -> Result<()> {
+    const ADDED: &[u8] = br#"{"type":"ADDED""#;
+    let (mut bound, mut line) = (0, Vec::new());
+    while bound < PODS {
+        let data = watch.next().await.context("the watch ended")??;
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            // No more of a line is looked at than its beginning.
+            line.extend_from_slice(&piece[..piece.len().min(ADDED.len())]);
+            if piece.ends_with(b"\n") {
+                bound += usize::from(line.starts_with(ADDED));
+                line.clear();
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn serve(directory: &Path) -> Result<Server> {
