@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use coracle_api::Kind;
-use coracle_api::apply::{Reset, Writer, apply, update, update_text};
+use coracle_api::apply::{Live, Reset, Writer, apply, update, update_text};
 use coracle_api::kinds::by_kind;
 use serde_json::{Value, json};
 
@@ -69,9 +69,9 @@ fn main() {
             |manager| Writer { manager, api_version: version, subresource: "", reset: Reset::of(kind, ""), now };
         let size = object.to_string().len();
         let create = measure(|| {
-            black_box(update_text(kind, None, &mut object, &writer("kubectl-create")));
+            black_box(update_text(kind, Live::of(None), &mut object, &writer("kubectl-create")));
         });
-        let fields = update_text(kind, None, &mut object, &writer("kubectl-create")).len();
+        let fields = update_text(kind, Live::of(None), &mut object, &writer("kubectl-create")).len();
         let applied = object.clone();
         update(kind, None, &mut object, &writer("kubectl-create"));
         let live = object;
@@ -82,7 +82,7 @@ fn main() {
                 black_box(live.clone());
             });
             measure(|| {
-                black_box(update_text(kind, Some(&live), &mut new.clone(), &writer("edit")));
+                black_box(update_text(kind, Live::of(Some(&live)), &mut new.clone(), &writer("edit")));
             }) - clone
         };
         let (same, change) = (write(false), write(true));

@@ -53,6 +53,7 @@ mod storage;
 mod stored;
 mod tls;
 mod token_tracking;
+mod tree;
 mod unreadable;
 mod upload;
 mod version;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use triomphe::ThinArc;
 
 use crate::encode::Digits;
-use crate::{selected, stored};
+use crate::{selected, stored, tree};
 
 /// One stored object at one revision. Never changes; a clone shares it. Kept by the hundred thousand and for long, so it
 /// is one piece of memory besides what the store holds.
@@ -324,6 +324,13 @@ impl Object {
         let mut value: Value = serde_json::from_slice(self.stored()).unwrap_or_default();
         meta::set_resource_version(&mut value, &self.revision().to_string());
         value
+    }
+
+    /// The object as a tree without its managed fields, and those as JSON beside it.
+    pub fn value_without_fields(&self) -> (Value, Option<String>) {
+        let (mut value, fields) = tree::without_fields(self.stored()).unwrap_or_default();
+        meta::set_resource_version(&mut value, &self.revision().to_string());
+        (value, fields)
     }
 
     fn text(&self, number: usize) -> &str {

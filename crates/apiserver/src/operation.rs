@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_api::apply::{Reset, Writer, update_text};
+use coracle_api::apply::{Live, Reset, Writer, update_text};
 use coracle_api::awaited::Awaited;
 use coracle_api::{Kind, custom};
 use jiff::Timestamp;
@@ -73,6 +73,8 @@ pub(crate) struct Operation {
     pub subresource: &'static str,
     pub part: Part,
     pub ownership: Ownership,
+    /// Who makes the new object neither looks at who owns which fields nor says so.
+    pub fields_apart: bool,
     /// Nothing is stored.
     pub dry_run: bool,
     /// The server itself writes: nobody's policies keep it from what every cluster has.
@@ -95,6 +97,7 @@ impl Operation {
             subresource: "",
             part: Part::Main,
             ownership: Ownership::By(SERVER.into()),
+            fields_apart: false,
             dry_run: false,
             is_own: true,
             notes: Arc::default(),
@@ -128,10 +131,12 @@ impl Operation {
 
     /// Says who owns the fields of a new object. Both are in the version in which the write is done, the new one has its
     /// defaults. Answers with its managed fields as JSON (empty when it has none), which it has no more itself; `None` when it
-    /// has them. What it comes to counts only if no conversion is missing.
-    pub fn own(&self, kinds: &Kinds, old: Option<&Value>, new: &mut Value) -> Option<String> {
+    /// has them. What it comes to counts only if no conversion is missing. `apart` are the managed fields that the old one does
+    /// not have itself.
+    pub fn own(&self, kinds: &Kinds, old: Option<&Value>, apart: Option<&str>, new: &mut Value) -> Option<String> {
         let manager = match &self.ownership {
             Ownership::Given => return None,
+            Ownership::Kept if apart.is_some() => return apart.map(str::to_owned),
             Ownership::Kept => {
                 put_fields(new, old.and_then(fields).cloned());
                 return None;
@@ -139,11 +144,16 @@ impl Operation {
             Ownership::By(manager) => manager,
         };
         let writer = self.writer(manager);
-        let own = |old: Option<&Value>, new: &mut Value| match self.kind.schema.structural() {
-            Some(_) => {
-                update_text(&custom::Versions::new(&kinds.snapshot(), &self.kind, &self.awaited), old, new, &writer)
+        let apart = apart.and_then(tree);
+        let own = |old: Option<&Value>, new: &mut Value| {
+            let live = Live { object: old, fields: apart.as_ref() };
+            match self.kind.schema.structural() {
+                Some(_) => {
+                    let kinds = kinds.snapshot();
+                    update_text(&custom::Versions::new(&kinds, &self.kind, &self.awaited), live, new, &writer)
+                }
+                None => update_text(&*self.kind, live, new, &writer),
             }
-            None => update_text(&*self.kind, old, new, &writer),
         };
         if self.worked() == &self.kind {
             return Some(own(old, new));
@@ -154,6 +164,11 @@ impl Operation {
         take_fields(new);
         Some(own(old.as_ref(), &mut written))
     }
+}
+
+/// Managed fields that are there.
+pub(crate) fn tree(managed: &str) -> Option<Value> {
+    serde_json::from_str(managed).ok()
 }
 
 /// The managed fields of an object.

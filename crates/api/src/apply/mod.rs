@@ -34,4 +34,4 @@ pub use builtin::Builtin;
 pub use configuration::apply;
 pub use reset::Reset;
 pub use unowned::merge_unowned;
-pub use update::{Writer, is_too_long, update, update_text};
+pub use update::{Live, Writer, is_too_long, update, update_text};

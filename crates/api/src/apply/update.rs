@@ -53,18 +53,36 @@ impl<'w> Writer<'w> {
 /// Says in the new object who owns which of its fields. Call it when the object is decoded and defaulted, before
 /// admission changes it. `live` is the object as it is, without it the new one is created.
 pub fn update<V: Versions>(versions: &V, live: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
-    let text = update_text(versions, live, new, writer);
+    let text = update_text(versions, Live::of(live), new, writer);
     put(new, &text);
 }
 
+/// An object as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Live<'a> {
+    /// The object, unless it is created now.
+    pub object: Option<&'a Value>,
+    /// Its managed fields, where the object does not have them itself.
+    pub fields: Option<&'a Value>,
+}
+
+impl<'a> Live<'a> {
+    /// One that has its managed fields itself.
+    pub fn of(object: Option<&'a Value>) -> Live<'a> {
+        Live { object, fields: None }
+    }
+}
+
 /// As [`update`], but the managed fields are taken out of the new object and returned as JSON; empty when there are none.
-pub fn update_text<V: Versions>(versions: &V, live: Option<&Value>, new: &mut Value, writer: &Writer<'_>) -> String {
+pub fn update_text<V: Versions>(versions: &V, live: Live<'_>, new: &mut Value, writer: &Writer<'_>) -> String {
+    let Live { object: live, fields } = live;
     let given = Some(take(new)).filter(|given| !is_too_long(given)).unwrap_or_default();
     let reset = writer.subresource.is_empty() && is_reset(&given);
     if live.is_none() && (reset || given.is_null()) {
         return create(versions, new, writer);
     }
-    let live_list = live.map_or(&Value::Null, |live| meta::at(live, &["metadata", "managedFields"]));
+    let own_list = || live.map_or(&Value::Null, |live| meta::at(live, &["metadata", "managedFields"]));
+    let live_list = fields.unwrap_or_else(own_list);
     let from_live = || Managed::parse(live_list).unwrap_or_default();
     let mut managed = match () {
         () if !writer.subresource.is_empty() => from_live(),

@@ -11,6 +11,7 @@
 //! 8. converted to the version that is stored, and stored, unless another writer was faster: then all of it begins anew.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_api::Kind;
@@ -24,7 +25,7 @@ use super::{ATTEMPTS, Objects, delete, shown_anew};
 use crate::admission::Request;
 use crate::encode::{self, Encoded};
 use crate::object::Object;
-use crate::operation::{Operation, Part, put_fields, take_fields};
+use crate::operation::{Operation, Part, put_fields, take_fields, tree};
 use crate::services::{Allocation, ip_address, is_service};
 use crate::storage::store_key;
 use crate::version::{between, in_version_value};
@@ -54,13 +55,18 @@ struct Completed {
 }
 
 impl Completed {
-    /// Whether a write changes nothing.
-    fn is_same(&self, new: &Value, old: &mut Value) -> bool {
+    /// Whether a write changes nothing. `apart` are the managed fields that the old object does not have itself.
+    fn is_same(&self, new: &Value, old: &mut Value, apart: Option<&str>) -> bool {
         let Some(text) = &self.managed else { return new == old };
-        let fields = take_fields(old);
-        let is_same = new == old && fields == tree(text);
-        put_fields(old, fields);
-        is_same
+        match apart {
+            Some(before) => new == old && (text == before || tree(text) == tree(before)),
+            None => {
+                let fields = take_fields(old);
+                let is_same = new == old && fields == tree(text);
+                put_fields(old, fields);
+                is_same
+            }
+        }
     }
 }
 
@@ -83,7 +89,7 @@ impl Objects {
                 meta::set_name(&mut new, &generate_name(meta::generate_name(&object)));
             }
             set_system_fields(op, kind, &mut new);
-            let completed = self.complete(op, None, &mut new).await?;
+            let completed = self.complete(op, None, None, &mut new).await?;
             let name = meta::name(&new);
             match self.store(op, None, &new, &completed).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
@@ -114,7 +120,10 @@ impl Objects {
         let name = key.rsplit('/').next().unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let current = cache.get(key)?.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
-            let mut old = self.conversions.object(op.worked(), current.clone()).await?;
+            let (mut old, apart) = match self.keeps_fields_apart(op, &current) {
+                true => current.value_without_fields(),
+                false => (self.conversions.object(op.worked(), current.clone()).await?, None),
+            };
             // Of built-in kinds only, which are converted at once.
             let requested = (op.worked() != kind).then(|| in_version_value(kind, old.clone()));
             let shown = requested.as_ref().unwrap_or(&old);
@@ -122,10 +131,10 @@ impl Objects {
             check_preconditions(kind, &current, &new)?;
             complete_form(op, &mut new);
             keep_system_fields(&mut new, &old);
-            let completed = self.complete(op, Some(&old), &mut new).await?;
+            let completed = self.complete(op, Some(&old), apart.as_deref(), &mut new).await?;
             // What was stored in another form is stored anew.
-            if current.is_stored_as(kind.storage()) && completed.is_same(&new, &mut old) {
-                return shown_anew(op, &old);
+            if current.is_stored_as(kind.storage()) && completed.is_same(&new, &mut old, apart.as_deref()) {
+                return shown_anew(op, &whole(&old, apart.as_deref()));
             }
             match self.store(op, Some((&current, &old)), &new, &completed).await? {
                 Attempt::Done(bytes) => return Ok(bytes),
@@ -135,15 +144,30 @@ impl Objects {
         Err(Status::modified(&kind.group, &kind.plural, name))
     }
 
-    /// The steps between the first and the last, the same for a new object and for one that was `old` before.
-    async fn complete(&self, op: &Operation, old: Option<&Value>, new: &mut Value) -> Result<Completed, Status> {
+    /// Whether an object is changed without a tree of its managed fields, which are most of it: nobody looks at them who makes
+    /// the new one or is asked about it.
+    fn keeps_fields_apart(&self, op: &Operation, current: &Object) -> bool {
+        let kind = op.kind.storage();
+        let is_as_stored = Arc::ptr_eq(op.worked(), kind) && Arc::ptr_eq(&op.kind, kind) && current.is_stored_as(kind);
+        op.fields_apart && is_as_stored && kind.webhook.is_none() && !self.admission.shows_all(op)
+    }
+
+    /// The steps between the first and the last, the same for a new object and for one that was `old` before, whose managed
+    /// fields may be apart from it.
+    async fn complete(
+        &self,
+        op: &Operation,
+        old: Option<&Value>,
+        apart: Option<&str>,
+        new: &mut Value,
+    ) -> Result<Completed, Status> {
         let kind = op.worked();
         let mut managed = match op.kind.webhook {
-            None => op.own(&self.storage.kinds, old, new),
+            None => op.own(&self.storage.kinds, old, apart, new),
             Some(_) => {
                 let mut owned = || {
                     let mut owned = new.clone();
-                    if let Some(text) = op.own(&self.storage.kinds, old, &mut owned) {
+                    if let Some(text) = op.own(&self.storage.kinds, old, None, &mut owned) {
                         put_fields(&mut owned, tree(&text));
                     }
                     Ok(owned)
@@ -286,11 +310,6 @@ fn whole<'a>(object: &'a Value, managed: Option<&str>) -> Cow<'a, Value> {
         put_fields(object.to_mut(), tree(text));
     }
     object
-}
-
-/// Managed fields that are there.
-fn tree(managed: &str) -> Option<Value> {
-    serde_json::from_str(managed).ok()
 }
 
 fn key_of(object: &Value) -> String {

@@ -36,7 +36,8 @@ pub(super) async fn create(cx: &Context<'_>) -> Answer {
         ));
     }
     let key = key(cx.target.namespace.as_deref(), &name);
-    let op = Operation { kind: pods.clone(), ..cx.unowned(Verb::Update).part(Part::Whole) };
+    let op = Operation { kind: pods.clone(), subresource: "binding", fields_apart: true, ..cx.unowned(Verb::Update) }
+        .part(Part::Subresource("binding"));
     cx.objects().update(&op, &key, &mut |pod| bind(pod, &binding, node)).await?;
     Ok(negotiate::status_as(&Status::created(), cx.output.encoding))
 }
@@ -57,6 +58,9 @@ fn bind(pod: &Value, binding: &Value, node: &str) -> Result<Value, Status> {
     match pod["spec"]["nodeName"].as_str() {
         Some(assigned) if !assigned.is_empty() => {
             return conflict(format!("pod {name} is already assigned to node \"{assigned}\""));
+        }
+        _ if !pod["spec"]["schedulingGates"].as_array().is_none_or(Vec::is_empty) => {
+            return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
         }
         _ => {}
     }

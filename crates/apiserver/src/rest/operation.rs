@@ -49,6 +49,7 @@ impl Context<'_> {
             subresource,
             part: Part::of_subresource(subresource),
             ownership: Ownership::By(self.manager(named)),
+            fields_apart: false,
             dry_run: self.dry_run,
             is_own: false,
             notes: self.notes.clone(),

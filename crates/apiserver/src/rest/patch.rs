@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::apply::{self, Configuration};
 use crate::context::{Answer, Context};
 use crate::negotiate::media_type;
-use crate::operation::Part;
+use crate::operation::{Operation, Part};
 use crate::warnings;
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -65,14 +65,29 @@ impl Patch {
         }
     }
 
+    /// Whether it does not mention managed fields, and so leaves them as they are.
+    fn leaves_fields(&self) -> bool {
+        match self {
+            Patch::Merge(patch) | Patch::Strategic(patch) => match patch.get("metadata") {
+                None => true,
+                Some(Value::Object(metadata)) => {
+                    !metadata.keys().any(|key| key.starts_with('$') || key == "managedFields")
+                }
+                Some(_) => false,
+            },
+            Patch::Json(_) | Patch::Apply(_) => false,
+        }
+    }
+
     /// Brings a patched object into the form of its kind. What does not fit is told as an invalid patch: with the
     /// whole object, or with the patch where that is a strategic one.
     fn conform(&self, kind: &Kind, new: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
-        let before = new.clone();
+        // Most patches are strategic ones, which are told without the object.
+        let before = (!matches!(self, Patch::Strategic(_))).then(|| new.clone());
         decode::decode_patched(kind, new, validation).map_err(|misfit| {
-            let (shown, detail) = match self {
-                Patch::Strategic(patch) => (go_text(patch), misfit.converter),
-                _ => (before.to_string(), misfit.json),
+            let (shown, detail) = match (self, before) {
+                (Patch::Strategic(patch), _) => (go_text(patch), misfit.converter),
+                (_, before) => (before.unwrap_or_default().to_string(), misfit.json),
             };
             Status::invalid("", "", "", vec![FieldError::invalid_str(&Path::new("patch"), &shown, detail)])
         })
@@ -153,7 +168,7 @@ pub(super) async fn patch(cx: &Context<'_>) -> Answer {
         Patch::Apply(configuration) => return apply::patch(cx, &configuration).await,
         patch => patch,
     };
-    let op = cx.patch_operation(false)?;
+    let op = Operation { fields_apart: patch.leaves_fields(), ..cx.patch_operation(false)? };
     let validation = cx.field_validation()?;
     let mut told = Vec::new();
     let bytes = cx

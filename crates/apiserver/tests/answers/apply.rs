@@ -168,6 +168,25 @@ async fn a_status_is_applied_where_there_is_an_object() {
 }
 
 #[tokio::test]
+async fn a_patch_says_who_owns_what_whether_or_not_it_mentions_that() {
+    let api = Api::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    let made = api.post(&format!("{pods}?fieldManager=maker"), &pod).await.ok();
+    let path = format!("{pods}/p/status?fieldManager=teller");
+    let told = json!({"status": {"message": "m"}});
+    let patched = api.patch("strategic-merge-patch", &path, &told).await.ok();
+    assert_eq!(owned(&patched, "teller"), json!({"f:status": {"f:message": {}}}));
+    assert_eq!(owned(&patched, "maker"), owned(&made, "maker"));
+    // What changes nothing is answered with all that there is.
+    assert_eq!(api.patch("strategic-merge-patch", &path, &told).await.ok(), patched);
+    let path = format!("{pods}/p?fieldManager=other");
+    let labeled = api.patch("merge-patch", &path, &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
+    assert_eq!(owned(&labeled, "other"), json!({"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}));
+    assert_eq!(owned(&labeled, "teller"), owned(&patched, "teller"));
+}
+
+#[tokio::test]
 async fn what_cannot_be_applied_is_refused_as_upstream_does() {
     let api = Api::new().await;
     let path = format!("{MAPS}/a");

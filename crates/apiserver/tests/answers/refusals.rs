@@ -63,6 +63,25 @@ async fn a_binding_names_its_pod() {
 }
 
 #[tokio::test]
+async fn a_pod_is_bound_to_what_may_be_a_node_and_not_before_its_gates_are_gone() {
+    let api = Api::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let spec =
+        json!({"containers": [{"name": "c", "image": "i:1"}], "schedulingGates": [{"name": "example.com/wait"}]});
+    let pod = json!({"metadata": {"name": "a"}, "spec": spec});
+    let made = api.post(pods, &pod).await.ok();
+    let binding = |node: &str| json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}});
+    let path = format!("{pods}/a/binding");
+    let why = "Operation cannot be fulfilled on pods/binding \"a\": pod a has non-empty .spec.schedulingGates";
+    api.post(&path, &binding("n")).await.refused(409, why);
+    api.patch("merge-patch", &format!("{pods}/a"), &json!({"spec": {"schedulingGates": null}})).await.ok();
+    assert_eq!(api.post(&path, &binding("N/")).await.status, 422);
+    api.post(&path, &binding("n")).await.ok();
+    let bound = api.get(&format!("{pods}/a")).await.ok();
+    assert_eq!((&bound["spec"]["nodeName"], &bound["spec"]["containers"]), (&json!("n"), &made["spec"]["containers"]));
+}
+
+#[tokio::test]
 async fn only_objects_are_merged() {
     let (api, pod) = with_a_pod().await;
     for (value, what) in [(json!([1]), "array"), (json!(1), "number"), (json!("x"), "string"), (json!(true), "bool")] {

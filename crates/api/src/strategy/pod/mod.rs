@@ -98,6 +98,8 @@ impl Strategy for Pod {
 
     fn prepare_subresource(&self, subresource: &str, new: &mut Value, old: &Value) {
         match subresource {
+            // The server makes what is bound, and changes nothing else.
+            "binding" => return,
             "ephemeralcontainers" => {
                 super::keep(new, old, "status");
                 let added = new["spec"].get("ephemeralContainers").cloned();
@@ -118,6 +120,9 @@ impl Strategy for Pod {
     }
 
     fn validate_subresource(&self, subresource: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+        if subresource == "binding" {
+            return validate::node_name(new);
+        }
         let mut errors = self.validate(new);
         errors.extend(match subresource {
             "ephemeralcontainers" => validate::ephemeral_containers(new, old),

@@ -77,6 +77,13 @@ pub fn new_pod(pod: &Value, errors: &mut Errors) {
     security::annotations_match(at(pod, &["metadata", "annotations"]), &pod["spec"], &path, errors);
 }
 
+/// Checks the node that a pod is bound to. What else it has was checked when it came.
+pub fn node_name(pod: &Value) -> Errors {
+    let (name, mut errors) = (text(pod, &["spec", "nodeName"]), Errors::new());
+    push_all(&mut errors, &Path::new("spec").child("nodeName"), name, field::dns1123_subdomain(name));
+    errors
+}
+
 /// Checks the spec of a pod or of a template.
 fn pod_spec(spec: &Value, is_pod: bool, path: &Path, errors: &mut Errors) {
     volumes::volumes(list(spec, &["volumes"]), &path.child("volumes"), errors);
