@@ -26,6 +26,9 @@ use crate::resources::pod_requests;
 
 /// Requests that may be under way at once; beyond it scheduling waits.
 const IN_FLIGHT: usize = 256;
+/// How many of them have to be answered then before it goes on. One write of the store answers many at once: who went on
+/// with the first would be woken for each of the others, and what follows would not be written together.
+const ANSWERED: u32 = 64;
 
 /// How the scheduler runs.
 #[derive(Clone, Debug)]
@@ -226,6 +229,9 @@ impl Work {
     async fn run(&self, mut core: Core) {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
         loop {
+            if in_flight.available_permits() == 0 {
+                drop(in_flight.acquire_many(ANSWERED).await);
+            }
             // The semaphore is never closed.
             let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
             self.inbox.take_in(&mut core);
