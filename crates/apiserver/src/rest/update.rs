@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::context::{Answer, Context};
 use crate::objects::ATTEMPTS;
-use crate::operation::{Operation, Part, Verb};
+use crate::operation::{Operation, Part, Verb, fields};
 use crate::{negotiate, warnings};
 
 pub(super) async fn put(cx: &Context<'_>) -> Answer {
@@ -29,6 +29,8 @@ pub(super) async fn put(cx: &Context<'_>) -> Answer {
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
+    // Whoever is written without managed fields keeps those that it has.
+    let op = Operation { fields_apart: fields(&object).is_none(), ..op };
     let conditional = !meta::resource_version(&object).is_empty() || kind.strategy.allow_unconditional_update();
     let of_form = told.len();
     let mut make = |current: Option<&Value>| {
