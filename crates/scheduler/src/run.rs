@@ -1,6 +1,7 @@
 //! The scheduler at work: informers in, bindings, events and conditions out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_client::{Cached, Election, Event, Informer, Informers, LeaderElection};
 use futures::future::BoxFuture;
@@ -11,6 +12,7 @@ use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::SchedulerConfiguration;
@@ -29,6 +31,8 @@ const IN_FLIGHT: usize = 256;
 /// How many of them have to be answered then before it goes on. One write of the store answers many at once: who went on
 /// with the first would be woken for each of the others, and what follows would not be written together.
 const ANSWERED: u32 = 64;
+/// How long it waits for that: some may take long.
+const LONGEST: Duration = Duration::from_millis(20);
 
 /// How the scheduler runs.
 #[derive(Clone, Debug)]
@@ -230,7 +234,7 @@ impl Work {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
         loop {
             if in_flight.available_permits() == 0 {
-                drop(in_flight.acquire_many(ANSWERED).await);
+                drop(timeout(LONGEST, in_flight.acquire_many(ANSWERED)).await);
             }
             // The semaphore is never closed.
             let Ok(permit) = in_flight.clone().acquire_owned().await else { return };

@@ -4,6 +4,7 @@ mod cluster;
 mod differential;
 mod election;
 mod extenders;
+mod many;
 mod preemption;
 mod profiles;
 mod volumes;
