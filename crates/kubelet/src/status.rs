@@ -107,7 +107,8 @@ impl Input<'_> {
             name: container.name.clone(),
             image: container.image.clone().unwrap_or_default(),
             allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
-            resources: has.filter(|resources| resources.limits.is_some() || resources.requests.is_some()),
+            // There also when there are none: who resizes looks whether the node tells of them.
+            resources: Some(has.unwrap_or_default()),
             started: Some(false),
             ..Default::default()
         };
@@ -513,6 +514,14 @@ mod tests {
         assert_eq!(phase("Never", &[("a", 0, Exited, 0), ("b", 0, Exited, 0)], false), "Succeeded");
         assert_eq!(phase("Never", &[("a", 0, Exited, 0), ("b", 0, Exited, 1)], false), "Failed");
         assert_eq!(phase("Always", &[("a", 0, Exited, 0), ("b", 0, Exited, 0)], true), "Succeeded");
+    }
+
+    #[test]
+    fn resources_are_told_of_also_where_there_are_none() {
+        let status = status_of("Always", &[("a", 0, Running, 0), ("b", 0, Exited, 0)], &[], false);
+        for container in status.container_statuses.unwrap() {
+            assert_eq!(serde_json::to_value(&container).unwrap()["resources"], json!({}), "{}", container.name);
+        }
     }
 
     #[test]
