@@ -22,14 +22,30 @@ pub use tools::run;
 /// What all keys begin with, as upstream has it.
 const ROOT: &str = "/registry/";
 
+/// Beside a store: there was one here. Without its store, a directory has lost what was acknowledged, which a new one would hide.
+const MADE: &str = "store.made";
+
 /// Opens the store of a server whose data are in a directory.
 pub async fn open(dir: &Path, options: &args::Etcd) -> Result<Arc<dyn Store>> {
     let own = dir.join("store");
+    let has_files = fs::read_dir(&own).is_ok_and(|mut files| files.next().is_some());
     if options.servers.is_empty() {
+        let made = dir.join(MADE);
+        if !has_files && made.exists() {
+            let (own, made) = (own.display(), made.display());
+            bail!(
+                "{own} had the objects of this cluster, and is missing or empty: bring it back (mount it, if it is a mount), or \
+                 `coracle restore` a backup; to begin anew without them, remove {made}"
+            );
+        }
         fs::create_dir_all(&own).with_context(|| format!("failed to make {}", own.display()))?;
-        return Ok(Arc::new(Embedded::open(&own, Options::default())?));
+        let store = Embedded::open(&own, Options::default())?;
+        if !made.exists() {
+            fs::write(&made, "").with_context(|| format!("failed to write {}", made.display()))?;
+        }
+        return Ok(Arc::new(store));
     }
-    if fs::read_dir(&own).is_ok_and(|mut files| files.next().is_some()) {
+    if has_files {
         let own = own.display();
         bail!("{own} has the objects of this cluster: `coracle store migrate` moves them to etcd, or move {own} away");
     }
@@ -162,6 +178,27 @@ mod tests {
         drop(open(dir.path(), &options("coracle server").unwrap()).await.unwrap());
         let refused = open(dir.path(), &options("coracle server --etcd-servers http://127.0.0.1:1").unwrap()).await;
         assert!(refused.err().unwrap().to_string().contains("coracle store migrate"));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_gone_is_not_replaced_by_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, server) = (dir.path().join("store"), options("coracle server").unwrap());
+        drop(open(dir.path(), &server).await.unwrap());
+        fs::rename(&own, dir.path().join("elsewhere")).unwrap();
+        for is_empty in [false, true] {
+            if is_empty {
+                fs::create_dir(&own).unwrap();
+            }
+            let refused = open(dir.path(), &server).await.err().unwrap().to_string();
+            assert!(refused.contains("is missing or empty") && own.exists() == is_empty, "{refused}");
+        }
+        fs::remove_dir(&own).unwrap();
+        fs::rename(dir.path().join("elsewhere"), &own).unwrap();
+        drop(open(dir.path(), &server).await.unwrap());
+        fs::remove_dir_all(&own).unwrap();
+        fs::remove_file(dir.path().join(MADE)).unwrap();
+        drop(open(dir.path(), &server).await.unwrap());
     }
 
     #[tokio::test]
