@@ -23,8 +23,6 @@ const MISSING: &[(&str, &str, Missing)] = &[
     ("resource.k8s.io", "ResourceClaim", Controller),
     ("resource.k8s.io", "ResourceClaimTemplate", Controller),
     ("resource.k8s.io", "ResourceSlice", Controller),
-    ("storage.k8s.io", "CSIDriver", Controller),
-    ("storage.k8s.io", "VolumeAttachment", Controller),
 ];
 
 /// For a new object.

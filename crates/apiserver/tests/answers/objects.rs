@@ -70,9 +70,11 @@ async fn what_is_old_of_an_object_is_told() {
         ]
     );
     let driver = json!({"metadata": {"name": "example.com"}, "spec": {}});
+    assert!(api.post("/apis/storage.k8s.io/v1/csidrivers", &driver).await.warnings().is_empty());
+    let class = json!({"metadata": {"name": "example.com"}, "spec": {}});
     assert_eq!(
-        api.post("/apis/storage.k8s.io/v1/csidrivers", &driver).await.warnings(),
-        ["CSIDriver is stored but has no controller in this version: nothing acts on it"]
+        api.post("/apis/resource.k8s.io/v1/deviceclasses", &class).await.warnings(),
+        ["DeviceClass is stored but has no controller in this version: nothing acts on it"]
     );
     let claim = json!({"metadata": {"name": "c"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1500m"}}}});
