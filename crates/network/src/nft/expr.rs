@@ -138,6 +138,11 @@ pub enum Expr {
     InAnonymousSet(u32),
     /// Does what a verdict map says of the first registers.
     VerdictMap(String),
+    /// Does what a verdict map says of the register `by`.
+    VerdictBy {
+        map: String,
+        by: u32,
+    },
     /// Replaces the first registers by the value of a named map.
     Map(String),
     /// Goes on only if a map knows the register `by`; loads its value into the first registers.
@@ -401,6 +406,7 @@ impl Expr {
             }
             Expr::InSet(set) => step("lookup", &|m| m.text(1, set).big(2, REG)),
             Expr::VerdictMap(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG_VERDICT)),
+            Expr::VerdictBy { map, by } => step("lookup", &|m| m.text(1, map).big(2, REG + by).big(3, REG_VERDICT)),
             Expr::Map(map) => step("lookup", &|m| m.text(1, map).big(2, REG).big(3, REG)),
             Expr::InAnonymousSet(id) => step("lookup", &|m| m.text(1, "__set%d").big(2, REG).big(4, *id)),
             Expr::Recall { map, by } => step("lookup", &|m| m.text(1, map).big(2, REG + by).big(3, REG)),

@@ -174,6 +174,8 @@ pub enum Type {
     Number,
     /// Two numbers.
     NumberPair,
+    /// Three numbers.
+    Numbers,
     /// What to do with the packet.
     Verdict,
 }
@@ -187,7 +189,8 @@ impl Type {
         const PORT: u32 = 13;
         const HARDWARE: u32 = 9;
         const LINK: u32 = 41;
-        const NUMBER: u32 = 4;
+        // A mark: whoever lists a concatenation has to know how long its parts are, and a mere integer has no length.
+        const NUMBER: u32 = 19;
         let join = |parts: &[u32]| parts.iter().fold(0, |code, part| code << 6 | part);
         match self {
             Type::AddressProtocolPort => join(&[ADDRESS, PROTOCOL, PORT]),
@@ -205,6 +208,7 @@ impl Type {
             Type::LinkHardwareAddress6 => join(&[LINK, HARDWARE, ADDRESS6]),
             Type::Number => NUMBER,
             Type::NumberPair => join(&[NUMBER, NUMBER]),
+            Type::Numbers => join(&[NUMBER, NUMBER, NUMBER]),
             Type::Verdict => 0xffff_ff00,
         }
     }
@@ -214,7 +218,7 @@ impl Type {
         match self {
             Type::Number | Type::Address => 4,
             Type::ProtocolPort | Type::AddressPair | Type::AddressPort | Type::NumberPair => 8,
-            Type::AddressProtocolPort => 12,
+            Type::AddressProtocolPort | Type::Numbers => 12,
             Type::Port => 2,
             Type::Link | Type::Address6 => 16,
             Type::AddressPort6 => 20,

@@ -88,9 +88,9 @@ pub(super) fn base_sets(family: Family) -> [(&'static str, Type, Option<Type>); 
         (DROPPED, key, None),
         (DROPPED_PORTS, Type::ProtocolPort, None),
         (FENCED, key, Some(Type::Verdict)),
-        (Way::Internal.counts(), key, Some(Type::NumberPair)),
-        (Way::External.counts(), key, Some(Type::NumberPair)),
-        (Way::Node.counts(), Type::ProtocolPort, Some(Type::NumberPair)),
+        (Way::Internal.counts(), key, Some(Type::Numbers)),
+        (Way::External.counts(), key, Some(Type::Numbers)),
+        (Way::Node.counts(), Type::ProtocolPort, Some(Type::Numbers)),
         (Way::Internal.picks(), Type::Number, Some(Type::Verdict)),
         (Way::External.picks(), Type::Number, Some(Type::Verdict)),
         (Way::Node.picks(), Type::Number, Some(Type::Verdict)),
@@ -100,7 +100,7 @@ pub(super) fn base_sets(family: Family) -> [(&'static str, Type, Option<Type>); 
 /// The base chains.
 pub(super) fn base(family: Family, batch: &mut Batch) {
     let counted = |way: Way| {
-        let lookups = vec![Expr::Map(way.counts().into()), Expr::VerdictMap(way.picks().into())];
+        let lookups = vec![Expr::Map(way.counts().into()), Expr::VerdictBy { map: way.picks().into(), by: 2 }];
         [way.key(family), lookups].concat()
     };
     let to_network = || [Expr::marked(MARK_TO_NETWORK), vec![Expr::Accept]].concat();
@@ -174,7 +174,7 @@ pub(super) fn pick(way: Way, count: u32, config: &FamilyConfig) -> (String, Vec<
         Way::Internal => [Expr::source_not_in(config.cluster_cidr), Expr::mark(MASQUERADE)].concat(),
         Way::External | Way::Node => Expr::mark(MASQUERADE),
     };
-    // The place comes where the number of endpoints was, beside the list.
+    // The place comes beside the list.
     let list = [way.key(config.family), vec![Expr::Map(way.counts().into())]].concat();
     let nat = Expr::Nat(Nat::DestinationAndPort(config.family));
     let place = vec![Expr::Random { modulus: count }, Expr::Map(ENDPOINTS.into()), nat];
@@ -185,6 +185,12 @@ pub(super) fn pick(way: Way, count: u32, config: &FamilyConfig) -> (String, Vec<
 /// A place of a list, as the map of endpoints has it.
 pub(super) fn place_key(place: u32, list: u32) -> Vec<u8> {
     [place.to_ne_bytes(), list.to_ne_bytes()].concat()
+}
+
+/// A list and how many endpoints it has. For `nft`, what a map gives is in the first register and has no length, and it aborts where
+/// such is looked up. So there is nothing in that.
+fn counted(count: u32, list: u32) -> Vec<u8> {
+    [0, list, count].map(u32::to_ne_bytes).concat()
 }
 
 /// The lists of endpoints of a port, each once, and which of them is for what.
@@ -242,8 +248,7 @@ pub(super) fn entries(name: &str, rules: &PortRules, first: u32) -> Vec<Entry> {
             (Target::Drop, _) => (sets.2, None),
             (Target::To(_), Some(chain)) => (sets.0, Some(Data::Verdict(Verdict(chain)))),
             (Target::To(endpoints), None) => {
-                let value = place_key(endpoints.len() as u32, first.wrapping_add(list));
-                (way.counts(), Some(Data::Bytes(value)))
+                (way.counts(), Some(Data::Bytes(counted(endpoints.len() as u32, first.wrapping_add(list)))))
             }
         };
         entries.push(Entry { set, key, value });

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::Duration;
 
 use coracle_client::ObjectKey;
@@ -16,7 +17,8 @@ use super::wanted::{Fence, PortRules, Target, Wanted};
 use super::{FamilyConfig, MARK_AS_SENT, MARK_ELSEWHERE, MARK_TO_NETWORK};
 use crate::netlink::{Socket, route};
 use crate::testing::{
-    Namespace, any, attach, host_of_both, is_root, net, node_config, of, tcp_answer, tcp_server, udp_answer, udp_server,
+    Lacks, Namespace, any, attach, host_of_both, is_root, net, node_config, of, skip, tcp_answer, tcp_server,
+    udp_answer, udp_server,
 };
 use crate::{HostPort, NodeNetwork};
 
@@ -78,6 +80,32 @@ fn port(family: Family, endpoints: &[IpAddr], node_port: Option<u16>) -> PortRul
         affinity: None,
         fence: None,
     }
+}
+
+/// Whoever looks at the rules of a host looks at ours, too.
+#[test]
+fn the_tool_of_others_lists_what_is_made() {
+    if !is_root() {
+        return;
+    }
+    if Command::new("nft").arg("--version").output().is_err() {
+        return skip(Lacks::Tool("there is no nft"));
+    }
+    Namespace::new().run(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let network = NodeNetwork::new(node_config("cni0", dir.path(), true)).unwrap();
+        for family in Family::ALL {
+            let fence = Some(Fence { addresses: BTreeSet::new(), sources: vec![net(family, "1.2.0.0/16")] });
+            let rules = PortRules { fence, ..port(family, &[of(family, "10.244.0.9")], Some(30080)) };
+            Scene::new(family).change([("n/s/TCP/80".to_owned(), rules)].into());
+            for options in [&["list", "ruleset"][..], &["-j", "list", "ruleset"]] {
+                let output = Command::new("nft").args(options).output().unwrap();
+                let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+                assert!(output.status.success() && said.contains("coracle-services"), "{family:?} {options:?}: {told}");
+            }
+        }
+        drop(network);
+    });
 }
 
 #[test]
