@@ -28,7 +28,9 @@ const MADE: &str = "store.made";
 /// Opens the store of a server whose data are in a directory.
 pub async fn open(dir: &Path, options: &args::Etcd) -> Result<Arc<dyn Store>> {
     let own = dir.join("store");
-    let has_files = fs::read_dir(&own).is_ok_and(|mut files| files.next().is_some());
+    // The lock is there as soon as somebody looks.
+    let has_files =
+        fs::read_dir(&own).is_ok_and(|mut files| files.any(|file| file.is_ok_and(|file| file.file_name() != "lock")));
     if options.servers.is_empty() {
         let made = dir.join(MADE);
         if !has_files && made.exists() {
@@ -189,11 +191,12 @@ mod tests {
         for is_empty in [false, true] {
             if is_empty {
                 fs::create_dir(&own).unwrap();
+                fs::write(own.join("lock"), "").unwrap();
             }
             let refused = open(dir.path(), &server).await.err().unwrap().to_string();
             assert!(refused.contains("is missing or empty") && own.exists() == is_empty, "{refused}");
         }
-        fs::remove_dir(&own).unwrap();
+        fs::remove_dir_all(&own).unwrap();
         fs::rename(dir.path().join("elsewhere"), &own).unwrap();
         drop(open(dir.path(), &server).await.unwrap());
         fs::remove_dir_all(&own).unwrap();
