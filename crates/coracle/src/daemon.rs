@@ -61,10 +61,13 @@ pub fn run<F: Future<Output = Result<()>>>(start: &Start<'_>, serve: impl FnOnce
     result
 }
 
-/// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again.
+/// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again. Where there
+/// was none, nothing is given back: looking for it, and reading the program again, would be most of what an idle cluster does.
 async fn give_memory_back() {
     const START: Duration = Duration::from_secs(2);
     const EVERY: Duration = Duration::from_secs(10);
+    const BUSY: Duration = Duration::from_secs(1);
+    const LOAD: Duration = Duration::from_millis(50);
     let give_back = || {
         tokio::task::spawn_blocking(|| {
             sys::give_memory_back();
@@ -75,11 +78,13 @@ async fn give_memory_back() {
     tokio::time::sleep(START).await;
     let _ = give_back().await;
     let mut used = sys::processor_time();
+    let mut given = used;
     loop {
         tokio::time::sleep(EVERY).await;
         let now = sys::processor_time();
-        if now.saturating_sub(used) < EVERY / 10 {
+        if now.saturating_sub(used) < BUSY && now.saturating_sub(given) > LOAD {
             let _ = give_back().await;
+            given = now;
         }
         used = now;
     }
