@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 
 use super::places::{Place, Places};
@@ -143,45 +142,14 @@ impl Entered {
     }
 
     /// A stream of it: what is read there is heard.
-    pub fn listen<S>(&self, stream: S) -> Heard<'_, S> {
-        Heard { stream, guest: self }
+    pub fn listen<S: AsyncRead>(&self, stream: S) -> InspectReader<S, impl FnMut(&[u8])> {
+        InspectReader::new(stream, |_: &[u8]| self.heard.store(self.guests.now(), Ordering::Relaxed))
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         self.guests.all.lock().remove(self.number);
-    }
-}
-
-/// A stream whose reader is no silent one.
-pub(super) struct Heard<'a, S> {
-    stream: S,
-    guest: &'a Entered,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<'_, S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.guest.heard.store(self.guest.guests.now(), Ordering::Relaxed);
-        }
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<'_, S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -1,16 +1,13 @@
 //! What two ends say to each other once they have gone over to another protocol.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_util::io::InspectReader;
 
 use super::places::Busy;
 
@@ -51,9 +48,10 @@ pub async fn connect(
     silence: Duration,
     end: impl Future<Output = ()>,
 ) {
-    let heard = Arc::new(AtomicU64::new(0));
-    let mut first = Heard { stream: first, heard: heard.clone() };
-    let mut second = Heard { stream: second, heard: heard.clone() };
+    // How often something was.
+    let heard = AtomicU64::new(0);
+    let hear = |_: &[u8]| drop(heard.fetch_add(1, Ordering::Relaxed));
+    let (mut first, mut second) = (InspectReader::new(first, hear), InspectReader::new(second, hear));
     let silent = async {
         let mut before = u64::MAX;
         loop {
@@ -69,36 +67,6 @@ pub async fn connect(
         _ = tokio::io::copy_bidirectional(&mut first, &mut second) => {}
         () = silent => {}
         () = end => {}
-    }
-}
-
-/// Counts how often something was heard.
-struct Heard<S> {
-    stream: S,
-    heard: Arc<AtomicU64>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if polled.is_ready() {
-            self.heard.fetch_add(1, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
