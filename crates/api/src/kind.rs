@@ -77,7 +77,16 @@ impl Kind {
         schema: impl Into<Schema>,
         strategy: impl Strategy + 'static,
     ) -> Self {
-        let (kind, plural, singular) = names;
+        Kind::with_strategy(group, version, names, schema.into(), Arc::new(strategy))
+    }
+
+    fn with_strategy(
+        group: &str,
+        version: &str,
+        (kind, plural, singular): (&str, &str, &str),
+        schema: Schema,
+        strategy: Arc<dyn Strategy>,
+    ) -> Self {
         Self {
             group: group.into(),
             version: version.into(),
@@ -90,8 +99,8 @@ impl Kind {
             verbs: ALL,
             subresources: Vec::new(),
             storage_prefix: plural.into(),
-            strategy: Arc::new(strategy),
-            schema: schema.into(),
+            strategy,
+            schema,
             review: false,
             webhook: None,
             stored: None,

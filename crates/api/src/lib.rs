@@ -9,6 +9,7 @@ pub mod admission_expressions;
 pub mod amounts;
 pub mod apply;
 pub mod awaited;
+pub mod config;
 pub mod conversion_review;
 pub mod convert;
 pub mod cron;

@@ -46,7 +46,7 @@ impl Webhook {
     }
 
     fn parse(text: &str, dir: &Path) -> Result<Webhook> {
-        let config: Value = serde_saphyr::from_str(text).context("it is not YAML")?;
+        let config = coracle_api::config::value(text).map_err(anyhow::Error::msg).context("it is not YAML")?;
         let name = config["current-context"].as_str().unwrap_or_default();
         let context = named(&config, "contexts", name).and_then(|found| found.get("context"));
         let context = context.with_context(|| format!("current-context: there is no context {name:?}"))?;

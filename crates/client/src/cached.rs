@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -19,7 +20,8 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::{
     CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass,
 };
-use kube::Resource;
+use kube::api::PostParams;
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -90,3 +92,35 @@ cached!(
     VolumeAttachment,
     VolumeAttributesClass,
 );
+
+/// Replaces a volume; compiled here, as what reads and writes a type is.
+///
+/// # Errors
+/// The server refuses, or does not answer.
+pub fn replace_volume(client: Client, volume: &PersistentVolume) -> BoxFuture<'_, kube::Result<PersistentVolume>> {
+    Box::pin(async move { Api::all(client).replace(&volume.name_any(), &PostParams::default(), volume).await })
+}
+
+/// The same of a claim, in its namespace.
+///
+/// # Errors
+/// As [`replace_volume`].
+pub fn replace_claim(
+    client: Client,
+    claim: &PersistentVolumeClaim,
+) -> BoxFuture<'_, kube::Result<PersistentVolumeClaim>> {
+    Box::pin(async move {
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(client, &claim.namespace().unwrap_or_default());
+        api.replace(&claim.name_any(), &PostParams::default(), claim).await
+    })
+}
+
+/// A pod as JSON.
+pub fn pod_value(pod: &Pod) -> Value {
+    serde_json::to_value(pod).unwrap_or_default()
+}
+
+/// The same of a node.
+pub fn node_value(node: &Node) -> Value {
+    serde_json::to_value(node).unwrap_or_default()
+}

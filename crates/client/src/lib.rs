@@ -24,7 +24,7 @@ mod time;
 mod transport;
 
 pub use backoff::Backoff;
-pub use cached::Cached;
+pub use cached::{Cached, node_value, pod_value, replace_claim, replace_volume};
 pub use decode::Decoded;
 pub use definitions::Definitions;
 pub use events::{EventRecorder, EventType, object_reference};

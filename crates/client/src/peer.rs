@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,8 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower::{BoxError, Service};
@@ -68,9 +68,13 @@ impl JsonPeer {
     ///
     /// # Errors
     /// There is no answer in time, it is not `200 OK`, it is too long, or it is not of the form.
-    pub async fn post<A: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> Result<A> {
+    pub fn post<'a>(&'a self, path: &'a str, question: &Value) -> BoxFuture<'a, Result<Value>> {
+        let question = question.to_string();
+        Box::pin(self.exchange(path, question))
+    }
+
+    async fn exchange(&self, path: &str, question: String) -> Result<Value> {
         let url = format!("{}/{path}", self.url);
-        let question = serde_json::to_vec(question)?;
         let asked = async {
             let mut request = Request::new(Full::new(Bytes::from(question)));
             *request.method_mut() = Method::POST;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -252,7 +253,21 @@ where
     Fut: Future<Output = Result<Option<Duration>, E>> + Send + 'static,
     E: std::fmt::Display + Send + 'static,
 {
-    let reconcile = Arc::new(reconcile);
+    // Whatever fails, by its text, and in a box: who works on a queue is compiled once for all that have such keys.
+    let reconcile: Reconcile<K> = Arc::new(move |key| {
+        let reconciled = reconcile(key);
+        Box::pin(async { reconciled.await.map_err(|error| error.to_string()) })
+    });
+    work_with(queue, workers, reconcile).await;
+}
+
+/// What is done about a key.
+type Reconcile<K> = Arc<dyn Fn(K) -> BoxFuture<'static, Result<Option<Duration>, String>> + Send + Sync>;
+
+async fn work_with<K>(queue: WorkQueue<K>, workers: usize, reconcile: Reconcile<K>)
+where
+    K: Hash + Eq + Clone + Debug + Send + Sync + 'static,
+{
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers.max(1) {
         tasks.spawn(work(queue.clone(), reconcile.clone()));
@@ -266,12 +281,9 @@ where
 }
 
 /// One worker; it ends when the queue is closed.
-async fn work<K, F, Fut, E>(queue: WorkQueue<K>, reconcile: Arc<F>)
+async fn work<K>(queue: WorkQueue<K>, reconcile: Reconcile<K>)
 where
     K: Hash + Eq + Clone + Debug,
-    F: Fn(K) -> Fut,
-    Fut: Future<Output = Result<Option<Duration>, E>>,
-    E: std::fmt::Display,
 {
     while let Some(key) = queue.get().await {
         let held = Held { queue: &queue, key };

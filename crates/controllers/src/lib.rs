@@ -193,8 +193,12 @@ fn start(
     name: &'static str,
     controller: impl Future<Output = anyhow::Result<()>> + Send + 'static,
 ) {
-    tasks.spawn(async move {
-        controller.await.with_context(|| format!("controller {name}"))?;
-        anyhow::bail!("controller {name} ended")
-    });
+    // Boxed, so that one program waits for all of them.
+    let controller: BoxFuture<'static, anyhow::Result<()>> = Box::pin(controller);
+    tasks.spawn(supervise(name, controller));
+}
+
+async fn supervise(name: &'static str, controller: BoxFuture<'static, anyhow::Result<()>>) -> anyhow::Result<()> {
+    controller.await.with_context(|| format!("controller {name}"))?;
+    anyhow::bail!("controller {name} ended")
 }

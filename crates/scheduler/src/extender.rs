@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use coracle_client::{JsonPeer, Store};
+use coracle_client::{JsonPeer, Store, node_value, pod_value};
 use coracle_pki::{Current, Pair, Trust, client_config};
 use k8s_openapi::api::core::v1::{Container, Node};
 use serde_json::{Value, json};
@@ -221,11 +221,10 @@ impl Extender {
         let names = nodes.iter().map(|node| table.node(*node).name.as_str());
         if self.config.node_cache_capable {
             let names: Vec<&str> = names.collect();
-            return json!({"Pod": &*pod.pod, "Nodes": null, "NodeNames": names});
+            return json!({"Pod": pod_value(&pod.pod), "Nodes": null, "NodeNames": names});
         }
-        let whole: Vec<Arc<Node>> = names.filter_map(|name| store?.get("", name)).collect();
-        let items: Vec<&Node> = whole.iter().map(|node| &**node).collect();
-        json!({"Pod": &*pod.pod, "Nodes": {"metadata": {}, "items": items}, "NodeNames": null})
+        let items: Vec<Value> = names.filter_map(|name| Some(node_value(&*store?.get("", name)?))).collect();
+        json!({"Pod": pod_value(&pod.pod), "Nodes": {"metadata": {}, "items": items}, "NodeNames": null})
     }
 
     async fn ask(&self, verb: &str, question: &Value) -> Result<Value> {

@@ -119,7 +119,7 @@ impl Policy {
     }
 
     fn parse(text: &str) -> Result<Policy> {
-        let policy: Policy = serde_saphyr::from_str(text).context("failed decoding")?;
+        let policy: Policy = coracle_api::config::read(text).map_err(anyhow::Error::msg).context("failed decoding")?;
         let (version, kind) = (&policy.api_version, &policy.kind);
         ensure!(version == API_VERSION, "apiVersion: {version:?} is not supported: it must be {API_VERSION:?}");
         ensure!(kind == "Policy", "kind: {kind:?} is not supported: it must be \"Policy\"");

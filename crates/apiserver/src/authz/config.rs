@@ -193,7 +193,8 @@ impl WebhookOptions {
 }
 
 fn parse(text: &str) -> Result<Vec<Wanted>> {
-    let config: AuthorizationConfiguration = serde_saphyr::from_str(text).context("failed decoding")?;
+    let config: AuthorizationConfiguration =
+        coracle_api::config::read(text).map_err(anyhow::Error::msg).context("failed decoding")?;
     let version = &config.api_version;
     ensure!(API_VERSIONS.contains(&version.as_str()), "apiVersion: {version:?} is not one of {API_VERSIONS:?}");
     ensure!(config.kind == "AuthorizationConfiguration", "kind: {:?} is not supported", config.kind);

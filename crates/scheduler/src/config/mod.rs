@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use coracle_client::Election;
 use jiff::SignedDuration;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use plugins::profile;
@@ -292,7 +293,7 @@ impl SchedulerConfiguration {
     /// # Errors
     /// As [`SchedulerConfiguration::read`].
     pub fn parse(text: &str) -> Result<SchedulerConfiguration> {
-        let value: Value = serde_saphyr::from_str(text)?;
+        let value = coracle_api::config::value(text).map_err(anyhow::Error::msg)?;
         let version = value["apiVersion"].as_str().unwrap_or_default();
         if value["kind"] != KIND || version != API_VERSION {
             bail!("it must be of the kind {KIND} in the version {API_VERSION}");
@@ -365,16 +366,8 @@ impl SchedulerConfiguration {
 }
 
 /// Decodes what is at `path`; errors name the place within.
-fn decode<T: for<'de> Deserialize<'de>>(value: &Value, path: &str) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let inner = error.path().to_string();
-        let place = match (path, inner.as_str()) {
-            ("", inner) => inner.to_owned(),
-            (path, ".") => path.to_owned(),
-            (path, inner) => format!("{path}.{inner}"),
-        };
-        anyhow::anyhow!("{place}: {}", error.into_inner())
-    })
+fn decode<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T> {
+    coracle_api::config::decode(value, path).map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]

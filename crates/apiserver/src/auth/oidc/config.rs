@@ -208,7 +208,8 @@ impl AuthenticationConfiguration {
     }
 
     fn parse(text: &str) -> Result<AuthenticationConfiguration> {
-        let config: AuthenticationConfiguration = serde_saphyr::from_str(text).context("failed decoding")?;
+        let config: AuthenticationConfiguration =
+            coracle_api::config::read(text).map_err(anyhow::Error::msg).context("failed decoding")?;
         let version = &config.api_version;
         ensure!(API_VERSIONS.contains(&version.as_str()), "apiVersion: {version:?} is not one of {API_VERSIONS:?}");
         ensure!(config.kind == "AuthenticationConfiguration", "kind: {:?} is not supported", config.kind);

@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::Volumes;
 use super::claims::{is_bound, named_volume};
 use super::decide::Decisions;
-use coracle_client::ObjectKey;
+use coracle_client::{ObjectKey, replace_claim, replace_volume};
 use coracle_matching::annotations::SELECTED_NODE;
 use coracle_matching::claims::{bound_to, claim_of, is_reachable};
 use coracle_matching::nodes::Place;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 
 /// What was taken for a pod.
@@ -82,14 +81,11 @@ impl Volumes {
 
     async fn write(&self, client: &Client, reserved: &Reserved) -> Result<(), String> {
         for volume in &reserved.volumes {
-            let api: Api<PersistentVolume> = Api::all(client.clone());
-            let written = api.replace(&volume.name_any(), &PostParams::default(), volume).await;
+            let written = replace_volume(client.clone(), volume).await;
             self.volumes.assume(Arc::new(written.map_err(|error| error.to_string())?));
         }
         for claim in reserved.claims.iter().filter(|claim| self.is_to_be_written(claim)) {
-            let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
-            let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-            let written = api.replace(&claim.name_any(), &PostParams::default(), claim).await;
+            let written = replace_claim(client.clone(), claim).await;
             self.claims.assume(Arc::new(written.map_err(|error| error.to_string())?));
         }
         Ok(())
