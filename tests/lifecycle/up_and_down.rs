@@ -54,6 +54,20 @@ fn up_is_idempotent_and_down_leaves_nothing() {
     cluster.ok("down", &[]);
 }
 
+/// Many systems give a process 1,024 descriptors, of which one that is API server and kubelet has soon none left.
+#[test]
+fn a_daemon_takes_as_many_descriptors_as_it_may_have() {
+    let cluster = own_cluster!("descriptors");
+    let (up, soft) = (cluster.command("up"), "ulimit -S -n 512; exec \"$@\"");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", soft, "up"]).arg(up.get_program()).args(up.get_args()).env("KUBECONFIG", &cluster.kubeconfig);
+    assert!(command.status().unwrap().success());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", cluster.daemon().unwrap())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert!(numbers[0] == numbers[1] && numbers[0] != "512", "{line}");
+}
+
 #[test]
 fn two_clusters_live_side_by_side_in_one_kubeconfig() {
     let (one, mut two) = (own_cluster!("one"), own_cluster!("two"));

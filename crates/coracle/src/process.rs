@@ -104,4 +104,42 @@ mod tests {
         assert!(NodeProcess::own().is_some_and(|own| own.lives()));
         assert!(start_time(i32::MAX).is_none());
     }
+
+    /// Anybody can call a process as ours are called: it is none of a node's unless it is the first of a PID namespace.
+    #[test]
+    fn a_process_that_only_has_the_command_line_of_a_nodes_first_one_is_not_taken_for_it() {
+        if !coracle_testing::is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/bin/sh", dir.path().join("coracle")).unwrap();
+        fs::write(dir.path().join("node-init"), "read forever").unwrap();
+        let data = dir.path().to_string_lossy().into_owned();
+        let path = format!("{data}:{}", std::env::var("PATH").unwrap_or_default());
+        let start = |words: &[&str]| {
+            let mut command = std::process::Command::new(words[0]);
+            command.args(&words[1..]).args(["--inside", "--data-dir", &data, "--number", "1"]);
+            command.current_dir(&dir).env("PATH", &path).stdin(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let mut pretender = start(&["coracle", "node-init"]);
+        while fs::read(format!("/proc/{}/cmdline", pretender.id())).unwrap_or_default().split(|byte| *byte == 0).next()
+            != Some(b"coracle")
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(search_node(dir.path(), 1), None);
+        let mut first = start(&["unshare", "--pid", "--fork", "--kill-child", "coracle", "node-init"]);
+        let found = loop {
+            match search_node(dir.path(), 1) {
+                Some(found) => break found,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        assert!(found.lives() && found.pid != pretender.id() as i32);
+        assert_eq!(search_node(dir.path(), 2), None);
+        for process in [&mut first, &mut pretender] {
+            drop(process.stdin.take());
+            process.wait().unwrap();
+        }
+    }
 }

@@ -143,3 +143,34 @@ fn forget(path: &Path) {
     let _ = fs::remove_file(path);
     let _ = fs::remove_file(temporary(path));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Each removes the file that the others wait for.
+    #[test]
+    fn one_command_at_a_time_changes_a_cluster_however_many_come_and_go() {
+        if !coracle_testing::is_root() {
+            return;
+        }
+        let name = format!("locked-{}", std::process::id());
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let _lock = Lock::take(&name).unwrap();
+                        most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 1);
+        assert!(!Path::new(RUN).join(format!("{name}.lock")).exists());
+    }
+}

@@ -208,6 +208,26 @@ mod tests {
         assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o400);
     }
 
+    /// As with `sudo -E`, and with `sudo` and the user's home.
+    #[test]
+    fn what_is_written_as_root_belongs_to_whose_it_was_or_whose_home_it_is_in() {
+        if !coracle_testing::is_root() {
+            return;
+        }
+        let own = |path: &Path| fs::symlink_metadata(path).map(|meta| (meta.uid(), meta.gid())).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(home.path(), Some(1234), Some(1235)).unwrap();
+        let new = home.path().join(".kube/config");
+        add(&new, "coracle", &access()).unwrap();
+        assert_eq!((own(&new), own(new.parent().unwrap())), ((1234, 1235), (1234, 1235)));
+        let theirs = home.path().join("theirs");
+        fs::write(&theirs, THEIRS).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(77), Some(78)).unwrap();
+        add(&theirs, "coracle", &access()).unwrap();
+        assert_eq!(own(&theirs), (77, 78));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "a lock or a temporary file is left");
+    }
+
     #[test]
     fn json_stays_json() {
         let dir = tempfile::tempdir().unwrap();
