@@ -372,6 +372,12 @@ fn the_api_server_passes_requests_on_to_pods_services_and_nodes() {
         assert_eq!((get(path).status, get(path).text.trim()), (200, "s"), "{path}");
     }
     assert_eq!(get("services/web:http/proxy").status, 301);
+    // What is behind the proxy is the pod's to understand, and as long as it likes.
+    let answer = get("pods/s:8080/proxy/%2e%2e/%2e%2e/etc");
+    assert!(answer.status == 404 && answer.text.contains("is not served"), "{}", answer.text);
+    let long = http::Request::post(namespace.path("pods/s:8080/proxy/")).body(vec![b'x'; 5 << 20]);
+    let answer = namespace.api.send(long.expect("the request is well-formed"));
+    assert_eq!((answer.status, answer.text.trim()), (200, "s"));
     let unavailable = |path: &str, why: &str| get(path).is_failure(503, "ServiceUnavailable", why);
     unavailable("services/empty:http/proxy/", "no endpoints available for service \"empty\"");
     unavailable("services/web:81/proxy/", "no service port 81 found for service \"web\"");

@@ -58,6 +58,27 @@ async fn new_objects_have_the_status_that_clients_count_on() {
     assert_eq!(v2, json!({"currentMetrics": null, "desiredReplicas": 0}));
     let v1 = api.get("/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/a").await.ok();
     assert_eq!(v1["status"], json!({"currentReplicas": 0, "desiredReplicas": 0}));
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}});
+    let run = json!({"schedule": "1 1 1 1 1", "jobTemplate": {"spec": {"template": template}}});
+    let volume = json!({"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "v"}});
+    for (path, spec, status) in [
+        ("/apis/batch/v1/namespaces/default/jobs", json!({"template": template}), json!({})),
+        ("/apis/batch/v1/namespaces/default/cronjobs", run, json!({})),
+        ("/api/v1/namespaces/default/resourcequotas", json!({"hard": {"pods": "9"}}), json!({})),
+        ("/apis/storage.k8s.io/v1/volumeattachments", volume, json!({"attached": false})),
+        ("/apis/resource.k8s.io/v1/namespaces/default/resourceclaims", json!({"devices": {}}), json!({})),
+        ("/apis/networking.k8s.io/v1/servicecidrs", json!({"cidrs": ["10.77.0.0/24"]}), json!({})),
+        (
+            "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
+            json!({"priorityLevelConfiguration": {"name": "exempt"}}),
+            json!({}),
+        ),
+    ] {
+        assert_eq!(made(path, spec).await, status, "{path}");
+    }
+    let node = api.post("/api/v1/nodes", &json!({"metadata": {"name": "a"}})).await.ok();
+    assert_eq!(node["status"]["daemonEndpoints"], json!({"kubeletEndpoint": {"Port": 0}}));
+    assert_eq!(node["status"]["nodeInfo"]["kubeletVersion"], "");
 }
 
 #[tokio::test]

@@ -126,6 +126,15 @@ async fn a_version_does_not_matter_where_nothing_is_made() {
 }
 
 #[tokio::test]
+async fn a_completed_pod_takes_no_commands_and_whoever_attaches_is_told_by_its_kubelet() {
+    let (api, pod) = with_a_pod().await;
+    api.patch("merge-patch", &format!("{pod}/status"), &json!({"status": {"phase": "Succeeded"}})).await.ok();
+    let why = "cannot exec into a container in a completed pod; current phase is Succeeded";
+    api.post(&format!("{pod}/exec?command=a&stdout=true"), &json!({})).await.refused(400, why);
+    api.post(&format!("{pod}/attach?stdout=true"), &json!({})).await.refused(404, "nodes \"nowhere\" not found");
+}
+
+#[tokio::test]
 async fn what_is_asked_of_logs_is_looked_at_before_the_node() {
     let (api, pod) = with_a_pod().await;
     let tail = "tailLines: Invalid value: -1: must be greater than or equal to 0";
@@ -133,6 +142,8 @@ async fn what_is_asked_of_logs_is_looked_at_before_the_node() {
         let why = format!("PodLogOptions \"{name}\" is invalid: {tail}");
         api.get(&format!("{PODS}/{name}/log?tailLines=-1")).await.refused(422, &why);
     }
+    let time = "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\"";
+    api.get(&format!("{pod}/log?sinceTime=x")).await.refused(400, time);
     api.get(&format!("{pod}/log?container=zz")).await.refused(400, "container zz is not valid for pod a");
     assert_eq!(api.get(&format!("{pod}/log")).await.status, 404);
 }

@@ -40,6 +40,11 @@ async fn the_server_serves_logs_and_exec_to_whom_it_may() {
     let answer = call(port, true, exec, b"NonZeroExitCode").await;
     assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
     assert!(answer.contains("NonZeroExitCode"), "{answer}");
+    // A namesake of the pod that is meant is another pod.
+    for (uid, code) in [("u", "101"), ("of-a-namesake", "404")] {
+        let answer = call(port, true, &exec.replace("/n/p/c", &format!("/n/p/{uid}/c")), b"\r\n\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{uid}: {answer}");
+    }
     let answer = call(port, true, &exec.replace("command=3", "command=nope"), b"InternalError").await;
     let told = "\"message\":\"Internal error occurred: error executing command in container: no such command\"";
     assert!(answer.contains(told), "{answer}");
