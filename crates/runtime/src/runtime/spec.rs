@@ -349,6 +349,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_seccomp_profile_is_a_file_of_a_sensible_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let (endless, pipe, long) = (dir.path().join("endless"), dir.path().join("pipe"), dir.path().join("long"));
+        std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for (path, size, why) in
+            [(&endless, 0, "not a file"), (&pipe, 0, "not a file"), (&long, MAX_PROFILE + 1, "longer")]
+        {
+            if size > 0 {
+                fs::File::create(path).unwrap().set_len(size).unwrap();
+            }
+            let error = read_profile(path).unwrap_err().to_string();
+            assert!(error.contains(why), "{}: {error}", path.display());
+        }
+        fs::write(&long, "{}").unwrap();
+        assert_eq!(read_profile(&long).unwrap(), b"{}");
+    }
+
+    #[test]
     fn signals_are_named_in_many_ways() {
         for (text, number) in [("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)] {
             assert_eq!(signal_number(text), Some(number), "{text}");
