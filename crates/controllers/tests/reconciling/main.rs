@@ -10,6 +10,7 @@ mod daemon_sets;
 mod garbage;
 mod hollow_nodes;
 mod jobs;
+mod leading;
 mod load_balancers;
 mod provisioning;
 mod stateful_sets;
