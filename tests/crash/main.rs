@@ -1,6 +1,7 @@
 //! Crash-only: what was acknowledged is kept, and containers go on running, whenever the daemon is killed.
 #![allow(missing_docs, reason = "tests are no interface")]
 
+mod disk;
 mod resizing;
 mod shims;
 mod soak;
