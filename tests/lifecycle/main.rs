@@ -6,6 +6,7 @@ mod backup_on_etcd;
 mod broken;
 mod claims;
 mod drain;
+mod full_disk;
 mod installing;
 mod mounts;
 mod on_the_host;

@@ -1,6 +1,7 @@
 //! Health and version pages.
 
 use coracle_api::status::Status;
+use coracle_store::Error;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -29,7 +30,8 @@ pub fn version() -> Value {
 }
 
 /// `/healthz`, `/livez` and `/readyz`. The server answers only once its caches are full, so the one check
-/// that can fail is `etcd`: the store accepts no writes, or does not answer.
+/// that can fail is `etcd`: the store accepts no writes, or does not answer. Where it only has no room, `/livez` passes: reads
+/// go on, and a server that is started anew has no more room.
 pub fn probe(storage: &Storage, path: &str, query: &Query) -> Result<Response<Body>, Status> {
     let name = path.trim_matches('/');
     let excluded = query.all("exclude");
@@ -37,7 +39,7 @@ pub fn probe(storage: &Storage, path: &str, query: &Query) -> Result<Response<Bo
     for check in CHECKS {
         if excluded.iter().any(|other| other == check) {
             text += &format!("[+]{check} excluded: ok\n");
-        } else if let Some(why) = fails(storage, check) {
+        } else if let Some(why) = fails(storage, name, check) {
             tracing::info!("the check {check} failed: {why}");
             text += &format!("[-]{check} failed: reason withheld\n");
             failed = true;
@@ -54,19 +56,20 @@ pub fn probe(storage: &Storage, path: &str, query: &Query) -> Result<Response<Bo
 
 /// One check by its name; it says why it fails, which the page of all does not.
 pub fn probe_one(storage: &Storage, path: &str) -> Result<Response<Body>, Status> {
-    let check = path.rsplit('/').next().unwrap_or_default();
+    let (name, check) = path.trim_matches('/').rsplit_once('/').unwrap_or_default();
     if !CHECKS.contains(&check) {
         return Err(Status::path_not_found());
     }
-    Ok(match fails(storage, check) {
+    Ok(match fails(storage, name, check) {
         None => plain(StatusCode::OK, "ok".into()),
         Some(why) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
     })
 }
 
-/// Why a check fails, if it does.
-fn fails(storage: &Storage, check: &str) -> Option<coracle_store::Error> {
-    storage.store.failure().filter(|_| check == "etcd")
+/// Why a check of a page fails, if it does.
+fn fails(storage: &Storage, page: &str, check: &str) -> Option<Error> {
+    let has_no_room = |error: &Error| matches!(error, Error::DiskFull { .. } | Error::NoSpace(_));
+    storage.store.failure().filter(|error| check == "etcd" && !(page == "livez" && has_no_room(error)))
 }
 
 fn plain(code: StatusCode, text: String) -> Response<Body> {

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub told: AtomicU64,
     /// Why nothing is accepted any more. Changed under the lock of the queue.
     failure: watch::Sender<Option<Error>>,
+    /// Why nothing that needs room is accepted, while the disk is full.
+    full: Mutex<Option<Error>>,
     snapshot: Mutex<()>,
 }
 
@@ -109,6 +111,7 @@ impl Embedded {
             failure: watch::channel(None).0,
             subscribers: Mutex::default(),
             told,
+            full: Mutex::default(),
             snapshot: Mutex::default(),
         });
         let writer = Writer::new(shared.clone(), log, expiries);
@@ -173,7 +176,7 @@ impl Store for Embedded {
     }
 
     fn failure(&self) -> Option<Error> {
-        self.shared.failure.borrow().clone()
+        self.shared.failure.borrow().clone().or_else(|| self.shared.full.lock().clone())
     }
 
     async fn failed(&self) -> Error {
@@ -288,6 +291,19 @@ impl Shared {
         let _one_at_a_time = self.snapshot.lock();
         let view = self.state.read().view.clone();
         snapshot::write(&*self.disk, &view)
+    }
+
+    /// Notes whether the disk is full; the log is told of the first and the last of it.
+    pub fn set_full(&self, now: Option<Error>) {
+        let mut full = self.full.lock();
+        match (&*full, &now) {
+            (None, Some(error)) => tracing::warn!("{error}"),
+            (Some(_), None) => {
+                tracing::info!(path = %self.disk.path("").display(), "there is room again for what is written")
+            }
+            _ => {}
+        }
+        *full = now;
     }
 
     /// From now on nothing is accepted; whatever waits is told.

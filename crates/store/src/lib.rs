@@ -129,9 +129,12 @@ pub enum Error {
         newest: Revision,
     },
     /// The disk is full; nothing was written, and writing works again once there is space.
-    #[error("the disk of {path} is full: free space there and try again")]
+    #[error(
+        "the file system of {path}, where the objects are stored, is full: free space on it, or delete objects, which is still \
+         possible; until then nothing that needs room is written"
+    )]
     DiskFull {
-        /// The file that could not grow.
+        /// The store's directory.
         path: String,
     },
     /// A file is not what was written. The store does not open.

@@ -29,10 +29,13 @@ pub(crate) fn parse(name: &str, prefix: &str) -> Option<Revision> {
 }
 
 pub(crate) fn io_error(disk: &dyn Disk, name: &str, error: &io::Error) -> Error {
-    let path = disk.path(name).display().to_string();
+    let path = disk.path(name);
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull { path },
-        _ => Error::Io { path, what: error.to_string() },
+        // Which of the store's files could not grow is nobody's concern.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::DiskFull { path: path.parent().unwrap_or(&path).display().to_string() }
+        }
+        _ => Error::Io { path: path.display().to_string(), what: error.to_string() },
     }
 }
 

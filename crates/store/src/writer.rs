@@ -20,10 +20,12 @@ const BATCH: usize = 512;
 const BATCH_BYTES: usize = 8 << 20;
 /// How often room is looked for while the disk is full.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a disk is said to be full after it refused something that segments had no room for.
+const SAID: Duration = Duration::from_secs(10);
 /// Bytes that a change of a key may add while the disk is full: enough for the marks of a deletion and its progress.
 const GROWTH: usize = 1024;
 
-/// The disk has no space for the next segment. What is left of this one is kept for what makes room.
+/// The disk has no space for something, and when it is tried again.
 struct Full {
     error: Error,
     retry: Instant,
@@ -38,6 +40,8 @@ pub(crate) struct Writer {
     /// Until when nothing expires: the disk took no deletion.
     paused: Option<Instant>,
     full: Option<Full>,
+    /// The disk had no space for a batch, and until when that is told of.
+    refused: Option<Full>,
     /// When history was last looked through, while there is some.
     tidied: Option<Instant>,
 }
@@ -55,7 +59,7 @@ impl Drop for Guard {
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, log: Log, expiries: BTreeSet<Expiry>) -> Writer {
-        Writer { shared, log, expiries, expiring: Vec::new(), paused: None, full: None, tidied: None }
+        Writer { shared, log, expiries, expiring: Vec::new(), paused: None, full: None, refused: None, tidied: None }
     }
 
     /// Commits until the store closes or fails.
@@ -86,15 +90,23 @@ impl Writer {
                 jobs.push(job);
             }
             let wait = self.expire(&mut jobs);
-            if !jobs.is_empty() {
+            let retry = self.retry();
+            // Room is looked for also when nobody writes: whoever asks how the store is should hear what is so.
+            if !jobs.is_empty() || retry.is_some_and(|wait| wait.is_zero()) {
                 return Some(jobs);
             }
-            let wait = wait.into_iter().chain(self.forget_history()).min();
+            let wait = [wait, retry, self.forget_history()].into_iter().flatten().min();
             match wait {
                 Some(wait) => drop(shared.wake.wait_for(&mut queue, wait.max(Duration::from_millis(1)))),
                 None => shared.wake.wait(&mut queue),
             }
         }
+    }
+
+    /// How long until room is looked for, while the disk is full.
+    fn retry(&self) -> Option<Duration> {
+        let full = self.full.iter().chain(&self.refused).map(|full| full.retry).min()?;
+        Some(full.saturating_duration_since(Instant::now()))
     }
 
     /// Forgets old history, once in a while; answers when to look again, as long as there is some.
@@ -156,6 +168,7 @@ impl Writer {
                 Err(Failure::Refused(error)) => {
                     self.expiries.extend(std::mem::take(&mut self.expiring));
                     self.paused = Some(Instant::now() + RETRY);
+                    self.refused = Some(Full { error: error.clone(), retry: Instant::now() + SAID });
                     replies.iter_mut().for_each(|(_, outcome)| *outcome = Err(error.clone()));
                 }
                 Err(Failure::Fatal(error)) => {
@@ -174,6 +187,9 @@ impl Writer {
         }
         self.log.write_ahead();
         self.look_for_room();
+        self.refused.take_if(|refused| Instant::now() >= refused.retry);
+        let full = self.full.iter().chain(&self.refused).next();
+        self.shared.set_full(full.map(|full| full.error.clone()));
         true
     }
 
@@ -218,8 +234,11 @@ impl Writer {
     /// Reserves the next segment in time. When the disk has no space for it, a snapshot lets older segments go; while
     /// that does not help either, only changes that make room are taken.
     fn look_for_room(&mut self) {
-        let waits = self.full.as_ref().is_some_and(|full| Instant::now() < full.retry);
-        if !self.log.wants_spare() || waits {
+        if !self.log.wants_spare() {
+            self.full = None;
+            return;
+        }
+        if self.full.as_ref().is_some_and(|full| Instant::now() < full.retry) {
             return;
         }
         let disk = &*self.shared.disk;
@@ -235,6 +254,7 @@ impl Writer {
             self.log.since_snapshot = 0;
             self.log.prepare_spare(disk)
         });
+        // What is left of this segment is kept for what makes room.
         self.full = prepared.err().map(|error| Full { error, retry: Instant::now() + RETRY });
     }
 }

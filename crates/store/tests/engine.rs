@@ -116,6 +116,16 @@ async fn state_history_and_revision_survive_a_restart_with_snapshots() {
     assert_eq!(told.all(), [(last, Some(true))]);
 }
 
+/// Also when nobody writes.
+async fn until_healthy(store: &Embedded) {
+    let healthy = async {
+        while store.failure().is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), healthy).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_writes_until_there_is_space() {
     let disk = SimDisk::default();
@@ -124,8 +134,10 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
     disk.fail_after(0, ErrorKind::StorageFull);
     assert!(matches!(store.txn(write(vec![put("/a", "2")])).await, Err(Error::DiskFull { .. })));
     assert_eq!(value(&store, "/a").await.unwrap(), "1");
+    assert!(matches!(store.failure(), Some(Error::DiskFull { .. })));
     disk.heal();
     revision(&store, write(vec![put("/a", "3")])).await;
+    until_healthy(&store).await;
     drop(store);
     assert_eq!(value(&open(&disk.after_power_loss(0)), "/a").await.unwrap(), "3");
 }
@@ -412,7 +424,8 @@ async fn deletions_make_room_on_a_full_disk() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, Error::DiskFull { .. }), "{refused}");
+    assert!(matches!(&refused, Error::DiskFull { path } if path == "/sim"), "{refused:?}");
+    assert!(matches!(store.failure(), Some(Error::DiskFull { .. })));
     assert!(n > 20, "{n} keys fit");
     for gone in 0..n {
         let delete = || write(vec![Op::Delete { key: format!("/k/{gone}").as_str().into() }]);
@@ -429,6 +442,7 @@ async fn deletions_make_room_on_a_full_disk() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), room).await.unwrap();
+    until_healthy(&store).await;
     drop(store);
     assert_eq!(value(&open(&disk.after_kill()), "/new").await.unwrap(), "x");
 }
