@@ -1,6 +1,7 @@
 //! What a request asks for: the verb, the kind, the object, and the query parameters of the API.
 
 use std::collections::HashMap;
+use std::num::{IntErrorKind, ParseIntError};
 use std::sync::Arc;
 
 use coracle_api::field::{FieldError, Path, path_segment_name};
@@ -220,8 +221,12 @@ impl Query {
     /// A number, or why it is none.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Status> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let number = text.parse().map_err(|_| {
-            Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax (parameter {name})"))
+        let number = text.parse().map_err(|error: ParseIntError| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": {why} (parameter {name})"))
         })?;
         Ok(Some(number))
     }
@@ -280,6 +285,20 @@ mod tests {
         let of = if what.is_resource { what.group } else { "-" };
         let what = [what.verb, of, what.resource, what.subresource, what.namespace, what.name];
         what.join("|")
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_told_from_what_is_none() {
+        let why = |text: &str| {
+            let query = Query::parse(Some(&format!("timeoutSeconds={text}")));
+            query.number("timeoutSeconds").map_err(|refused| refused.message)
+        };
+        assert_eq!(why("99"), Ok(Some(99)));
+        let told = |text: &str| why(text).unwrap_err();
+        let large = "99999999999999999999";
+        assert!(told(large).starts_with(&format!("strconv.ParseInt: parsing \"{large}\": value out of range")));
+        assert!(told(&format!("-{large}")).contains("value out of range"));
+        assert!(told("1s").starts_with("strconv.ParseInt: parsing \"1s\": invalid syntax"));
     }
 
     #[test]
