@@ -75,6 +75,29 @@ fn another_name_and_a_folder_that_merely_looks_like_a_clusters_are_left_alone() 
 }
 
 #[test]
+fn what_a_user_put_into_a_clusters_directory_stays_and_is_named() {
+    if !can_run() {
+        return;
+    }
+    let cluster = Cluster::new("theirs");
+    cluster.up();
+    fs::write(cluster.data.join("notes.txt"), "precious").unwrap();
+    fs::create_dir(cluster.data.join("work")).unwrap();
+    fs::write(cluster.data.join("work/file"), "precious").unwrap();
+    let (went, text) = coracle(&["down", "--name", &cluster.name], &cluster);
+    assert!(went && text.contains("is gone"), "{text}");
+    for path in ["notes.txt", "work"].map(|name| cluster.data.join(name)) {
+        assert!(text.contains(&*path.to_string_lossy()), "{text}");
+    }
+    assert_eq!(fs::read_dir(&cluster.data).unwrap().count(), 2, "all that is the cluster's went");
+    for path in ["notes.txt", "work/file"].map(|name| cluster.data.join(name)) {
+        assert_eq!(fs::read_to_string(path).unwrap(), "precious");
+    }
+    let (_, text) = coracle(&["ls", "-o", "json"], &cluster);
+    assert!(!text.contains(&cluster.name), "{text}");
+}
+
+#[test]
 fn a_damaged_description_does_not_keep_a_cluster_from_going() {
     if !can_run() {
         return;

@@ -11,11 +11,13 @@ use coracle_values::addresses::{nth, overlap};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Joined;
 use crate::args::Which;
 use crate::cni_network::CniArgs;
 use crate::files::{self, write_atomically};
 use crate::hollow::Hollow;
 use crate::ip_family::{self, IpFamily};
+use crate::kubeconfig;
 use crate::local_node::{FIRST, LocalNode};
 use crate::mounts::Mount;
 use crate::process::{self, NodeProcess};
@@ -23,8 +25,10 @@ use crate::publish;
 use crate::registry::{self, DATA, Running};
 
 /// Says whose data a directory has, also when its description is damaged. Written once, before anything else.
-const MARKER: &str = ".coracle";
-const DESCRIPTION: &str = "cluster.json";
+pub const MARKER: &str = ".coracle";
+pub const DESCRIPTION: &str = "cluster.json";
+/// How the administrator reaches a server on the host.
+pub const ADMINISTRATOR: &str = "admin.kubeconfig";
 
 /// Where its server runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -348,13 +352,15 @@ impl Cluster {
         if self.name == DEFAULT_NAME { self.name.clone() } else { format!("coracle-{}", self.name) }
     }
 
-    /// Where a local cluster's API server answers; one on the host says it itself, while it runs.
+    /// Where its API server answers. One on the host says it itself while it runs; this is what was so when it ran last, and
+    /// empty if it never did.
     pub fn url(&self) -> String {
         match self.kind {
             Kind::Local => {
                 format!("https://{}", SocketAddr::new(LocalNode { cluster: self, number: FIRST }.address(), 6443))
             }
-            Kind::Host | Kind::Agent => String::new(),
+            Kind::Host => kubeconfig::server(&self.dir.join(ADMINISTRATOR)).unwrap_or_default(),
+            Kind::Agent => Joined::read(&self.dir).ok().flatten().map_or_else(String::new, |joined| joined.server),
         }
     }
 
@@ -500,6 +506,16 @@ mod tests {
         fs::remove_dir(place.dir.join("store")).unwrap();
         place.forsake();
         assert!(!place.dir.exists());
+    }
+
+    #[test]
+    fn where_a_server_on_the_host_answered_is_known_when_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = Cluster::new(&place(dir.path(), "a"), Kind::Host, "10.90.7.0/24".parse().unwrap());
+        assert_eq!(cluster.url(), "");
+        let config = serde_json::json!({"clusters": [{"name": "a", "cluster": {"server": "https://192.0.2.1:6443"}}]});
+        fs::write(dir.path().join(ADMINISTRATOR), config.to_string()).unwrap();
+        assert_eq!(cluster.url(), "https://192.0.2.1:6443");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use coracle_kubelet::Shutdown;
 use coracle_network::host;
 
@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, DEFAULT_NAME, Kind, Place};
 use crate::local_node::{LocalNode, end_process};
 use crate::process::NodeProcess;
 use crate::registry::{self, Lock};
-use crate::{host_node, host_settings, kubeconfig};
+use crate::{data_dir, host_node, host_settings, kubeconfig};
 
 /// Ends the nodes; everything on disk stays.
 pub fn stop(options: &Stop) -> Result<()> {
@@ -55,7 +55,7 @@ pub fn down(which: &Which) -> Result<()> {
     let _lock = Lock::take(&place.name)?;
     let elsewhere = place.elsewhere();
     let was_there = place.has_data() || place.is_bare();
-    let mut left = Vec::new();
+    let (mut left, mut others) = (Vec::new(), Vec::new());
     if let Some(other) = &elsewhere {
         left.push(format!("the cluster {:?} itself, whose data are in {}", place.name, other.display()));
     } else {
@@ -70,8 +70,10 @@ pub fn down(which: &Which) -> Result<()> {
         left.extend(removed.err().map(|error| format!("its entries in the kubeconfig: {error:#}")));
     }
     if place.has_data() || place.is_bare() {
-        let removed = remove_data(&place.dir);
-        left.extend(removed.err().map(|error| format!("{}: {error:#}", place.dir.display())));
+        match data_dir::remove(&place.dir) {
+            Ok(stays) => others = stays,
+            Err(error) => left.push(format!("{}: {error:#}", place.dir.display())),
+        }
     } else if fs::symlink_metadata(&place.dir).is_ok() {
         left.push(format!("{}, which has no data of the cluster {:?}", place.dir.display(), place.name));
     }
@@ -84,6 +86,10 @@ pub fn down(which: &Which) -> Result<()> {
     match was_there {
         true => println!("Cluster {:?} is gone.", place.name),
         false => println!("There is no cluster {:?}; nothing of one is left.", place.name),
+    }
+    if !others.is_empty() {
+        println!("This is not the cluster's, and was left in its data directory:");
+        others.iter().for_each(|path| println!("  {}", path.display()));
     }
     Ok(())
 }
@@ -171,21 +177,4 @@ fn remove_group(path: &Path) -> io::Result<()> {
         remove_group(&entry.path())?;
     }
     fs::remove_dir(path)
-}
-
-/// Removes the data, never what is mounted there. The node's mounts went with its namespace, but the kernel may take a
-/// moment.
-pub fn remove_data(dir: &Path) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        match coracle_runtime::tree::remove(dir) {
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty)
-                    && Instant::now() < deadline =>
-            {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            other => return other.context("failed to remove all of it"),
-        }
-    }
 }

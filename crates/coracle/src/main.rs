@@ -16,6 +16,7 @@ mod config_file;
 mod control;
 mod control_plane;
 mod daemon;
+mod data_dir;
 mod down;
 mod election;
 mod files;

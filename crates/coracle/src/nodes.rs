@@ -20,7 +20,7 @@ use crate::local_node::{Begun, FIRST, LocalNode};
 use crate::mounts::Mount;
 use crate::publish::{Listening, Told};
 use crate::registry::Lock;
-use crate::{administrator, down, mounts, token, up};
+use crate::{administrator, data_dir, down, mounts, token, up};
 
 /// The file in a further node's directory by which it joins.
 pub const TOKEN: &str = "token";
@@ -191,14 +191,13 @@ fn remove(cluster: Cluster, name: &str) -> Result<()> {
             "warning: the cluster is stopped, so the object of the node stays: `kubectl delete node {name}` removes it"
         );
     }
-    if dir.exists() {
-        down::remove_data(&dir)?;
-    }
+    let left = data_dir::remove(&dir)?;
     cluster.nodes.retain(|node| node.number != number);
     // The next node of that number is another one.
     cluster.published.retain(|port| port.node != number);
     cluster.save()?;
     println!("Node {name:?} is gone.");
+    left.iter().for_each(|path| println!("{} is not the node's, and was left.", path.display()));
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::args::{Server, Which};
 use crate::certificates::{Certificates, Names};
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{ADMINISTRATOR, Cluster, Kind};
 use crate::control::{self, Access, Ready};
 use crate::daemon::{self, Parts, Start, make_directories};
 use crate::files::write_atomically;
@@ -296,7 +296,7 @@ async fn lead<F: Future<Output = Result<()>>>(run: impl Fn() -> F) -> Result<()>
 /// Writes how the administrator reaches the API: a file of its own, and a context in the user's kubeconfig.
 fn tell_administrator(cluster: &Cluster, access: &Access) {
     let context = cluster.context();
-    let own = cluster.dir.join("admin.kubeconfig");
+    let own = cluster.dir.join(ADMINISTRATOR);
     let written = kubeconfig::alone(&context, access).and_then(|text| write_atomically(&own, text.as_bytes(), 0o600));
     match written {
         Ok(()) => tracing::info!("kubectl --kubeconfig {} reaches the cluster at {}", own.display(), access.server),

@@ -64,7 +64,9 @@ pub fn status(options: &Status) -> Result<()> {
     }
     println!("Cluster     {} ({})", report.name, report.state);
     println!("Version     {} (Kubernetes {})", report.version, report.kubernetes_version);
-    println!("URL         {}", report.url);
+    if !report.url.is_empty() {
+        println!("URL         {}", report.url);
+    }
     println!("Data        {}", report.data_dir);
     if report.state == "Stopped" {
         return Ok(());

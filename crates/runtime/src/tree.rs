@@ -21,6 +21,8 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 /// Deeper directories are moved up before they are emptied, so that few descriptors suffice for any depth.
 const MAX_DEPTH: usize = 64;
+/// How the names of those begin.
+const MOVED: &str = ".removed-";
 /// Most looks at the mount table while unmounting: each but the last takes a layer of mounts away.
 const MAX_PASSES: usize = 64;
 
@@ -47,7 +49,7 @@ pub fn remove(dir: &Path) -> Result<()> {
     };
     match open_dir(above.as_fd(), &name) {
         Ok(open) => {
-            unmount_below(&open, dir)?;
+            unmount_below(&open, dir, |_| true)?;
             Walk { shown: dir, moved: 0 }.empty(&open)?;
             drop(open);
             remove_dir(above.as_fd(), &name, dir)
@@ -61,6 +63,49 @@ pub fn remove(dir: &Path) -> Result<()> {
     }
 }
 
+/// Removes of `dir` what has names that are meant, as [`remove`] does it, and `dir` itself once it is empty; answers the names
+/// of what is left, which is neither touched nor unmounted. A directory that is not there has nothing. Blocks.
+///
+/// # Errors
+/// As for [`remove`]; also when `dir` is no directory.
+pub fn remove_named(dir: &Path, is_meant: impl Fn(&OsStr) -> bool) -> Result<Vec<OsString>> {
+    let (above, name) = match above(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let open = match open_dir(above.as_fd(), &name) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        other => other.map_err(|error| at(dir, error))?,
+    };
+    unmount_below(&open, dir, |inner| inner.iter().next().is_some_and(&is_meant))?;
+    let mut walk = Walk { shown: dir, moved: 0 };
+    loop {
+        let (meant, left): (Vec<_>, Vec<_>) =
+            names(&open, dir)?.into_iter().partition(|name| is_meant(name) || Walk::has_moved(name));
+        if meant.is_empty() {
+            if left.is_empty() {
+                remove_dir(above.as_fd(), &name, dir)?;
+            }
+            return Ok(left);
+        }
+        for name in meant {
+            walk.entry(&open, &open, &name, &dir.join(&name), 0)?;
+        }
+    }
+}
+
+/// The names in a directory.
+fn names(dir: &OwnedFd, shown: &Path) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir).map_err(|error| at(shown, error))? {
+        let entry = entry.map_err(|error| at(shown, error))?;
+        names.push(OsStr::from_bytes(entry.file_name().to_bytes()).to_owned());
+    }
+    names.retain(|name| name != "." && name != "..");
+    names.sort();
+    Ok(names)
+}
+
 /// Unmounts everything mounted below `dir`, which itself stays as it is. Blocks.
 ///
 /// # Errors
@@ -69,7 +114,7 @@ pub fn unmount_all_below(dir: &Path) -> Result<()> {
     let (above, name) = above(dir)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = rustix::fs::openat(&above, &name, flags, Mode::empty()).map_err(|error| at(dir, error))?;
-    unmount_below(&open, dir)
+    unmount_below(&open, dir, |_| true)
 }
 
 /// What a tree takes of its disk.
@@ -160,6 +205,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Whether a name is one of those that this walk, or an earlier one that was interrupted, gave to what it moved up.
+    fn has_moved(name: &OsStr) -> bool {
+        let numbers = name.to_str().and_then(|name| name.strip_prefix(MOVED)?.split_once('-'));
+        numbers.is_some_and(|(process, count)| process.parse::<u32>().is_ok() && count.parse::<u64>().is_ok())
+    }
+
     fn empty(&mut self, top: &OwnedFd) -> Result<()> {
         // What is moved up, and what a file system skips while a directory changes, is found by looking again.
         while self.clear(top, top, self.shown, 0)? > 0 {}
@@ -198,7 +249,7 @@ impl Walk<'_> {
         }
         loop {
             self.moved += 1;
-            let fresh = format!(".removed-{}-{}", std::process::id(), self.moved);
+            let fresh = format!("{MOVED}{}-{}", std::process::id(), self.moved);
             match rustix::fs::renameat(dir, name, top, fresh) {
                 // Whoever filled the tree may have guessed the name.
                 Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
@@ -208,12 +259,13 @@ impl Walk<'_> {
     }
 }
 
-/// Takes away all mounts below an open directory, the innermost first.
-fn unmount_below(dir: &OwnedFd, shown: &Path) -> Result<()> {
+/// Takes away the mounts below an open directory whose paths in it are meant, the innermost first.
+fn unmount_below(dir: &OwnedFd, shown: &Path, is_meant: impl Fn(&Path) -> bool) -> Result<()> {
     // The kernel's own idea of the path: the mount table has no other.
     let resolved = fs::read_link(format!("/proc/thread-self/fd/{}", dir.as_raw_fd()))?;
     for _ in 0..MAX_PASSES {
-        let points = mount_points_below(&resolved)?;
+        let mut points = mount_points_below(&resolved)?;
+        points.retain(|inner, _| is_meant(inner));
         // A bind may share what happens below it with its source, which must keep its mounts: it only listens from now.
         for (inner, ids) in &points {
             with_mount(dir, inner, ids, |link| mount_change(link, MountPropagationFlags::DOWNSTREAM))?;
@@ -312,6 +364,25 @@ mod tests {
         remove(&dir.path().join("no/such")).unwrap();
         remove(&dir.path().join("alias")).unwrap();
         assert!(!tree.exists() && !dir.path().join("alias").is_symlink() && outside.join("kept").exists());
+    }
+
+    #[test]
+    fn what_has_other_names_stays_and_keeps_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("own").join("d/".repeat(2 * MAX_DEPTH + 2))).unwrap();
+        fs::create_dir_all(tree.join("theirs/own")).unwrap();
+        fs::write(tree.join("theirs/own/file"), "x").unwrap();
+        fs::create_dir(tree.join(".removed-1-2")).unwrap();
+        fs::create_dir(tree.join(".removed-by-me")).unwrap();
+        symlink(tree.join("theirs"), tree.join("own.link")).unwrap();
+        let is_meant = |name: &OsStr| name == "own" || name == "own.link";
+        assert_eq!(remove_named(&tree, is_meant).unwrap(), [".removed-by-me", "theirs"]);
+        assert!(!tree.join("own").exists() && tree.join("theirs/own/file").exists());
+        assert!(!tree.join(".removed-1-2").exists() && !tree.join("own.link").is_symlink());
+        assert_eq!(remove_named(&tree, |_| true).unwrap(), [""; 0]);
+        assert!(!tree.exists() && remove_named(&tree, is_meant).unwrap().is_empty());
+        assert!(remove_named(&dir.path().join("no/such"), is_meant).unwrap().is_empty());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::local_registry::{self, Open};
 use crate::publish::{self, Sockets, Told};
 use crate::{control, node, notify};
 
-use join::Joined;
+pub use join::Joined;
 
 /// Runs until a signal or a failure ends it.
 pub fn run(options: &Agent) -> Result<()> {

@@ -141,6 +141,12 @@ pub fn alone(context: &str, access: &Access) -> Result<String> {
     Ok(serde_json::to_string_pretty(&config)? + "\n")
 }
 
+/// The server that the first cluster of a file of ours has.
+pub fn server(path: &Path) -> Option<String> {
+    let config: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    Some(config.pointer("/clusters/0/cluster/server")?.as_str()?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
