@@ -10,4 +10,5 @@ mod pods;
 mod probing;
 mod runtime_classes;
 mod subpath;
+mod users;
 mod variable_expansion;

@@ -8,7 +8,7 @@ use coracle_runtime::cri::{self, ContainerState as CriState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
+    ContainerUser, HostIP, LinuxContainerUser, Pod, PodCondition, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -82,6 +82,11 @@ fn waiting(reason: &str, message: &str) -> ContainerState {
     }
 }
 
+fn user(user: &cri::LinuxContainerUser) -> ContainerUser {
+    let groups = Some(user.supplemental_groups.clone()).filter(|groups| !groups.is_empty());
+    ContainerUser { linux: Some(LinuxContainerUser { uid: user.uid, gid: user.gid, supplemental_groups: groups }) }
+}
+
 /// How the volumes are mounted: `IfPossible` has become yes or no.
 fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
     let mounts = container.volume_mounts.as_deref().filter(|mounts| !mounts.is_empty())?;
@@ -110,6 +115,8 @@ impl Input<'_> {
             // There also when there are none: who resizes looks whether the node tells of them.
             resources: Some(has.unwrap_or_default()),
             started: Some(false),
+            // There also when there is none, as the server shows it: what is the same is not written again.
+            last_state: Some(ContainerState::default()),
             ..Default::default()
         };
         let previous =
@@ -122,11 +129,12 @@ impl Input<'_> {
             }
             result.restart_count = status.metadata.attempt as i32;
             result.volume_mounts = volume_mounts(container);
+            result.user = status.user.as_ref().map(user);
         }
         let waits = self.waiting.get(&container.name).filter(|_| !self.terminal);
         let state = match (waits, latest) {
             (_, Some(status)) if status.state == CriState::Running => {
-                result.last_state = previous(1);
+                result.last_state = Some(previous(1).unwrap_or_default());
                 result.started = Some(probe.started);
                 result.ready = if init && !is_sidecar(container) { false } else { probe.started && probe.ready };
                 ContainerState {
@@ -135,16 +143,16 @@ impl Input<'_> {
                 }
             }
             (Some(reason), _) => {
-                result.last_state = previous(0);
+                result.last_state = Some(previous(0).unwrap_or_default());
                 waiting(&reason.reason, &reason.message)
             }
             (None, Some(status)) if status.state == CriState::Exited => {
-                result.last_state = previous(1);
+                result.last_state = Some(previous(1).unwrap_or_default());
                 result.ready = init && !is_sidecar(container) && status.exit_code == 0;
                 terminated(status)
             }
             (None, Some(_)) => {
-                result.last_state = previous(0);
+                result.last_state = Some(previous(0).unwrap_or_default());
                 waiting(default_reason, "")
             }
             (None, None)
@@ -479,6 +487,10 @@ mod tests {
         for (name, attempt, state, code) in containers {
             observed.put(container_status("u", name, *attempt, *state, *code));
         }
+        status_of_observed(pod, &observed, waits, terminal)
+    }
+
+    fn status_of_observed(pod: &Pod, observed: &Observed, waits: &[(&str, &str)], terminal: bool) -> PodStatus {
         let waiting: BTreeMap<_, _> =
             waits.iter().map(|(name, reason)| (name.to_string(), Waiting::new(reason, "m"))).collect();
         let ready = ProbeState { started: true, ready: true };
@@ -488,7 +500,7 @@ mod tests {
             old: &pod.status.clone().unwrap_or_default(),
             allocation: &Allocation::default(),
             resizes: &Resizes::default(),
-            observed: &observed,
+            observed,
             waiting: &waiting,
             probes: &probes,
             host_ips: vec!["10.0.0.1".parse().unwrap()],
@@ -522,6 +534,32 @@ mod tests {
         for container in status.container_statuses.unwrap() {
             assert_eq!(serde_json::to_value(&container).unwrap()["resources"], json!({}), "{}", container.name);
         }
+    }
+
+    #[test]
+    fn what_the_server_shows_of_a_status_is_not_written_again() {
+        let containers = [("a", 0, Running, 0), ("b", 0, Exited, 0)];
+        let status = status_of("Always", &containers, &[], false);
+        let shown = serde_json::to_value(&status).unwrap();
+        for container in shown["containerStatuses"].as_array().unwrap() {
+            assert!(container["state"].is_object() && container["lastState"].is_object(), "{container}");
+        }
+    }
+
+    #[test]
+    fn it_is_told_who_the_first_process_of_a_container_is() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"},
+            "spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}}))
+        .unwrap();
+        let mut known = container_status("u", "a", 0, Running, 0);
+        known.user = Some(cri::LinuxContainerUser { uid: 1000, gid: 3000, supplemental_groups: vec![3000, 4000] });
+        let mut observed = Observed { sandbox: Some(sandbox("u")), ..Default::default() };
+        observed.put(known);
+        observed.put(container_status("u", "b", 0, Running, 0));
+        let status = status_of_observed(&pod, &observed, &[], false);
+        let told = serde_json::to_value(status.container_statuses.unwrap()).unwrap();
+        let linux = json!({"uid": 1000, "gid": 3000, "supplementalGroups": [3000, 4000]});
+        assert_eq!((&told[0]["user"]["linux"], told[1].get("user")), (&linux, None));
     }
 
     #[test]

@@ -65,6 +65,7 @@ pub(crate) fn container_status(
         annotations: BTreeMap::new(),
         log_path: String::new(),
         pid: 1,
+        user: None,
     }
 }
 

@@ -371,6 +371,20 @@ pub struct ContainerStatus {
     pub log_path: String,
     /// Its first process, 0 when there is none.
     pub pid: i32,
+    /// Who its first process was started as; `None` before, or when a shim of an earlier version started it.
+    #[serde(default)]
+    pub user: Option<LinuxContainerUser>,
+}
+
+/// `ContainerUser.linux`: what a process was given, before it could change any of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LinuxContainerUser {
+    /// User.
+    pub uid: i64,
+    /// Primary group.
+    pub gid: i64,
+    /// All groups, the primary one among them; of more than 1,000 the first ones.
+    pub supplemental_groups: Vec<i64>,
 }
 
 /// What happened to a container or sandbox.

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Bench, is_root};
+use common::{Bench, docker_archive_with, is_root};
 use coracle_runtime::cri::*;
 
 fn strings(list: &[&str]) -> Vec<String> {
@@ -85,7 +85,9 @@ async fn user_groups_capabilities_and_seccomp_are_as_asked() {
         ..Default::default()
     };
     let config = ContainerConfig { security, ..Bench::container_config(&["id"]) };
-    let (_, log) = bench.run(&sandbox, config).await;
+    let (status, log) = bench.run(&sandbox, config).await;
+    let user = LinuxContainerUser { uid: 1000, gid: 1001, supplemental_groups: vec![1001, 50, 77] };
+    assert_eq!(status.user, Some(user));
     let log = log.join("\n");
     assert!(log.contains("Uid:\t1000\t1000") && log.contains("Gid:\t1001") && log.contains("50 77 1001"), "{log}");
     assert!(log.contains("CapEff:\t0000000000000000") && log.contains("NoNewPrivs:\t1"), "{log}");
@@ -149,6 +151,54 @@ async fn mounts_are_made_in_the_container() {
         ContainerConfig { mounts: vec![mount(false)], ..Bench::container_config(&["write", "/mnt/a/b/g", "1"]) };
     assert_eq!(bench.run(&sandbox, config).await.1, ["written"]);
     assert_eq!(std::fs::read_to_string(volume.join("g")).unwrap(), "1");
+    bench.end().await;
+}
+
+/// What the image has at the path of a volume is there, with owner and mode, and what is written is the container's own.
+#[tokio::test]
+async fn a_volume_of_an_image_is_a_directory_of_the_containers_own() {
+    use std::os::unix::fs::MetadataExt;
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new().await;
+    bench.runtime.import(&docker_archive_with("test:1", &["/data", "/missing/too", "/covered"])[..], None).unwrap();
+    let sandbox = bench.sandbox().await;
+    let covering = bench.dir.path().join("covering");
+    std::fs::create_dir(&covering).unwrap();
+    let config = |args: &[&str]| {
+        let mut config = Bench::container_config(args);
+        config.security.readonly_rootfs = true;
+        config.mounts = vec![Mount {
+            container_path: "/covered/".into(),
+            host_path: covering.to_string_lossy().into_owned(),
+            ..Default::default()
+        }];
+        config
+    };
+    assert_eq!(bench.run(&sandbox, config(&["ls", "/data"])).await.1, ["inner", "kept", "link", "new", "same"]);
+    assert_eq!(bench.run(&sandbox, config(&["read", "/data/link"])).await.1, [""; 0]);
+    for path in ["/data/new", "/data/inner/x", "/missing/too/x", "/covered/x"] {
+        assert_eq!(bench.run(&sandbox, config(&["write", path, "3"])).await.1, ["written"], "{path}");
+    }
+    assert_eq!(std::fs::read_to_string(covering.join("x")).unwrap(), "3");
+    // What another container wrote is not in this one's.
+    assert_eq!(bench.run(&sandbox, config(&["read", "/data/new"])).await.1, ["2"]);
+    assert!(bench.run(&sandbox, config(&["write", "/x", "1"])).await.1[0].contains("Read-only"));
+
+    let id = bench.start(&sandbox, config(&["write", "/missing/too/large", &"x".repeat(64 << 10)])).await;
+    bench.wait(&id).await;
+    assert!(bench.runtime.writable_layer(&id).await.unwrap().used_bytes > 64 << 10);
+    let volumes = bench.config.state.join("containers").join(&id).join("volumes");
+    let meta = |path: &str| std::fs::symlink_metadata(volumes.join(path)).unwrap();
+    let (data, kept, inner) = (meta("0"), meta("0/kept"), meta("0/inner"));
+    assert_eq!((data.uid(), data.gid(), data.mode() & 0o7777), (1000, 1001, 0o750));
+    assert_eq!((kept.uid(), kept.mode() & 0o7777, kept.ino()), (0, 0o644, meta("0/same").ino()));
+    assert_eq!((inner.uid(), inner.mode() & 0o7777), (7, 0o1777));
+    assert_eq!((meta("1").uid(), meta("1").mode() & 0o7777), (0, 0o755));
+    assert!(!volumes.join("2").exists() && !volumes.join("0/gone").exists());
+    bench.runtime.remove_container(&id).await.unwrap();
+    assert!(!volumes.exists());
     bench.end().await;
 }
 

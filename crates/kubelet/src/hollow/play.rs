@@ -171,6 +171,7 @@ fn bare(name: &str, attempt: u32) -> ContainerStatus {
         annotations: BTreeMap::new(),
         log_path: String::new(),
         pid: 0,
+        user: None,
     }
 }
 

@@ -81,6 +81,9 @@ pub struct RunConfig {
     pub working_dir: String,
     /// Signal that asks it to stop.
     pub stop_signal: String,
+    /// Paths of the container that are to be directories of its own. Images that earlier versions stored have none.
+    #[serde(default)]
+    pub volumes: Vec<String>,
 }
 
 /// A layer of an image being added.
@@ -492,6 +495,7 @@ pub(super) fn parse_config(bytes: &[u8]) -> crate::cri::Result<ParsedConfig> {
             user: run.user().clone().unwrap_or_default(),
             working_dir: run.working_dir().clone().unwrap_or_default(),
             stop_signal: run.stop_signal().clone().unwrap_or_default(),
+            volumes: run.volumes().clone().unwrap_or_default(),
         },
     })
 }

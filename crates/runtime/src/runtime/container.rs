@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::spec::{devices, signal_number};
+use super::spec::{VOLUMES, devices, image_volume_dir, image_volumes, signal_number};
 use super::{Container, ContainerRecord, Runtime, blocking, internal, new_id, save};
 use crate::cgroup::Usage;
 use crate::cri::{
@@ -38,6 +38,7 @@ impl Runtime {
             let cgroup = format!("{parent}/{id}");
             let devices = devices(&config)?;
             let spec = runtime.container_spec(&id, &sandbox, &config, &image, &cgroup, &devices)?;
+            let volumes = image_volumes(&config, &image)?.len();
             let stop_signal =
                 if config.stop_signal.is_empty() { &image.config.stop_signal } else { &config.stop_signal };
             let stop_signal = if stop_signal.is_empty() {
@@ -63,6 +64,7 @@ impl Runtime {
                 annotations: config.annotations.clone(),
                 log_path: spec.log_path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
                 pid: 0,
+                user: None,
             };
             let layers = image.layers.iter().map(crate::image::Layer::directory).collect();
             let record = ContainerRecord { status, config, cgroup: cgroup.clone(), layers, stop_signal };
@@ -71,6 +73,9 @@ impl Runtime {
                 std::fs::create_dir(&dir).map_err(at())?;
                 for name in ["upper", "work", "rootfs"] {
                     std::fs::create_dir(dir.join(name)).map_err(at())?;
+                }
+                for number in 0..volumes {
+                    std::fs::create_dir_all(image_volume_dir(&dir, number)).map_err(at())?;
                 }
                 // The overlay's root has the mode of its upper directory.
                 std::fs::set_permissions(dir.join("upper"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -111,10 +116,11 @@ impl Runtime {
         let shim = self.shim_of(&container)?;
         let sandbox = container.record.lock().status.pod_sandbox_id.clone();
         match shim.call(Request::Start(id.to_string()), &[]).await {
-            Ok((Reply::Started { pid, at }, _)) => {
+            Ok((Reply::Started { pid, at, user }, _)) => {
                 {
                     let mut record = container.record.lock();
                     record.status.started_at = at;
+                    record.status.user = user;
                     // Its end may have been told already.
                     if record.status.state == ContainerState::Created {
                         record.status.state = ContainerState::Running;
@@ -241,10 +247,13 @@ impl Runtime {
     }
 
     pub(super) async fn writable_layer_of(&self, id: &str) -> Result<FilesystemUsage> {
-        let upper = self.container(id)?.dir.join("upper");
+        let dir = self.container(id)?.dir.clone();
         blocking(move || {
-            let taken = crate::tree::taken(&upper);
-            Ok(FilesystemUsage { used_bytes: taken.bytes, inodes_used: taken.inodes })
+            let [layer, volumes] = ["upper", VOLUMES].map(|part| crate::tree::taken(&dir.join(part)));
+            Ok(FilesystemUsage {
+                used_bytes: layer.bytes.saturating_add(volumes.bytes),
+                inodes_used: layer.inodes.saturating_add(volumes.inodes),
+            })
         })
         .await
     }

@@ -1,8 +1,9 @@
 //! From what CRI asks for to what a shim carries out.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Runtime, Sandbox, internal};
 use crate::cri::{
@@ -29,6 +30,8 @@ const MASKED: &[&str] = &[
 ];
 const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+/// What holds the volumes of a container's image, in the container's directory.
+pub(super) const VOLUMES: &str = "volumes";
 /// Longest seccomp profile in bytes.
 const MAX_PROFILE: u64 = 1 << 20;
 /// Sets of capabilities whose default profile is remembered.
@@ -282,7 +285,7 @@ impl Runtime {
             lower: image.layers.iter().rev().map(crate::image::Layer::directory).collect(),
             dir: self.config.containers_dir().join(id),
             readonly_rootfs: security.readonly_rootfs,
-            mounts: mounts(sandbox, config)?,
+            mounts: mounts(sandbox, config, &self.config.containers_dir().join(id), &image_volumes(config, image)?)?,
             devices: devices.iter().map(|(device, _)| device.clone()).collect(),
             masked_paths: hidden(MASKED),
             readonly_paths: hidden(READONLY),
@@ -312,8 +315,43 @@ impl Runtime {
     }
 }
 
+/// The paths that the image wants as directories of the container's own, but for those at which the pod has something.
+pub(super) fn image_volumes(config: &ContainerConfig, image: &ImageRecord) -> Result<Vec<PathBuf>> {
+    let mut volumes = BTreeSet::new();
+    for volume in &image.config.volumes {
+        let path = clean(volume);
+        if path == Path::new("/") {
+            return Err(CriError::InvalidArgument(format!("the image's volume {volume:?} is no path below the root")));
+        }
+        if !config.mounts.iter().any(|mount| clean(&mount.container_path) == path) {
+            volumes.insert(path);
+        }
+    }
+    Ok(volumes.into_iter().collect())
+}
+
+/// Where a container has the volume of its image with such a number.
+pub(super) fn image_volume_dir(container: &Path, number: usize) -> PathBuf {
+    container.join(VOLUMES).join(number.to_string())
+}
+
+/// An absolute path without `.` and `..`, as Go's `filepath.Clean` makes it.
+fn clean(path: &str) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
 /// The container's mounts with the sandbox's own files, parents before children.
-fn mounts(sandbox: &Sandbox, config: &ContainerConfig) -> Result<Vec<MountSpec>> {
+fn mounts(sandbox: &Sandbox, config: &ContainerConfig, dir: &Path, volumes: &[PathBuf]) -> Result<Vec<MountSpec>> {
     let mut mounts = Vec::with_capacity(config.mounts.len() + 2);
     for (name, target) in [("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")] {
         if !config.mounts.iter().any(|mount| mount.container_path == target) {
@@ -322,6 +360,7 @@ fn mounts(sandbox: &Sandbox, config: &ContainerConfig) -> Result<Vec<MountSpec>>
                 target: target.into(),
                 readonly: config.security.readonly_rootfs,
                 propagation: libc::MS_PRIVATE,
+                from_image: false,
             });
         }
     }
@@ -338,8 +377,16 @@ fn mounts(sandbox: &Sandbox, config: &ContainerConfig) -> Result<Vec<MountSpec>>
                 MountPropagation::HostToContainer => libc::MS_SLAVE,
                 MountPropagation::Bidirectional => libc::MS_SHARED,
             },
+            from_image: false,
         });
     }
+    mounts.extend(volumes.iter().enumerate().map(|(number, target)| MountSpec {
+        source: image_volume_dir(dir, number),
+        target: target.clone(),
+        readonly: false,
+        propagation: libc::MS_PRIVATE,
+        from_image: true,
+    }));
     mounts.sort_by_key(|mount| mount.target.components().count());
     Ok(mounts)
 }
@@ -375,6 +422,21 @@ mod tests {
         for bad in ["", "SIG", "0", "65", "RTMIN+99", "NOPE"] {
             assert_eq!(signal_number(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_images_volumes_are_clean_paths_and_make_way_for_the_pods() {
+        let mut image = ImageRecord::default();
+        let of = |image: &ImageRecord, mounts: &[&str]| {
+            let mount = |path: &&str| crate::cri::Mount { container_path: path.to_string(), ..Default::default() };
+            let config = ContainerConfig { mounts: mounts.iter().map(mount).collect(), ..Default::default() };
+            image_volumes(&config, image)
+        };
+        image.config.volumes = ["/data/", "/data", "../../cache/./x", "/log"].map(Into::into).into();
+        let expected = ["/cache/x", "/data"].map(PathBuf::from);
+        assert_eq!(of(&image, &["/log/", "/data/inner"]).unwrap(), expected);
+        image.config.volumes = vec!["/..".into()];
+        assert!(of(&image, &[]).unwrap_err().to_string().contains("no path below the root"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::process::{self, Birth, Stdio};
 use super::proto::{ContainerSpec, ExitRecord};
 use super::sandbox::Sandbox;
 use super::{plain, read_file, read_some};
+use crate::cri::LinuxContainerUser;
 use crate::sys::{self, Child};
 
 /// Bytes read from an output at a time.
@@ -63,6 +64,8 @@ pub struct Start {
     pub null: Option<OwnedFd>,
     /// The terminal it made.
     pub master: Option<OwnedFd>,
+    /// Who it will be, from a first process.
+    pub user: Option<LinuxContainerUser>,
     /// Why it failed.
     pub failure: Option<String>,
     /// Nothing more will come.
@@ -97,6 +100,8 @@ pub struct Container {
     procs_file: Option<PathBuf>,
     /// When its program was executed; 0 before.
     pub started_at: i64,
+    /// Who its first process is.
+    pub user: Option<LinuxContainerUser>,
     /// Wait status of the first process, as an exit code.
     pub code: Option<i32>,
     /// How it ended, once recorded.
@@ -156,8 +161,8 @@ fn pids_to_join<'a>(
 
 impl Start {
     fn new(origin: (u64, u64), container: Option<String>, pid: i32, helper: bool, socket: OwnedFd) -> Self {
-        let (null, master, failure) = (None, None, None);
-        Self { origin, container, pid, helper, doomed: false, socket, null, master, failure, done: false }
+        let (null, master, user, failure) = (None, None, None, None);
+        Self { origin, container, pid, helper, doomed: false, socket, null, master, user, failure, done: false }
     }
 
     /// Goes on with the process that the helper forked, which the kernel says is `sender`. `None` when that is no
@@ -231,6 +236,7 @@ impl Container {
             oom_file: spec.oom_file,
             procs_file: spec.procs_file,
             started_at: 0,
+            user: None,
             code: None,
             exit: None,
             outputs,
@@ -483,6 +489,7 @@ mod tests {
             oom_file: None,
             procs_file: None,
             started_at: 1,
+            user: None,
             code: Some(0),
             exit: None,
             outputs: vec![Output { fd: Some(output), lines: LineSplitter::new("stdout") }],

@@ -6,6 +6,7 @@
 
 mod container;
 pub(crate) mod devices;
+mod image_volume;
 mod log;
 pub(crate) mod mounts;
 mod process;
@@ -390,7 +391,8 @@ impl Shim {
             Ok(Some(Received { length, mut fds, sender })) => match serde_json::from_slice(&buffer[..length]) {
                 Ok(Progress::Here) if start.helper => self.go_on(index, sender),
                 Ok(Progress::Here) => {}
-                Ok(Progress::Ready { null, terminal }) => {
+                Ok(Progress::Ready { null, terminal, user }) => {
+                    start.user = user;
                     start.master = if terminal { fds.pop() } else { None };
                     start.null = if null { fds.pop() } else { None };
                 }
@@ -436,6 +438,7 @@ impl Shim {
         start.done = true;
         let ((connection, request), pid, helper) = (start.origin, start.pid, start.helper);
         let (failure, null, master) = (start.failure.take(), start.null.take(), start.master.take());
+        let user = start.user.take();
         let container = std::mem::take(&mut start.container);
         let at = now();
         match (failure, container) {
@@ -457,14 +460,15 @@ impl Shim {
             (None, Some(id)) => {
                 if let Some(container) = self.containers.get_mut(&id) {
                     container.started(at, null, master);
+                    container.user.clone_from(&user);
                 }
-                self.reply(connection, request, Ok(Reply::Started { pid, at }), &[]);
+                self.reply(connection, request, Ok(Reply::Started { pid, at, user }), &[]);
                 // A short program may have been reaped before its start was noticed.
                 self.conclude(&id);
             }
             (None, None) => {
                 let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
-                self.reply(connection, request, Ok(Reply::Started { pid, at }), &fds);
+                self.reply(connection, request, Ok(Reply::Started { pid, at, user: None }), &fds);
                 self.conclude_exec(pid);
             }
         }

@@ -149,7 +149,9 @@ fn take(birth: &Birth<'_>, sandbox: &SandboxSpec, host_mounts: BorrowedFd<'_>) -
     at("entering the node's mount namespace", sys::setns(host_mounts, libc::CLONE_NEWNS))?;
     let mut binds = Vec::with_capacity(spec.mounts.len());
     for mount in &spec.mounts {
-        binds.push(rootfs::take(&mount.source, &mount.target, mount.readonly, mount.propagation)?);
+        let mut bind = rootfs::take(&mount.source, &mount.target, mount.readonly, mount.propagation)?;
+        bind.from_image = mount.from_image;
+        binds.push(bind);
     }
     let mut cgroups = Vec::with_capacity(spec.cgroup_mounts.len());
     for (name, source) in &spec.cgroup_mounts {
@@ -186,7 +188,7 @@ fn execute(
     let spec = birth.spec;
     let user = user::resolve(&spec.user, root)?;
     let with_terminal = terminal.is_some();
-    set_streams(birth, null, terminal, user.uid)?;
+    set_streams(birth, null, terminal, &user)?;
     let env = environment(spec, &user, with_terminal);
     let entered = enter_directory(spec, root);
     if let Some(pids) = birth.pids {
@@ -246,9 +248,9 @@ fn set_streams(
     birth: &Birth<'_>,
     null: Option<BorrowedFd<'_>>,
     terminal: Option<Terminal>,
-    uid: u32,
+    user: &user::User,
 ) -> Result<(), String> {
-    let is_first = birth.is_first;
+    let (is_first, uid) = (birth.is_first, user.uid);
     let mut kept: Vec<BorrowedFd<'_>> = null.filter(|_| is_first).into_iter().collect();
     let streams = match (&birth.stdio, &terminal) {
         (Stdio::Terminal, Some(Terminal { master, slave })) => {
@@ -276,7 +278,8 @@ fn set_streams(
     if kept.is_empty() {
         return Ok(());
     }
-    let ready = Progress::Ready { null: is_first && null.is_some(), terminal: terminal.is_some() };
+    let told = is_first.then(|| user.told());
+    let ready = Progress::Ready { null: is_first && null.is_some(), terminal: terminal.is_some(), user: told };
     at("handing over the terminal", proto::send(&birth.socket, &ready, &kept))
 }
 

@@ -12,6 +12,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::cri::LinuxContainerUser;
+
 /// Longest message in bytes; below the kernel's default socket buffer.
 pub const MAX_MESSAGE: usize = 160 * 1024;
 /// Most descriptors beside one message.
@@ -87,6 +89,9 @@ pub struct MountSpec {
     pub readonly: bool,
     /// `MS_PRIVATE`, `MS_SLAVE` or `MS_SHARED`.
     pub propagation: u64,
+    /// The source is empty and gets what the image has at the target.
+    #[serde(default)]
+    pub from_image: bool,
 }
 
 /// One device node.
@@ -253,6 +258,8 @@ pub enum Progress {
         null: bool,
         /// The terminal's master is the last one.
         terminal: bool,
+        /// Who a container's first process will be.
+        user: Option<LinuxContainerUser>,
     },
     /// Why its program cannot be executed.
     Failed(String),
@@ -308,6 +315,9 @@ pub enum Reply {
         pid: i32,
         /// Nanoseconds since the epoch.
         at: i64,
+        /// Who a container's first process is.
+        #[serde(default)]
+        user: Option<LinuxContainerUser>,
     },
     /// To `State`.
     State {

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::devices::{self, Terminal};
-use super::mounts;
 use super::proto::ContainerSpec;
 use super::root::{Kind, Root, beneath};
+use super::{image_volume, mounts};
 use crate::sys;
 
 /// Mount options must fit one page.
@@ -67,6 +67,8 @@ pub struct Bind {
     tree: OwnedFd,
     target: PathBuf,
     kind: Kind,
+    /// It is filled with what the image has at the target.
+    pub from_image: bool,
 }
 
 /// What a container's first process holds of its view.
@@ -99,7 +101,7 @@ pub fn take(source: &Path, target: &Path, readonly: bool, propagation: u64) -> R
         at(&context, mounts::make_read_only(&tree))?;
     }
     let kind = if kind == libc::S_IFDIR { Kind::Directory } else { Kind::File };
-    Ok(Bind { tree, target: target.to_path_buf(), kind })
+    Ok(Bind { tree, target: target.to_path_buf(), kind, from_image: false })
 }
 
 fn escape(path: &Path) -> String {
@@ -171,6 +173,11 @@ pub fn build(spec: &ContainerSpec, taken: Taken) -> Result<View, String> {
     at("making mounts slave", sys::mount("", "/", "", libc::MS_REC | libc::MS_SLAVE, b""))?;
     let root = enter_root(spec)?;
     sys::umask(0);
+    // Before anything covers what the image has.
+    for bind in taken.binds.iter().filter(|bind| bind.from_image) {
+        let filled = image_volume::fill(&bind.tree, &root, &bind.target);
+        at(format_args!("filling the image's volume {:?}", bind.target), filled)?;
+    }
     let dev = devices::make_dev(&root, spec)?;
     attach_below(&dev.mount, "shm", taken.shm.tree)?;
     let proc = match taken.proc {

@@ -7,6 +7,7 @@ use rustix::fs::OFlags;
 
 use super::proto::UserSpec;
 use super::root::Root;
+use crate::cri::LinuxContainerUser;
 
 /// Most bytes read of a user database: a hostile image must not fill the shim's memory.
 const MAX_DATABASE: u64 = 4 << 20;
@@ -22,6 +23,18 @@ pub struct User {
     pub groups: Vec<u32>,
     /// Home directory.
     pub home: String,
+}
+
+impl User {
+    /// What is told of it, which must fit a message, whatever the container's files say.
+    pub fn told(&self) -> LinuxContainerUser {
+        const MAX_TOLD: usize = 1_000;
+        LinuxContainerUser {
+            uid: self.uid.into(),
+            gid: self.gid.into(),
+            supplemental_groups: self.groups.iter().take(MAX_TOLD).map(|gid| (*gid).into()).collect(),
+        }
+    }
 }
 
 /// Reads a database of the container, which may have put a pipe, a device or anything else in its place: nothing is

@@ -64,11 +64,17 @@ pub fn layers() -> [Vec<u8>; 2] {
 }
 
 pub fn config(layers: &[Vec<u8>]) -> Vec<u8> {
+    config_with(layers, &[])
+}
+
+fn config_with(layers: &[Vec<u8>], volumes: &[&str]) -> Vec<u8> {
+    let volumes: serde_json::Map<_, _> = volumes.iter().map(|path| (path.to_string(), serde_json::json!({}))).collect();
     let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", hex(layer))).collect();
     serde_json::to_vec(&serde_json::json!({
         "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",
         "created": "2020-01-01T00:00:00Z",
-        "config": {"Entrypoint": ["/testbox"], "Cmd": ["echo", "default"], "Env": ["PATH=/:/bin", "FROM_IMAGE=1"], "WorkingDir": "/work"},
+        "config": {"Entrypoint": ["/testbox"], "Cmd": ["echo", "default"], "Env": ["PATH=/:/bin", "FROM_IMAGE=1"], "WorkingDir": "/work",
+            "Volumes": volumes},
         "rootfs": {"type": "layers", "diff_ids": ids},
     }))
     .unwrap()
@@ -88,15 +94,39 @@ pub fn archive(members: &[(String, Vec<u8>)]) -> Vec<u8> {
 
 /// `docker save` of the test image.
 pub fn docker_archive(tag: &str) -> Vec<u8> {
-    let layers = layers();
-    let manifest =
-        serde_json::json!([{"Config": "config.json", "RepoTags": [tag], "Layers": ["0/layer.tar", "1/layer.tar"]}]);
-    archive(&[
-        ("0/layer.tar".into(), layers[0].clone()),
-        ("1/layer.tar".into(), layers[1].clone()),
-        ("config.json".into(), config(&layers)),
-        ("manifest.json".into(), serde_json::to_vec(&manifest).unwrap()),
-    ])
+    docker_archive_of(tag, &layers(), &[])
+}
+
+/// The same with volumes, and with more in /data, which is somebody's.
+pub fn docker_archive_with(tag: &str, volumes: &[&str]) -> Vec<u8> {
+    let mut third = tar::Builder::new(Vec::new());
+    let mut add = |kind: tar::EntryType, path: &str, (uid, gid, mode): (u64, u64, u32), link: Option<&str>| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        (header.set_uid(uid), header.set_gid(gid), header.set_mode(mode), header.set_size(0));
+        match link {
+            Some(to) => third.append_link(&mut header, path, to).unwrap(),
+            None => third.append_data(&mut header, path, &b""[..]).unwrap(),
+        }
+    };
+    add(tar::EntryType::Directory, "data", (1000, 1001, 0o750), None);
+    add(tar::EntryType::Directory, "data/inner", (7, 7, 0o1777), None);
+    add(tar::EntryType::Symlink, "data/link", (0, 0, 0o777), Some("kept"));
+    add(tar::EntryType::Regular, "data/kept", (0, 0, 0o644), None);
+    add(tar::EntryType::Link, "data/same", (0, 0, 0o644), Some("data/kept"));
+    add(tar::EntryType::Fifo, "data/pipe", (0, 0, 0o644), None);
+    let third = third.into_inner().unwrap();
+    let [first, second] = layers();
+    docker_archive_of(tag, &[first, second, third], volumes)
+}
+
+fn docker_archive_of(tag: &str, layers: &[Vec<u8>], volumes: &[&str]) -> Vec<u8> {
+    let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}/layer.tar")).collect();
+    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [tag], "Layers": names}]);
+    let mut members: Vec<(String, Vec<u8>)> = names.into_iter().zip(layers.iter().cloned()).collect();
+    members.push(("config.json".into(), config_with(layers, volumes)));
+    members.push(("manifest.json".into(), serde_json::to_vec(&manifest).unwrap()));
+    archive(&members)
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -110,6 +140,8 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new() -> Self {
+        static LEFT: std::sync::Once = std::sync::Once::new();
+        LEFT.call_once(remove_what_killed_tests_left);
         let dir = tempfile::tempdir().unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let config = RuntimeConfig {
@@ -255,6 +287,23 @@ fn cgroup_dirs(root: &str) -> Vec<PathBuf> {
     dirs.push(base.join(root));
     dirs.retain(|dir| dir.is_dir());
     dirs
+}
+
+/// Removes the groups of tests whose process is gone, and what still runs in them.
+fn remove_what_killed_tests_left() {
+    for parent in cgroup_dirs("coracle") {
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if owner(&name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                remove(&entry.path());
+            }
+        }
+    }
+}
+
+/// The process whose test made a group.
+fn owner(group: &str) -> Option<u32> {
+    group.strip_prefix("test-")?.split_once('-')?.0.parse().ok()
 }
 
 impl Drop for Bench {

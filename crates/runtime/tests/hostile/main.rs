@@ -10,6 +10,7 @@ mod console;
 mod devices;
 mod exec;
 mod image_links;
+mod image_volumes;
 mod masked_paths;
 mod mount_targets;
 mod outputs;
@@ -60,10 +61,16 @@ fn layer(entries: &[Entry<'_>]) -> Vec<u8> {
 
 /// Imports an image as `hostile:1`.
 pub fn import(bench: &Bench, entries: &[Entry<'_>], working_dir: &str) {
+    import_with_volumes(bench, entries, working_dir, &[]);
+}
+
+/// The same with volumes.
+pub fn import_with_volumes(bench: &Bench, entries: &[Entry<'_>], working_dir: &str, volumes: &[&str]) {
+    let volumes: serde_json::Map<_, _> = volumes.iter().map(|path| (path.to_string(), serde_json::json!({}))).collect();
     let layer = layer(entries);
     let config = serde_json::json!({
         "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",
-        "config": {"Entrypoint": ["/testbox"], "Env": ["PATH=/"], "WorkingDir": working_dir},
+        "config": {"Entrypoint": ["/testbox"], "Env": ["PATH=/"], "WorkingDir": working_dir, "Volumes": volumes},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
     });
     let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": ["hostile:1"], "Layers": ["0/layer.tar"]}]);
