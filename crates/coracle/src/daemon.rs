@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use coracle_values::addresses::{Family, Ranges};
@@ -61,13 +61,16 @@ pub fn run<F: Future<Output = Result<()>>>(start: &Start<'_>, serve: impl FnOnce
     result
 }
 
-/// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again. Where there
-/// was none, nothing is given back: looking for it, and reading the program again, would be most of what an idle cluster does.
+/// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again. Some of it is
+/// kept for a while, as recent changes are. Where there was no load, nothing is given back: looking for it, and reading the
+/// program again, would be most of what an idle cluster does.
 async fn give_memory_back() {
     const START: Duration = Duration::from_secs(2);
     const EVERY: Duration = Duration::from_secs(10);
+    /// How much of such a time is work, and how much is still a load.
+    const IDLE: Duration = Duration::from_millis(50);
     const BUSY: Duration = Duration::from_secs(1);
-    const LOAD: Duration = Duration::from_millis(50);
+    const AFTER: Duration = Duration::from_secs(120);
     let give_back = || {
         tokio::task::spawn_blocking(|| {
             sys::give_memory_back();
@@ -78,13 +81,16 @@ async fn give_memory_back() {
     tokio::time::sleep(START).await;
     let _ = give_back().await;
     let mut used = sys::processor_time();
-    let mut given = used;
+    let mut worked = None;
     loop {
         tokio::time::sleep(EVERY).await;
         let now = sys::processor_time();
-        if now.saturating_sub(used) < BUSY && now.saturating_sub(given) > LOAD {
+        let work = now.saturating_sub(used);
+        if work > IDLE {
+            worked = Some(Instant::now());
+        }
+        if work < BUSY && worked.is_some_and(|last| last.elapsed() < AFTER) {
             let _ = give_back().await;
-            given = now;
         }
         used = now;
     }
