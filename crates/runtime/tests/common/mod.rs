@@ -103,7 +103,10 @@ pub fn docker_archive_with(tag: &str, volumes: &[&str]) -> Vec<u8> {
     let mut add = |kind: tar::EntryType, path: &str, (uid, gid, mode): (u64, u64, u32), link: Option<&str>| {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
-        (header.set_uid(uid), header.set_gid(gid), header.set_mode(mode), header.set_size(0));
+        header.set_uid(uid);
+        header.set_gid(gid);
+        header.set_mode(mode);
+        header.set_size(0);
         match link {
             Some(to) => third.append_link(&mut header, path, to).unwrap(),
             None => third.append_data(&mut header, path, &b""[..]).unwrap(),
