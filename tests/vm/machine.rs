@@ -19,17 +19,20 @@ const MODULES: &[&str] = &[
     "nft_chain_nat",
     "nft_ct",
     "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_limit",
     "nft_masq",
     "nft_nat",
     "nft_numgen",
     "nft_hash",
     "nft_reject_ipv4",
+    "nft_reject_ipv6",
     "nft_meta_bridge",
     "nf_conntrack_netlink",
 ];
 
 /// How long a machine without hardware support may take for everything.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How long until a kernel that gets anywhere has said its first word.
 const FIRST_WORD: Duration = Duration::from_secs(15);
 
