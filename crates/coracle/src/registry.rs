@@ -66,8 +66,15 @@ impl Drop for Lock {
 }
 
 fn private_dir(path: &str) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("failed to make {path}"))
+    loop {
+        match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+            // It was there, and the last command of another cluster removed it before it was looked at.
+            Err(error)
+                if error.kind() == ErrorKind::AlreadyExists
+                    && fs::symlink_metadata(path).map_or(true, |found| found.is_dir()) => {}
+            made => return made.with_context(|| format!("failed to make {path}")),
+        }
+    }
 }
 
 fn run_file(name: &str, ending: &str) -> Result<PathBuf> {
