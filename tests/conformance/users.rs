@@ -10,7 +10,7 @@ fn should_tell_who_the_first_process_of_every_container_is() {
     let mut object = pod("p", &["sleep", "1000"]);
     object["spec"]["securityContext"] = json!({"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 5000,
         "supplementalGroups": [4000], "supplementalGroupsPolicy": "Strict"});
-    let mut first = container("first", &["true"]);
+    let mut first = container("first", &["sh", "-c", "exit 0"]);
     first["securityContext"] = json!({"runAsUser": 1001});
     object["spec"]["initContainers"] = json!([first]);
     namespace.create("pods", &object);
