@@ -39,7 +39,7 @@ const RING_CHANGES: usize = 16_384;
 const RING_BYTES: usize = 16 << 20;
 /// How long changes are kept that are more than [`KEPT_BYTES`].
 const FRESH: Duration = Duration::from_secs(40);
-const KEPT_BYTES: usize = 1 << 20;
+const KEPT_BYTES: usize = 256 << 10;
 /// All objects of one resource.
 pub struct Cache {
     pub kind: Arc<Kind>,
@@ -425,7 +425,7 @@ mod tests {
         cache.tidy(Instant::now() + FRESH);
         let state = cache.state.read();
         assert!(
-            state.ring_bytes <= KEPT_BYTES && state.ring.changes.len() >= 9,
+            state.ring_bytes <= KEPT_BYTES && state.ring.changes.len() == 2,
             "{} {}",
             state.ring_bytes,
             state.ring.changes.len()

@@ -1,7 +1,7 @@
 //! Events, recorded as client-go's recorder does: repeated ones are counted, similar ones are combined, and an
 //! object that floods is held back.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use crate::Backoff;
@@ -144,7 +145,7 @@ async fn write(client: &Client, correlator: &mut Correlator, occurrence: Occurre
     let namespace = occurrence.object.namespace.clone().filter(|ns| !ns.is_empty()).unwrap_or_else(|| "default".into());
     let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-    let mut known = correlated.known.clone();
+    let mut known = correlated.known;
     for _ in 0..12 {
         let written = match &known {
             Some(record) => {
@@ -153,14 +154,14 @@ async fn write(client: &Client, correlator: &mut Correlator, occurrence: Occurre
                     "lastTimestamp": Time(occurrence.at),
                     "message": correlated.message,
                 });
-                api.patch(&record.name, &PatchParams::default(), &Patch::Strategic(patch))
+                api.patch(&record.name(&occurrence), &PatchParams::default(), &Patch::Strategic(patch))
                     .await
-                    .map(|_| Record { name: record.name.clone(), count: record.count + 1 })
+                    .map(|_| Record { first: record.first, count: record.count + 1 })
             }
             None => {
-                let event = event(&namespace, &occurrence, &correlated.message);
-                let name = event.metadata.name.clone().unwrap_or_default();
-                api.create(&PostParams::default(), &event).await.map(|_| Record { name, count: 1 })
+                let record = Record { first: occurrence.at.as_nanosecond(), count: 1 };
+                let event = event(&namespace, &occurrence, record.name(&occurrence), &correlated.message);
+                api.create(&PostParams::default(), &event).await.map(|_| record)
             }
         };
         match written {
@@ -182,15 +183,10 @@ async fn write(client: &Client, correlator: &mut Correlator, occurrence: Occurre
     }
 }
 
-fn event(namespace: &str, occurrence: &Occurrence, message: &str) -> Event {
-    let name = occurrence.object.name.clone().unwrap_or_default();
+fn event(namespace: &str, occurrence: &Occurrence, name: String, message: &str) -> Event {
     let now = Time(occurrence.at);
     Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{name}.{:x}", occurrence.at.as_nanosecond())),
-            namespace: Some(namespace.to_owned()),
-            ..Default::default()
-        },
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..Default::default() },
         involved_object: occurrence.object.clone(),
         reason: Some(occurrence.reason.clone()),
         message: Some(message.to_owned()),
@@ -205,11 +201,20 @@ fn event(namespace: &str, occurrence: &Occurrence, message: &str) -> Event {
     }
 }
 
-/// The event in the API to which further occurrences are counted.
-#[derive(Clone, Debug, PartialEq)]
+/// The event in the API to which further occurrences are counted. Thousands are remembered among what comes and goes, where
+/// a piece of memory of their own would each keep a page: so they have none.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Record {
-    name: String,
+    /// Nanoseconds since 1970 of the first occurrence, of which its name is made.
+    first: i128,
     count: i32,
+}
+
+impl Record {
+    /// The event's name; an occurrence of the same object tells the object's.
+    fn name(&self, occurrence: &Occurrence) -> String {
+        format!("{}.{:x}", occurrence.object.name.as_deref().unwrap_or_default(), self.first)
+    }
 }
 
 struct Correlated {
@@ -219,8 +224,8 @@ struct Correlated {
 }
 
 struct Similar {
-    /// Hashes of them.
-    messages: HashSet<u64>,
+    /// Hashes of them, up to [`COMBINE_AFTER`]; most have one.
+    messages: SmallVec<[u64; 2]>,
     since: Instant,
 }
 
@@ -249,13 +254,13 @@ impl Correlator {
         ));
         let similar_key = self.hash(&(about, occurrence.kind.as_str(), &occurrence.reason));
         let message_key = self.hash(&(similar_key, &occurrence.message));
-        let similar = self.similar.entry(similar_key, || Similar { messages: HashSet::new(), since: now });
+        let similar = self.similar.entry(similar_key, || Similar { messages: SmallVec::new(), since: now });
         if now.duration_since(similar.since) > COMBINE_INTERVAL {
             similar.messages.clear();
         }
         similar.since = now;
-        if similar.messages.len() < COMBINE_AFTER {
-            similar.messages.insert(message_key);
+        if similar.messages.len() < COMBINE_AFTER && !similar.messages.contains(&message_key) {
+            similar.messages.push(message_key);
         }
         let combined = similar.messages.len() >= COMBINE_AFTER;
         let (key, message) = if combined {
@@ -270,7 +275,7 @@ impl Correlator {
             return None;
         }
         bucket.tokens -= 1.0;
-        let known = self.records.get(key).cloned();
+        let known = self.records.get(key).copied();
         Some(Correlated { key, message, known })
     }
 
@@ -279,7 +284,7 @@ impl Correlator {
     }
 
     fn written(&mut self, key: u64, record: Record) {
-        self.records.entry(key, || record.clone()).clone_from(&record);
+        *self.records.entry(key, || record) = record;
     }
 }
 
@@ -335,9 +340,11 @@ mod tests {
         let now = Instant::now();
         let first = correlator.correlate(&occurrence("x"), now).unwrap();
         assert!(first.known.is_none());
-        let record = Record { name: "web.1".into(), count: 1 };
-        correlator.written(first.key, record.clone());
-        assert_eq!(correlator.correlate(&occurrence("x"), now).unwrap().known, Some(record));
+        let record = Record { first: 31, count: 1 };
+        correlator.written(first.key, record);
+        let again = occurrence("x");
+        assert_eq!(correlator.correlate(&again, now).unwrap().known, Some(record));
+        assert_eq!(record.name(&again), "web.1f");
     }
 
     #[test]

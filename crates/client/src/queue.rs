@@ -180,6 +180,8 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
             state.ready.push_back(key.clone());
             drop(state);
             self.0.1.notify_one();
+        } else if state.ready.is_empty() {
+            state.shrink();
         }
     }
 
@@ -221,6 +223,26 @@ impl<K: Hash + Eq + Clone> State<K> {
         self.delayed_keys.insert(self.sequence, key);
     }
 
+    /// Gives the room back that a load has taken.
+    fn shrink(&mut self) {
+        fn map<K: Hash + Eq, V>(map: &mut HashMap<K, V>) {
+            if is_roomy(map.capacity(), map.len()) {
+                map.shrink_to(map.len() * 2);
+            }
+        }
+        map(&mut self.dirty);
+        map(&mut self.processing);
+        map(&mut self.due);
+        map(&mut self.delayed_keys);
+        map(&mut self.failures);
+        if is_roomy(self.ready.capacity(), self.ready.len()) {
+            self.ready.shrink_to(self.ready.len() * 2);
+        }
+        if is_roomy(self.delayed.capacity(), self.delayed.len()) {
+            self.delayed.shrink_to(self.delayed.len() * 2);
+        }
+    }
+
     fn promote(&mut self, now: Instant) {
         while let Some(Reverse((at, sequence))) = self.delayed.peek().copied() {
             if at > now {
@@ -234,6 +256,11 @@ impl<K: Hash + Eq + Clone> State<K> {
             }
         }
     }
+}
+
+/// Whether something has much more room than it needs.
+fn is_roomy(capacity: usize, len: usize) -> bool {
+    capacity > 256 && len < capacity / 8
 }
 
 impl<K: Send + Sync> metrics::Queue for (Mutex<State<K>>, Notify) {
@@ -323,6 +350,24 @@ impl<K: Hash + Eq + Clone> Drop for Held<'_, K> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn the_room_of_a_load_is_given_back() {
+        let queue = WorkQueue::new();
+        let room = |queue: &WorkQueue<u32>| {
+            let state = queue.0.0.lock();
+            [state.ready.capacity(), state.dirty.capacity(), state.due.capacity(), state.delayed.capacity()]
+        };
+        (0..10_000).for_each(|key| queue.add(key));
+        (0..10_000).for_each(|key| queue.add_after(key + 10_000, Duration::from_millis(1)));
+        assert!(room(&queue).iter().all(|room| *room >= 10_000), "{:?}", room(&queue));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        for _ in 0..20_000 {
+            let key = queue.get().await.unwrap();
+            queue.done(&key);
+        }
+        assert!(room(&queue).iter().all(|room| *room <= 256), "{:?}", room(&queue));
+    }
 
     #[tokio::test]
     async fn a_key_waits_once_and_is_worked_on_by_one_worker() {

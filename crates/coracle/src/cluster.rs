@@ -182,7 +182,7 @@ impl Place {
         if owner(&self.dir).is_none() {
             if !self.has_only(&["pki"]) {
                 bail!(
-                    "{} is not empty and has no data of a cluster: name another directory with --data-dir",
+                    "{} is not empty and has no data of a cluster: move what is in it, or name another directory with --data-dir",
                     self.dir.display()
                 );
             }

@@ -42,6 +42,7 @@ pub struct Start<'a> {
 
 /// Runs until a signal or a failure ends it.
 pub fn run<F: Future<Output = Result<()>>>(start: &Start<'_>, serve: impl FnOnce(Cluster) -> F) -> Result<()> {
+    sys::keep_little_memory();
     checks::host()?;
     start_log(start);
     raise_descriptor_limit();
@@ -62,8 +63,8 @@ pub fn run<F: Future<Output = Result<()>>>(start: &Start<'_>, serve: impl FnOnce
 }
 
 /// Gives what a load has left behind back to the kernel once it is over; before, it would only be asked for again. Some of it is
-/// kept for a while, as recent changes are. Where there was no load, nothing is given back: looking for it, and reading the
-/// program again, would be most of what an idle cluster does.
+/// kept for a while, as recent changes are, and some for an hour, as Events. Where there was no load, nothing is given back for
+/// long: looking for it, and reading the program again, would be most of what an idle cluster does.
 async fn give_memory_back() {
     const START: Duration = Duration::from_secs(2);
     const EVERY: Duration = Duration::from_secs(10);
@@ -71,6 +72,8 @@ async fn give_memory_back() {
     const IDLE: Duration = Duration::from_millis(50);
     const BUSY: Duration = Duration::from_secs(1);
     const AFTER: Duration = Duration::from_secs(120);
+    /// How often it is done in any case.
+    const ALWAYS: Duration = Duration::from_secs(600);
     let give_back = || {
         tokio::task::spawn_blocking(|| {
             sys::give_memory_back();
@@ -79,9 +82,11 @@ async fn give_memory_back() {
     };
     // What the start needed goes first.
     tokio::time::sleep(START).await;
+    let _by_page =
+        sys::map_program_by_page().inspect_err(|error| tracing::debug!(%error, "the program is mapped as usual"));
     let _ = give_back().await;
     let mut used = sys::processor_time();
-    let mut worked = None;
+    let (mut worked, mut given) = (None, Instant::now());
     loop {
         tokio::time::sleep(EVERY).await;
         let now = sys::processor_time();
@@ -89,8 +94,9 @@ async fn give_memory_back() {
         if work > IDLE {
             worked = Some(Instant::now());
         }
-        if work < BUSY && worked.is_some_and(|last| last.elapsed() < AFTER) {
+        if work < BUSY && (worked.is_some_and(|last: Instant| last.elapsed() < AFTER) || given.elapsed() > ALWAYS) {
             let _ = give_back().await;
+            given = Instant::now();
         }
         used = now;
     }

@@ -88,7 +88,9 @@ pub fn down(which: &Which) -> Result<()> {
         false => println!("There is no cluster {:?}; nothing of one is left.", place.name),
     }
     if !others.is_empty() {
-        println!("This is not the cluster's, and was left in its data directory:");
+        println!(
+            "This is not the cluster's, and was left in its data directory, where there is room for a cluster once it is moved:"
+        );
         others.iter().for_each(|path| println!("  {}", path.display()));
     }
     Ok(())

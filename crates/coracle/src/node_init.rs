@@ -23,6 +23,9 @@ use crate::process::{NodeProcess, start_time_in};
 use crate::publish::Sockets;
 use crate::{mounts, nodes, server_log, sys};
 
+/// When the start is over.
+const STARTED: Duration = Duration::from_secs(2);
+
 /// Runs either half.
 pub fn run(options: &NodeInit) -> Result<()> {
     let cluster = Cluster::read(&options.data_dir)?.context("the cluster's description is missing")?;
@@ -63,6 +66,14 @@ fn inner(node: &LocalNode<'_>, sockets: &Sockets) -> Result<()> {
         let mut signals = Signals::new()?;
         let first = start_daemon(node, sockets)?;
         wait_for_link()?;
+        tokio::spawn(async {
+            tokio::time::sleep(STARTED).await;
+            // What only the start needed, which is most of this program and nearly all that it does.
+            let _by_page = sys::map_program_by_page();
+            sys::give_memory_back();
+            sys::let_go_of_program();
+            std::future::pending::<()>().await;
+        });
         keep_alive(node, sockets, first, &mut signals).await
     })
 }

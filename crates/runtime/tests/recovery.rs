@@ -40,6 +40,26 @@ async fn containers_live_on_and_exits_meanwhile_are_found() {
 }
 
 #[tokio::test]
+async fn who_runs_is_known_though_the_daemon_died_before_it_wrote_that_down() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::with_image().await;
+    let sandbox = bench.sandbox().await;
+    let id = bench.start(&sandbox, Bench::container_config(&["sleep", "60000"])).await;
+    let before = bench.runtime.container_status(&id).await.unwrap().user;
+    assert!(before.is_some());
+    bench.stop_daemon().await;
+    let file = bench.config.root.join("containers").join(&id).join("container.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(!record["status"]["user"].take().is_null());
+    std::fs::write(&file, record.to_string()).unwrap();
+    bench.restart().await;
+    assert_eq!(bench.runtime.container_status(&id).await.unwrap().user, before);
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn a_killed_shim_is_noticed_and_takes_its_containers_along() {
     if !is_root() {
         return;

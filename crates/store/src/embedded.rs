@@ -294,16 +294,18 @@ impl Shared {
     }
 
     /// Notes whether the disk is full; the log is told of the first and the last of it.
-    pub fn set_full(&self, now: Option<Error>) {
+    pub fn set_full(&self, now: Option<&Error>) {
         let mut full = self.full.lock();
-        match (&*full, &now) {
+        match (&*full, now) {
             (None, Some(error)) => tracing::warn!("{error}"),
             (Some(_), None) => {
                 tracing::info!(path = %self.disk.path("").display(), "there is room again for what is written")
             }
             _ => {}
         }
-        *full = now;
+        if full.is_some() || now.is_some() {
+            *full = now.cloned();
+        }
     }
 
     /// From now on nothing is accepted; whatever waits is told.

@@ -25,10 +25,16 @@ const SAID: Duration = Duration::from_secs(10);
 /// Bytes that a change of a key may add while the disk is full: enough for the marks of a deletion and its progress.
 const GROWTH: usize = 1024;
 
-/// The disk has no space for something, and when it is tried again.
+/// The disk has no space for the next segment, and when that is tried again.
 struct Full {
     error: Error,
     retry: Instant,
+}
+
+/// The disk had no space for a batch, and until when that is told of.
+struct Refused {
+    error: Error,
+    until: Instant,
 }
 
 pub(crate) struct Writer {
@@ -40,8 +46,7 @@ pub(crate) struct Writer {
     /// Until when nothing expires: the disk took no deletion.
     paused: Option<Instant>,
     full: Option<Full>,
-    /// The disk had no space for a batch, and until when that is told of.
-    refused: Option<Full>,
+    refused: Option<Refused>,
     /// When history was last looked through, while there is some.
     tidied: Option<Instant>,
 }
@@ -103,10 +108,11 @@ impl Writer {
         }
     }
 
-    /// How long until room is looked for, while the disk is full.
+    /// How long until it is seen to whether the disk still is full, while it is.
     fn retry(&self) -> Option<Duration> {
-        let full = self.full.iter().chain(&self.refused).map(|full| full.retry).min()?;
-        Some(full.saturating_duration_since(Instant::now()))
+        let full = self.full.as_ref().map(|full| full.retry);
+        let next = full.into_iter().chain(self.refused.as_ref().map(|refused| refused.until)).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 
     /// Forgets old history, once in a while; answers when to look again, as long as there is some.
@@ -168,7 +174,7 @@ impl Writer {
                 Err(Failure::Refused(error)) => {
                     self.expiries.extend(std::mem::take(&mut self.expiring));
                     self.paused = Some(Instant::now() + RETRY);
-                    self.refused = Some(Full { error: error.clone(), retry: Instant::now() + SAID });
+                    self.refused = Some(Refused { error: error.clone(), until: Instant::now() + SAID });
                     replies.iter_mut().for_each(|(_, outcome)| *outcome = Err(error.clone()));
                 }
                 Err(Failure::Fatal(error)) => {
@@ -187,9 +193,9 @@ impl Writer {
         }
         self.log.write_ahead();
         self.look_for_room();
-        self.refused.take_if(|refused| Instant::now() >= refused.retry);
-        let full = self.full.iter().chain(&self.refused).next();
-        self.shared.set_full(full.map(|full| full.error.clone()));
+        self.refused.take_if(|refused| Instant::now() >= refused.until);
+        let full = self.full.as_ref().map(|full| &full.error);
+        self.shared.set_full(full.or(self.refused.as_ref().map(|refused| &refused.error)));
         true
     }
 

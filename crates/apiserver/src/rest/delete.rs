@@ -42,25 +42,28 @@ pub(super) async fn delete_collection(cx: &Context<'_>) -> Answer {
     let kind = &cx.target.kind;
     let snapshot = cx.cache()?.snapshot();
     snapshot.check(&selection.prefix, None)?;
-    let mut items = Vec::new();
+    let mut text = String::new();
     let op = cx.unowned(Verb::Delete);
     for object in selection.select(cx, snapshot.range(&selection.prefix, None)).await? {
         // A dry run waits for nothing, and there may be very many objects.
         tokio::task::consume_budget().await;
         match cx.objects().delete(&op, object.key(), &options).await {
-            Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => items.push(bytes),
+            Ok(Deleted::Gone(bytes) | Deleted::Pending(bytes)) => {
+                let Ok(object) = std::str::from_utf8(&bytes) else { continue };
+                if !text.is_empty() {
+                    text.push(',');
+                }
+                text.push_str(object);
+            }
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }
     }
-    let items: Vec<&str> = items.iter().filter_map(|bytes| std::str::from_utf8(bytes).ok()).collect();
+    // There may be very much of it: it is not copied.
     let meta = json!({"resourceVersion": cx.cache()?.revision().to_string()});
-    let text = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[{}]}}\n",
-        kind.list_kind(),
-        kind.api_version(),
-        items.join(",")
-    );
+    let (list, version) = (kind.list_kind(), kind.api_version());
+    text.insert_str(0, &format!("{{\"kind\":\"{list}\",\"apiVersion\":\"{version}\",\"metadata\":{meta},\"items\":["));
+    text.push_str("]}\n");
     Ok(negotiate::document(StatusCode::OK, cx.output.encoding, text.into()))
 }
 

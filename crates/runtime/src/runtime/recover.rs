@@ -118,6 +118,10 @@ impl Runtime {
             record.status.state = ContainerState::Running;
             record.status.started_at = report.started_at;
             record.status.pid = report.pid;
+            // A daemon that died when it had just started the container did not write down who that is.
+            if report.user.is_some() {
+                record.status.user.clone_from(&report.user);
+            }
         }
         // One that ran for the daemon and is not known to its shim any more has an end on disk, or none at all.
         let reported: BTreeSet<_> = containers.iter().map(|report| report.id.clone()).collect();

@@ -317,6 +317,7 @@ impl Shim {
                     pid: container.pid,
                     started_at: container.started_at,
                     exit: container.exit.clone(),
+                    user: container.user.clone(),
                 };
                 let containers = self.containers.values().filter(|found| found.started_at != 0).map(report).collect();
                 let pid = std::process::id() as i32;

@@ -276,6 +276,9 @@ pub struct ContainerReport {
     pub started_at: i64,
     /// How it ended.
     pub exit: Option<ExitRecord>,
+    /// Who the first process was at its start; shims of earlier versions do not tell.
+    #[serde(default)]
+    pub user: Option<LinuxContainerUser>,
 }
 
 /// What a shim sends.
