@@ -2,6 +2,7 @@
 //!
 //! The table, with the date and what the machine is, also becomes `bench/RESULTS.md`. Arguments choose subjects
 //! (`rbac`, `scheduler`, `network`, `ingress`, `up`, `pods`, `jobs`, `api`, `watch`, `memory`, `idle`, `hollow`, `others`); without any, all are measured and the file is written.
+//! `pair` measures two builds at the same time.
 
 mod api;
 mod hollow;
@@ -12,6 +13,7 @@ mod jobs;
 mod memory;
 mod network;
 mod others;
+mod pair;
 mod pods;
 mod rbac;
 mod report;
@@ -39,6 +41,11 @@ fn main() -> Result<()> {
         && first == ingress::INSIDE
     {
         return ingress::inside(rest);
+    }
+    if let [first, rest @ ..] = &wanted[..]
+        && first == "pair"
+    {
+        return pair::measure(rest);
     }
     let is_wanted = |subject: &str| wanted.is_empty() || wanted.iter().any(|one| one == subject);
     let mut report = Report::new();
