@@ -115,7 +115,7 @@ impl VolumeManager {
     /// With the message for the first volume that failed.
     pub(crate) async fn mount(&self, pod: &Pod, facts: Facts<'_>) -> Result<Mounted, NotReady> {
         // Whoever gives up waiting has made nothing; what is being made when it does goes on, and keeps others waiting.
-        let turn = self.state.turn(pod.uid()).lock_owned().await;
+        let turn = self.state.turn(pod.uid()).await;
         let mut mounted = Mounted::default();
         let mut wanted = BTreeMap::new();
         for volume in pod.spec().volumes.iter().flatten().filter(|volume| uses(pod, &volume.name) != (false, false)) {
@@ -213,7 +213,7 @@ impl VolumeManager {
     /// # Errors
     /// When something is left.
     pub(crate) async fn remove(&self, uid: &str) -> std::io::Result<()> {
-        let turn = self.state.turn(uid).lock_owned().await;
+        let turn = self.state.turn(uid).await;
         let (state, uid) = (self.state.clone(), uid.to_owned());
         let removed = tokio::task::spawn_blocking(move || {
             let _turn = turn;

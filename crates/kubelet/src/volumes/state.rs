@@ -61,7 +61,7 @@ pub(crate) type Records = BTreeMap<String, Record>;
 pub(crate) struct State {
     root: PathBuf,
     pods: Mutex<HashMap<String, Records>>,
-    /// One set-up or tear-down a pod at a time.
+    /// One set-up or tear-down a pod at a time; those that somebody has or waits for.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// One pod at a time sets up or tears down what pods of the node share: the last and the first must not meet.
     shared: Mutex<HashMap<String, Arc<Mutex<()>>>>,
@@ -136,9 +136,12 @@ impl State {
         self.pods.lock().get(uid)?.get(volume).cloned()
     }
 
-    /// Who may set up or tear down a pod's volumes now.
-    pub(crate) fn turn(&self, uid: &str) -> Arc<tokio::sync::Mutex<()>> {
-        self.turns.lock().entry(uid.to_owned()).or_default().clone()
+    /// Waits until nobody else sets up or tears down a pod's volumes.
+    pub(crate) async fn turn(self: &Arc<Self>, uid: &str) -> Turn {
+        let mutex = self.turns.lock().entry(uid.to_owned()).or_default().clone();
+        let mut turn = Turn { state: self.clone(), uid: uid.to_owned(), held: None };
+        turn.held = Some(mutex.lock_owned().await);
+        turn
     }
 
     /// Who may set up or tear down what pods share of the volume now; nobody waits for another volume's.
@@ -226,7 +229,23 @@ impl State {
     /// Forgets a pod that has no volume any more.
     pub(crate) fn forget(&self, uid: &str) {
         self.pods.lock().remove(uid);
-        self.turns.lock().retain(|known, turn| known != uid || Arc::strong_count(turn) > 1);
+    }
+}
+
+/// Who has it may set up or tear down a pod's volumes.
+pub(crate) struct Turn {
+    state: Arc<State>,
+    uid: String,
+    held: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.held = None;
+        let mut turns = self.state.turns.lock();
+        if turns.get(&self.uid).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+            turns.remove(&self.uid);
+        }
     }
 }
 
@@ -291,6 +310,23 @@ mod tests {
         std::fs::create_dir_all(state.pod_dir("a")).unwrap();
         state.put("a", &record("pv", false)).unwrap();
         assert_eq!(State::reconstruct(root.path()).of("a"), record("pv", false));
+    }
+
+    #[tokio::test]
+    async fn turns_are_taken_and_nothing_of_them_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::reconstruct(root.path()));
+        let first = state.turn("a").await;
+        let other = state.turn("b").await;
+        let mut second = Box::pin(state.turn("a"));
+        let mut gives_up = Box::pin(state.turn("a"));
+        assert!(futures::poll!(&mut second).is_pending() && futures::poll!(&mut gives_up).is_pending());
+        drop((first, other));
+        let second = second.await;
+        assert_eq!(state.turns.lock().keys().collect::<Vec<_>>(), ["a"]);
+        drop(second);
+        drop(gives_up);
+        assert!(state.turns.lock().is_empty());
     }
 
     #[test]
