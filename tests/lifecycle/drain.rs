@@ -50,4 +50,13 @@ fn a_drain_leaves_what_a_budget_needs_and_ends_once_it_may() {
         )
         .ok();
     kubectl.ok(&drain.replace("5s", "60s"));
+    let told = |reason: &str| {
+        let of = format!("--field-selector=involvedObject.kind=Node,reason={reason}");
+        let events = kubectl.ok(&format!("get events --namespace=default {of} -o jsonpath={{.items[*].message}}"));
+        let expected = format!("Node {node} status is now: {reason}");
+        if events == expected { Ok(()) } else { Err(events) }
+    };
+    eventually("that no pod may come is told", || told("NodeNotSchedulable"));
+    kubectl.ok(&format!("uncordon {node}"));
+    eventually("that pods may come is told", || told("NodeSchedulable"));
 }

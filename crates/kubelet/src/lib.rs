@@ -25,6 +25,7 @@ mod logs;
 mod metrics;
 mod network;
 mod node;
+mod node_events;
 mod node_object;
 mod objects;
 mod observed_runtime;

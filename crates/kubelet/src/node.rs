@@ -17,6 +17,7 @@ use crate::eviction::config::Signal;
 use crate::kubelet::Kubelet;
 use crate::message_of;
 use crate::network;
+use crate::node_events;
 use crate::node_object::{self, Registration, addresses, architecture, conditions, labels, now};
 use crate::stats::node::{FileSystem, Memory};
 
@@ -179,6 +180,11 @@ fn is_given_up(node: &Node) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
 }
 
+fn tell(k: &Kubelet, node: &Node, reason: &str) {
+    let text = format!("Node {} status is now: {reason}", k.config.node_name);
+    k.recorder.event(node, EventType::Normal, reason, text);
+}
+
 /// Registers the node and keeps its status and lease, for ever. `registered` is called once it is Ready.
 pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(7));
@@ -213,12 +219,7 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
             if network::not_ready(&k.config).is_none()
                 && let Some(registered) = registered.take()
             {
-                k.recorder.event(
-                    &node,
-                    EventType::Normal,
-                    "NodeReady",
-                    format!("Node {} status is now: NodeReady", k.config.node_name),
-                );
+                tell(&k, &node, "NodeReady");
                 registered();
             }
             tokio::select! {
@@ -227,6 +228,7 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
                 () = network.next() => {}
                 () = given_up.notified() => {}
             }
+            let before = node.clone();
             // What others changed (conditions, labels) is taken from the informer; a node deleted there registers anew.
             if k.nodes.has_synced() {
                 match k.nodes.store().get("", &k.config.node_name) {
@@ -241,6 +243,11 @@ pub(crate) async fn run(k: Arc<Kubelet>, port: u16, registered: impl FnOnce()) {
                         reported = tokio::time::Instant::now();
                     }
                     node = current;
+                    // That it is Ready for the first time is told above.
+                    let is_told = |reason: &&str| registered.is_none() || *reason != "NodeReady";
+                    for reason in node_events::reasons(&before, &node).into_iter().filter(is_told) {
+                        tell(&k, &node, reason);
+                    }
                 }
                 Err(error) if is_not_found(&error) => break,
                 Err(error) => tracing::warn!(
