@@ -139,6 +139,8 @@ fn a_cluster_is_found_by_its_name_also_after_its_directory_was_moved() {
     cluster.ok("stop", &["--grace", "2s"]);
     let there = cluster.directory().join("there");
     fs::rename(&cluster.data, &there).unwrap();
+    let (started, text) = coracle(&["start", "--name", &cluster.name], &cluster);
+    assert!(!started && text.contains("coracle start --data-dir DIR"), "{text}");
     cluster.data = there;
     cluster.up();
     assert_eq!(cluster.api().get("/api/v1/namespaces/default/configmaps/kept").ok()["data"]["a"], "b");

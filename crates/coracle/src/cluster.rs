@@ -260,11 +260,16 @@ impl Cluster {
     pub fn load(which: &Which) -> Result<Cluster> {
         let place = Place::find(which, DEFAULT_NAME)?;
         Cluster::read(&place.dir)?.with_context(|| {
-            format!(
-                "there is no cluster {:?} in {}; `coracle up` makes one, `coracle ls` lists them",
-                place.name,
-                place.dir.display()
-            )
+            let (name, dir) = (&place.name, place.dir.display());
+            // `up` alone would make another one there, without a word of what was stored.
+            if place.listed.as_ref() == Some(&place.dir) {
+                format!(
+                    "the cluster {name:?} is not in {dir} any more: if its data were moved, `coracle start --data-dir DIR` \
+                     finds them there; `coracle down --name {name}` forgets the cluster"
+                )
+            } else {
+                format!("there is no cluster {name:?} in {dir}; `coracle up` makes one, `coracle ls` lists them")
+            }
         })
     }
 
