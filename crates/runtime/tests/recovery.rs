@@ -39,6 +39,49 @@ async fn containers_live_on_and_exits_meanwhile_are_found() {
     bench.end().await;
 }
 
+/// A start may take long, as when a volume is filled, and the kubelet makes another container for one that never ran.
+#[tokio::test]
+async fn a_start_that_was_under_way_when_its_daemon_died_runs_nothing_later() {
+    if !is_root() {
+        return;
+    }
+    let mut bench = Bench::with_image().await;
+    let sandbox = bench.sandbox().await;
+    let mut config = Bench::container_config(&["sleep", "60000"]);
+    config.security.seccomp = SecurityProfile::RuntimeDefault;
+    let id = bench.runtime.create_container(&sandbox, config).await.unwrap();
+    // Its first process waits for its filter, which comes by a pipe.
+    let filter = std::fs::read_dir(bench.config.state.join("seccomp")).unwrap().next().unwrap().unwrap().path();
+    let program = std::fs::read(&filter).unwrap();
+    std::fs::remove_file(&filter).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &filter, fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let (runtime, name) = (bench.runtime.clone(), id.clone());
+    let start = tokio::spawn(async move { runtime.start_container(&name).await });
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+    let writer = loop {
+        match rustix::fs::open(&filter, flags, rustix::fs::Mode::empty()) {
+            Ok(writer) => break writer,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    start.abort();
+    assert!(start.await.is_err());
+    bench.stop_daemon().await;
+    bench.restart().await;
+    let _ = rustix::io::write(&writer, &program);
+    drop(writer);
+    let group = bench.groups().into_iter().find(|group| group.ends_with(&id)).unwrap();
+    let mut rounds = 0;
+    while !std::fs::read_to_string(group.join("cgroup.procs")).unwrap().is_empty() {
+        assert!(rounds < 500, "it runs, and nobody knows of it");
+        rounds += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bench.runtime.container_status(&id).await.unwrap().state, ContainerState::Created);
+    bench.end().await;
+}
+
 #[tokio::test]
 async fn who_runs_is_known_though_the_daemon_died_before_it_wrote_that_down() {
     if !is_root() {

@@ -107,6 +107,8 @@ impl Runtime {
             let _ = shim.call(Request::Shutdown, &[]).await;
             return false;
         }
+        let reported: BTreeSet<_> = containers.iter().map(|report| report.id.clone()).collect();
+        self.end_starts(&id, &shim, &reported).await;
         *sandbox.shim.lock() = Some(Arc::new(shim));
         for report in &containers {
             let Ok(container) = self.container(&report.id) else { continue };
@@ -124,7 +126,6 @@ impl Runtime {
             }
         }
         // One that ran for the daemon and is not known to its shim any more has an end on disk, or none at all.
-        let reported: BTreeSet<_> = containers.iter().map(|report| report.id.clone()).collect();
         for container in self.containers_of(&id) {
             let (name, state) = {
                 let record = container.record.lock();
@@ -142,6 +143,21 @@ impl Runtime {
             }
         }
         true
+    }
+
+    /// Ends what was being started for a daemon that is gone: another container is made in place of one that never ran, and
+    /// both would run. The shim knows none of those that nobody began to start.
+    async fn end_starts(&self, sandbox: &str, shim: &ShimClient, running: &BTreeSet<String>) {
+        for container in self.containers_of(sandbox) {
+            let (id, state) = {
+                let record = container.record.lock();
+                (record.status.id.clone(), record.status.state)
+            };
+            if state == ContainerState::Created && !running.contains(&id) {
+                let kill = Request::Signal { container: id, signal: libc::SIGKILL };
+                let _ = shim.call(kill, &[]).await;
+            }
+        }
     }
 
     /// Removes groups that belong to no sandbox and no container.
