@@ -14,7 +14,7 @@ use super::members::Members;
 use super::reference::Reference;
 use super::room::{Bounded, Room};
 use super::store::{Contents, ImageStore, LayerSource, parse_config};
-use super::unpack::{Hashing, copy, decompress};
+use super::unpack::{Hashing, decompress};
 use crate::cri::{CriError, Result};
 
 /// Most members of an archive.
@@ -92,7 +92,7 @@ impl Spool {
             match (member.kind, &member.link) {
                 (tar::EntryType::Regular | tar::EntryType::Continuous, _) => {
                     let file = spool.dir.join(count.to_string());
-                    copy(&mut members, &mut File::create(&file)?, &mut room, &mut buffer)?;
+                    room.copy(&mut members, &mut File::create(&file)?, &mut buffer)?;
                     spool.members.insert(name, file);
                 }
                 // Old versions of docker share equal layers like this.

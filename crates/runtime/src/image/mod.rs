@@ -14,6 +14,7 @@ pub use self::import::Archived;
 pub use self::reference::Reference;
 pub use self::registry::LocalRegistry;
 pub(crate) use self::registry::Puller;
+pub(crate) use self::room::ENTRY_BYTES;
 pub use self::room::Room;
 pub use self::store::ImageStore;
 pub(crate) use self::store::{ImageRecord, Layer};

@@ -1,12 +1,14 @@
 //! How much may be written to the disk that the images share with everything else of the node.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// What images leave free, or a twentieth of a small disk: the store of the cluster lives there, too.
 const RESERVE: u64 = 1 << 30;
+/// What a file or directory takes of the disk besides its content.
+pub(crate) const ENTRY_BYTES: u64 = 4096;
 /// How much is written between two looks at the disk.
 const STEP: u64 = 1 << 20;
 
@@ -20,12 +22,21 @@ pub struct Room {
 impl Room {
     /// The room of the disk that has `dir`.
     pub fn of(dir: &Path) -> io::Result<Self> {
-        Ok(Self { dir: File::open(dir)?.into(), unchecked: 0 })
+        Ok(Self::at(File::open(dir)?.into()))
     }
 
-    /// Bytes that may still be written.
+    /// The room of the disk that has an open directory.
+    pub fn at(dir: OwnedFd) -> Self {
+        Self { dir, unchecked: 0 }
+    }
+
+    /// Bytes that may still be written; none where there are too few inodes left for more files.
     pub fn left(&self) -> io::Result<u64> {
         let disk = rustix::fs::fstatvfs(&self.dir)?;
+        // Some file systems have no number of them.
+        if disk.f_files > 0 && disk.f_favail < disk.f_files / 20 {
+            return Ok(0);
+        }
         let reserve = RESERVE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 20);
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserve))
     }
@@ -43,6 +54,26 @@ impl Room {
         if self.left()? == 0 { Err(full(bytes)) } else { Ok(()) }
     }
 
+    /// Copies a file's content while there is room for it; answers with its length.
+    ///
+    /// # Errors
+    /// When the disk is too full for the rest of it, or reading or writing fails.
+    pub fn copy(&mut self, content: &mut impl Read, file: &mut impl Write, buffer: &mut [u8]) -> io::Result<u64> {
+        let mut copied = 0;
+        loop {
+            match content.read(buffer) {
+                Ok(0) => return Ok(copied),
+                Ok(length) => {
+                    self.take(length as u64)?;
+                    file.write_all(&buffer[..length])?;
+                    copied += length as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Whether something of a known size fits.
     ///
     /// # Errors
@@ -53,8 +84,9 @@ impl Room {
 }
 
 fn full(bytes: u64) -> io::Error {
-    let text =
-        format!("no room for {bytes} bytes: images leave {RESERVE} bytes of the disk free, or 5% of a smaller one");
+    let text = format!(
+        "no room for {bytes} bytes: images leave {RESERVE} bytes of the disk free, or 5% of a smaller one, and 5% of its inodes"
+    );
     io::Error::new(ErrorKind::StorageFull, text)
 }
 

@@ -5,7 +5,7 @@
 //! of the directory can be named, whatever the archive says.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -14,14 +14,12 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, T
 use sha2::{Digest, Sha256};
 
 use super::members::{Member, Members};
-use super::room::Room;
+use super::room::{ENTRY_BYTES, Room};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Most entries of one layer.
 const MAX_ENTRIES: usize = 2_000_000;
-/// What an entry takes of the disk besides its content.
-const ENTRY_BYTES: u64 = 4096;
 /// Most bytes of directories' paths that are remembered for their times.
 const MAX_DIR_PATHS: usize = 64 << 20;
 
@@ -222,7 +220,7 @@ impl Unpacker<'_> {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd = rustix::fs::openat(self.parent(&path)?, &name, flags, Mode::from_raw_mode(0o600))?;
                 let mut file = std::fs::File::from(fd);
-                self.bytes += copy(content, &mut file, self.room, &mut self.buffer)?;
+                self.bytes += self.room.copy(content, &mut file, &mut self.buffer)?;
             }
             EntryType::Symlink => {
                 let target = entry.link.as_deref().ok_or_else(|| bad(raw, "a symlink without target"))?;
@@ -313,28 +311,6 @@ impl Unpacker<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Copies a file's content while there is room for it; answers with its length.
-pub(super) fn copy(
-    content: &mut impl Read,
-    file: &mut impl Write,
-    room: &mut Room,
-    buffer: &mut [u8],
-) -> io::Result<u64> {
-    let mut copied = 0;
-    loop {
-        match content.read(buffer) {
-            Ok(0) => return Ok(copied),
-            Ok(length) => {
-                room.take(length as u64)?;
-                file.write_all(&buffer[..length])?;
-                copied += length as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

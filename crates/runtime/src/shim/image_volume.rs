@@ -1,35 +1,47 @@
 //! What an image has at the path of one of its volumes is copied into the container's own directory, which then covers it.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use super::root::Root;
+use crate::image::{ENTRY_BYTES, Room};
 
 /// Deeper directories are refused: each level holds descriptors.
 const MAX_DEPTH: usize = 128;
 /// Longest list of names of attributes, and longest value of one, as the kernel has it.
 const MAX_ATTRIBUTES: usize = 64 << 10;
+/// Longest path that a call takes, with its end.
+const MAX_PATH: usize = libc::PATH_MAX as usize;
 
 /// A directory that is copied, and where its content comes.
-struct Copy<'a> {
+struct Copy {
     from: OwnedFd,
     to: OwnedFd,
-    /// The top of what is written, from which files with several names are found again.
-    top: &'a OwnedFd,
+}
+
+/// What the directories of a volume share while they are copied.
+struct Filling {
+    /// The top of what is written.
+    top: OwnedFd,
+    /// Where files with several names are below it, by device and inode.
+    links: HashMap<(u64, u64), PathBuf>,
+    /// A volume can have the same content as many others: what an image takes once says nothing of what they take.
+    room: Room,
+    buffer: Vec<u8>,
 }
 
 /// Copies what a directory of the root holds, and its own owner and mode. What the image has not stays empty. Everything is
 /// found by descriptor and over no link but inside the root, and what is written is below `volume`.
 ///
 /// # Errors
-/// The image has no directory there, or one that is nested too deeply; the disk is full.
+/// The image has no directory there, or one that is nested too deeply; it would take what images leave free of the disk.
 pub fn fill(volume: &OwnedFd, root: &Root, path: &Path) -> io::Result<()> {
     let from = match root.find(path, OFlags::RDONLY | OFlags::DIRECTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -40,8 +52,10 @@ pub fn fill(volume: &OwnedFd, root: &Root, path: &Path) -> io::Result<()> {
     let to = open_dir(volume, c".")?;
     let stat = rustix::fs::fstat(&from)?;
     let top = to.try_clone()?;
-    let copy = Copy { from, to, top: &top };
-    copy.content(&mut HashMap::new(), Path::new(""), 0)?;
+    let room = Room::at(to.try_clone()?);
+    let copy = Copy { from, to };
+    let mut filling = Filling { top, links: HashMap::new(), room, buffer: vec![0; 1 << 16] };
+    copy.content(&mut filling, Path::new(""), 0)?;
     finish(&copy.to, &copy.from, &stat)
 }
 
@@ -51,9 +65,8 @@ fn open_dir(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve)?)
 }
 
-impl Copy<'_> {
-    /// `links` has where files with several names are, by device and inode.
-    fn content(&self, links: &mut HashMap<(u64, u64), std::path::PathBuf>, at: &Path, depth: usize) -> io::Result<()> {
+impl Copy {
+    fn content(&self, filling: &mut Filling, at: &Path, depth: usize) -> io::Result<()> {
         if depth > MAX_DEPTH {
             return Err(io::Error::other(format!("it has directories nested more than {MAX_DEPTH} deep")));
         }
@@ -64,13 +77,13 @@ impl Copy<'_> {
                 continue;
             }
             let stat = rustix::fs::statat(&self.from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let path = at.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+            let path = at.join(OsStr::from_bytes(name.to_bytes()));
+            filling.room.take(ENTRY_BYTES)?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     rustix::fs::mkdirat(&self.to, name, Mode::RWXU)?;
-                    let inner =
-                        Copy { from: open_dir(&self.from, name)?, to: open_dir(&self.to, name)?, top: self.top };
-                    inner.content(links, &path, depth + 1)?;
+                    let inner = Copy { from: open_dir(&self.from, name)?, to: open_dir(&self.to, name)? };
+                    inner.content(filling, &path, depth + 1)?;
                     finish(&inner.to, &inner.from, &stat)?;
                 }
                 FileType::Symlink => {
@@ -81,12 +94,14 @@ impl Copy<'_> {
                 }
                 FileType::RegularFile => {
                     let several = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
-                    if let Some(first) = several.and_then(|several| links.get(&several)) {
-                        rustix::fs::linkat(self.top, first, &self.to, name, AtFlags::empty())?;
+                    if let Some(first) = several.and_then(|several| filling.links.get(&several)) {
+                        rustix::fs::linkat(&filling.top, first, &self.to, name, AtFlags::empty())?;
                         continue;
                     }
-                    self.file(name, &stat)?;
-                    several.map(|several| links.insert(several, path));
+                    self.file(filling, name, &stat)?;
+                    // One that no path reaches is found no more, and becomes several files.
+                    let reached = several.filter(|_| path.as_os_str().len() < MAX_PATH);
+                    reached.map(|several| filling.links.insert(several, path));
                 }
                 // Pipes and sockets are made by whoever uses them, and devices are none of a volume's.
                 _ => {}
@@ -95,13 +110,13 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn file(&self, name: &CStr, stat: &Stat) -> io::Result<()> {
+    fn file(&self, filling: &mut Filling, name: &CStr, stat: &Stat) -> io::Result<()> {
         let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut from = std::fs::File::from(rustix::fs::openat(&self.from, name, read, Mode::empty())?);
         let to = rustix::fs::openat(&self.to, name, write, Mode::RUSR | Mode::WUSR)?;
         let mut to = std::fs::File::from(to);
-        io::copy(&mut from, &mut to)?;
+        filling.room.copy(&mut from, &mut to, &mut filling.buffer)?;
         finish(&to.into(), &from.into(), stat)
     }
 }
@@ -131,4 +146,78 @@ fn copy_attributes(to: &OwnedFd, from: &OwnedFd) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustix::fs::StatVfs;
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+
+    use super::*;
+
+    fn open(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    /// Fills a volume on a small disk with what `make` puts into the image; answers why it could not, and what is left.
+    fn on_a_small_disk(make: impl Fn(&Path)) -> (io::Error, StatVfs) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, options) in [("image", c"size=256m"), ("volume", c"size=64m,nr_inodes=20000")] {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options).unwrap();
+        }
+        let image = dir.path().join("image");
+        fs::create_dir(image.join("data")).unwrap();
+        make(&image.join("data"));
+        let volume = open(&dir.path().join("volume"));
+        let error = fill(&volume, &Root::from(open(&image)), Path::new("/data")).unwrap_err();
+        (error, rustix::fs::fstatvfs(&volume).unwrap())
+    }
+
+    #[test]
+    fn volumes_leave_free_of_a_disk_what_images_leave() {
+        if !coracle_testing::is_root() {
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            crate::sys::unshare(libc::CLONE_NEWNS).unwrap();
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+            let large = |data: &Path| fs::File::create(data.join("file")).unwrap().set_len(128 << 20).unwrap();
+            let (error, disk) = on_a_small_disk(large);
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+            assert!(disk.f_bavail * disk.f_frsize > 2 << 20, "{} blocks", disk.f_bavail);
+            let many =
+                |data: &Path| (0..20_000).for_each(|n| drop(fs::File::create(data.join(n.to_string())).unwrap()));
+            let (error, disk) = on_a_small_disk(many);
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+            assert!(disk.f_favail > 500, "{} inodes", disk.f_favail);
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_with_several_names_need_not_be_reached_by_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["image/data", "volume"] {
+            fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        let long = "d".repeat(255);
+        let down = |from: OwnedFd| rustix::fs::openat(&from, &*long, OFlags::PATH, Mode::empty()).unwrap();
+        let mut deep = open(&dir.path().join("image/data"));
+        for _ in 0..MAX_PATH / 256 {
+            rustix::fs::mkdirat(&deep, &*long, Mode::RWXU).unwrap();
+            deep = down(deep);
+        }
+        rustix::fs::openat(&deep, "one", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+        rustix::fs::linkat(&deep, "one", &deep, "two", AtFlags::empty()).unwrap();
+        let volume = open(&dir.path().join("volume"));
+        fill(&volume, &Root::from(open(&dir.path().join("image"))), Path::new("/data")).unwrap();
+        let copied = (0..MAX_PATH / 256).fold(volume, |dir, _| down(dir));
+        for name in ["one", "two"] {
+            rustix::fs::statat(&copied, name, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }
+    }
 }
