@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{Error, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub fn run(args: &[String]) {
@@ -144,28 +144,23 @@ fn look_at(pid: u32, found: &mut BTreeSet<String>) {
     }
     // SAFETY: seizing and detaching take no pointers here.
     let traced = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) == 0 };
-    let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
-    let early = exe.as_ref().is_ok_and(|exe| !exe.ends_with("testbox"));
-    if early {
-        found.insert(format!("saw the program {}", exe.map(|exe| exe.display().to_string()).unwrap_or_default()));
+    let early = program_of_the_runtime(pid);
+    if let Some(exe) = &early {
+        found.insert(format!("saw the program {}", exe.display()));
         if OpenOptions::new().write(true).open(format!("/proc/{pid}/exe")).is_ok() {
             found.insert("can write the program".into());
         }
-        for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
-            let Ok(link) = std::fs::read_link(entry.path()) else { continue };
-            let link = link.display().to_string();
-            if !link.starts_with("pipe:") && !link.starts_with("socket:") {
-                found.insert(format!("descriptor {link}"));
-            } else if link.starts_with("socket:") {
-                found.insert(format!("socket as descriptor {}", entry.file_name().to_string_lossy()));
-            }
-        }
-        for entry in std::fs::read_dir(format!("/proc/{pid}/root/")).into_iter().flatten().flatten() {
-            found.insert(format!("in its root {}", entry.file_name().to_string_lossy()));
+        let descriptors = descriptors(pid);
+        let root = std::fs::read_dir(format!("/proc/{pid}/root/")).into_iter().flatten().flatten();
+        let root: Vec<_> = root.map(|entry| format!("in its root {}", entry.file_name().to_string_lossy())).collect();
+        // What the container's own program opens as it begins is nothing of the runtime's.
+        if program_of_the_runtime(pid).is_some() {
+            found.extend(descriptors);
+            found.extend(root);
         }
     }
     if traced {
-        if early {
+        if early.is_some() {
             found.insert("traced the runtime".into());
         }
         // SAFETY: as above; interrupting first, because only a stopped process can be let go.
@@ -175,4 +170,20 @@ fn look_at(pid: u32, found: &mut BTreeSet<String>) {
             libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
         }
     }
+}
+
+/// What a process runs, as long as that is not the container's program.
+fn program_of_the_runtime(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe")).ok().filter(|exe| !exe.ends_with("testbox"))
+}
+
+/// What a process has open besides pipes, and how many sockets.
+fn descriptors(pid: u32) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = entries.filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string()));
+    let (sockets, others): (Vec<_>, Vec<_>) =
+        links.filter(|link| !link.starts_with("pipe:")).partition(|link| link.starts_with("socket:"));
+    let mut found: BTreeSet<_> = others.into_iter().map(|link| format!("descriptor {link}")).collect();
+    found.insert(format!("sockets {}", sockets.len()));
+    found
 }
