@@ -106,15 +106,15 @@ fn names(dir: &OwnedFd, shown: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Unmounts everything mounted below `dir`, which itself stays as it is. Blocks.
+/// Unmounts what is mounted below `dir` at paths in it that are meant; all else stays as it is. Blocks.
 ///
 /// # Errors
 /// When the mount table cannot be read or a mount cannot be taken away.
-pub fn unmount_all_below(dir: &Path) -> Result<()> {
+pub fn unmount_named(dir: &Path, is_meant: impl Fn(&Path) -> bool) -> Result<()> {
     let (above, name) = above(dir)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = rustix::fs::openat(&above, &name, flags, Mode::empty()).map_err(|error| at(dir, error))?;
-    unmount_below(&open, dir, |_| true)
+    unmount_below(&open, dir, is_meant)
 }
 
 /// What a tree takes of its disk.
