@@ -1,15 +1,18 @@
 //! What a cluster makes at the top of its data directory. `down` removes that, and nothing that somebody else put there.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use coracle_runtime::tree::remove_named;
+use coracle_runtime::tree::{remove_named, unmount_named};
 
 use crate::cluster::{ADMINISTRATOR, DESCRIPTION, MARKER};
 
+/// What the further nodes of a local cluster have, a directory each.
+const NODES: &str = "nodes";
 /// Directories, and files that are written in place.
 const NAMES: [&str; 13] = [
     "cni",
@@ -17,7 +20,7 @@ const NAMES: [&str; 13] = [
     "images",
     "kubelet",
     "log",
-    "nodes",
+    NODES,
     "pki",
     "registry",
     "run",
@@ -36,9 +39,40 @@ const REPLACED: [&str; 6] = [MARKER, DESCRIPTION, ADMINISTRATOR, "joined.json", 
 /// # Errors
 /// Something of the cluster cannot be removed. Then it is still known whose data these are.
 pub fn remove(dir: &Path) -> Result<Vec<PathBuf>> {
+    let of_nodes = remove_nodes(dir)?;
+    // What others put there keeps it.
+    let is_own = |name: &OsStr| is_own(name) && (of_nodes.is_empty() || name != NODES);
     patiently(|| remove_named(dir, |name| is_own(name) && !says_whose(name)))?;
     let left = patiently(|| remove_named(dir, is_own))?;
-    Ok(left.iter().map(|name| dir.join(name)).collect())
+    let left = left.iter().filter(|name| of_nodes.is_empty() || *name != NODES);
+    Ok(left.map(|name| dir.join(name)).chain(of_nodes.iter().cloned()).collect())
+}
+
+/// The same of the directories of further nodes.
+fn remove_nodes(dir: &Path) -> Result<Vec<PathBuf>> {
+    let nodes = dir.join(NODES);
+    if !fs::symlink_metadata(&nodes).is_ok_and(|found| found.is_dir()) {
+        return Ok(Vec::new());
+    }
+    // A disk that a node's data were put on stays as it is.
+    unmount_named(dir, |inner| inner == Path::new(NODES) || inner.parent() == Some(Path::new(NODES)))
+        .context("failed to unmount what further nodes have")?;
+    let mut left = Vec::new();
+    for entry in fs::read_dir(&nodes)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() && is_node(&entry.file_name()) {
+            true => left.extend(remove(&entry.path())?),
+            false => left.push(entry.path()),
+        }
+    }
+    left.sort();
+    Ok(left)
+}
+
+/// Whether a directory is called as that of a further node: the cluster's name and a number.
+fn is_node(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.rsplit_once('-'));
+    number.is_some_and(|(_, number)| number.parse::<u8>().is_ok())
 }
 
 fn patiently<T>(remove: impl Fn() -> std::io::Result<T>) -> Result<T> {
@@ -75,9 +109,26 @@ fn is_temporary(ending: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn what_others_put_beside_the_data_of_a_further_node_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        for directory in ["nodes/dev-2/run/inner", "nodes/dev-2/mine", "nodes/dev-3/kubelet", "nodes/theirs/run"] {
+            fs::create_dir_all(data.join(directory)).unwrap();
+        }
+        for file in [".coracle", "nodes/dev-2/notes", "nodes/dev-2/joined.json"] {
+            fs::write(data.join(file), "").unwrap();
+        }
+        let theirs = ["nodes/dev-2/mine", "nodes/dev-2/notes", "nodes/theirs"].map(|name| data.join(name));
+        assert_eq!(remove(&data).unwrap(), theirs);
+        assert!(data.join("nodes/theirs/run").exists() && theirs.iter().all(|path| path.exists()));
+        assert!(!data.join("nodes/dev-2/run").exists() && !data.join("nodes/dev-3").exists());
+        assert!(!data.join(".coracle").exists());
+        theirs.iter().for_each(|path| fs::remove_dir_all(path).or_else(|_| fs::remove_file(path)).unwrap());
+        assert!(remove(&data).unwrap().is_empty() && !data.exists());
+    }
 
     #[test]
     fn what_any_version_made_goes_and_what_others_put_there_stays() {
