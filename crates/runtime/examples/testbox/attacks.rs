@@ -1,9 +1,9 @@
 //! What a hostile container tries: `testbox attack VERB ARGUMENTS`. Every verb says what came of it and ends.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Error, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -142,8 +142,15 @@ fn look_at(pid: u32, found: &mut BTreeSet<String>) {
     {
         found.insert(format!("capabilities {}", caps.trim()));
     }
-    // SAFETY: seizing and detaching take no pointers here.
+    // SAFETY: seizing takes no pointers here.
     let traced = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) == 0 };
+    if traced {
+        // It stands still while it is looked at. SAFETY: as above; no status is asked for.
+        unsafe {
+            libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0);
+            libc::waitpid(pid as i32, std::ptr::null_mut(), libc::__WALL);
+        }
+    }
     let early = program_of_the_runtime(pid);
     if let Some(exe) = &early {
         found.insert(format!("saw the program {}", exe.display()));
@@ -151,24 +158,22 @@ fn look_at(pid: u32, found: &mut BTreeSet<String>) {
             found.insert("can write the program".into());
         }
         let descriptors = descriptors(pid);
+        let remembers = remembers(pid, &["OF_", "ANOTHER"].concat());
         let root = std::fs::read_dir(format!("/proc/{pid}/root/")).into_iter().flatten().flatten();
         let root: Vec<_> = root.map(|entry| format!("in its root {}", entry.file_name().to_string_lossy())).collect();
         // What the container's own program opens as it begins is nothing of the runtime's.
         if program_of_the_runtime(pid).is_some() {
             found.extend(descriptors);
             found.extend(root);
+            found.extend(remembers.map(|remembers| format!("remembers another container: {remembers}")));
         }
     }
     if traced {
         if early.is_some() {
             found.insert("traced the runtime".into());
         }
-        // SAFETY: as above; interrupting first, because only a stopped process can be let go.
-        unsafe {
-            libc::ptrace(libc::PTRACE_INTERRUPT, pid, 0, 0);
-            libc::waitpid(pid as i32, std::ptr::null_mut(), libc::__WALL);
-            libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0);
-        }
+        // SAFETY: as above.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
     }
 }
 
@@ -186,4 +191,22 @@ fn descriptors(pid: u32) -> BTreeSet<String> {
     let mut found: BTreeSet<_> = others.into_iter().map(|link| format!("descriptor {link}")).collect();
     found.insert(format!("sockets {}", sockets.len()));
     found
+}
+
+/// Whether a process has a text in its memory; `None` when that cannot be read.
+fn remembers(pid: u32, text: &str) -> Option<bool> {
+    /// More than the heap of any shim.
+    const MOST: u64 = 8 << 20;
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut read = None;
+    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
+        let mut bytes = vec![0; (to - from).min(MOST) as usize];
+        let Ok(length) = memory.read_at(&mut bytes, from) else { continue };
+        let has = bytes[..length].windows(text.len()).any(|window| window == text.as_bytes());
+        read = Some(read.unwrap_or(false) || has);
+    }
+    read
 }

@@ -549,9 +549,11 @@ fn read_some<'a>(fd: &OwnedFd, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u
     }
 }
 
-/// Reads a small file of the container's state.
+/// Reads a small file of the container's state, into one piece of memory.
 fn read_file(path: &std::path::Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(64 << 20).read_to_end(&mut bytes)?;
+    const MOST: u64 = 64 << 20;
+    let file = std::fs::File::open(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(MOST) as usize + 64);
+    file.take(MOST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -89,12 +89,21 @@ impl Birth<'_> {
     }
 
     fn fail(&self, result: Result<std::convert::Infallible, String>) -> ! {
-        let Err(mut message) = result;
-        let end = (0..=MAX_REPORT.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
-        message.truncate(end.unwrap_or(0));
-        let _ = proto::send(&self.socket, &Progress::Failed(message), &[]);
-        sys::exit_now(1)
+        let Err(message) = result;
+        end(&self.socket, message)
     }
+}
+
+/// What a new process needs; without it the process ends, and says why by its start socket.
+pub fn or_end<T>(socket: &OwnedFd, result: Result<T, String>) -> T {
+    result.unwrap_or_else(|message| end(socket, message))
+}
+
+fn end(socket: &OwnedFd, mut message: String) -> ! {
+    let end = (0..=MAX_REPORT.min(message.len())).rev().find(|end| message.is_char_boundary(*end));
+    message.truncate(end.unwrap_or(0));
+    let _ = proto::send(socket, &Progress::Failed(message), &[]);
+    sys::exit_now(1)
 }
 
 fn at<T>(what: &str, result: io::Result<T>) -> Result<T, String> {

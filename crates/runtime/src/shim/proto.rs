@@ -171,6 +171,23 @@ pub struct ContainerSpec {
     pub oom_score_adj: i32,
 }
 
+/// What of a container's spec its shim itself reads. It never holds the rest, as values of secrets in the environment: each
+/// process that it forks has a copy of its memory, also those that join another container.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of `ContainerSpec`")]
+pub struct Outline {
+    pub dir: PathBuf,
+    pub tty: bool,
+    pub stdin: bool,
+    pub stdin_once: bool,
+    pub log_path: Option<PathBuf>,
+    pub cgroup: CgroupJoin,
+    pub oom_file: Option<PathBuf>,
+    #[serde(default)]
+    pub pid_target: Option<String>,
+    pub procs_file: Option<PathBuf>,
+}
+
 /// How a container ended; `exit.json` in its state directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitRecord {
