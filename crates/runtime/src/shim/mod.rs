@@ -49,6 +49,9 @@ pub fn shim_main(_args: Vec<String>) -> ! {
     sys::exit_now(code)
 }
 
+/// How many groups of users of its containers a shim tells in one answer.
+const REPORTED_GROUPS: usize = 4096;
+
 fn run() -> io::Result<()> {
     sys::forbid_dumping();
     sys::name_process(c"coracle");
@@ -312,12 +315,21 @@ impl Shim {
                 Err(error) => self.reply(connection, id, Err(plain(&error)), &[]),
             },
             Request::State => {
-                let report = |container: &Container| ContainerReport {
-                    id: container.id.clone(),
-                    pid: container.pid,
-                    started_at: container.started_at,
-                    exit: container.exit.clone(),
-                    user: container.user.clone(),
+                // Many groups of many containers would not fit into the answer.
+                let mut room = REPORTED_GROUPS;
+                let report = |container: &Container| {
+                    let user = container.user.clone().filter(|user| {
+                        let rest = room.checked_sub(user.supplemental_groups.len());
+                        room = rest.unwrap_or(room);
+                        rest.is_some()
+                    });
+                    ContainerReport {
+                        id: container.id.clone(),
+                        pid: container.pid,
+                        started_at: container.started_at,
+                        exit: container.exit.clone(),
+                        user,
+                    }
                 };
                 let containers = self.containers.values().filter(|found| found.started_at != 0).map(report).collect();
                 let pid = std::process::id() as i32;
