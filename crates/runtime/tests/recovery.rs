@@ -93,7 +93,7 @@ async fn who_runs_is_known_though_the_daemon_died_before_it_wrote_that_down() {
     let before = bench.runtime.container_status(&id).await.unwrap().user;
     assert!(before.is_some());
     bench.stop_daemon().await;
-    let file = bench.config.root.join("containers").join(&id).join("container.json");
+    let file = bench.config.state.join("containers").join(&id).join("container.json");
     let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert!(!record["status"]["user"].take().is_null());
     std::fs::write(&file, record.to_string()).unwrap();
