@@ -159,7 +159,15 @@ pub fn map_program_by_page() -> io::Result<OwnedFd> {
 
 #[cfg(all(test, target_env = "gnu"))]
 mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use super::*;
+
+    /// What one of these tests takes and gives back, another would count as its own.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     fn resident(kind: &str) -> usize {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -169,6 +177,7 @@ mod tests {
 
     #[test]
     fn what_was_freed_below_what_is_kept_goes_back_to_the_kernel() {
+        let _alone = alone();
         const PIECE: usize = 64 << 10;
         let mut pieces: Vec<Vec<u8>> = (0..1024).map(|_| vec![1; PIECE]).collect();
         let kept = pieces.pop();
@@ -181,6 +190,7 @@ mod tests {
 
     #[test]
     fn what_was_freed_above_what_is_kept_goes_back_too_whatever_was_freed_before() {
+        let _alone = alone();
         const PIECES: usize = 40_000;
         keep_little_memory();
         drop(vec![1_u8; 27 << 20]);
@@ -199,6 +209,7 @@ mod tests {
 
     #[test]
     fn the_program_is_mapped_page_by_page() {
+        let _alone = alone();
         const AROUND: usize = 64 << 10;
         let (from, length) = program().into_iter().max_by_key(|(_, length)| *length).unwrap();
         let grown = || {
@@ -220,6 +231,7 @@ mod tests {
 
     #[test]
     fn the_program_runs_on_when_it_was_let_go() {
+        let _alone = alone();
         // Other tests take what they need of it back meanwhile.
         let is_less = |_| {
             let before = resident("RssFile:");
