@@ -34,7 +34,7 @@ pub use leader::{Election, InvalidElection, LeaderElection, LeadershipLost};
 pub use lease::NodeLease;
 pub use patch::{is_conflict, is_gone, is_not_found, merge_diff, patch_status, patch_status_strategic};
 pub use peer::JsonPeer;
-pub use queue::{WorkQueue, run};
+pub use queue::{WorkQueue, run, shrink};
 pub use store::{Indexer, NoIndex, ObjectKey, Store};
 pub use time::{from_now, later};
 pub use transport::{Remote, in_process, observed, remote, unverified, user_agent};

@@ -225,16 +225,11 @@ impl<K: Hash + Eq + Clone> State<K> {
 
     /// Gives the room back that a load has taken.
     fn shrink(&mut self) {
-        fn map<K: Hash + Eq, V>(map: &mut HashMap<K, V>) {
-            if is_roomy(map.capacity(), map.len()) {
-                map.shrink_to(map.len() * 2);
-            }
-        }
-        map(&mut self.dirty);
-        map(&mut self.processing);
-        map(&mut self.due);
-        map(&mut self.delayed_keys);
-        map(&mut self.failures);
+        shrink(&mut self.dirty);
+        shrink(&mut self.processing);
+        shrink(&mut self.due);
+        shrink(&mut self.delayed_keys);
+        shrink(&mut self.failures);
         if is_roomy(self.ready.capacity(), self.ready.len()) {
             self.ready.shrink_to(self.ready.len() * 2);
         }
@@ -255,6 +250,13 @@ impl<K: Hash + Eq + Clone> State<K> {
                 self.add(key);
             }
         }
+    }
+}
+
+/// Gives the room back that a map has kept for what is gone, if that is much.
+pub fn shrink<K: Hash + Eq, V>(map: &mut HashMap<K, V>) {
+    if is_roomy(map.capacity(), map.len()) {
+        map.shrink_to(map.len() * 2);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use coracle_client::shrink;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ApiResource;
 
@@ -75,13 +76,6 @@ pub(crate) enum Action {
 
 #[derive(Debug, Default)]
 pub(crate) struct Graph(HashMap<String, Box<Vertex>>);
-
-/// Gives the room back that a map has kept for what is gone.
-fn shrink<V>(map: &mut HashMap<String, V>) {
-    if map.capacity() > 256 && map.len() < map.capacity() / 8 {
-        map.shrink_to(map.len() * 2);
-    }
-}
 
 impl Graph {
     pub fn get(&self, uid: &str) -> Option<&Vertex> {
